@@ -1,0 +1,128 @@
+import { describe } from '@w3filecoin/aws/resources'
+
+/** What the aggregator keeps and listens to. The stacks and the local system make what is described here. */
+export const resources = describe({
+  service: 'aggregator',
+  api: {
+    timeout: 29,
+    memory: 1024,
+    uses: {
+      tables: { piece: 'write', aggregate: 'write', receipt: 'write' },
+      queues: ['piece', 'conclude'],
+      buckets: { blocks: 'write' },
+    },
+  },
+  tables: {
+    /** A piece that a storefront offered, by storefront, group, piece and nonce. */
+    piece: {
+      fields: { id: 'string', due: 'string', checkAt: 'number' },
+      key: { hash: 'id' },
+      indexes: { due: { hash: 'due', range: 'checkAt' } },
+    },
+    /** The pieces of a group that wait for an aggregate, first come first. */
+    pending: { fields: { group: 'string', order: 'string' }, key: { hash: 'group', range: 'order' } },
+    /** How a group is sealed: which aggregate was the last, what is still to be done for it. */
+    group: {
+      fields: { id: 'string', due: 'string', checkAt: 'number' },
+      key: { hash: 'id' },
+      indexes: { due: { hash: 'due', range: 'checkAt' } },
+    },
+    /** How much of a group is pending; a hint. */
+    tally: { fields: { id: 'string' }, key: { hash: 'id' } },
+    /** An aggregate that was sealed. */
+    aggregate: {
+      fields: { id: 'string', due: 'string', checkAt: 'number' },
+      key: { hash: 'id' },
+      indexes: { due: { hash: 'due', range: 'checkAt' } },
+    },
+    receipt: { fields: { task: 'string' }, key: { hash: 'task' } },
+  },
+  queues: {
+    /** Put offered pieces into the list of their group. */
+    piece: {
+      batch: 100,
+      window: 1,
+      concurrency: 10,
+      attempts: 5,
+      run: {
+        timeout: 60,
+        memory: 1024,
+        uses: {
+          tables: { piece: 'write', pending: 'write', group: 'write', tally: 'write' },
+          queues: ['seal'],
+        },
+      },
+    },
+    /** Make an aggregate of a group, one at a time a group. */
+    seal: {
+      fifo: true,
+      batch: 1,
+      concurrency: 10,
+      attempts: 5,
+      run: {
+        timeout: 300,
+        memory: 3008,
+        uses: {
+          tables: { piece: 'read', pending: 'write', group: 'write', tally: 'write', aggregate: 'write' },
+          queues: ['seal', 'include', 'aggregateOffer'],
+          buckets: { blocks: 'write' },
+        },
+      },
+    },
+    /** Tell a range of the pieces of an aggregate that they are in it. */
+    include: {
+      batch: 1,
+      concurrency: 20,
+      attempts: 5,
+      run: {
+        timeout: 120,
+        memory: 1024,
+        uses: {
+          tables: { piece: 'write', pending: 'write', aggregate: 'write', group: 'write', receipt: 'write' },
+          queues: ['conclude'],
+          buckets: { blocks: 'write' },
+        },
+      },
+    },
+    /** Offer an aggregate to the dealer. */
+    aggregateOffer: {
+      batch: 1,
+      concurrency: 5,
+      attempts: 5,
+      run: {
+        timeout: 60,
+        memory: 1024,
+        uses: {
+          tables: { aggregate: 'write', receipt: 'write' },
+          queues: ['conclude'],
+          buckets: { blocks: 'write' },
+        },
+      },
+    },
+    /** Hand receipts to the storefronts that wait for them. */
+    conclude: {
+      batch: 10,
+      concurrency: 10,
+      attempts: 5,
+      run: { timeout: 60, memory: 1024, uses: { tables: { receipt: 'read' }, buckets: { blocks: 'read' } } },
+    },
+  },
+  buckets: {
+    blocks: { holds: 'the pieces and proofs of aggregates, and large receipts, by CID' },
+  },
+  schedules: {
+    /** Send unfinished work again that nobody looked at in time, seal groups that waited long enough. */
+    sweep: {
+      everySeconds: 60,
+      run: {
+        timeout: 55,
+        memory: 1024,
+        uses: {
+          tables: { piece: 'write', group: 'write', aggregate: 'write', receipt: 'write' },
+          queues: ['piece', 'seal', 'include', 'aggregateOffer', 'conclude'],
+          buckets: { blocks: 'write' },
+        },
+      },
+    },
+  },
+})

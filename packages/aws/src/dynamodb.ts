@@ -1,0 +1,246 @@
+import { ConditionalCheckFailedException } from '@aws-sdk/client-dynamodb'
+import {
+  BatchGetCommand,
+  BatchWriteCommand,
+  type DynamoDBDocumentClient,
+  GetCommand,
+  PutCommand,
+  QueryCommand,
+  UpdateCommand,
+} from '@aws-sdk/lib-dynamodb'
+import { unmarshall } from '@aws-sdk/util-dynamodb'
+import type {
+  Key,
+  ListOptions,
+  Page,
+  RecordExists,
+  Result,
+  RevisionConflict,
+  Stored,
+  Table,
+} from '@w3filecoin/service'
+import pMap from 'p-map'
+import type { TableSpec } from './resources.ts'
+
+/** The most that DynamoDB takes in one call. */
+const READ_BATCH = 100
+const WRITE_BATCH = 25
+/** Calls of one `getMany` or `putMany` at a time. */
+const PARALLEL = 4
+/** How often what a batch left undone is asked for again before the whole call fails. */
+const BATCH_ATTEMPTS = 8
+
+interface DynamoTableOptions {
+  client: DynamoDBDocumentClient
+  name: string
+  spec: TableSpec
+}
+
+/** A table of records in DynamoDB. */
+export class DynamoTable<R extends object> implements Table<R> {
+  readonly #client: DynamoDBDocumentClient
+  readonly #name: string
+  readonly #spec: TableSpec
+
+  constructor({ client, name, spec }: DynamoTableOptions) {
+    this.#client = client
+    this.#name = name
+    this.#spec = spec
+  }
+
+  async get(key: Key): Promise<Stored<R> | undefined> {
+    const { Item } = await this.#client.send(
+      new GetCommand({ TableName: this.#name, Key: key, ConsistentRead: true }),
+    )
+    return Item as Stored<R> | undefined
+  }
+
+  async getMany(keys: readonly Key[]): Promise<(Stored<R> | undefined)[]> {
+    const found = new Map<string, Stored<R>>()
+    const wanted = [...new Map(keys.map(key => [this.#id(key), key])).values()]
+    await pMap(chunks(wanted, READ_BATCH), Keys => this.#batchGet(Keys, found), { concurrency: PARALLEL })
+    return keys.map(key => found.get(this.#id(key)))
+  }
+
+  async insert(record: R): Promise<Result<Stored<R>, RecordExists<R>>> {
+    const item: Stored<R> = { ...record, revision: 1 }
+    const existing = await this.#putIf(item, {
+      condition: 'attribute_not_exists(#a)',
+      name: this.#spec.key.hash,
+    })
+    return existing === undefined
+      ? { ok: item }
+      : {
+          error: {
+            name: 'RecordExists',
+            message: `${this.#name} has this record`,
+            record: existing as Stored<R>,
+          },
+        }
+  }
+
+  async replace(record: Stored<R>): Promise<Result<Stored<R>, RevisionConflict>> {
+    const item: Stored<R> = { ...record, revision: record.revision + 1 }
+    const existing = await this.#putIf(item, {
+      condition: '#a = :v',
+      name: 'revision',
+      value: record.revision,
+    })
+    return existing === undefined
+      ? { ok: item }
+      : { error: { name: 'RevisionConflict', message: `${this.#name}: somebody else changed the record` } }
+  }
+
+  async putMany(records: readonly R[]): Promise<void> {
+    await this.#batchWrite(records.map(record => ({ PutRequest: { Item: { ...record, revision: 1 } } })))
+  }
+
+  async removeMany(keys: readonly Key[]): Promise<void> {
+    await this.#batchWrite(keys.map(key => ({ DeleteRequest: { Key: key } })))
+  }
+
+  async add(key: Key, counters: Record<string, number>, initial: Partial<R> = {}): Promise<R> {
+    const added = Object.entries(counters)
+    const set = Object.entries(initial).filter(([, value]) => value !== undefined)
+    const { Attributes } = await this.#client.send(
+      new UpdateCommand({
+        TableName: this.#name,
+        Key: key,
+        UpdateExpression: [
+          `ADD ${added.map((_, n) => `#a${n} :a${n}`).join(', ')}`,
+          ...(set.length === 0
+            ? []
+            : [`SET ${set.map((_, n) => `#s${n} = if_not_exists(#s${n}, :s${n})`).join(', ')}`]),
+        ].join(' '),
+        ExpressionAttributeNames: Object.fromEntries([
+          ...added.map(([name], n) => [`#a${n}`, name]),
+          ...set.map(([name], n) => [`#s${n}`, name]),
+        ]),
+        ExpressionAttributeValues: Object.fromEntries([
+          ...added.map(([, value], n) => [`:a${n}`, value]),
+          ...set.map(([, value], n) => [`:s${n}`, value]),
+        ]),
+        ReturnValues: 'ALL_NEW',
+      }),
+    )
+    return Attributes as R
+  }
+
+  async list(partition: string, { limit, after }: ListOptions): Promise<Page<Stored<R>>> {
+    const { Items = [], LastEvaluatedKey } = await this.#client.send(
+      new QueryCommand({
+        TableName: this.#name,
+        ConsistentRead: true,
+        Limit: limit,
+        ...(after === undefined ? {} : { ExclusiveStartKey: JSON.parse(after) }),
+        KeyConditionExpression: '#h = :h',
+        ExpressionAttributeNames: { '#h': this.#spec.key.hash },
+        ExpressionAttributeValues: { ':h': partition },
+      }),
+    )
+    return {
+      items: Items as Stored<R>[],
+      ...(LastEvaluatedKey ? { next: JSON.stringify(LastEvaluatedKey) } : {}),
+    }
+  }
+
+  async find(index: string, partition: string, options: ListOptions & { upTo?: number }): Promise<Page<Key>> {
+    const spec = this.#spec.indexes?.[index]
+    if (spec === undefined) throw new TypeError(`${this.#name} has no index ${index}`)
+    const { limit, after, upTo } = options
+    const { Items = [], LastEvaluatedKey } = await this.#client.send(
+      new QueryCommand({
+        TableName: this.#name,
+        IndexName: index,
+        Limit: limit,
+        ...(after === undefined ? {} : { ExclusiveStartKey: JSON.parse(after) }),
+        KeyConditionExpression: upTo === undefined ? '#h = :h' : '#h = :h AND #r <= :r',
+        ExpressionAttributeNames: {
+          '#h': spec.hash,
+          ...(upTo === undefined ? {} : { '#r': spec.range as string }),
+        },
+        ExpressionAttributeValues: { ':h': partition, ...(upTo === undefined ? {} : { ':r': upTo }) },
+      }),
+    )
+    return {
+      items: Items.map(item => this.#keyOf(item)),
+      ...(LastEvaluatedKey ? { next: JSON.stringify(LastEvaluatedKey) } : {}),
+    }
+  }
+
+  /** Puts an item under a condition; returns the item that stood in the way. */
+  async #putIf(
+    item: object,
+    { condition, name, value }: { condition: string; name: string; value?: number },
+  ): Promise<object | undefined> {
+    try {
+      await this.#client.send(
+        new PutCommand({
+          TableName: this.#name,
+          Item: item,
+          ConditionExpression: condition,
+          ExpressionAttributeNames: { '#a': name },
+          ...(value === undefined ? {} : { ExpressionAttributeValues: { ':v': value } }),
+          ReturnValuesOnConditionCheckFailure: 'ALL_OLD',
+        }),
+      )
+      return undefined
+    } catch (cause) {
+      if (cause instanceof ConditionalCheckFailedException) return cause.Item ? unmarshall(cause.Item) : {}
+      throw cause
+    }
+  }
+
+  async #batchGet(keys: readonly Key[], found: Map<string, Stored<R>>): Promise<void> {
+    let rest: readonly Key[] = keys
+    for (let attempt = 0; rest.length > 0; attempt++) {
+      await backOff(attempt, `${rest.length} records of ${this.#name} were not read`)
+      const { Responses, UnprocessedKeys } = await this.#client.send(
+        new BatchGetCommand({ RequestItems: { [this.#name]: { Keys: [...rest], ConsistentRead: true } } }),
+      )
+      for (const item of Responses?.[this.#name] ?? [])
+        found.set(this.#id(this.#keyOf(item)), item as Stored<R>)
+      rest = (UnprocessedKeys?.[this.#name]?.Keys as Key[] | undefined) ?? []
+    }
+  }
+
+  async #batchWrite(requests: readonly object[]): Promise<void> {
+    await pMap(
+      chunks(requests, WRITE_BATCH),
+      async chunk => {
+        let rest = chunk
+        for (let attempt = 0; rest.length > 0; attempt++) {
+          await backOff(attempt, `${rest.length} records of ${this.#name} were not written`)
+          const { UnprocessedItems } = await this.#client.send(
+            new BatchWriteCommand({ RequestItems: { [this.#name]: [...rest] as never } }),
+          )
+          rest = UnprocessedItems?.[this.#name] ?? []
+        }
+      },
+      { concurrency: PARALLEL },
+    )
+  }
+
+  #keyOf(item: Record<string, unknown>): Key {
+    const { hash, range } = this.#spec.key
+    return {
+      [hash]: item[hash] as string,
+      ...(range === undefined ? {} : { [range]: item[range] as string }),
+    }
+  }
+
+  #id(key: Key): string {
+    const { hash, range } = this.#spec.key
+    return JSON.stringify([key[hash], range === undefined ? null : key[range]])
+  }
+}
+
+/** Waits before attempt 1, 2, …: 50 ms, doubled each time, with jitter as the SDK does. */
+const backOff = async (attempt: number, what: string): Promise<void> => {
+  if (attempt === 0) return
+  if (attempt >= BATCH_ATTEMPTS) throw new Error(`${what} after ${attempt} attempts`)
+  await new Promise(resolve => setTimeout(resolve, Math.random() * 50 * 2 ** attempt))
+}
+
+const chunks = <T>(items: readonly T[], size: number): T[][] =>
+  Array.from({ length: Math.ceil(items.length / size) }, (_, n) => items.slice(n * size, (n + 1) * size))

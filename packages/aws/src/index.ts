@@ -1,0 +1,6 @@
+export * from './bind.ts'
+export * from './dynamodb.ts'
+export * from './lambda.ts'
+export * from './resources.ts'
+export * from './s3.ts'
+export * from './sqs.ts'

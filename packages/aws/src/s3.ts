@@ -1,0 +1,68 @@
+import { GetObjectCommand, NoSuchKey, PutObjectCommand, type S3Client } from '@aws-sdk/client-s3'
+import type { Blocks } from '@w3filecoin/service'
+import type { Link } from 'multiformats'
+import { sha256 } from 'multiformats/hashes/sha2'
+import { create as createLink } from 'multiformats/link'
+
+interface BucketOptions {
+  client: S3Client
+  bucket: string
+}
+
+/** Immutable blocks in S3, each under its CID. Writing one again writes the same bytes. */
+export class S3Blocks implements Blocks {
+  readonly #client: S3Client
+  readonly #bucket: string
+
+  constructor({ client, bucket }: BucketOptions) {
+    this.#client = client
+    this.#bucket = bucket
+  }
+
+  async put(bytes: Uint8Array, codec: number): Promise<Link> {
+    const link = createLink(codec, await sha256.digest(bytes))
+    await putObject({
+      client: this.#client,
+      bucket: this.#bucket,
+      key: `${link}`,
+      bytes,
+      type: 'application/vnd.ipld.raw',
+    })
+    return link
+  }
+
+  async get(link: Link): Promise<Uint8Array | undefined> {
+    const body = await this.#body(link)
+    if (body === undefined) return undefined
+    const bytes = await body.transformToByteArray()
+    const { digest } = await sha256.digest(bytes)
+    if (!Buffer.from(digest).equals(link.multihash.digest)) throw new Error(`The block ${link} is damaged`)
+    return bytes
+  }
+
+  #body(link: Link) {
+    return getObject({ client: this.#client, bucket: this.#bucket, key: `${link}` })
+  }
+}
+
+/** Writes an object whole; resolves when it is durable. */
+export const putObject = async ({
+  client,
+  bucket,
+  key,
+  bytes,
+  type,
+}: BucketOptions & { key: string; bytes: Uint8Array; type: string }): Promise<void> => {
+  await client.send(new PutObjectCommand({ Bucket: bucket, Key: key, Body: bytes, ContentType: type }))
+}
+
+/** The body of an object as a stream; `undefined` when there is none. */
+export const getObject = async ({ client, bucket, key }: BucketOptions & { key: string }) => {
+  try {
+    const { Body } = await client.send(new GetObjectCommand({ Bucket: bucket, Key: key }))
+    return Body
+  } catch (cause) {
+    if (cause instanceof NoSuchKey) return undefined
+    throw cause
+  }
+}

@@ -1,0 +1,62 @@
+import { describe } from '@w3filecoin/aws/resources'
+
+/** What the dealer keeps and listens to. The stacks and the local system make what is described here. */
+export const resources = describe({
+  service: 'dealer',
+  api: {
+    timeout: 29,
+    memory: 1769,
+    uses: {
+      tables: { aggregate: 'write', receipt: 'write' },
+      buckets: { blocks: 'write', offers: 'write' },
+    },
+  },
+  tables: {
+    /** An aggregate that deals are made for, by aggregate and nonce. */
+    aggregate: {
+      fields: { id: 'string', due: 'string', checkAt: 'number' },
+      key: { hash: 'id' },
+      indexes: { due: { hash: 'due', range: 'checkAt' } },
+    },
+    receipt: { fields: { task: 'string' }, key: { hash: 'task' } },
+  },
+  queues: {
+    /** Ask the deal tracker about aggregates. */
+    track: {
+      batch: 1,
+      concurrency: 5,
+      attempts: 5,
+      run: {
+        timeout: 60,
+        memory: 1024,
+        uses: {
+          tables: { aggregate: 'write', receipt: 'write' },
+          queues: ['conclude'],
+          buckets: { blocks: 'write' },
+        },
+      },
+    },
+    /** Hand receipts to the aggregators that wait for them. */
+    conclude: {
+      batch: 10,
+      concurrency: 10,
+      attempts: 5,
+      run: { timeout: 60, memory: 1024, uses: { tables: { receipt: 'read' }, buckets: { blocks: 'read' } } },
+    },
+  },
+  buckets: {
+    blocks: { holds: 'the pieces of aggregates, and large receipts, by CID' },
+    offers: { holds: 'the offer documents that deal making reads' },
+  },
+  schedules: {
+    /** Ask about every aggregate whose time has come. */
+    sweep: {
+      everySeconds: 60,
+      run: {
+        timeout: 55,
+        memory: 1024,
+        uses: { tables: { aggregate: 'write' }, queues: ['track', 'conclude'] },
+      },
+    },
+  },
+})

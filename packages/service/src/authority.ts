@@ -1,0 +1,52 @@
+import { parse as parseDid } from '@ipld/dag-ucan/did'
+import type { DID, Principal, Receipt, Signer } from '@ucanto/interface'
+import { DIDResolutionError } from '@ucanto/validator'
+import { principals } from './principal.ts'
+
+/** Another service, or a principal that this one knows, as the configuration names it. */
+export interface PeerConfig {
+  did: DID
+  /** Where it takes invocations and serves receipts. Absent for principals that only call. */
+  url?: string
+  /** The `did:key`s that sign for a `did:web`; several while keys are being changed. */
+  keys?: `did:key:${string}`[]
+}
+
+/**
+ * Who signs for whom: `did:key`s are their own keys, `did:web`s are resolved from the configuration.
+ */
+export class Authority {
+  readonly #keys: ReadonlyMap<string, readonly DID<'key'>[]>
+
+  constructor(peers: readonly PeerConfig[]) {
+    this.#keys = new Map(peers.filter(peer => peer.keys?.length).map(peer => [peer.did, peer.keys!]))
+  }
+
+  /** What `@ucanto/server` checks an invocation against. */
+  context(id: Signer) {
+    return {
+      id,
+      principal: principals,
+      resolveDIDKey: (did: DID) => {
+        const keys = this.#keys.get(did)
+        return keys === undefined ? { error: new DIDResolutionError(did) } : { ok: [...keys] }
+      },
+      validateAuthorization: () => ({ ok: {} }),
+    }
+  }
+
+  /** Whether the receipt is signed by a key of `signer`. */
+  async signed(receipt: Receipt, signer: Principal): Promise<boolean> {
+    if (receipt.issuer !== undefined && receipt.issuer.did() !== signer.did()) return false
+    const did = signer.did()
+    const keys = did.startsWith('did:key:') ? [did as DID<'key'>] : (this.#keys.get(did) ?? [])
+    for (const key of keys) {
+      const { ok } = await receipt.verifySignature(principals.parse(key) as never)
+      if (ok) return true
+    }
+    return false
+  }
+}
+
+/** A principal by its DID, without keys. */
+export const principal = (did: string): Principal => parseDid(did as DID)

@@ -1,0 +1,110 @@
+import { Receipt as Receipts } from '@ucanto/core'
+import { isDelegation } from '@ucanto/core/delegation'
+import type { Invocation, Receipt, Signer } from '@ucanto/interface'
+import { conclude, type Failure, failure, type Result, Tasks } from '@w3filecoin/capabilities'
+import pMap from 'p-map'
+import { z } from 'zod'
+import type { Authority } from './authority.ts'
+import { type Consumer, DONE, each } from './consumer.ts'
+import type { Peer } from './peer.ts'
+import type { Clock, Log } from './ports.ts'
+import type { ReceiptLog } from './receipt-log.ts'
+import { type Handler, provide } from './server.ts'
+
+/** Takes the final receipt of a task that this service waits for. */
+export type TakeReceipt = (receipt: Receipt, ran: Invocation) => Promise<Result<object>>
+
+export interface ConcludeOptions {
+  authority: Authority
+  /** Who takes the receipts of which ability; others are refused. */
+  take: Record<string, TakeReceipt>
+  now: Clock
+}
+
+/**
+ * `ucan/conclude`: another service hands over a receipt. The receipt must be signed by the service that ran the
+ * task; whether the task is one that somebody waits for is for `take` to say.
+ */
+export const concludeHandler = ({ authority, take, now }: ConcludeOptions): Handler => {
+  const routes = new Map(Object.entries(take))
+  return provide(conclude, async ({ capability, invocation }) => {
+    const blocks = new Map([...invocation.iterateIPLDBlocks()].map(block => [`${block.cid}`, block]))
+    const receipt = readable(
+      () => Receipts.view({ root: capability.nb.receipt as never, blocks: blocks as never }) as Receipt,
+    )
+    const ran = receipt && readable(() => receipt.ran)
+    if (!receipt || !ran || !isDelegation(ran as never))
+      return {
+        out: {
+          error: failure('ReceiptNotFound', 'The blocks of the receipt and of its task must be attached'),
+        },
+      }
+    const task = ran as Invocation
+    const route = routes.get(task.capabilities[0]?.can as string)
+    if (!route)
+      return {
+        out: { error: failure('UnknownTask', `This service waits for no ${task.capabilities[0]?.can}`) },
+      }
+    if (!(await authority.signed(receipt, task.audience)))
+      return {
+        out: { error: failure('InvalidReceipt', `The receipt is not signed by ${task.audience.did()}`) },
+      }
+    const taken = await route(receipt, task)
+    return { out: taken.error ? { error: taken.error } : { ok: { time: now() } } }
+  })
+}
+
+const readable = <T>(read: () => T): T | undefined => {
+  try {
+    return read()
+  } catch {
+    return undefined
+  }
+}
+
+/** "Hand these receipts to that service." */
+export const concludeMessage = z.object({
+  to: z.string().startsWith('did:'),
+  /** CIDs of the tasks whose receipts are in the log. */
+  tasks: z.array(z.string()).min(1).max(100),
+})
+export type ConcludeMessage = z.infer<typeof concludeMessage>
+
+/** Tasks in one `conclude` message: as many receipts as fit in one HTTP message with room to spare. */
+export const CONCLUDE_BATCH = 50
+
+interface Delivery {
+  id: Signer
+  receipts: ReceiptLog
+  peers: ReadonlyMap<string, Peer>
+  log: Log
+}
+
+/**
+ * On `conclude`, hand receipts of the log to the service that waits for them. A peer that can not be called
+ * fetches them itself. A peer that refuses a receipt will not change its mind about it: that is logged, not tried
+ * again.
+ */
+export const onConclude = ({ id, receipts, peers, log }: Delivery): Consumer<ConcludeMessage> =>
+  each(
+    body => concludeMessage.parse(body),
+    async ({ to, tasks }) => {
+      const peer = peers.get(to)
+      if (!peer?.reachable) return DONE
+      const found = await pMap(tasks, task => receipts.get(task), { concurrency: 8 })
+      const known = found.filter(receipt => receipt !== undefined)
+      const conclusions = await Promise.all(
+        known.map(receipt =>
+          Tasks.conclude(id, peer.principal, { root: receipt.root, blocks: receipt.iterateIPLDBlocks() }),
+        ),
+      )
+      for (const answer of await peer.execute(conclusions)) {
+        if (answer.error) return { error: answer.error }
+        const refusal = answer.ok.out.error as Failure | undefined
+        if (refusal?.name === 'HandlerExecutionError') return { error: refusal }
+        if (refusal) log('warn', 'receipt refused', { to, refusal })
+      }
+      return DONE
+    },
+    { concurrency: 4 },
+  )

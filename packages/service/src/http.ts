@@ -1,0 +1,95 @@
+import { Hono } from 'hono'
+import { bodyLimit } from 'hono/body-limit'
+import { parse as parseLink } from 'multiformats/link'
+import { decodeMessage, encodeMessage, MESSAGE_LIMITS, type MessageLimits } from './message.ts'
+import type { Log } from './ports.ts'
+import type { ReceiptLog } from './receipt-log.ts'
+import type { Server } from './server.ts'
+
+const CAR = 'application/vnd.ipld.car'
+
+export interface HttpOptions {
+  server: Server
+  receipts: ReceiptLog
+  /** What the service calls itself at `GET /`. */
+  name: string
+  version: string
+  limits?: MessageLimits
+  log: Log
+}
+
+/**
+ * The HTTP face of a service:
+ *
+ * - `POST /` an agent message with invocations, answered by one with receipts, both as CAR
+ * - `GET /receipt/{task}` the signed receipt of a task with the blocks of its effects, 404 until there is one
+ * - `GET /.well-known/did.json` the keys of the service (did:web)
+ * - `GET /` its name, DID and version
+ */
+export const createHttpApp = ({
+  server,
+  receipts,
+  name,
+  version,
+  limits = MESSAGE_LIMITS,
+  log,
+}: HttpOptions): Hono => {
+  const app = new Hono()
+  const did = server.id.did()
+
+  app.get('/', context => context.json({ name, did, version }))
+
+  app.get('/.well-known/did.json', context => {
+    const key = server.id.toDIDKey().slice('did:key:'.length)
+    const id = `${did}#key-0`
+    return context.json({
+      '@context': ['https://www.w3.org/ns/did/v1', 'https://w3id.org/security/multikey/v1'],
+      id: did,
+      verificationMethod: [{ id, type: 'Multikey', controller: did, publicKeyMultibase: key }],
+      authentication: [id],
+      assertionMethod: [id],
+    })
+  })
+
+  app.get('/receipt/:task', async context => {
+    const task = context.req.param('task')
+    if (!isLink(task)) return context.text(`${task.slice(0, 100)} is not a CID`, 400)
+    const car = await receipts.getCar(task)
+    if (car === undefined) return context.text(`There is no receipt of ${task} yet`, 404)
+    return context.body(car as never, 200, {
+      'content-type': CAR,
+      'cache-control': 'public, max-age=31536000, immutable',
+    })
+  })
+
+  const tooLarge = `A message has at most ${limits.bytes} bytes`
+  const bounded = bodyLimit({ maxSize: limits.bytes, onError: context => context.text(tooLarge, 413) })
+
+  app.post('/', bounded, async context => {
+    const type = context.req.header('content-type')?.split(';')[0]?.trim().toLowerCase()
+    if (type !== CAR) return context.text(`This service takes agent messages as ${CAR}`, 415)
+    const message = decodeMessage(new Uint8Array(await context.req.arrayBuffer()), limits)
+    if (message.error)
+      return context.text(message.error.message, message.error.name === 'MessageTooLarge' ? 413 : 400)
+    const answer = await encodeMessage({ receipts: await server.execute(message.ok) })
+    return context.body(answer as never, 200, { 'content-type': CAR })
+  })
+
+  app.notFound(context => context.text('Not found', 404))
+
+  app.onError((cause, context) => {
+    log('error', 'request failed', { method: context.req.method, path: context.req.path, cause })
+    return context.text('The service failed; try again later', 500)
+  })
+
+  return app
+}
+
+const isLink = (text: string): boolean => {
+  try {
+    parseLink(text)
+    return true
+  } catch {
+    return false
+  }
+}

@@ -1,0 +1,84 @@
+import { CAR, Message } from '@ucanto/core'
+import type { Receipt } from '@ucanto/interface'
+import { parse as parseLink } from 'multiformats/link'
+import { encodeMessage } from './message.ts'
+import type { Blocks, Clock, Table } from './ports.ts'
+
+/** A receipt as the table holds it: small ones in the record, large ones as a block. */
+export interface ReceiptRecord {
+  /** CID of the task. */
+  task: string
+  /** CID of the receipt's root. */
+  receipt: string
+  /** The agent message CAR with the receipt and the blocks of its effects. */
+  car?: Uint8Array
+  /** Link of the block that holds the CAR, when it is large. */
+  block?: string
+  issuedAt: number
+}
+
+/** CARs up to this many bytes stay in the record (DynamoDB holds small items; larger ones are blocks). */
+const INLINE = 100_000
+
+const RAW = 0x55
+
+/**
+ * The signed receipts of the tasks that a service ended, by task CID. Each is written once: a receipt counts as
+ * issued when it is here, before any message says so, and it never changes.
+ */
+export class ReceiptLog {
+  readonly #table: Table<ReceiptRecord>
+  readonly #blocks: Blocks
+  readonly #now: Clock
+
+  constructor({ table, blocks, now }: { table: Table<ReceiptRecord>; blocks: Blocks; now: Clock }) {
+    this.#table = table
+    this.#blocks = blocks
+    this.#now = now
+  }
+
+  /** Files a receipt. If the task has one already, that one stands, and is returned. */
+  async put(receipt: Receipt): Promise<Receipt> {
+    const task = `${receipt.ran.link()}`
+    const car = await encodeMessage({ receipts: [receipt] })
+    const stored = await this.#table.insert({
+      task,
+      receipt: `${receipt.root.cid}`,
+      issuedAt: this.#now(),
+      ...(car.byteLength <= INLINE ? { car } : { block: `${await this.#blocks.put(car, RAW)}` }),
+    })
+    if (stored.ok || stored.error.record.receipt === `${receipt.root.cid}`) return receipt
+    return this.#decode(task, await this.#read(stored.error.record))
+  }
+
+  /** The receipt of a task, with the blocks of its effects. */
+  async get(task: string): Promise<Receipt | undefined> {
+    const car = await this.getCar(task)
+    return car && this.#decode(task, car)
+  }
+
+  /** The agent message CAR with the receipt of a task. */
+  async getCar(task: string): Promise<Uint8Array | undefined> {
+    const record = await this.#table.get({ task })
+    return record && this.#read(record)
+  }
+
+  async #read({ task, car, block }: ReceiptRecord): Promise<Uint8Array> {
+    const bytes = car ?? (await this.#blocks.get(parseLink(block as string)))
+    if (bytes === undefined) throw new Error(`The block ${block} with the receipt of ${task} is missing`)
+    return bytes
+  }
+
+  #decode(task: string, car: Uint8Array): Receipt {
+    return readReceipt(task, car) as Receipt
+  }
+}
+
+/** The receipt of `task` in an agent message CAR; `undefined` if the message has none. Throws if it is no CAR. */
+export const readReceipt = (task: string, car: Uint8Array): Receipt | undefined => {
+  const { roots, blocks } = CAR.decode(car as never)
+  const [root] = roots
+  if (root === undefined) return undefined
+  const message = Message.view({ root: root.cid as never, store: blocks as never })
+  return (message.get(parseLink(task) as never, null) ?? undefined) as Receipt | undefined
+}

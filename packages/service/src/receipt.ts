@@ -1,0 +1,35 @@
+import { Receipt as Receipts } from '@ucanto/core'
+import type { Invocation, Receipt, Signer } from '@ucanto/interface'
+import { type Failure, failure, type Task } from '@w3filecoin/capabilities'
+
+/** What came of a task, before it is signed. */
+export interface Outcome {
+  out: { ok: unknown; error?: undefined } | { ok?: undefined; error: Failure }
+  /** The tasks that follow. Their blocks travel with the receipt. */
+  fx?: { fork?: readonly Task[]; join?: Task | undefined }
+}
+
+/** Signs the outcome of a task. Deterministic: the same task, outcome and key give the same bytes. */
+export const issueReceipt = (issuer: Signer, ran: Invocation, { out, fx }: Outcome): Promise<Receipt> =>
+  Receipts.issue({
+    issuer,
+    ran,
+    result: out.error === undefined ? { ok: out.ok as object } : { error: plain(out.error) },
+    fx: { fork: [...(fx?.fork ?? [])], ...(fx?.join === undefined ? {} : { join: fx.join }) },
+  }) as unknown as Promise<Receipt>
+
+/** The outcome that a receipt holds, to be issued again as it is. */
+export const outcomeOf = (receipt: Receipt): Outcome => ({
+  out: receipt.out as Outcome['out'],
+  fx: receipt.fx as NonNullable<Outcome['fx']>,
+})
+
+/**
+ * A failure as it may leave the service: the name, the message and the protocol's own fields. Errors of
+ * libraries are reduced to name and message, so that no stack trace gets out.
+ */
+const plain = (error: Failure): Failure => {
+  if (error instanceof Error) return failure(error.name, error.message)
+  const { cause, ...rest } = error
+  return cause === undefined || cause instanceof Error ? rest : error
+}

@@ -1,0 +1,132 @@
+import { createNonStandard } from '@ipld/dag-ucan/signature'
+import { Receipt as Receipts } from '@ucanto/core'
+import type {
+  AgentMessage,
+  CapabilityParser,
+  Invocation,
+  Match,
+  ParsedCapability,
+  Receipt,
+  Signer,
+} from '@ucanto/interface'
+import * as Ucanto from '@ucanto/server'
+import { type Failure, failure } from '@w3filecoin/capabilities'
+import type { Authority } from './authority.ts'
+import type { Log } from './ports.ts'
+import { issueReceipt, type Outcome } from './receipt.ts'
+import type { ReceiptLog } from './receipt-log.ts'
+
+/**
+ * The answer to a task that was promised and is not finished: an error to this request, without a receipt for
+ * the task, which has one receipt only, when its outcome is final.
+ */
+export interface Pending {
+  pending: Failure
+}
+
+interface Input<C> {
+  capability: C
+  invocation: Invocation
+}
+
+/** One ability of a service. */
+export interface Handler {
+  readonly can: string
+  /** Whether the receipt of a success is filed before it is answered. */
+  readonly keep: boolean
+  /** Checks the invocation (audience, time, signatures, delegations, schema) and runs it. */
+  readonly run: (invocation: Invocation, context: object) => Promise<Outcome | Pending | Denied>
+}
+
+/** What `@ucanto/server` answers to an invocation that it does not let through. */
+type Denied = { error: Failure }
+
+type Parser = CapabilityParser<Match<ParsedCapability>>
+type Parsed<C> = C extends CapabilityParser<Match<infer T extends ParsedCapability>> ? T : never
+
+/** Declares the handler of a capability. */
+export const provide = <C extends Parser>(
+  capability: C,
+  run: (input: Input<Parsed<C>>) => Promise<Outcome | Pending>,
+  { keep = false }: { keep?: boolean } = {},
+): Handler => ({
+  can: (capability as unknown as { can: string }).can,
+  keep,
+  run: Ucanto.provideAdvanced({ capability, handler: run as never }) as never,
+})
+
+export interface ServerOptions {
+  id: Signer
+  authority: Authority
+  handlers: readonly Handler[]
+  receipts: ReceiptLog
+  log: Log
+}
+
+/**
+ * Runs the invocations of agent messages. Handlers are found in a map by the whole ability, so that names which
+ * JavaScript objects inherit are no handlers; `@ucanto/server` walks a tree of objects and would call them.
+ */
+export class Server {
+  readonly id: Signer
+  readonly #handlers: ReadonlyMap<string, Handler>
+  readonly #context: object
+  readonly #receipts: ReceiptLog
+  readonly #log: Log
+
+  constructor({ id, authority, handlers, receipts, log }: ServerOptions) {
+    this.id = id
+    this.#handlers = new Map(handlers.map(handler => [handler.can, handler]))
+    this.#context = authority.context(id)
+    this.#receipts = receipts
+    this.#log = log
+  }
+
+  /** The receipts of all invocations of a message, in their order. */
+  execute(message: AgentMessage): Promise<Receipt[]> {
+    return Promise.all(message.invocations.map(invocation => this.#run(invocation)))
+  }
+
+  async #run(invocation: Invocation): Promise<Receipt> {
+    const [capability, ...others] = invocation.capabilities
+    if (capability === undefined || others.length > 0)
+      return this.#fail(
+        invocation,
+        failure('InvocationCapabilityError', 'An invocation has exactly one capability'),
+      )
+    const handler = this.#handlers.get(capability.can)
+    if (handler === undefined)
+      return this.#fail(
+        invocation,
+        failure('HandlerNotFound', `This service has no handler for ${capability.can}`, {
+          capability: { can: capability.can, with: capability.with },
+        }),
+      )
+    try {
+      const outcome = await handler.run(invocation, this.#context)
+      if ('pending' in outcome) return await unsigned(this.id, invocation, outcome.pending)
+      if ('error' in outcome) return await this.#fail(invocation, outcome.error)
+      const receipt = await issueReceipt(this.id, invocation, outcome)
+      return handler.keep && outcome.out.error === undefined ? await this.#receipts.put(receipt) : receipt
+    } catch (cause) {
+      // A bug, or a store that can not be reached: the caller may try again, and learns no more than that.
+      this.#log('error', 'invocation failed', { can: capability.can, task: `${invocation.cid}`, cause })
+      return await this.#fail(
+        invocation,
+        failure('HandlerExecutionError', `The service could not run ${capability.can}; try again later`),
+      )
+    }
+  }
+
+  #fail(invocation: Invocation, error: Failure): Promise<Receipt> {
+    return issueReceipt(this.id, invocation, { out: { error } })
+  }
+}
+
+/** An error in the form of a receipt that clients read, but signed by nobody: nothing was issued. */
+const unsigned = (id: Signer, ran: Invocation, error: Failure): Promise<Receipt> =>
+  Receipts.issue({
+    ran,
+    result: { error },
+    issuer: { did: () => id.did(), sign: () => createNonStandard('', new Uint8Array()) } as never,
+  }) as unknown as Promise<Receipt>

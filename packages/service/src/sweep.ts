@@ -1,0 +1,71 @@
+import { hash } from 'node:crypto'
+import pMap from 'p-map'
+import type { Clock, Key, Stored, Table } from './ports.ts'
+
+/**
+ * Every record of unfinished work carries the time when somebody should look at it again. A sparse index sorts by
+ * that time, so a sweep costs what is overdue, not what is pending. The index is cut in shards, because one
+ * partition of an index takes a bounded number of writes a second.
+ */
+export interface Due {
+  /** When to look again, in milliseconds since 1970. Absent when the record is finished. */
+  checkAt?: number | undefined
+  /** The shard of the index. Present together with `checkAt`. */
+  due?: string | undefined
+}
+
+/** The index by `checkAt`, in every table that is swept. */
+export const DUE = 'due'
+
+const SHARDS = [...'0123456789abcdef']
+
+export const dueAt = (id: string, checkAt: number): Required<Due> => ({
+  checkAt,
+  due: hash('sha256', id).charAt(0),
+})
+
+/** Takes the record out of the sweep. */
+export const notDue = { checkAt: undefined, due: undefined } satisfies Due
+
+interface SweepOptions<R> {
+  table: Table<R>
+  now: Clock
+  /** How long until a record that was sent again is looked at the next time, in milliseconds. */
+  interval: number
+  /** The most records of one shard in one sweep; the rest is for the next one. */
+  limit?: number
+  /** Sends what gets these records moving again. */
+  resend: (records: Stored<R>[]) => Promise<void>
+}
+
+/**
+ * Sends every overdue record again, then looks away from it for a while. Sending comes first: cut short, the
+ * next sweep sends again. Returns how many were overdue.
+ */
+export const sweep = async <R extends Due & { id: string }>({
+  table,
+  now,
+  interval,
+  limit = 200,
+  resend,
+}: SweepOptions<R>): Promise<number> => {
+  const swept = await pMap(
+    SHARDS,
+    async shard => {
+      const { items } = await table.find(DUE, shard, { limit, upTo: now() })
+      const records = await table.getMany(items as Key[])
+      const overdue = records.filter(
+        (record): record is Stored<R> => record?.checkAt !== undefined && record.checkAt <= now(),
+      )
+      if (overdue.length === 0) return 0
+      await resend(overdue)
+      // Whoever changed a record meanwhile has said when to look again.
+      await pMap(overdue, record => table.replace({ ...record, checkAt: now() + interval }), {
+        concurrency: 8,
+      })
+      return overdue.length
+    },
+    { concurrency: 4 },
+  )
+  return swept.reduce((sum, count) => sum + count, 0)
+}

@@ -1,0 +1,111 @@
+import { describe } from '@w3filecoin/aws/resources'
+
+/** What the storefront keeps and listens to. The stacks and the local system make what is described here. */
+export const resources = describe({
+  service: 'storefront',
+  api: {
+    timeout: 29,
+    memory: 1024,
+    uses: {
+      tables: { piece: 'write', aggregate: 'write', receipt: 'write', space: 'read' },
+      queues: ['submit', 'accept'],
+      buckets: { blocks: 'write' },
+    },
+  },
+  tables: {
+    /** A content piece on its way, by content, piece and nonce. */
+    piece: {
+      fields: {
+        id: 'string',
+        due: 'string',
+        checkAt: 'number',
+        piece: 'string',
+        waitsFor: 'string',
+        memberOf: 'string',
+      },
+      key: { hash: 'id' },
+      indexes: {
+        due: { hash: 'due', range: 'checkAt' },
+        piece: { hash: 'piece', range: 'id' },
+        waitsFor: { hash: 'waitsFor', range: 'id' },
+        memberOf: { hash: 'memberOf', range: 'id' },
+      },
+    },
+    /** An aggregate that pieces of this storefront are in, and what became of it. */
+    aggregate: {
+      fields: { id: 'string', due: 'string', checkAt: 'number' },
+      key: { hash: 'id' },
+      indexes: { due: { hash: 'due', range: 'checkAt' } },
+    },
+    receipt: { fields: { task: 'string' }, key: { hash: 'task' } },
+    /** The provider of a space; its pieces are grouped by it. Filled by the operator. */
+    space: { fields: { space: 'string' }, key: { hash: 'space' } },
+  },
+  queues: {
+    /** Read a piece's content, and check that it hashes to the piece. */
+    submit: {
+      batch: 1,
+      concurrency: 50,
+      attempts: 5,
+      run: {
+        timeout: 900,
+        memory: 1769,
+        uses: {
+          tables: { piece: 'write', receipt: 'write' },
+          queues: ['pieceOffer'],
+          buckets: { blocks: 'write', content: 'read' },
+        },
+      },
+    },
+    /** Offer pieces to the aggregator. */
+    pieceOffer: {
+      batch: 50,
+      window: 1,
+      concurrency: 10,
+      attempts: 5,
+      run: {
+        timeout: 60,
+        memory: 1024,
+        uses: {
+          tables: { piece: 'write', receipt: 'write', aggregate: 'write' },
+          queues: ['accept'],
+          buckets: { blocks: 'write' },
+        },
+      },
+    },
+    /** End the workflows of a range of the pieces in an aggregate. */
+    accept: {
+      batch: 1,
+      concurrency: 20,
+      attempts: 5,
+      run: {
+        timeout: 60,
+        memory: 1024,
+        uses: {
+          tables: { piece: 'write', aggregate: 'read', receipt: 'write' },
+          queues: ['accept'],
+          buckets: { blocks: 'write' },
+        },
+      },
+    },
+  },
+  buckets: {
+    blocks: { holds: 'large receipts, by CID' },
+    content: { holds: 'the content that agents offer, by CID' },
+  },
+  schedules: {
+    /** Send unfinished work again that nobody looked at in time, and fetch receipts that did not arrive. */
+    sweep: {
+      everySeconds: 60,
+      run: {
+        timeout: 55,
+        memory: 1024,
+        uses: {
+          tables: { piece: 'write', aggregate: 'write', receipt: 'write' },
+          queues: ['submit', 'pieceOffer', 'accept'],
+          buckets: { blocks: 'write' },
+        },
+      },
+    },
+  },
+})
