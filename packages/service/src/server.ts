@@ -24,7 +24,7 @@ export interface Pending {
   pending: Failure
 }
 
-interface Input<C> {
+export interface Input<C> {
   capability: C
   invocation: Invocation
 }
@@ -34,6 +34,8 @@ export interface Handler {
   readonly can: string
   /** Whether the receipt of a success is filed before it is answered. */
   readonly keep: boolean
+  /** Whether only the service itself may ask for it: issuer, audience and resource are the service. */
+  readonly own: boolean
   /** Checks the invocation (audience, time, signatures, delegations, schema) and runs it. */
   readonly run: (invocation: Invocation, context: object) => Promise<Outcome | Pending | Denied>
 }
@@ -42,16 +44,17 @@ export interface Handler {
 type Denied = { error: Failure }
 
 type Parser = CapabilityParser<Match<ParsedCapability>>
-type Parsed<C> = C extends CapabilityParser<Match<infer T extends ParsedCapability>> ? T : never
+export type Parsed<C> = C extends CapabilityParser<Match<infer T extends ParsedCapability>> ? T : never
 
 /** Declares the handler of a capability. */
 export const provide = <C extends Parser>(
   capability: C,
   run: (input: Input<Parsed<C>>) => Promise<Outcome | Pending>,
-  { keep = false }: { keep?: boolean } = {},
+  { keep = false, own = false }: { keep?: boolean; own?: boolean } = {},
 ): Handler => ({
   can: (capability as unknown as { can: string }).can,
   keep,
+  own,
   run: Ucanto.provideAdvanced({ capability, handler: run as never }) as never,
 })
 
@@ -101,6 +104,11 @@ export class Server {
         failure('HandlerNotFound', `This service has no handler for ${capability.can}`, {
           capability: { can: capability.can, with: capability.with },
         }),
+      )
+    if (handler.own && !(invocation.issuer.did() === this.id.did() && capability.with === this.id.did()))
+      return this.#fail(
+        invocation,
+        failure('UnsupportedCapability', `Only ${this.id.did()} may invoke ${capability.can}, with itself`),
       )
     try {
       const outcome = await handler.run(invocation, this.#context)

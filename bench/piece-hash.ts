@@ -1,0 +1,67 @@
+/**
+ * Piece CID of a stream: `node bench/piece-hash.ts [MiB, default 1024]`.
+ *
+ * Prints speed, peak memory of the process and the longest that the event loop was held up, for each SHA-256
+ * backend; then the published hasher on less of the same content, which must give the same link.
+ */
+import { randomBytes } from 'node:crypto'
+import { monitorEventLoopDelay } from 'node:perf_hooks'
+import { pieceOf } from '../packages/piece/src/index.ts'
+import { native, wasm } from '../packages/piece/src/sha256.ts'
+
+const MiB = 2 ** 20
+const size = Number(process.argv[2] ?? 1024)
+const chunk = randomBytes(64 * 1024)
+
+/** As a file or a response would be read: one chunk at a time, each changed a little. */
+const content = async function* (MiBs: number) {
+  for (let n = 0; n < (MiBs * MiB) / chunk.length; n++) {
+    chunk.writeUInt32LE(n)
+    yield chunk
+  }
+}
+
+const report = (name: string, MiBs: number, ms: number, more = '') =>
+  console.log(
+    `${name.padEnd(28)} ${MiBs} MiB in ${(ms / 1000).toFixed(2)} s, ${((MiBs * MiB) / ms / 1000).toFixed(0)} MB/s${more}`,
+  )
+
+const measure = async (backend: typeof wasm, MiBs: number) => {
+  const delay = monitorEventLoopDelay({ resolution: 1 })
+  delay.enable()
+  const start = performance.now()
+  const { link } = await pieceOf(content(MiBs), { backend })
+  const ms = performance.now() - start
+  delay.disable()
+  const peak = (process.resourceUsage().maxRSS / 1024).toFixed(0)
+  report(
+    `@w3filecoin/piece, ${backend.name}`,
+    MiBs,
+    ms,
+    `, peak RSS ${peak} MB, longest hold ${(delay.max / 1e6).toFixed(0)} ms`,
+  )
+  return `${link}`
+}
+
+if (native) await measure(native, size)
+else console.log('No native SHA-256 on this machine.')
+await measure(wasm, Math.min(size, 256))
+
+// A dependency of the package's tests, not of the workspace.
+const { create } = await import(
+  new URL(
+    '../packages/piece/node_modules/fr32-sha2-256-trunc254-padded-binary-tree-multihash/src/lib.js',
+    import.meta.url,
+  ).href
+)
+const publishedSize = Math.min(size, 64)
+const hasher = create()
+const start = performance.now()
+for await (const bytes of content(publishedSize)) hasher.write(bytes)
+const multihash = new Uint8Array(hasher.multihashByteLength())
+hasher.digestInto(multihash, 0, true)
+report('published hasher', publishedSize, performance.now() - start)
+
+const { link } = await pieceOf(content(publishedSize))
+if (Buffer.compare(link.multihash.bytes, multihash) !== 0) throw new Error('The links differ')
+console.log('The links are equal.')

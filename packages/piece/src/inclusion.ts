@@ -1,0 +1,108 @@
+import {
+  type InclusionProof,
+  type IntoProofData,
+  Inclusion as Library,
+  type ProofData,
+} from '@web3-storage/data-segment'
+import { type AnyLink, decodePiece } from './link.ts'
+import { NODE_SIZE } from './merkle.ts'
+import type { Result } from './result.ts'
+
+/**
+ * Proof that a piece is in an aggregate, in the form in which it goes over the wire. Each of its two halves is
+ * `[offset, path]`: the position of a node within its level of the aggregate's tree, and the siblings (32 bytes
+ * each) on the way up to the root. CBOR encodes an offset as a plain integer, and decodes it as a number.
+ *
+ * `subtree` leads from the piece's root, `index` from the piece's entry in the data segment index.
+ *
+ * @see https://github.com/filecoin-project/FIPs/blob/master/FRCs/frc-0058.md#proof-of-data-segment-inclusion
+ */
+export interface Inclusion {
+  subtree: ProofData
+  index: ProofData
+}
+
+/** An inclusion as it may be received: offsets are numbers or bigints. */
+export interface EncodedInclusion {
+  subtree: IntoProofData
+  index: IntoProofData
+}
+
+/** The proof does not show that the piece is in the aggregate. */
+export interface InvalidInclusion {
+  name: 'InvalidInclusion'
+  message: string
+  /** Why, where another failure is the reason. */
+  cause?: { name: string; message: string }
+}
+
+/** An inclusion as the `InclusionProof` of the published library, `[subtree, index]` with offsets as bigints. */
+export const toInclusionProof = ({ subtree, index }: EncodedInclusion): InclusionProof =>
+  Library.from([subtree, index])
+
+/**
+ * Whether the inclusion proves that `piece` is in `aggregate`.
+ *
+ * An inclusion may come from anyone and be anything: whatever it is, the answer is `InvalidInclusion` and
+ * nothing is thrown.
+ */
+export const verifyInclusion = ({
+  piece,
+  aggregate,
+  inclusion,
+}: {
+  piece: AnyLink
+  aggregate: AnyLink
+  inclusion: EncodedInclusion
+}): Result<Record<string, never>, InvalidInclusion> => {
+  const decoded = decodePiece(piece)
+  if (decoded.error) return invalid('The piece is not one', decoded.error)
+
+  const subtree = readProofData(inclusion?.subtree)
+  if (!subtree.ok) return invalid(`The proof of the subtree is malformed: ${subtree.error}`)
+  const index = readProofData(inclusion?.index)
+  if (!index.ok) return invalid(`The proof of the index entry is malformed: ${index.error}`)
+
+  const resolved = Library.resolveAggregate([subtree.ok, index.ok], decoded.ok.link)
+  if (resolved.error) {
+    // The library's errors have names that say nothing (`Error`, `RangeError`), and stacks.
+    return invalid('The proof leads to no aggregate', {
+      name: 'InvalidProof',
+      message: resolved.error.message,
+    })
+  }
+  if (`${resolved.ok}` !== `${aggregate}`) {
+    return invalid(`The proof leads to ${resolved.ok}, not to ${aggregate}`)
+  }
+  return { ok: {} }
+}
+
+const invalid = (
+  message: string,
+  cause?: { name: string; message: string },
+): { error: InvalidInclusion } => ({
+  error: {
+    name: 'InvalidInclusion',
+    message: cause ? `${message}: ${cause.message}` : message,
+    ...(cause && { cause }),
+  },
+})
+
+/**
+ * Takes a value apart that claims to be proof data, so that what the library computes with is of the right types.
+ * It judges the values itself: offsets beyond the tree, and paths longer than any tree is high.
+ */
+const readProofData = (value: unknown): Result<ProofData, string> => {
+  if (!Array.isArray(value) || value.length !== 2) return { error: 'expected [offset, path]' }
+  const [offset, path] = value
+  if (!(typeof offset === 'bigint' || Number.isSafeInteger(offset))) {
+    return { error: 'the offset is not an integer' }
+  }
+  if (!Array.isArray(path)) return { error: 'the path is not a list' }
+  for (const node of path) {
+    if (!(node instanceof Uint8Array && node.length === NODE_SIZE)) {
+      return { error: `a node is not of ${NODE_SIZE} bytes` }
+    }
+  }
+  return { ok: [BigInt(offset), path] }
+}
