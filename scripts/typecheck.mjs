@@ -1,0 +1,44 @@
+// Type checks everything: the packages, tests and benches with tsconfig.json; sst.config.ts and the stacks with
+// stacks/tsconfig.json, against the types of SST and of the AWS provider, which SST itself puts into .sst/platform
+// (about 320 MB from the npm registry, once).
+import { spawnSync } from 'node:child_process'
+import { existsSync, readFileSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { ensure, root } from './setup.mjs'
+
+const platform = join(root, '.sst', 'platform')
+/** SST writes this when the providers are there. */
+const providers = join(root, '.sst', 'provider-lock.json')
+
+function read(path) {
+  return existsSync(path) ? readFileSync(path, 'utf8') : ''
+}
+
+/** Whether .sst/platform is of the version of SST that is installed, with the providers that sst.config.ts names. */
+function hasTypes() {
+  const sst = JSON.parse(read(join(root, 'node_modules', 'sst', 'package.json'))).version
+  const config = read(join(root, 'sst.config.ts'))
+  const installed = JSON.parse(read(providers) || '[]')
+  return (
+    read(join(platform, 'version')).trim() === sst &&
+    installed.length > 0 &&
+    installed.every(provider => config.includes(`'${provider.version}'`)) &&
+    installed.every(provider => existsSync(join(platform, 'node_modules', provider.package)))
+  )
+}
+
+await ensure('sst', {
+  done: hasTypes,
+  title: "Fetching SST's types (once, about a minute)…",
+  before: () => rmSync(providers, { force: true }),
+  command: () => ['sst', 'install', '--stage', 'ci'],
+  // Neither Pulumi nor Bun is needed for types, and both would come from elsewhere than the npm registry.
+  env: { SST_SKIP_DEPENDENCY_CHECK: '1', SST_NO_BUN: '1', SST_TELEMETRY_DISABLED: '1' },
+})
+
+let failed = false
+for (const project of ['tsconfig.json', 'stacks/tsconfig.json']) {
+  const { status } = spawnSync('tsc', ['--noEmit', '--project', project], { cwd: root, stdio: 'inherit' })
+  failed ||= status !== 0
+}
+process.exit(failed ? 1 : 0)

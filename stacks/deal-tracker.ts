@@ -1,0 +1,17 @@
+import { resources } from '@w3filecoin/deal-tracker/resources'
+import type { Alarms } from './alarms.ts'
+import type { Network } from './network.ts'
+import { makeService } from './service.ts'
+
+export const makeDealTracker = (network: Network, alarms: Alarms): void => {
+  const { stage, storefront, dealer, dealTracker } = network
+  makeService(resources, {
+    member: dealTracker,
+    stage,
+    alarms,
+    config: {
+      clients: [storefront.peer, dealer.peer, ...(stage.clients ?? [])],
+      sources: stage.sources,
+    },
+  })
+}

@@ -1,0 +1,61 @@
+import { type Resources, type Uses, variable } from '@w3filecoin/aws/resources'
+
+/** The real resources of a service, by the names in its description. */
+export interface Made {
+  tables: Record<string, sst.aws.Dynamo>
+  queues: Record<string, sst.aws.Queue>
+  buckets: Record<string, sst.aws.Bucket>
+}
+
+// What packages/aws calls; a batch of messages is sent by the right to send one.
+const READ_TABLE = ['dynamodb:GetItem', 'dynamodb:BatchGetItem', 'dynamodb:Query']
+const WRITE_TABLE = ['dynamodb:PutItem', 'dynamodb:UpdateItem', 'dynamodb:BatchWriteItem']
+const READ_OBJECT = ['s3:GetObject']
+const WRITE_OBJECT = ['s3:PutObject']
+
+/** What a function is told and permitted: the resources that it uses, and nothing else. */
+export const grant = (uses: Uses, made: Made, resources: Resources) => {
+  const environment: Record<string, $util.Input<string>> = {}
+  const permissions: sst.aws.FunctionPermissionArgs[] = []
+  const allow = (actions: string[], ...on: $util.Input<string>[]) =>
+    permissions.push({ actions, resources: on })
+
+  for (const [name, mode] of Object.entries(uses.tables ?? {})) {
+    const { arn, name: table } = described(made.tables, 'table', name, resources)
+    environment[variable('table', name)] = table
+    allow(mode === 'write' ? [...READ_TABLE, ...WRITE_TABLE] : READ_TABLE, arn)
+    const indexes = Object.keys(resources.tables[name]?.indexes ?? {})
+    if (indexes.length > 0)
+      allow(['dynamodb:Query'], ...indexes.map(index => $interpolate`${arn}/index/${index}`))
+  }
+  for (const name of uses.queues ?? []) {
+    const { arn, url } = described(made.queues, 'queue', name, resources)
+    environment[variable('queue', name)] = url
+    allow(['sqs:SendMessage'], arn)
+  }
+  for (const [name, mode] of Object.entries(uses.buckets ?? {})) {
+    const { arn, name: bucket } = described(made.buckets, 'bucket', name, resources)
+    environment[variable('bucket', name)] = bucket
+    allow(mode === 'write' ? [...READ_OBJECT, ...WRITE_OBJECT] : READ_OBJECT, $interpolate`${arn}/*`)
+    // Without it S3 answers AccessDenied, not NoSuchKey, when an object is not there.
+    allow(['s3:ListBucket'], arn)
+  }
+  return { environment, permissions }
+}
+
+/** What Lambda does with a queue on behalf of its consumer. */
+export const consume = (queue: sst.aws.Queue): sst.aws.FunctionPermissionArgs => ({
+  actions: ['sqs:ReceiveMessage', 'sqs:DeleteMessage', 'sqs:GetQueueAttributes'],
+  resources: [queue.arn],
+})
+
+export const writeLogs = (group: aws.cloudwatch.LogGroup): sst.aws.FunctionPermissionArgs => ({
+  actions: ['logs:CreateLogStream', 'logs:PutLogEvents'],
+  resources: [$interpolate`${group.arn}:*`],
+})
+
+const described = <T>(made: Record<string, T>, kind: string, name: string, { service }: Resources): T => {
+  const found = made[name]
+  if (found === undefined) throw new Error(`A function of ${service} uses the ${kind} ${name}: there is none`)
+  return found
+}

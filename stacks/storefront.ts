@@ -1,0 +1,19 @@
+import { resources } from '@w3filecoin/storefront/resources'
+import type { Alarms } from './alarms.ts'
+import type { Network } from './network.ts'
+import { makeService } from './service.ts'
+
+export const makeStorefront = (network: Network, alarms: Alarms): void => {
+  const { stage, storefront, aggregator, dealer, dealTracker } = network
+  makeService(resources, {
+    member: storefront,
+    stage,
+    alarms,
+    config: {
+      aggregator: aggregator.peer,
+      dealer: dealer.peer,
+      dealTracker: dealTracker.peer,
+      defaultGroup: stage.defaultGroup,
+    },
+  })
+}
