@@ -4,14 +4,15 @@ import { SQSClient } from '@aws-sdk/client-sqs'
 import { DynamoDBDocumentClient } from '@aws-sdk/lib-dynamodb'
 import type { Blocks, Queue, Table } from '@w3filecoin/service'
 import { DynamoTable } from './dynamodb.ts'
-import { type Resources, variable } from './resources.ts'
+import { type Resources, type TableSpec, variable } from './resources.ts'
 import { S3Blocks } from './s3.ts'
-import { SqsQueue } from './sqs.ts'
+import { type SqsFifo, SqsQueue } from './sqs.ts'
 
 export type Environment = Record<string, string | undefined>
 
 /**
- * The resources of a service behind the ports, found by the environment. Regions, credentials and endpoints are
+ * The resources of a service behind the ports, each looked up in the environment when it is used first: the
+ * environment of a function names only what that function may touch. Regions, credentials and endpoints are
  * the AWS SDK's own variables (`AWS_REGION`, `AWS_ENDPOINT_URL_DYNAMODB`, …).
  */
 export const bind = <const R extends Resources>(resources: R, env: Environment) => {
@@ -28,16 +29,19 @@ export const bind = <const R extends Resources>(resources: R, env: Environment) 
   // Buckets in the host name need DNS; an engine on this machine has none.
   const s3 = new S3Client({ forcePathStyle: env.AWS_ENDPOINT_URL_S3 !== undefined })
 
+  const bucket = (name: keyof R['buckets'] & string) => ({ client: s3, bucket: locate('bucket', name) })
+
   return {
     table: <T extends object>(name: keyof R['tables'] & string): Table<T> =>
-      new DynamoTable<T>({ client: dynamodb, name: locate('table', name), spec: resources.tables[name]! }),
-    queue: <M>(
-      name: keyof R['queues'] & string,
-      fifo?: { group: (m: M) => string; id: (m: M) => string },
-    ): Queue<M> => new SqsQueue<M>({ client: sqs, url: locate('queue', name), fifo }),
-    blocks: (name: keyof R['buckets'] & string): Blocks =>
-      new S3Blocks({ client: s3, bucket: locate('bucket', name) }),
+      new DynamoTable<T>({
+        client: dynamodb,
+        name: () => locate('table', name),
+        spec: resources.tables[name] as TableSpec,
+      }),
+    queue: <M>(name: keyof R['queues'] & string, fifo?: SqsFifo<M>): Queue<M> =>
+      new SqsQueue<M>({ client: sqs, url: () => locate('queue', name), fifo }),
+    blocks: (name: keyof R['buckets'] & string): Blocks => new S3Blocks(() => bucket(name)),
     /** The S3 client and the name of a bucket, for what is no block. */
-    bucket: (name: keyof R['buckets'] & string) => ({ client: s3, bucket: locate('bucket', name) }),
+    bucket,
   }
 }

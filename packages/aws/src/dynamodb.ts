@@ -32,20 +32,25 @@ const BATCH_ATTEMPTS = 8
 
 interface DynamoTableOptions {
   client: DynamoDBDocumentClient
-  name: string
+  /** Asked for at the first use: a function's environment names only the tables that it uses. */
+  name: () => string
   spec: TableSpec
 }
 
 /** A table of records in DynamoDB. */
 export class DynamoTable<R extends object> implements Table<R> {
   readonly #client: DynamoDBDocumentClient
-  readonly #name: string
+  readonly #locate: () => string
   readonly #spec: TableSpec
 
   constructor({ client, name, spec }: DynamoTableOptions) {
     this.#client = client
-    this.#name = name
+    this.#locate = name
     this.#spec = spec
+  }
+
+  get #name(): string {
+    return this.#locate()
   }
 
   async get(key: Key): Promise<Stored<R> | undefined> {

@@ -32,10 +32,20 @@ export const queueFunction =
     return { batchItemFailures: failed.map(({ messageId }) => ({ itemIdentifier: messageId })) }
   }
 
-/** The Lambda entry of a schedule; what it throws is for the schedule to repeat. */
-export const scheduleFunction = (run: (() => Promise<void>) | undefined, name: string) => {
-  if (run === undefined) throw new TypeError(`There is no schedule ${name}`)
-  return run
+/** The Lambda entries of a service, by the names of its queues and schedules. */
+export const lambdaFunctions = ({ service, log }: { service: Service; log: Log }) => ({
+  api: apiFunction(service),
+  queue: (name: string) => queueFunction(named(service.consumers, name), log),
+  schedule: (name: string) => {
+    const run = named(service.schedules, name)
+    return () => run()
+  },
+})
+
+const named = <T>(parts: Record<string, T>, name: string): T => {
+  const part = parts[name]
+  if (part === undefined) throw new TypeError(`The service has no ${name}`)
+  return part
 }
 
 const together = async <M>(consumer: Consumer<M>, records: SQSRecord[]): Promise<Taken[]> => {

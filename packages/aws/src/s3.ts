@@ -11,19 +11,17 @@ interface BucketOptions {
 
 /** Immutable blocks in S3, each under its CID. Writing one again writes the same bytes. */
 export class S3Blocks implements Blocks {
-  readonly #client: S3Client
-  readonly #bucket: string
+  readonly #options: () => BucketOptions
 
-  constructor({ client, bucket }: BucketOptions) {
-    this.#client = client
-    this.#bucket = bucket
+  /** @param options asked for at the first use */
+  constructor(options: () => BucketOptions) {
+    this.#options = options
   }
 
   async put(bytes: Uint8Array, codec: number): Promise<Link> {
     const link = createLink(codec, await sha256.digest(bytes))
     await putObject({
-      client: this.#client,
-      bucket: this.#bucket,
+      ...this.#options(),
       key: `${link}`,
       bytes,
       type: 'application/vnd.ipld.raw',
@@ -41,7 +39,7 @@ export class S3Blocks implements Blocks {
   }
 
   #body(link: Link) {
-    return getObject({ client: this.#client, bucket: this.#bucket, key: `${link}` })
+    return getObject({ ...this.#options(), key: `${link}` })
   }
 }
 

@@ -6,20 +6,26 @@ import pMap from 'p-map'
 const BATCH = 10
 const PARALLEL = 8
 
+/**
+ * For a FIFO queue: the group whose messages come one after the other, and what a message *is*. Two messages of the
+ * same id within five minutes are one.
+ */
+export interface SqsFifo<M> {
+  group: (message: M) => string
+  id: (message: M) => string
+}
+
 interface SqsQueueOptions<M> {
   client: SQSClient
-  url: string
-  /**
-   * For a FIFO queue: the group whose messages come one after the other, and what the message *is*. Two messages
-   * of the same id within five minutes are one.
-   */
-  fifo?: { group: (message: M) => string; id: (message: M) => string } | undefined
+  /** Asked for at the first use. */
+  url: () => string
+  fifo?: SqsFifo<M> | undefined
 }
 
 /** A queue in SQS; messages are JSON. */
 export class SqsQueue<M> implements Queue<M> {
   readonly #client: SQSClient
-  readonly #url: string
+  readonly #url: () => string
   readonly #fifo: SqsQueueOptions<M>['fifo']
 
   constructor({ client, url, fifo }: SqsQueueOptions<M>) {
@@ -37,7 +43,7 @@ export class SqsQueue<M> implements Queue<M> {
       async batch => {
         const { Failed = [] } = await this.#client.send(
           new SendMessageBatchCommand({
-            QueueUrl: this.#url,
+            QueueUrl: this.#url(),
             Entries: batch.map((message, n) => ({
               Id: `${n}`,
               MessageBody: JSON.stringify(message),
@@ -52,7 +58,7 @@ export class SqsQueue<M> implements Queue<M> {
         const [first] = Failed
         if (first)
           throw new Error(
-            `${Failed.length} messages were not taken by ${this.#url}: ${first.Code} ${first.Message}`,
+            `${Failed.length} messages were not taken by ${this.#url()}: ${first.Code} ${first.Message}`,
           )
       },
       { concurrency: PARALLEL },

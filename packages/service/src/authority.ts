@@ -7,9 +7,9 @@ import { principals } from './principal.ts'
 export interface PeerConfig {
   did: DID
   /** Where it takes invocations and serves receipts. Absent for principals that only call. */
-  url?: string
+  url?: string | undefined
   /** The `did:key`s that sign for a `did:web`; several while keys are being changed. */
-  keys?: `did:key:${string}`[]
+  keys?: `did:key:${string}`[] | undefined
 }
 
 /**

@@ -1,6 +1,7 @@
 import { Hono } from 'hono'
 import { bodyLimit } from 'hono/body-limit'
 import { parse as parseLink } from 'multiformats/link'
+import manifest from '../package.json' with { type: 'json' }
 import { decodeMessage, encodeMessage, MESSAGE_LIMITS, type MessageLimits } from './message.ts'
 import type { Log } from './ports.ts'
 import type { ReceiptLog } from './receipt-log.ts'
@@ -13,7 +14,6 @@ export interface HttpOptions {
   receipts: ReceiptLog
   /** What the service calls itself at `GET /`. */
   name: string
-  version: string
   limits?: MessageLimits
   log: Log
 }
@@ -30,14 +30,13 @@ export const createHttpApp = ({
   server,
   receipts,
   name,
-  version,
   limits = MESSAGE_LIMITS,
   log,
 }: HttpOptions): Hono => {
   const app = new Hono()
   const did = server.id.did()
 
-  app.get('/', context => context.json({ name, did, version }))
+  app.get('/', context => context.json({ name, did, version: manifest.version }))
 
   app.get('/.well-known/did.json', context => {
     const key = server.id.toDIDKey().slice('did:key:'.length)

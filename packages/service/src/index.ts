@@ -1,6 +1,7 @@
 export type { Failure, Result } from '@w3filecoin/capabilities'
 export * from './authority.ts'
 export * from './conclude.ts'
+export * from './config.ts'
 export * from './consumer.ts'
 export * from './http.ts'
 export * from './log.ts'

@@ -6,10 +6,10 @@ const LEVELS = { debug: 10, info: 20, warn: 30, error: 40 }
 export const jsonLog =
   (
     write: (line: string) => void,
-    { service, level = 'info' }: { service: string; level?: keyof typeof LEVELS },
+    { service, level = 'info' }: { service: string; level?: string | undefined },
   ): Log =>
   (severity, event, fields = {}) => {
-    if (LEVELS[severity] < LEVELS[level]) return
+    if (LEVELS[severity] < (LEVELS[level as keyof typeof LEVELS] ?? LEVELS.info)) return
     write(
       JSON.stringify({ level: severity, service, event, ...fields }, (_name, value) =>
         value instanceof Error ? describe(value) : typeof value === 'bigint' ? Number(value) : value,

@@ -31,7 +31,7 @@ interface SweepOptions<R> {
   table: Table<R>
   now: Clock
   /** How long until a record that was sent again is looked at the next time, in milliseconds. */
-  interval: number
+  interval: (record: R) => number
   /** The most records of one shard in one sweep; the rest is for the next one. */
   limit?: number
   /** Sends what gets these records moving again. */
@@ -60,7 +60,7 @@ export const sweep = async <R extends Due & { id: string }>({
       if (overdue.length === 0) return 0
       await resend(overdue)
       // Whoever changed a record meanwhile has said when to look again.
-      await pMap(overdue, record => table.replace({ ...record, checkAt: now() + interval }), {
+      await pMap(overdue, record => table.replace({ ...record, checkAt: now() + interval(record) }), {
         concurrency: 8,
       })
       return overdue.length

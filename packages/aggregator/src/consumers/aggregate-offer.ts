@@ -1,0 +1,38 @@
+import type { Link } from '@ucanto/interface'
+import type { Failure } from '@w3filecoin/capabilities'
+import { type Consumer, DONE, each, unpackTask, update } from '@w3filecoin/service'
+import { parse as parseLink } from 'multiformats/link'
+import type { Dependencies } from '../dependencies.ts'
+import { offeredToDealer } from '../domain/aggregate.ts'
+import { type AggregateOfferMessage, aggregateOfferMessage } from '../queues.ts'
+
+/** On `aggregateOffer`, offer an aggregate with the list of its pieces to the dealer, and note what it promises. */
+export const onAggregateOffer = ({
+  stores,
+  dealer,
+  timing,
+  now,
+}: Pick<Dependencies, 'stores' | 'dealer' | 'timing' | 'now'>): Consumer<AggregateOfferMessage> =>
+  each(
+    body => aggregateOfferMessage.parse(body),
+    async ({ aggregate: id }) => {
+      const record = await stores.aggregates.get({ id })
+      if (record?.stage !== 'sealed') return DONE
+      const cid = parseLink(record.pieces) as Link
+      const bytes = await stores.blocks.get(cid as never)
+      if (bytes === undefined) throw new Error(`The list of pieces of ${record.aggregate} is missing`)
+      const offer = await unpackTask(record.offer)
+      offer.attach({ cid, bytes } as never)
+      const [answer] = await dealer.execute([offer])
+      if (answer?.ok === undefined) return { error: answer?.error ?? new Error('The dealer did not answer') }
+      const refusal = answer.ok.out.error as Failure | undefined
+      const join = answer.ok.fx.join
+      if (refusal || join === undefined) return { error: refusal ?? new Error('The dealer promised nothing') }
+      await stores.receipts.put(answer.ok)
+      await update(stores.aggregates, { id }, current =>
+        offeredToDealer(current, `${join.link()}`, now(), timing),
+      )
+      return DONE
+    },
+    { concurrency: 1 },
+  )

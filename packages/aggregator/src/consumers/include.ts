@@ -1,0 +1,88 @@
+import { decode } from '@ipld/dag-cbor'
+import type { Inclusion, PieceAcceptSuccess, PieceLink } from '@w3filecoin/capabilities'
+import {
+  CONCLUDE_BATCH,
+  type Consumer,
+  DONE,
+  each,
+  issueReceipt,
+  type Stored,
+  unpackTask,
+  update,
+} from '@w3filecoin/service'
+import { parse as parseLink } from 'multiformats/link'
+import pMap from 'p-map'
+import type { Dependencies } from '../dependencies.ts'
+import { type AggregateRecord, type RangeEntry, rangeTold } from '../domain/aggregate.ts'
+import type { Manifest } from '../domain/group.ts'
+import { groupId, included, type PieceRecord } from '../domain/piece.ts'
+import { type IncludeMessage, includeMessage } from '../queues.ts'
+
+type Parts = Pick<Dependencies, 'id' | 'stores' | 'queues' | 'timing' | 'now'>
+
+/**
+ * On `include`, tell a range of the pieces of an aggregate that they are in it: the receipt of `piece/accept`
+ * first, then the piece's record, then its place in the list; then hand the receipts to the storefront.
+ */
+export const onInclude = ({ id, stores, queues, timing, now }: Parts): Consumer<IncludeMessage> =>
+  each(
+    body => includeMessage.parse(body),
+    async ({ aggregate: aggregateId, range }) => {
+      const aggregate = await stores.aggregates.get({ id: aggregateId })
+      if (!aggregate?.openRanges.includes(range)) return DONE
+      const entries = await readRange(stores, aggregate, range)
+      const records = await stores.pieces.getMany(entries.map(({ id }) => ({ id })))
+      const offer = await unpackTask(aggregate.offer)
+
+      const tell = async (record: Stored<PieceRecord>, { piece, inclusion }: RangeEntry): Promise<string> => {
+        const accept = await unpackTask(record.accept)
+        const success: PieceAcceptSuccess = {
+          piece: piece as PieceLink,
+          aggregate: parseLink(aggregate.aggregate) as unknown as PieceLink,
+          inclusion: inclusion as Inclusion,
+        }
+        await stores.receipts.put(
+          await issueReceipt(id, accept, { out: { ok: success }, fx: { join: offer } }),
+        )
+        await update(stores.pieces, { id: record.id }, current => included(current, aggregate.id))
+        return `${accept.cid}`
+      }
+      const tasks = await pMap(
+        entries,
+        (entry, n) => {
+          const record = records[n]
+          if (record === undefined)
+            throw new Error(`The piece ${entry.id} of ${aggregate.aggregate} has no record`)
+          return tell(record, entry)
+        },
+        { concurrency: 10 },
+      )
+      const group = groupId(aggregate)
+      await stores.pending.removeMany(entries.map(({ order }) => ({ group, order })))
+      await queues.conclude.send(
+        Array.from({ length: Math.ceil(tasks.length / CONCLUDE_BATCH) }, (_, n) => ({
+          to: aggregate.storefront,
+          tasks: tasks.slice(n * CONCLUDE_BATCH, (n + 1) * CONCLUDE_BATCH),
+        })),
+      )
+      await update(stores.aggregates, { id: aggregate.id }, current =>
+        rangeTold(current, range, now(), timing),
+      )
+      return DONE
+    },
+    { concurrency: 1 },
+  )
+
+const readRange = async (
+  { blocks }: Pick<Parts['stores'], 'blocks'>,
+  { aggregate, manifest }: AggregateRecord,
+  range: number,
+): Promise<RangeEntry[]> => {
+  const read = async <T>(link: Parameters<typeof blocks.get>[0]): Promise<T> => {
+    const bytes = await blocks.get(link)
+    if (bytes === undefined) throw new Error(`A block of ${aggregate} is missing: ${link}`)
+    return decode<T>(bytes as never)
+  }
+  const { ranges } = await read<Manifest>(parseLink(manifest))
+  return read<RangeEntry[]>(ranges[range] as never)
+}

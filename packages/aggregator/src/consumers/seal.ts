@@ -1,0 +1,127 @@
+import { decode } from '@ipld/dag-cbor'
+import { Selection } from '@w3filecoin/piece'
+import { type Consumer, DONE, each } from '@w3filecoin/service'
+import { parse as parseLink } from 'multiformats/link'
+import pMap from 'p-map'
+import type { Dependencies } from '../dependencies.ts'
+import { closed, type GroupRecord, lookAgain, type Manifest, type Seal, sealed } from '../domain/group.ts'
+import { type Backlog, isRipe, type Limits } from '../domain/limits.ts'
+import type { PendingRecord } from '../domain/piece.ts'
+import { type SealMessage, sealMessage } from '../queues.ts'
+import { type Candidate, completeSeal, makeAggregate } from '../sealing.ts'
+
+type Parts = Pick<Dependencies, 'id' | 'stores' | 'queues' | 'dealer' | 'limitsOf' | 'timing' | 'now'>
+
+/** Rows of the list that are read at once. */
+const PAGE = 500
+
+/**
+ * On `seal`, make an aggregate of the pending pieces of a group if they are enough. The decision is one conditional
+ * write on the group's record, which names the aggregate; what follows from it is completed here, or by the next
+ * one who comes.
+ */
+export const onSeal = (parts: Parts): Consumer<SealMessage> => {
+  const { stores, queues, limitsOf, timing, now } = parts
+
+  return each(
+    body => sealMessage.parse(body),
+    async message => {
+      const found = await stores.groups.get({ id: message.group })
+      if (found === undefined) return DONE
+      const group = closed(found, await finishOpen(parts, found))
+      const limits = limitsOf(group.group)
+      const { chosen, backlog } = await choose(parts, group, limits)
+
+      if (!isRipe(backlog, limits, now()) || chosen.length === 0) {
+        await correctTally(parts, group.id, backlog)
+        // A conflict means that another sealer was here meanwhile, and has said when to look again.
+        await stores.groups.replace(lookAgain(group, nextLook(backlog, limits, timing.poll, now())))
+        return DONE
+      }
+
+      const seal = await makeAggregate(parts, group, chosen, limits)
+      const decided = await stores.groups.replace(sealed(group, seal, now() + timing.retry))
+      if (decided.error) return { error: decided.error }
+      await completeSeal(parts, decided.ok, seal)
+      // There may be enough for another one.
+      await queues.seal.send([{ group: group.id, id: `after-${seal.sequence}` }])
+      return DONE
+    },
+    { concurrency: 1 },
+  )
+}
+
+/** Completes what a cut left open; returns the aggregates whose pieces have all been told. */
+const finishOpen = async (parts: Parts, group: GroupRecord): Promise<Set<number>> => {
+  const done = new Set<number>()
+  for (const seal of group.open) {
+    const record = await completeSeal(parts, group, seal)
+    if (record.openRanges.length === 0) done.add(seal.sequence)
+  }
+  return done
+}
+
+/** Goes through the list of the group in its order, and takes what fits. */
+const choose = async (
+  { stores }: Pick<Parts, 'stores'>,
+  group: GroupRecord,
+  limits: Limits,
+): Promise<{ chosen: readonly Candidate[]; backlog: Backlog }> => {
+  const sealedBefore = await membersOf(stores.blocks, group.open)
+  const selection = new Selection<Candidate>({ size: limits.size, maxPieces: limits.maxPieces })
+  const backlog: Backlog = { pieces: 0, bytes: 0 }
+  let after: string | undefined
+  do {
+    const page = await stores.pending.list(group.id, { limit: PAGE, after })
+    const records = await stores.pieces.getMany(page.items.map(({ id }) => ({ id })))
+    const stale: PendingRecord[] = []
+    for (const [n, row] of page.items.entries()) {
+      if (sealedBefore.has(row.id)) continue
+      const record = records[n]
+      // A late duplicate of a message may have put a piece back that is in an aggregate.
+      if (record === undefined || record.stage === 'included') {
+        stale.push(row)
+        continue
+      }
+      selection.offer({ piece: parseLink(row.piece) as unknown as Candidate['piece'], row })
+      backlog.pieces += 1
+      backlog.bytes += row.size
+      backlog.oldest = Math.min(backlog.oldest ?? row.offeredAt, row.offeredAt)
+    }
+    await stores.pending.removeMany(stale.map(row => ({ group: row.group, order: row.order })))
+    after = page.next
+  } while (after !== undefined && !selection.full)
+  return { chosen: selection.chosen, backlog }
+}
+
+/** Pieces of aggregates that are sealed, whose records may not say so yet. */
+const membersOf = async (blocks: Parts['stores']['blocks'], seals: readonly Seal[]): Promise<Set<string>> => {
+  const members = await pMap(
+    seals,
+    async ({ aggregate, manifest }) => {
+      const bytes = await blocks.get(parseLink(manifest))
+      if (bytes === undefined) throw new Error(`The manifest of ${aggregate} is missing`)
+      return decode<Manifest>(bytes as never).members
+    },
+    { concurrency: 2 },
+  )
+  return new Set(members.flat())
+}
+
+/** The list has been counted: corrects the counters, which miss what was cut short. */
+const correctTally = async (
+  { stores }: Pick<Parts, 'stores'>,
+  id: string,
+  backlog: Backlog,
+): Promise<void> => {
+  const tally = (await stores.tallies.get({ id })) ?? { pieces: 0, bytes: 0 }
+  const pieces = backlog.pieces - tally.pieces
+  const bytes = backlog.bytes - tally.bytes
+  if (pieces !== 0 || bytes !== 0) await stores.tallies.add({ id }, { pieces, bytes })
+}
+
+/** When the group may be ripe without another piece coming in. */
+const nextLook = ({ oldest }: Backlog, { longestWait }: Limits, poll: number, now: number): number => {
+  const ripe = (oldest ?? now) + longestWait
+  return ripe > now ? ripe : now + poll
+}

@@ -1,0 +1,73 @@
+import type { DID } from '@ucanto/interface'
+import { type Due, dueAt, type Stored } from '@w3filecoin/service'
+import { groupId } from './piece.ts'
+
+/** An aggregate that a group was sealed into. All that follows from it can be completed from here. */
+export interface Seal {
+  /** Counts the aggregates of the group, from 1. */
+  sequence: number
+  aggregate: string
+  /** Link of the DAG-CBOR list of the pieces, in the order of the aggregate. */
+  pieces: string
+  /** Link of the {@link Manifest}. */
+  manifest: string
+  /** How many pieces. */
+  count: number
+  sealedAt: number
+}
+
+/** What an aggregate holds, as a DAG-CBOR block. */
+export interface Manifest {
+  /** Record ids of the pieces. */
+  members: string[]
+  /** Links of the {@link RangeEntry} lists. */
+  ranges: unknown[]
+}
+
+/**
+ * The pieces of a storefront and group. Always due: also an idle group is looked at now and then, because there are
+ * few of them, and a piece may have come in at the very moment when the last one left.
+ */
+export interface GroupRecord extends Required<Due> {
+  id: string
+  storefront: DID
+  group: string
+  /** How many aggregates were sealed. */
+  sequence: number
+  /** Aggregates whose pieces are not all told yet; their pieces may still be in the list. */
+  open: Seal[]
+}
+
+/** Counters of what is pending in a group: a hint, corrected at every sealing. */
+export interface TallyRecord {
+  id: string
+  pieces: number
+  bytes: number
+}
+
+export const newGroup = (
+  { storefront, group }: Pick<GroupRecord, 'storefront' | 'group'>,
+  checkAt: number,
+): GroupRecord => {
+  const id = groupId({ storefront, group })
+  return { id, storefront, group, sequence: 0, open: [], ...dueAt(id, checkAt) }
+}
+
+/** The decision that these pieces are in that aggregate. */
+export const sealed = (group: Stored<GroupRecord>, seal: Seal, checkAt: number): Stored<GroupRecord> => ({
+  ...group,
+  sequence: seal.sequence,
+  open: [...group.open, seal],
+  ...dueAt(group.id, checkAt),
+})
+
+/** Forgets aggregates whose pieces have all been told. */
+export const closed = (group: Stored<GroupRecord>, done: ReadonlySet<number>): Stored<GroupRecord> => ({
+  ...group,
+  open: group.open.filter(({ sequence }) => !done.has(sequence)),
+})
+
+export const lookAgain = (group: Stored<GroupRecord>, checkAt: number): Stored<GroupRecord> => ({
+  ...group,
+  ...dueAt(group.id, checkAt),
+})

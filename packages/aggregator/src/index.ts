@@ -1,0 +1,7 @@
+export { createAggregator } from './aggregator.ts'
+export * from './config.ts'
+export type * from './dependencies.ts'
+export type { AggregateRecord } from './domain/aggregate.ts'
+export type { GroupRecord, Seal } from './domain/group.ts'
+export type { PendingRecord, PieceRecord } from './domain/piece.ts'
+export type * from './stores.ts'

@@ -1,0 +1,109 @@
+import { code as CBOR, encode } from '@ipld/dag-cbor'
+import { type PieceLink, Tasks } from '@w3filecoin/capabilities'
+import { buildAggregate } from '@w3filecoin/piece'
+import { packTask, type Stored } from '@w3filecoin/service'
+import { parse as parseLink } from 'multiformats/link'
+import pMap from 'p-map'
+import type { Dependencies } from './dependencies.ts'
+import {
+  type AggregateRecord,
+  isOf,
+  newAggregate,
+  RANGE,
+  type RangeEntry,
+  sealNonce,
+} from './domain/aggregate.ts'
+import type { GroupRecord, Manifest, Seal } from './domain/group.ts'
+import type { Limits } from './domain/limits.ts'
+import type { PendingRecord } from './domain/piece.ts'
+
+/** A pending piece that may go into an aggregate. */
+export interface Candidate {
+  piece: PieceLink
+  row: PendingRecord
+}
+
+/** Blocks that are written at a time. */
+const PARALLEL = 4
+
+/**
+ * Computes the aggregate of the chosen pieces, and stores its blocks: the pieces, and their proofs by ranges. No
+ * decision yet: blocks that nothing refers to do no harm.
+ */
+export const makeAggregate = async (
+  { stores, now }: Pick<Dependencies, 'stores' | 'now'>,
+  group: GroupRecord,
+  chosen: readonly Candidate[],
+  { size }: Limits,
+): Promise<Seal> => {
+  const rows = new Map(chosen.map(({ piece, row }) => [`${piece}`, row]))
+  const built = buildAggregate({ pieces: chosen.map(({ piece }) => piece), size })
+  if (built.error) throw new Error(`Pieces that were taken do not make an aggregate: ${built.error.message}`)
+  const { link, pieces, proof } = built.ok
+  const entryOf = (n: number): RangeEntry => {
+    const piece = pieces[n] as PieceLink
+    const { id, order } = rows.get(`${piece}`) as PendingRecord
+    return { id, order, piece, inclusion: proof(n) }
+  }
+  const ranges = await pMap(
+    Array.from({ length: Math.ceil(pieces.length / RANGE) }, (_, n) => n * RANGE),
+    start => {
+      const count = Math.min(RANGE, pieces.length - start)
+      const entries = Array.from({ length: count }, (_, n) => entryOf(start + n))
+      return stores.blocks.put(encode(entries), CBOR)
+    },
+    { concurrency: PARALLEL },
+  )
+  const manifest: Manifest = { members: chosen.map(({ row }) => row.id), ranges }
+  return {
+    sequence: group.sequence + 1,
+    aggregate: `${link}`,
+    pieces: `${await stores.blocks.put(encode(pieces), CBOR)}`,
+    manifest: `${await stores.blocks.put(encode(manifest), CBOR)}`,
+    count: pieces.length,
+    sealedAt: now(),
+  }
+}
+
+/**
+ * Does what follows from the decision to seal: the aggregate's own record, the offer to the dealer, and telling
+ * the pieces, range by range. May be done twice. Returns the aggregate's record.
+ */
+export const completeSeal = async (
+  parts: Pick<Dependencies, 'id' | 'stores' | 'queues' | 'dealer' | 'timing' | 'now'>,
+  group: GroupRecord,
+  seal: Seal,
+): Promise<AggregateRecord> => {
+  const { record, isNew } = await recordSeal(parts, group, seal)
+  if (isNew) {
+    await parts.queues.aggregateOffer.send([{ aggregate: record.id }])
+    await parts.queues.include.send(record.openRanges.map(range => ({ aggregate: record.id, range })))
+  }
+  return record
+}
+
+/** The same pieces in the same size are the same aggregate: another sealing of them gets a nonce. */
+const recordSeal = async (
+  { id, stores, dealer, timing, now }: Pick<Dependencies, 'id' | 'stores' | 'dealer' | 'timing' | 'now'>,
+  group: GroupRecord,
+  seal: Seal,
+): Promise<{ record: Stored<AggregateRecord>; isNew: boolean }> => {
+  for (const nonce of [undefined, sealNonce(group, seal)]) {
+    const offer = await Tasks.aggregateOffer(id, dealer.principal, {
+      aggregate: parseLink(seal.aggregate) as unknown as PieceLink,
+      pieces: parseLink(seal.pieces) as never,
+      nonce,
+      tenant: {
+        storefront: group.storefront,
+        group: group.group,
+        label: `${group.group} #${seal.sequence}`,
+      },
+    })
+    const inserted = await stores.aggregates.insert(
+      newAggregate(group, seal, { nonce, offer: await packTask(offer) }, now(), timing),
+    )
+    if (inserted.ok) return { record: inserted.ok, isNew: true }
+    if (isOf(inserted.error.record, group, seal)) return { record: inserted.error.record, isNew: false }
+  }
+  throw new Error(`Sealing ${seal.sequence} of group ${group.id} has no record of its own`)
+}

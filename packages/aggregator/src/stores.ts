@@ -1,0 +1,14 @@
+import type { Blocks, ReceiptLog, Table } from '@w3filecoin/service'
+import type { AggregateRecord } from './domain/aggregate.ts'
+import type { GroupRecord, TallyRecord } from './domain/group.ts'
+import type { PendingRecord, PieceRecord } from './domain/piece.ts'
+
+export interface Stores {
+  pieces: Table<PieceRecord>
+  pending: Table<PendingRecord>
+  groups: Table<GroupRecord>
+  tallies: Table<TallyRecord>
+  aggregates: Table<AggregateRecord>
+  receipts: ReceiptLog
+  blocks: Blocks
+}

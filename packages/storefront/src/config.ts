@@ -1,0 +1,16 @@
+import { commonSchema, peerSchema, servicePeerSchema } from '@w3filecoin/service'
+import { z } from 'zod'
+
+/** The storefront's configuration, as the environment variable `CONFIG` holds it in JSON. */
+export const configSchema = z.strictObject({
+  ...commonSchema,
+  aggregator: servicePeerSchema,
+  /** Runs the `aggregate/accept` tasks whose receipts come through the aggregator. */
+  dealer: peerSchema,
+  dealTracker: servicePeerSchema,
+  /** The group of pieces whose space has no provider in the table. */
+  defaultGroup: z.string().min(1),
+  /** Where content is read from, with `{cid}` for its CID. The storefront's own bucket when left out. */
+  gateway: z.string().includes('{cid}').optional(),
+})
+export type StorefrontConfig = z.infer<typeof configSchema>

@@ -1,0 +1,39 @@
+import { type Consumer, DONE, each, type Key } from '@w3filecoin/service'
+import pMap from 'p-map'
+import type { Dependencies } from '../dependencies.ts'
+import { type AcceptMessage, acceptMessage } from '../queues.ts'
+import { endAccepted } from '../receipts.ts'
+
+/** Pieces that one message ends; the rest of the range is left to the next. */
+const PAGE = 100
+
+/** On `accept`, end the workflows of the pieces whose aggregate is in a deal. */
+export const onAccept = (
+  parts: Pick<Dependencies, 'id' | 'stores' | 'queues' | 'timing' | 'now'>,
+): Consumer<AcceptMessage> => {
+  const { stores, queues } = parts
+  return each(
+    body => acceptMessage.parse(body),
+    async message => {
+      const aggregate = await stores.aggregates.get({ id: message.aggregate })
+      if (aggregate?.stage !== 'accepted') return DONE
+      const page =
+        'pieces' in message
+          ? { items: message.pieces.map(id => ({ id })) }
+          : await stores.pieces.find('memberOf', `${message.aggregate}#${message.shard}`, {
+              limit: PAGE,
+              after: message.after,
+            })
+      if ('shard' in message && 'next' in page && page.next !== undefined)
+        await queues.accept.send([{ ...message, after: page.next }])
+      const records = await stores.pieces.getMany(page.items as Key[])
+      await pMap(
+        records.filter(record => record?.aggregateId === aggregate.id),
+        record => endAccepted(parts, record!, aggregate),
+        { concurrency: 10 },
+      )
+      return DONE
+    },
+    { concurrency: 2 },
+  )
+}

@@ -1,0 +1,17 @@
+import type { Fetch } from '@w3filecoin/service'
+import type { ContentSource } from './stores.ts'
+
+/**
+ * Reads content from an HTTP gateway.
+ *
+ * @param template the gateway's address with `{cid}` where the CID of the content goes
+ */
+export const fromGateway = (template: string, fetch: Fetch): ContentSource => ({
+  async open(content) {
+    const response = await fetch(template.replace('{cid}', content))
+    if (response.ok && response.body) return response.body
+    await response.body?.cancel()
+    if (response.status === 404 || response.status === 410) return undefined
+    throw new Error(`The gateway answered ${response.status} to the question for ${content}`)
+  },
+})

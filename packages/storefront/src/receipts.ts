@@ -1,0 +1,109 @@
+import { decode, encode } from '@ipld/dag-cbor'
+import { isDelegation } from '@ucanto/core/delegation'
+import type { Invocation, Receipt } from '@ucanto/interface'
+import {
+  type AggregateAcceptSuccess,
+  type FilecoinAcceptSuccess,
+  failure,
+  type PieceAcceptSuccess,
+  type PieceLink,
+  type Result,
+} from '@w3filecoin/capabilities'
+import { issueReceipt, type Key, type Stored, unpackTask } from '@w3filecoin/service'
+import { parse as parseLink } from 'multiformats/link'
+import type { Dependencies } from './dependencies.ts'
+import { type AggregateRecord, aggregateAccepted, aggregateId, aggregateOffered } from './domain/aggregate.ts'
+import { accepted, aggregated, MEMBER_SHARDS, type PieceRecord } from './domain/piece.ts'
+
+/** What a receipt of another service does to the records here, whether it was handed over or fetched. */
+
+type Parts = Pick<Dependencies, 'id' | 'stores' | 'queues' | 'aggregator' | 'dealer' | 'timing' | 'now'>
+
+const unknown = (message: string) => ({ error: failure('UnknownTask', message) })
+
+/** The aggregator says that a piece is in an aggregate: `piece/accept`. */
+export const takePieceAccept = async (parts: Parts, receipt: Receipt): Promise<Result<object>> => {
+  const { stores, aggregator } = parts
+  const task = `${receipt.ran.link()}`
+  if (receipt.issuer?.did() !== aggregator.did) return unknown(`${task} was not run by our aggregator`)
+  const { items } = await stores.pieces.find('waitsFor', task, { limit: 100 })
+  const records = (await stores.pieces.getMany(items as Key[])).filter(record => record?.waitsFor === task)
+  if (records.length === 0) return unknown(`No piece waits for ${task}`)
+  for (const record of records) await noteAggregate(parts, record as Stored<PieceRecord>, receipt)
+  return { ok: {} }
+}
+
+/** Notes in a piece's record which aggregate it is in. */
+export const noteAggregate = async (
+  { stores, queues, timing, now }: Parts,
+  record: Stored<PieceRecord>,
+  receipt: Receipt,
+): Promise<void> => {
+  const success = receipt.out.ok as PieceAcceptSuccess | undefined
+  const join = receipt.fx.join
+  if (success === undefined || join === undefined || !isDelegation(join as never)) return
+  const offer = join as Invocation
+  const aggregate = aggregateOffered(
+    { aggregate: `${success.aggregate}`, nonce: offer.nonce, aggregateOffer: `${offer.cid}` },
+    now(),
+    timing,
+  )
+  const inserted = await stores.aggregates.insert(aggregate)
+  const next = aggregated(
+    record,
+    { aggregate: aggregate.aggregate, aggregateId: aggregate.id, inclusion: encode(success.inclusion) },
+    now(),
+    timing,
+  )
+  if (next) await stores.pieces.replace(next)
+  // The outcome may have come before this piece was found to be in it.
+  const outcome = inserted.error && (await stores.aggregates.get({ id: aggregate.id }))
+  if (outcome?.stage === 'accepted')
+    await queues.accept.send([{ aggregate: outcome.id, pieces: [record.id] }])
+}
+
+/** The dealer says that an aggregate is in a deal: `aggregate/accept`. */
+export const takeAggregateAccept = async (
+  { stores, queues, dealer, now }: Parts,
+  receipt: Receipt,
+  ran: Invocation,
+): Promise<Result<object>> => {
+  if (receipt.issuer?.did() !== dealer) return unknown(`${ran.cid} was not run by our dealer`)
+  const { aggregate } = (ran.capabilities[0]?.nb ?? {}) as { aggregate?: unknown }
+  const record = await stores.aggregates.get({
+    id: aggregateId({ aggregate: `${aggregate}`, nonce: ran.nonce }),
+  })
+  if (record === undefined) return unknown(`No piece is in ${aggregate}`)
+  const success = receipt.out.ok as AggregateAcceptSuccess | undefined
+  if (success === undefined) return { ok: {} }
+  const { dataType, dataSource } = success
+  const next = aggregateAccepted(record, { dataType, dealID: Number(dataSource.dealID) }, now())
+  if (next) {
+    const replaced = await stores.aggregates.replace(next)
+    if (replaced.error) return replaced
+    await queues.accept.send(allShards(record.id))
+  }
+  return { ok: {} }
+}
+
+/** One message for every range of the pieces in an aggregate. */
+export const allShards = (aggregate: string) =>
+  Array.from({ length: MEMBER_SHARDS }, (_, shard) => ({ aggregate, shard }))
+
+/** Ends the workflow of a piece that is in a deal: the receipt first, then the record. */
+export const endAccepted = async (
+  { id, stores, now }: Pick<Parts, 'id' | 'stores' | 'now'>,
+  record: Stored<PieceRecord>,
+  { dataType, dealID }: AggregateRecord,
+): Promise<void> => {
+  const next = accepted(record, now())
+  if (next === undefined) return
+  const success: FilecoinAcceptSuccess = {
+    piece: parseLink(record.piece) as unknown as PieceLink,
+    aggregate: parseLink(record.aggregate as string) as unknown as PieceLink,
+    inclusion: decode(record.inclusion as Uint8Array),
+    aux: { dataType: dataType as number, dataSource: { dealID: dealID as number } },
+  }
+  await stores.receipts.put(await issueReceipt(id, await unpackTask(record.accept), { out: { ok: success } }))
+  await stores.pieces.replace(next)
+}
