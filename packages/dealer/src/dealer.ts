@@ -1,0 +1,24 @@
+import { createHttpApp, onConclude, Server, type Service } from '@w3filecoin/service'
+import { onTrack } from './consumers/track.ts'
+import type { Dependencies } from './dependencies.ts'
+import { aggregateAcceptHandler } from './handlers/aggregate-accept.ts'
+import { aggregateOfferHandler } from './handlers/aggregate-offer.ts'
+import { sweepDealer } from './sweep.ts'
+
+/** The dealer: aggregators offer aggregates to it, and it has deals made for them. */
+export const createDealer = (parts: Dependencies): Service => {
+  const { id, authority, stores, aggregators, log } = parts
+  const { receipts } = stores
+  const server = new Server({
+    id,
+    authority,
+    handlers: [aggregateOfferHandler(parts), aggregateAcceptHandler(stores)],
+    receipts,
+    log,
+  })
+  return {
+    api: createHttpApp({ server, receipts, name: 'dealer', log }),
+    consumers: { track: onTrack(parts), conclude: onConclude({ id, receipts, peers: aggregators, log }) },
+    schedules: { sweep: sweepDealer(parts) },
+  }
+}

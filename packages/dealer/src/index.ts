@@ -1,0 +1,6 @@
+export * from './config.ts'
+export { createDealer } from './dealer.ts'
+export type * from './dependencies.ts'
+export type { AggregateRecord } from './domain/aggregate.ts'
+export type { OfferDocument } from './domain/offer-document.ts'
+export type * from './stores.ts'
