@@ -1,0 +1,175 @@
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import * as Storacha from '@storacha/filecoin-client'
+import { connect } from '@ucanto/client'
+import type { Receipt } from '@ucanto/interface'
+import { ed25519 } from '@ucanto/principal'
+import { CAR, HTTP } from '@ucanto/transport'
+import type { FilecoinAcceptSuccess } from '@w3filecoin/capabilities'
+import { type Address, type Local, startLocal } from '@w3filecoin/local'
+import { buildAggregate, type EncodedInclusion, verifyInclusion } from '@w3filecoin/piece'
+import * as Web3 from '@web3-storage/filecoin-client'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import * as Web3Old from 'web3-storage-filecoin-client-3.0'
+import { type Content, randomContent, upload } from './content.ts'
+import { awaitReceipt, PATIENCE } from './receipts.ts'
+
+/**
+ * The clients that are published, unmodified, against the services that run: each of their calls, in the order of a
+ * piece's way.
+ */
+let local: Local
+let data: string
+
+beforeAll(async () => {
+  data = await mkdtemp(join(tmpdir(), 'w3filecoin-clients-'))
+  local = await startLocal({ data })
+})
+
+afterAll(async () => {
+  await local?.stop()
+  await rm(data, { recursive: true, force: true })
+})
+
+// biome-ignore lint/suspicious/noExplicitAny: three releases with types of their own
+type Client = any
+
+const clients: [name: string, client: Client][] = [
+  ['@storacha/filecoin-client 1.0.20', Storacha],
+  ['@web3-storage/filecoin-client 3.3.5', Web3],
+  ['@web3-storage/filecoin-client 3.0.0', Web3Old],
+]
+
+describe.each(clients)('%s', (_name, client) => {
+  let content: Content
+  let accept: string
+
+  const signer = (role: string) => ed25519.parse((role === 'agent' ? local.agent : at(role)).key)
+  const at = (role: string) => local.services[role] as Address
+  /** Who invokes, and with which resource: its own. */
+  const as = (role: string, audience: string) => ({
+    issuer: signer(role),
+    with: signer(role).did(),
+    audience: ed25519.Verifier.parse(at(audience).did),
+  })
+  const via = (role: string) => ({
+    connection: connect({
+      id: ed25519.Verifier.parse(at(role).did),
+      codec: CAR.outbound,
+      channel: HTTP.open<Record<string, never>>({ url: new URL(at(role).url) }),
+    }),
+  })
+
+  beforeAll(async () => {
+    content = await randomContent(100_000)
+    await upload(local, content)
+  })
+
+  test('filecoin/offer is answered with the tasks that follow', async () => {
+    const receipt: Receipt = await client.Storefront.filecoinOffer(
+      as('agent', 'storefront'),
+      content.content,
+      content.piece,
+      via('storefront'),
+    )
+    expect(receipt.out).toMatchObject({ ok: { piece: content.piece } })
+    expect(receipt.fx.fork).toHaveLength(1)
+    accept = `${receipt.fx.join?.link()}`
+  })
+
+  test('filecoin/accept asked for before the end is an error, and no receipt', async () => {
+    const receipt: Receipt = await client.Storefront.filecoinAccept(
+      as('storefront', 'storefront'),
+      content.content,
+      content.piece,
+      via('storefront'),
+    )
+    expect(receipt.out.error).toMatchObject({ name: 'OutcomePending' })
+    expect(`${receipt.ran.link()}`).toBe(accept)
+    expect((await fetch(`${at('storefront').url}/receipt/${accept}`)).status).toBe(404)
+  })
+
+  test('filecoin/submit and filecoin/accept give the outcome, the one that is served too', async () => {
+    const served = await awaitReceipt(at('storefront'), accept)
+    const args = [as('storefront', 'storefront'), content.content, content.piece, via('storefront')]
+    const submitted: Receipt = await client.Storefront.filecoinSubmit(...args)
+    expect(submitted.out).toMatchObject({ ok: { piece: content.piece } })
+    const accepted: Receipt = await client.Storefront.filecoinAccept(...args)
+    expect(`${accepted.root.cid}`).toBe(`${served.root.cid}`)
+    const { aggregate, inclusion, aux } = accepted.out.ok as unknown as FilecoinAcceptSuccess
+    expect(aux).toEqual({ dataType: 0, dataSource: { dealID: expect.any(Number) } })
+    expect(
+      verifyInclusion({ piece: content.piece, aggregate, inclusion: inclusion as EncodedInclusion }),
+    ).toEqual({
+      ok: {},
+    })
+  })
+
+  test('filecoin/info tells the aggregate and the deal', async () => {
+    const { ok } = (
+      (await client.Storefront.filecoinInfo(
+        as('agent', 'storefront'),
+        content.piece,
+        via('storefront'),
+      )) as Receipt
+    ).out
+    expect(ok).toMatchObject({
+      piece: content.piece,
+      aggregates: [{ inclusion: { subtree: expect.any(Array), index: expect.any(Array) } }],
+      deals: [
+        { provider: expect.stringMatching(/^f0\d+$/), aux: { dataSource: { dealID: expect.any(Number) } } },
+      ],
+    })
+  })
+
+  test('piece/offer and piece/accept', async () => {
+    const offer = [as('storefront', 'aggregator'), content.piece, 'local', via('aggregator')]
+    const offered: Receipt = await client.Aggregator.pieceOffer(...offer)
+    expect(offered.out).toMatchObject({ ok: { piece: content.piece } })
+    const accepted: Receipt = await client.Aggregator.pieceAccept(
+      as('aggregator', 'aggregator'),
+      content.piece,
+      'local',
+      via('aggregator'),
+    )
+    expect(`${accepted.ran.link()}`).toBe(`${offered.fx.join?.link()}`)
+    expect(accepted.out).toMatchObject({ ok: { piece: content.piece } })
+    expect(accepted.fx.join).toBeDefined()
+  })
+
+  test('aggregate/offer and aggregate/accept', async () => {
+    const pieces = [content.piece, (await randomContent(5_000)).piece]
+    const { ok: built } = buildAggregate({ pieces, size: 2 ** 20 })
+    if (!built) throw new Error('The pieces make an aggregate')
+    const offered: Receipt = await client.Dealer.aggregateOffer(
+      as('aggregator', 'dealer'),
+      built.link,
+      built.pieces,
+      via('dealer'),
+    )
+    expect(offered.out).toMatchObject({ ok: { aggregate: built.link } })
+    const task = offered.fx.join as { capabilities: [{ nb: { pieces: unknown } }] } | undefined
+    await awaitReceipt(at('dealer'), `${offered.fx.join?.link()}`)
+    const accepted: Receipt = await client.Dealer.aggregateAccept(
+      as('dealer', 'dealer'),
+      built.link,
+      task?.capabilities[0].nb.pieces,
+      via('dealer'),
+    )
+    expect(accepted.out).toMatchObject({
+      ok: { aggregate: built.link, dataSource: { dealID: expect.any(Number) } },
+    })
+
+    await expect
+      .poll(async () => {
+        const { out }: Receipt = await client.DealTracker.dealInfo(
+          as('dealer', 'dealTracker'),
+          built.link,
+          via('dealTracker'),
+        )
+        return Object.values((out.ok as { deals: object })?.deals ?? {})
+      }, PATIENCE)
+      .toMatchObject([{ status: 'Active', provider: expect.stringMatching(/^f0\d+$/) }])
+  })
+})
