@@ -1,4 +1,5 @@
 export * from './bind.ts'
+export * from './context.ts'
 export * from './dynamodb.ts'
 export * from './lambda.ts'
 export * from './resources.ts'

@@ -62,3 +62,6 @@ export const readSigner = ({ SERVICE_KEY }: Environment, did?: DID): Signer => {
 /** Seconds of the configuration as the milliseconds that the clock counts. */
 export const milliseconds = <T extends Record<string, number>>(timing: T): T =>
   Object.fromEntries(Object.entries(timing).map(([name, value]) => [name, value * 1000])) as T
+
+const common = z.object(commonSchema)
+export type CommonConfig = z.infer<typeof common>

@@ -1,0 +1,48 @@
+import { randomUUID } from 'node:crypto'
+import {
+  Authority,
+  type CommonConfig,
+  type Environment,
+  jsonLog,
+  milliseconds,
+  Peer,
+  type PeerConfig,
+  readConfig,
+  readSigner,
+} from '@w3filecoin/service'
+import type { z } from 'zod'
+import { bind } from './bind.ts'
+import type { Resources } from './resources.ts'
+
+/**
+ * What every service on AWS is given, from its environment: configuration, principal, resources, log, and the time,
+ * randomness and network that nothing else reaches for.
+ *
+ * @param peers whom the configuration names
+ */
+export const openContext = <const R extends Resources, S extends z.ZodType<CommonConfig>>(
+  resources: R,
+  schema: S,
+  peers: (config: z.infer<S>) => readonly PeerConfig[],
+  env: Environment,
+) => {
+  const config = readConfig(schema, env)
+  const authority = new Authority([...(config.self ? [config.self] : []), ...peers(config)])
+  return {
+    config,
+    aws: bind(resources, env),
+    peer: (peer: PeerConfig) => new Peer(peer, { authority, fetch }),
+    /** What all services have among their dependencies. */
+    common: {
+      id: readSigner(env, config.self?.did),
+      authority,
+      timing: milliseconds(config.timing),
+      now: Date.now,
+      random: randomUUID,
+      log: jsonLog(line => process.stdout.write(`${line}\n`), {
+        service: resources.service,
+        level: env.LOG_LEVEL,
+      }),
+    },
+  }
+}
