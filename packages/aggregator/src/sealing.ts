@@ -39,11 +39,12 @@ export const makeAggregate = async (
   const rows = new Map(chosen.map(({ piece, row }) => [`${piece}`, row]))
   const built = buildAggregate({ pieces: chosen.map(({ piece }) => piece), size })
   if (built.error) throw new Error(`Pieces that were taken do not make an aggregate: ${built.error.message}`)
-  const { link, pieces, proof } = built.ok
+  const aggregate = built.ok
+  const { link, pieces } = aggregate
   const entryOf = (n: number): RangeEntry => {
     const piece = pieces[n] as PieceLink
     const { id, order } = rows.get(`${piece}`) as PendingRecord
-    return { id, order, piece, inclusion: proof(n) }
+    return { id, order, piece, inclusion: aggregate.proof(n) }
   }
   const ranges = await pMap(
     Array.from({ length: Math.ceil(pieces.length / RANGE) }, (_, n) => n * RANGE),

@@ -9,7 +9,7 @@ import {
   type PieceLink,
   type Result,
 } from '@w3filecoin/capabilities'
-import { issueReceipt, type Key, type Stored, unpackTask } from '@w3filecoin/service'
+import { issueReceipt, type Key, type Stored, unpackTask, update } from '@w3filecoin/service'
 import { parse as parseLink } from 'multiformats/link'
 import type { Dependencies } from './dependencies.ts'
 import { type AggregateRecord, aggregateAccepted, aggregateId, aggregateOffered } from './domain/aggregate.ts'
@@ -48,16 +48,16 @@ export const noteAggregate = async (
     now(),
     timing,
   )
-  const inserted = await stores.aggregates.insert(aggregate)
-  const next = aggregated(
-    record,
-    { aggregate: aggregate.aggregate, aggregateId: aggregate.id, inclusion: encode(success.inclusion) },
-    now(),
-    timing,
-  )
-  if (next) await stores.pieces.replace(next)
+  if ((await stores.aggregates.get({ id: aggregate.id })) === undefined)
+    await stores.aggregates.insert(aggregate)
+  const membership = {
+    aggregate: aggregate.aggregate,
+    aggregateId: aggregate.id,
+    inclusion: encode(success.inclusion),
+  }
+  await update(stores.pieces, { id: record.id }, current => aggregated(current, membership, now(), timing))
   // The outcome may have come before this piece was found to be in it.
-  const outcome = inserted.error && (await stores.aggregates.get({ id: aggregate.id }))
+  const outcome = await stores.aggregates.get({ id: aggregate.id })
   if (outcome?.stage === 'accepted')
     await queues.accept.send([{ aggregate: outcome.id, pieces: [record.id] }])
 }
@@ -77,12 +77,11 @@ export const takeAggregateAccept = async (
   const success = receipt.out.ok as AggregateAcceptSuccess | undefined
   if (success === undefined) return { ok: {} }
   const { dataType, dataSource } = success
-  const next = aggregateAccepted(record, { dataType, dealID: Number(dataSource.dealID) }, now())
-  if (next) {
-    const replaced = await stores.aggregates.replace(next)
-    if (replaced.error) return replaced
-    await queues.accept.send(allShards(record.id))
-  }
+  const deal = { dataType, dealID: Number(dataSource.dealID) }
+  const { changed } = await update(stores.aggregates, { id: record.id }, current =>
+    aggregateAccepted(current, deal, now()),
+  )
+  if (changed) await queues.accept.send(allShards(record.id))
   return { ok: {} }
 }
 
@@ -96,8 +95,7 @@ export const endAccepted = async (
   record: Stored<PieceRecord>,
   { dataType, dealID }: AggregateRecord,
 ): Promise<void> => {
-  const next = accepted(record, now())
-  if (next === undefined) return
+  if (accepted(record, now()) === undefined) return
   const success: FilecoinAcceptSuccess = {
     piece: parseLink(record.piece) as unknown as PieceLink,
     aggregate: parseLink(record.aggregate as string) as unknown as PieceLink,
@@ -105,5 +103,5 @@ export const endAccepted = async (
     aux: { dataType: dataType as number, dataSource: { dealID: dealID as number } },
   }
   await stores.receipts.put(await issueReceipt(id, await unpackTask(record.accept), { out: { ok: success } }))
-  await stores.pieces.replace(next)
+  await update(stores.pieces, { id: record.id }, current => accepted(current, now()))
 }

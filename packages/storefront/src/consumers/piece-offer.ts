@@ -1,6 +1,14 @@
 import type { Receipt } from '@ucanto/interface'
 import type { Failure } from '@w3filecoin/capabilities'
-import { type Consumer, DONE, type Stored, settled, type Taken, unpackTask } from '@w3filecoin/service'
+import {
+  type Consumer,
+  DONE,
+  type Stored,
+  settled,
+  type Taken,
+  unpackTask,
+  update,
+} from '@w3filecoin/service'
 import pMap from 'p-map'
 import type { Dependencies } from '../dependencies.ts'
 import { type PieceRecord, queued } from '../domain/piece.ts'
@@ -21,8 +29,9 @@ export const onPieceOffer = (parts: Parts): Consumer<PieceOfferMessage> => {
     const join = receipt.fx.join
     if (refusal || join === undefined)
       return { error: refusal ?? new Error(`The aggregator promised nothing`) }
-    const next = queued(record, `${join.link()}`, now(), timing)
-    if (next) await stores.pieces.replace(next)
+    await update(stores.pieces, { id: record.id }, current =>
+      queued(current, `${join.link()}`, now(), timing),
+    )
     return DONE
   }
 

@@ -8,6 +8,7 @@ import {
   packTask,
   type Stored,
   unpackTask,
+  update,
 } from '@w3filecoin/service'
 import { parse as parseLink } from 'multiformats/link'
 import type { Dependencies } from '../dependencies.ts'
@@ -39,8 +40,8 @@ export const onSubmit = ({
     })
     const submit = await unpackTask(record.submit)
     await stores.receipts.put(await issueReceipt(id, submit, { out: { ok: { piece } }, fx: { join: offer } }))
-    const next = submitted(record, await packTask(offer), now(), timing)
-    if (next) await stores.pieces.replace(next)
+    const packed = await packTask(offer)
+    await update(stores.pieces, { id: record.id }, current => submitted(current, packed, now(), timing))
     await queues.pieceOffer.send([{ id: record.id }])
   }
 
@@ -57,8 +58,7 @@ export const onSubmit = ({
         out: { error: failure('InvalidContentPiece', message, { content: parseLink(record.content) }) },
       }),
     )
-    const next = failed(record, now())
-    if (next) await stores.pieces.replace(next)
+    await update(stores.pieces, { id: record.id }, current => failed(current, now()))
   }
 
   return each(
