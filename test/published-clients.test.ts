@@ -35,13 +35,14 @@ afterAll(async () => {
 // biome-ignore lint/suspicious/noExplicitAny: three releases with types of their own
 type Client = any
 
-const clients: [name: string, client: Client][] = [
-  ['@storacha/filecoin-client 1.0.20', Storacha],
-  ['@web3-storage/filecoin-client 3.3.5', Web3],
-  ['@web3-storage/filecoin-client 3.0.0', Web3Old],
+/** The oldest release lets its invocations expire, so they are other tasks than those promised, of equal outcome. */
+const clients: [name: string, client: Client, asPromised: boolean][] = [
+  ['@storacha/filecoin-client 1.0.20', Storacha, true],
+  ['@web3-storage/filecoin-client 3.3.5', Web3, true],
+  ['@web3-storage/filecoin-client 3.0.0', Web3Old, false],
 ]
 
-describe.each(clients)('%s', (_name, client) => {
+describe.each(clients)('%s', (_name, client, asPromised) => {
   let content: Content
   let accept: string
 
@@ -86,7 +87,7 @@ describe.each(clients)('%s', (_name, client) => {
       via('storefront'),
     )
     expect(receipt.out.error).toMatchObject({ name: 'OutcomePending' })
-    expect(`${receipt.ran.link()}`).toBe(accept)
+    expect(`${receipt.ran.link()}` === accept).toBe(asPromised)
     expect((await fetch(`${at('storefront').url}/receipt/${accept}`)).status).toBe(404)
   })
 
@@ -96,7 +97,8 @@ describe.each(clients)('%s', (_name, client) => {
     const submitted: Receipt = await client.Storefront.filecoinSubmit(...args)
     expect(submitted.out).toMatchObject({ ok: { piece: content.piece } })
     const accepted: Receipt = await client.Storefront.filecoinAccept(...args)
-    expect(`${accepted.root.cid}`).toBe(`${served.root.cid}`)
+    expect(`${accepted.root.cid}` === `${served.root.cid}`).toBe(asPromised)
+    expect(accepted.out).toEqual(served.out)
     const { aggregate, inclusion, aux } = accepted.out.ok as unknown as FilecoinAcceptSuccess
     expect(aux).toEqual({ dataType: 0, dataSource: { dealID: expect.any(Number) } })
     expect(
@@ -106,7 +108,7 @@ describe.each(clients)('%s', (_name, client) => {
     })
   })
 
-  test('filecoin/info tells the aggregate and the deal', async () => {
+  test.runIf(client.Storefront.filecoinInfo)('filecoin/info tells the aggregate and the deal', async () => {
     const { ok } = (
       (await client.Storefront.filecoinInfo(
         as('agent', 'storefront'),
@@ -133,7 +135,7 @@ describe.each(clients)('%s', (_name, client) => {
       'local',
       via('aggregator'),
     )
-    expect(`${accepted.ran.link()}`).toBe(`${offered.fx.join?.link()}`)
+    expect(`${accepted.ran.link()}` === `${offered.fx.join?.link()}`).toBe(asPromised)
     expect(accepted.out).toMatchObject({ ok: { piece: content.piece } })
     expect(accepted.fx.join).toBeDefined()
   })

@@ -10,7 +10,7 @@ import {
   type World,
 } from '@w3filecoin/testing'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { bind, describe as describeResources, variable, visibilityTimeout } from '../src/index.ts'
+import { bind, describe as describeResources, putObject, variable, visibilityTimeout } from '../src/index.ts'
 
 const run = { timeout: 10, memory: 128, uses: {} }
 
@@ -63,7 +63,6 @@ describe('S3Blocks', () => {
     const blocks = aws.blocks('blocks')
     const link = await blocks.put(new Uint8Array([1, 2, 3]), 0x55)
     const { client, bucket } = aws.bucket('blocks')
-    const { putObject } = await import('../src/s3.ts')
     await putObject({ client, bucket, key: `${link}`, bytes: new Uint8Array([1, 2, 4]), type: 'x' })
     await expect(blocks.get(link)).rejects.toThrow(`The block ${link} is damaged`)
   })

@@ -3,12 +3,18 @@ import { describe } from '@w3filecoin/aws/resources'
 /** What the deal tracker keeps and listens to. The stacks and the local system make what is described here. */
 export const resources = describe({
   service: 'deal-tracker',
-  api: { timeout: 29, memory: 1024, uses: { tables: { deal: 'read' } } },
+  api: {
+    timeout: 29,
+    memory: 1024,
+    uses: { tables: { deal: 'read', receipt: 'read' }, buckets: { blocks: 'read' } },
+  },
   tables: {
     /** A deal on chain, by the piece that it is for. */
     deal: { fields: { piece: 'string', deal: 'string' }, key: { hash: 'piece', range: 'deal' } },
     /** A chain source, and what its last good run brought. */
     source: { fields: { name: 'string' }, key: { hash: 'name' } },
+    /** Stays empty: an answer of the tracker is of the moment, and is not kept. */
+    receipt: { fields: { task: 'string' }, key: { hash: 'task' } },
   },
   queues: {
     /** Write a range of the deals that a run of a source changed. */

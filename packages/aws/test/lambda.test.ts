@@ -1,0 +1,233 @@
+import { type Consumer, DONE, each } from '@w3filecoin/service'
+import type { APIGatewayProxyEventV2, APIGatewayProxyStructuredResultV2, SQSEvent } from 'aws-lambda'
+import { Hono } from 'hono'
+import { describe, expect, it } from 'vitest'
+import { z } from 'zod'
+import { apiFunction, lambdaFunctions, queueFunction } from '../src/index.ts'
+
+/** A request as API Gateway hands it to Lambda: payload format 2.0, from its documentation. */
+const apiEvent = (event: {
+  method?: string
+  path?: string
+  query?: string
+  headers?: Record<string, string>
+  body?: Uint8Array
+}): APIGatewayProxyEventV2 => ({
+  version: '2.0',
+  routeKey: '$default',
+  rawPath: event.path ?? '/',
+  rawQueryString: event.query ?? '',
+  headers: {
+    accept: '*/*',
+    'content-length': `${event.body?.length ?? 0}`,
+    host: 'r3pmxmplak.execute-api.us-east-2.amazonaws.com',
+    'user-agent': 'curl/7.79.1',
+    'x-amzn-trace-id': 'Root=1-5e6722a7-cc56xmpl46db7ae02d4da47e',
+    'x-forwarded-for': '205.255.255.176',
+    'x-forwarded-port': '443',
+    'x-forwarded-proto': 'https',
+    ...event.headers,
+  },
+  requestContext: {
+    accountId: '123456789012',
+    apiId: 'r3pmxmplak',
+    domainName: 'r3pmxmplak.execute-api.us-east-2.amazonaws.com',
+    domainPrefix: 'r3pmxmplak',
+    http: {
+      method: event.method ?? 'GET',
+      path: event.path ?? '/',
+      protocol: 'HTTP/1.1',
+      sourceIp: '205.255.255.176',
+      userAgent: 'curl/7.79.1',
+    },
+    requestId: 'JKJaXmPLvHcESHA=',
+    routeKey: '$default',
+    stage: '$default',
+    time: '10/Mar/2020:05:16:23 +0000',
+    timeEpoch: 1583817383220,
+  },
+  ...(event.body && { body: Buffer.from(event.body).toString('base64') }),
+  isBase64Encoded: event.body !== undefined,
+})
+
+describe('apiFunction', () => {
+  const api = new Hono()
+  api.get('/where/:what', context =>
+    context.json({ url: context.req.url, what: context.req.param('what'), one: context.req.query('one') }),
+  )
+  api.post('/', async context => {
+    const bytes = new Uint8Array(await context.req.arrayBuffer())
+    return context.body(bytes.reverse(), 201, { 'content-type': 'application/vnd.ipld.car' })
+  })
+  const handler = apiFunction({ api, consumers: {}, schedules: {} })
+  const run = async (event: APIGatewayProxyEventV2) =>
+    (await handler(event)) as APIGatewayProxyStructuredResultV2
+
+  it('takes bytes in base64 and gives them back in base64', async () => {
+    const body = new Uint8Array(256).map((_, n) => n)
+    const result = await run(
+      apiEvent({ method: 'POST', body, headers: { 'content-type': 'application/vnd.ipld.car' } }),
+    )
+    expect(result).toMatchObject({ statusCode: 201, isBase64Encoded: true })
+    expect(result.headers).toMatchObject({ 'content-type': 'application/vnd.ipld.car' })
+    expect(new Uint8Array(Buffer.from(result.body!, 'base64'))).toEqual(body.toReversed())
+  })
+
+  it('gives text as text, with path, query and host as they came', async () => {
+    const result = await run(apiEvent({ path: '/where/here', query: 'one=1%202' }))
+    expect(result).toMatchObject({ statusCode: 200, isBase64Encoded: false })
+    expect(JSON.parse(result.body!)).toEqual({
+      url: 'https://r3pmxmplak.execute-api.us-east-2.amazonaws.com/where/here?one=1%202',
+      what: 'here',
+      one: '1 2',
+    })
+  })
+
+  it('answers what nobody takes', async () => {
+    expect(await run(apiEvent({ path: '/nowhere' }))).toMatchObject({ statusCode: 404 })
+  })
+})
+
+/** Messages as SQS hands them to Lambda, from its documentation. */
+const sqsEvent = (...messages: { body: unknown; group?: string }[]): SQSEvent => ({
+  Records: messages.map(({ body, group }, n) => ({
+    messageId: `059f36b4-87a3-44ab-83d2-${n}`,
+    receiptHandle: 'AQEBwJnKyrHigUMZj6rYigCgxlaS3SLy0a…',
+    body: typeof body === 'string' ? body : JSON.stringify(body),
+    attributes: {
+      ApproximateReceiveCount: '2',
+      SentTimestamp: '1545082649183',
+      SenderId: 'AIDAIENQZJOLO23YVJ4VO',
+      ApproximateFirstReceiveTimestamp: '1545082649185',
+      ...(group && {
+        SequenceNumber: `18849496460467696${n}`,
+        MessageGroupId: group,
+        MessageDeduplicationId: `${n}`,
+      }),
+    },
+    messageAttributes: {},
+    md5OfBody: 'e4e68fb7bd0e697a0ae8f1bb342846b3',
+    eventSource: 'aws:sqs',
+    eventSourceARN: 'arn:aws:sqs:us-east-2:123456789012:storefront-submit',
+    awsRegion: 'us-east-2',
+  })),
+})
+
+describe('queueFunction', () => {
+  type Message = { do: 'work' | 'fail' | 'throw' | 'reject' }
+  const setUp = () => {
+    const seen: Message[] = []
+    const logged: { level: string; event: string; fields: Record<string, unknown> }[] = []
+    const consumer: Consumer<Message> = each(
+      body => z.object({ do: z.enum(['work', 'fail', 'throw', 'reject']) }).parse(body),
+      async message => {
+        seen.push(message)
+        if (message.do === 'throw') throw new Error('broken')
+        if (message.do === 'reject') return Promise.reject('no error at all')
+        return message.do === 'fail' ? { error: { name: 'Busy', message: 'not now' } } : DONE
+      },
+    )
+    const run = async (event: SQSEvent, used: Consumer<Message> = consumer) => {
+      const { batchItemFailures } = await queueFunction(used, (level, event, fields) =>
+        logged.push({ level, event, fields: fields as never }),
+      )(event)
+      return batchItemFailures.map(({ itemIdentifier }) => Number(itemIdentifier.split('-').pop()))
+    }
+    return { seen, logged, run, consumer }
+  }
+  const work = { do: 'work' }
+
+  it.each<[string, unknown[], number[]]>([
+    ['nothing when all is well', [work, work], []],
+    [
+      'what failed, threw or was rejected',
+      [{ do: 'fail' }, work, { do: 'throw' }, { do: 'reject' }],
+      [0, 2, 3],
+    ],
+    ['what is no JSON', ['{', work, ''], [0, 2]],
+    ['what is no message of this queue', [{ do: 'harm' }, null, 7, [], work], [0, 1, 2, 3]],
+    ['all of it', ['{', { do: 'throw' }], [0, 1]],
+  ])('brings again %s', async (_, bodies, expected) => {
+    const { run } = setUp()
+    expect(await run(sqsEvent(...bodies.map(body => ({ body }))))).toEqual(expected)
+  })
+
+  it('brings all well-formed ones again when the consumer itself fails', async () => {
+    const { run, consumer } = setUp()
+    const broken = { ...consumer, take: async () => Promise.reject(new Error('no table')) }
+    expect(await run(sqsEvent({ body: work }, { body: '{' }, { body: work }), broken)).toEqual([0, 1, 2])
+  })
+
+  it('hands over a batch as one', async () => {
+    const batches: number[] = []
+    const consumer: Consumer<unknown> = {
+      decode: body => body,
+      take: async messages => {
+        batches.push(messages.length)
+        return messages.map(() => DONE)
+      },
+    }
+    await queueFunction(consumer, () => {})(sqsEvent({ body: 1 }, { body: 2 }, { body: 3 }))
+    expect(batches).toEqual([3])
+  })
+
+  it('stops each group of a FIFO queue at its first failure, and goes on with the others', async () => {
+    const { run, seen } = setUp()
+    const failed = await run(
+      sqsEvent(
+        { group: 'a', body: work },
+        { group: 'a', body: { do: 'fail' } },
+        { group: 'b', body: work },
+        { group: 'a', body: work },
+        { group: 'c', body: '{' },
+        { group: 'b', body: { do: 'throw' } },
+        { group: 'c', body: work },
+        { group: 'b', body: work },
+        { group: 'd', body: work },
+      ),
+    )
+    expect(failed).toEqual([1, 3, 4, 5, 6, 7])
+    expect(seen.map(message => message.do)).toEqual(['work', 'fail', 'work', 'throw', 'work'])
+  })
+
+  it('logs each failure with its queue, attempt and reason', async () => {
+    const { run, logged } = setUp()
+    await run(sqsEvent({ body: work }, { body: { do: 'throw' } }))
+    expect(logged).toEqual([
+      {
+        level: 'warn',
+        event: 'message failed',
+        fields: {
+          queue: 'storefront-submit',
+          message: '059f36b4-87a3-44ab-83d2-1',
+          attempt: 2,
+          reason: new Error('broken'),
+        },
+      },
+    ])
+  })
+})
+
+describe('lambdaFunctions', () => {
+  it('finds consumers and schedules by name, and refuses others at once', async () => {
+    let ran = 0
+    const functions = lambdaFunctions({
+      service: {
+        api: new Hono(),
+        consumers: {
+          submit: each(
+            body => body,
+            async () => DONE,
+          ),
+        },
+        schedules: { sweep: async () => void ran++ },
+      },
+      log: () => {},
+    })
+    expect(await functions.queue('submit')(sqsEvent({ body: 1 }))).toEqual({ batchItemFailures: [] })
+    await functions.schedule('sweep')()
+    expect(ran).toBe(1)
+    expect(() => functions.queue('sweep')).toThrow('The service has no sweep')
+    expect(() => functions.schedule('submit')).toThrow('The service has no submit')
+  })
+})

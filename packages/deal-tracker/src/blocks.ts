@@ -1,0 +1,14 @@
+import { code as CBOR, decode, encode } from '@ipld/dag-cbor'
+import type { Blocks } from '@w3filecoin/service'
+import { parse as parseLink } from 'multiformats/link'
+
+/** Stores a value as a DAG-CBOR block; returns its CID. */
+export const putValue = async (blocks: Blocks, value: unknown): Promise<string> =>
+  `${await blocks.put(encode(value), CBOR)}`
+
+/** The value of a block that must be there. */
+export const getValue = async <T>(blocks: Blocks, cid: string): Promise<T> => {
+  const bytes = await blocks.get(parseLink(cid))
+  if (bytes === undefined) throw new Error(`The block ${cid} is missing`)
+  return decode<T>(bytes as never)
+}

@@ -1,0 +1,34 @@
+import { type Consumer, DONE, each, update } from '@w3filecoin/service'
+import pMap from 'p-map'
+import { getValue } from '../blocks.ts'
+import type { Dependencies } from '../dependencies.ts'
+import { changed, type DealRecord } from '../domain/deal.ts'
+import { isOpen, rangeWritten } from '../domain/source.ts'
+import { type UpdateMessage, updateMessage } from '../queues.ts'
+
+/**
+ * On `update`, write a range of the deals that a run of a source changed. Each write is conditional: a late one does
+ * not undo that of a later run.
+ */
+export const onUpdate = ({ stores }: Pick<Dependencies, 'stores'>): Consumer<UpdateMessage> => {
+  const write = async (change: DealRecord): Promise<void> => {
+    const inserted = await stores.deals.insert(change)
+    if (inserted.ok || changed(inserted.error.record, change) === undefined) return
+    await update(stores.deals, { piece: change.piece, deal: change.deal }, record => changed(record, change))
+  }
+
+  return each(
+    body => updateMessage.parse(body),
+    async ({ source: name, changes, range }) => {
+      const source = await stores.sources.get({ name })
+      if (source === undefined || !isOpen(source, { changes, range })) return DONE
+      const ranges = await getValue<string[]>(stores.blocks, changes)
+      await pMap(await getValue<DealRecord[]>(stores.blocks, ranges[range] as string), write, {
+        concurrency: 25,
+      })
+      await update(stores.sources, { name }, current => rangeWritten(current, { changes, range }))
+      return DONE
+    },
+    { concurrency: 1 },
+  )
+}

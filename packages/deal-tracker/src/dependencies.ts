@@ -1,0 +1,27 @@
+import type { Signer } from '@ucanto/interface'
+import type { Authority, Clock, Log } from '@w3filecoin/service'
+import type { Limits } from './domain/judge.ts'
+import type { Report } from './domain/report.ts'
+import type { Queues } from './queues.ts'
+import type { Stores } from './stores.ts'
+
+/** Somebody who looks at the chain. */
+export interface Source {
+  name: string
+  /** What the chain holds, as the source sees it now. Throws when it can not be reached or read. */
+  read(): Promise<Report>
+}
+
+/** All that the deal tracker's handlers and consumers work with. */
+export interface Dependencies {
+  id: Signer
+  stores: Stores
+  queues: Queues
+  /** DIDs that may ask with themselves. */
+  clients: ReadonlySet<string>
+  sources: readonly Source[]
+  limits: Limits
+  authority: Authority
+  now: Clock
+  log: Log
+}

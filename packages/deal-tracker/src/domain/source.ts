@@ -1,0 +1,39 @@
+import type { Stored } from '@w3filecoin/service'
+
+/** A source, and what its last good run brought. */
+export interface SourceRecord {
+  name: string
+  /** The epoch that the last good run told of. */
+  stateEpoch: number
+  /** CID of the block with its deals. */
+  snapshot: string
+  /** CID of the block that lists the ranges of what the run changed. Absent if nothing changed. */
+  changes?: string | undefined
+  /** Ranges that are still to be written. The next run waits for them. */
+  openRanges: number[]
+  deals: number
+  malformed: number
+  changed: number
+  /** When the last good run that brought something new was, in milliseconds since 1970. Later for each. */
+  syncedAt: number
+}
+
+/** Deals in a range; some 200 KB. */
+export const RANGE = 1000
+
+export const isOpen = (
+  record: SourceRecord,
+  { changes, range }: { changes: string; range: number },
+): boolean => record.changes === changes && record.openRanges.includes(range)
+
+/** The messages that have the open ranges of a source written. */
+export const openUpdates = ({ name, changes, openRanges }: SourceRecord) =>
+  changes === undefined ? [] : openRanges.map(range => ({ source: name, changes, range }))
+
+export const rangeWritten = (
+  record: Stored<SourceRecord>,
+  written: { changes: string; range: number },
+): Stored<SourceRecord> | undefined =>
+  isOpen(record, written)
+    ? { ...record, openRanges: record.openRanges.filter(open => open !== written.range) }
+    : undefined

@@ -1,0 +1,397 @@
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { zstdCompressSync } from 'node:zlib'
+import { delegate } from '@ucanto/core'
+import type { Signer } from '@ucanto/interface'
+import { dealInfo } from '@w3filecoin/capabilities'
+import { type PieceLink, toV1 } from '@w3filecoin/piece'
+import { Authority, ReceiptLog, type ReceiptRecord } from '@w3filecoin/service'
+import { ask, type Provided, signersOf, somePiece, startWorld, type World } from '@w3filecoin/testing'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { activeReplicas } from '../src/active-replicas.ts'
+import { configSchema } from '../src/config.ts'
+import { createDealTracker } from '../src/deal-tracker.ts'
+import { type DealRecord, pieceKey } from '../src/domain/deal.ts'
+import { timeOf } from '../src/domain/epoch.ts'
+import type { SourceRecord } from '../src/domain/source.ts'
+import { resources } from '../src/resources.ts'
+import { type Replica, replica } from './replicas.ts'
+
+const EPOCH = 1000
+const END = 5000
+
+describe('the deal tracker', () => {
+  let world: World
+  let aws: Provided<typeof resources>
+  let signers: Record<'tracker' | 'client' | 'stranger', Signer>
+  /** What the HTTP server serves, by path. */
+  const files = new Map<string, Uint8Array>()
+  const web = createServer((request, response) => {
+    const file = files.get(request.url as string)
+    if (file) response.writeHead(200).end(file)
+    else response.writeHead(500).end('Out of order')
+  })
+
+  beforeAll(async () => {
+    world = await startWorld()
+    aws = await world.provide(resources)
+    signers = await signersOf('tracker', 'client', 'stranger')
+    const listening = Promise.withResolvers<void>()
+    web.listen(0, '127.0.0.1', listening.resolve)
+    await listening.promise
+  })
+  afterAll(async () => {
+    web.close()
+    await world?.stop()
+  })
+
+  /** A tracker at a time of its own. Tests share the tables, so each has sources and pieces of its own. */
+  const start = (...names: string[]) => {
+    const { tracker, client, stranger } = signers
+    const clock = { now: timeOf(EPOCH) }
+    const logged: unknown[][] = []
+    const sources = aws.table<SourceRecord>('source')
+    const deals = aws.table<DealRecord>('deal')
+    const blocks = aws.blocks('blocks')
+    const origin = `http://127.0.0.1:${(web.address() as AddressInfo).port}`
+    const now = () => clock.now
+    const { api, consumers, schedules } = createDealTracker({
+      id: tracker,
+      stores: {
+        deals,
+        sources,
+        receipts: new ReceiptLog({ table: aws.table<ReceiptRecord>('receipt'), blocks, now }),
+        blocks,
+      },
+      queues: { update: aws.queue('update') },
+      clients: new Set([client.did()]),
+      sources: names.map(name =>
+        activeReplicas({ name, kind: 'active-replicas', url: `${origin}/${name}` }, { fetch }),
+      ),
+      limits: { maxAge: 3 * 24 * 3600 * 1000, maxLoss: 0.5 },
+      authority: new Authority([]),
+      now,
+      log: (...line) => logged.push(line),
+    })
+    const [first = ''] = names
+    let nonce = 0
+    return {
+      api,
+      clock,
+      logged,
+      sources,
+      update: consumers.update!,
+      settle: () => aws.settle(consumers),
+      sync: schedules.sync!,
+      source: (name = first) => sources.get({ name }),
+      deal: (piece: PieceLink, id: number) =>
+        deals.get({ piece: pieceKey(toV1(piece).ok!), deal: `${id}@${first}` }),
+      publish: (
+        replicas: unknown[],
+        { name = first, epoch = EPOCH }: { name?: string; epoch?: number } = {},
+      ) => {
+        const file = JSON.stringify({ state_epoch: epoch, active_replicas: replicas })
+        files.set(`/${name}`, zstdCompressSync(file))
+      },
+      info: async (piece: PieceLink, options: { issuer?: Signer; with?: Signer; proofs?: never[] } = {}) => {
+        const { issuer = client, with: resource = issuer, proofs = [] } = options
+        const receipt = await ask(
+          api,
+          dealInfo.invoke({
+            issuer,
+            audience: tracker,
+            with: resource.did(),
+            nb: { piece },
+            nonce: `${nonce++}`,
+            proofs,
+          }),
+        )
+        return receipt.out
+      },
+      delegateTo: (audience: Signer) =>
+        delegate({
+          issuer: tracker,
+          audience,
+          capabilities: [{ can: 'deal/info', with: tracker.did() }],
+        }) as Promise<never>,
+      tracker,
+      stranger,
+    }
+  }
+  const piecesOf = (seed: string, count: number): PieceLink[] =>
+    Array.from({ length: count }, (_, n) => somePiece(`${seed} ${n}`, 30))
+
+  it('T1: tells every known deal of an aggregate', async () => {
+    const { publish, sync, settle, info } = start('t1')
+    const piece = somePiece('t1', 30)
+    publish([replica(piece, [11, END], [12, EPOCH]), replica(somePiece('t1 other', 30), [13, END])])
+    await sync()
+    await settle()
+    const common = {
+      provider: 'f01001',
+      storageProvider: 'f01001',
+      pieceCid: `${toV1(piece).ok!.root}`,
+      created: '2020-08-25T06:20:00.000Z',
+      updated: '2020-08-25T06:20:00.000Z',
+    }
+    expect(await info(piece)).toEqual({
+      ok: {
+        deals: {
+          '11': { ...common, status: 'Active', expiration: '2020-08-26T15:40:00.000Z' },
+          '12': { ...common, status: 'Expired', expiration: '2020-08-25T06:20:00.000Z' },
+        },
+      },
+    })
+  })
+
+  it('T2: says that there is no deal', async () => {
+    const piece = somePiece('t2', 30)
+    const { error } = await start().info(piece)
+    expect(error).toMatchObject({ name: 'DealNotFound' })
+    expect(`${(error as unknown as { piece: PieceLink }).piece}`).toBe(`${piece}`)
+  })
+
+  it('T2: knows pieces of the same root and of another size apart', async () => {
+    const { publish, sync, settle, info } = start('t2')
+    const piece = somePiece('t2 size', 30)
+    publish([{ ...replica(piece, [21, END]), piece_log2_size: 34 }])
+    await sync()
+    await settle()
+    expect(await info(piece)).toMatchObject({ error: { name: 'DealNotFound' } })
+  })
+
+  it('T3: tells how things are at the time of the question', async () => {
+    const { publish, sync, settle, info, clock } = start('t3')
+    const piece = somePiece('t3', 30)
+    const rest = piecesOf('t3', 2)
+    const others = rest.map((piece, n) => replica(piece, [33 + n, END]))
+    const next = async (epoch: number, replicas: Replica[]) => {
+      clock.now = timeOf(epoch)
+      publish(replicas, { epoch })
+      await sync()
+      await settle()
+    }
+    const statuses = async () => {
+      const { ok, error } = await info(piece)
+      if (error) throw error
+      const { deals } = ok as { deals: Record<string, { status: string }> }
+      return Object.entries(deals).map(([id, { status }]) => `${id} ${status}`)
+    }
+    await next(EPOCH, [replica(piece, [31, END]), ...others])
+    expect(await statuses()).toEqual(['31 Active'])
+    await next(EPOCH + 1, others)
+    expect(await statuses()).toEqual(['31 Terminated'])
+    expect(await info(piece)).toMatchObject({
+      ok: { deals: { '31': { created: '2020-08-25T06:20:00.000Z', updated: '2020-08-25T06:20:30.000Z' } } },
+    })
+    await next(EPOCH + 2, [replica(piece, [31, END], [32, END + 1]), ...others])
+    expect(await statuses()).toEqual(['31 Active', '32 Active'])
+    clock.now = timeOf(END)
+    expect(await statuses()).toEqual(['31 Expired', '32 Active'])
+    // The source drops what is at its end. We do not.
+    await next(END, [replica(piece, [32, END + 1])])
+    expect(await statuses()).toEqual(['31 Expired', '32 Active'])
+  })
+
+  it('answers those whom it lists, and those who hold its delegation', async () => {
+    const { info, stranger, tracker, delegateTo } = start()
+    const piece = somePiece('who', 30)
+    const unknown = { error: { name: 'DealNotFound' } }
+    expect(await info(piece)).toMatchObject(unknown)
+    expect(await info(piece, { issuer: stranger })).toMatchObject({ error: { name: 'UnknownClient' } })
+    expect(await info(piece, { issuer: stranger, with: tracker })).toMatchObject({
+      error: { name: 'Unauthorized' },
+    })
+    const proofs = [await delegateTo(stranger)]
+    expect(await info(piece, { issuer: stranger, with: tracker, proofs })).toMatchObject(unknown)
+  })
+
+  it('writes nothing when the same file is there again', async () => {
+    const { publish, sync, settle, source, deal } = start('same')
+    const piece = somePiece('same', 30)
+    publish([replica(piece, [41, END])])
+    await sync()
+    await settle()
+    const [before, record] = [await source(), await deal(piece, 41)]
+    await sync()
+    expect(await source()).toEqual(before)
+    expect(await aws.drain('update')).toEqual([])
+    publish([replica(piece, [41, END])], { epoch: EPOCH + 1 })
+    await sync()
+    expect(await source()).toMatchObject({ stateEpoch: EPOCH + 1, snapshot: before?.snapshot })
+    expect(await aws.drain('update')).toEqual([])
+    expect(await deal(piece, 41)).toEqual(record)
+  })
+
+  it('takes what is new in a file of the same epoch', async () => {
+    const { publish, sync, settle, info } = start('epoch')
+    const [a, b] = piecesOf('epoch', 2) as [PieceLink, PieceLink]
+    publish([replica(a, [51, END])])
+    await sync()
+    await settle()
+    publish([replica(a, [51, END]), replica(b, [52, END])])
+    await sync()
+    await settle()
+    expect(await info(b)).toMatchObject({ ok: { deals: { '52': { status: 'Active' } } } })
+  })
+
+  it('reads files that are not compressed', async () => {
+    const { sync, settle, info } = start('plain')
+    const piece = somePiece('plain', 30)
+    files.set(
+      '/plain',
+      Buffer.from(JSON.stringify({ active_replicas: [replica(piece, [61, END])], state_epoch: EPOCH })),
+    )
+    await sync()
+    await settle()
+    expect(await info(piece)).toMatchObject({ ok: { deals: { '61': { status: 'Active' } } } })
+  })
+
+  it('skips and counts what is malformed', async () => {
+    const { publish, sync, settle, info, source, logged } = start('malformed')
+    const piece = somePiece('malformed', 30)
+    publish([
+      null,
+      { contracts: 3 },
+      { ...replica(piece, [71, END]), piece_cid: 'x' },
+      replica(piece, [72, END]),
+    ])
+    await sync()
+    await settle()
+    expect(await info(piece)).toMatchObject({ ok: { deals: { '72': {} } } })
+    expect(await source()).toMatchObject({ deals: 1, malformed: 3 })
+    expect(logged).toContainEqual([
+      'warn',
+      'malformed records skipped',
+      { source: 'malformed', malformed: 3 },
+    ])
+  })
+
+  it('raises an alarm about a source that it does not believe, and syncs the others', async () => {
+    const { publish, sync, settle, info, source, logged } = start('bad', 'good')
+    const good = piecesOf('good', 2) as [PieceLink, PieceLink]
+    const pieces = piecesOf('bad', 4)
+    const bad = pieces.map((piece, n) => replica(piece, [81 + n, END]))
+    publish(bad)
+    publish([], { name: 'good' })
+    await sync()
+    await settle()
+    const before = await source()
+
+    publish(bad.slice(3))
+    publish([replica(good[0], [91, END])], { name: 'good' })
+    await expect(sync()).rejects.toThrow('bad (It lost 3 of the 4 deals that it had in its last good run)')
+    await settle()
+    expect(await source()).toEqual(before)
+    expect(await info(good[0])).toMatchObject({ ok: { deals: { '91': { status: 'Active' } } } })
+    expect(await info(pieces[0]!)).toMatchObject({ ok: { deals: { '81': { status: 'Active' } } } })
+    expect(logged).toContainEqual([
+      'error',
+      'source not synced',
+      { source: 'bad', cause: expect.objectContaining({ name: 'SourceLostDeals' }) },
+    ])
+  })
+
+  it.each<[string, Uint8Array | undefined, string]>([
+    ['can not be reached', undefined, 'answered 500'],
+    ['is empty', Buffer.from(''), 'no state_epoch'],
+    ['is something else', Buffer.from('<html></html>'), 'Unexpected'],
+    ['is an answer of something else', Buffer.from('{"error":"gone"}'), 'no state_epoch'],
+    ['stops in the middle', Buffer.from('{"state_epoch":1000,"active_replicas":[{'), 'mid-parsing'],
+    [
+      'stops in the middle of its compression',
+      zstdCompressSync('{"state_epoch":1000,"active_replicas":[]}').subarray(0, -3),
+      'unexpected end of file',
+    ],
+  ])('raises an alarm about a source that %s', async (_, file, message) => {
+    const { sync, source } = start('broken')
+    if (file) files.set('/broken', file)
+    else files.delete('/broken')
+    await expect(sync()).rejects.toThrow(message)
+    expect(await source()).toBeUndefined()
+  })
+
+  it('writes large changes by ranges, and the next run waits for them', async () => {
+    const { publish, sync, settle, source, info, update } = start('ranges')
+    const pieces = piecesOf('ranges', 500)
+    const all = pieces.map((piece, n) =>
+      replica(piece, ...Array.from({ length: 5 }, (_, m): [number, number] => [10_000 + 5 * n + m, END])),
+    )
+    publish(all)
+    await sync()
+    const first = await source()
+    expect(first).toMatchObject({ openRanges: [0, 1, 2], deals: 2500, changed: 2500 })
+    // The messages are lost, and there is news.
+    expect(await aws.drain('update')).toHaveLength(3)
+    const news = somePiece('ranges news', 30)
+    publish([...all, replica(news, [20_000, END])])
+    await sync()
+    expect(await source()).toEqual(first)
+    await settle()
+    expect(await source()).toMatchObject({ openRanges: [], changes: first?.changes })
+    for (const piece of [pieces[0]!, pieces.at(-1)!]) {
+      const { ok } = await info(piece)
+      expect(Object.keys((ok as { deals: object }).deals)).toHaveLength(5)
+    }
+    await sync()
+    await settle()
+    expect(await info(news)).toMatchObject({ ok: { deals: { '20000': {} } } })
+    // A message of the first run that comes late does nothing.
+    const message = update.decode({ source: 'ranges', changes: first?.changes, range: 0 })
+    const after = await source()
+    expect(await update.take([message])).toEqual([{ ok: {} }])
+    expect(await source()).toEqual(after)
+  })
+
+  it('writes the same when a range is written twice, or half', async () => {
+    const { publish, sync, source, sources, update, deal } = start('twice')
+    const [a, b] = piecesOf('twice', 2) as [PieceLink, PieceLink]
+    publish([replica(a, [101, END]), replica(b, [102, END])])
+    await sync()
+    const open = (await source())!
+    await aws.drain('update')
+    const message = update.decode({ source: 'twice', changes: open.changes, range: 0 })
+    await Promise.all([update.take([message]), update.take([message])])
+    const written = [await deal(a, 101), await deal(b, 102)]
+    expect(written).toEqual([expect.objectContaining({ id: 101 }), expect.objectContaining({ id: 102 })])
+    // As if it had been cut before it said that the range is done.
+    await sources.replace({ ...(await source())!, openRanges: [0] })
+    await aws.table<DealRecord>('deal').removeMany([{ piece: written[1]!.piece, deal: written[1]!.deal }])
+    expect(await update.take([message])).toEqual([{ ok: {} }])
+    expect([await deal(a, 101), await deal(b, 102)]).toEqual(written)
+    expect(await source()).toMatchObject({ openRanges: [] })
+  })
+
+  it('lets one of two runs at the same time decide', async () => {
+    const one = start('race')
+    const other = start('race')
+    const piece = somePiece('race', 30)
+    one.publish([replica(piece, [111, END])])
+    await Promise.all([one.sync(), other.sync()])
+    await one.settle()
+    expect(await one.source()).toMatchObject({ revision: 2, openRanges: [] })
+    expect(await one.info(piece)).toMatchObject({ ok: { deals: { '111': { status: 'Active' } } } })
+  })
+})
+
+describe('the configuration', () => {
+  const source = { name: 'a', kind: 'active-replicas', url: 'https://example.com/a.zst' }
+  it('has defaults', () => {
+    expect(configSchema.parse({})).toEqual({
+      clients: [],
+      sources: [],
+      maxAge: 259_200,
+      maxLoss: 0.1,
+      timing: { retry: 60, poll: 900 },
+    })
+  })
+  it.each([
+    ['two sources of one name', { sources: [source, source] }],
+    ['a source of another kind', { sources: [{ ...source, kind: 'chain' }] }],
+    ['a source that is no web address', { sources: [{ ...source, url: 'file:///etc/passwd' }] }],
+    ['a share above one', { maxLoss: 10 }],
+    ['what it does not know', { maxLos: 0.1 }],
+  ])('refuses %s', (_, config) => {
+    expect(configSchema.safeParse(config).success).toBe(false)
+  })
+})

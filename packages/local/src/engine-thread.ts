@@ -1,0 +1,84 @@
+import { Server } from 'node:http'
+import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
+import { type MessagePort, parentPort } from 'node:worker_threads'
+import type { FauxqsServer } from 'fauxqs'
+import { type S3, startS3 } from './s3.ts'
+import type { Answer } from './thread.ts'
+
+/**
+ * The thread of the engines for SQS and S3, which holds the lock of the data directory too: the thread that has
+ * the data open is the one that says so.
+ */
+const port = parentPort as MessagePort
+const answer = <T>(value: Answer<T>) => port.postMessage(value)
+
+export interface EnginePorts {
+  sqs: number
+  s3: number
+}
+
+/** What the thread is asked for, one after the other. */
+export type EngineQuestion = { lock: string } | { start: { data: string; region: string } } | { stop: true }
+
+/**
+ * An exclusive transaction on a SQLite file of its own. The operating system drops the lock with the process that
+ * holds it, however that ends, so no lock is ever stale.
+ */
+const lock = (path: string): DatabaseSync | undefined => {
+  const database = new DatabaseSync(path)
+  try {
+    database.exec('PRAGMA busy_timeout = 0; BEGIN EXCLUSIVE')
+    return database
+  } catch {
+    database.close()
+    return undefined
+  }
+}
+
+/** `startFauxqs` listens on every interface. In this thread, every server listens on this machine only. */
+const stayOnThisMachine = () => {
+  const listen = Server.prototype.listen as (...given: unknown[]) => Server
+  Server.prototype.listen = function (this: Server, options: object, ...rest: unknown[]) {
+    return listen.call(this, { ...options, host: '127.0.0.1' }, ...rest)
+  } as never
+}
+
+/** Messages that were being worked on when the last system ended: nobody does any more, so they come at once. */
+const releaseMessages = (file: string) => {
+  const database = new DatabaseSync(file)
+  const made = database.prepare("SELECT name FROM sqlite_master WHERE name = 'sqs_messages'").get()
+  if (made) database.exec('UPDATE sqs_messages SET receipt_handle = NULL, visibility_deadline = NULL')
+  database.close()
+}
+
+let held: DatabaseSync | undefined
+let sqs: FauxqsServer | undefined
+let s3: S3 | undefined
+
+port.on('message', async (question: EngineQuestion) => {
+  if ('lock' in question) {
+    held = lock(join(question.lock, 'lock'))
+    answer({ ok: held !== undefined })
+  } else if ('start' in question) {
+    const { data, region } = question.start
+    stayOnThisMachine()
+    releaseMessages(join(data, 'fauxqs.db'))
+    const { startFauxqs } = await import('fauxqs')
+    s3 = await startS3(join(data, 's3'))
+    sqs = await startFauxqs({
+      port: 0,
+      host: '127.0.0.1',
+      logger: false,
+      defaultRegion: region,
+      dataDir: data,
+    })
+    const { hostname } = new URL(sqs.address)
+    if (hostname !== '127.0.0.1') throw new Error(`The engine for SQS listens on ${hostname}`)
+    answer({ ok: { sqs: sqs.port, s3: s3.port } satisfies EnginePorts })
+  } else {
+    await Promise.all([sqs?.stop(), s3?.stop()])
+    held?.close()
+    port.close()
+  }
+})

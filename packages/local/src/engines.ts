@@ -1,0 +1,108 @@
+import { readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { S3Client } from '@aws-sdk/client-s3'
+import { startDynamoDB } from './dynamodb.ts'
+import type { EnginePorts, EngineQuestion } from './engine-thread.ts'
+import type { LogFile } from './log-file.ts'
+import { Thread } from './thread.ts'
+import { Trouble } from './trouble.ts'
+
+export const REGION = 'us-east-1'
+/** The account that the engines act for. */
+export const ACCOUNT = '000000000000'
+/** Nobody looks at them. */
+const CREDENTIALS = { accessKeyId: 'local', secretAccessKey: 'local' }
+
+/** DynamoDB, SQS and S3 on this machine, with their data in one directory. */
+export interface Engines {
+  dynamodb: string
+  sqs: string
+  s3: string
+  /** What points the AWS SDK at the engines, and at nothing else that the machine may know. */
+  env: Record<string, string>
+  stop(): Promise<void>
+}
+
+interface EnginesOptions {
+  /** The data directory. */
+  data: string
+  log: LogFile
+  /** Told when an engine ends without being asked to. */
+  onCrash: (error: Error) => void
+}
+
+/** A client of the S3 engine, for what runs beside the services. */
+export const s3Client = ({ s3 }: Pick<Engines, 's3'>): S3Client =>
+  new S3Client({ region: REGION, endpoint: s3, forcePathStyle: true, credentials: CREDENTIALS })
+
+/** Brings the engines up on free ports of 127.0.0.1. One system at a time may use a data directory. */
+export const startEngines = async ({ data, log, onCrash }: EnginesOptions): Promise<Engines> => {
+  const thread = new Thread({
+    name: 'The engine for SQS and S3',
+    entry: new URL('./engine-thread.ts', import.meta.url),
+    env: {},
+    log,
+    onCrash,
+  })
+  const ask = <T>(question: EngineQuestion) => thread.ask<T>(question)
+  try {
+    await lock(data, () => ask<boolean>({ lock: data }))
+    const [dynamodb, ports] = await bothOrNeither(
+      startDynamoDB({ data, log, onCrash }),
+      ask<EnginePorts>({ start: { data, region: REGION } }),
+      engine => engine.stop(),
+    )
+    const sqs = `http://127.0.0.1:${ports.sqs}`
+    const s3 = `http://127.0.0.1:${ports.s3}`
+    return {
+      dynamodb: dynamodb.url,
+      sqs,
+      s3,
+      env: {
+        AWS_REGION: REGION,
+        AWS_ACCESS_KEY_ID: CREDENTIALS.accessKeyId,
+        AWS_SECRET_ACCESS_KEY: CREDENTIALS.secretAccessKey,
+        AWS_ENDPOINT_URL_DYNAMODB: dynamodb.url,
+        AWS_ENDPOINT_URL_SQS: sqs,
+        AWS_ENDPOINT_URL_S3: s3,
+        AWS_CONFIG_FILE: '/dev/null',
+        AWS_SHARED_CREDENTIALS_FILE: '/dev/null',
+        AWS_EC2_METADATA_DISABLED: 'true',
+      },
+      stop: async () => {
+        await dynamodb.stop()
+        await thread.stop()
+      },
+    }
+  } catch (cause) {
+    await thread.stop()
+    throw cause
+  }
+}
+
+const lock = async (data: string, take: () => Promise<boolean>): Promise<void> => {
+  const holder = join(data, 'pid')
+  if (!(await take()))
+    throw new Trouble(`The data in ${data} is in use by another w3filecoin${processOf(holder)}`)
+  writeFileSync(holder, `${process.pid}\n`)
+}
+
+const processOf = (holder: string): string => {
+  try {
+    return `, process ${readFileSync(holder, 'utf8').trim()}`
+  } catch {
+    return ''
+  }
+}
+
+/** Waits for two things; where the second one fails, the first is undone. */
+const bothOrNeither = async <A, B>(
+  first: Promise<A>,
+  second: Promise<B>,
+  undo: (first: A) => Promise<void>,
+): Promise<[A, B]> => {
+  const [a, b] = await Promise.allSettled([first, second])
+  if (a.status === 'fulfilled' && b.status === 'fulfilled') return [a.value, b.value]
+  if (a.status === 'fulfilled') await undo(a.value)
+  throw (a.status === 'rejected' ? a : (b as PromiseRejectedResult)).reason
+}

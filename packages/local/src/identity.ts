@@ -1,0 +1,55 @@
+import { chmodSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { generateKey, parseSigner } from '@w3filecoin/service'
+import { Trouble } from './trouble.ts'
+
+export interface Identity {
+  did: `did:key:${string}`
+  /** The private key as `@ucanto/principal` formats it. */
+  key: string
+}
+
+export interface Address extends Identity {
+  url: string
+}
+
+/**
+ * Who is who on this machine: `local.json` in the data directory, for the owner's eyes only, so that any UCAN
+ * client can be pointed at the running system. Keys are made once and stay; addresses are those of the last start.
+ */
+export type Identities = Record<string, Identity | Address>
+
+const FILE = 'local.json'
+
+export const readIdentities = (data: string): Identities => {
+  const path = join(data, FILE)
+  let text: string
+  try {
+    text = readFileSync(path, 'utf8')
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return {}
+    throw new Trouble(`${path} can not be read: ${(cause as Error).message}`)
+  }
+  try {
+    const identities = JSON.parse(text) as Identities
+    for (const { key } of Object.values(identities)) parseSigner(key)
+    return identities
+  } catch {
+    throw new Trouble(
+      `${path} holds the keys of this system and can not be understood; restore it or remove ${data}`,
+    )
+  }
+}
+
+/** Replaces the file as a whole, so that a crash leaves the old one or the new one. */
+export const writeIdentities = (data: string, identities: Identities): void => {
+  const path = join(data, FILE)
+  writeFileSync(`${path}.new`, `${JSON.stringify(identities, null, 2)}\n`, { mode: 0o600, flush: true })
+  chmodSync(`${path}.new`, 0o600)
+  renameSync(`${path}.new`, path)
+}
+
+export const newIdentity = async (): Promise<Identity> => {
+  const key = await generateKey()
+  return { did: parseSigner(key).did() as Identity['did'], key }
+}

@@ -1,0 +1,10 @@
+export type { Address, Identity } from './identity.ts'
+export {
+  type Config,
+  type Local,
+  type LocalOptions,
+  type ServiceSpec,
+  startLocal,
+  type World,
+} from './local.ts'
+export { Trouble } from './trouble.ts'

@@ -1,0 +1,30 @@
+import { randomUUID } from 'node:crypto'
+import type { FunctionSpec } from '@w3filecoin/aws/resources'
+import { runContext } from './events.ts'
+
+/** A Lambda function, as a service's `functions.ts` exports it. */
+export type LambdaFunction = (event: unknown, context: unknown) => unknown
+
+/** Something that gives events to functions until it is stopped, and then lets those end that have begun. */
+export interface EventSource {
+  stop(): Promise<void>
+}
+
+/** Runs a function as Lambda does, with a copy of the event, for no longer than it may take. */
+export const invoke = async (
+  name: string,
+  run: LambdaFunction,
+  event: object,
+  { timeout, memory }: FunctionSpec,
+): Promise<unknown> => {
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`${name} took longer than ${timeout} s`)), timeout * 1000)
+  })
+  try {
+    const context = runContext(name, { id: randomUUID(), memory, timeout })
+    return await Promise.race([Promise.resolve(run(structuredClone(event), context)), late])
+  } finally {
+    clearTimeout(timer)
+  }
+}

@@ -1,0 +1,203 @@
+import { readFileSync, renameSync, writeFileSync } from 'node:fs'
+import { createServer, type ServerResponse } from 'node:http'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { promisify } from 'node:util'
+import { zstdCompress } from 'node:zlib'
+import { GetObjectCommand, ListObjectsV2Command, NoSuchBucket, type S3Client } from '@aws-sdk/client-s3'
+import { parsePiece, toV1 } from '@w3filecoin/piece'
+import { jsonLog, type Log } from '@w3filecoin/service'
+import { type Engines, s3Client } from './engines.ts'
+import { listen } from './listen.ts'
+import type { LogFile } from './log-file.ts'
+
+/**
+ * A stand-in for storage providers and the chain: it reads the dealer's offer documents, takes a moment, has the
+ * aggregate in a deal, and publishes all deals over HTTP as the file of active replicas that the deal tracker reads.
+ */
+export interface Market {
+  url: string
+  /** Where the deals are published. */
+  activeReplicas: string
+  start(options: MarketOptions): Promise<void>
+  stop(): Promise<void>
+}
+
+interface MarketOptions {
+  engines: Pick<Engines, 's3'>
+  data: string
+  /** How long a deal takes, in milliseconds. */
+  delay: number
+}
+
+/** What the dealer asks deals for. */
+interface OfferDocument {
+  /** Piece CID of the aggregate. */
+  aggregate: string
+}
+
+/** A deal that was made for an offer document. */
+interface Deal {
+  /** Key of the document. */
+  offer: string
+  aggregate: string
+  dealID: number
+  provider: number
+  endEpoch: number
+}
+
+/** The bucket of the dealer's offer documents. */
+const OFFERS = 'dealer-offers'
+const PATH = '/active-replicas.json.zst'
+/** How often the market looks for offers, in milliseconds. */
+const INTERVAL = 500
+
+const PROVIDERS = [1001, 1002, 1003]
+const FIRST_DEAL = 100_001
+
+/** When the chain began, in seconds since 1970, and how long its epochs are. */
+const GENESIS = 1_598_306_400
+const EPOCH = 30
+const DEAL_EPOCHS = (540 * 24 * 3600) / EPOCH
+
+const epochAt = (time: number): number => Math.floor((time / 1000 - GENESIS) / EPOCH)
+
+export const openMarket = async ({ port, log: file }: { port: number; log: LogFile }): Promise<Market> => {
+  const log = jsonLog(line => file.write(`${line}\n`), { service: 'market' })
+  const deals: Deal[] = []
+  const stopping = new AbortController()
+  let trading: Promise<void> | undefined
+
+  const server = createServer((request, response) => {
+    if (request.url === PATH) void publish(deals, response)
+    else response.writeHead(404).end('Not found\n')
+  })
+  const url = `http://127.0.0.1:${await listen(server, port)}`
+
+  return {
+    url,
+    activeReplicas: `${url}${PATH}`,
+    start: async ({ engines, data, delay }) => {
+      const book = join(data, 'market.json')
+      deals.push(...readBook(book))
+      trading = trade({ s3: s3Client(engines), deals, book, delay, log, signal: stopping.signal })
+    },
+    stop: async () => {
+      stopping.abort()
+      await trading
+      server.close()
+      server.closeAllConnections()
+    },
+  }
+}
+
+interface TradeOptions {
+  s3: S3Client
+  deals: Deal[]
+  book: string
+  delay: number
+  log: Log
+  signal: AbortSignal
+}
+
+/** Makes a deal for every offer document, until it is told to stop. */
+const trade = async ({ s3, deals, book, delay, log, signal }: TradeOptions): Promise<void> => {
+  const done = new Set(deals.map(deal => deal.offer))
+  const seen = new Map<string, number>()
+  while (!signal.aborted) {
+    try {
+      const due: string[] = []
+      for await (const key of offers(s3, signal)) {
+        if (done.has(key)) continue
+        const since = seen.get(key) ?? Date.now()
+        seen.set(key, since)
+        if (Date.now() - since >= delay) due.push(key)
+      }
+      for (const key of due) {
+        const aggregate = await readOffer(s3, key)
+        done.add(key)
+        seen.delete(key)
+        if (aggregate === undefined) {
+          log('warn', 'offer document is not understood', { key })
+          continue
+        }
+        const dealID = (deals.at(-1)?.dealID ?? FIRST_DEAL - 1) + 1
+        const provider = PROVIDERS[(dealID - FIRST_DEAL) % PROVIDERS.length] as number
+        const deal = { offer: key, aggregate, dealID, provider, endEpoch: epochAt(Date.now()) + DEAL_EPOCHS }
+        writeBook(book, [...deals, deal])
+        deals.push(deal)
+        log('info', 'deal', deal)
+      }
+    } catch (cause) {
+      if (signal.aborted) break
+      log('error', 'offers can not be read', { cause })
+    }
+    await sleep(INTERVAL, undefined, { signal }).catch(() => {})
+  }
+}
+
+/** The keys of all offer documents. */
+async function* offers(s3: S3Client, signal: AbortSignal): AsyncGenerator<string> {
+  for (let after: string | undefined; ; ) {
+    const { Contents = [], NextContinuationToken } = await s3
+      .send(new ListObjectsV2Command({ Bucket: OFFERS, ContinuationToken: after }), { abortSignal: signal })
+      .catch(cause => {
+        if (cause instanceof NoSuchBucket) return { Contents: [], NextContinuationToken: undefined }
+        throw cause
+      })
+    for (const { Key } of Contents) if (Key?.endsWith('.json')) yield Key
+    if (NextContinuationToken === undefined) return
+    after = NextContinuationToken
+  }
+}
+
+/** The aggregate of an offer document; `undefined` if it names none. */
+const readOffer = async (s3: S3Client, key: string): Promise<string | undefined> => {
+  const { Body } = await s3.send(new GetObjectCommand({ Bucket: OFFERS, Key: key }))
+  try {
+    const { aggregate } = JSON.parse((await Body?.transformToString()) ?? '') as OfferDocument
+    return parsePiece(aggregate).ok && aggregate
+  } catch {
+    return undefined
+  }
+}
+
+const publish = async (deals: readonly Deal[], response: ServerResponse): Promise<void> => {
+  const file = Buffer.from(JSON.stringify(activeReplicas(deals, epochAt(Date.now()))))
+  const body = await promisify(zstdCompress)(file)
+  response.writeHead(200, { 'content-type': 'application/zstd', 'content-length': body.byteLength }).end(body)
+}
+
+/** The file of active replicas: every piece that is in a deal, with its deals. */
+export const activeReplicas = (deals: readonly Deal[], epoch: number) => ({
+  state_epoch: epoch,
+  active_replicas: [...Map.groupBy(deals, deal => deal.aggregate)].map(([aggregate, contracts]) => {
+    const piece = parsePiece(aggregate)
+    const chain = piece.ok && toV1(piece.ok.link)
+    if (!chain?.ok) throw new Error(`${aggregate} is no piece CID`)
+    return {
+      contracts: contracts.map(({ provider, dealID, endEpoch }) => ({
+        provider_id: provider,
+        legacy_market_id: dealID,
+        legacy_market_end_epoch: endEpoch,
+      })),
+      piece_cid: `${chain.ok.root}`,
+      piece_log2_size: chain.ok.log2Size,
+    }
+  }),
+})
+
+const readBook = (path: string): Deal[] => {
+  try {
+    return JSON.parse(readFileSync(path, 'utf8')) as Deal[]
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return []
+    throw cause
+  }
+}
+
+/** Replaces the file as a whole: a deal that was published does not go away. */
+const writeBook = (path: string, deals: readonly Deal[]): void => {
+  writeFileSync(`${path}.new`, JSON.stringify(deals), { flush: true })
+  renameSync(`${path}.new`, path)
+}

@@ -1,0 +1,182 @@
+import {
+  CreateTableCommand,
+  DescribeTableCommand,
+  type DynamoDBClient,
+  type GlobalSecondaryIndex,
+  ResourceInUseException,
+  UpdateTableCommand,
+} from '@aws-sdk/client-dynamodb'
+import {
+  BucketAlreadyExists,
+  BucketAlreadyOwnedByYou,
+  CreateBucketCommand,
+  type S3Client,
+} from '@aws-sdk/client-s3'
+import { CreateQueueCommand, SetQueueAttributesCommand, type SQSClient } from '@aws-sdk/client-sqs'
+import {
+  type QueueSpec,
+  type Resources,
+  type TableSpec,
+  variable,
+  visibilityTimeout,
+} from '@w3filecoin/aws/resources'
+import { ACCOUNT } from './engines.ts'
+import { arnOf } from './events.ts'
+import { Trouble } from './trouble.ts'
+
+export interface Clients {
+  dynamodb: DynamoDBClient
+  sqs: SQSClient
+  s3: S3Client
+}
+
+interface ProvisionOptions {
+  resources: Resources
+  /** Name of the service; the resources are named after it. */
+  service: string
+  clients: Clients
+  /** Where the queues are. */
+  sqs: string
+}
+
+/** Seconds that a message which nobody could take stays in a dead-letter queue: as long as SQS allows. */
+const RETENTION = 14 * 24 * 3600
+
+/** Makes what is missing of a service's resources. Returns the variables by which the functions find them. */
+export const provision = async ({ resources, service, clients, sqs }: ProvisionOptions) => {
+  const { tables, queues, buckets } = resources
+  const named = <T>(
+    specs: Record<string, T>,
+    kind: 'table' | 'queue' | 'bucket',
+    at: (name: string, spec: T) => string,
+  ) => Object.entries(specs).map(([name, spec]) => [variable(kind, name), at(name, spec)] as const)
+  await Promise.all([
+    ...Object.entries(tables).map(([name, spec]) =>
+      makeTable(clients.dynamodb, resourceName(service, name), spec),
+    ),
+    ...Object.entries(queues).map(([name, spec]) =>
+      makeQueue(clients.sqs, {
+        queue: queueName(service, name, spec),
+        deadLetter: deadLetterName(service, name, spec),
+        spec,
+        sqs,
+      }),
+    ),
+    ...Object.keys(buckets).map(name => makeBucket(clients.s3, resourceName(service, name))),
+  ])
+  return Object.fromEntries([
+    ...named(tables, 'table', name => resourceName(service, name)),
+    ...named(queues, 'queue', (name, spec) => queueUrl(sqs, queueName(service, name, spec))),
+    ...named(buckets, 'bucket', name => resourceName(service, name)),
+  ])
+}
+
+/** `pieceOffer` of the storefront is `storefront-piece-offer`. */
+export const resourceName = (service: string, name: string): string =>
+  `${service}-${name.replaceAll(/[A-Z]/g, letter => `-${letter.toLowerCase()}`)}`
+
+export const queueName = (service: string, name: string, { fifo }: QueueSpec): string =>
+  `${resourceName(service, name)}${fifo ? '.fifo' : ''}`
+
+export const deadLetterName = (service: string, name: string, { fifo }: QueueSpec): string =>
+  `${resourceName(service, name)}-dlq${fifo ? '.fifo' : ''}`
+
+export const queueUrl = (sqs: string, queue: string): string => `${sqs}/${ACCOUNT}/${queue}`
+
+const makeTable = async (client: DynamoDBClient, name: string, spec: TableSpec): Promise<void> => {
+  const wanted = indexesOf(spec)
+  try {
+    await client.send(
+      new CreateTableCommand({
+        TableName: name,
+        BillingMode: 'PAY_PER_REQUEST',
+        AttributeDefinitions: attributesOf(spec),
+        KeySchema: keyOf(spec.key),
+        ...(wanted.length === 0 ? {} : { GlobalSecondaryIndexes: wanted }),
+      }),
+    )
+  } catch (cause) {
+    if (!(cause instanceof ResourceInUseException)) throw cause
+    await completeTable(client, name, spec)
+  }
+}
+
+/** A table of an earlier version of the description gets the indexes that it lacks. */
+const completeTable = async (client: DynamoDBClient, name: string, spec: TableSpec): Promise<void> => {
+  const { Table } = await client.send(new DescribeTableCommand({ TableName: name }))
+  const same = (a: unknown, b: unknown) => JSON.stringify(a) === JSON.stringify(b)
+  const keys = (schema: { AttributeName?: string | undefined; KeyType?: string | undefined }[] = []) =>
+    schema.map(({ AttributeName, KeyType }) => ({ AttributeName, KeyType }))
+  const there = new Map(Table?.GlobalSecondaryIndexes?.map(index => [index.IndexName, keys(index.KeySchema)]))
+  const changed =
+    !same(keys(Table?.KeySchema), keyOf(spec.key)) ||
+    indexesOf(spec).some(
+      ({ IndexName, KeySchema }) => there.has(IndexName) && !same(there.get(IndexName), KeySchema),
+    )
+  if (changed)
+    throw new Trouble(
+      `The table ${name} was made with other keys; start on another data directory, or remove this one`,
+    )
+  for (const index of indexesOf(spec).filter(({ IndexName }) => !there.has(IndexName)))
+    await client.send(
+      new UpdateTableCommand({
+        TableName: name,
+        AttributeDefinitions: attributesOf(spec),
+        GlobalSecondaryIndexUpdates: [{ Create: index }],
+      }),
+    )
+}
+
+const attributesOf = ({ fields }: TableSpec) =>
+  Object.entries(fields).map(([AttributeName, type]) => ({
+    AttributeName,
+    AttributeType: type === 'string' ? ('S' as const) : ('N' as const),
+  }))
+
+const keyOf = ({ hash, range }: { hash: string; range?: string }) => [
+  { AttributeName: hash, KeyType: 'HASH' as const },
+  ...(range === undefined ? [] : [{ AttributeName: range, KeyType: 'RANGE' as const }]),
+]
+
+const indexesOf = ({ indexes = {} }: TableSpec): GlobalSecondaryIndex[] =>
+  Object.entries(indexes).map(([IndexName, key]) => ({
+    IndexName,
+    KeySchema: keyOf(key),
+    Projection: { ProjectionType: 'KEYS_ONLY' },
+  }))
+
+const makeQueue = async (
+  client: SQSClient,
+  { queue, deadLetter, spec, sqs }: { queue: string; deadLetter: string; spec: QueueSpec; sqs: string },
+): Promise<void> => {
+  await setQueue(client, queueUrl(sqs, deadLetter), { MessageRetentionPeriod: `${RETENTION}` })
+  await setQueue(client, queueUrl(sqs, queue), {
+    VisibilityTimeout: `${visibilityTimeout(spec)}`,
+    RedrivePolicy: JSON.stringify({ deadLetterTargetArn: arnOf(deadLetter), maxReceiveCount: spec.attempts }),
+  })
+}
+
+/** Queues of an earlier version of the description get the attributes that are described now. */
+const setQueue = async (
+  client: SQSClient,
+  url: string,
+  attributes: Record<string, string>,
+): Promise<void> => {
+  const name = url.split('/').pop() as string
+  const fifo = name.endsWith('.fifo') ? { FifoQueue: 'true' } : {}
+  try {
+    await client.send(new CreateQueueCommand({ QueueName: name, Attributes: { ...attributes, ...fifo } }))
+  } catch (cause) {
+    // The engine's name for it has a prefix.
+    if (!(cause as Error).name.endsWith('QueueNameExists')) throw cause
+    await client.send(new SetQueueAttributesCommand({ QueueUrl: url, Attributes: attributes }))
+  }
+}
+
+const makeBucket = async (client: S3Client, name: string): Promise<void> => {
+  try {
+    await client.send(new CreateBucketCommand({ Bucket: name }))
+  } catch (cause) {
+    if (!(cause instanceof BucketAlreadyOwnedByYou || cause instanceof BucketAlreadyExists)) throw cause
+  }
+}

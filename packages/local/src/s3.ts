@@ -1,0 +1,261 @@
+import { randomUUID } from 'node:crypto'
+import { createReadStream, createWriteStream } from 'node:fs'
+import { access, mkdir, readdir, rename, rm, stat } from 'node:fs/promises'
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
+import { join } from 'node:path'
+import { pipeline } from 'node:stream/promises'
+import { listen } from './listen.ts'
+
+/**
+ * S3 in small: an object is a file, streamed in and out, so that one of any size takes no memory. (The engine for
+ * SQS has an S3 too, which holds objects in memory, several times each.) It knows what the services and the SDK
+ * use: buckets by path, objects without metadata, conditional writes, ranges, lists. Whoever has a key or a
+ * signature is not asked for it.
+ */
+export interface S3 {
+  port: number
+  stop(): Promise<void>
+}
+
+/** What a file name may have; ours are CIDs and names of documents. */
+const MAX_NAME = 255
+const MAX_LIST = 1000
+
+export const startS3 = async (directory: string): Promise<S3> => {
+  // What a crash left half written.
+  await rm(join(directory, INCOMING), { recursive: true, force: true })
+  await mkdir(join(directory, INCOMING), { recursive: true })
+  const server = createServer((request, response) => void answer(directory, request, response))
+  const port = await listen(server, 0)
+  return {
+    port,
+    stop: () =>
+      new Promise(resolve => {
+        server.close(() => resolve())
+        server.closeAllConnections()
+      }),
+  }
+}
+
+/** No bucket has a name like this. */
+const INCOMING = '.incoming'
+
+class S3Error extends Error {
+  readonly status: number
+  readonly code: string
+
+  constructor(status: number, code: string, message: string) {
+    super(message)
+    this.status = status
+    this.code = code
+  }
+}
+
+const answer = async (
+  directory: string,
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> => {
+  try {
+    await route(directory, request, response)
+  } catch (cause) {
+    if (response.headersSent || request.destroyed) return void response.destroy()
+    const { status, code, message } = (
+      cause instanceof S3Error ? cause : new S3Error(500, 'InternalError', (cause as Error).message)
+    ) as S3Error
+    // A body that was not read is in the way of the next request.
+    if (!request.complete) response.setHeader('connection', 'close')
+    const body = `<Error><Code>${code}</Code><Message>${escapeXml(message)}</Message></Error>`
+    response.writeHead(status, { 'content-type': 'application/xml' })
+    response.end(request.method === 'HEAD' ? undefined : body)
+  }
+}
+
+const route = async (
+  directory: string,
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> => {
+  // Not by `URL`, to which `..` in a key means something.
+  const [path = '/', query] = (request.url as string).split('?', 2)
+  const searchParams = new URLSearchParams(query)
+  const [name = '', ...segments] = path.slice(1).split('/')
+  const key = decodeURIComponent(segments.join('/'))
+  if (name === '' && request.method === 'GET') return listBuckets(directory, response)
+  if (!/^[a-z0-9][a-z0-9.-]{2,62}$/.test(name))
+    throw new S3Error(400, 'InvalidBucketName', `No bucket: ${name}`)
+  const bucket = join(directory, name)
+  const exists = await access(bucket).then(
+    () => true,
+    () => false,
+  )
+  const what = `${request.method} ${key === '' ? 'bucket' : 'object'}`
+  if (what === 'PUT bucket') {
+    await mkdir(bucket, { recursive: true })
+    response.end()
+    return
+  }
+  if (!exists) throw new S3Error(404, 'NoSuchBucket', `There is no bucket ${name}`)
+  const known = [
+    'list-type',
+    'prefix',
+    'start-after',
+    'continuation-token',
+    'max-keys',
+    'x-id',
+    'encoding-type',
+  ]
+  const asked = [...searchParams.keys()].find(parameter => !known.includes(parameter))
+  if (asked !== undefined) throw new S3Error(501, 'NotImplemented', `This S3 knows no ${asked}`)
+  if (what === 'HEAD bucket') response.end()
+  else if (what === 'GET bucket') await listObjects(bucket, name, searchParams, response)
+  else if (what === 'PUT object') await putObject(directory, fileOf(bucket, key), request, response)
+  else if (what === 'GET object' || what === 'HEAD object')
+    await getObject(fileOf(bucket, key), key, request, response)
+  else if (what === 'DELETE object') {
+    await rm(fileOf(bucket, key), { force: true })
+    response.writeHead(204).end()
+  } else throw new S3Error(405, 'MethodNotAllowed', `This S3 knows no ${what}`)
+}
+
+const fileOf = (bucket: string, key: string): string => {
+  const name = encodeURIComponent(key).replaceAll('.', '%2E')
+  if (name.length > MAX_NAME)
+    throw new S3Error(400, 'KeyTooLongError', `This S3 takes shorter keys than ${key}`)
+  return join(bucket, name)
+}
+
+/** Written beside, then put in place as a whole: there is never half an object. */
+const putObject = async (
+  directory: string,
+  file: string,
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> => {
+  if (request.headers['if-none-match'] === '*' && (await stat(file).catch(() => undefined)))
+    throw new S3Error(412, 'PreconditionFailed', 'There is such an object')
+  const incoming = join(directory, INCOMING, randomUUID())
+  const chunked = request.headers['content-encoding']?.includes('aws-chunked')
+  try {
+    await pipeline(chunked ? unchunked(request) : request, createWriteStream(incoming, { flush: true }))
+    await rename(incoming, file)
+  } catch (cause) {
+    await rm(incoming, { force: true })
+    throw cause
+  }
+  response.writeHead(200, { etag: etagOf(await stat(file)) }).end()
+}
+
+/** The bytes of a body in the encoding `aws-chunked`; its signatures and trailers are passed over. */
+async function* unchunked(body: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+  let rest: Buffer = Buffer.alloc(0)
+  /** Bytes of the present chunk that are still to come, and then its line end. */
+  let left = 0
+  let ended = false
+  for await (const bytes of body) {
+    rest = rest.byteLength === 0 ? bytes : Buffer.concat([rest, bytes])
+    while (!ended) {
+      if (left > LINE_END.length) {
+        const part = rest.subarray(0, left - LINE_END.length)
+        if (part.byteLength === 0) break
+        yield part
+        left -= part.byteLength
+        rest = rest.subarray(part.byteLength)
+      } else if (left > 0) {
+        if (rest.byteLength < left) break
+        rest = rest.subarray(left)
+        left = 0
+      } else {
+        const end = rest.indexOf(LINE_END)
+        if (end === -1) break
+        const size = Number.parseInt(rest.toString('latin1', 0, end), 16)
+        if (!(size >= 0)) throw new S3Error(400, 'IncompleteBody', 'A chunk has no size')
+        rest = rest.subarray(end + LINE_END.length)
+        ended = size === 0
+        left = size + LINE_END.length
+      }
+    }
+  }
+  if (!ended) throw new S3Error(400, 'IncompleteBody', 'The last chunk is missing')
+}
+
+const LINE_END = '\r\n'
+
+const getObject = async (
+  file: string,
+  key: string,
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> => {
+  const stats = await stat(file).catch(() => undefined)
+  if (stats === undefined) throw new S3Error(404, 'NoSuchKey', `There is no object ${key}`)
+  const { size } = stats
+  const range = request.headers.range === undefined ? undefined : rangeOf(request.headers.range, size)
+  const { start, end } = range ?? { start: 0, end: size - 1 }
+  response.writeHead(range ? 206 : 200, {
+    'content-type': 'application/octet-stream',
+    'content-length': end - start + 1,
+    'accept-ranges': 'bytes',
+    'last-modified': stats.mtime.toUTCString(),
+    etag: etagOf(stats),
+    ...(range ? { 'content-range': `bytes ${start}-${end}/${size}` } : {}),
+  })
+  if (request.method === 'HEAD' || end < start) response.end()
+  else await pipeline(createReadStream(file, { start, end }), response)
+}
+
+/** `bytes=2-5`, `bytes=2-` or `bytes=-2`. */
+const rangeOf = (range: string, size: number): { start: number; end: number } => {
+  const [, from = '', to = ''] = /^bytes=(\d*)-(\d*)$/.exec(range) ?? []
+  const start = from === '' ? Math.max(0, size - Number(to)) : Number(from)
+  const end = from === '' || to === '' ? size - 1 : Math.min(Number(to), size - 1)
+  if (`${from}${to}` === '' || start > end)
+    throw new S3Error(416, 'InvalidRange', `There is no ${range} of ${size} bytes`)
+  return { start, end }
+}
+
+const etagOf = ({ size, mtimeMs }: { size: number; mtimeMs: number }): string =>
+  `"${size.toString(16)}-${Math.round(mtimeMs * 1000).toString(16)}"`
+
+const listBuckets = async (directory: string, response: ServerResponse): Promise<void> => {
+  const names = (await readdir(directory)).filter(name => name !== INCOMING).sort()
+  const buckets = names.map(name => `<Bucket><Name>${name}</Name></Bucket>`)
+  response.writeHead(200, { 'content-type': 'application/xml' })
+  response.end(`<ListAllMyBucketsResult><Buckets>${buckets.join('')}</Buckets></ListAllMyBucketsResult>`)
+}
+
+const listObjects = async (
+  bucket: string,
+  name: string,
+  parameters: URLSearchParams,
+  response: ServerResponse,
+): Promise<void> => {
+  const prefix = parameters.get('prefix') ?? ''
+  const after = parameters.get('continuation-token') ?? parameters.get('start-after') ?? ''
+  const most = Math.min(Number(parameters.get('max-keys') ?? MAX_LIST), MAX_LIST)
+  const keys = (await readdir(bucket))
+    .map(decodeURIComponent)
+    .filter(key => key.startsWith(prefix) && key > after)
+    .sort()
+  const listed = keys.slice(0, most)
+  const contents = await Promise.all(
+    listed.map(async key => {
+      const stats = await stat(fileOf(bucket, key)).catch(() => undefined)
+      return stats === undefined
+        ? ''
+        : `<Contents><Key>${escapeXml(key)}</Key><Size>${stats.size}</Size>` +
+            `<LastModified>${stats.mtime.toISOString()}</LastModified><ETag>${escapeXml(etagOf(stats))}</ETag></Contents>`
+    }),
+  )
+  const more = keys.length > listed.length
+  response.writeHead(200, { 'content-type': 'application/xml' })
+  response.end(
+    '<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">' +
+      `<Name>${name}</Name><Prefix>${escapeXml(prefix)}</Prefix><MaxKeys>${most}</MaxKeys>` +
+      `<KeyCount>${listed.length}</KeyCount><IsTruncated>${more}</IsTruncated>${contents.join('')}` +
+      `${more ? `<NextContinuationToken>${escapeXml(listed.at(-1)!)}</NextContinuationToken>` : ''}</ListBucketResult>`,
+  )
+}
+
+const escapeXml = (text: string): string =>
+  text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;').replaceAll('"', '&quot;')

@@ -1,0 +1,105 @@
+import { type MessagePort, parentPort } from 'node:worker_threads'
+import { DynamoDBClient } from '@aws-sdk/client-dynamodb'
+import { S3Client } from '@aws-sdk/client-s3'
+import { SQSClient } from '@aws-sdk/client-sqs'
+import { type Resources, variable } from '@w3filecoin/aws/resources'
+import { jsonLog } from '@w3filecoin/service'
+import { type Api, type HttpSource, serveHttp } from './http-source.ts'
+import type { EventSource, LambdaFunction } from './invoke.ts'
+import { provision, queueName, resourceName } from './provision.ts'
+import { pollQueue } from './queue-source.ts'
+import { runSchedule } from './schedule-source.ts'
+import type { Answer } from './thread.ts'
+import { Trouble } from './trouble.ts'
+
+/**
+ * The thread of a service: its functions, and the event sources that AWS would put before them. It is asked for
+ * its port first, because the services' configurations name one another's addresses.
+ */
+const port = parentPort as MessagePort
+const answer = <T>(value: Answer<T>) => port.postMessage(value)
+
+export interface StartService {
+  /** Name of this instance of the service; its resources are named after it. */
+  name: string
+  /** Specifiers of the modules with the description and with the functions. */
+  resources: string
+  functions: string
+  env: Record<string, string>
+  /** The most seconds between two runs of a schedule. */
+  everySeconds: number
+}
+
+/** What the thread is asked for, one after the other. */
+export type ServiceQuestion = { listen: number } | { start: StartService } | { stop: true }
+
+const api = Promise.withResolvers<Api>()
+let http: HttpSource | undefined
+let sources: EventSource[] = []
+
+const start = async ({ name, env, everySeconds, ...modules }: StartService): Promise<void> => {
+  Object.assign(process.env, env)
+  const { resources } = (await import(modules.resources)) as { resources: Resources }
+  const sqs = env.AWS_ENDPOINT_URL_SQS as string
+  const clients = {
+    dynamodb: new DynamoDBClient({}),
+    sqs: new SQSClient({}),
+    s3: new S3Client({ forcePathStyle: true }),
+  }
+  Object.assign(process.env, await provision({ resources, service: name, clients, sqs }))
+
+  // Reads the environment as it is imported.
+  const functions = (await import(modules.functions)) as Record<string, LambdaFunction>
+  const functionOf = (event: string): LambdaFunction => {
+    const run = functions[event]
+    if (run === undefined) throw new Error(`${modules.functions} exports no function ${event}`)
+    return run
+  }
+  const log = jsonLog(line => console.log(line), { service: name })
+  sources = [
+    ...Object.entries(resources.queues).map(([queue, spec]) =>
+      pollQueue({
+        client: clients.sqs,
+        queue: queueName(name, queue, spec),
+        url: process.env[variable('queue', queue)] as string,
+        spec,
+        run: functionOf(queue),
+        log,
+      }),
+    ),
+    ...Object.entries(resources.schedules).map(([schedule, spec]) =>
+      runSchedule({
+        schedule: resourceName(name, schedule),
+        spec,
+        atMost: everySeconds,
+        run: functionOf(schedule),
+        log,
+      }),
+    ),
+  ]
+  api.resolve({ name, run: functionOf('api'), spec: resources.api, log })
+}
+
+const troubleOr = async <T>(run: () => Promise<T>): Promise<void> => {
+  try {
+    answer({ ok: await run() })
+  } catch (cause) {
+    if (!(cause instanceof Trouble)) throw cause
+    answer({ trouble: cause.message })
+  }
+}
+
+port.on('message', async (question: ServiceQuestion) => {
+  if ('listen' in question)
+    await troubleOr(async () => {
+      http = await serveHttp(question.listen, api.promise)
+      return http.port
+    })
+  else if ('start' in question) await troubleOr(() => start(question.start))
+  else {
+    await Promise.all([http?.stop(), ...sources.map(source => source.stop())])
+    port.close()
+    // What the functions may have left open does not keep the thread.
+    setTimeout(() => process.exit(0), 200).unref()
+  }
+})

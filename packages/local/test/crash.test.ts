@@ -1,0 +1,84 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { readFileSync, statSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { SendMessageCommand, SQSClient } from '@aws-sdk/client-sqs'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { queueUrl } from '../src/provision.ts'
+import { seenIn, temporaryDirectory } from './echo/index.ts'
+import { eventually } from './eventually.ts'
+
+const START = fileURLToPath(new URL('./echo/start.ts', import.meta.url))
+
+describe('a system that is killed', () => {
+  let directory: ReturnType<typeof temporaryDirectory>
+  let systems: ChildProcess[] = []
+
+  beforeEach(() => {
+    directory = temporaryDirectory()
+  })
+  afterEach(async () => {
+    await Promise.all(systems.map(kill))
+    systems = []
+    await eventually('the end of the engine', () => !isRunning(engine()))
+    directory[Symbol.dispose]()
+  })
+
+  const data = () => join(directory.path, 'data')
+  const seen = () => join(directory.path, 'seen')
+  const engine = () => Number(readFileSync(join(data(), 'dynamodb.pid'), 'utf8'))
+
+  const start = async () => {
+    const child = spawn(process.execPath, [START, data(), seen()], { stdio: ['ignore', 'pipe', 'inherit'] })
+    systems.push(child)
+    const [line] = await once(child.stdout, 'data')
+    return { child, ...(JSON.parse(`${line}`) as { url: string; did: string; sqs: string }) }
+  }
+  const kill = async (child: ChildProcess) => {
+    if (child.exitCode !== null || child.signalCode !== null) return
+    const ended = once(child, 'exit')
+    child.kill('SIGKILL')
+    await ended
+  }
+  const isRunning = (pid: number) => {
+    try {
+      return process.kill(pid, 0)
+    } catch {
+      return false
+    }
+  }
+
+  it('leaves no engine behind', async () => {
+    const { child } = await start()
+    const pid = engine()
+    expect(isRunning(pid)).toBe(true)
+    await kill(child)
+    await eventually('the end of the engine', () => !isRunning(pid))
+  })
+
+  it('starts again as the same, with its keys for the owner only', async () => {
+    const first = await start()
+    await kill(first.child)
+    const second = await start()
+    expect(second.did).toBe(first.did)
+    expect(statSync(join(data(), 'local.json')).mode & 0o777).toBe(0o600)
+    expect((await fetch(second.url)).status).toBe(200)
+  })
+
+  it('brings a message again at once that it was working on', async () => {
+    const { child, sqs: endpoint } = await start()
+    const sqs = new SQSClient({
+      region: 'us-east-1',
+      endpoint,
+      credentials: { accessKeyId: 'local', secretAccessKey: 'local' },
+    })
+    const QueueUrl = queueUrl(endpoint, 'echo-take-note')
+    await sqs.send(new SendMessageCommand({ QueueUrl, MessageBody: '{"never":true}' }))
+    const taken = () => seenIn(seen()).filter(what => 'queue' in what).length
+    await eventually('the run of the function', () => taken() === 1)
+    await kill(child)
+    await start()
+    await eventually('another run', () => taken() === 2, { seconds: 5 })
+  })
+})

@@ -1,0 +1,93 @@
+import { zstdDecompressSync } from 'node:zlib'
+import { CreateBucketCommand, PutObjectCommand, S3Client } from '@aws-sdk/client-s3'
+import { fromV1, pieceOf } from '@w3filecoin/piece'
+import { CID } from 'multiformats/cid'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { LogFile } from '../src/log-file.ts'
+import { type activeReplicas, openMarket } from '../src/market.ts'
+import { type S3, startS3 } from '../src/s3.ts'
+import { temporaryDirectory } from './echo/index.ts'
+import { eventually } from './eventually.ts'
+
+describe('the stand-in for storage providers and the chain', () => {
+  let directory: ReturnType<typeof temporaryDirectory>
+  let engine: S3
+  let s3: S3Client
+  const running: { stop(): Promise<void> }[] = []
+
+  beforeEach(async () => {
+    directory = temporaryDirectory()
+    engine = await startS3(`${directory.path}/s3`)
+    s3 = new S3Client({
+      region: 'us-east-1',
+      endpoint: `http://127.0.0.1:${engine.port}`,
+      forcePathStyle: true,
+      credentials: { accessKeyId: 'local', secretAccessKey: 'local' },
+    })
+  })
+  afterEach(async () => {
+    for (const part of running.splice(0)) await part.stop()
+    await engine.stop()
+    directory[Symbol.dispose]()
+  })
+
+  const open = async () => {
+    const data = directory.path
+    const market = await openMarket({ port: 0, log: new LogFile(data, 'market') })
+    running.push(market)
+    await market.start({ engines: { s3: `http://127.0.0.1:${engine.port}` }, data, delay: 0 })
+    return market
+  }
+  const offer = (name: string, document: object) =>
+    s3.send(
+      new PutObjectCommand({
+        Bucket: 'dealer-offers',
+        Key: `${name}.json`,
+        Body: JSON.stringify(document),
+      }),
+    )
+  const deals = async (url: string) => {
+    const response = await fetch(url)
+    const file = zstdDecompressSync(await response.arrayBuffer())
+    return JSON.parse(file.toString()) as ReturnType<typeof activeReplicas>
+  }
+
+  it('makes a deal for every aggregate on offer, and publishes it as the chain names it', async () => {
+    const { link: aggregate } = await pieceOf([Buffer.alloc(127, 1)])
+    const market = await open()
+    expect(await deals(market.activeReplicas)).toMatchObject({ active_replicas: [] })
+    await s3.send(new CreateBucketCommand({ Bucket: 'dealer-offers' }))
+    await offer('broken', { aggregate: 'no CID' })
+    await offer('first', { aggregate: `${aggregate}`, tenant: 'did:web:storefront.test' })
+    const { state_epoch, active_replicas } = await eventually('a deal', async () => {
+      const published = await deals(market.activeReplicas)
+      return published.active_replicas.length > 0 && published
+    })
+    expect(active_replicas).toHaveLength(1)
+    const [{ contracts, piece_cid, piece_log2_size }] = active_replicas as [(typeof active_replicas)[0]]
+    expect(piece_cid).toMatch(/^baga6ea4seaq/)
+    expect(`${fromV1(CID.parse(piece_cid), piece_log2_size).ok}`).toBe(`${aggregate}`)
+    expect(contracts).toEqual([
+      { provider_id: 1001, legacy_market_id: 100_001, legacy_market_end_epoch: expect.any(Number) },
+    ])
+    // 30 s an epoch: about 540 days.
+    expect(contracts[0]!.legacy_market_end_epoch - state_epoch).toBeCloseTo(540 * 2880, -2)
+  })
+
+  it('keeps its deals, and counts on', async () => {
+    await s3.send(new CreateBucketCommand({ Bucket: 'dealer-offers' }))
+    const first = await open()
+    await offer('a', { aggregate: `${(await pieceOf([Buffer.alloc(127, 1)])).link}` })
+    const dealIDs = async (url: string) =>
+      (await deals(url)).active_replicas.flatMap(({ contracts }) =>
+        contracts.map(({ legacy_market_id }) => legacy_market_id),
+      )
+    await eventually('a deal', async () => (await dealIDs(first.activeReplicas)).length === 1)
+    await running.pop()!.stop()
+
+    const second = await open()
+    await offer('b', { aggregate: `${(await pieceOf([Buffer.alloc(127, 2)])).link}` })
+    await eventually('another', async () => (await dealIDs(second.activeReplicas)).length === 2)
+    expect(await dealIDs(second.activeReplicas)).toEqual([100_001, 100_002])
+  })
+})

@@ -1,0 +1,81 @@
+import { failure, Tasks } from '@w3filecoin/capabilities'
+import { buildAggregate, pieceOf } from '@w3filecoin/piece'
+import { generateKey, issueReceipt, type Outcome, parseSigner } from '@w3filecoin/service'
+import { CID } from 'multiformats/cid'
+import { beforeAll, describe, expect, it } from 'vitest'
+import { verifyAccept } from '../src/verify.ts'
+
+/** Everything that a receipt of `filecoin/accept` must show is shown to be missed where it is not so. */
+describe('a receipt that ends the way of a piece', () => {
+  const content = CID.parse('bafkreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy')
+  const aux = { dataType: 0, dataSource: { dealID: 42 } }
+  let world: Awaited<ReturnType<typeof make>>
+
+  const make = async () => {
+    const storefront = parseSigner(await generateKey())
+    const other = parseSigner(await generateKey())
+    const pieces = await Promise.all([1, 2, 3].map(async n => (await pieceOf([Buffer.alloc(200, n)])).link))
+    const piece = pieces[0]!
+    const aggregate = buildAggregate({ pieces, size: 2 ** 16 }).ok!
+    const at = aggregate.pieces.findIndex(link => `${link}` === `${piece}`)
+    const task = await Tasks.filecoinAccept(storefront, { content, piece })
+    const ok = { piece, aggregate: aggregate.link, inclusion: aggregate.proof(at), aux }
+    const promised = { accept: `${task.link()}`, piece, storefront: storefront.did() }
+    return { storefront, other, piece, pieces, aggregate, at, task, ok, promised }
+  }
+
+  beforeAll(async () => {
+    world = await make()
+  })
+
+  const verify = async (
+    out: Outcome['out'],
+    { issuer = world.storefront, task = world.task, promised = world.promised } = {},
+  ) => verifyAccept(await issueReceipt(issuer, task, { out }), promised)
+
+  it('proves the aggregate and the deal', async () => {
+    const { ok } = await verify({ ok: world.ok })
+    expect(ok?.dealID).toBe(42)
+    expect(`${ok?.aggregate}`).toBe(`${world.aggregate.link}`)
+  })
+
+  it('must be signed by the storefront', async () => {
+    const { error } = await verify({ ok: world.ok }, { issuer: world.other })
+    expect(error?.message).toMatch(/^It is not signed by did:key:/)
+  })
+
+  it('must be of the task that was promised', async () => {
+    const task = await Tasks.filecoinAccept(world.storefront, { content, piece: world.piece, nonce: 'other' })
+    expect((await verify({ ok: world.ok }, { task })).error?.message).toMatch(/^It is of bafy/)
+  })
+
+  it('must be about the piece that was offered', async () => {
+    const { error } = await verify({ ok: { ...world.ok, piece: world.pieces[1]! } })
+    expect(error?.message).toMatch(/^It is about bafkzcib/)
+  })
+
+  it('must prove the inclusion of that piece', async () => {
+    const inclusion = world.aggregate.proof((world.at + 1) % 3)
+    expect((await verify({ ok: { ...world.ok, inclusion } })).error).toMatchObject({
+      name: 'InvalidInclusion',
+    })
+  })
+
+  it('must prove its entry in the index', async () => {
+    const { subtree, index } = world.ok.inclusion
+    const inclusion = { subtree, index: [index[0] + 1n, index[1]] }
+    expect((await verify({ ok: { ...world.ok, inclusion } })).error).toMatchObject({
+      name: 'InvalidInclusion',
+    })
+  })
+
+  it('must name a deal', async () => {
+    const { error } = await verify({ ok: { ...world.ok, aux: { dataType: 0, dataSource: {} } } })
+    expect(error?.message).toBe('It names no deal')
+  })
+
+  it('may tell of a failure', async () => {
+    const error = failure('InvalidContentPiece', 'The content is other than the piece', { content })
+    expect((await verify({ error })).error).toMatchObject({ name: 'InvalidContentPiece' })
+  })
+})

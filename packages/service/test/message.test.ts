@@ -1,0 +1,159 @@
+import * as CarBufferWriter from '@ipld/car/buffer-writer'
+import { CAR, CBOR, Message } from '@ucanto/core'
+import type { Block, Invocation } from '@ucanto/interface'
+import { Tasks } from '@w3filecoin/capabilities'
+import { bytesOf, linkOf, signerOf, somePiece } from '@w3filecoin/testing'
+import { CID } from 'multiformats/cid'
+import { create as createDigest } from 'multiformats/hashes/digest'
+import { describe, expect, it } from 'vitest'
+import { decodeMessage, encodeMessage, MESSAGE_LIMITS } from '../src/index.ts'
+
+const signer = await signerOf('somebody')
+const task = (nonce: string) =>
+  Tasks.pieceAccept(signer, { piece: somePiece('piece'), group: 'g', nonce }) as Promise<Invocation>
+const invocations = await Promise.all(['a', 'b', 'c'].map(task))
+const car = await encodeMessage({ invocations })
+
+/** A CAR with these roots and blocks, whatever they are. */
+const carOf = (roots: CID[], blocks: { cid: unknown; bytes: Uint8Array }[]): Uint8Array => {
+  const buffer = new ArrayBuffer(1_000_000)
+  const writer = CarBufferWriter.createWriter(buffer, { roots: roots as never })
+  for (const block of blocks) writer.write(block as never)
+  return writer.close({ resize: true })
+}
+const raw = (bytes: Uint8Array) => ({ cid: linkOf(bytes) as unknown as CID, bytes })
+const messageBlocks = async () => {
+  const message = await Message.build({ invocations } as never)
+  return {
+    root: message.root.cid as unknown as CID,
+    blocks: [...message.iterateIPLDBlocks()] as { cid: unknown; bytes: Uint8Array }[],
+  }
+}
+
+describe('decodeMessage', () => {
+  it('reads the invocations of a message in their order', () => {
+    const { ok, error } = decodeMessage(car, MESSAGE_LIMITS)
+    expect(error).toBeUndefined()
+    expect(ok?.invocations.map(({ cid }) => `${cid}`)).toEqual(invocations.map(({ cid }) => `${cid}`))
+  })
+
+  const blocks = (CAR.decode(car as never).blocks as Map<string, unknown>).size
+
+  it.each([
+    ['bytes', { bytes: car.byteLength }, { bytes: car.byteLength - 1 }],
+    ['blocks', { blocks }, { blocks: blocks - 1 }],
+    ['invocations', { invocations: 3 }, { invocations: 2 }],
+  ])('takes as many %s as the limit says, and no more', (_, enough, tooFew) => {
+    expect(decodeMessage(car, { ...MESSAGE_LIMITS, ...enough }).ok).toBeDefined()
+    expect(decodeMessage(car, { ...MESSAGE_LIMITS, ...tooFew }).error?.name).toBe('MessageTooLarge')
+  })
+
+  it.each<[string, () => Promise<Uint8Array> | Uint8Array]>([
+    ['no bytes', () => new Uint8Array()],
+    ['random bytes', () => bytesOf('garbage', 2000)],
+    ['text', () => Buffer.from('{"hello": "world"}')],
+    ['a header that claims to be endless', () => new Uint8Array(10).fill(0xff)],
+    ['no blocks', () => carOf([CID.parse(`${linkOf(new Uint8Array())}`)], [])],
+    [
+      'a block that does not hash to its CID',
+      async () => {
+        const { root, blocks } = await messageBlocks()
+        const bad = { cid: linkOf(bytesOf(1, 10)), bytes: bytesOf(2, 10) }
+        return carOf([root], [...blocks, bad])
+      },
+    ],
+    [
+      'an invocation under the name of another one',
+      async () => {
+        const { root, blocks } = await messageBlocks()
+        const other = await task('other')
+        return carOf(
+          [root],
+          blocks.map(block =>
+            `${block.cid}` === `${invocations[0]!.cid}` ? { cid: block.cid, bytes: other.root.bytes } : block,
+          ),
+        )
+      },
+    ],
+    [
+      'a block with another hash function',
+      async () => {
+        const { root, blocks } = await messageBlocks()
+        const cid = CID.createV1(0x55, createDigest(0x00, new Uint8Array([1, 2])))
+        return carOf([root], [...blocks, { cid, bytes: new Uint8Array([1, 2]) }])
+      },
+    ],
+    ['no root', async () => carOf([], (await messageBlocks()).blocks)],
+    [
+      'two roots',
+      async () => {
+        const { root, blocks } = await messageBlocks()
+        return carOf([root, root], blocks)
+      },
+    ],
+    [
+      'a root that is not there',
+      async () => carOf([raw(bytesOf('absent', 4)).cid], (await messageBlocks()).blocks),
+    ],
+    ['a root that is no message', () => carOf([raw(new Uint8Array([1])).cid], [raw(new Uint8Array([1]))])],
+    [
+      'a root of another kind',
+      async () => {
+        const block = await CBOR.write({ 'ucanto/message@99.0.0': { execute: [] } })
+        return carOf([block.cid as never], [block])
+      },
+    ],
+    [
+      'an invocation that is no UCAN',
+      async () => {
+        const wrong = await CBOR.write({ hello: 'world' })
+        const root = await CBOR.write({ 'ucanto/message@7.0.0': { execute: [wrong.cid] } })
+        return carOf([root.cid as never], [root, wrong])
+      },
+    ],
+    [
+      'an invocation that is no CBOR',
+      async () => {
+        const wrong = raw(bytesOf('wrong', 50))
+        const root = await CBOR.write({ 'ucanto/message@7.0.0': { execute: [wrong.cid] } })
+        return carOf([root.cid as never], [root, wrong])
+      },
+    ],
+    [
+      'an invocation that is not there',
+      async () => {
+        const { root, blocks } = await messageBlocks()
+        return carOf(
+          [root],
+          blocks.filter(({ cid }) => `${cid}` !== `${invocations[1]!.cid}`),
+        )
+      },
+    ],
+    [
+      'an execution list that is no list',
+      async () => {
+        const root = await CBOR.write({ 'ucanto/message@7.0.0': { execute: 7, report: 'x' } })
+        return carOf([root.cid as never], [root as Block])
+      },
+    ],
+  ])('calls it malformed: %s', async (_, make) => {
+    const result = decodeMessage(await make(), MESSAGE_LIMITS)
+    expect(result.error).toMatchObject({ name: 'MalformedMessage', message: expect.any(String) })
+  })
+
+  it('never throws on a CAR that is cut, wherever', () => {
+    for (let length = 0; length < car.byteLength; length++) {
+      const { error } = decodeMessage(car.subarray(0, length), MESSAGE_LIMITS)
+      expect(error?.name, `${length} bytes`).toBe('MalformedMessage')
+    }
+  })
+
+  it('never throws on a CAR of which a byte is another one, wherever', () => {
+    for (let at = 0; at < car.byteLength; at++) {
+      const { ok, error } = decodeMessage(car.with(at, car[at]! ^ 0xff), MESSAGE_LIMITS)
+      // A changed byte of a block is noticed by its hash; in the header it may make another valid one.
+      if (ok) expect(ok.invocations).toHaveLength(3)
+      else expect(error?.name).toBe('MalformedMessage')
+    }
+  })
+})

@@ -1,0 +1,81 @@
+import { ed25519 } from '@ucanto/principal'
+import { bytesOf, keyOf } from '@w3filecoin/testing'
+import { describe, expect, it } from 'vitest'
+import { Authority, generateKey, parseSigner, principals } from '../src/index.ts'
+
+/** `@ucanto/principal` is the oracle: the same signatures, and each verifies the other's. */
+describe('signing', () => {
+  const payloads = [0, 1, 63, 64, 65, 1000, 100_000].map(length => bytesOf(`payload ${length}`, length))
+
+  it.each(['alice', 'bob', 'carol'])('gives the bytes that the published library gives: %s', async name => {
+    const key = await keyOf(name)
+    const [ours, theirs] = [parseSigner(key), ed25519.parse(key)]
+    expect(ours.did()).toBe(theirs.did())
+    for (const payload of payloads) {
+      const [signature, expected] = [await ours.sign(payload), await theirs.sign(payload)]
+      expect(new Uint8Array(signature)).toEqual(new Uint8Array(expected))
+      for (const verifier of [theirs.verifier, ours.verifier, principals.parse(ours.did())])
+        expect(await verifier.verify(payload, signature as never)).toBe(true)
+      expect(await principals.parse(theirs.did()).verify(payload, expected as never)).toBe(true)
+    }
+  })
+
+  it('is refused when a bit is another one, in the payload or in the signature', async () => {
+    const signer = parseSigner(await keyOf('alice'))
+    const [payload] = payloads.slice(-2) as [Uint8Array]
+    const signature = await signer.sign(payload)
+    for (const verifier of [signer.verifier, principals.parse(signer.did())]) {
+      expect(await verifier.verify(payload.with(3, payload[3]! ^ 1), signature as never)).toBe(false)
+      for (const at of [0, 31, 32, 63]) {
+        const { code, raw } = signature as { code: number; raw: Uint8Array }
+        const forged = { code, raw: raw.with(at, raw[at]! ^ 1) }
+        expect(await verifier.verify(payload, forged as never)).toBe(false)
+        expect(await verifier.verify(payload, { code: code + 1, raw } as never)).toBe(false)
+        expect(await verifier.verify(payload, { code, raw: raw.subarray(0, at) } as never)).toBe(false)
+      }
+    }
+    expect(
+      await principals.parse(parseSigner(await keyOf('bob')).did()).verify(payload, signature as never),
+    ).toBe(false)
+  })
+
+  it('is done under a did:web with the key behind it', async () => {
+    const key = await keyOf('alice')
+    const signer = parseSigner(key, 'did:web:alice.example')
+    expect(signer.did()).toBe('did:web:alice.example')
+    expect(signer.toDIDKey()).toBe(parseSigner(key).did())
+    const payload = payloads[2]!
+    expect(new Uint8Array(await signer.sign(payload))).toEqual(
+      new Uint8Array(await ed25519.parse(key).sign(payload)),
+    )
+    expect(await signer.verifier.verify(payload, (await signer.sign(payload)) as never)).toBe(true)
+  })
+
+  it('is done with new keys', async () => {
+    const [one, two] = [await generateKey(), await generateKey()]
+    expect(one).not.toBe(two)
+    expect(ed25519.parse(one).did()).toBe(parseSigner(one).did())
+  })
+
+  it.each(['did:key:z6LSbysY2xFMRpGMhb7tFTLMpeuPRaqaWM1yECx2AtzE3KCc', 'did:key:zzz', 'did:web:a', ''])(
+    'reads no other principal: %s',
+    did => {
+      expect(() => principals.parse(did as never)).toThrow()
+    },
+  )
+})
+
+describe('Authority', () => {
+  const keys = ['did:key:zOne', 'did:key:zTwo'] as `did:key:${string}`[]
+  const authority = new Authority([{ did: 'did:web:known', keys }, { did: 'did:web:keyless' }])
+
+  it.each([
+    ['did:web:known', { ok: keys }],
+    ['did:web:keyless', { error: expect.anything() }],
+    ['did:web:unknown', { error: expect.anything() }],
+    ['did:web:constructor', { error: expect.anything() }],
+  ])('resolves %s from the configuration only', (did, expected) => {
+    const { resolveDIDKey } = authority.context({} as never)
+    expect(resolveDIDKey(did as never)).toEqual(expected)
+  })
+})

@@ -1,0 +1,462 @@
+import { CBOR, Delegation, invoke, isDelegation } from '@ucanto/core'
+import type { Invocation, Receipt, Signer } from '@ucanto/interface'
+import { capability, Schema } from '@ucanto/validator'
+import { covers, failure, pieceAccept, Tasks } from '@w3filecoin/capabilities'
+import {
+  ask,
+  call,
+  effectsOf,
+  type StandIn,
+  served,
+  signersOf,
+  somePiece,
+  standIn,
+  startWorld,
+  type World,
+} from '@w3filecoin/testing'
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import {
+  Authority,
+  createHttpApp,
+  encodeMessage,
+  type Handler,
+  issueReceipt,
+  MESSAGE_LIMITS,
+  ownTask,
+  provide,
+  Server,
+} from '../src/index.ts'
+
+const { service, agent, space, stranger } = await signersOf('service', 'agent', 'space', 'stranger')
+const web = service.withDID('did:web:other.example')
+
+const text = <const C extends `${string}/${string}`>(can: C) =>
+  capability({ can, with: Schema.did(), nb: Schema.struct({ text: Schema.text() }), derives: covers })
+
+class LibraryError extends Error {
+  override name = 'LibraryError'
+}
+
+const piece = somePiece('piece')
+const next = () => Tasks.pieceAccept(service, { piece, group: 'g' })
+
+let world: World
+let it_: StandIn
+const logged: { event: string; fields: object }[] = []
+
+/** One ability for each way that a handler can go. */
+const handlers = (receipts: () => StandIn['receipts']): Handler[] => [
+  provide(text('test/keep'), async ({ capability }) => ({ out: { ok: { said: capability.nb.text } } }), {
+    keep: true,
+  }),
+  provide(text('test/effects'), async () => ({ out: { ok: {} }, fx: { join: await next() } }), {
+    keep: true,
+  }),
+  provide(text('test/pass'), async () => ({ out: { ok: {} } })),
+  provide(text('test/refuse'), async () => ({ out: { error: failure('Refused', 'no', { piece }) } }), {
+    keep: true,
+  }),
+  provide(
+    text('test/library-error'),
+    async () => ({ out: { error: new LibraryError('fact', { cause: new Error('inner secret') }) } }),
+    { keep: true },
+  ),
+  provide(text('test/cause'), async () => ({
+    out: { error: failure('Caused', 'by an error', { cause: new Error('inner secret') }) },
+  })),
+  provide(text('test/throw'), async () => {
+    throw new Error('the secret of /var/task/store.ts', { cause: new Error('inner secret') })
+  }),
+  provide(text('test/throw-odd'), async () => Promise.reject('the secret itself')),
+  ownTask(pieceAccept, { get: (task: string) => receipts().get(task) } as never, async ({ capability }) =>
+    capability.nb.group === 'nobody' ? undefined : `${(await next()).cid}`,
+  ),
+]
+
+beforeAll(async () => {
+  world = await startWorld()
+  const authority = new Authority([{ did: web.did(), keys: [stranger.did() as never] }])
+  it_ = await standIn(world, {
+    name: 'service',
+    id: service,
+    authority,
+    handlers: handlers(() => it_.receipts),
+    log: (_, event, fields = {}) => logged.push({ event, fields }),
+  })
+})
+afterAll(() => world.stop())
+beforeEach(() => void logged.splice(0))
+
+type Options = Parameters<typeof invoke>[0]
+const invocation = (can: string, options: Partial<Options> & { nb?: object } = {}) => {
+  const { nb = { text: 'hi' }, ...rest } = options
+  return invoke({
+    issuer: agent,
+    audience: service,
+    capability: { can: can as never, with: (rest.issuer ?? agent).did(), nb },
+    expiration: Infinity,
+    ...rest,
+  } as Options)
+}
+const errorOf = ({ out }: Receipt) => out.error as { name: string; message: string } | undefined
+const isSigned = async (receipt: Receipt) =>
+  (await receipt.verifySignature(service.verifier)).ok !== undefined
+/** What a stack trace, a path, or the inner workings would look like. */
+const LEAK = /stack|\n\s*at |node_modules|file:\/\/|\.ts:|secret/
+
+describe('an invocation', () => {
+  it('is answered by a signed receipt with its effects and their blocks', async () => {
+    const receipt = await ask(it_.api, invocation('test/effects'))
+    expect(receipt.out).toEqual({ ok: {} })
+    expect(await isSigned(receipt)).toBe(true)
+    expect(effectsOf(receipt)).toEqual({ fork: [], join: `${(await next()).cid}` })
+    expect(isDelegation(receipt.fx.join as never)).toBe(true)
+  })
+
+  it.each(['HandlerNotFound'])('of an ability that the service does not have: %s', async name => {
+    const abilities = [
+      'test/nothing',
+      'constructor/assign',
+      'toString/call',
+      '__proto__/x',
+      'hasOwnProperty/call',
+      'piece/offer/call',
+      'test/keep/call',
+      'test/*',
+      'test/KEEP',
+    ]
+    const receipts = await call(it_.api, ...abilities.map(can => invocation(can)))
+    for (const [n, receipt] of receipts.entries()) {
+      expect(errorOf(receipt), abilities[n]).toMatchObject({ name, capability: { can: abilities[n] } })
+      expect(await isSigned(receipt)).toBe(true)
+    }
+    expect(logged).toEqual([])
+  })
+
+  const cases: Record<string, () => Promise<[string, Invocation]> | [string, unknown]> = {
+    'for somebody else': () => ['InvalidAudience', invocation('test/keep', { audience: stranger })],
+    'that is over': () => ['Unauthorized', invocation('test/keep', { expiration: 1_000_000 })],
+    'that is not begun': () => ['Unauthorized', invocation('test/keep', { notBefore: 99_999_999_999 })],
+    'with what is not the issuer’s': () => [
+      'Unauthorized',
+      invocation('test/keep', {
+        capability: { can: 'test/keep', with: space.did(), nb: { text: 'hi' } } as never,
+      }),
+    ],
+    'without what it is about': () => [
+      'InvocationCapabilityError',
+      invocation('test/keep', { nb: { text: 7 } }),
+    ],
+    'signed by another key': () => [
+      'Unauthorized',
+      invocation('test/keep', { issuer: forger(agent, stranger) }),
+    ],
+    'of a did:web without its key': () => ['Unauthorized', invocation('test/keep', { issuer: web })],
+  }
+  const forger = (claimed: Signer, real: Signer) =>
+    Object.create(claimed, { sign: { value: (bytes: Uint8Array) => real.sign(bytes) } }) as Signer
+
+  it.each(Object.entries(cases))('%s is refused, and not run', async (_, make) => {
+    const [name, refused] = await make()
+    const receipt = await ask(it_.api, refused as Invocation)
+    // The published server names some of them with a suffix.
+    expect(errorOf(receipt)?.name.replace(/Error$/, '')).toBe(name.replace(/Error$/, ''))
+    expect(JSON.stringify(receipt.out)).not.toMatch(LEAK)
+    expect(await served(it_.api, receipt.ran.link())).toBeUndefined()
+  })
+
+  it('of a did:web is taken with a key that the configuration names', async () => {
+    const issuer = stranger.withDID(web.did())
+    expect((await ask(it_.api, invocation('test/pass', { issuer }))).out).toEqual({ ok: {} })
+  })
+
+  it.each<[string, object, boolean]>([
+    ['what was delegated', { text: 'this' }, true],
+    ['something else', { text: 'that' }, false],
+  ])('with a delegation may do %s', async (_, nb, allowed) => {
+    const delegation = await Delegation.delegate({
+      issuer: space,
+      audience: agent,
+      capabilities: [{ can: 'test/pass', with: space.did(), nb: { text: 'this' } }],
+      expiration: Infinity,
+    })
+    const receipt = await ask(
+      it_.api,
+      invocation('test/pass', {
+        proofs: [delegation],
+        capability: { can: 'test/pass', with: space.did(), nb } as never,
+      }),
+    )
+    expect(errorOf(receipt)?.name).toBe(allowed ? undefined : 'Unauthorized')
+  })
+
+  it('has one capability', async () => {
+    const capabilities = ['test/keep', 'test/pass'].map(can => ({
+      can,
+      with: agent.did(),
+      nb: { text: 'hi' },
+    }))
+    const two = await Delegation.delegate({
+      issuer: agent,
+      audience: service,
+      capabilities: capabilities as never,
+      expiration: Infinity,
+    })
+    const receipt = await ask(it_.api, two as unknown as Invocation)
+    expect(errorOf(receipt)?.name).toBe('InvocationCapabilityError')
+  })
+
+  it('of a message is answered each for itself', async () => {
+    const receipts = await call(
+      it_.api,
+      ...['test/keep', 'test/throw', 'x/y', 'test/pass'].map(can => invocation(can)),
+    )
+    expect(receipts.map(receipt => errorOf(receipt)?.name)).toEqual([
+      undefined,
+      'HandlerExecutionError',
+      'HandlerNotFound',
+      undefined,
+    ])
+  })
+})
+
+describe('a receipt', () => {
+  it.each([
+    ['test/keep', true],
+    ['test/effects', true],
+    ['test/pass', false],
+    ['test/refuse', false],
+    ['test/library-error', false],
+    ['test/throw', false],
+  ])('of %s is kept: %s', async (can, kept) => {
+    const receipt = await ask(it_.api, invocation(can, { nonce: 'kept' }))
+    const found = await served(it_.api, receipt.ran.link())
+    expect(found && `${found.root.cid}`).toBe(kept ? `${receipt.root.cid}` : undefined)
+    expect(found && effectsOf(found)).toEqual(kept ? effectsOf(receipt) : undefined)
+  })
+
+  it('of the same invocation again is the same receipt', async () => {
+    const [one, two] = [
+      await ask(it_.api, invocation('test/keep')),
+      await ask(it_.api, invocation('test/keep')),
+    ]
+    expect(`${two.root.cid}`).toBe(`${one.root.cid}`)
+  })
+
+  it.each<[string, object]>([
+    ['test/refuse', { name: 'Refused', message: 'no', piece }],
+    ['test/library-error', { name: 'LibraryError', message: 'fact' }],
+    ['test/cause', { name: 'Caused', message: 'by an error' }],
+    [
+      'test/throw',
+      { name: 'HandlerExecutionError', message: 'The service could not run test/throw; try again later' },
+    ],
+    [
+      'test/throw-odd',
+      { name: 'HandlerExecutionError', message: 'The service could not run test/throw-odd; try again later' },
+    ],
+  ])('of a failure of %s says the fact, and nothing of what is inside', async (can, error) => {
+    const receipt = await ask(it_.api, invocation(can))
+    expect(errorOf(receipt)).toEqual(error)
+    for (const { bytes } of receipt.iterateIPLDBlocks())
+      expect(Buffer.from(bytes).toString('latin1')).not.toMatch(LEAK)
+  })
+
+  it('that tells nothing leaves the reason in the log', async () => {
+    await ask(it_.api, invocation('test/throw'))
+    expect(logged).toMatchObject([
+      {
+        event: 'invocation failed',
+        fields: { can: 'test/throw', cause: { message: 'the secret of /var/task/store.ts' } },
+      },
+    ])
+  })
+})
+
+describe('an own task', () => {
+  it('is for the service alone', async () => {
+    const delegation = await Delegation.delegate({
+      issuer: service,
+      audience: agent,
+      capabilities: [{ can: 'piece/accept', with: service.did() }],
+      expiration: Infinity,
+    })
+    const nb = { piece, group: 'g' }
+    const accept = (issuer: Signer, resource: Signer, proofs: Delegation.Delegation[] = []) =>
+      invocation('piece/accept', {
+        issuer,
+        proofs: proofs as never,
+        capability: { can: 'piece/accept', with: resource.did(), nb } as never,
+      })
+    const receipts = await call(
+      it_.api,
+      accept(agent, agent),
+      accept(agent, service, [delegation as never]),
+      accept(service, agent),
+      accept(service.withDID(web.did()) as Signer, service),
+    )
+    expect(receipts.map(receipt => errorOf(receipt)?.name)).toEqual(Array(4).fill('UnsupportedCapability'))
+  })
+
+  it('has no receipt before its end, and after it always the same one', async () => {
+    const task = await next()
+    const early = await ask(it_.api, task)
+    expect(errorOf(early)).toMatchObject({
+      name: 'OutcomePending',
+      message: `piece/accept has no outcome yet; its receipt will be at /receipt/${task.cid}`,
+    })
+    expect(await isSigned(early)).toBe(false)
+    expect(await served(it_.api, task.cid)).toBeUndefined()
+
+    const final = await issueReceipt(service, task, { out: { ok: { piece } } })
+    await it_.receipts.put(final)
+    const [late, again] = await call(it_.api, task, invocation('piece/accept', { ...own, nonce: 'later' }))
+    expect(`${late!.root.cid}`).toBe(`${final.root.cid}`)
+    expect(again!.out).toEqual(final.out)
+    expect(await isSigned(again!)).toBe(true)
+    expect(`${(await served(it_.api, task.cid))?.root.cid}`).toBe(`${final.root.cid}`)
+    expect(await served(it_.api, again!.ran.link()), 'asking another way files nothing').toBeUndefined()
+  })
+
+  it('that nobody offered is pending too', async () => {
+    const receipt = await ask(it_.api, await Tasks.pieceAccept(service, { piece, group: 'nobody' }))
+    expect(errorOf(receipt)?.name).toBe('OutcomePending')
+    expect(await isSigned(receipt)).toBe(false)
+  })
+
+  const own = {
+    issuer: service,
+    capability: { can: 'piece/accept', with: service.did(), nb: { piece, group: 'g' } } as never,
+  }
+})
+
+describe('HTTP', () => {
+  const CAR = 'application/vnd.ipld.car'
+  const post = (body: Uint8Array | ReadableStream | string, type?: string) =>
+    it_.api.request('/', {
+      method: 'POST',
+      headers: type === undefined ? {} : { 'content-type': type },
+      body: body as never,
+      ...(body instanceof ReadableStream ? { duplex: 'half' } : {}),
+    })
+
+  it('GET / says who it is', async () => {
+    const response = await it_.api.request('/')
+    expect(await response.json()).toEqual({
+      name: 'service',
+      did: service.did(),
+      version: expect.stringMatching(/^\d+\.\d+\.\d+$/),
+    })
+  })
+
+  it('GET /.well-known/did.json gives the key behind a did:web', async () => {
+    const authority = new Authority([])
+    const server = new Server({ id: web, authority, handlers: [], receipts: it_.receipts, log: () => {} })
+    const api = createHttpApp({ server, receipts: it_.receipts, name: 'web', log: () => {} })
+    const document = (await (await api.request('/.well-known/did.json')).json()) as {
+      id: string
+      verificationMethod: { id: string; publicKeyMultibase: string }[]
+      assertionMethod: string[]
+    }
+    expect(document.id).toBe(web.did())
+    const [method] = document.verificationMethod
+    expect(`did:key:${method!.publicKeyMultibase}`).toBe(service.did())
+    expect(document.assertionMethod).toEqual([method!.id])
+  })
+
+  it.each<[string, number]>([
+    ['/receipt/notacid', 400],
+    ['/receipt/%E0%A4%A', 400],
+    [`/receipt/${'b'.repeat(5000)}`, 400],
+    [`/receipt/${piece}`, 404],
+    ['/receipt/', 404],
+    ['/nowhere', 404],
+  ])('GET %s → %i', async (path, status) => {
+    const response = await it_.api.request(path)
+    expect(response.status).toBe(status)
+    expect((await response.text()).length).toBeLessThan(300)
+  })
+
+  it('GET /receipt/{task} gives the receipt as a message, for ever', async () => {
+    const receipt = await ask(it_.api, invocation('test/effects'))
+    const response = await it_.api.request(`/receipt/${receipt.ran.link()}`)
+    expect(response.status).toBe(200)
+    expect(response.headers.get('content-type')).toBe(CAR)
+    expect(response.headers.get('cache-control')).toContain('immutable')
+    const found = await served(it_.api, receipt.ran.link())
+    expect(await isSigned(found!)).toBe(true)
+    expect(isDelegation(found!.fx.join as never)).toBe(true)
+  })
+
+  const message = async () =>
+    encodeMessage({ invocations: [(await invocation('test/pass').buildIPLDView()) as unknown as Invocation] })
+
+  it.each<[string, string | undefined, number]>([
+    ['as it should be', CAR, 200],
+    ['in capitals, with a parameter', 'Application/VND.ipld.CAR; charset=x', 200],
+    ['JSON', 'application/json', 415],
+    ['a CAR of another kind', `${CAR}x`, 415],
+    ['nothing', undefined, 415],
+  ])('POST / with a content type of %s', async (_, type, status) => {
+    expect((await post(await message(), type)).status).toBe(status)
+  })
+
+  it('POST / of too much → 413, with a length or without', async () => {
+    const body = new Uint8Array(MESSAGE_LIMITS.bytes + 1)
+    expect((await post(body, CAR)).status).toBe(413)
+    const stream = new Blob([body]).stream()
+    const response = await post(stream, CAR)
+    expect(response.status).toBe(413)
+    expect(await response.text()).toContain(`${MESSAGE_LIMITS.bytes}`)
+  })
+
+  it('POST / of too many invocations → 413', async () => {
+    const { api } = it_
+    const many = await Promise.all(
+      Array.from({ length: MESSAGE_LIMITS.invocations + 1 }, (_, n) =>
+        invocation('x/y', { nonce: `${n}` }).buildIPLDView(),
+      ),
+    )
+    const send = async (count: number) =>
+      api.request('/', {
+        method: 'POST',
+        headers: { 'content-type': CAR },
+        body: (await encodeMessage({ invocations: many.slice(0, count) as never })) as never,
+      })
+    expect((await send(MESSAGE_LIMITS.invocations)).status).toBe(200)
+    expect((await send(MESSAGE_LIMITS.invocations + 1)).status).toBe(413)
+  })
+
+  it.each(['', 'x', '{}', '\0'.repeat(1000)])('POST / of what is no message → 400: %j', async body => {
+    const response = await post(body, CAR)
+    expect(response.status).toBe(400)
+    expect(await response.text()).not.toMatch(LEAK)
+  })
+
+  /** UCANs as nobody's library makes them. */
+  it.each<[string, object]>([
+    ['without capabilities', { att: [] }],
+    ['with a capability of nothing', { att: [{}] }],
+    ['with numbers for names', { att: [{ can: 7, with: 8, nb: 9 }] }],
+    ['with names for nothing', { att: [{ can: 'test/pass', with: 'did:x', nb: null }] }],
+    ['with an endless ability', { att: [{ can: `x/${'y'.repeat(100_000)}`, with: agent.did(), nb: {} }] }],
+    ['with facts of nothing', { fct: [null, 1, []] }],
+    ['with proofs that are not there', { prf: [piece] }],
+    ['without a signature', { s: new Uint8Array() }],
+    ['with half a signature', { s: new Uint8Array([0xed, 0xa1, 0x03, 0x40, 1, 2, 3]) }],
+    ['of another version', { v: '99.0.0' }],
+    ['that ends at no time', { exp: 'never' }],
+    ['of nobody', { iss: new Uint8Array() }],
+    ['of a key of another kind', { iss: new Uint8Array([1, 2, 3, 4]) }],
+    ['for nobody', { aud: new Uint8Array([0x9d, 0x1a]) }],
+  ])('POST / of an invocation %s is answered, never with a 5xx', async (_, changes) => {
+    const good = await invocation('test/pass').buildIPLDView()
+    const wrong = await CBOR.write({ ...(CBOR.decode(good.root.bytes as never) as object), ...changes })
+    const root = await CBOR.write({ 'ucanto/message@7.0.0': { execute: [wrong.cid] } })
+    const { CAR: codec } = await import('@ucanto/core')
+    const car = codec.encode({ roots: [root], blocks: new Map([[`${wrong.cid}`, wrong]]) } as never)
+    const response = await post(car, CAR)
+    expect(response.status, await response.clone().text()).toBeLessThan(500)
+    expect(Buffer.from(await response.arrayBuffer()).toString('latin1')).not.toMatch(LEAK)
+  })
+})

@@ -1,0 +1,3 @@
+export * from './blocks.ts'
+export * from './queue.ts'
+export * from './table.ts'

@@ -1,0 +1,68 @@
+import type { Queue } from '@w3filecoin/service'
+import { beforeAll, describe, expect, it } from 'vitest'
+import { eventually } from '../eventually.ts'
+
+export interface SampleMessage {
+  group: string
+  n: number
+  text?: string
+}
+
+interface Queues {
+  standard: Queue<SampleMessage>
+  /** One group after the other by `group`; two messages of the same `group` and `n` are one. */
+  fifo: Queue<SampleMessage>
+  /** Takes what is there out of a queue. */
+  take(queue: 'standard' | 'fifo'): Promise<SampleMessage[]>
+}
+
+/** What every implementation of the port `Queue` must do. */
+export const queueContract = (make: () => Promise<Queues> | Queues): void => {
+  describe('is a queue', () => {
+    let queues: Queues
+    beforeAll(async () => {
+      queues = await make()
+    })
+
+    const messages = (count: number, group = 'a'): SampleMessage[] =>
+      Array.from({ length: count }, (_, n) => ({ group, n }))
+    const numbers = (taken: SampleMessage[]) => taken.map(({ n }) => n)
+
+    it('takes no messages, and more than one call holds', async () => {
+      await queues.standard.send([])
+      expect(await queues.take('standard')).toEqual([])
+      await queues.standard.send(messages(35))
+      expect(numbers(await queues.take('standard')).toSorted((a, b) => a - b)).toEqual(numbers(messages(35)))
+    })
+
+    it('takes messages as they are', async () => {
+      const message = { group: 'ä "quoted"\n', n: 1.5, text: '<&> €' }
+      await queues.standard.send([message])
+      expect(await queues.take('standard')).toEqual([message])
+    })
+
+    it('keeps messages back for a while', async () => {
+      await queues.standard.send(messages(1), { delaySeconds: 1 })
+      expect(await queues.take('standard')).toEqual([])
+      const taken = await eventually('the message', async () => {
+        const found = await queues.take('standard')
+        return found.length > 0 && found
+      })
+      expect(taken).toEqual(messages(1))
+    })
+
+    it('fails when any message is not taken', async () => {
+      const tooLarge = { group: 'a', n: 0, text: 'x'.repeat(1_100_000) }
+      await expect(queues.standard.send([{ group: 'a', n: 1 }, tooLarge])).rejects.toThrow()
+      await queues.take('standard')
+    })
+
+    it('gives the messages of a group in order, and the same one once', async () => {
+      await queues.fifo.send(messages(8, 'one'))
+      await queues.fifo.send([...messages(8, 'one'), ...messages(8, 'two')])
+      const taken = await queues.take('fifo')
+      for (const group of ['one', 'two'])
+        expect(numbers(taken.filter(message => message.group === group))).toEqual([0, 1, 2, 3, 4, 5, 6, 7])
+    })
+  })
+}

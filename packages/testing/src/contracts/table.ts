@@ -1,0 +1,200 @@
+import type { Key, Table } from '@w3filecoin/service'
+import { beforeAll, describe, expect, it } from 'vitest'
+
+/** A row of the tables that {@link tableContract} is run on; `word` and `due` need not be there. */
+export interface Sample {
+  id: string
+  word?: string
+  text?: string
+  count?: number
+  bytes?: Uint8Array
+  nested?: { list: (string | number)[]; absent?: string | undefined }
+  due?: string | undefined
+  checkAt?: number | undefined
+}
+
+/** A row of a table with a range key. */
+export interface RangeSample {
+  group: string
+  order: string
+  size?: number
+}
+
+/** Descriptions of the two tables. */
+export const SAMPLE_TABLES = {
+  sample: {
+    fields: { id: 'string', due: 'string', checkAt: 'number', word: 'string' },
+    key: { hash: 'id' },
+    indexes: { due: { hash: 'due', range: 'checkAt' }, word: { hash: 'word', range: 'id' } },
+  },
+  rangeSample: {
+    fields: { group: 'string', order: 'string' },
+    key: { hash: 'group', range: 'order' },
+  },
+} as const
+
+interface Tables {
+  sample: Table<Sample>
+  rangeSample: Table<RangeSample>
+}
+
+/** What every implementation of the port `Table` must do. */
+export const tableContract = (make: () => Promise<Tables> | Tables): void => {
+  describe('is a table', () => {
+    let table: Table<Sample>
+    let ranged: Table<RangeSample>
+    let count = 0
+    /** Tests share the tables, so each has ids of its own. */
+    const fresh = (prefix = 'id') => `${prefix}-${count++}`
+    const many = (n: number) => Array.from({ length: n }, () => fresh('many'))
+    const keys = (ids: readonly string[]): Key[] => ids.map(id => ({ id }))
+
+    beforeAll(async () => {
+      const made = await make()
+      table = made.sample
+      ranged = made.rangeSample
+    })
+
+    it('has no record that nobody wrote', async () => {
+      expect(await table.get({ id: fresh() })).toBeUndefined()
+    })
+
+    it('gives back what was inserted, without what is undefined', async () => {
+      const id = fresh()
+      const record: Sample = {
+        id,
+        text: '',
+        count: 2 ** 40 + 0.5,
+        bytes: new Uint8Array([0, 255, 7]),
+        nested: { list: ['a', 1], absent: undefined },
+        due: undefined,
+      }
+      const inserted = await table.insert(record)
+      expect(inserted.ok).toMatchObject({ id, revision: 1 })
+      const found = await table.get({ id })
+      expect(found).toEqual({ ...record, revision: 1 })
+      expect(Object.keys(found!)).not.toContain('due')
+      expect(found?.bytes).toBeInstanceOf(Uint8Array)
+    })
+
+    it('inserts once, whoever comes at the same time, and tells the others what is there', async () => {
+      const id = fresh()
+      const results = await Promise.all(Array.from({ length: 20 }, (_, n) => table.insert({ id, count: n })))
+      const [winner, ...more] = results.filter(({ ok }) => ok)
+      expect(more).toEqual([])
+      const losers = results.flatMap(({ error }) => (error ? [error] : []))
+      expect(losers).toHaveLength(19)
+      for (const { name, record } of losers) {
+        expect(name).toBe('RecordExists')
+        expect(record).toEqual(winner?.ok)
+      }
+      expect(await table.get({ id })).toEqual(winner?.ok)
+    })
+
+    it('replaces the revision that was read, and no other one', async () => {
+      const id = fresh()
+      const first = (await table.insert({ id, count: 0, word: fresh('w') })).ok!
+      const { word, ...without } = first
+      const results = await Promise.all(
+        Array.from({ length: 10 }, (_, n) => table.replace({ ...without, count: n })),
+      )
+      const [second, ...more] = results.flatMap(({ ok }) => (ok ? [ok] : []))
+      expect(more).toEqual([])
+      expect(second?.revision).toBe(2)
+      expect(results.filter(({ error }) => error?.name === 'RevisionConflict')).toHaveLength(9)
+      expect(await table.get({ id }), 'the whole record is replaced').toEqual({ ...second, id })
+      expect((await table.replace({ ...second!, count: 99 })).ok?.revision).toBe(3)
+    })
+
+    it('replaces nothing that is not there', async () => {
+      const id = fresh()
+      expect((await table.replace({ id, revision: 1 })).error?.name).toBe('RevisionConflict')
+      expect(await table.get({ id })).toBeUndefined()
+    })
+
+    it('gets many, more than one call holds, in the order of the keys, the same ones twice', async () => {
+      const ids = many(230)
+      await table.putMany(ids.map((id, n) => ({ id, count: n })))
+      const missing = fresh()
+      const asked = [ids[229]!, ids[0]!, missing, ids[229]!, ...ids]
+      const found = await table.getMany(keys(asked))
+      expect(found.map(record => record?.id)).toEqual(asked.map(id => (id === missing ? undefined : id)))
+      expect(found[0]).toMatchObject({ count: 229, revision: 1 })
+      expect(await table.getMany([])).toEqual([])
+    })
+
+    it('puts many over what is there, and removes many', async () => {
+      const ids = many(60)
+      await table.putMany(ids.map(id => ({ id, count: 1 })))
+      await table.putMany(ids.map(id => ({ id, count: 2 })))
+      expect((await table.getMany(keys(ids))).every(record => record?.count === 2)).toBe(true)
+      await table.removeMany(keys([...ids.slice(1), fresh('absent')]))
+      expect((await table.getMany(keys(ids))).filter(record => record)).toHaveLength(1)
+      await table.putMany([])
+      await table.removeMany([])
+    })
+
+    it('adds to counters, all of it, and sets the rest only once', async () => {
+      const id = fresh()
+      await Promise.all(
+        Array.from({ length: 25 }, (_, n) =>
+          table.add({ id }, { count: 2 }, { word: `${n}`, due: undefined }),
+        ),
+      )
+      const { word } = (await table.get({ id }))!
+      const added = await table.add({ id }, { count: -1, checkAt: 5 }, { word: 'late' })
+      expect(added).toMatchObject({ id, count: 49, checkAt: 5, word })
+      expect(await table.add({ id }, { count: 1 })).toMatchObject({ count: 50 })
+    })
+
+    it('lists a partition in the order of its range key, page by page', async () => {
+      const group = fresh('group')
+      const orders = Array.from({ length: 57 }, (_, n) => `${(n * 37) % 57}`.padStart(3, '0'))
+      await ranged.putMany(orders.map((order, size) => ({ group, order, size })))
+      await ranged.putMany([{ group: fresh('group'), order: '000' }])
+      const listed: string[] = []
+      const pages: number[] = []
+      let after: string | undefined
+      do {
+        const page = await ranged.list(group, { limit: 10, after })
+        listed.push(...page.items.map(({ order }) => order))
+        pages.push(page.items.length)
+        after = page.next
+      } while (after !== undefined)
+      expect(listed).toEqual(orders.toSorted())
+      expect(pages.slice(0, 6)).toEqual([10, 10, 10, 10, 10, 7])
+      await ranged.removeMany([{ group, order: '000' }])
+      expect((await ranged.list(group, { limit: 1 })).items).toMatchObject([{ order: '001' }])
+      expect(await ranged.list(fresh('nobody'), { limit: 1 })).toEqual({ items: [] })
+    })
+
+    it('finds keys by an index, in its order, up to a bound, page by page', async () => {
+      const due = fresh('due')
+      const ids = many(12)
+      await table.putMany(ids.map((id, n) => ({ id, due, checkAt: 1000 - n })))
+      await table.putMany([{ id: fresh() }, { id: fresh(), due: fresh('due'), checkAt: 1 }])
+      const found: Key[] = []
+      let after: string | undefined
+      do {
+        const page = await table.find('due', due, { limit: 5, upTo: 995, after })
+        found.push(...page.items)
+        after = page.next
+      } while (after !== undefined)
+      // 995 itself is among them.
+      expect(found).toEqual(keys(ids.slice(5).toReversed()))
+      expect((await table.find('due', due, { limit: 100 })).items).toHaveLength(12)
+    })
+
+    it('takes a record out of an index when it lacks the attribute', async () => {
+      const word = fresh('word')
+      const record = (await table.insert({ id: fresh(), word })).ok!
+      expect((await table.find('word', word, { limit: 10 })).items).toEqual([{ id: record.id }])
+      await table.replace({ ...record, word: undefined } as never)
+      expect((await table.find('word', word, { limit: 10 })).items).toEqual([])
+    })
+
+    it('knows the indexes it has', async () => {
+      await expect(table.find('absent', 'x', { limit: 1 })).rejects.toThrow(TypeError)
+    })
+  })
+}

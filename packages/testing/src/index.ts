@@ -1,0 +1,7 @@
+export * from './call.ts'
+export * from './contracts/index.ts'
+export * from './eventually.ts'
+export * from './pieces.ts'
+export * from './principals.ts'
+export * from './stand-in.ts'
+export * from './world.ts'

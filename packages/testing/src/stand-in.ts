@@ -1,0 +1,62 @@
+import type { DID, Signer } from '@ucanto/interface'
+import { describe as describeResources, type Resources } from '@w3filecoin/aws'
+import {
+  type Authority,
+  createHttpApp,
+  type Fetch,
+  type Handler,
+  type Log,
+  ReceiptLog,
+  type ReceiptRecord,
+  Server,
+  type Service,
+} from '@w3filecoin/service'
+import type { World } from './world.ts'
+
+/** Another service, with the handlers that a test gives it. */
+export interface StandIn {
+  did: DID
+  url: string
+  api: Service['api']
+  receipts: ReceiptLog
+}
+
+export const standInResources = (name: string) =>
+  describeResources({
+    service: name,
+    api: { timeout: 1, memory: 128, uses: {} },
+    tables: { receipt: { fields: { task: 'string' }, key: { hash: 'task' } } },
+    queues: {},
+    buckets: { blocks: { holds: 'large receipts' } },
+    schedules: {},
+  } satisfies Resources)
+
+export const standIn = async (
+  world: World,
+  {
+    name,
+    id,
+    authority,
+    handlers,
+    log = () => {},
+  }: { name: string; id: Signer; authority: Authority; handlers: readonly Handler[]; log?: Log },
+): Promise<StandIn> => {
+  const aws = await world.provide(standInResources(name))
+  const receipts = new ReceiptLog({
+    table: aws.table<ReceiptRecord>('receipt'),
+    blocks: aws.blocks('blocks'),
+    now: () => 0,
+  })
+  const server = new Server({ id, authority, handlers, receipts, log })
+  const api = createHttpApp({ server, receipts, name, log })
+  return { did: id.did(), url: `https://${name}.test`, api, receipts }
+}
+
+/** A network of these services only, without a wire; others can not be reached. */
+export const networkOf =
+  (services: () => readonly Pick<StandIn, 'url' | 'api'>[]): Fetch =>
+  async (url, init) => {
+    const service = services().find(({ url: origin }) => new URL(url).origin === origin)
+    if (service === undefined) throw new TypeError(`fetch failed: ${url}`)
+    return service.api.request(url, init)
+  }
