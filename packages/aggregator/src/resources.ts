@@ -78,7 +78,7 @@ export const resources = describe({
         timeout: 120,
         memory: 1024,
         uses: {
-          tables: { piece: 'write', pending: 'write', aggregate: 'write', group: 'write', receipt: 'write' },
+          tables: { piece: 'write', pending: 'write', aggregate: 'write', receipt: 'write' },
           queues: ['conclude'],
           buckets: { blocks: 'write' },
         },
@@ -94,7 +94,6 @@ export const resources = describe({
         memory: 1024,
         uses: {
           tables: { aggregate: 'write', receipt: 'write' },
-          queues: ['conclude'],
           buckets: { blocks: 'write' },
         },
       },

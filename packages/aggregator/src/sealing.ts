@@ -13,7 +13,7 @@ import {
   type RangeEntry,
   sealNonce,
 } from './domain/aggregate.ts'
-import type { GroupRecord, Manifest, Seal } from './domain/group.ts'
+import type { GroupRecord, Seal } from './domain/group.ts'
 import type { Limits } from './domain/limits.ts'
 import type { PendingRecord } from './domain/piece.ts'
 
@@ -55,12 +55,13 @@ export const makeAggregate = async (
     },
     { concurrency: PARALLEL },
   )
-  const manifest: Manifest = { members: chosen.map(({ row }) => row.id), ranges }
+  const put = async (value: unknown) => `${await stores.blocks.put(encode(value), CBOR)}`
   return {
     sequence: group.sequence + 1,
     aggregate: `${link}`,
-    pieces: `${await stores.blocks.put(encode(pieces), CBOR)}`,
-    manifest: `${await stores.blocks.put(encode(manifest), CBOR)}`,
+    pieces: await put(pieces),
+    members: await put(chosen.map(({ row }) => row.id)),
+    ranges: await put(ranges),
     count: pieces.length,
     sealedAt: now(),
   }

@@ -22,7 +22,7 @@ export interface Deal {
   /** Address of the storage provider, `f0…`. Twice, because published clients read `provider`. */
   provider: string
   storageProvider: string
-  /** `Active` or `Expired`. */
+  /** `Active`; `Expired` after its end; `Terminated` when the chain stopped telling of it before its end. */
   status: string
   /** Piece CID of the aggregate as the chain names it (v1). */
   pieceCid: string

@@ -55,7 +55,7 @@ export const resources = describe({
       run: {
         timeout: 55,
         memory: 1024,
-        uses: { tables: { aggregate: 'write' }, queues: ['track', 'conclude'] },
+        uses: { tables: { aggregate: 'write' }, queues: ['track'] },
       },
     },
   },

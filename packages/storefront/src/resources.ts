@@ -67,9 +67,8 @@ export const resources = describe({
         timeout: 60,
         memory: 1024,
         uses: {
-          tables: { piece: 'write', receipt: 'write', aggregate: 'write' },
+          tables: { piece: 'write', aggregate: 'write' },
           queues: ['accept'],
-          buckets: { blocks: 'write' },
         },
       },
     },
@@ -101,9 +100,8 @@ export const resources = describe({
         timeout: 55,
         memory: 1024,
         uses: {
-          tables: { piece: 'write', aggregate: 'write', receipt: 'write' },
+          tables: { piece: 'write', aggregate: 'write' },
           queues: ['submit', 'pieceOffer', 'accept'],
-          buckets: { blocks: 'write' },
         },
       },
     },

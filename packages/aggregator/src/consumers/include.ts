@@ -10,11 +10,11 @@ import {
   unpackTask,
   update,
 } from '@w3filecoin/service'
+import type { Link } from 'multiformats'
 import { parse as parseLink } from 'multiformats/link'
 import pMap from 'p-map'
 import type { Dependencies } from '../dependencies.ts'
 import { type AggregateRecord, type RangeEntry, rangeTold } from '../domain/aggregate.ts'
-import type { Manifest } from '../domain/group.ts'
 import { groupId, included, type PieceRecord } from '../domain/piece.ts'
 import { type IncludeMessage, includeMessage } from '../queues.ts'
 
@@ -75,14 +75,14 @@ export const onInclude = ({ id, stores, queues, timing, now }: Parts): Consumer<
 
 const readRange = async (
   { blocks }: Pick<Parts['stores'], 'blocks'>,
-  { aggregate, manifest }: AggregateRecord,
+  { aggregate, ranges }: AggregateRecord,
   range: number,
 ): Promise<RangeEntry[]> => {
-  const read = async <T>(link: Parameters<typeof blocks.get>[0]): Promise<T> => {
+  const read = async <T>(link: Link): Promise<T> => {
     const bytes = await blocks.get(link)
     if (bytes === undefined) throw new Error(`A block of ${aggregate} is missing: ${link}`)
     return decode<T>(bytes as never)
   }
-  const { ranges } = await read<Manifest>(parseLink(manifest))
-  return read<RangeEntry[]>(ranges[range] as never)
+  const links = await read<Link[]>(parseLink(ranges))
+  return read<RangeEntry[]>(links[range] as Link)
 }

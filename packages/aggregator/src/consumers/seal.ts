@@ -4,8 +4,8 @@ import { type Consumer, DONE, each } from '@w3filecoin/service'
 import { parse as parseLink } from 'multiformats/link'
 import pMap from 'p-map'
 import type { Dependencies } from '../dependencies.ts'
-import { closed, type GroupRecord, lookAgain, type Manifest, type Seal, sealed } from '../domain/group.ts'
-import { type Backlog, isRipe, type Limits } from '../domain/limits.ts'
+import { closed, type GroupRecord, lookAgain, type Seal, sealed } from '../domain/group.ts'
+import { type Backlog, isFull, isRipe, type Limits } from '../domain/limits.ts'
 import type { PendingRecord } from '../domain/piece.ts'
 import { type SealMessage, sealMessage } from '../queues.ts'
 import { type Candidate, completeSeal, makeAggregate } from '../sealing.ts'
@@ -14,6 +14,8 @@ type Parts = Pick<Dependencies, 'id' | 'stores' | 'queues' | 'dealer' | 'limitsO
 
 /** Rows of the list that are read at once. */
 const PAGE = 500
+/** Rows that are read to fill the rest of an aggregate, when what was read would make one. */
+const LOOKAHEAD = 5_000
 
 /**
  * On `seal`, make an aggregate of the pending pieces of a group if they are enough. The decision is one conditional
@@ -70,6 +72,7 @@ const choose = async (
   const sealedBefore = await membersOf(stores.blocks, group.open)
   const selection = new Selection<Candidate>({ size: limits.size, maxPieces: limits.maxPieces })
   const backlog: Backlog = { pieces: 0, bytes: 0 }
+  let lookahead = LOOKAHEAD
   let after: string | undefined
   do {
     const page = await stores.pending.list(group.id, { limit: PAGE, after })
@@ -89,8 +92,9 @@ const choose = async (
       backlog.oldest = Math.min(backlog.oldest ?? row.offeredAt, row.offeredAt)
     }
     await stores.pending.removeMany(stale.map(row => ({ group: row.group, order: row.order })))
+    if (isFull(backlog, limits)) lookahead -= page.items.length
     after = page.next
-  } while (after !== undefined && !selection.full)
+  } while (after !== undefined && !selection.full && lookahead > 0)
   return { chosen: selection.chosen, backlog }
 }
 
@@ -98,10 +102,10 @@ const choose = async (
 const membersOf = async (blocks: Parts['stores']['blocks'], seals: readonly Seal[]): Promise<Set<string>> => {
   const members = await pMap(
     seals,
-    async ({ aggregate, manifest }) => {
-      const bytes = await blocks.get(parseLink(manifest))
-      if (bytes === undefined) throw new Error(`The manifest of ${aggregate} is missing`)
-      return decode<Manifest>(bytes as never).members
+    async ({ aggregate, members }) => {
+      const bytes = await blocks.get(parseLink(members))
+      if (bytes === undefined) throw new Error(`The list of members of ${aggregate} is missing`)
+      return decode<string[]>(bytes as never)
     },
     { concurrency: 2 },
   )

@@ -9,19 +9,13 @@ export interface Seal {
   aggregate: string
   /** Link of the DAG-CBOR list of the pieces, in the order of the aggregate. */
   pieces: string
-  /** Link of the {@link Manifest}. */
-  manifest: string
+  /** Link of the DAG-CBOR list of the record ids of the pieces. */
+  members: string
+  /** Link of the DAG-CBOR list of links of the ranges, each a list of `RangeEntry`. */
+  ranges: string
   /** How many pieces. */
   count: number
   sealedAt: number
-}
-
-/** What an aggregate holds, as a DAG-CBOR block. */
-export interface Manifest {
-  /** Record ids of the pieces. */
-  members: string[]
-  /** Links of the {@link RangeEntry} lists. */
-  ranges: unknown[]
 }
 
 /**

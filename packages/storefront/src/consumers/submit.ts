@@ -1,4 +1,4 @@
-import { failure, type PieceLink, Tasks } from '@w3filecoin/capabilities'
+import { failure, type PieceLink, type Task, Tasks } from '@w3filecoin/capabilities'
 import { pieceOf } from '@w3filecoin/piece'
 import {
   type Consumer,
@@ -39,9 +39,12 @@ export const onSubmit = ({
       nonce: record.nonce,
     })
     const submit = await unpackTask(record.submit)
-    await stores.receipts.put(await issueReceipt(id, submit, { out: { ok: { piece } }, fx: { join: offer } }))
-    const packed = await packTask(offer)
-    await update(stores.pieces, { id: record.id }, current => submitted(current, packed, now(), timing))
+    // A receipt that was filed before, perhaps under another key, stands: its promise is the one to keep.
+    const receipt = await stores.receipts.put(
+      await issueReceipt(id, submit, { out: { ok: { piece } }, fx: { join: offer } }),
+    )
+    const promised = await packTask(receipt.fx.join as Task)
+    await update(stores.pieces, { id: record.id }, current => submitted(current, promised, now(), timing))
     await queues.pieceOffer.send([{ id: record.id }])
   }
 
