@@ -19,6 +19,12 @@ export interface Address extends Identity {
  */
 export type Identities = Record<string, Identity | Address>
 
+/** What else is in the file. */
+export interface Places {
+  /** Where content is put, with `PUT` and `{cid}` replaced by its CID, for the storefront to read. */
+  content: { url: string }
+}
+
 const FILE = 'local.json'
 
 export const readIdentities = (data: string): Identities => {
@@ -31,7 +37,7 @@ export const readIdentities = (data: string): Identities => {
     throw new Trouble(`${path} can not be read: ${(cause as Error).message}`)
   }
   try {
-    const identities = JSON.parse(text) as Identities
+    const { content: _, ...identities } = JSON.parse(text) as Identities & Partial<Places>
     for (const { key } of Object.values(identities)) parseSigner(key)
     return identities
   } catch {
@@ -42,9 +48,9 @@ export const readIdentities = (data: string): Identities => {
 }
 
 /** Replaces the file as a whole, so that a crash leaves the old one or the new one. */
-export const writeIdentities = (data: string, identities: Identities): void => {
+export const writeIdentities = (data: string, identities: Identities, places: Places): void => {
   const path = join(data, FILE)
-  writeFileSync(`${path}.new`, `${JSON.stringify(identities, null, 2)}\n`, { mode: 0o600, flush: true })
+  writeFileSync(`${path}.new`, `${JSON.stringify({ ...identities, ...places }, null, 2)}\n`, { mode: 0o600, flush: true })
   chmodSync(`${path}.new`, 0o600)
   renameSync(`${path}.new`, path)
 }

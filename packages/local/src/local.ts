@@ -186,7 +186,11 @@ export const startLocal = async ({
     agent: await identityOf('agent'),
     activeReplicas: market.activeReplicas,
   }
-  writeIdentities(directory, { ...identities, ...world.services, agent: world.agent })
+  writeIdentities(
+    directory,
+    { ...identities, ...world.services, agent: world.agent },
+    { content: { url: `${engines.s3}/storefront-content/{cid}` } },
+  )
 
   await Promise.all([
     market.start({ engines, data: directory, delay: dealDelay }),
