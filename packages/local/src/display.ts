@@ -335,8 +335,8 @@ class LiveDisplay extends PlainDisplay {
       found: '',
       stored: 'stored',
       offered: 'offered',
-      submitted: 'submitted',
-      aggregated: 'aggregated',
+      submitted: 'submitted, waits for an aggregate',
+      aggregated: 'aggregated, waits for a deal',
       accepted: `deal ${dealID}, ${before === 'end' ? 'earlier' : duration(took ?? 0)}`,
     }
     return head + this.style('cyan', dots) + this.style('dim', fit(`  ${words[stage]}`, room - STAGES.length))

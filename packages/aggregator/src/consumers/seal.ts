@@ -1,6 +1,6 @@
 import { decode } from '@ipld/dag-cbor'
 import { Selection } from '@w3filecoin/piece'
-import { type Consumer, DONE, each } from '@w3filecoin/service'
+import { type Consumer, DONE, each, update } from '@w3filecoin/service'
 import { parse as parseLink } from 'multiformats/link'
 import pMap from 'p-map'
 import type { Dependencies } from '../dependencies.ts'
@@ -30,21 +30,28 @@ export const onSeal = (parts: Parts): Consumer<SealMessage> => {
     async message => {
       const found = await stores.groups.get({ id: message.group })
       if (found === undefined) return DONE
-      const group = closed(found, await finishOpen(parts, found))
+      const done = await finishOpen(parts, found)
+      const group = closed(found, done)
       const limits = limitsOf(group.group)
       const { chosen, backlog } = await choose(parts, group, limits)
 
       if (!isRipe(backlog, limits, now()) || chosen.length === 0) {
         await correctTally(parts, group.id, backlog)
-        // A conflict means that another sealer was here meanwhile, and has said when to look again.
+        // A conflict means that somebody was here meanwhile, and has said when to look again.
         await stores.groups.replace(lookAgain(group, nextLook(backlog, limits, timing.poll, now())))
         return DONE
       }
 
       const seal = await makeAggregate(parts, group, chosen, limits)
-      const decided = await stores.groups.replace(sealed(group, seal, now() + timing.retry))
-      if (decided.error) return { error: decided.error }
-      await completeSeal(parts, decided.ok, seal)
+      // Whoever only changed the time to look again is not in the way; another sealing is.
+      const { record, changed } = await update(stores.groups, { id: group.id }, current =>
+        current.sequence === group.sequence
+          ? sealed(closed(current, done), seal, now() + timing.retry)
+          : undefined,
+      )
+      if (!changed || record === undefined)
+        return { error: new Error(`Group ${group.id} was sealed by somebody else meanwhile`) }
+      await completeSeal(parts, record, seal)
       // There may be enough for another one.
       await queues.seal.send([{ group: group.id, id: `after-${seal.sequence}` }])
       return DONE
