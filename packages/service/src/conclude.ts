@@ -33,7 +33,8 @@ export const concludeHandler = ({ authority, take, now }: ConcludeOptions): Hand
       () => Receipts.view({ root: capability.nb.receipt as never, blocks: blocks as never }) as Receipt,
     )
     const ran = receipt && readable(() => receipt.ran)
-    if (!receipt || !ran || !isDelegation(ran as never))
+    // Views decode lazily: what carries the name of a task need not be one.
+    if (!ran || !isDelegation(ran as never) || !readable(() => (ran as Invocation).capabilities))
       return {
         out: {
           error: failure('ReceiptNotFound', 'The blocks of the receipt and of its task must be attached'),

@@ -52,8 +52,12 @@ export class Peer {
     return Promise.all(receipts.map(receipt => this.#verified(receipt)))
   }
 
-  /** Fetches the receipt of a task; `undefined` when there is none yet. */
-  async receipt(task: string): Promise<Receipt | undefined> {
+  /**
+   * Fetches the receipt of a task; `undefined` when there is none yet.
+   *
+   * @param signer who ran the task, where it is not the peer itself: it keeps receipts of others too
+   */
+  async receipt(task: string, signer: Principal = this.principal): Promise<Receipt | undefined> {
     const response = await this.#fetch(new URL(`/receipt/${task}`, this.#origin()).href, {
       signal: AbortSignal.timeout(TIMEOUT),
     })
@@ -71,18 +75,18 @@ export class Peer {
       throw new Error(`${this.did} served an unreadable receipt of ${task}: ${message.error.message}`)
     const receipt = readReceipt(task, car)
     if (receipt === undefined) return undefined
-    const verified = await this.#verified(receipt)
+    const verified = await this.#verified(receipt, signer)
     if (verified.error) throw new Error(verified.error.message)
     return verified.ok
   }
 
-  async #verified(receipt: Receipt): Promise<Result<Receipt, Failure>> {
-    if (await this.#authority.signed(receipt, this.principal)) return { ok: receipt }
+  async #verified(receipt: Receipt, signer = this.principal): Promise<Result<Receipt, Failure>> {
+    if (await this.#authority.signed(receipt, signer)) return { ok: receipt }
     const reason = (receipt.out.error as Failure | undefined)?.message
     return {
       error: failure(
         'UnsignedReceipt',
-        `${this.did} signed no receipt of ${receipt.ran.link()}${reason === undefined ? '' : `: ${reason}`}`,
+        `${signer.did()} signed no receipt of ${receipt.ran.link()}${reason === undefined ? '' : `: ${reason}`}`,
       ),
     }
   }

@@ -113,23 +113,24 @@ describe('an invocation', () => {
     expect(isDelegation(receipt.fx.join as never)).toBe(true)
   })
 
-  it.each(['HandlerNotFound'])('of an ability that the service does not have: %s', async name => {
-    const abilities = [
-      'test/nothing',
-      'constructor/assign',
-      'toString/call',
-      '__proto__/x',
-      'hasOwnProperty/call',
-      'piece/offer/call',
-      'test/keep/call',
-      'test/*',
-      'test/KEEP',
-    ]
-    const receipts = await call(it_.api, ...abilities.map(can => invocation(can)))
-    for (const [n, receipt] of receipts.entries()) {
-      expect(errorOf(receipt), abilities[n]).toMatchObject({ name, capability: { can: abilities[n] } })
-      expect(await isSigned(receipt)).toBe(true)
-    }
+  it.each([
+    'test/nothing',
+    'constructor/assign',
+    'tostring/call',
+    'toString/call',
+    '__proto__/x',
+    'hasOwnProperty/call',
+    'piece/offer/call',
+    'test/keep/call',
+    'test/*',
+  ])('of an ability that the service does not have: %s', async can => {
+    const receipt = await ask(it_.api, invocation(can))
+    // UCANs write abilities small.
+    expect(errorOf(receipt)).toMatchObject({
+      name: 'HandlerNotFound',
+      capability: { can: can.toLowerCase(), with: agent.did() },
+    })
+    expect(await isSigned(receipt)).toBe(true)
     expect(logged).toEqual([])
   })
 
@@ -143,10 +144,7 @@ describe('an invocation', () => {
         capability: { can: 'test/keep', with: space.did(), nb: { text: 'hi' } } as never,
       }),
     ],
-    'without what it is about': () => [
-      'InvocationCapabilityError',
-      invocation('test/keep', { nb: { text: 7 } }),
-    ],
+    'without what it is about': () => ['Unauthorized', invocation('test/keep', { nb: { text: 7 } })],
     'signed by another key': () => [
       'Unauthorized',
       invocation('test/keep', { issuer: forger(agent, stranger) }),
@@ -159,8 +157,7 @@ describe('an invocation', () => {
   it.each(Object.entries(cases))('%s is refused, and not run', async (_, make) => {
     const [name, refused] = await make()
     const receipt = await ask(it_.api, refused as Invocation)
-    // The published server names some of them with a suffix.
-    expect(errorOf(receipt)?.name.replace(/Error$/, '')).toBe(name.replace(/Error$/, ''))
+    expect(errorOf(receipt)?.name).toBe(name)
     expect(JSON.stringify(receipt.out)).not.toMatch(LEAK)
     expect(await served(it_.api, receipt.ran.link())).toBeUndefined()
   })
@@ -282,7 +279,7 @@ describe('an own task', () => {
       expiration: Infinity,
     })
     const nb = { piece, group: 'g' }
-    const accept = (issuer: Signer, resource: Signer, proofs: Delegation.Delegation[] = []) =>
+    const accept = (issuer: Signer, resource: Signer, proofs: unknown[] = []) =>
       invocation('piece/accept', {
         issuer,
         proofs: proofs as never,
@@ -291,7 +288,7 @@ describe('an own task', () => {
     const receipts = await call(
       it_.api,
       accept(agent, agent),
-      accept(agent, service, [delegation as never]),
+      accept(agent, service, [delegation]),
       accept(service, agent),
       accept(service.withDID(web.did()) as Signer, service),
     )

@@ -1,6 +1,6 @@
 import { isDelegation } from '@ucanto/core/delegation'
 import type { Invocation } from '@ucanto/interface'
-import { type Stored, sweep } from '@w3filecoin/service'
+import { principal, type Stored, sweep } from '@w3filecoin/service'
 import pMap from 'p-map'
 import type { Dependencies } from './dependencies.ts'
 import { type AggregateRecord, aggregateFinished } from './domain/aggregate.ts'
@@ -42,15 +42,16 @@ export const sweepStorefront = (parts: Parts) => async (): Promise<void> => {
 }
 
 const follow = async (parts: Parts, record: Stored<AggregateRecord>): Promise<void> => {
-  const { stores, queues, aggregator, log } = parts
+  const { stores, queues, aggregator, dealer, log } = parts
   if (record.stage === 'accepted') {
     await queues.accept.send(allShards(record.id))
     await stores.aggregates.replace(aggregateFinished(record))
     return
   }
   try {
-    const offer = await aggregator.receipt(record.aggregateOffer)
-    const accept = offer?.fx.join && (await aggregator.receipt(`${offer.fx.join.link()}`))
+    // The aggregator keeps the dealer's receipts.
+    const offer = await aggregator.receipt(record.aggregateOffer, principal(dealer))
+    const accept = offer?.fx.join && (await aggregator.receipt(`${offer.fx.join.link()}`, principal(dealer)))
     if (accept && isDelegation(accept.ran as never))
       await takeAggregateAccept(parts, accept, accept.ran as Invocation)
   } catch (cause) {

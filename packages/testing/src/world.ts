@@ -1,13 +1,14 @@
+import { randomUUID } from 'node:crypto'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DynamoDBClient } from '@aws-sdk/client-dynamodb'
 import { S3Client } from '@aws-sdk/client-s3'
 import {
-  ChangeMessageVisibilityCommand,
   DeleteMessageCommand,
   type Message,
   ReceiveMessageCommand,
+  SendMessageCommand,
   SQSClient,
 } from '@aws-sdk/client-sqs'
 import { bind, queueFunction, type Resources, variable } from '@w3filecoin/aws'
@@ -94,10 +95,17 @@ const queuesOf = <R extends Resources>(
   const remove = async (name: Name, { ReceiptHandle }: Message) => {
     await sqs.send(new DeleteMessageCommand({ QueueUrl: urlOf(name), ReceiptHandle }))
   }
-  const putBack = async (name: Name, { ReceiptHandle }: Message) => {
+  /** Sends it once more: the engine loses a message that is to be seen again at once. */
+  const putBack = async (name: Name, message: Message) => {
+    const group = message.Attributes?.MessageGroupId
     await sqs.send(
-      new ChangeMessageVisibilityCommand({ QueueUrl: urlOf(name), ReceiptHandle, VisibilityTimeout: 0 }),
+      new SendMessageCommand({
+        QueueUrl: urlOf(name),
+        MessageBody: message.Body,
+        ...(group && { MessageGroupId: group, MessageDeduplicationId: randomUUID() }),
+      }),
     )
+    await remove(name, message)
   }
 
   const drain = async (name: Name): Promise<Message[]> => {

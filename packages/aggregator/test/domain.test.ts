@@ -1,0 +1,201 @@
+import type { DID } from '@ucanto/interface'
+import { capacityOf } from '@w3filecoin/piece'
+import type { Stored } from '@w3filecoin/service'
+import { describe, expect, it } from 'vitest'
+import {
+  type AggregateRecord,
+  acceptedByDealer,
+  aggregateId,
+  isOf,
+  newAggregate,
+  nextCheck,
+  offeredToDealer,
+  RANGE,
+  rangeTold,
+  sealNonce,
+} from '../src/domain/aggregate.ts'
+import { closed, lookAgain, newGroup, type Seal, sealed } from '../src/domain/group.ts'
+import { type Backlog, isFull, isRipe, type Limits } from '../src/domain/limits.ts'
+import {
+  groupId,
+  included,
+  offered,
+  type PieceRecord,
+  pending,
+  pendingRow,
+  pieceId,
+} from '../src/domain/piece.ts'
+
+const storefront = 'did:web:storefront' as DID
+const other = 'did:web:other' as DID
+const stored = <R extends object>(record: R): Stored<R> => ({ ...record, revision: 3 })
+
+describe('limits', () => {
+  const limits: Limits = { size: 2 ** 20, minimumFill: 1000, maxPieces: 5, longestWait: 60 }
+  const capacity = capacityOf(limits.size)
+  const NOW = 10_000
+
+  it.each<[string, Backlog, { full: boolean; ripe: boolean }]>([
+    ['nothing', { pieces: 0, bytes: 0 }, { full: false, ripe: false }],
+    ['something new', { pieces: 1, bytes: 5000, oldest: NOW - 59 }, { full: false, ripe: false }],
+    ['something that waited', { pieces: 1, bytes: 5000, oldest: NOW - 60 }, { full: false, ripe: true }],
+    ['just enough that waited', { pieces: 1, bytes: 1000, oldest: 0 }, { full: false, ripe: true }],
+    ['too little, however long', { pieces: 4, bytes: 999, oldest: 0 }, { full: false, ripe: false }],
+    ['almost all bytes', { pieces: 1, bytes: capacity - 1, oldest: NOW }, { full: false, ripe: false }],
+    ['all bytes', { pieces: 1, bytes: capacity, oldest: NOW }, { full: true, ripe: true }],
+    ['all pieces', { pieces: 5, bytes: 640, oldest: NOW }, { full: true, ripe: true }],
+    ['more than that', { pieces: 50, bytes: capacity * 9, oldest: NOW }, { full: true, ripe: true }],
+  ])('%s', (_, backlog, expected) => {
+    expect({ full: isFull(backlog, limits), ripe: isRipe(backlog, limits, NOW) }).toEqual(expected)
+  })
+})
+
+describe('a piece', () => {
+  const offer = { storefront, group: 'g', piece: 'p', size: 128 }
+  const record = (stage: PieceRecord['stage']) =>
+    stored({ ...offered({ ...offer, id: 'id', accept: new Uint8Array() }, 1000, 60), stage })
+
+  it('is offered, to be put into its list soon', () => {
+    expect(offered({ ...offer, id: 'id', accept: new Uint8Array() }, 1000, 60)).toMatchObject({
+      stage: 'offered',
+      offeredAt: 1000,
+      checkAt: 1060,
+    })
+  })
+
+  it.each<[PieceRecord['stage'], PieceRecord['stage'] | undefined, PieceRecord['stage'] | undefined]>([
+    ['offered', 'pending', 'included'],
+    ['pending', undefined, 'included'],
+    ['included', undefined, undefined],
+  ])('at %s can become %s and %s', (stage, afterPending, afterIncluded) => {
+    const before = record(stage)
+    const copy = structuredClone(before)
+    expect(pending(before)?.stage).toBe(afterPending)
+    expect(included(before, 'A')?.stage).toBe(afterIncluded)
+    expect(before).toEqual(copy)
+  })
+
+  it('is not looked at by itself any more, once it is in a list', () => {
+    expect(pending(record('offered'))).toMatchObject({ checkAt: undefined, due: undefined })
+    expect(included(record('pending'), 'A')).toMatchObject({ checkAt: undefined, aggregateId: 'A' })
+  })
+
+  it.each<[string, Parameters<typeof pieceId>, boolean]>([
+    ['the same', [offer], true],
+    ['another storefront’s first', [{ ...offer, storefront: other } as never], true],
+    ['another storefront’s second', [offer, other], false],
+    ['another group', [{ ...offer, group: 'h' }], false],
+    ['another piece', [{ ...offer, piece: 'q' }], false],
+    ['a nonce', [{ ...offer, nonce: 'n' }], false],
+  ])('has the key of %s: %s', (_, given, same) => {
+    expect(pieceId(...given) === pieceId(offer)).toBe(same)
+  })
+
+  it('is in a list by storefront and group, first come first', () => {
+    expect(groupId({ storefront, group: 'g' })).not.toBe(groupId({ storefront: other, group: 'g' }))
+    expect(groupId({ storefront, group: 'g' })).not.toBe(groupId({ storefront, group: 'h' }))
+    const at = (offeredAt: number, id: string) => pendingRow({ ...record('offered'), offeredAt, id }).order
+    const orders = [
+      at(9, 'a'),
+      at(10, 'a'),
+      at(999_999, 'z'),
+      at(1_700_000_000_000, 'b'),
+      at(1_700_000_000_000, 'c'),
+    ]
+    expect(orders.toSorted()).toEqual(orders)
+    expect(new Set(orders).size).toBe(5)
+    expect(pendingRow(record('offered'))).toEqual(pendingRow(record('pending')))
+  })
+})
+
+const seal = (sequence: number, count = 1): Seal => ({
+  sequence,
+  aggregate: 'a',
+  pieces: 'p',
+  members: 'm',
+  ranges: 'r',
+  count,
+  sealedAt: 5,
+})
+const group = stored(newGroup({ storefront, group: 'g' }, 1000))
+
+describe('a group', () => {
+  it('names the aggregates it was sealed into until their pieces have been told', () => {
+    const once = stored(sealed(group, seal(1), 2000))
+    expect(once).toMatchObject({ sequence: 1, open: [seal(1)], checkAt: 2000 })
+    const twice = stored(sealed(once, seal(2), 3000))
+    expect(twice).toMatchObject({ sequence: 2, open: [seal(1), seal(2)] })
+    expect(closed(twice, new Set([1]))).toMatchObject({ sequence: 2, open: [seal(2)] })
+    expect(lookAgain(twice, 9000)).toMatchObject({ checkAt: 9000, sequence: 2 })
+  })
+})
+
+describe('an aggregate', () => {
+  const timing = { retry: 60, poll: 900 }
+  const record = (count = 1) =>
+    stored(newAggregate(group, seal(1, count), { offer: new Uint8Array() }, 1000, timing))
+
+  it.each([
+    [1, [0]],
+    [RANGE, [0]],
+    [RANGE + 1, [0, 1]],
+    [10 * RANGE, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]],
+  ])('of %i pieces tells them in ranges %j', (count, openRanges) => {
+    expect(record(count)).toMatchObject({ stage: 'sealed', openRanges, checkAt: 1060 })
+  })
+
+  type Event = 'offered' | 'told' | 'accepted'
+  const events: Record<Event, (at: Stored<AggregateRecord>) => Stored<AggregateRecord> | undefined> = {
+    offered: at => offeredToDealer(at, 'task', 2000, timing),
+    told: at => rangeTold(at, 0, 2000, timing),
+    accepted: at => acceptedByDealer(at, 2000, timing),
+  }
+  it.each<[Event[], Partial<AggregateRecord> | undefined]>([
+    [['offered'], { stage: 'offered', accept: 'task', checkAt: 2060 }],
+    [['offered', 'offered'], undefined],
+    [['told'], { stage: 'sealed', openRanges: [], checkAt: 2060 }],
+    [['told', 'told'], undefined],
+    [['accepted'], undefined],
+    [['offered', 'told'], { stage: 'offered', checkAt: 2900 }],
+    [['told', 'offered'], { stage: 'offered', checkAt: 2900 }],
+    [['offered', 'accepted'], { stage: 'accepted', openRanges: [0], checkAt: 2060 }],
+    [['offered', 'accepted', 'accepted'], undefined],
+    [['offered', 'accepted', 'told'], { stage: 'accepted', checkAt: undefined, due: undefined }],
+    [['told', 'offered', 'accepted'], { stage: 'accepted', checkAt: undefined, due: undefined }],
+  ])('after %j', (happened, expected) => {
+    const after = happened.reduce<Stored<AggregateRecord> | undefined>(
+      (at, event) => at && events[event](at),
+      record(),
+    )
+    if (expected === undefined) expect(after).toBeUndefined()
+    else expect(after).toMatchObject(expected)
+  })
+
+  it.each<[AggregateRecord['stage'], number[], number]>([
+    ['sealed', [], 60],
+    ['offered', [1], 60],
+    ['offered', [], 900],
+    ['accepted', [1], 60],
+  ])('at %s with %j to be told is looked at after %i', (stage, openRanges, interval) => {
+    expect(nextCheck({ stage, openRanges }, timing)).toBe(interval)
+  })
+
+  it('has a nonce of its own where the same pieces were an aggregate before', () => {
+    const nonces = [
+      sealNonce(group, seal(1)),
+      sealNonce(group, seal(2)),
+      sealNonce(newGroup({ storefront: other, group: 'g' }, 0), seal(1)),
+    ]
+    expect(new Set(nonces).size).toBe(3)
+    expect(aggregateId({ aggregate: 'a', nonce: nonces[0] })).not.toBe(aggregateId({ aggregate: 'a' }))
+  })
+
+  it.each<[string, Partial<AggregateRecord>, boolean]>([
+    ['itself', {}, true],
+    ['another group', { group: 'h' }, false],
+    ['another storefront', { storefront: other }, false],
+    ['an earlier sealing', { sequence: 0 }, false],
+  ])('is of a sealing, or of %s: %s', (_, changes, expected) => {
+    expect(isOf({ ...record(), ...changes }, group, seal(1))).toBe(expected)
+  })
+})

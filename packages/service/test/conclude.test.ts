@@ -1,0 +1,320 @@
+import { CBOR, invoke, Receipt as Receipts } from '@ucanto/core'
+import type { Block, Invocation, Receipt, Signer } from '@ucanto/interface'
+import { Tasks } from '@w3filecoin/capabilities'
+import {
+  ask,
+  networkOf,
+  type StandIn,
+  signersOf,
+  somePiece,
+  standIn,
+  startWorld,
+  type World,
+} from '@w3filecoin/testing'
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import {
+  Authority,
+  concludeHandler,
+  concludeMessage,
+  encodeMessage,
+  issueReceipt,
+  onConclude,
+  Peer,
+  principal,
+  type TakeReceipt,
+} from '../src/index.ts'
+
+const { storefront, aggregator, between, stranger } = await signersOf(
+  'storefront',
+  'aggregator',
+  'between',
+  'stranger',
+)
+const piece = somePiece('piece')
+const accept = (nonce?: string, issuer: Signer = aggregator) =>
+  Tasks.pieceAccept(issuer, { piece, group: 'g', nonce }) as Promise<Invocation>
+const outcome = { out: { ok: { piece } } }
+
+/** A signer with the name of one and the key of another. */
+const forger = (claimed: Signer, real: Signer) =>
+  Object.create(claimed, { sign: { value: (bytes: Uint8Array) => real.sign(bytes) } }) as Signer
+
+let world: World
+let waiting: StandIn
+let ran: StandIn
+let taken: { receipt: Receipt; task: Invocation }[] = []
+let answer: Awaited<ReturnType<TakeReceipt>> | Error = { ok: {} }
+const logged: { event: string; fields: object }[] = []
+const log = (_: string, event: string, fields: object = {}) => void logged.push({ event, fields })
+const authority = new Authority([])
+const network = networkOf(() => [waiting, ran])
+const peer = (to: Pick<StandIn, 'did'> & { url?: string }) => new Peer(to, { authority, fetch: network })
+
+beforeAll(async () => {
+  world = await startWorld()
+  const take: TakeReceipt = async (receipt, task) => {
+    if (answer instanceof Error) throw answer
+    taken.push({ receipt, task })
+    return answer
+  }
+  waiting = await standIn(world, {
+    name: 'waiting',
+    id: storefront,
+    authority,
+    handlers: [concludeHandler({ authority, take: { 'piece/accept': take }, now: () => 1234 })],
+  })
+  ran = await standIn(world, { name: 'ran', id: aggregator, authority, handlers: [] })
+})
+afterAll(() => world.stop())
+beforeEach(() => {
+  taken = []
+  answer = { ok: {} }
+  logged.splice(0)
+})
+
+describe('ucan/conclude', () => {
+  const conclude = (
+    root: { cid: unknown },
+    blocks: Iterable<{ cid: unknown }>,
+    issuer: Signer = aggregator,
+  ) => Tasks.conclude(issuer, storefront, { root: root as Block, blocks: blocks as Iterable<Block> })
+  const hand = async (receipt: Receipt, issuer?: Signer) =>
+    ask(waiting.api, await conclude(receipt.root, receipt.iterateIPLDBlocks(), issuer))
+
+  it('takes the receipt of a task that somebody waits for', async () => {
+    const task = await accept()
+    const receipt = await issueReceipt(aggregator, task, outcome)
+    expect((await hand(receipt)).out).toEqual({ ok: { time: 1234 } })
+    expect(taken.map(({ receipt, task }) => [`${receipt.root.cid}`, `${task.cid}`])).toEqual([
+      [`${receipt.root.cid}`, `${task.cid}`],
+    ])
+    expect(taken[0]!.receipt.out).toEqual(outcome.out)
+  })
+
+  it('takes it from a service in between', async () => {
+    const receipt = await issueReceipt(aggregator, await accept(), outcome)
+    expect((await hand(receipt, between)).out.ok).toBeDefined()
+    expect(taken).toHaveLength(1)
+  })
+
+  it('says what whoever waits says', async () => {
+    answer = { error: { name: 'UnknownTask', message: 'not mine' } }
+    const receipt = await issueReceipt(aggregator, await accept(), outcome)
+    expect((await hand(receipt)).out.error).toEqual({ name: 'UnknownTask', message: 'not mine' })
+  })
+
+  it.each<[string, string, () => Promise<Invocation>]>([
+    [
+      'signed by another key than it says',
+      'InvalidReceipt',
+      async () => {
+        const receipt = await issueReceipt(forger(aggregator, stranger), await accept(), outcome)
+        return conclude(receipt.root, receipt.iterateIPLDBlocks())
+      },
+    ],
+    [
+      'signed by somebody who did not run the task',
+      'InvalidReceipt',
+      async () => {
+        const receipt = await issueReceipt(stranger, await accept(), outcome)
+        return conclude(receipt.root, receipt.iterateIPLDBlocks(), stranger)
+      },
+    ],
+    [
+      'with another outcome than was signed',
+      'InvalidReceipt',
+      async () => {
+        const receipt = await issueReceipt(aggregator, await accept(), outcome)
+        const data = CBOR.decode(receipt.root.bytes as never) as { ocm: object }
+        const root = await CBOR.write({
+          ...data,
+          ocm: { ...data.ocm, out: { ok: { piece: somePiece(666) } } },
+        })
+        return conclude(root, [root, ...receipt.iterateIPLDBlocks()])
+      },
+    ],
+    ...(
+      [
+        ['of nobody', { iss: new Uint8Array([1, 2, 3]) }],
+        ['without a signature', {}, new Uint8Array()],
+        ['with garbage for a signature', {}, new Uint8Array([1, 2, 3])],
+      ] as [string, object, Uint8Array?][]
+    ).map(([how, issuer, signature]): [string, string, () => Promise<Invocation>] => [
+      how,
+      'InvalidReceipt',
+      async () => {
+        const receipt = await issueReceipt(aggregator, await accept(), outcome)
+        const { ocm, sig } = CBOR.decode(receipt.root.bytes as never) as { ocm: object; sig: Uint8Array }
+        const root = await CBOR.write({ ocm: { ...ocm, ...issuer }, sig: signature ?? sig })
+        return conclude(root, [root, ...receipt.iterateIPLDBlocks()])
+      },
+    ]),
+    [
+      'of a task for a key of a kind that is not known here',
+      'InvalidReceipt',
+      async () => {
+        const task = await invoke({
+          issuer: stranger,
+          audience: principal('did:key:zDnaerDaTF5BXEavCrfRZEk316dpbLsfPDZ3WJ5hRTPFU2169'),
+          capability: { can: 'piece/accept', with: stranger.did(), nb: { piece, group: 'g' } },
+          expiration: Infinity,
+        }).buildIPLDView()
+        const receipt = await Receipts.issue({ issuer: aggregator, ran: task, result: { ok: {} } })
+        const data = CBOR.decode(receipt.root.bytes as never) as {
+          ocm: Record<string, unknown>
+          sig: unknown
+        }
+        const { iss, ...anonymous } = data.ocm
+        const root = await CBOR.write({ ocm: anonymous, sig: data.sig })
+        return conclude(root, [root, ...receipt.iterateIPLDBlocks()], stranger)
+      },
+    ],
+    [
+      'of an ability that nobody waits for',
+      'UnknownTask',
+      async () => {
+        const task = await Tasks.filecoinSubmit(aggregator, { content: piece as never, piece })
+        const receipt = await issueReceipt(aggregator, task as Invocation, outcome)
+        return conclude(receipt.root, receipt.iterateIPLDBlocks())
+      },
+    ],
+    [
+      'without its blocks',
+      'ReceiptNotFound',
+      async () => conclude((await issueReceipt(aggregator, await accept(), outcome)).root, []),
+    ],
+    [
+      'without its task',
+      'ReceiptNotFound',
+      async () => {
+        const { root } = await issueReceipt(aggregator, await accept(), outcome)
+        return conclude(root, [root])
+      },
+    ],
+    [
+      'that is none',
+      'ReceiptNotFound',
+      async () => {
+        const root = await CBOR.write({ hello: 'world' })
+        return conclude(root, [root])
+      },
+    ],
+    [
+      'of a task that is none',
+      'ReceiptNotFound',
+      async () => {
+        const nothing = await CBOR.write({ hello: 'world' })
+        const receipt = await Receipts.issue({
+          issuer: aggregator,
+          ran: nothing.cid as never,
+          result: { ok: {} },
+        })
+        return conclude(receipt.root, [...receipt.iterateIPLDBlocks(), nothing])
+      },
+    ],
+  ])('refuses a receipt %s: %s', async (_, name, make) => {
+    const { out } = await ask(waiting.api, await make())
+    expect((out.error as { name: string })?.name).toBe(name)
+    expect(taken).toEqual([])
+  })
+})
+
+describe('on conclude', () => {
+  const consumer = () =>
+    onConclude({
+      id: aggregator,
+      receipts: ran.receipts,
+      peers: new Map([
+        [waiting.did, peer(waiting)],
+        ['did:web:deaf', peer({ did: 'did:web:deaf' })],
+        ['did:web:gone', peer({ did: 'did:web:gone', url: 'https://gone.test' })],
+      ]),
+      log,
+    })
+  const file = async (nonce: string) => {
+    const task = await accept(nonce)
+    await ran.receipts.put(await issueReceipt(aggregator, task, outcome))
+    return `${task.cid}`
+  }
+  const run = async (to: string, tasks: string[]) => (await consumer().take([{ to, tasks }]))[0]!
+
+  it('hands over all receipts that there are, in one message', async () => {
+    const tasks = [await file('1'), await file('2'), `${(await accept('unfinished')).cid}`]
+    expect((await run(waiting.did, tasks)).ok).toBeDefined()
+    expect(taken.map(({ task }) => `${task.cid}`).toSorted()).toEqual(tasks.slice(0, 2).toSorted())
+  })
+
+  it('is done with who can not be called, or is not known', async () => {
+    for (const to of ['did:web:deaf', 'did:web:unknown'])
+      expect((await run(to, [await file('3')])).ok).toBeDefined()
+  })
+
+  it('tries again where nobody answers, or the other one failed', async () => {
+    expect((await run('did:web:gone', [await file('4')])).error?.message).toContain('https://gone.test')
+    answer = new Error('no table')
+    expect((await run(waiting.did, [await file('5')])).error?.name).toBe('HandlerExecutionError')
+  })
+
+  it('does not try again what is refused, and logs it', async () => {
+    answer = { error: { name: 'UnknownTask', message: 'not mine' } }
+    expect((await run(waiting.did, [await file('6')])).ok).toBeDefined()
+    expect(logged).toMatchObject([{ event: 'receipt refused', fields: { refusal: { name: 'UnknownTask' } } }])
+  })
+
+  it.each([{}, { to: 'x', tasks: ['a'] }, { to: 'did:web:a', tasks: [] }, { to: 'did:web:a', tasks: [1] }])(
+    'takes no other message: %j',
+    body => {
+      expect(() => consumer().decode(body)).toThrow()
+      expect(concludeMessage.safeParse(body).success).toBe(false)
+    },
+  )
+})
+
+describe('Peer', () => {
+  it('fetches a receipt, or tells that there is none yet', async () => {
+    const task = await accept('fetched')
+    expect(await peer(ran).receipt(`${task.cid}`)).toBeUndefined()
+    const receipt = await issueReceipt(aggregator, task, outcome)
+    await ran.receipts.put(receipt)
+    expect(`${(await peer(ran).receipt(`${task.cid}`))?.root.cid}`).toBe(`${receipt.root.cid}`)
+  })
+
+  it('tells answers without a receipt from receipts', async () => {
+    const [answer] = await peer({ did: aggregator.did(), url: waiting.url }).execute([
+      (await accept('asked')) as never,
+    ])
+    expect(answer?.error?.name).toBe('UnsignedReceipt')
+  })
+
+  const serving = (response: () => Promise<Response> | Response) =>
+    new Peer({ did: aggregator.did(), url: 'https://x.test' }, { authority, fetch: async () => response() })
+
+  it.each<[string, () => Promise<Response>]>([
+    ['garbage', async () => new Response(new Uint8Array([1, 2, 3]) as never)],
+    ['an error', async () => new Response('oh', { status: 502 })],
+    [
+      'a receipt of somebody else',
+      async () => {
+        const receipt = await issueReceipt(stranger, await accept('served'), outcome)
+        return new Response((await encodeMessage({ receipts: [receipt] })) as never)
+      },
+    ],
+    [
+      'a forged one',
+      async () => {
+        const receipt = await issueReceipt(forger(aggregator, stranger), await accept('served'), outcome)
+        return new Response((await encodeMessage({ receipts: [receipt] })) as never)
+      },
+    ],
+  ])('throws when it is served %s', async (_, response) => {
+    await expect(serving(response).receipt(`${(await accept('served')).cid}`)).rejects.toThrow(
+      aggregator.did(),
+    )
+  })
+
+  it('takes no receipt of another task for an answer', async () => {
+    const other = await issueReceipt(aggregator, await accept('other'), outcome)
+    const peer = serving(async () => new Response((await encodeMessage({ receipts: [other] })) as never))
+    expect(await peer.receipt(`${(await accept('served')).cid}`)).toBeUndefined()
+  })
+})

@@ -1,0 +1,311 @@
+import type { Invocation } from '@ucanto/interface'
+import { Tasks } from '@w3filecoin/capabilities'
+import { bytesOf, type Provided, signerOf, somePiece, startWorld, type World } from '@w3filecoin/testing'
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import {
+  DUE,
+  type Due,
+  dueAt,
+  each,
+  issueReceipt,
+  jsonLog,
+  type Key,
+  milliseconds,
+  notDue,
+  packTask,
+  ReceiptLog,
+  type ReceiptRecord,
+  readConfig,
+  readSigner,
+  recordId,
+  sweep,
+  type Table,
+  unpackTask,
+  update,
+} from '../src/index.ts'
+
+interface Work extends Due {
+  id: string
+  count: number
+}
+
+const resources = {
+  service: 'records',
+  api: { timeout: 1, memory: 128, uses: {} },
+  tables: {
+    work: {
+      fields: { id: 'string', due: 'string', checkAt: 'number' },
+      key: { hash: 'id' },
+      indexes: { due: { hash: 'due', range: 'checkAt' } },
+    },
+    receipt: { fields: { task: 'string' }, key: { hash: 'task' } },
+  },
+  queues: {},
+  buckets: { blocks: { holds: 'large receipts' } },
+  schedules: {},
+} as const
+
+let world: World
+let aws: Provided<typeof resources>
+let table: Table<Work>
+
+beforeAll(async () => {
+  world = await startWorld()
+  aws = await world.provide(resources)
+  table = aws.table('work')
+})
+afterAll(() => world.stop())
+
+describe('recordId', () => {
+  it('tells parts apart, and nothing from something', () => {
+    const ids = [['ab', 'c'], ['a', 'bc'], ['abc'], ['abc', undefined], ['abc', ''], ['abc', 'null']].map(
+      parts => recordId(...parts),
+    )
+    expect(new Set(ids).size).toBe(6)
+    expect(recordId('abc', undefined)).toBe(recordId('abc', undefined))
+    expect(ids[0]).toMatch(/^[\w-]{43}$/)
+  })
+})
+
+describe('update', () => {
+  it('loses nothing when many change a record at the same time', async () => {
+    await table.insert({ id: 'contended', count: 0 })
+    const add = () => update(table, { id: 'contended' }, record => ({ ...record, count: record.count + 1 }))
+    const results = await Promise.all(Array.from({ length: 8 }, add))
+    expect(results.every(({ changed }) => changed)).toBe(true)
+    expect(await table.get({ id: 'contended' })).toMatchObject({ count: 8, revision: 9 })
+    expect(results.map(({ record }) => record?.count).toSorted()).toEqual([1, 2, 3, 4, 5, 6, 7, 8])
+  })
+
+  it('decides on what the record is now: once is once', async () => {
+    await table.insert({ id: 'once', count: 0 })
+    const results = await Promise.all(
+      Array.from({ length: 8 }, () =>
+        update(table, { id: 'once' }, record => (record.count === 0 ? { ...record, count: 1 } : undefined)),
+      ),
+    )
+    expect(results.filter(({ changed }) => changed)).toHaveLength(1)
+    expect(await table.get({ id: 'once' })).toMatchObject({ count: 1, revision: 2 })
+  })
+
+  it('does nothing to what is not there', async () => {
+    const result = await update(table, { id: 'nowhere' }, record => record)
+    expect(result).toEqual({ record: undefined, changed: false })
+  })
+
+  it('gives up some time', async () => {
+    await table.insert({ id: 'busy', count: 0 })
+    const busy: Table<Work> = Object.create(table, {
+      get: { value: (key: Key) => table.get(key) },
+      replace: { value: async () => ({ error: { name: 'RevisionConflict', message: '' } }) },
+    })
+    await expect(update(busy, { id: 'busy' }, record => record)).rejects.toThrow('busy')
+  })
+})
+
+describe('sweep', () => {
+  const NOW = 1_000_000
+  beforeEach(async () => {
+    const { ids } = sent()
+    await table.removeMany(ids.map(id => ({ id })))
+  })
+  const sent = () => ({ ids: Array.from({ length: 300 }, (_, n) => `swept-${n}`) })
+  const put = (ids: string[], checkAt: number) =>
+    table.putMany(ids.map(id => ({ id, count: 0, ...dueAt(id, checkAt) })))
+  const run = async (options: Partial<Parameters<typeof sweep<Work>>[0]> = {}) => {
+    const resent: string[] = []
+    const count = await sweep<Work>({
+      table,
+      now: () => NOW,
+      interval: () => 60,
+      resend: async records => void resent.push(...records.map(({ id }) => id)),
+      ...options,
+    })
+    return { count, resent: resent.toSorted() }
+  }
+
+  it('sends what is overdue, once an interval, and nothing else', async () => {
+    const ids = sent().ids.slice(0, 40)
+    await put(ids.slice(0, 20), NOW)
+    await put(ids.slice(20, 30), NOW + 1)
+    await table.putMany(ids.slice(30).map(id => ({ id, count: 0, ...notDue })))
+    expect(await run()).toEqual({ count: 20, resent: ids.slice(0, 20).toSorted() })
+    expect((await run()).count).toBe(0)
+    expect((await run({ now: () => NOW + 59 })).resent).toEqual(ids.slice(20, 30).toSorted())
+    expect((await run({ now: () => NOW + 60 })).resent).toEqual(ids.slice(0, 20).toSorted())
+  })
+
+  it('costs what is overdue, not what is pending', async () => {
+    const { ids } = sent()
+    await put(ids, NOW + 1000)
+    await put(ids.slice(0, 3), NOW)
+    const read = { keys: 0, writes: 0 }
+    const counting: Table<Work> = Object.create(table, {
+      find: {
+        value: async (...given: Parameters<typeof table.find>) => {
+          const page = await table.find(...given)
+          read.keys += page.items.length
+          return page
+        },
+      },
+      getMany: { value: (keys: never[]) => table.getMany(keys) },
+      replace: {
+        value: (record: never) => {
+          read.writes += 1
+          return table.replace(record)
+        },
+      },
+    })
+    expect((await run({ table: counting })).count).toBe(3)
+    expect(read).toEqual({ keys: 3, writes: 3 })
+  })
+
+  it('takes so many of a shard at a time, the oldest first, and the rest later', async () => {
+    // All in one shard.
+    const shard = dueAt('swept-0', 0).due
+    const ids = sent().ids.filter(id => dueAt(id, 0).due === shard)
+    expect(ids.length).toBeGreaterThan(9)
+    for (const [n, id] of ids.entries()) await put([id], NOW - n)
+    expect((await run({ limit: 4 })).resent).toEqual(ids.slice(-4).toSorted())
+    expect((await run({ limit: 4 })).resent).toEqual(ids.slice(-8, -4).toSorted())
+  })
+
+  it('leaves records due when they could not be sent', async () => {
+    await put(['swept-1'], NOW)
+    await expect(run({ resend: async () => Promise.reject(new Error('no queue')) })).rejects.toThrow(
+      'no queue',
+    )
+    expect((await run()).resent).toEqual(['swept-1'])
+  })
+
+  it('does not touch what others changed meanwhile', async () => {
+    await put(['swept-2', 'swept-3'], NOW)
+    await run({
+      resend: async records => {
+        for (const record of records.filter(({ id }) => id === 'swept-2'))
+          await table.replace({ ...record, ...notDue, count: 7 })
+      },
+    })
+    expect(await table.get({ id: 'swept-2' })).toEqual({ id: 'swept-2', count: 7, revision: 2 })
+    expect(await table.get({ id: 'swept-3' })).toMatchObject({ checkAt: NOW + 60 })
+  })
+
+  it('believes the record, not the index', async () => {
+    await put(['swept-4'], NOW + 5)
+    const lagging: Table<Work> = Object.create(table, {
+      find: {
+        value: async (_: string, shard: string) => ({
+          items: shard === dueAt('swept-4', 0).due ? [{ id: 'swept-4' }, { id: 'gone' }] : [],
+        }),
+      },
+      getMany: { value: (keys: never[]) => table.getMany(keys) },
+    })
+    expect(await run({ table: lagging })).toEqual({ count: 0, resent: [] })
+    expect(DUE).toBe('due')
+  })
+})
+
+describe('the receipt log', () => {
+  const log = () =>
+    new ReceiptLog({
+      table: aws.table<ReceiptRecord>('receipt'),
+      blocks: aws.blocks('blocks'),
+      now: () => 5,
+    })
+  const piece = somePiece('piece')
+  const receiptOf = async (nonce: string, size: number, word = '') => {
+    const signer = await signerOf('service')
+    const task = (await Tasks.pieceAccept(signer, { piece, group: 'g', nonce })) as Invocation
+    return issueReceipt(signer, task, { out: { ok: { bytes: bytesOf(nonce, size), word } } })
+  }
+
+  it.each([
+    ['small', 10],
+    ['just under what a record holds', 99_000],
+    ['large', 300_000],
+  ])('gives back a %s receipt', async (nonce, size) => {
+    const receipt = await receiptOf(nonce, size)
+    await log().put(receipt)
+    const task = `${receipt.ran.link()}`
+    const found = await log().get(task)
+    expect(`${found?.root.cid}`).toBe(`${receipt.root.cid}`)
+    expect(found?.out).toEqual(receipt.out)
+    const record = await aws.table<ReceiptRecord>('receipt').get({ task })
+    expect(record).toMatchObject({ receipt: `${receipt.root.cid}`, issuedAt: 5 })
+    expect(record?.block === undefined).toBe(size < 100_000)
+  })
+
+  it('keeps the first receipt of a task, whoever comes with another one', async () => {
+    const [one, two] = [await receiptOf('twice', 10, 'one'), await receiptOf('twice', 200_000, 'two')]
+    const first = await log().put(one)
+    const second = await log().put(two)
+    expect([`${first.root.cid}`, `${second.root.cid}`]).toEqual(Array(2).fill(`${one.root.cid}`))
+    expect(second.out).toEqual(one.out)
+  })
+
+  it('has no receipt that nobody issued', async () => {
+    expect(await log().get(`${piece}`)).toBeUndefined()
+  })
+})
+
+describe('a packed task', () => {
+  it('is the same bytes, with its proofs', async () => {
+    const signer = await signerOf('service')
+    const task = await Tasks.pieceAccept(signer, { piece: somePiece(1), group: 'g', nonce: 'n' })
+    const unpacked = await unpackTask(await packTask(task))
+    expect(`${unpacked.cid}`).toBe(`${task.cid}`)
+    expect(unpacked.root.bytes).toEqual(task.root.bytes)
+    await expect(unpackTask(new Uint8Array([1, 2, 3]))).rejects.toThrow()
+  })
+})
+
+describe('a consumer of single messages', () => {
+  it('answers each, in order, so many at a time, and turns what is thrown into a reason', async () => {
+    let [now, most] = [0, 0]
+    const consumer = each(
+      body => body as number,
+      async n => {
+        most = Math.max(most, ++now)
+        await new Promise(resolve => setImmediate(resolve))
+        now -= 1
+        if (n === 1) throw new Error('one')
+        if (n === 2) return Promise.reject('two')
+        return { ok: {} }
+      },
+      { concurrency: 2 },
+    )
+    const taken = await consumer.take([0, 1, 2, 3])
+    expect(taken.map(({ error }) => error?.message)).toEqual([undefined, 'one', 'two', undefined])
+    expect(most).toBe(2)
+  })
+})
+
+describe('configuration', () => {
+  it('is read from the environment, and what is wrong is said', async () => {
+    const { z } = await import('zod')
+    const schema = z.strictObject({ name: z.string() })
+    expect(readConfig(schema, { CONFIG: '{"name":"a"}' })).toEqual({ name: 'a' })
+    expect(() => readConfig(schema, {})).toThrow('CONFIG')
+    expect(() => readConfig(schema, { CONFIG: '{"name":1,"more":2}' })).toThrow(/name|more/)
+    expect(() => readSigner({})).toThrow('SERVICE_KEY')
+    expect(milliseconds({ retry: 1.5 })).toEqual({ retry: 1500 })
+  })
+})
+
+describe('the log', () => {
+  it('is a JSON line an event, with errors and their causes, from a level on', () => {
+    const lines: string[] = []
+    const log = jsonLog(line => lines.push(line), { service: 's', level: 'warn' })
+    log('info', 'unheard')
+    log('error', 'heard', { cause: new Error('outer', { cause: new TypeError('inner') }), big: 7n })
+    expect(lines.map(line => JSON.parse(line))).toMatchObject([
+      {
+        level: 'error',
+        service: 's',
+        event: 'heard',
+        big: 7,
+        cause: { name: 'Error', message: 'outer', cause: { name: 'TypeError', message: 'inner' } },
+      },
+    ])
+  })
+})

@@ -1,0 +1,18 @@
+/** What a call that was cut throws. */
+export const CUT = new Error('Cut by the test')
+
+/** The same port, but the first calls of one of its methods throw, as if the process had ended there. */
+export const cut = <T extends object>(port: T, method: keyof T, times = 1): T => {
+  let left = times
+  return new Proxy(port, {
+    get: (target, name) => {
+      const value = target[name as keyof T]
+      if (typeof value !== 'function') return value
+      return (...given: unknown[]) => {
+        if (name !== method || left === 0) return value.apply(target, given)
+        left -= 1
+        return Promise.reject(CUT)
+      }
+    },
+  })
+}
