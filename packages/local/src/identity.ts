@@ -50,7 +50,10 @@ export const readIdentities = (data: string): Identities => {
 /** Replaces the file as a whole, so that a crash leaves the old one or the new one. */
 export const writeIdentities = (data: string, identities: Identities, places: Places): void => {
   const path = join(data, FILE)
-  writeFileSync(`${path}.new`, `${JSON.stringify({ ...identities, ...places }, null, 2)}\n`, { mode: 0o600, flush: true })
+  writeFileSync(`${path}.new`, `${JSON.stringify({ ...identities, ...places }, null, 2)}\n`, {
+    mode: 0o600,
+    flush: true,
+  })
   chmodSync(`${path}.new`, 0o600)
   renameSync(`${path}.new`, path)
 }
