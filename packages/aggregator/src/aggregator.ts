@@ -22,6 +22,7 @@ export const createAggregator = (parts: Dependencies): Service => {
       concludeHandler({
         authority,
         now,
+        from: [parts.dealer.did],
         take: { 'aggregate/accept': (receipt, ran) => takeAggregateAccept(parts, receipt, ran) },
       }),
     ],

@@ -1,4 +1,5 @@
 import { openContext } from '@w3filecoin/aws'
+import { indexEntries } from '@w3filecoin/piece'
 import { type Environment, ReceiptLog } from '@w3filecoin/service'
 import { createAggregator } from './aggregator.ts'
 import { configSchema } from './config.ts'
@@ -16,7 +17,11 @@ export const createContext = (env: Environment) => {
   )
   const limitsOf = (group: string): Limits => {
     const limits = { ...config.limits, ...config.groups[group] } as Limits
-    return { ...limits, longestWait: limits.longestWait * 1000 }
+    return {
+      ...limits,
+      maxPieces: Math.min(limits.maxPieces, indexEntries(limits.size)),
+      longestWait: limits.longestWait * 1000,
+    }
   }
   const blocks = aws.blocks('blocks')
   const service = createAggregator({

@@ -13,7 +13,7 @@ export const resources = describe({
     },
   },
   tables: {
-    /** A piece that a storefront offered, by storefront, group, piece and nonce. */
+    /** A piece that a storefront offered, by group, piece and nonce; a second storefront's also by that. */
     piece: {
       fields: { id: 'string', due: 'string', checkAt: 'number' },
       key: { hash: 'id' },
@@ -94,6 +94,7 @@ export const resources = describe({
         memory: 1024,
         uses: {
           tables: { aggregate: 'write', receipt: 'write' },
+          queues: ['conclude'],
           buckets: { blocks: 'write' },
         },
       },
@@ -103,7 +104,7 @@ export const resources = describe({
       batch: 10,
       concurrency: 10,
       attempts: 5,
-      run: { timeout: 60, memory: 1024, uses: { tables: { receipt: 'read' }, buckets: { blocks: 'read' } } },
+      run: { timeout: 120, memory: 1024, uses: { tables: { receipt: 'read' }, buckets: { blocks: 'read' } } },
     },
   },
   buckets: {

@@ -1,12 +1,8 @@
-import { isDelegation } from '@ucanto/core/delegation'
-import type { Invocation } from '@ucanto/interface'
-import { type Stored, sweep } from '@w3filecoin/service'
-import pMap from 'p-map'
+import { sweep } from '@w3filecoin/service'
 import type { Dependencies } from './dependencies.ts'
-import { type AggregateRecord, nextCheck } from './domain/aggregate.ts'
-import { takeAggregateAccept } from './receipts.ts'
+import { nextCheck } from './domain/aggregate.ts'
 
-type Parts = Pick<Dependencies, 'stores' | 'queues' | 'dealer' | 'timing' | 'now' | 'log'>
+type Parts = Pick<Dependencies, 'stores' | 'queues' | 'timing' | 'now'>
 
 /** Looks at every record whose time has come, and gets it moving again. */
 export const sweepAggregator = (parts: Parts) => async (): Promise<void> => {
@@ -30,27 +26,11 @@ export const sweepAggregator = (parts: Parts) => async (): Promise<void> => {
     interval: record => nextCheck(record, timing),
     resend: async records => {
       await queues.aggregateOffer.send(
-        records.filter(({ stage }) => stage === 'sealed').map(({ id }) => ({ aggregate: id })),
+        records.filter(({ stage }) => stage !== 'accepted').map(({ id }) => ({ aggregate: id })),
       )
       await queues.include.send(
         records.flatMap(({ id, openRanges }) => openRanges.map(range => ({ aggregate: id, range }))),
       )
-      await pMap(
-        records.filter(({ stage }) => stage === 'offered'),
-        record => follow(parts, record),
-        { concurrency: 4 },
-      )
     },
   })
-}
-
-/** Fetches the dealer's word on an aggregate, should it not have arrived. */
-const follow = async (parts: Parts, { accept, aggregate }: Stored<AggregateRecord>): Promise<void> => {
-  try {
-    const receipt = await parts.dealer.receipt(accept as string)
-    if (receipt && isDelegation(receipt.ran as never))
-      await takeAggregateAccept(parts, receipt, receipt.ran as Invocation)
-  } catch (cause) {
-    parts.log('warn', 'aggregate not followed', { aggregate, cause })
-  }
 }

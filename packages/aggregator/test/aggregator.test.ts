@@ -90,6 +90,7 @@ beforeAll(async () => {
         handlers: [
           concludeHandler({
             authority,
+            from: [aggregator.did()],
             now: () => 0,
             take: Object.fromEntries(
               ['piece/accept', 'aggregate/accept'].map(can => [
@@ -580,10 +581,10 @@ describe('the dealer', () => {
     const out = { ok: { aggregate: nb.aggregate, dataType: 0, dataSource: { dealID: 7 } } }
     return issueReceipt(issuer, task, { out })
   }
-  const conclude = async (receipt: Receipt) =>
+  const conclude = async (receipt: Receipt, sender = dealer) =>
     ask(
       service.api,
-      await Tasks.conclude(stranger, aggregator, { root: receipt.root, blocks: receipt.iterateIPLDBlocks() }),
+      await Tasks.conclude(sender, aggregator, { root: receipt.root, blocks: receipt.iterateIPLDBlocks() }),
     )
 
   it.each<[string, typeof state]>([
@@ -642,6 +643,7 @@ describe('the dealer', () => {
     await sealed('stranger')
     await settle()
     expect(errorOf(await conclude(await inDeal(stranger)))?.name).toBe('UnknownTask')
+    expect(errorOf(await conclude(await inDeal(), stranger))?.name).toBe('UnknownSender')
     const nobodys = await Tasks.aggregateAccept(dealer, {
       aggregate: somePiece('x', 15),
       pieces: somePiece(1) as never,

@@ -43,10 +43,18 @@ describe('limits', () => {
     ['too little, however long', { pieces: 4, bytes: 999, oldest: 0 }, { full: false, ripe: false }],
     ['almost all bytes', { pieces: 1, bytes: capacity - 1, oldest: NOW }, { full: false, ripe: false }],
     ['all bytes', { pieces: 1, bytes: capacity, oldest: NOW }, { full: true, ripe: true }],
-    ['all pieces', { pieces: 5, bytes: 640, oldest: NOW }, { full: true, ripe: true }],
+    ['all pieces', { pieces: 5, bytes: 5000, oldest: NOW }, { full: true, ripe: true }],
+    [
+      'all pieces, and too little for the dealer',
+      { pieces: 5, bytes: 640, oldest: NOW },
+      { full: true, ripe: false },
+    ],
     ['more than that', { pieces: 50, bytes: capacity * 9, oldest: NOW }, { full: true, ripe: true }],
   ])('%s', (_, backlog, expected) => {
-    expect({ full: isFull(backlog, limits), ripe: isRipe(backlog, limits, NOW) }).toEqual(expected)
+    expect({
+      full: isFull(backlog, limits),
+      ripe: isRipe(backlog, Math.min(backlog.bytes, capacity), limits, NOW),
+    }).toEqual(expected)
   })
 })
 

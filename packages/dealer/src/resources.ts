@@ -41,7 +41,7 @@ export const resources = describe({
       batch: 10,
       concurrency: 10,
       attempts: 5,
-      run: { timeout: 60, memory: 1024, uses: { tables: { receipt: 'read' }, buckets: { blocks: 'read' } } },
+      run: { timeout: 120, memory: 1024, uses: { tables: { receipt: 'read' }, buckets: { blocks: 'read' } } },
     },
   },
   buckets: {

@@ -80,6 +80,7 @@ beforeAll(async () => {
     handlers: [
       concludeHandler({
         authority,
+        from: [dealer.did()],
         now: () => 0,
         take: {
           'aggregate/accept': async (_, ran) => {

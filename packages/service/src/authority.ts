@@ -24,8 +24,18 @@ export class Authority {
 
   /** What `@ucanto/server` checks an invocation against. */
   context(id: Signer) {
+    const keys = new Set<string>([id.toDIDKey(), ...(this.#keys.get(id.did()) ?? [])])
     return {
-      id,
+      // Signatures of the service itself are looked at with all its keys, also those that it signs with no more.
+      id: {
+        did: () => id.did(),
+        toDIDKey: () => id.toDIDKey(),
+        verify: async (payload: never, signature: never) => {
+          for (const key of keys)
+            if (await principals.parse(key as DID<'key'>).verify(payload, signature)) return true
+          return false
+        },
+      },
       principal: principals,
       resolveDIDKey: (did: DID) => {
         const keys = this.#keys.get(did)

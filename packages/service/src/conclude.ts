@@ -18,6 +18,8 @@ export interface ConcludeOptions {
   authority: Authority
   /** Who takes the receipts of which ability; others are refused. */
   take: Record<string, TakeReceipt>
+  /** Who may hand receipts over. */
+  from: readonly string[]
   now: Clock
 }
 
@@ -25,9 +27,14 @@ export interface ConcludeOptions {
  * `ucan/conclude`: another service hands over a receipt. The receipt must be signed by the service that ran the
  * task; whether the task is one that somebody waits for is for `take` to say.
  */
-export const concludeHandler = ({ authority, take, now }: ConcludeOptions): Handler => {
+export const concludeHandler = ({ authority, take, from, now }: ConcludeOptions): Handler => {
+  const senders = new Set(from)
   const routes = new Map(Object.entries(take))
   return provide(conclude, async ({ capability, invocation }) => {
+    if (!senders.has(capability.with))
+      return {
+        out: { error: failure('UnknownSender', `This service takes no receipts from ${capability.with}`) },
+      }
     const blocks = new Map([...invocation.iterateIPLDBlocks()].map(block => [`${block.cid}`, block]))
     const receipt = readable(
       () => Receipts.view({ root: capability.nb.receipt as never, blocks: blocks as never }) as Receipt,

@@ -20,16 +20,15 @@ export const ownTask = <C extends CapabilityParser<Match<ParsedCapability>>>(
     async input => {
       const task = await find(input)
       const receipt = task === undefined ? undefined : await receipts.get(task)
-      return receipt
-        ? outcomeOf(receipt)
-        : {
-            pending: failure(
-              'OutcomePending',
-              task === undefined
-                ? `Nobody offered what ${input.capability.can} is asked for`
-                : `${input.capability.can} has no outcome yet; its receipt will be at /receipt/${task}`,
-            ),
-          }
+      if (receipt) return task === `${input.invocation.cid}` ? { filed: receipt } : outcomeOf(receipt)
+      return {
+        pending: failure(
+          'OutcomePending',
+          task === undefined
+            ? `Nobody offered what ${input.capability.can} is asked for`
+            : `${input.capability.can} has no outcome yet; its receipt will be at /receipt/${task}`,
+        ),
+      }
     },
     { own: true },
   )

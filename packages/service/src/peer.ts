@@ -75,6 +75,8 @@ export class Peer {
       throw new Error(`${this.did} served an unreadable receipt of ${task}: ${message.error.message}`)
     const receipt = readReceipt(task, car)
     if (receipt === undefined) return undefined
+    if (`${receipt.ran.link()}` !== task)
+      throw new Error(`${this.did} served another receipt for that of ${task}`)
     const verified = await this.#verified(receipt, signer)
     if (verified.error) throw new Error(verified.error.message)
     return verified.ok

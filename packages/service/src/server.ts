@@ -24,6 +24,11 @@ export interface Pending {
   pending: Failure
 }
 
+/** The answer to a task that has a receipt: that one, as it is. */
+export interface Filed {
+  filed: Receipt
+}
+
 export interface Input<C> {
   capability: C
   invocation: Invocation
@@ -37,7 +42,7 @@ export interface Handler {
   /** Whether only the service itself may ask for it: issuer, audience and resource are the service. */
   readonly own: boolean
   /** Checks the invocation (audience, time, signatures, delegations, schema) and runs it. */
-  readonly run: (invocation: Invocation, context: object) => Promise<Outcome | Pending | Denied>
+  readonly run: (invocation: Invocation, context: object) => Promise<Outcome | Pending | Filed | Denied>
 }
 
 /** What `@ucanto/server` answers to an invocation that it does not let through. */
@@ -49,7 +54,7 @@ export type Parsed<C> = C extends CapabilityParser<Match<infer T extends ParsedC
 /** Declares the handler of a capability. */
 export const provide = <C extends Parser>(
   capability: C,
-  run: (input: Input<Parsed<C>>) => Promise<Outcome | Pending>,
+  run: (input: Input<Parsed<C>>) => Promise<Outcome | Pending | Filed>,
   { keep = false, own = false }: { keep?: boolean; own?: boolean } = {},
 ): Handler => ({
   can: (capability as unknown as { can: string }).can,
@@ -105,22 +110,26 @@ export class Server {
           capability: { can: capability.can, with: capability.with },
         }),
       )
-    if (handler.own && !(invocation.issuer.did() === this.id.did() && capability.with === this.id.did()))
+    const own = invocation.issuer.did() === this.id.did() && capability.with === this.id.did()
+    if (handler.own && !own)
       return this.#fail(
         invocation,
         failure('UnsupportedCapability', `Only ${this.id.did()} may invoke ${capability.can}, with itself`),
       )
+    // A promised task has one receipt, with its outcome: what only concerns this request is not signed.
+    const refuse = (error: Failure) =>
+      handler.own ? unsigned(this.id, invocation, error) : this.#fail(invocation, error)
     try {
       const outcome = await handler.run(invocation, this.#context)
+      if ('filed' in outcome) return outcome.filed
       if ('pending' in outcome) return await unsigned(this.id, invocation, outcome.pending)
-      if ('error' in outcome) return await this.#fail(invocation, outcome.error)
+      if ('error' in outcome) return await refuse(outcome.error)
       const receipt = await issueReceipt(this.id, invocation, outcome)
       return handler.keep && outcome.out.error === undefined ? await this.#receipts.put(receipt) : receipt
     } catch (cause) {
       // A bug, or a store that can not be reached: the caller may try again, and learns no more than that.
       this.#log('error', 'invocation failed', { can: capability.can, task: `${invocation.cid}`, cause })
-      return await this.#fail(
-        invocation,
+      return await refuse(
         failure('HandlerExecutionError', `The service could not run ${capability.can}; try again later`),
       )
     }

@@ -61,7 +61,14 @@ beforeAll(async () => {
     name: 'waiting',
     id: storefront,
     authority,
-    handlers: [concludeHandler({ authority, take: { 'piece/accept': take }, now: () => 1234 })],
+    handlers: [
+      concludeHandler({
+        authority,
+        from: [aggregator.did(), between.did(), stranger.did()],
+        take: { 'piece/accept': take },
+        now: () => 1234,
+      }),
+    ],
   })
   ran = await standIn(world, { name: 'ran', id: aggregator, authority, handlers: [] })
 })
@@ -89,6 +96,12 @@ describe('ucan/conclude', () => {
       [`${receipt.root.cid}`, `${task.cid}`],
     ])
     expect(taken[0]!.receipt.out).toEqual(outcome.out)
+  })
+
+  it('takes nothing from others', async () => {
+    const receipt = await issueReceipt(aggregator, await accept(), outcome)
+    expect((await hand(receipt, storefront)).out.error).toMatchObject({ name: 'UnknownSender' })
+    expect(taken).toEqual([])
   })
 
   it('takes it from a service in between', async () => {

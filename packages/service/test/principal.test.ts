@@ -74,8 +74,8 @@ describe('Authority', () => {
     ['did:web:keyless', { error: expect.anything() }],
     ['did:web:unknown', { error: expect.anything() }],
     ['did:web:constructor', { error: expect.anything() }],
-  ])('resolves %s from the configuration only', (did, expected) => {
-    const { resolveDIDKey } = authority.context({} as never)
+  ])('resolves %s from the configuration only', async (did, expected) => {
+    const { resolveDIDKey } = authority.context(parseSigner(await generateKey()))
     expect(resolveDIDKey(did as never)).toEqual(expected)
   })
 })

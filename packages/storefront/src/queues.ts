@@ -9,10 +9,14 @@ export type SubmitMessage = z.infer<typeof submitMessage>
 export const pieceOfferMessage = z.object({ id: z.string() })
 export type PieceOfferMessage = z.infer<typeof pieceOfferMessage>
 
-/** "The aggregate is in a deal: end the workflows of these pieces", or of a range of all pieces in it. */
+/**
+ * "The aggregate is in a deal: end the workflows of these pieces", or of a range of all pieces in it; or with neither,
+ * "see what became of the aggregate".
+ */
 export const acceptMessage = z.union([
   z.object({ aggregate: z.string(), pieces: z.array(z.string()).min(1) }),
   z.object({ aggregate: z.string(), shard: z.number().int(), after: z.string().optional() }),
+  z.strictObject({ aggregate: z.string() }),
 ])
 export type AcceptMessage = z.infer<typeof acceptMessage>
 

@@ -9,7 +9,8 @@ import {
   type PieceLink,
   type Result,
 } from '@w3filecoin/capabilities'
-import { issueReceipt, type Key, type Stored, unpackTask, update } from '@w3filecoin/service'
+import { type EncodedInclusion, verifyInclusion } from '@w3filecoin/piece'
+import { issueReceipt, type Key, principal, type Stored, unpackTask, update } from '@w3filecoin/service'
 import { parse as parseLink } from 'multiformats/link'
 import type { Dependencies } from './dependencies.ts'
 import { type AggregateRecord, aggregateAccepted, aggregateId, aggregateOffered } from './domain/aggregate.ts'
@@ -40,9 +41,8 @@ export const noteAggregate = async (
   receipt: Receipt,
 ): Promise<void> => {
   const success = receipt.out.ok as PieceAcceptSuccess | undefined
-  const join = receipt.fx.join
-  if (success === undefined || join === undefined || !isDelegation(join as never)) return
-  const offer = join as Invocation
+  const offer = receipt.fx.join as Invocation | undefined
+  if (success === undefined || offer === undefined || !provesInclusion(record, success, offer)) return
   const aggregate = aggregateOffered(
     { aggregate: `${success.aggregate}`, nonce: offer.nonce, aggregateOffer: `${offer.cid}` },
     now(),
@@ -60,6 +60,23 @@ export const noteAggregate = async (
   const outcome = await stores.aggregates.get({ id: aggregate.id })
   if (outcome?.stage === 'accepted')
     await queues.accept.send([{ aggregate: outcome.id, pieces: [record.id] }])
+}
+
+/** Whether what the aggregator says is about this piece, proves it, and goes on with an offer of that aggregate. */
+const provesInclusion = (
+  { piece }: PieceRecord,
+  { aggregate, inclusion, ...success }: PieceAcceptSuccess,
+  offer: Invocation,
+): boolean => {
+  const [capability] = isDelegation(offer as never) ? offer.capabilities : []
+  const { nb } = (capability ?? {}) as { nb?: { aggregate?: unknown } }
+  return (
+    `${success.piece}` === piece &&
+    capability?.can === 'aggregate/offer' &&
+    `${nb?.aggregate}` === `${aggregate}` &&
+    verifyInclusion({ piece: parseLink(piece), aggregate, inclusion: inclusion as EncodedInclusion })
+      .error === undefined
+  )
 }
 
 /** The dealer says that an aggregate is in a deal: `aggregate/accept`. */
@@ -83,6 +100,16 @@ export const takeAggregateAccept = async (
   )
   if (changed) await queues.accept.send(allShards(record.id))
   return { ok: {} }
+}
+
+/** Asks the aggregator, who keeps the dealer's receipts, for the one that we wait for. */
+export const askAfter = async (parts: Parts, { aggregateOffer }: AggregateRecord): Promise<void> => {
+  const { aggregator } = parts
+  const dealer = principal(parts.dealer)
+  const offer = await aggregator.receipt(aggregateOffer, dealer)
+  const accept = offer?.fx.join && (await aggregator.receipt(`${offer.fx.join.link()}`, dealer))
+  if (accept && isDelegation(accept.ran as never))
+    await takeAggregateAccept(parts, accept, accept.ran as Invocation)
 }
 
 /** One message for every range of the pieces in an aggregate. */

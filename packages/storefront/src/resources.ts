@@ -81,7 +81,7 @@ export const resources = describe({
         timeout: 60,
         memory: 1024,
         uses: {
-          tables: { piece: 'write', aggregate: 'read', receipt: 'write' },
+          tables: { piece: 'write', aggregate: 'write', receipt: 'write' },
           queues: ['accept'],
           buckets: { blocks: 'write' },
         },

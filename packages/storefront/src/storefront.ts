@@ -24,6 +24,7 @@ export const createStorefront = (parts: Dependencies): Service => {
       concludeHandler({
         authority,
         now,
+        from: [parts.aggregator.did, parts.dealer],
         take: {
           'piece/accept': receipt => takePieceAccept(parts, receipt),
           'aggregate/accept': (receipt, ran) => takeAggregateAccept(parts, receipt, ran),

@@ -1,11 +1,7 @@
-import { isDelegation } from '@ucanto/core/delegation'
-import type { Invocation } from '@ucanto/interface'
-import { principal, type Stored, sweep } from '@w3filecoin/service'
-import pMap from 'p-map'
+import { sweep } from '@w3filecoin/service'
 import type { Dependencies } from './dependencies.ts'
-import { type AggregateRecord, aggregateFinished } from './domain/aggregate.ts'
+import { aggregateFinished } from './domain/aggregate.ts'
 import { nextCheck, type PieceRecord } from './domain/piece.ts'
-import { allShards, takeAggregateAccept } from './receipts.ts'
 
 type Parts = Pick<
   Dependencies,
@@ -18,7 +14,7 @@ export const sweepStorefront = (parts: Parts) => async (): Promise<void> => {
   await sweep({
     table: stores.pieces,
     now,
-    interval: record => nextCheck(record, timing),
+    interval: record => nextCheck(record, now(), timing),
     resend: async records => {
       const ids = (...stages: PieceRecord['stage'][]) =>
         records.filter(({ stage }) => stages.includes(stage)).map(({ id }) => ({ id }))
@@ -36,25 +32,10 @@ export const sweepStorefront = (parts: Parts) => async (): Promise<void> => {
     now,
     interval: () => timing.poll,
     resend: async records => {
-      await pMap(records, record => follow(parts, record), { concurrency: 4 })
+      await queues.accept.send(records.map(({ id }) => ({ aggregate: id })))
+      // Those whose pieces were just looked for once more are finished.
+      for (const record of records)
+        if (record.stage === 'accepted') await stores.aggregates.replace(aggregateFinished(record))
     },
   })
-}
-
-const follow = async (parts: Parts, record: Stored<AggregateRecord>): Promise<void> => {
-  const { stores, queues, aggregator, dealer, log } = parts
-  if (record.stage === 'accepted') {
-    await queues.accept.send(allShards(record.id))
-    await stores.aggregates.replace(aggregateFinished(record))
-    return
-  }
-  try {
-    // The aggregator keeps the dealer's receipts.
-    const offer = await aggregator.receipt(record.aggregateOffer, principal(dealer))
-    const accept = offer?.fx.join && (await aggregator.receipt(`${offer.fx.join.link()}`, principal(dealer)))
-    if (accept && isDelegation(accept.ran as never))
-      await takeAggregateAccept(parts, accept, accept.ran as Invocation)
-  } catch (cause) {
-    log('warn', 'aggregate not followed', { aggregate: record.aggregate, cause })
-  }
 }

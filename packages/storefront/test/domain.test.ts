@@ -59,7 +59,7 @@ describe('a piece', () => {
     queued: ['submitted'],
     aggregated: ['queued'],
     accepted: ['aggregated'],
-    failed: ['offered', 'submitted', 'queued', 'aggregated'],
+    failed: ['offered'],
   }
 
   it.each(Object.keys(events).flatMap(event => stages.map(stage => ({ event, stage }))))(
@@ -100,7 +100,15 @@ describe('a piece', () => {
     ['queued', 900],
     ['aggregated', WEEK],
   ])('at %s is looked at every %i ms', (stage, interval) => {
-    expect(nextCheck({ stage }, timing)).toBe(interval)
+    expect(nextCheck({ stage, times: { [stage]: 1000 } }, 1000, timing)).toBe(interval)
+  })
+
+  it.each([
+    ['at once', 0, 60],
+    ['after a while', 500, 500],
+    ['at the latest', WEEK, 6 * 60 * 60 * 1000],
+  ])('waits for what is missing as long as it has been: %s', (_, age, interval) => {
+    expect(nextCheck({ stage: 'offered', times: { offered: 1000 } }, 1000 + age, timing)).toBe(interval)
   })
 
   it('is its own by content, piece and nonce', () => {

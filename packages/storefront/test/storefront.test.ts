@@ -361,9 +361,16 @@ describe('on pieceOffer', () => {
     return content
   }
 
+  it('an aggregator that refuses is not asked again at once', async () => {
+    const content = await submittedPiece('refuses')
+    state = { refusal: failure('UnknownStorefront', 'not you') }
+    await settle()
+    expect(await recordOf(content)).toMatchObject({ stage: 'submitted', checkAt: expect.any(Number) })
+  })
+
   it.each<[string, typeof state]>([
     ['can not be reached', { down: true }],
-    ['refuses', { refusal: failure('Busy', 'not now') }],
+    ['could not run it', { refusal: failure('HandlerExecutionError', 'not now') }],
   ])('an aggregator that %s is asked again', async (how, trouble) => {
     const content = await submittedPiece(how)
     state = trouble
@@ -498,7 +505,7 @@ describe('the end', () => {
     ['an aggregate that nothing is in', async () => (await aggregateOf([somePiece('nothing')])).inDeal()],
   ])('does not come from a receipt of %s', async (how, make) => {
     const [only] = (await queuedPieces(how)) as [Content & { accept: Task }]
-    const { out } = await conclude(await make(only.piece), stranger)
+    const { out } = await conclude(await make(only.piece))
     expect((out.error as Error).name).toBe('UnknownTask')
     await settle()
     expect(await served(service.api, only.accept.cid)).toBeUndefined()

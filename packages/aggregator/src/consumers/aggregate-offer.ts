@@ -1,22 +1,30 @@
-import type { Link } from '@ucanto/interface'
+import { isDelegation } from '@ucanto/core/delegation'
+import type { Invocation, Link } from '@ucanto/interface'
 import type { Failure } from '@w3filecoin/capabilities'
 import { type Consumer, DONE, each, unpackTask, update } from '@w3filecoin/service'
 import { parse as parseLink } from 'multiformats/link'
 import type { Dependencies } from '../dependencies.ts'
 import { offeredToDealer } from '../domain/aggregate.ts'
 import { type AggregateOfferMessage, aggregateOfferMessage } from '../queues.ts'
+import { takeAggregateAccept } from '../receipts.ts'
 
-/** On `aggregateOffer`, offer an aggregate with the list of its pieces to the dealer, and note what it promises. */
-export const onAggregateOffer = ({
-  stores,
-  dealer,
-  timing,
-  now,
-}: Pick<Dependencies, 'stores' | 'dealer' | 'timing' | 'now'>): Consumer<AggregateOfferMessage> =>
-  each(
+/**
+ * On `aggregateOffer`, offer an aggregate with the list of its pieces to the dealer, and note what it promises. Of one
+ * that was offered already, fetch the outcome, should it not have arrived.
+ */
+export const onAggregateOffer = (
+  parts: Pick<Dependencies, 'stores' | 'queues' | 'dealer' | 'timing' | 'now'>,
+): Consumer<AggregateOfferMessage> => {
+  const { stores, dealer, timing, now } = parts
+  return each(
     body => aggregateOfferMessage.parse(body),
     async ({ aggregate: id }) => {
       const record = await stores.aggregates.get({ id })
+      if (record?.stage === 'offered') {
+        const receipt = await dealer.receipt(record.accept as string)
+        if (receipt && isDelegation(receipt.ran as never))
+          await takeAggregateAccept(parts, receipt, receipt.ran as Invocation)
+      }
       if (record?.stage !== 'sealed') return DONE
       const cid = parseLink(record.pieces) as Link
       const bytes = await stores.blocks.get(cid as never)
@@ -36,3 +44,4 @@ export const onAggregateOffer = ({
     },
     { concurrency: 1 },
   )
+}

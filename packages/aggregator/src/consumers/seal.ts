@@ -16,6 +16,8 @@ type Parts = Pick<Dependencies, 'id' | 'stores' | 'queues' | 'dealer' | 'limitsO
 const PAGE = 500
 /** Rows that are read to fill the rest of an aggregate, when what was read would make one. */
 const LOOKAHEAD = 5_000
+/** Aggregates of a group whose pieces are still being told, before another one is sealed. */
+const MOST_OPEN = 4
 
 /**
  * On `seal`, make an aggregate of the pending pieces of a group if they are enough. The decision is one conditional
@@ -33,9 +35,13 @@ export const onSeal = (parts: Parts): Consumer<SealMessage> => {
       const done = await finishOpen(parts, found)
       const group = closed(found, done)
       const limits = limitsOf(group.group)
-      const { chosen, backlog } = await choose(parts, group, limits)
+      if (group.open.length >= MOST_OPEN) {
+        await stores.groups.replace(lookAgain(group, now() + timing.retry))
+        return DONE
+      }
+      const { chosen, backlog, bytes } = await choose(parts, group, limits)
 
-      if (!isRipe(backlog, limits, now()) || chosen.length === 0) {
+      if (!isRipe(backlog, bytes, limits, now())) {
         await correctTally(parts, group.id, backlog)
         // A conflict means that somebody was here meanwhile, and has said when to look again.
         await stores.groups.replace(lookAgain(group, nextLook(backlog, limits, timing.poll, now())))
@@ -75,7 +81,7 @@ const choose = async (
   { stores }: Pick<Parts, 'stores'>,
   group: GroupRecord,
   limits: Limits,
-): Promise<{ chosen: readonly Candidate[]; backlog: Backlog }> => {
+): Promise<{ chosen: readonly Candidate[]; bytes: number; backlog: Backlog }> => {
   const sealedBefore = await membersOf(stores.blocks, group.open)
   const selection = new Selection<Candidate>({ size: limits.size, maxPieces: limits.maxPieces })
   const backlog: Backlog = { pieces: 0, bytes: 0 }
@@ -102,7 +108,7 @@ const choose = async (
     if (isFull(backlog, limits)) lookahead -= page.items.length
     after = page.next
   } while (after !== undefined && !selection.full && lookahead > 0)
-  return { chosen: selection.chosen, backlog }
+  return { chosen: selection.chosen, bytes: selection.bytes, backlog }
 }
 
 /** Pieces of aggregates that are sealed, whose records may not say so yet. */

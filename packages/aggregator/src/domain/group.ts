@@ -32,7 +32,7 @@ export interface GroupRecord extends Required<Due> {
   open: Seal[]
 }
 
-/** Counters of what is pending in a group: a hint, corrected at every sealing. */
+/** Counters of what is pending in a group: a hint, corrected whenever the list is counted. */
 export interface TallyRecord {
   id: string
   pieces: number

@@ -24,10 +24,13 @@ export interface Backlog {
 export const isFull = ({ pieces, bytes }: Backlog, { size, maxPieces }: Limits): boolean =>
   bytes >= capacityOf(size) || pieces >= maxPieces
 
-/** Whether a group is sealed now: it is full, or its oldest piece waited its time and the dealer takes what there is. */
-export const isRipe = (backlog: Backlog, limits: Limits, now: number): boolean =>
-  isFull(backlog, limits) ||
-  (backlog.pieces > 0 &&
-    backlog.bytes >= limits.minimumFill &&
-    backlog.oldest !== undefined &&
-    now - backlog.oldest >= limits.longestWait)
+/**
+ * Whether a group is sealed now: the dealer takes what was chosen, and the group is full, or its oldest piece waited
+ * its time.
+ *
+ * @param chosen padded bytes of the pieces that would go into the aggregate
+ */
+export const isRipe = (backlog: Backlog, chosen: number, limits: Limits, now: number): boolean =>
+  chosen > 0 &&
+  chosen >= limits.minimumFill &&
+  (isFull(backlog, limits) || (backlog.oldest !== undefined && now - backlog.oldest >= limits.longestWait))

@@ -2,21 +2,30 @@ import { type Consumer, DONE, each, type Key } from '@w3filecoin/service'
 import pMap from 'p-map'
 import type { Dependencies } from '../dependencies.ts'
 import { type AcceptMessage, acceptMessage } from '../queues.ts'
-import { endAccepted } from '../receipts.ts'
+import { allShards, askAfter, endAccepted } from '../receipts.ts'
 
 /** Pieces that one message ends; the rest of the range is left to the next. */
 const PAGE = 100
 
-/** On `accept`, end the workflows of the pieces whose aggregate is in a deal. */
+/**
+ * On `accept`, end the workflows of the pieces whose aggregate is in a deal. Where it is not known whether it is, ask:
+ * the receipt may have been lost on its way.
+ */
 export const onAccept = (
-  parts: Pick<Dependencies, 'id' | 'stores' | 'queues' | 'timing' | 'now'>,
+  parts: Pick<Dependencies, 'id' | 'stores' | 'queues' | 'aggregator' | 'dealer' | 'timing' | 'now'>,
 ): Consumer<AcceptMessage> => {
   const { stores, queues } = parts
   return each(
     body => acceptMessage.parse(body),
     async message => {
       const aggregate = await stores.aggregates.get({ id: message.aggregate })
-      if (aggregate?.stage !== 'accepted') return DONE
+      if (aggregate === undefined) return DONE
+      if (!('pieces' in message || 'shard' in message)) {
+        if (aggregate.stage === 'accepted') await queues.accept.send(allShards(aggregate.id))
+        else await askAfter(parts, aggregate)
+        return DONE
+      }
+      if (aggregate.stage !== 'accepted') return DONE
       const page =
         'pieces' in message
           ? { items: message.pieces.map(id => ({ id })) }

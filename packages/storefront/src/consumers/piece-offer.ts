@@ -15,20 +15,27 @@ import { type PieceRecord, queued } from '../domain/piece.ts'
 import { type PieceOfferMessage, pieceOfferMessage } from '../queues.ts'
 import { noteAggregate } from '../receipts.ts'
 
-type Parts = Pick<Dependencies, 'id' | 'stores' | 'queues' | 'aggregator' | 'dealer' | 'timing' | 'now'>
+type Parts = Pick<
+  Dependencies,
+  'id' | 'stores' | 'queues' | 'aggregator' | 'dealer' | 'timing' | 'now' | 'log'
+>
 
 /**
  * On `pieceOffer`, offer the pieces to the aggregator, all in one message, and note what it promises. Of those
  * that were offered already, fetch the receipt, should it not have arrived.
  */
 export const onPieceOffer = (parts: Parts): Consumer<PieceOfferMessage> => {
-  const { stores, aggregator, timing, now } = parts
+  const { stores, aggregator, timing, now, log } = parts
 
   const note = async (record: Stored<PieceRecord>, receipt: Receipt): Promise<Taken> => {
     const refusal = receipt.out.error as Failure | undefined
     const join = receipt.fx.join
-    if (refusal || join === undefined)
-      return { error: refusal ?? new Error(`The aggregator promised nothing`) }
+    if (refusal?.name === 'HandlerExecutionError') return { error: refusal }
+    if (refusal || join === undefined) {
+      // It will not say otherwise at once; the record's time says when to ask again.
+      log('warn', 'piece refused', { piece: record.piece, refusal })
+      return DONE
+    }
     await update(stores.pieces, { id: record.id }, current =>
       queued(current, `${join.link()}`, now(), timing),
     )

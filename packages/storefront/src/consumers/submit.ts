@@ -1,10 +1,11 @@
-import { failure, type PieceLink, type Task, Tasks } from '@w3filecoin/capabilities'
+import { type Failure, failure, type PieceLink, type Task, Tasks } from '@w3filecoin/capabilities'
 import { pieceOf } from '@w3filecoin/piece'
 import {
   type Consumer,
   DONE,
   each,
   issueReceipt,
+  type Outcome,
   packTask,
   type Stored,
   unpackTask,
@@ -12,7 +13,7 @@ import {
 } from '@w3filecoin/service'
 import { parse as parseLink } from 'multiformats/link'
 import type { Dependencies } from '../dependencies.ts'
-import { failed, type PieceRecord, submitted } from '../domain/piece.ts'
+import { failed, type PieceRecord, reading, submitted } from '../domain/piece.ts'
 import { type SubmitMessage, submitMessage } from '../queues.ts'
 
 /**
@@ -31,37 +32,33 @@ export const onSubmit = ({
   Dependencies,
   'id' | 'stores' | 'queues' | 'content' | 'aggregator' | 'timing' | 'now'
 >): Consumer<SubmitMessage> => {
-  const succeed = async (record: Stored<PieceRecord>) => {
+  /** The outcome of `filecoin/submit`, now that it is known what the content hashes to. */
+  const outcome = async (record: Stored<PieceRecord>, found: PieceLink): Promise<Outcome> => {
     const piece = parseLink(record.piece) as unknown as PieceLink
-    const offer = await Tasks.pieceOffer(id, aggregator.principal, {
-      piece,
-      group: record.group,
-      nonce: record.nonce,
-    })
-    const submit = await unpackTask(record.submit)
-    // A receipt that was filed before, perhaps under another key, stands: its promise is the one to keep.
-    const receipt = await stores.receipts.put(
-      await issueReceipt(id, submit, { out: { ok: { piece } }, fx: { join: offer } }),
-    )
-    const promised = await packTask(receipt.fx.join as Task)
-    await update(stores.pieces, { id: record.id }, current => submitted(current, promised, now(), timing))
-    await queues.pieceOffer.send([{ id: record.id }])
+    if (`${found}` !== record.piece) {
+      const message = `The content ${record.content} hashes to ${found}, not to ${record.piece}`
+      return { out: { error: failure('InvalidPieceCID', message, { piece }) } }
+    }
+    const { group, nonce } = record
+    const join = await Tasks.pieceOffer(id, aggregator.principal, { piece, group, nonce })
+    return { out: { ok: { piece } }, fx: { join } }
   }
 
-  const fail = async (record: Stored<PieceRecord>, found: PieceLink) => {
-    const piece = parseLink(record.piece)
-    const message = `The content ${record.content} hashes to ${found}, not to ${record.piece}`
-    const submit = await unpackTask(record.submit)
+  const end = async (record: Stored<PieceRecord>, { message }: Failure) => {
+    const content = parseLink(record.content)
     const accept = await unpackTask(record.accept)
     await stores.receipts.put(
-      await issueReceipt(id, submit, { out: { error: failure('InvalidPieceCID', message, { piece }) } }),
-    )
-    await stores.receipts.put(
       await issueReceipt(id, accept, {
-        out: { error: failure('InvalidContentPiece', message, { content: parseLink(record.content) }) },
+        out: { error: failure('InvalidContentPiece', message, { content }) },
       }),
     )
     await update(stores.pieces, { id: record.id }, current => failed(current, now()))
+  }
+
+  const passOn = async (record: Stored<PieceRecord>, pieceOffer: Task) => {
+    const promised = await packTask(pieceOffer)
+    await update(stores.pieces, { id: record.id }, current => submitted(current, promised, now(), timing))
+    await queues.pieceOffer.send([{ id: record.id }])
   }
 
   return each(
@@ -74,9 +71,14 @@ export const onSubmit = ({
       }
       const bytes = await content.open(record.content)
       if (bytes === undefined) return DONE
+      await update(stores.pieces, { id: record.id }, current => reading(current, now()))
       const { link } = await pieceOf(bytes)
-      if (`${link}` === record.piece) await succeed(record)
-      else await fail(record, link)
+      // The receipt that is filed decides: another run may have been here before, under another key.
+      const receipt = await stores.receipts.put(
+        await issueReceipt(id, await unpackTask(record.submit), await outcome(record, link)),
+      )
+      if (receipt.out.error) await end(record, receipt.out.error as Failure)
+      else await passOn(record, receipt.fx.join as Task)
       return DONE
     },
     { concurrency: 1 },

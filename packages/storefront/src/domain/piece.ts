@@ -57,16 +57,30 @@ export const pieceId = ({
   nonce,
 }: Pick<PieceRecord, 'content' | 'piece' | 'nonce'>): string => recordId(content, piece, nonce)
 
-/** How long until a piece at this stage is looked at again. */
-export const nextCheck = ({ stage }: Pick<PieceRecord, 'stage'>, { retry, poll }: Timing): number =>
-  stage === 'aggregated' ? SAFETY_CHECK : stage === 'queued' ? poll : retry
+/** The longest that a piece waits for another look at what is missing, in milliseconds. */
+const LONGEST_BACKOFF = 6 * 60 * 60 * 1000
+
+/**
+ * How long until a piece at this stage is looked at again. What we wait for to change by itself, content that is
+ * not there or an aggregator that refuses, is tried again after as long as it has been so.
+ */
+export const nextCheck = (
+  { stage, times }: Pick<PieceRecord, 'stage' | 'times'>,
+  now: number,
+  { retry, poll }: Timing,
+): number => {
+  if (stage === 'aggregated') return SAFETY_CHECK
+  if (stage === 'queued') return poll
+  return Math.max(retry, Math.min(now - (times[stage] ?? now), LONGEST_BACKOFF))
+}
 
 type Offer = Pick<PieceRecord, 'content' | 'piece' | 'nonce' | 'group' | 'submit' | 'accept'>
 
 export const offered = (offer: Offer, now: number, timing: Timing): PieceRecord => {
   const id = pieceId(offer)
   const stage = 'offered'
-  return { ...offer, id, stage, times: { offered: now }, ...dueAt(id, now + nextCheck({ stage }, timing)) }
+  const times = { offered: now }
+  return { ...offer, id, stage, times, ...dueAt(id, now + nextCheck({ stage, times }, now, timing)) }
 }
 
 /**
@@ -74,6 +88,13 @@ export const offered = (offer: Offer, now: number, timing: Timing): PieceRecord 
  * and receipts come twice and late.
  */
 type Transition = Stored<PieceRecord> | undefined
+
+/** The longest that a run may read content, in milliseconds; a function's longest. */
+const LONGEST_READ = 900_000
+
+/** Somebody reads the content: nobody else is sent to it meanwhile. */
+export const reading = (record: Stored<PieceRecord>, now: number): Transition =>
+  record.stage === 'offered' ? { ...record, ...dueAt(record.id, now + LONGEST_READ) } : undefined
 
 export const submitted = (
   record: Stored<PieceRecord>,
@@ -117,19 +138,17 @@ export const accepted = (record: Stored<PieceRecord>, now: number): Transition =
 
 /** The content is not what the piece says: nothing will follow. */
 export const failed = (record: Stored<PieceRecord>, now: number): Transition =>
-  record.stage === 'accepted' || record.stage === 'failed' ? undefined : end('failed', record, now)
+  record.stage === 'offered' ? end('failed', record, now) : undefined
 
 const reach = (
   stage: Stage,
   record: Stored<PieceRecord>,
   now: number,
   timing: Timing,
-): Stored<PieceRecord> => ({
-  ...record,
-  stage,
-  times: { ...record.times, [stage]: now },
-  ...dueAt(record.id, now + nextCheck({ stage }, timing)),
-})
+): Stored<PieceRecord> => {
+  const times = { ...record.times, [stage]: now }
+  return { ...record, stage, times, ...dueAt(record.id, now + nextCheck({ stage, times }, now, timing)) }
+}
 
 const end = (stage: Stage, record: Stored<PieceRecord>, now: number): Stored<PieceRecord> => ({
   ...record,

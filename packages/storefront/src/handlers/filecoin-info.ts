@@ -1,6 +1,7 @@
 import { decode } from '@ipld/dag-cbor'
 import {
   type DealInfoSuccess,
+  type Failure,
   type FilecoinInfoSuccess,
   failure,
   filecoinInfo,
@@ -16,7 +17,10 @@ import type { PieceRecord } from '../domain/piece.ts'
 /** The most workflows of one piece that an answer tells of. */
 const LIMIT = 100
 
-/** `filecoin/info`: the aggregates that a piece is in, and their deals as the deal tracker knows them now. */
+/**
+ * `filecoin/info`: the aggregates that a piece is in, and their live deals as the deal tracker knows them now. Pieces are
+ * found by an index, which may lag a moment behind an offer.
+ */
 export const filecoinInfoHandler = ({
   id,
   stores,
@@ -31,8 +35,11 @@ export const filecoinInfoHandler = ({
     const answers = await dealTracker.execute(await Promise.all(questions))
     return answers.flatMap((answer, n) => {
       if (answer.error) throw new Error(answer.error.message)
+      const refusal = answer.ok.out.error as Failure | undefined
+      if (refusal && refusal.name !== 'DealNotFound') throw new Error(refusal.message)
       const { deals } = (answer.ok.out.ok ?? { deals: {} }) as DealInfoSuccess
-      return Object.entries(deals).map(([deal, { provider }]) => ({
+      const live = Object.entries(deals).filter(([, { status }]) => status === 'Active')
+      return live.map(([deal, { provider }]) => ({
         aggregate: link(aggregates[n] as string),
         provider,
         aux: { dataType: 0, dataSource: { dealID: Number(deal) } },

@@ -1,0 +1,53 @@
+import { filecoinAccept, Tasks } from '@w3filecoin/capabilities'
+import { bytesOf, linkOf, somePiece } from '@w3filecoin/testing'
+import { expect, it } from 'vitest'
+import {
+  Authority,
+  generateKey,
+  issueReceipt,
+  ownTask,
+  parseSigner,
+  type ReceiptLog,
+  Server,
+} from '../src/index.ts'
+
+/** A service that acts under a `did:web` changed its key. What it promised under the old one is still its word. */
+const DID = 'did:web:storefront.example'
+const [oldKey, newKey] = [await generateKey(), await generateKey()]
+const [before, after] = [parseSigner(oldKey, DID), parseSigner(newKey, DID)]
+type Key = `did:key:${string}`
+const keys = [newKey, oldKey].map(key => parseSigner(key).did() as Key)
+const everyKey = new Authority([{ did: DID, keys }])
+
+const promised = await Tasks.filecoinAccept(before, {
+  content: linkOf(bytesOf('c', 9)),
+  piece: somePiece('p'),
+})
+const filed = await issueReceipt(before, promised, { out: { ok: { done: true } } })
+
+const server = (keys: Key[], get: ReceiptLog['get']) =>
+  new Server({
+    id: after,
+    authority: new Authority([{ did: DID, keys }]),
+    handlers: [ownTask(filecoinAccept, { get } as ReceiptLog, async () => `${promised.cid}`)],
+    receipts: {} as ReceiptLog,
+    log: () => {},
+  })
+
+const run = async (at: Server) => (await at.execute({ invocations: [promised] } as never))[0]!
+
+it('answers a task that it promised under its former key with the receipt that was filed', async () => {
+  const receipt = await run(server(keys, async () => filed))
+  expect(receipt.root.cid).toEqual(filed.root.cid)
+  await expect(everyKey.signed(receipt, after)).resolves.toBe(true)
+})
+
+it.each<[string, Server]>([
+  ['a key that is its no more', server([keys[0] as Key], async () => filed)],
+  ['a store that can not be reached', server(keys, () => Promise.reject(new Error('throttled')))],
+  ['no outcome yet', server(keys, async () => undefined)],
+])('signs nothing about a promised task but its outcome: %s', async (_, at) => {
+  const receipt = await run(at)
+  expect(receipt.out.error).toBeDefined()
+  await expect(everyKey.signed(receipt, after)).resolves.toBe(false)
+})
