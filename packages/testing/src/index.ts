@@ -1,6 +1,5 @@
 export * from './call.ts'
 export * from './contracts/index.ts'
-export * from './eventually.ts'
 export * from './faults.ts'
 export * from './pieces.ts'
 export * from './principals.ts'

@@ -1,6 +1,5 @@
 import type { Queue } from '@w3filecoin/service'
 import { beforeAll, describe, expect, it } from 'vitest'
-import { eventually } from '../eventually.ts'
 
 export interface SampleMessage {
   group: string
@@ -44,11 +43,7 @@ export const queueContract = (make: () => Promise<Queues> | Queues): void => {
     it('keeps messages back for a while', async () => {
       await queues.standard.send(messages(1), { delaySeconds: 1 })
       expect(await queues.take('standard')).toEqual([])
-      const taken = await eventually('the message', async () => {
-        const found = await queues.take('standard')
-        return found.length > 0 && found
-      })
-      expect(taken).toEqual(messages(1))
+      await expect.poll(() => queues.take('standard'), { timeout: 10_000 }).toEqual(messages(1))
     })
 
     it('fails when any message is not taken', async () => {
