@@ -22,17 +22,21 @@ export class Authority {
     this.#keys = new Map(peers.filter(peer => peer.keys?.length).map(peer => [peer.did, peer.keys!]))
   }
 
+  /** All keys of the service itself, the one that it signs with first. */
+  keysOf(id: Signer): DID<'key'>[] {
+    return [...new Set([id.toDIDKey(), ...(this.#keys.get(id.did()) ?? [])])]
+  }
+
   /** What `@ucanto/server` checks an invocation against. */
   context(id: Signer) {
-    const keys = new Set<string>([id.toDIDKey(), ...(this.#keys.get(id.did()) ?? [])])
+    const keys = this.keysOf(id)
     return {
       // Signatures of the service itself are looked at with all its keys, also those that it signs with no more.
       id: {
         did: () => id.did(),
         toDIDKey: () => id.toDIDKey(),
         verify: async (payload: never, signature: never) => {
-          for (const key of keys)
-            if (await principals.parse(key as DID<'key'>).verify(payload, signature)) return true
+          for (const key of keys) if (await principals.parse(key).verify(payload, signature)) return true
           return false
         },
       },

@@ -39,14 +39,19 @@ export const createHttpApp = ({
   app.get('/', context => context.json({ name, did, version: manifest.version }))
 
   app.get('/.well-known/did.json', context => {
-    const key = server.id.toDIDKey().slice('did:key:'.length)
-    const id = `${did}#key-0`
+    const methods = server.keys.map((key, n) => ({
+      id: `${did}#key-${n}`,
+      type: 'Multikey',
+      controller: did,
+      publicKeyMultibase: key.slice('did:key:'.length),
+    }))
+    const ids = methods.map(({ id }) => id)
     return context.json({
       '@context': ['https://www.w3.org/ns/did/v1', 'https://w3id.org/security/multikey/v1'],
       id: did,
-      verificationMethod: [{ id, type: 'Multikey', controller: did, publicKeyMultibase: key }],
-      authentication: [id],
-      assertionMethod: [id],
+      verificationMethod: methods,
+      authentication: ids,
+      assertionMethod: ids,
     })
   })
 

@@ -77,6 +77,8 @@ export interface ServerOptions {
  */
 export class Server {
   readonly id: Signer
+  /** The keys that sign for it, or did: the present one first. */
+  readonly keys: readonly string[]
   readonly #handlers: ReadonlyMap<string, Handler>
   readonly #context: object
   readonly #receipts: ReceiptLog
@@ -84,6 +86,7 @@ export class Server {
 
   constructor({ id, authority, handlers, receipts, log }: ServerOptions) {
     this.id = id
+    this.keys = authority.keysOf(id)
     this.#handlers = new Map(handlers.map(handler => [handler.can, handler]))
     this.#context = authority.context(id)
     this.#receipts = receipts

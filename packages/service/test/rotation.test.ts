@@ -3,6 +3,7 @@ import { bytesOf, linkOf, somePiece } from '@w3filecoin/testing'
 import { expect, it } from 'vitest'
 import {
   Authority,
+  createHttpApp,
   generateKey,
   issueReceipt,
   ownTask,
@@ -50,4 +51,19 @@ it.each<[string, Server]>([
   const receipt = await run(at)
   expect(receipt.out.error).toBeDefined()
   await expect(everyKey.signed(receipt, after)).resolves.toBe(false)
+})
+
+it('publishes all its keys, the present one first', async () => {
+  const log = () => {}
+  const app = createHttpApp({
+    server: server(keys, async () => filed),
+    receipts: {} as ReceiptLog,
+    name: 'it',
+    log,
+  })
+  const document = (await (await app.request('/.well-known/did.json')).json()) as Record<string, never[]>
+  expect(document.verificationMethod).toMatchObject(
+    keys.map(key => ({ controller: DID, publicKeyMultibase: key.slice('did:key:'.length) })),
+  )
+  expect(document.assertionMethod).toHaveLength(2)
 })
