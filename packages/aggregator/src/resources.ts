@@ -7,7 +7,7 @@ export const resources = describe({
     timeout: 29,
     memory: 1024,
     uses: {
-      tables: { piece: 'write', aggregate: 'write', receipt: 'write' },
+      tables: { revocation: 'write', piece: 'write', aggregate: 'write', receipt: 'write' },
       queues: ['piece', 'conclude'],
       buckets: { blocks: 'write' },
     },
@@ -36,6 +36,8 @@ export const resources = describe({
       indexes: { due: { hash: 'due', range: 'checkAt' } },
     },
     receipt: { fields: { task: 'string' }, key: { hash: 'task' } },
+    /** Delegations that were revoked here, and by whom. */
+    revocation: { fields: { ucan: 'string', by: 'string' }, key: { hash: 'ucan', range: 'by' } },
   },
   queues: {
     /** Put offered pieces into the list of their group. */

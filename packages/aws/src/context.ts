@@ -12,7 +12,7 @@ import {
 } from '@w3filecoin/service'
 import type { z } from 'zod'
 import { bind } from './bind.ts'
-import type { Resources } from './resources.ts'
+import type { Resources, TableSpec } from './resources.ts'
 
 /**
  * What every service on AWS is given, from its environment: configuration, principal, resources, log, and the time,
@@ -20,17 +20,24 @@ import type { Resources } from './resources.ts'
  *
  * @param peers whom the configuration names
  */
-export const openContext = <const R extends Resources, S extends z.ZodType<CommonConfig>>(
+export const openContext = <
+  const R extends Resources & { tables: { revocation: TableSpec } },
+  S extends z.ZodType<CommonConfig>,
+>(
   resources: R,
   schema: S,
   peers: (config: z.infer<S>) => readonly PeerConfig[],
   env: Environment,
 ) => {
   const config = readConfig(schema, env)
-  const authority = new Authority([...(config.self ? [config.self] : []), ...peers(config)])
+  const aws = bind(resources, env)
+  const authority = new Authority([...(config.self ? [config.self] : []), ...peers(config)], {
+    table: aws.table('revocation'),
+    now: Date.now,
+  })
   return {
     config,
-    aws: bind(resources, env),
+    aws,
     peer: (peer: PeerConfig) => new Peer(peer, { authority, fetch }),
     /** What all services have among their dependencies. */
     common: {

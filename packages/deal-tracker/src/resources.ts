@@ -6,7 +6,7 @@ export const resources = describe({
   api: {
     timeout: 29,
     memory: 1024,
-    uses: { tables: { deal: 'read', receipt: 'read' }, buckets: { blocks: 'read' } },
+    uses: { tables: { revocation: 'write', deal: 'read', receipt: 'read' }, buckets: { blocks: 'read' } },
   },
   tables: {
     /** A deal on chain, by the piece that it is for. */
@@ -15,6 +15,8 @@ export const resources = describe({
     source: { fields: { name: 'string' }, key: { hash: 'name' } },
     /** Stays empty: an answer of the tracker is of the moment, and is not kept. */
     receipt: { fields: { task: 'string' }, key: { hash: 'task' } },
+    /** Delegations that were revoked here, and by whom. */
+    revocation: { fields: { ucan: 'string', by: 'string' }, key: { hash: 'ucan', range: 'by' } },
   },
   queues: {
     /** Write a range of the deals that a run of a source changed. */

@@ -7,7 +7,7 @@ export const resources = describe({
     timeout: 29,
     memory: 1769,
     uses: {
-      tables: { aggregate: 'write', receipt: 'write' },
+      tables: { revocation: 'write', aggregate: 'write', receipt: 'write' },
       buckets: { blocks: 'write', offers: 'write' },
     },
   },
@@ -19,6 +19,8 @@ export const resources = describe({
       indexes: { due: { hash: 'due', range: 'checkAt' } },
     },
     receipt: { fields: { task: 'string' }, key: { hash: 'task' } },
+    /** Delegations that were revoked here, and by whom. */
+    revocation: { fields: { ucan: 'string', by: 'string' }, key: { hash: 'ucan', range: 'by' } },
   },
   queues: {
     /** Ask the deal tracker about aggregates. */

@@ -2,6 +2,7 @@ import { parse as parseDid } from '@ipld/dag-ucan/did'
 import type { DID, Principal, Receipt, Signer } from '@ucanto/interface'
 import { DIDResolutionError } from '@ucanto/validator'
 import { principals } from './principal.ts'
+import { type Revocations, unrevoked } from './revocation.ts'
 
 /** Another service, or a principal that this one knows, as the configuration names it. */
 export interface PeerConfig {
@@ -17,8 +18,11 @@ export interface PeerConfig {
  */
 export class Authority {
   readonly #keys: ReadonlyMap<string, readonly DID<'key'>[]>
+  /** Without them nothing can be revoked. */
+  readonly revocations: Revocations | undefined
 
-  constructor(peers: readonly PeerConfig[]) {
+  constructor(peers: readonly PeerConfig[], revocations?: Revocations) {
+    this.revocations = revocations
     this.#keys = new Map(peers.filter(peer => peer.keys?.length).map(peer => [peer.did, peer.keys!]))
   }
 
@@ -45,7 +49,7 @@ export class Authority {
         const keys = this.#keys.get(did)
         return keys === undefined ? { error: new DIDResolutionError(did) } : { ok: [...keys] }
       },
-      validateAuthorization: () => ({ ok: {} }),
+      validateAuthorization: this.revocations ? unrevoked(this.revocations) : () => ({ ok: {} }),
     }
   }
 

@@ -6,10 +6,10 @@ import pMap from 'p-map'
 import { z } from 'zod'
 import type { Authority } from './authority.ts'
 import { type Consumer, DONE, each } from './consumer.ts'
+import { type Handler, provide } from './handler.ts'
 import type { Peer } from './peer.ts'
 import type { Clock, Log } from './ports.ts'
 import type { ReceiptLog } from './receipt-log.ts'
-import { type Handler, provide } from './server.ts'
 
 /** Takes the final receipt of a task that this service waits for. */
 export type TakeReceipt = (receipt: Receipt, ran: Invocation) => Promise<Result<object>>

@@ -7,7 +7,7 @@ export const resources = describe({
     timeout: 29,
     memory: 1024,
     uses: {
-      tables: { piece: 'write', aggregate: 'write', receipt: 'write', space: 'read' },
+      tables: { revocation: 'write', piece: 'write', aggregate: 'write', receipt: 'write', space: 'read' },
       queues: ['submit', 'accept'],
       buckets: { blocks: 'write' },
     },
@@ -38,6 +38,8 @@ export const resources = describe({
       indexes: { due: { hash: 'due', range: 'checkAt' } },
     },
     receipt: { fields: { task: 'string' }, key: { hash: 'task' } },
+    /** Delegations that were revoked here, and by whom. */
+    revocation: { fields: { ucan: 'string', by: 'string' }, key: { hash: 'ucan', range: 'by' } },
     /** The provider of a space; its pieces are grouped by it. Filled by the operator. */
     space: { fields: { space: 'string' }, key: { hash: 'space' } },
   },

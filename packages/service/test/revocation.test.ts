@@ -1,0 +1,166 @@
+import { Delegation, invoke } from '@ucanto/core'
+import type { Delegation as DelegationView, Invocation, Receipt, Signer } from '@ucanto/interface'
+import { filecoinOffer, revoke } from '@w3filecoin/capabilities'
+import { ask, bytesOf, linkOf, signersOf, somePiece, startWorld, type World } from '@w3filecoin/testing'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import {
+  Authority,
+  createHttpApp,
+  provide,
+  type ReceiptLog,
+  type RevocationRecord,
+  Server,
+  type Service,
+} from '../src/index.ts'
+
+const { service, space, team, agent, stranger } = await signersOf(
+  'service',
+  'space',
+  'team',
+  'agent',
+  'stranger',
+)
+
+let world: World
+let api: Service['api']
+
+beforeAll(async () => {
+  world = await startWorld()
+  const aws = await world.provide({
+    service: 'revocable',
+    api: { timeout: 1, memory: 128, uses: {} },
+    tables: {
+      revocation: { fields: { ucan: 'string', by: 'string' }, key: { hash: 'ucan', range: 'by' } },
+    },
+    queues: {},
+    buckets: {},
+    schedules: {},
+  })
+  const authority = new Authority([], { table: aws.table<RevocationRecord>('revocation'), now: () => 77 })
+  const log = () => {}
+  const receipts = {} as ReceiptLog
+  const server = new Server({
+    id: service,
+    authority,
+    handlers: [provide(filecoinOffer, async () => ({ out: { ok: {} } }))],
+    receipts,
+    log,
+  })
+  api = createHttpApp({ server, receipts, name: 'revocable', log })
+})
+afterAll(() => world?.stop())
+
+let count = 0
+const delegate = (issuer: Signer, audience: Signer, proofs: DelegationView[] = []) =>
+  Delegation.delegate({
+    issuer,
+    audience,
+    proofs,
+    capabilities: [{ can: 'filecoin/*', with: space.did() }],
+    expiration: Infinity,
+    // Each test has a chain of its own.
+    nonce: `${count++}`,
+  }) as Promise<DelegationView>
+
+/** From the space to its team, and on to an agent. */
+const chain = async () => {
+  const first = await delegate(space, team)
+  return { first, second: await delegate(team, agent, [first]) }
+}
+
+const offer = (proofs: DelegationView[], issuer: Signer = agent): Promise<Receipt> =>
+  ask(
+    api,
+    filecoinOffer.invoke({
+      issuer,
+      audience: service,
+      with: space.did(),
+      nb: { content: linkOf(bytesOf('c', 9)), piece: somePiece('p') } as never,
+      proofs,
+    }),
+  )
+
+/** Takes a delegation back; its chain travels along, unless it is left out. */
+const takeBack = async (
+  issuer: Signer,
+  ucan: DelegationView,
+  along: DelegationView[] = [ucan],
+): Promise<Receipt> => {
+  const invocation = invoke({
+    issuer,
+    audience: service,
+    capability: {
+      can: revoke.can,
+      with: issuer.did(),
+      nb: { ucan: ucan.cid, proof: along.slice(1).map(({ cid }) => cid) },
+    },
+  })
+  for (const { root } of along) invocation.attach(root)
+  return ask(api, invocation as unknown as Invocation)
+}
+
+const errorOf = ({ out }: Receipt) => out.error as { name: string; message: string } | undefined
+
+describe('ucan/revoke', () => {
+  it.each<[string, 'first' | 'second', Signer]>([
+    ['the space revokes what it delegated', 'first', space],
+    ['the team gives back what it was delegated', 'first', team],
+    ['the team revokes what it passed on', 'second', team],
+    ['the agent gives it back', 'second', agent],
+    ['the space revokes what was passed on', 'second', space],
+  ])('%s: from then on it authorizes nothing', async (_, which, by) => {
+    const links = await chain()
+    expect((await offer([links.second])).out.ok).toBeDefined()
+    const along = which === 'first' ? [links.first] : [links.second, links.first]
+    expect((await takeBack(by, links[which], along)).out).toEqual({ ok: { time: 77 } })
+    const refused = errorOf(await offer([links.second]))
+    expect(refused).toMatchObject({ name: 'Unauthorized', message: expect.stringContaining('revoked') })
+    expect((await takeBack(by, links[which], along)).out, 'again').toEqual({ ok: { time: 77 } })
+  })
+
+  it('leaves other chains as they are', async () => {
+    const { second } = await chain()
+    const other = await chain()
+    await takeBack(team, second)
+    expect((await offer([other.second])).out.ok).toBeDefined()
+    expect((await offer([], space)).out.ok, 'the space needs none').toBeDefined()
+  })
+
+  it.each<[string, string, (links: Awaited<ReturnType<typeof chain>>) => Promise<Receipt>]>([
+    [
+      'by a stranger',
+      'UnauthorizedRevocation',
+      ({ first, second }) => takeBack(stranger, second, [second, first]),
+    ],
+    [
+      'by who is not on the part that came along',
+      'UnauthorizedRevocation',
+      ({ second }) => takeBack(space, second),
+    ],
+    ['without the delegation', 'UCANNotFound', ({ second }) => takeBack(team, second, [])],
+    [
+      'by the agent, of what it was derived from',
+      'UnauthorizedRevocation',
+      ({ first }) => takeBack(agent, first),
+    ],
+  ])('%s is refused, and changes nothing', async (_, name, make) => {
+    const links = await chain()
+    expect(errorOf(await make(links))).toMatchObject({ name })
+    expect((await offer([links.second])).out.ok).toBeDefined()
+  })
+
+  it('in the name of another is refused', async () => {
+    const { first, second } = await chain()
+    const invocation = invoke({
+      issuer: stranger,
+      audience: service,
+      capability: { can: revoke.can, with: team.did(), nb: { ucan: second.cid } },
+    })
+    invocation.attach(second.root)
+    expect(errorOf(await ask(api, invocation as unknown as Invocation))).toMatchObject({
+      name: 'Unauthorized',
+    })
+    expect((await offer([second])).out.ok).toBeDefined()
+    expect(first).toBeDefined()
+  })
+})
