@@ -1,7 +1,6 @@
-import { code as CBOR, encode } from '@ipld/dag-cbor'
 import { type PieceLink, Tasks } from '@w3filecoin/capabilities'
 import { buildAggregate } from '@w3filecoin/piece'
-import { packTask, type Stored } from '@w3filecoin/service'
+import { batchesOf, packTask, putValue, type Stored } from '@w3filecoin/service'
 import { parse as parseLink } from 'multiformats/link'
 import pMap from 'p-map'
 import type { Dependencies } from './dependencies.ts'
@@ -47,21 +46,20 @@ export const makeAggregate = async (
     return { id, order, piece, inclusion: aggregate.proof(n) }
   }
   const ranges = await pMap(
-    Array.from({ length: Math.ceil(pieces.length / RANGE) }, (_, n) => n * RANGE),
-    start => {
-      const count = Math.min(RANGE, pieces.length - start)
-      const entries = Array.from({ length: count }, (_, n) => entryOf(start + n))
-      return stores.blocks.put(encode(entries), CBOR)
-    },
+    // Places in the aggregate, so that the proofs of one range at a time are in memory.
+    batchesOf([...pieces.keys()], RANGE),
+    places => putValue(stores.blocks, places.map(entryOf)),
     { concurrency: PARALLEL },
   )
-  const put = async (value: unknown) => `${await stores.blocks.put(encode(value), CBOR)}`
   return {
     sequence: group.sequence + 1,
     aggregate: `${link}`,
-    pieces: await put(pieces),
-    members: await put(chosen.map(({ row }) => row.id)),
-    ranges: await put(ranges),
+    pieces: await putValue(stores.blocks, pieces),
+    members: await putValue(
+      stores.blocks,
+      chosen.map(({ row }) => row.id),
+    ),
+    ranges: await putValue(stores.blocks, ranges),
     count: pieces.length,
     sealedAt: now(),
   }

@@ -19,6 +19,7 @@ import type {
   Stored,
   Table,
 } from '@w3filecoin/service'
+import { batchesOf } from '@w3filecoin/service'
 import pMap from 'p-map'
 import type { TableSpec } from './resources.ts'
 
@@ -63,7 +64,7 @@ export class DynamoTable<R extends object> implements Table<R> {
   async getMany(keys: readonly Key[]): Promise<(Stored<R> | undefined)[]> {
     const found = new Map<string, Stored<R>>()
     const wanted = [...new Map(keys.map(key => [this.#id(key), key])).values()]
-    await pMap(chunks(wanted, READ_BATCH), Keys => this.#batchGet(Keys, found), { concurrency: PARALLEL })
+    await pMap(batchesOf(wanted, READ_BATCH), Keys => this.#batchGet(Keys, found), { concurrency: PARALLEL })
     return keys.map(key => found.get(this.#id(key)))
   }
 
@@ -211,7 +212,7 @@ export class DynamoTable<R extends object> implements Table<R> {
 
   async #batchWrite(requests: readonly object[]): Promise<void> {
     await pMap(
-      chunks(requests, WRITE_BATCH),
+      batchesOf(requests, WRITE_BATCH),
       async chunk => {
         let rest = chunk
         for (let attempt = 0; rest.length > 0; attempt++) {
@@ -246,6 +247,3 @@ const backOff = async (attempt: number, what: string): Promise<void> => {
   if (attempt >= BATCH_ATTEMPTS) throw new Error(`${what} after ${attempt} attempts`)
   await new Promise(resolve => setTimeout(resolve, Math.random() * 50 * 2 ** attempt))
 }
-
-const chunks = <T>(items: readonly T[], size: number): T[][] =>
-  Array.from({ length: Math.ceil(items.length / size) }, (_, n) => items.slice(n * size, (n + 1) * size))

@@ -1,5 +1,5 @@
 import { SendMessageBatchCommand, type SQSClient } from '@aws-sdk/client-sqs'
-import type { Queue } from '@w3filecoin/service'
+import { batchesOf, type Queue } from '@w3filecoin/service'
 import pMap from 'p-map'
 
 /** The most messages that SQS takes in one call. */
@@ -35,11 +35,8 @@ export class SqsQueue<M> implements Queue<M> {
   }
 
   async send(messages: readonly M[], { delaySeconds }: { delaySeconds?: number } = {}): Promise<void> {
-    const batches = Array.from({ length: Math.ceil(messages.length / BATCH) }, (_, n) =>
-      messages.slice(n * BATCH, (n + 1) * BATCH),
-    )
     await pMap(
-      batches,
+      batchesOf(messages, BATCH),
       async batch => {
         const { Failed = [] } = await this.#client.send(
           new SendMessageBatchCommand({

@@ -1,6 +1,5 @@
-import type { Stored } from '@w3filecoin/service'
+import { batchesOf, getValue, putValue, type Stored } from '@w3filecoin/service'
 import pMap from 'p-map'
-import { getValue, putValue } from './blocks.ts'
 import type { Dependencies, Source } from './dependencies.ts'
 import { dealRecord } from './domain/deal.ts'
 import { judge } from './domain/judge.ts'
@@ -54,27 +53,28 @@ const syncSource = async (parts: Parts, source: Source): Promise<void> => {
   const at = Math.max(now(), (record?.syncedAt ?? 0) + 1)
   const { changes, deals } = difference(previous, next, at)
   if (record && deals === previous.deals && stateEpoch === record.stateEpoch) return
+  const ranges = batchesOf(changes, RANGE)
   const counts = { deals: deals.size, malformed, changed: changes.length }
   const run: SourceRecord = {
     name,
     stateEpoch,
     snapshot:
       record && deals === previous.deals ? record.snapshot : await putValue(stores.blocks, toRows(deals)),
-    openRanges: Array.from({ length: Math.ceil(changes.length / RANGE) }, (_, n) => n),
+    openRanges: [...ranges.keys()],
     ...counts,
     syncedAt: at,
   }
   if (changes.length > 0) {
-    const ranges = await pMap(
-      run.openRanges,
+    const links = await pMap(
+      ranges,
       range =>
         putValue(
           stores.blocks,
-          changes.slice(range * RANGE, (range + 1) * RANGE).map(deal => dealRecord(name, deal)),
+          range.map(deal => dealRecord(name, deal)),
         ),
       { concurrency: PARALLEL },
     )
-    run.changes = await putValue(stores.blocks, ranges)
+    run.changes = await putValue(stores.blocks, links)
   }
 
   const decided = record

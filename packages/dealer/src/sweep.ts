@@ -1,4 +1,4 @@
-import { sweep } from '@w3filecoin/service'
+import { batchesOf, sweep } from '@w3filecoin/service'
 import type { Dependencies } from './dependencies.ts'
 import { TRACK_BATCH } from './queues.ts'
 
@@ -12,11 +12,7 @@ export const sweepDealer =
       interval: () => timing.poll,
       resend: async records => {
         const ids = records.map(({ id }) => id)
-        await queues.track.send(
-          Array.from({ length: Math.ceil(ids.length / TRACK_BATCH) }, (_, n) => ({
-            aggregates: ids.slice(n * TRACK_BATCH, (n + 1) * TRACK_BATCH),
-          })),
-        )
+        await queues.track.send(batchesOf(ids, TRACK_BATCH).map(aggregates => ({ aggregates })))
       },
     })
   }

@@ -5,7 +5,7 @@ import { outcomeOf } from './receipt.ts'
 import type { ReceiptLog } from './receipt-log.ts'
 
 /**
- * The handler of a task that the service promises and ends itself (`filecoin/submit`, `*​/accept`): asked to run
+ * The handler of a task that the service promises and ends itself (`filecoin/submit` and every `…/accept`): asked to run
  * it, it answers with the receipt when the outcome is final, and until then with an error that is no receipt.
  *
  * @param find the CID of the promised task that the invocation is about, if there is one

@@ -3,10 +3,7 @@ import type { Dependencies } from './dependencies.ts'
 import { aggregateFinished } from './domain/aggregate.ts'
 import { nextCheck, type PieceRecord } from './domain/piece.ts'
 
-type Parts = Pick<
-  Dependencies,
-  'id' | 'stores' | 'queues' | 'aggregator' | 'dealer' | 'timing' | 'now' | 'log'
->
+type Parts = Pick<Dependencies, 'stores' | 'queues' | 'timing' | 'now'>
 
 /** Looks at every record whose time has come, and gets it moving again. */
 export const sweepStorefront = (parts: Parts) => async (): Promise<void> => {

@@ -1,16 +1,16 @@
-import { decode } from '@ipld/dag-cbor'
 import type { Inclusion, PieceAcceptSuccess, PieceLink } from '@w3filecoin/capabilities'
 import {
+  batchesOf,
   CONCLUDE_BATCH,
   type Consumer,
   DONE,
   each,
+  getValue,
   issueReceipt,
   type Stored,
   unpackTask,
   update,
 } from '@w3filecoin/service'
-import type { Link } from 'multiformats'
 import { parse as parseLink } from 'multiformats/link'
 import pMap from 'p-map'
 import type { Dependencies } from '../dependencies.ts'
@@ -60,10 +60,7 @@ export const onInclude = ({ id, stores, queues, timing, now }: Parts): Consumer<
       const group = groupId(aggregate)
       await stores.pending.removeMany(entries.map(({ order }) => ({ group, order })))
       await queues.conclude.send(
-        Array.from({ length: Math.ceil(tasks.length / CONCLUDE_BATCH) }, (_, n) => ({
-          to: aggregate.storefront,
-          tasks: tasks.slice(n * CONCLUDE_BATCH, (n + 1) * CONCLUDE_BATCH),
-        })),
+        batchesOf(tasks, CONCLUDE_BATCH).map(batch => ({ to: aggregate.storefront, tasks: batch })),
       )
       await update(stores.aggregates, { id: aggregate.id }, current =>
         rangeTold(current, range, now(), timing),
@@ -75,14 +72,9 @@ export const onInclude = ({ id, stores, queues, timing, now }: Parts): Consumer<
 
 const readRange = async (
   { blocks }: Pick<Parts['stores'], 'blocks'>,
-  { aggregate, ranges }: AggregateRecord,
+  { ranges }: AggregateRecord,
   range: number,
 ): Promise<RangeEntry[]> => {
-  const read = async <T>(link: Link): Promise<T> => {
-    const bytes = await blocks.get(link)
-    if (bytes === undefined) throw new Error(`A block of ${aggregate} is missing: ${link}`)
-    return decode<T>(bytes as never)
-  }
-  const links = await read<Link[]>(parseLink(ranges))
-  return read<RangeEntry[]>(links[range] as Link)
+  const links = await getValue<string[]>(blocks, ranges)
+  return getValue(blocks, links[range] as string)
 }

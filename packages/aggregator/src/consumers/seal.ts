@@ -1,6 +1,5 @@
-import { decode } from '@ipld/dag-cbor'
 import { Selection } from '@w3filecoin/piece'
-import { type Consumer, DONE, each, update } from '@w3filecoin/service'
+import { type Consumer, DONE, each, getValue, update } from '@w3filecoin/service'
 import { parse as parseLink } from 'multiformats/link'
 import pMap from 'p-map'
 import type { Dependencies } from '../dependencies.ts'
@@ -113,15 +112,7 @@ const choose = async (
 
 /** Pieces of aggregates that are sealed, whose records may not say so yet. */
 const membersOf = async (blocks: Parts['stores']['blocks'], seals: readonly Seal[]): Promise<Set<string>> => {
-  const members = await pMap(
-    seals,
-    async ({ aggregate, members }) => {
-      const bytes = await blocks.get(parseLink(members))
-      if (bytes === undefined) throw new Error(`The list of members of ${aggregate} is missing`)
-      return decode<string[]>(bytes as never)
-    },
-    { concurrency: 2 },
-  )
+  const members = await pMap(seals, seal => getValue<string[]>(blocks, seal.members), { concurrency: 2 })
   return new Set(members.flat())
 }
 

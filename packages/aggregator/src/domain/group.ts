@@ -11,7 +11,7 @@ export interface Seal {
   pieces: string
   /** Link of the DAG-CBOR list of the record ids of the pieces. */
   members: string
-  /** Link of the DAG-CBOR list of links of the ranges, each a list of `RangeEntry`. */
+  /** Link of the DAG-CBOR list of CIDs of the ranges, each a list of `RangeEntry`. */
   ranges: string
   /** How many pieces. */
   count: number

@@ -1,6 +1,5 @@
-import { type Consumer, DONE, each, update } from '@w3filecoin/service'
+import { type Consumer, DONE, each, getValue, update } from '@w3filecoin/service'
 import pMap from 'p-map'
-import { getValue } from '../blocks.ts'
 import type { Dependencies } from '../dependencies.ts'
 import { changed, type DealRecord } from '../domain/deal.ts'
 import { isOpen, rangeWritten } from '../domain/source.ts'
