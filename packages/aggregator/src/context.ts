@@ -32,6 +32,7 @@ export const createContext = (env: Environment) => {
       groups: aws.table('group'),
       tallies: aws.table('tally'),
       aggregates: aws.table('aggregate'),
+      members: aws.table('member'),
       receipts: new ReceiptLog({ table: aws.table('receipt'), blocks, now: common.now }),
       blocks,
     },

@@ -1,8 +1,8 @@
 import type { Invocation, Receipt } from '@ucanto/interface'
 import { failure, type Result } from '@w3filecoin/capabilities'
-import { update } from '@w3filecoin/service'
+import { isWhole, update } from '@w3filecoin/service'
 import type { Dependencies } from './dependencies.ts'
-import { acceptedByDealer, aggregateId } from './domain/aggregate.ts'
+import { aggregateId, ended } from './domain/aggregate.ts'
 
 type Parts = Pick<Dependencies, 'stores' | 'queues' | 'dealer' | 'timing' | 'now'>
 
@@ -10,22 +10,33 @@ const unknown = (message: string) => ({ error: failure('UnknownTask', message) }
 
 /**
  * The dealer says what became of an aggregate: `aggregate/accept`, whether it was handed over or fetched. The
- * receipt is filed here too, and handed on to the storefront.
+ * receipt is filed here too, with all its effects, and handed on to the storefront.
  */
 export const takeAggregateAccept = async (
-  { stores, queues, dealer, timing, now }: Parts,
+  parts: Parts,
   receipt: Receipt,
   ran: Invocation,
 ): Promise<Result<object>> => {
+  const { stores, queues, dealer } = parts
   const task = `${ran.cid}`
   if (receipt.issuer?.did() !== dealer.did) return unknown(`${task} was not run by our dealer`)
   const { aggregate } = (ran.capabilities[0]?.nb ?? {}) as { aggregate?: unknown }
   const id = aggregateId({ aggregate: `${aggregate}`, nonce: ran.nonce })
   const record = await stores.aggregates.get({ id })
   if (record?.accept !== task) return unknown(`No aggregate waits for ${task}`)
-  if (receipt.out.error) return { ok: {} }
-  await stores.receipts.put(receipt)
-  await update(stores.aggregates, { id }, current => acceptedByDealer(current, now(), timing))
-  await queues.conclude.send([{ to: record.storefront, tasks: [task] }])
+  if (isWhole(receipt)) await endAggregate(parts, record, receipt)
+  else await queues.aggregateOffer.send([{ aggregate: id }])
   return { ok: {} }
+}
+
+/** Files the receipt that says how an aggregate ended, notes that it did, and hands the receipt on. */
+export const endAggregate = async (
+  { stores, queues, timing, now }: Parts,
+  { id, storefront }: { id: string; storefront: string },
+  receipt: Receipt,
+): Promise<void> => {
+  await stores.receipts.put(receipt)
+  const stage = receipt.out.error ? 'failed' : 'accepted'
+  await update(stores.aggregates, { id }, current => ended(current, stage, now(), timing))
+  await queues.conclude.send([{ to: storefront, tasks: [`${receipt.ran.link()}`] }])
 }

@@ -7,8 +7,15 @@ export const resources = describe({
     timeout: 29,
     memory: 1024,
     uses: {
-      tables: { revocation: 'write', piece: 'write', aggregate: 'write', receipt: 'write' },
-      queues: ['piece', 'conclude'],
+      tables: {
+        revocation: 'write',
+        piece: 'write',
+        aggregate: 'write',
+        member: 'read',
+        receipt: 'write',
+        tally: 'read',
+      },
+      queues: ['piece', 'aggregateOffer', 'conclude'],
       buckets: { blocks: 'write' },
     },
   },
@@ -34,6 +41,11 @@ export const resources = describe({
       fields: { id: 'string', due: 'string', checkAt: 'number' },
       key: { hash: 'id' },
       indexes: { due: { hash: 'due', range: 'checkAt' } },
+    },
+    /** The pieces in an aggregate, should they have to be tried again. */
+    member: {
+      fields: { aggregate: 'string', piece: 'string' },
+      key: { hash: 'aggregate', range: 'piece' },
     },
     receipt: { fields: { task: 'string' }, key: { hash: 'task' } },
     /** Delegations that were revoked here, and by whom. */
@@ -80,7 +92,13 @@ export const resources = describe({
         timeout: 120,
         memory: 1024,
         uses: {
-          tables: { piece: 'write', pending: 'write', aggregate: 'write', receipt: 'write' },
+          tables: {
+            piece: 'write',
+            pending: 'write',
+            aggregate: 'write',
+            member: 'write',
+            receipt: 'write',
+          },
           queues: ['conclude'],
           buckets: { blocks: 'write' },
         },

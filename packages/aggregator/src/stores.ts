@@ -1,7 +1,7 @@
 import type { Blocks, ReceiptLog, Table } from '@w3filecoin/service'
 import type { AggregateRecord } from './domain/aggregate.ts'
 import type { GroupRecord, TallyRecord } from './domain/group.ts'
-import type { PendingRecord, PieceRecord } from './domain/piece.ts'
+import type { MemberRecord, PendingRecord, PieceRecord } from './domain/piece.ts'
 
 export interface Stores {
   pieces: Table<PieceRecord>
@@ -9,6 +9,7 @@ export interface Stores {
   groups: Table<GroupRecord>
   tallies: Table<TallyRecord>
   aggregates: Table<AggregateRecord>
+  members: Table<MemberRecord>
   receipts: ReceiptLog
   blocks: Blocks
 }

@@ -26,7 +26,9 @@ export const sweepAggregator = (parts: Parts) => async (): Promise<void> => {
     interval: record => nextCheck(record, timing),
     resend: async records => {
       await queues.aggregateOffer.send(
-        records.filter(({ stage }) => stage !== 'accepted').map(({ id }) => ({ aggregate: id })),
+        records
+          .filter(({ stage }) => stage === 'sealed' || stage === 'offered')
+          .map(({ id }) => ({ aggregate: id })),
       )
       await queues.include.send(
         records.flatMap(({ id, openRanges }) => openRanges.map(range => ({ aggregate: id, range }))),

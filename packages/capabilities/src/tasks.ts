@@ -97,6 +97,19 @@ export const pieceOffer = (
 ) => task({ issuer, audience: aggregator, can: 'piece/offer', nb: { piece, group }, nonce, ...authority })
 
 /**
+ * The nonce of the `piece/offer` by which a dealer has a piece of a failed aggregate tried again: the aggregate's CID;
+ * with the nonce of its offer, where it had one, because the same pieces may make the same aggregate more than once.
+ */
+export const retryNonce = ({ aggregate, nonce }: Pick<Aggregated, 'aggregate' | 'nonce'>): string =>
+  nonce === undefined ? `${aggregate}` : `${aggregate} ${nonce}`
+
+/** The failed aggregate that a {@link retryNonce} names. What it reads may be anything. */
+export const retriedFrom = (retry: string): { aggregate: string; nonce?: string | undefined } => {
+  const [aggregate = '', ...nonce] = retry.split(' ')
+  return { aggregate, nonce: nonce.length === 0 ? undefined : nonce.join(' ') }
+}
+
+/**
  * @param storefront set only where two storefronts offered the same piece in the same group: the later one's
  * task says in its facts whose piece it is, since the capability has no field for it.
  */

@@ -7,5 +7,10 @@ export const configSchema = z.strictObject({
   /** Aggregators that may offer aggregates with their own DID. */
   aggregators: z.array(peerSchema),
   dealTracker: servicePeerSchema,
+  /** Seconds after which an aggregate that is in no deal has failed, and its pieces are tried again. */
+  longestWait: z
+    .number()
+    .positive()
+    .default(14 * 24 * 60 * 60),
 })
 export type DealerConfig = z.infer<typeof configSchema>

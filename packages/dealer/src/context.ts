@@ -29,7 +29,12 @@ export const createContext = (env: Environment) => {
           }),
       },
     },
-    queues: { track: aws.queue('track'), conclude: aws.queue('conclude') },
+    queues: {
+      track: aws.queue('track'),
+      retry: aws.queue('retry'),
+      conclude: aws.queue('conclude'),
+    },
+    timing: { ...common.timing, longestWait: config.longestWait * 1000 },
     aggregators: new Map(config.aggregators.map(config => [config.did, peer(config)])),
     dealTracker: peer(config.dealTracker),
   })

@@ -1,4 +1,6 @@
 import { createHttpApp, onConclude, Server, type Service } from '@w3filecoin/service'
+import { onReport } from './consumers/report.ts'
+import { onRetry } from './consumers/retry.ts'
 import { onTrack } from './consumers/track.ts'
 import type { Dependencies } from './dependencies.ts'
 import { aggregateAcceptHandler } from './handlers/aggregate-accept.ts'
@@ -18,7 +20,12 @@ export const createDealer = (parts: Dependencies): Service => {
   })
   return {
     api: createHttpApp({ server, receipts, name: 'dealer', log }),
-    consumers: { track: onTrack(parts), conclude: onConclude({ id, receipts, peers: aggregators, log }) },
+    consumers: {
+      track: onTrack(parts),
+      report: onReport(parts),
+      retry: onRetry(parts),
+      conclude: onConclude({ id, receipts, peers: aggregators, log }),
+    },
     schedules: { sweep: sweepDealer(parts) },
   }
 }

@@ -8,7 +8,26 @@ export const TRACK_BATCH = 50
 export const trackMessage = z.object({ aggregates: z.array(z.string()).min(1).max(TRACK_BATCH) })
 export type TrackMessage = z.infer<typeof trackMessage>
 
+/**
+ * "Deal making has given up this aggregate." Comes from outside, from those who make deals. `offer` is the name of the
+ * offer document; `invalid` are the pieces at fault, if any.
+ */
+export const reportMessage = z.strictObject({
+  offer: z.string().max(300),
+  message: z.string().min(1).max(1000),
+  invalid: z
+    .array(z.strictObject({ piece: z.string().max(200), message: z.string().min(1).max(500) }))
+    .max(1000)
+    .default([]),
+})
+export type ReportMessage = z.infer<typeof reportMessage>
+
+/** "Offer this range of the pieces of a failed aggregate to the aggregator again." */
+export const retryMessage = z.object({ aggregate: z.string(), range: z.number().int() })
+export type RetryMessage = z.infer<typeof retryMessage>
+
 export interface Queues {
   track: Queue<TrackMessage>
+  retry: Queue<RetryMessage>
   conclude: Queue<ConcludeMessage>
 }

@@ -8,6 +8,7 @@ export const resources = describe({
     memory: 1769,
     uses: {
       tables: { revocation: 'write', aggregate: 'write', receipt: 'write' },
+      queues: ['retry'],
       buckets: { blocks: 'write', offers: 'write' },
     },
   },
@@ -29,13 +30,39 @@ export const resources = describe({
       concurrency: 5,
       attempts: 5,
       run: {
-        timeout: 60,
-        memory: 1024,
+        timeout: 300,
+        memory: 3008,
         uses: {
           tables: { aggregate: 'write', receipt: 'write' },
-          queues: ['conclude'],
+          queues: ['retry', 'conclude'],
           buckets: { blocks: 'write' },
         },
+      },
+    },
+    /** End the workflow of an aggregate that deal making has given up. Those who make deals send to it. */
+    report: {
+      batch: 1,
+      concurrency: 2,
+      attempts: 5,
+      run: {
+        timeout: 300,
+        memory: 3008,
+        uses: {
+          tables: { aggregate: 'write', receipt: 'write' },
+          queues: ['retry', 'conclude'],
+          buckets: { blocks: 'write' },
+        },
+      },
+    },
+    /** Offer a range of the pieces of a failed aggregate to the aggregator again. */
+    retry: {
+      batch: 1,
+      concurrency: 10,
+      attempts: 5,
+      run: {
+        timeout: 120,
+        memory: 1024,
+        uses: { tables: { aggregate: 'write' }, buckets: { blocks: 'read' } },
       },
     },
     /** Hand receipts to the aggregators that wait for them. */
@@ -57,7 +84,7 @@ export const resources = describe({
       run: {
         timeout: 55,
         memory: 1024,
-        uses: { tables: { aggregate: 'write' }, queues: ['track'] },
+        uses: { tables: { aggregate: 'write' }, queues: ['track', 'retry'] },
       },
     },
   },

@@ -1,6 +1,6 @@
 import { Receipt as Receipts } from '@ucanto/core'
 import { isDelegation } from '@ucanto/core/delegation'
-import type { Invocation, Receipt, Signer } from '@ucanto/interface'
+import type { Block, Invocation, Receipt, Signer } from '@ucanto/interface'
 import { conclude, type Failure, failure, type Result, Tasks } from '@w3filecoin/capabilities'
 import pMap from 'p-map'
 import { z } from 'zod'
@@ -78,6 +78,15 @@ export const concludeMessage = z.object({
 })
 export type ConcludeMessage = z.infer<typeof concludeMessage>
 
+/** Effects whose blocks are handed over with their receipt; of more, the receiver reads them in the sender's log. */
+const MOST_EFFECTS = 100
+
+/** The receipt, with the blocks of its effects if there are not too many. */
+const attached = (receipt: Receipt): Block[] => {
+  if (receipt.fx.fork.length <= MOST_EFFECTS) return [...receipt.iterateIPLDBlocks()]
+  return [receipt.root, ...(receipt.ran as Invocation).iterateIPLDBlocks()]
+}
+
 /** Tasks in one `conclude` message: as many receipts as fit in one HTTP message with room to spare. */
 export const CONCLUDE_BATCH = 50
 
@@ -103,7 +112,7 @@ export const onConclude = ({ id, receipts, peers, log }: Delivery): Consumer<Con
       const known = found.filter(receipt => receipt !== undefined)
       const conclusions = await Promise.all(
         known.map(receipt =>
-          Tasks.conclude(id, peer.principal, { root: receipt.root, blocks: receipt.iterateIPLDBlocks() }),
+          Tasks.conclude(id, peer.principal, { root: receipt.root, blocks: attached(receipt) }),
         ),
       )
       for (const answer of await peer.execute(conclusions)) {

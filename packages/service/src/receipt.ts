@@ -1,4 +1,4 @@
-import { Receipt as Receipts } from '@ucanto/core'
+import { isDelegation, Receipt as Receipts } from '@ucanto/core'
 import type { Invocation, Receipt, Signer } from '@ucanto/interface'
 import { type Failure, failure, type Task } from '@w3filecoin/capabilities'
 
@@ -17,6 +17,13 @@ export const issueReceipt = (issuer: Signer, ran: Invocation, { out, fx }: Outco
     result: out.error === undefined ? { ok: out.ok as object } : { error: plain(out.error) },
     fx: { fork: [...(fx?.fork ?? [])], ...(fx?.join === undefined ? {} : { join: fx.join }) },
   }) as unknown as Promise<Receipt>
+
+/**
+ * Whether the blocks of its effects came with the receipt. A receipt with very many is handed over without them; the
+ * log of the service that issued it has all.
+ */
+export const isWhole = ({ fx }: Receipt): boolean =>
+  [...fx.fork, ...(fx.join ? [fx.join] : [])].every(effect => isDelegation(effect as never))
 
 /** The outcome that a receipt holds, to be issued again as it is. */
 export const outcomeOf = (receipt: Receipt): Outcome => ({

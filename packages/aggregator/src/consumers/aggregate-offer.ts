@@ -6,11 +6,12 @@ import { parse as parseLink } from 'multiformats/link'
 import type { Dependencies } from '../dependencies.ts'
 import { offeredToDealer } from '../domain/aggregate.ts'
 import { type AggregateOfferMessage, aggregateOfferMessage } from '../queues.ts'
-import { takeAggregateAccept } from '../receipts.ts'
+import { endAggregate, takeAggregateAccept } from '../receipts.ts'
 
 /**
  * On `aggregateOffer`, offer an aggregate with the list of its pieces to the dealer, and note what it promises. Of one
- * that was offered already, fetch the outcome, should it not have arrived.
+ * that was offered already, fetch the outcome, should it not have arrived. Where the dealer finds pieces at fault, the
+ * aggregate has failed.
  */
 export const onAggregateOffer = (
   parts: Pick<Dependencies, 'stores' | 'queues' | 'dealer' | 'timing' | 'now'>,
@@ -34,6 +35,10 @@ export const onAggregateOffer = (
       const [answer] = await dealer.execute([offer])
       if (answer?.ok === undefined) return { error: answer?.error ?? new Error('The dealer did not answer') }
       const refusal = answer.ok.out.error as Failure | undefined
+      if (isFinal(refusal)) {
+        await endAggregate(parts, record, answer.ok)
+        return DONE
+      }
       const join = answer.ok.fx.join
       if (refusal || join === undefined) return { error: refusal ?? new Error('The dealer promised nothing') }
       await stores.receipts.put(answer.ok)
@@ -45,3 +50,7 @@ export const onAggregateOffer = (
     { concurrency: 1 },
   )
 }
+
+/** Other refusals are about who asks and how, which people mend. */
+const isFinal = (refusal: Failure | undefined): boolean =>
+  refusal?.name === 'InvalidPiece' && Array.isArray(refusal.cause) && refusal.cause.length > 0

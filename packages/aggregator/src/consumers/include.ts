@@ -21,8 +21,8 @@ import { type IncludeMessage, includeMessage } from '../queues.ts'
 type Parts = Pick<Dependencies, 'id' | 'stores' | 'queues' | 'timing' | 'now'>
 
 /**
- * On `include`, tell a range of the pieces of an aggregate that they are in it: the receipt of `piece/accept`
- * first, then the piece's record, then its place in the list; then hand the receipts to the storefront.
+ * On `include`, tell a range of the pieces of an aggregate that they are in it: the list of its members and the receipt
+ * of `piece/accept` first, then the piece's record, then its place in the list; then hand the receipts to the storefront.
  */
 export const onInclude = ({ id, stores, queues, timing, now }: Parts): Consumer<IncludeMessage> =>
   each(
@@ -34,6 +34,9 @@ export const onInclude = ({ id, stores, queues, timing, now }: Parts): Consumer<
       const records = await stores.pieces.getMany(entries.map(({ id }) => ({ id })))
       const offer = await unpackTask(aggregate.offer)
 
+      await stores.members.putMany(
+        entries.map(({ id, piece }) => ({ aggregate: aggregate.id, piece: `${piece}`, id })),
+      )
       const tell = async (record: Stored<PieceRecord>, { piece, inclusion }: RangeEntry): Promise<string> => {
         const accept = await unpackTask(record.accept)
         const success: PieceAcceptSuccess = {

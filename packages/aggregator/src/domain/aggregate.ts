@@ -7,7 +7,10 @@ import type { GroupRecord, Seal } from './group.ts'
  *
  * - `sealed`: to be offered to the dealer
  * - `offered`: the dealer makes deals for it
- * - `accepted`: in a deal; the end, when also all its pieces have been told that they are in it
+ * - `accepted`: in a deal
+ * - `failed`: in no deal, or refused by the dealer, who offers its pieces again where they can be tried again
+ *
+ * Either is the end, when also all its pieces have been told that they are in it.
  */
 export interface AggregateRecord extends Due, Seal {
   id: string
@@ -15,7 +18,7 @@ export interface AggregateRecord extends Due, Seal {
   group: string
   /** Tells the same pieces, sealed once more, from the first aggregate of them. */
   nonce?: string | undefined
-  stage: 'sealed' | 'offered' | 'accepted'
+  stage: 'sealed' | 'offered' | 'accepted' | 'failed'
   /** Ranges of pieces that are still to be told. */
   openRanges: number[]
   /** The promised `aggregate/offer`, packed, without the block of pieces. */
@@ -102,16 +105,21 @@ export const rangeTold = (
     ? settle({ ...record, openRanges: record.openRanges.filter(open => open !== range) }, now, timing)
     : undefined
 
-export const acceptedByDealer = (
+/** The dealer has said what became of it. */
+export const ended = (
   record: Stored<AggregateRecord>,
+  stage: 'accepted' | 'failed',
   now: number,
   timing: Timing,
 ): Stored<AggregateRecord> | undefined =>
-  record.stage === 'offered' ? settle({ ...record, stage: 'accepted' }, now, timing) : undefined
+  isEnded(record) ? undefined : settle({ ...record, stage }, now, timing)
+
+const isEnded = ({ stage }: Pick<AggregateRecord, 'stage'>): boolean =>
+  stage === 'accepted' || stage === 'failed'
 
 const settle = (record: Stored<AggregateRecord>, now: number, timing: Timing): Stored<AggregateRecord> => ({
   ...record,
-  ...(record.stage === 'accepted' && record.openRanges.length === 0
+  ...(isEnded(record) && record.openRanges.length === 0
     ? notDue
     : dueAt(record.id, now + nextCheck(record, timing))),
 })

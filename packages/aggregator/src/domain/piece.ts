@@ -23,9 +23,14 @@ export interface PieceRecord extends Due {
   accept: Uint8Array
   /** Record id of the aggregate. From `included` on. */
   aggregateId?: string | undefined
+  /** Which attempt to get it into a deal this is, from 2; absent for the first. */
+  attempt?: number | undefined
 }
 
-export type Offer = Pick<PieceRecord, 'storefront' | 'group' | 'piece' | 'size' | 'nonce'>
+/** Aggregates that a piece may be in without a deal, before it is given up. */
+export const MOST_ATTEMPTS = 10
+
+export type Offer = Pick<PieceRecord, 'storefront' | 'group' | 'piece' | 'size' | 'nonce' | 'attempt'>
 
 /**
  * The key of a piece. `piece/accept` does not say whose piece it is, and a task has one receipt; so the first
@@ -56,7 +61,7 @@ export const included = (
 /** A row in the list of a group. A pure function of the piece's record, so writing it twice is writing it once. */
 export interface PendingRecord {
   group: string
-  /** Sorts the list: by priority, then by age. */
+  /** Sorts the list: what is tried again first, then by age. */
   order: string
   id: string
   piece: string
@@ -72,14 +77,24 @@ export const pendingRow = ({
   piece,
   size,
   offeredAt,
+  attempt,
 }: PieceRecord): PendingRecord => ({
   group: groupId({ storefront, group }),
-  order: `1-${`${offeredAt}`.padStart(14, '0')}-${id}`,
+  order: `${attempt === undefined ? 1 : 0}-${`${offeredAt}`.padStart(14, '0')}-${id}`,
   id,
   piece,
   size,
   offeredAt,
 })
+
+/** Which record of a piece an aggregate holds: a piece is in an aggregate once. */
+export interface MemberRecord {
+  /** Record id of the aggregate. */
+  aggregate: string
+  piece: string
+  /** Record id of the piece. */
+  id: string
+}
 
 /** Pieces are aggregated by storefront and group. */
 export const groupId = ({ storefront, group }: Pick<Offer, 'storefront' | 'group'>): string =>

@@ -1,26 +1,95 @@
-import type { DID } from '@ucanto/interface'
-import { failure, type PieceLink, pieceOffer, Tasks } from '@w3filecoin/capabilities'
+import type { DID, Invocation } from '@ucanto/interface'
+import {
+  type Failure,
+  failure,
+  type PieceLink,
+  pieceOffer,
+  type Result,
+  Tasks,
+} from '@w3filecoin/capabilities'
 import { canHold, decodePiece } from '@w3filecoin/piece'
-import { type Handler, packTask, provide, type Stored, unpackTask } from '@w3filecoin/service'
+import { type Handler, issueReceipt, packTask, provide, type Stored, unpackTask } from '@w3filecoin/service'
 import type { Dependencies } from '../dependencies.ts'
-import { type Offer, offered, type PieceRecord, pieceId } from '../domain/piece.ts'
+import { aggregateId } from '../domain/aggregate.ts'
+import { MOST_ATTEMPTS, type Offer, offered, type PieceRecord, pieceId } from '../domain/piece.ts'
+
+type Capability = { with: DID; nb: { piece: { toString(): string }; group: string } }
+
+/** A refusal; `final` where it will not be another one day, and is filed. */
+interface Refusal extends Failure {
+  final?: boolean
+}
+
+const refuse = (name: string, message: string, fields: object = {}): { error: Refusal } => ({
+  error: failure(name, message, fields),
+})
 
 /**
  * `piece/offer`: notes the piece, and promises to tell which aggregate it is in. The same offer again finds the
- * record and gets the same promise.
+ * record and gets the same promise. The dealer offers pieces of failed aggregates again; they go back to the
+ * storefront and group that they came from.
  */
 export const pieceOfferHandler = ({
   id,
   stores,
   queues,
   storefronts,
+  dealer,
   limitsOf,
   timing,
   now,
 }: Pick<
   Dependencies,
-  'id' | 'stores' | 'queues' | 'storefronts' | 'limitsOf' | 'timing' | 'now'
+  'id' | 'stores' | 'queues' | 'storefronts' | 'dealer' | 'limitsOf' | 'timing' | 'now'
 >): Handler => {
+  /** What a storefront offers. */
+  const newOffer = (capability: Capability, invocation: Invocation): Result<Offer, Refusal> => {
+    const { group } = capability.nb
+    const piece = capability.nb.piece as PieceLink
+    const { size } = limitsOf(group)
+    const decoded = decodePiece(piece)
+    if (decoded.error) return { error: { ...decoded.error, final: true } }
+    // With our own DID the storefront holds a delegation, which has been checked; with its own it must be listed.
+    const own = capability.with === id.did()
+    const storefront = own ? invocation.issuer.did() : capability.with
+    if (!own && !storefronts.has(storefront))
+      return refuse('UnknownStorefront', `${storefront} is no storefront of this aggregator`)
+    if (!canHold(piece, size))
+      return refuse(
+        'InvalidPieceCID',
+        `${piece} has ${decoded.ok.size} padded bytes; no aggregate of ${size} can hold it`,
+        { piece, final: true },
+      )
+    return {
+      ok: {
+        storefront: storefront as DID,
+        group,
+        piece: `${piece}`,
+        size: decoded.ok.size,
+        nonce: invocation.nonce,
+      },
+    }
+  }
+
+  /** What the dealer offers again. */
+  const retriedOffer = async ({ nb }: Capability, { nonce }: Invocation): Promise<Result<Offer, Refusal>> => {
+    const piece = `${nb.piece}`
+    const aggregate = await stores.aggregates.get({ id: aggregateId(Tasks.retriedFrom(nonce ?? '')) })
+    if (aggregate === undefined || aggregate.group !== nb.group || aggregate.stage === 'accepted')
+      return refuse('UnknownAggregate', `${nonce} is no aggregate of group ${nb.group} that failed`)
+    const member = await stores.members.get({ aggregate: aggregate.id, piece })
+    const record = member && (await stores.pieces.get({ id: member.id }))
+    if (record === undefined) {
+      if (aggregate.openRanges.length > 0)
+        throw new Error(`${aggregate.aggregate} is still telling its pieces`)
+      return refuse('InvalidPieceCID', `${piece} is not in ${aggregate.aggregate}`, { piece: nb.piece })
+    }
+    const { storefront, group, size, attempt = 1 } = record
+    if (attempt >= MOST_ATTEMPTS)
+      return refuse('ProofNotFound', `${attempt} aggregates with ${piece} got no deal`, { final: true })
+    return { ok: { storefront, group, piece, size, nonce, attempt: attempt + 1 } }
+  }
+
   /** The record under the key, made if there is none. */
   const noted = async (offer: Offer, link: PieceLink, owner?: DID): Promise<Stored<PieceRecord>> => {
     const key = pieceId(offer, owner)
@@ -36,38 +105,19 @@ export const pieceOfferHandler = ({
   return provide(
     pieceOffer,
     async ({ capability, invocation }) => {
-      const { group } = capability.nb
       const piece = capability.nb.piece as PieceLink
-      const decoded = decodePiece(piece)
-      if (decoded.error) return { out: { error: decoded.error } }
-      const { size } = limitsOf(group)
-      if (!canHold(piece, size))
-        return {
-          out: {
-            error: failure(
-              'InvalidPieceCID',
-              `${piece} has ${decoded.ok.size} padded bytes; no aggregate of ${size} can hold it`,
-              { piece },
-            ),
-          },
-        }
-      // With our own DID the storefront holds a delegation, which has been checked; with its own it must be listed.
-      const own = capability.with === id.did()
-      const storefront = own ? invocation.issuer.did() : capability.with
-      if (!own && !storefronts.has(storefront))
-        return {
-          out: { error: failure('UnknownStorefront', `${storefront} is no storefront of this aggregator`) },
-        }
-
-      const offer: Offer = {
-        storefront: storefront as DID,
-        group,
-        piece: `${piece}`,
-        size: decoded.ok.size,
-        nonce: invocation.nonce,
+      const retried = capability.with === dealer.did
+      const offer = retried ? await retriedOffer(capability, invocation) : newOffer(capability, invocation)
+      if (offer.error) {
+        const { final, ...error } = offer.error
+        const out = { error }
+        return final
+          ? { filed: await stores.receipts.put(await issueReceipt(id, invocation, { out })) }
+          : { out }
       }
-      const first = await noted(offer, piece)
-      const record = first.storefront === storefront ? first : await noted(offer, piece, offer.storefront)
+      const { storefront } = offer.ok
+      const first = await noted(offer.ok, piece)
+      const record = first.storefront === storefront ? first : await noted(offer.ok, piece, storefront)
       if (record.stage === 'offered') await queues.piece.send([{ id: record.id }])
       return { out: { ok: { piece } }, fx: { join: await unpackTask(record.accept) } }
     },

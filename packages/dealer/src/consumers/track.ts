@@ -6,30 +6,36 @@ import {
   type PieceLink,
   Tasks,
 } from '@w3filecoin/capabilities'
-import { type Consumer, DONE, each, issueReceipt, type Stored, unpackTask, update } from '@w3filecoin/service'
+import {
+  type Consumer,
+  DONE,
+  each,
+  getValue,
+  issueReceipt,
+  type Outcome,
+  type Stored,
+  unpackTask,
+} from '@w3filecoin/service'
 import { parse as parseLink } from 'multiformats/link'
 import pMap from 'p-map'
 import type { Dependencies } from '../dependencies.ts'
-import { type AggregateRecord, accepted } from '../domain/aggregate.ts'
+import type { AggregateRecord } from '../domain/aggregate.ts'
 import { liveDeal } from '../domain/deal.ts'
+import { failedOutcome, settleAggregate } from '../failure.ts'
 import { type TrackMessage, trackMessage } from '../queues.ts'
 
 /**
- * On `track`, ask the deal tracker about aggregates, all in one message; where a deal is live, end the aggregate's
- * workflow, and hand the receipt to its aggregator. The others are asked about again, by their records' times.
+ * On `track`, ask the deal tracker about aggregates, all in one message; where a deal is live, or none came in time,
+ * end the aggregate's workflow, and hand the receipt to its aggregator. The others are asked about again, by their
+ * records' times.
  */
-export const onTrack = ({
-  id,
-  stores,
-  queues,
-  dealTracker,
-  now,
-  random,
-  log,
-}: Pick<
-  Dependencies,
-  'id' | 'stores' | 'queues' | 'dealTracker' | 'now' | 'random' | 'log'
->): Consumer<TrackMessage> => {
+export const onTrack = (
+  parts: Pick<
+    Dependencies,
+    'id' | 'stores' | 'queues' | 'aggregators' | 'dealTracker' | 'timing' | 'now' | 'random' | 'log'
+  >,
+): Consumer<TrackMessage> => {
+  const { id, stores, dealTracker, timing, now, random, log } = parts
   const ask = async (records: Stored<AggregateRecord>[]) => {
     const questions = records.map(({ aggregate }) =>
       Tasks.dealInfo(id, dealTracker.principal, { piece: linkOf(aggregate), nonce: random() }),
@@ -37,24 +43,37 @@ export const onTrack = ({
     return dealTracker.execute(await Promise.all(questions))
   }
 
-  const end = async (record: Stored<AggregateRecord>, dealID: number) => {
+  const end = async (record: Stored<AggregateRecord>, outcome: Outcome) => {
+    const accept = await unpackTask(record.accept as Uint8Array)
+    await settleAggregate(parts, record, await stores.receipts.put(await issueReceipt(id, accept, outcome)))
+  }
+
+  const inDeal = ({ aggregate }: AggregateRecord, dealID: number): Outcome => {
     const success: AggregateAcceptSuccess = {
-      aggregate: linkOf(record.aggregate),
+      aggregate: linkOf(aggregate),
       dataType: 0,
       dataSource: { dealID },
     }
-    const accept = await unpackTask(record.accept)
-    await stores.receipts.put(await issueReceipt(id, accept, { out: { ok: success } }))
-    await update(stores.aggregates, { id: record.id }, current => accepted(current, dealID, now()))
-    await queues.conclude.send([{ to: record.aggregator, tasks: [`${accept.cid}`] }])
+    return { out: { ok: success } }
+  }
+
+  const inNoDeal = async (record: AggregateRecord): Promise<Outcome> => {
+    const days = Number((timing.longestWait / 86_400_000).toPrecision(2))
+    return failedOutcome(id, record, await getValue<PieceLink[]>(stores.blocks, record.pieces), {
+      message: `No deal was made for ${record.aggregate} within ${days} days`,
+      faults: [],
+    })
   }
 
   const take = async (record: Stored<AggregateRecord>, answer: Receipt) => {
     const refusal = answer.out.error as Failure | undefined
-    if (refusal && refusal.name !== 'DealNotFound')
+    if (refusal && refusal.name !== 'DealNotFound') {
       log('warn', 'deal tracker refused', { aggregate: record.aggregate, refusal })
+      return
+    }
     const deal = answer.out.ok && liveDeal(answer.out.ok as DealInfoSuccess)
-    if (deal !== undefined) await end(record, deal)
+    if (deal !== undefined) await end(record, inDeal(record, deal))
+    else if (now() - record.offeredAt >= timing.longestWait) await end(record, await inNoDeal(record))
   }
 
   return each(

@@ -1,7 +1,13 @@
 import type { DID } from '@ucanto/interface'
 import { type Due, dueAt, notDue, recordId, type Stored } from '@w3filecoin/service'
 
-/** An aggregate that deals are made for: `offered` until a deal is on chain, then `accepted`; the end. */
+/**
+ * An aggregate that deals are made for:
+ *
+ * - `offered` until a deal is on chain
+ * - `accepted`: in a deal; the end
+ * - `failed`: it never will be; the end, when also all its pieces that can be tried again have been offered again
+ */
 export interface AggregateRecord extends Due {
   id: string
   aggregate: string
@@ -10,23 +16,39 @@ export interface AggregateRecord extends Due {
   nonce?: string | undefined
   /** Who offered it, and waits for the receipt. */
   aggregator: DID
-  stage: 'offered' | 'accepted'
+  /** What its pieces belong to; they are offered again in it. */
+  group: string
+  stage: 'offered' | 'accepted' | 'failed'
   /** In milliseconds since 1970. */
   offeredAt: number
-  acceptedAt?: number | undefined
-  /** The promised `aggregate/accept`, packed. */
-  accept: Uint8Array
+  endedAt?: number | undefined
+  /** The promised `aggregate/accept`, packed. Absent where the offer itself was refused: nothing was promised. */
+  accept?: Uint8Array | undefined
+  /** CID of the `aggregate/offer` whose receipt is the refusal. */
+  refused?: string | undefined
   /** The deal that ended the wait. */
   dealID?: number | undefined
+  /** CID of the list of CIDs of ranges of `piece/offer` tasks, packed. When `failed`. */
+  retries?: string | undefined
+  /** Ranges of them that are still to be sent. */
+  openRanges?: number[] | undefined
 }
+
+/** Tasks in a range; some 400 KB. */
+export const RANGE = 400
 
 /** Intervals in milliseconds. */
 export interface Timing {
   retry: number
   poll: number
+  /** Until an aggregate that is in no deal has failed. */
+  longestWait: number
 }
 
-type Offer = Pick<AggregateRecord, 'aggregate' | 'pieces' | 'nonce' | 'aggregator' | 'accept'>
+type Offer = Pick<
+  AggregateRecord,
+  'aggregate' | 'pieces' | 'nonce' | 'aggregator' | 'group' | 'accept' | 'refused'
+>
 
 export const aggregateId = ({ aggregate, nonce }: Pick<AggregateRecord, 'aggregate' | 'nonce'>): string =>
   recordId(aggregate, nonce)
@@ -41,6 +63,39 @@ export const accepted = (
   dealID: number,
   now: number,
 ): Stored<AggregateRecord> | undefined =>
+  record.stage === 'offered' ? { ...record, stage: 'accepted', dealID, endedAt: now, ...notDue } : undefined
+
+/** The pieces that can be tried again, and are to be offered again now. */
+export interface Retries {
+  retries: string
+  openRanges: number[]
+}
+
+export const failed = <R extends AggregateRecord>(
+  record: R,
+  { retries, openRanges }: Retries,
+  now: number,
+  { retry }: Timing,
+): R | undefined =>
   record.stage === 'offered'
-    ? { ...record, stage: 'accepted', dealID, acceptedAt: now, ...notDue }
+    ? settle({ ...record, stage: 'failed', endedAt: now, retries, openRanges }, now + retry)
     : undefined
+
+export const rangeSent = (
+  record: Stored<AggregateRecord>,
+  range: number,
+  now: number,
+  { retry }: Timing,
+): Stored<AggregateRecord> | undefined =>
+  record.openRanges?.includes(range)
+    ? settle({ ...record, openRanges: record.openRanges.filter(open => open !== range) }, now + retry)
+    : undefined
+
+const settle = <R extends AggregateRecord>(record: R, checkAt: number): R => ({
+  ...record,
+  ...(record.openRanges?.length === 0 ? notDue : dueAt(record.id, checkAt)),
+})
+
+/** How long until the record is looked at again, in milliseconds. */
+export const nextCheck = ({ stage }: Pick<AggregateRecord, 'stage'>, { retry, poll }: Timing): number =>
+  stage === 'failed' ? retry : poll

@@ -31,3 +31,6 @@ export const tenantOf = (
 /** Name of the document: one for every offer that is processed anew. */
 export const documentName = ({ aggregate, id }: { aggregate: string; id: string }): string =>
   `${aggregate}/${id}.json`
+
+/** Id of the record whose document has this name; `undefined` if it is no name of a document. */
+export const recordIn = (name: string): string | undefined => /^[a-z0-9]+\/([\w-]{43})\.json$/.exec(name)?.[1]

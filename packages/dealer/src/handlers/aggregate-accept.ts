@@ -7,5 +7,5 @@ import type { Stores } from '../stores.ts'
 export const aggregateAcceptHandler = ({ aggregates, receipts }: Stores): Handler =>
   ownTask(aggregateAccept, receipts, async ({ capability: { nb }, invocation: { nonce } }) => {
     const record = await aggregates.get({ id: aggregateId({ aggregate: `${nb.aggregate}`, nonce }) })
-    return record && `${(await unpackTask(record.accept)).cid}`
+    return record?.accept && `${(await unpackTask(record.accept)).cid}`
   })

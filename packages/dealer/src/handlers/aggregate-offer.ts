@@ -8,24 +8,43 @@ import {
   type Result,
   Tasks,
 } from '@w3filecoin/capabilities'
-import { recompute } from '@w3filecoin/piece'
-import { type Handler, packTask, provide, type Stored, unpackTask } from '@w3filecoin/service'
+import { type InvalidPieceCID, recompute } from '@w3filecoin/piece'
+import {
+  type Handler,
+  issueReceipt,
+  outcomeOf,
+  packTask,
+  provide,
+  type Stored,
+  unpackTask,
+} from '@w3filecoin/service'
+import { isLink, parse as parseLink } from 'multiformats/link'
 import type { Dependencies } from '../dependencies.ts'
-import { type AggregateRecord, aggregateId, offered } from '../domain/aggregate.ts'
+import { type AggregateRecord, aggregateId, failed, offered } from '../domain/aggregate.ts'
 import { documentName, tenantOf } from '../domain/offer-document.ts'
+import { failedOutcome, keepRetries } from '../failure.ts'
 
 /**
  * `aggregate/offer`: checks that the pieces make the aggregate, hands it to deal making, and promises to tell of a
- * deal. The same offer again finds the record and gets the same promise; with another nonce it is processed anew.
+ * deal. The same offer again finds the record and gets the same promise; with another nonce it is processed anew. An
+ * aggregate with pieces at fault has failed at once: the receipt names them, and the others are offered again.
  */
-export const aggregateOfferHandler = ({
-  id,
-  stores,
-  aggregators,
-  timing,
-  now,
-}: Pick<Dependencies, 'id' | 'stores' | 'aggregators' | 'timing' | 'now'>): Handler =>
-  provide(
+export const aggregateOfferHandler = (
+  parts: Pick<Dependencies, 'id' | 'stores' | 'queues' | 'aggregators' | 'timing' | 'now'>,
+): Handler => {
+  const { id, stores, queues, aggregators, timing, now } = parts
+
+  /** What the record of an offer promised, or why it was refused. */
+  const answer = async ({ aggregate, accept, refused }: Stored<AggregateRecord>) => {
+    const refusal = refused === undefined ? undefined : await stores.receipts.get(refused)
+    if (refusal) return outcomeOf(refusal)
+    return {
+      out: { ok: { aggregate: parseLink(aggregate) as unknown as PieceLink } },
+      fx: { join: await unpackTask(accept as Uint8Array) },
+    }
+  }
+
+  return provide(
     aggregateOffer,
     async ({ capability, invocation }) => {
       const aggregate = capability.nb.aggregate as PieceLink
@@ -39,30 +58,34 @@ export const aggregateOfferHandler = ({
         }
 
       const key = aggregateId({ aggregate: `${aggregate}`, nonce: invocation.nonce })
-      const promise = async (record: Stored<AggregateRecord>) => ({
-        out: { ok: { aggregate } },
-        fx: { join: await unpackTask(record.accept) },
-      })
       const known = await stores.aggregates.get({ id: key })
-      if (known?.pieces === `${pieces}`) return promise(known)
+      if (known?.pieces === `${pieces}`) return answer(known)
 
       const block = [...invocation.iterateIPLDBlocks()].find(({ cid }) => `${cid}` === `${pieces}`)
       const checked = checkPieces(block?.bytes, aggregate)
-      if (checked.error) return { out: { error: checked.error } }
+      const { storefront, group, label } = tenantOf(invocation.facts as Record<string, unknown>[], aggregator)
+      const offer = {
+        aggregate: `${aggregate}`,
+        pieces: `${pieces}`,
+        nonce: invocation.nonce,
+        aggregator,
+        group,
+      }
+      if (checked.error) {
+        const { message, cause, pieces: listed } = checked.error
+        if (cause.length === 0)
+          return { out: { error: failure('InvalidPiece', message, { aggregate, cause: [] }) } }
+        const outcome = await failedOutcome(id, offer, listed, { message, faults: cause })
+        const filed = await stores.receipts.put(await issueReceipt(id, invocation, outcome))
+        const retries = await keepRetries(parts, aggregator, filed)
+        const record = offered({ ...offer, refused: `${invocation.cid}` }, now(), timing)
+        await stores.aggregates.insert(failed(record, retries, now(), timing) as AggregateRecord)
+        await queues.retry.send(retries.openRanges.map(range => ({ aggregate: key, range })))
+        return { filed }
+      }
 
       const accept = await Tasks.aggregateAccept(id, { aggregate, pieces, nonce: invocation.nonce })
-      const record = offered(
-        {
-          aggregate: `${aggregate}`,
-          pieces: `${pieces}`,
-          nonce: invocation.nonce,
-          aggregator,
-          accept: await packTask(accept),
-        },
-        now(),
-        timing,
-      )
-      const { storefront, group, label } = tenantOf(invocation.facts as Record<string, unknown>[], aggregator)
+      const record = offered({ ...offer, accept: await packTask(accept) }, now(), timing)
       await stores.blocks.put(block?.bytes as Uint8Array, CBOR)
       await stores.offers.put(documentName(record), {
         aggregate: record.aggregate,
@@ -74,24 +97,35 @@ export const aggregateOfferHandler = ({
         orderID: record.offeredAt,
       })
       const inserted = await stores.aggregates.insert(record)
-      return promise(inserted.ok ?? inserted.error.record)
+      return answer(inserted.ok ?? inserted.error.record)
     },
     { keep: true },
   )
+}
 
-/** The pieces, if in their order they make the aggregate. Fails with `InvalidPiece`, naming the pieces at fault. */
-const checkPieces = (bytes: Uint8Array | undefined, aggregate: PieceLink): Result<PieceLink[], Failure> => {
-  const invalid = (message: string, cause: readonly object[] = []) => ({
-    error: failure('InvalidPiece', message, { aggregate, cause: [...cause] }),
+interface InvalidPieces extends Failure {
+  /** The pieces at fault, why, and all that were listed. */
+  cause: readonly InvalidPieceCID[]
+  pieces: readonly PieceLink[]
+}
+
+/** The pieces, if in their order they make the aggregate. */
+const checkPieces = (
+  bytes: Uint8Array | undefined,
+  aggregate: PieceLink,
+): Result<PieceLink[], InvalidPieces> => {
+  const invalid = (message: string, cause: readonly InvalidPieceCID[] = []) => ({
+    error: failure('InvalidPiece', message, { cause, pieces }),
   })
+  let pieces: PieceLink[] = []
   if (bytes === undefined) return invalid('The block with the list of pieces must travel with the invocation')
-  let pieces: PieceLink[]
   try {
     pieces = decode(bytes as never)
   } catch (cause) {
     return invalid(`The block of pieces is no DAG-CBOR: ${(cause as Error).message}`)
   }
-  if (!Array.isArray(pieces)) return invalid('The block of pieces holds no list')
+  if (!(Array.isArray(pieces) && pieces.every(isLink)))
+    return invalid('The block of pieces holds no list of links')
   const computed = recompute(pieces, aggregate)
   if (computed.error)
     return invalid(computed.error.message, computed.error.name === 'InvalidPiece' ? computed.error.cause : [])

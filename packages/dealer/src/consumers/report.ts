@@ -1,0 +1,40 @@
+import { failure, type PieceLink } from '@w3filecoin/capabilities'
+import { type Consumer, DONE, each, getValue, issueReceipt, unpackTask } from '@w3filecoin/service'
+import type { Dependencies } from '../dependencies.ts'
+import { recordIn } from '../domain/offer-document.ts'
+import { failedOutcome, settleAggregate } from '../failure.ts'
+import { type ReportMessage, reportMessage } from '../queues.ts'
+
+/**
+ * On `report`, end the workflow of an aggregate that deal making has given up: those who make deals say which pieces
+ * are at fault, if any; the others are tried again. A report that names no aggregate of ours, or a piece that is not
+ * in it, is for people to look at.
+ */
+export const onReport = (
+  parts: Pick<Dependencies, 'id' | 'stores' | 'queues' | 'aggregators' | 'timing' | 'now'>,
+): Consumer<ReportMessage> => {
+  const { id, stores } = parts
+  return each(
+    body => reportMessage.parse(body),
+    async ({ offer, message, invalid }) => {
+      const key = recordIn(offer)
+      const record = key === undefined ? undefined : await stores.aggregates.get({ id: key })
+      if (record === undefined)
+        return { error: failure('UnknownOffer', `${offer} is no offer document of this dealer`) }
+      if (record.stage !== 'offered') return DONE
+      const pieces = await getValue<PieceLink[]>(stores.blocks, record.pieces)
+      const links = new Map(pieces.map(piece => [`${piece}`, piece]))
+      const stray = invalid.find(({ piece }) => !links.has(piece))
+      if (stray) return { error: failure('UnknownPiece', `${stray.piece} is not in ${record.aggregate}`) }
+      const faults = invalid.map(({ piece, message }) =>
+        failure('InvalidPieceCID', message, { piece: links.get(piece) as PieceLink }),
+      )
+      const accept = await unpackTask(record.accept as Uint8Array)
+      const outcome = await failedOutcome(id, record, pieces, { message, faults })
+      const receipt = await stores.receipts.put(await issueReceipt(id, accept, outcome))
+      await settleAggregate(parts, record, receipt)
+      return DONE
+    },
+    { concurrency: 1 },
+  )
+}
