@@ -1,4 +1,11 @@
-import { GetObjectCommand, NoSuchKey, PutObjectCommand, type S3Client } from '@aws-sdk/client-s3'
+import {
+  GetObjectCommand,
+  HeadObjectCommand,
+  NoSuchKey,
+  NotFound,
+  PutObjectCommand,
+  type S3Client,
+} from '@aws-sdk/client-s3'
 import type { Blocks } from '@w3filecoin/service'
 import type { Link } from 'multiformats'
 import { sha256 } from 'multiformats/hashes/sha2'
@@ -52,6 +59,20 @@ export const putObject = async ({
   type,
 }: BucketOptions & { key: string; bytes: Uint8Array; type: string }): Promise<void> => {
   await client.send(new PutObjectCommand({ Bucket: bucket, Key: key, Body: bytes, ContentType: type }))
+}
+
+export const hasObject = async ({
+  client,
+  bucket,
+  key,
+}: BucketOptions & { key: string }): Promise<boolean> => {
+  try {
+    await client.send(new HeadObjectCommand({ Bucket: bucket, Key: key }))
+    return true
+  } catch (cause) {
+    if (cause instanceof NotFound) return false
+    throw cause
+  }
 }
 
 /** The body of an object as a stream; `undefined` when there is none. */

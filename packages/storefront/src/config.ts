@@ -12,5 +12,12 @@ export const configSchema = z.strictObject({
   defaultGroup: z.string().min(1),
   /** Where content is read from, with `{cid}` for its CID. The storefront's own bucket when left out. */
   gateway: z.string().includes('{cid}').optional(),
+  /** What an offer of content that is not there meets: `wait` until it is uploaded, or `refuse` with `ContentNotFound`. */
+  missingContent: z.enum(['wait', 'refuse']).default('wait'),
+  /** Seconds after which content that is not there, or can not be read, is waited for no more. */
+  longestWait: z
+    .number()
+    .positive()
+    .default(7 * 24 * 60 * 60),
 })
 export type StorefrontConfig = z.infer<typeof configSchema>

@@ -1,4 +1,4 @@
-import { getObject, openContext } from '@w3filecoin/aws'
+import { getObject, hasObject, openContext } from '@w3filecoin/aws'
 import { type Environment, ReceiptLog } from '@w3filecoin/service'
 import { configSchema } from './config.ts'
 import { fromGateway } from './content.ts'
@@ -17,20 +17,24 @@ export const createContext = (env: Environment) => {
   const content: ContentSource = config.gateway
     ? fromGateway(config.gateway, fetch)
     : {
+        has: key => hasObject({ ...aws.bucket('content'), key }),
         open: async key =>
           (await getObject({ ...aws.bucket('content'), key })) as AsyncIterable<Uint8Array> | undefined,
       }
+  const blocks = aws.blocks('blocks')
   const service = createStorefront({
     ...common,
+    timing: { ...common.timing, longestWait: config.longestWait * 1000 },
     stores: {
       pieces: aws.table('piece'),
       aggregates: aws.table('aggregate'),
       spaces: aws.table('space'),
       receipts: new ReceiptLog({
         table: aws.table('receipt'),
-        blocks: aws.blocks('blocks'),
+        blocks,
         now: common.now,
       }),
+      blocks,
     },
     queues: {
       submit: aws.queue('submit'),
@@ -42,6 +46,7 @@ export const createContext = (env: Environment) => {
     dealer: config.dealer.did,
     dealTracker: peer(config.dealTracker),
     defaultGroup: config.defaultGroup,
+    missingContent: config.missingContent,
   })
   return { service, log: common.log }
 }

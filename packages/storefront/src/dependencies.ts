@@ -17,6 +17,8 @@ export interface Dependencies {
   authority: Authority
   /** The group of pieces whose space has no provider. */
   defaultGroup: string
+  /** Whether content that is not there is waited for, or its offer refused. */
+  missingContent: 'wait' | 'refuse'
   timing: Timing
   now: Clock
   random: Random

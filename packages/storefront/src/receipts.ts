@@ -3,6 +3,7 @@ import { isDelegation } from '@ucanto/core/delegation'
 import type { Invocation, Receipt } from '@ucanto/interface'
 import {
   type AggregateAcceptSuccess,
+  type Failure,
   type FilecoinAcceptSuccess,
   failure,
   type PieceAcceptSuccess,
@@ -10,11 +11,30 @@ import {
   type Result,
 } from '@w3filecoin/capabilities'
 import { type EncodedInclusion, verifyInclusion } from '@w3filecoin/piece'
-import { issueReceipt, type Key, principal, type Stored, unpackTask, update } from '@w3filecoin/service'
+import {
+  getValue,
+  issueReceipt,
+  isWhole,
+  type Key,
+  type Outcome,
+  principal,
+  putValue,
+  type Stored,
+  unpackTask,
+  update,
+} from '@w3filecoin/service'
 import { parse as parseLink } from 'multiformats/link'
+import pMap from 'p-map'
 import type { Dependencies } from './dependencies.ts'
-import { type AggregateRecord, aggregateAccepted, aggregateId, aggregateOffered } from './domain/aggregate.ts'
-import { accepted, aggregated, MEMBER_SHARDS, type PieceRecord } from './domain/piece.ts'
+import {
+  type AggregateRecord,
+  aggregateAccepted,
+  aggregateFailed,
+  aggregateId,
+  aggregateOffered,
+  type Verdict,
+} from './domain/aggregate.ts'
+import { aggregated, ended, MEMBER_SHARDS, type PieceRecord, retried, shardOf } from './domain/piece.ts'
 
 /** What a receipt of another service does to the records here, whether it was handed over or fetched. */
 
@@ -58,7 +78,7 @@ export const noteAggregate = async (
   await update(stores.pieces, { id: record.id }, current => aggregated(current, membership, now(), timing))
   // The outcome may have come before this piece was found to be in it.
   const outcome = await stores.aggregates.get({ id: aggregate.id })
-  if (outcome?.stage === 'accepted')
+  if (outcome && outcome.stage !== 'offered')
     await queues.accept.send([{ aggregate: outcome.id, pieces: [record.id] }])
 }
 
@@ -79,27 +99,63 @@ const provesInclusion = (
   )
 }
 
-/** The dealer says that an aggregate is in a deal: `aggregate/accept`. */
-export const takeAggregateAccept = async (
-  { stores, queues, dealer, now }: Parts,
+/**
+ * The dealer says what became of an aggregate: `aggregate/accept`, or `aggregate/offer` where that was refused for the
+ * pieces in it. A receipt that came without the tasks by which pieces are tried again is fetched whole.
+ */
+export const takeAggregateOutcome = async (
+  parts: Parts,
   receipt: Receipt,
   ran: Invocation,
 ): Promise<Result<object>> => {
+  const { stores, queues, dealer, now } = parts
   if (receipt.issuer?.did() !== dealer) return unknown(`${ran.cid} was not run by our dealer`)
-  const { aggregate } = (ran.capabilities[0]?.nb ?? {}) as { aggregate?: unknown }
+  const [capability] = ran.capabilities
+  const { aggregate } = (capability?.nb ?? {}) as { aggregate?: unknown }
   const record = await stores.aggregates.get({
     id: aggregateId({ aggregate: `${aggregate}`, nonce: ran.nonce }),
   })
   if (record === undefined) return unknown(`No piece is in ${aggregate}`)
+  if (record.stage !== 'offered') return { ok: {} }
   const success = receipt.out.ok as AggregateAcceptSuccess | undefined
-  if (success === undefined) return { ok: {} }
-  const { dataType, dataSource } = success
-  const deal = { dataType, dealID: Number(dataSource.dealID) }
-  const { changed } = await update(stores.aggregates, { id: record.id }, current =>
-    aggregateAccepted(current, deal, now()),
-  )
+  if (success && capability?.can === 'aggregate/offer') return { ok: {} }
+  if (!isWhole(receipt)) {
+    await queues.accept.send([{ aggregate: record.id }])
+    return { ok: {} }
+  }
+  const change = success ? inDeal(success, now()) : await inNoDeal(parts, receipt, now())
+  const { changed } = await update(stores.aggregates, { id: record.id }, change)
   if (changed) await queues.accept.send(allShards(record.id))
   return { ok: {} }
+}
+
+type Change = (record: Stored<AggregateRecord>) => Stored<AggregateRecord> | undefined
+
+const inDeal = ({ dataType, dataSource }: AggregateAcceptSuccess, now: number): Change => {
+  const deal = { dataType, dealID: Number(dataSource.dealID) }
+  return record => aggregateAccepted(record, deal, now)
+}
+
+/** Cuts what the receipt says about each piece in the ranges that the pieces are worked on. */
+const inNoDeal = async (
+  { stores }: Pick<Parts, 'stores'>,
+  receipt: Receipt,
+  now: number,
+): Promise<Change> => {
+  const shards: Verdict[][] = Array.from({ length: MEMBER_SHARDS }, () => [])
+  const { cause } = receipt.out.error as Failure
+  for (const { piece, message } of (Array.isArray(cause) ? cause : []) as {
+    piece: unknown
+    message: string
+  }[])
+    shards[shardOf(`${piece}`)]?.push({ piece: `${piece}`, fault: `${message}` })
+  for (const offer of receipt.fx.fork as Invocation[]) {
+    const { piece } = (offer.capabilities[0]?.nb ?? {}) as { piece?: unknown }
+    shards[shardOf(`${piece}`)]?.push({ piece: `${piece}`, retry: `${offer.cid}` })
+  }
+  const links = await pMap(shards, shard => putValue(stores.blocks, shard), { concurrency: 4 })
+  const verdicts = await putValue(stores.blocks, links)
+  return record => aggregateFailed(record, verdicts, now)
 }
 
 /** Asks the aggregator, who keeps the dealer's receipts, for the one that we wait for. */
@@ -107,28 +163,79 @@ export const askAfter = async (parts: Parts, { aggregateOffer }: AggregateRecord
   const { aggregator } = parts
   const dealer = principal(parts.dealer)
   const offer = await aggregator.receipt(aggregateOffer, dealer)
-  const accept = offer?.fx.join && (await aggregator.receipt(`${offer.fx.join.link()}`, dealer))
-  if (accept && isDelegation(accept.ran as never))
-    await takeAggregateAccept(parts, accept, accept.ran as Invocation)
+  const outcome = offer?.fx.join ? await aggregator.receipt(`${offer.fx.join.link()}`, dealer) : offer
+  if (outcome && isDelegation(outcome.ran as never))
+    await takeAggregateOutcome(parts, outcome, outcome.ran as Invocation)
 }
 
 /** One message for every range of the pieces in an aggregate. */
 export const allShards = (aggregate: string) =>
   Array.from({ length: MEMBER_SHARDS }, (_, shard) => ({ aggregate, shard }))
 
-/** Ends the workflow of a piece that is in a deal: the receipt first, then the record. */
-export const endAccepted = async (
+/** Ends the workflow of a piece: the receipt first, then the record, as the receipt says that is filed. */
+export const endPiece = async (
   { id, stores, now }: Pick<Parts, 'id' | 'stores' | 'now'>,
+  record: Stored<PieceRecord>,
+  out: Outcome['out'],
+): Promise<void> => {
+  const receipt = await stores.receipts.put(await issueReceipt(id, await unpackTask(record.accept), { out }))
+  await update(stores.pieces, { id: record.id }, current =>
+    ended(current, receipt.out.error as Failure | undefined, now()),
+  )
+}
+
+/** Ends the workflow of a piece that is in a deal. */
+export const endAccepted = async (
+  parts: Pick<Parts, 'id' | 'stores' | 'now'>,
   record: Stored<PieceRecord>,
   { dataType, dealID }: AggregateRecord,
 ): Promise<void> => {
-  if (accepted(record, now()) === undefined) return
+  if (record.stage !== 'aggregated') return
   const success: FilecoinAcceptSuccess = {
     piece: parseLink(record.piece) as unknown as PieceLink,
     aggregate: parseLink(record.aggregate as string) as unknown as PieceLink,
     inclusion: decode(record.inclusion as Uint8Array),
     aux: { dataType: dataType as number, dataSource: { dealID: dealID as number } },
   }
-  await stores.receipts.put(await issueReceipt(id, await unpackTask(record.accept), { out: { ok: success } }))
-  await update(stores.pieces, { id: record.id }, current => accepted(current, now()))
+  await endPiece(parts, record, { ok: success })
+}
+
+/** Follows the pieces of a failed aggregate that are tried again, and ends the workflows of the others. */
+export const endFailed = async (
+  parts: Pick<Parts, 'id' | 'stores' | 'queues' | 'timing' | 'now'>,
+  records: readonly Stored<PieceRecord>[],
+  { id: aggregateId, aggregate, verdicts }: AggregateRecord,
+): Promise<void> => {
+  const { stores, queues, timing, now } = parts
+  const links = await getValue<string[]>(stores.blocks, verdicts as string)
+  const needed = [...new Set(records.map(({ piece }) => shardOf(piece)))]
+  const shards = await pMap(needed, shard => getValue<Verdict[]>(stores.blocks, links[shard] as string), {
+    concurrency: 4,
+  })
+  const verdictOf = new Map(shards.flat().map(verdict => [verdict.piece, verdict]))
+  await pMap(
+    records.filter(({ stage }) => stage === 'aggregated'),
+    async record => {
+      const { retry, fault } = verdictOf.get(record.piece) ?? {}
+      if (retry !== undefined)
+        await update(stores.pieces, { id: record.id }, current =>
+          retried(current, { aggregateId, retry }, now(), timing),
+        )
+      else if (fault !== undefined)
+        await endPiece(parts, record, {
+          error: failure('InvalidContentPiece', fault, { content: parseLink(record.content) }),
+        })
+      else
+        await endPiece(parts, record, {
+          error: failure(
+            'ProofNotFound',
+            `${aggregate} got no deal, and its dealer does not try the piece again`,
+          ),
+        })
+    },
+    { concurrency: 10 },
+  )
+  await queues.pieceOffer.send(
+    records.filter(({ piece }) => verdictOf.get(piece)?.retry !== undefined).map(({ id }) => ({ id })),
+  )
 }

@@ -9,7 +9,7 @@ export const resources = describe({
     uses: {
       tables: { revocation: 'write', piece: 'write', aggregate: 'write', receipt: 'write', space: 'read' },
       queues: ['submit', 'accept'],
-      buckets: { blocks: 'write' },
+      buckets: { blocks: 'write', content: 'read' },
     },
   },
   tables: {
@@ -69,8 +69,9 @@ export const resources = describe({
         timeout: 60,
         memory: 1024,
         uses: {
-          tables: { piece: 'write', aggregate: 'write' },
+          tables: { piece: 'write', aggregate: 'write', receipt: 'write' },
           queues: ['accept'],
+          buckets: { blocks: 'write' },
         },
       },
     },
@@ -80,7 +81,7 @@ export const resources = describe({
       concurrency: 20,
       attempts: 5,
       run: {
-        timeout: 60,
+        timeout: 300,
         memory: 1024,
         uses: {
           tables: { piece: 'write', aggregate: 'write', receipt: 'write' },

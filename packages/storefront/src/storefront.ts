@@ -7,7 +7,7 @@ import { filecoinAcceptHandler } from './handlers/filecoin-accept.ts'
 import { filecoinInfoHandler } from './handlers/filecoin-info.ts'
 import { filecoinOfferHandler } from './handlers/filecoin-offer.ts'
 import { filecoinSubmitHandler } from './handlers/filecoin-submit.ts'
-import { takeAggregateAccept, takePieceAccept } from './receipts.ts'
+import { takeAggregateOutcome, takePieceAccept } from './receipts.ts'
 import { sweepStorefront } from './sweep.ts'
 
 /** The storefront: agents offer content pieces to it, and find the proof of a deal with it. */
@@ -27,7 +27,8 @@ export const createStorefront = (parts: Dependencies): Service => {
         from: [parts.aggregator.did, parts.dealer],
         take: {
           'piece/accept': receipt => takePieceAccept(parts, receipt),
-          'aggregate/accept': (receipt, ran) => takeAggregateAccept(parts, receipt, ran),
+          'aggregate/offer': (receipt, ran) => takeAggregateOutcome(parts, receipt, ran),
+          'aggregate/accept': (receipt, ran) => takeAggregateOutcome(parts, receipt, ran),
         },
       }),
     ],

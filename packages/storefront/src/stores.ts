@@ -1,4 +1,4 @@
-import type { ReceiptLog, Table } from '@w3filecoin/service'
+import type { Blocks, ReceiptLog, Table } from '@w3filecoin/service'
 import type { AggregateRecord } from './domain/aggregate.ts'
 import type { PieceRecord } from './domain/piece.ts'
 
@@ -13,10 +13,13 @@ export interface Stores {
   aggregates: Table<AggregateRecord>
   spaces: Table<SpaceRecord>
   receipts: ReceiptLog
+  blocks: Blocks
 }
 
 /** Where content is read from. */
 export interface ContentSource {
+  /** Whether the content is there. */
+  has(content: string): Promise<boolean>
   /** The bytes of the content; `undefined` while it is not there. */
   open(content: string): Promise<AsyncIterable<Uint8Array> | undefined>
 }

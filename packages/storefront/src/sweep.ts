@@ -16,7 +16,7 @@ export const sweepStorefront = (parts: Parts) => async (): Promise<void> => {
       const ids = (...stages: PieceRecord['stage'][]) =>
         records.filter(({ stage }) => stages.includes(stage)).map(({ id }) => ({ id }))
       await queues.submit.send(ids('offered'))
-      await queues.pieceOffer.send(ids('submitted', 'queued'))
+      await queues.pieceOffer.send(ids('submitted', 'queued', 'retried'))
       await queues.accept.send(
         records
           .filter(({ stage }) => stage === 'aggregated')
@@ -32,7 +32,7 @@ export const sweepStorefront = (parts: Parts) => async (): Promise<void> => {
       await queues.accept.send(records.map(({ id }) => ({ aggregate: id })))
       // Those whose pieces were just looked for once more are finished.
       for (const record of records)
-        if (record.stage === 'accepted') await stores.aggregates.replace(aggregateFinished(record))
+        if (record.stage !== 'offered') await stores.aggregates.replace(aggregateFinished(record))
     },
   })
 }

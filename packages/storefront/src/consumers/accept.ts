@@ -1,15 +1,17 @@
-import { type Consumer, DONE, each, type Key } from '@w3filecoin/service'
+import { type Consumer, DONE, each, type Key, type Stored } from '@w3filecoin/service'
 import pMap from 'p-map'
 import type { Dependencies } from '../dependencies.ts'
+import type { PieceRecord } from '../domain/piece.ts'
 import { type AcceptMessage, acceptMessage } from '../queues.ts'
-import { allShards, askAfter, endAccepted } from '../receipts.ts'
+import { allShards, askAfter, endAccepted, endFailed } from '../receipts.ts'
 
 /** Pieces that one message ends; the rest of the range is left to the next. */
 const PAGE = 100
 
 /**
- * On `accept`, end the workflows of the pieces whose aggregate is in a deal. Where it is not known whether it is, ask:
- * the receipt may have been lost on its way.
+ * On `accept`, see to the pieces of an aggregate whose outcome is known: end the workflows of those in a deal and of those
+ * at fault, and follow those that are tried again. Where it is not known, ask: the receipt may have been lost on its
+ * way.
  */
 export const onAccept = (
   parts: Pick<Dependencies, 'id' | 'stores' | 'queues' | 'aggregator' | 'dealer' | 'timing' | 'now'>,
@@ -21,11 +23,11 @@ export const onAccept = (
       const aggregate = await stores.aggregates.get({ id: message.aggregate })
       if (aggregate === undefined) return DONE
       if (!('pieces' in message || 'shard' in message)) {
-        if (aggregate.stage === 'accepted') await queues.accept.send(allShards(aggregate.id))
-        else await askAfter(parts, aggregate)
+        if (aggregate.stage === 'offered') await askAfter(parts, aggregate)
+        else await queues.accept.send(allShards(aggregate.id))
         return DONE
       }
-      if (aggregate.stage !== 'accepted') return DONE
+      if (aggregate.stage === 'offered') return DONE
       const page =
         'pieces' in message
           ? { items: message.pieces.map(id => ({ id })) }
@@ -35,12 +37,11 @@ export const onAccept = (
             })
       if ('shard' in message && 'next' in page && page.next !== undefined)
         await queues.accept.send([{ ...message, after: page.next }])
-      const records = await stores.pieces.getMany(page.items as Key[])
-      await pMap(
-        records.filter(record => record?.aggregateId === aggregate.id),
-        record => endAccepted(parts, record!, aggregate),
-        { concurrency: 10 },
-      )
+      const records = (await stores.pieces.getMany(page.items as Key[])).filter(
+        record => record?.aggregateId === aggregate.id,
+      ) as Stored<PieceRecord>[]
+      if (aggregate.stage === 'failed') await endFailed(parts, records, aggregate)
+      else await pMap(records, record => endAccepted(parts, record, aggregate), { concurrency: 10 })
       return DONE
     },
     { concurrency: 2 },

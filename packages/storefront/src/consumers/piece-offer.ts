@@ -1,5 +1,5 @@
 import type { Receipt } from '@ucanto/interface'
-import type { Failure } from '@w3filecoin/capabilities'
+import { type Failure, failure, type Result } from '@w3filecoin/capabilities'
 import {
   type Consumer,
   DONE,
@@ -9,11 +9,15 @@ import {
   unpackTask,
   update,
 } from '@w3filecoin/service'
+import { parse as parseLink } from 'multiformats/link'
 import pMap from 'p-map'
 import type { Dependencies } from '../dependencies.ts'
-import { type PieceRecord, queued } from '../domain/piece.ts'
+import { type PieceRecord, queued, troubled } from '../domain/piece.ts'
 import { type PieceOfferMessage, pieceOfferMessage } from '../queues.ts'
-import { noteAggregate } from '../receipts.ts'
+import { endPiece, noteAggregate } from '../receipts.ts'
+
+/** Refusals of a piece that will not be others one day. */
+const LASTING = new Set(['InvalidPieceCID', 'ProofNotFound'])
 
 type Parts = Pick<
   Dependencies,
@@ -22,29 +26,59 @@ type Parts = Pick<
 
 /**
  * On `pieceOffer`, offer the pieces to the aggregator, all in one message, and note what it promises. Of those
- * that were offered already, fetch the receipt, should it not have arrived.
+ * that were offered already, fetch the receipt, should it not have arrived; of those that the dealer offers again, see
+ * what the aggregator promised it. An aggregator that can not be reached is asked again by the record's time.
  */
 export const onPieceOffer = (parts: Parts): Consumer<PieceOfferMessage> => {
   const { stores, aggregator, timing, now, log } = parts
 
-  const note = async (record: Stored<PieceRecord>, receipt: Receipt): Promise<Taken> => {
-    const refusal = receipt.out.error as Failure | undefined
-    const join = receipt.fx.join
-    if (refusal?.name === 'HandlerExecutionError') return { error: refusal }
-    if (refusal || join === undefined) {
-      // It will not say otherwise at once; the record's time says when to ask again.
-      log('warn', 'piece refused', { piece: record.piece, refusal })
-      return DONE
-    }
+  /** It goes right later, or people mend it: the record says what is wrong, and when to ask again. */
+  const trouble = async (record: Stored<PieceRecord>, message: string): Promise<Taken> => {
     await update(stores.pieces, { id: record.id }, current =>
-      queued(current, `${join.link()}`, now(), timing),
+      troubled(current, record.stage, message, now(), timing),
     )
     return DONE
   }
 
-  const fetchOutcome = async (record: Stored<PieceRecord>): Promise<Taken> => {
-    const receipt = await aggregator.receipt(record.waitsFor as string)
-    if (receipt) await noteAggregate(parts, record, receipt)
+  /** What the aggregator says to the offer of a piece. */
+  const note = async (record: Stored<PieceRecord>, { out, fx: { join } }: Receipt): Promise<Taken> => {
+    if (join) {
+      await update(stores.pieces, { id: record.id }, current =>
+        queued(current, `${join.link()}`, now(), timing),
+      )
+      return DONE
+    }
+    const { name, message } = (out.error ?? { name: '', message: 'It promises nothing' }) as Failure
+    if (!LASTING.has(name)) {
+      log('warn', 'piece refused', { piece: record.piece, name, message })
+      return trouble(record, `The aggregator refuses the piece: ${message}`)
+    }
+    const error =
+      name === 'InvalidPieceCID'
+        ? failure('InvalidContentPiece', message, { content: parseLink(record.content) })
+        : failure(name, message)
+    await endPiece(parts, record, { error })
+    return DONE
+  }
+
+  const reach = async <T>(ask: () => Promise<T>): Promise<Result<T>> => {
+    try {
+      return { ok: await ask() }
+    } catch (cause) {
+      log('warn', 'aggregator not reached', { cause })
+      return { error: failure('PeerUnreachable', 'The aggregator can not be reached') }
+    }
+  }
+
+  /** Looks for a receipt of the aggregator. */
+  const look = async (
+    record: Stored<PieceRecord>,
+    task: string,
+    take: (receipt: Receipt) => Promise<unknown>,
+  ): Promise<Taken> => {
+    const receipt = await reach(() => aggregator.receipt(task))
+    if (receipt.error) return trouble(record, receipt.error.message)
+    if (receipt.ok) await take(receipt.ok)
     return DONE
   }
 
@@ -57,16 +91,21 @@ export const onPieceOffer = (parts: Parts): Consumer<PieceOfferMessage> => {
       const tasks = await Promise.all(
         [...offers.values()].map(record => unpackTask(record.pieceOffer as Uint8Array)),
       )
-      const answers = tasks.length === 0 ? [] : await aggregator.execute(tasks)
-      const answered = new Map([...offers.keys()].map((id, n) => [id, answers[n]]))
+      const answers = tasks.length === 0 ? { ok: [] } : await reach(() => aggregator.execute(tasks))
+      const answered = new Map(
+        [...offers.keys()].map((id, n) => [id, answers.error ? answers : answers.ok[n]]),
+      )
       return pMap(
         records,
         record =>
           settled(async () => {
-            if (record?.stage === 'queued') return fetchOutcome(record)
+            if (record?.stage === 'queued')
+              return look(record, record.waitsFor as string, receipt => noteAggregate(parts, record, receipt))
+            if (record?.stage === 'retried')
+              return look(record, record.retry as string, receipt => note(record, receipt))
             const answer = record && answered.get(record.id)
             if (record === undefined || answer === undefined) return DONE
-            return answer.error ? { error: answer.error } : note(record, answer.ok)
+            return answer.error ? trouble(record, answer.error.message) : note(record, answer.ok)
           }),
         { concurrency: 10 },
       )

@@ -1,4 +1,11 @@
-import { type Failure, failure, type PieceLink, type Task, Tasks } from '@w3filecoin/capabilities'
+import {
+  type Failure,
+  failure,
+  type PieceLink,
+  type Result,
+  type Task,
+  Tasks,
+} from '@w3filecoin/capabilities'
 import { pieceOf } from '@w3filecoin/piece'
 import {
   type Consumer,
@@ -13,25 +20,35 @@ import {
 } from '@w3filecoin/service'
 import { parse as parseLink } from 'multiformats/link'
 import type { Dependencies } from '../dependencies.ts'
-import { failed, type PieceRecord, reading, submitted } from '../domain/piece.ts'
+import { type PieceRecord, reading, since, submitted, troubled } from '../domain/piece.ts'
 import { type SubmitMessage, submitMessage } from '../queues.ts'
+import { endPiece } from '../receipts.ts'
 
 /**
  * On `submit`, read the content, and if it hashes to the piece, promise to offer it to the aggregator. Content that
- * is not there yet is looked for again later, by the record's time.
+ * is not there yet, or can not be read, is looked for again later, by the record's time, and given up in the end.
  */
-export const onSubmit = ({
-  id,
-  stores,
-  queues,
-  content,
-  aggregator,
-  timing,
-  now,
-}: Pick<
-  Dependencies,
-  'id' | 'stores' | 'queues' | 'content' | 'aggregator' | 'timing' | 'now'
->): Consumer<SubmitMessage> => {
+export const onSubmit = (
+  parts: Pick<Dependencies, 'id' | 'stores' | 'queues' | 'content' | 'aggregator' | 'timing' | 'now' | 'log'>,
+): Consumer<SubmitMessage> => {
+  const { id, stores, queues, content, aggregator, timing, now, log } = parts
+
+  /** The piece that the content hashes to. */
+  const read = async (record: Stored<PieceRecord>): Promise<Result<PieceLink>> => {
+    const missing = (message: string) => ({
+      error: failure('ContentNotFound', message, { content: parseLink(record.content) }),
+    })
+    try {
+      const bytes = await content.open(record.content)
+      if (bytes === undefined) return missing(`There is no content ${record.content}`)
+      await update(stores.pieces, { id: record.id }, current => reading(current, now()))
+      return { ok: (await pieceOf(bytes)).link }
+    } catch (cause) {
+      log('warn', 'content not read', { content: record.content, cause })
+      return missing(`The content ${record.content} can not be read`)
+    }
+  }
+
   /** The outcome of `filecoin/submit`, now that it is known what the content hashes to. */
   const outcome = async (record: Stored<PieceRecord>, found: PieceLink): Promise<Outcome> => {
     const piece = parseLink(record.piece) as unknown as PieceLink
@@ -44,15 +61,12 @@ export const onSubmit = ({
     return { out: { ok: { piece } }, fx: { join } }
   }
 
-  const end = async (record: Stored<PieceRecord>, { message }: Failure) => {
-    const content = parseLink(record.content)
-    const accept = await unpackTask(record.accept)
-    await stores.receipts.put(
-      await issueReceipt(id, accept, {
-        out: { error: failure('InvalidContentPiece', message, { content }) },
-      }),
-    )
-    await update(stores.pieces, { id: record.id }, current => failed(current, now()))
+  const end = async (record: Stored<PieceRecord>, reason: Failure) => {
+    const error =
+      reason.name === 'InvalidPieceCID'
+        ? failure('InvalidContentPiece', reason.message, { content: parseLink(record.content) })
+        : reason
+    await endPiece(parts, record, { error })
   }
 
   const passOn = async (record: Stored<PieceRecord>, pieceOffer: Task) => {
@@ -69,13 +83,21 @@ export const onSubmit = ({
         if (record?.stage === 'submitted') await queues.pieceOffer.send([{ id: record.id }])
         return DONE
       }
-      const bytes = await content.open(record.content)
-      if (bytes === undefined) return DONE
-      await update(stores.pieces, { id: record.id }, current => reading(current, now()))
-      const { link } = await pieceOf(bytes)
+      const found = await read(record)
+      if (found.error && now() - since(record) < timing.longestWait) {
+        const { message: trouble } = found.error
+        await update(stores.pieces, { id: record.id }, current =>
+          troubled(current, 'offered', trouble, now(), timing),
+        )
+        return DONE
+      }
       // The receipt that is filed decides: another run may have been here before, under another key.
       const receipt = await stores.receipts.put(
-        await issueReceipt(id, await unpackTask(record.submit), await outcome(record, link)),
+        await issueReceipt(
+          id,
+          await unpackTask(record.submit),
+          found.error ? { out: { error: found.error } } : await outcome(record, found.ok),
+        ),
       )
       if (receipt.out.error) await end(record, receipt.out.error as Failure)
       else await passOn(record, receipt.fx.join as Task)

@@ -1,3 +1,5 @@
+import { hash } from 'node:crypto'
+import type { Failure } from '@w3filecoin/capabilities'
 import { type Due, dueAt, notDue, recordId, type Stored } from '@w3filecoin/service'
 
 /**
@@ -7,10 +9,11 @@ import { type Due, dueAt, notDue, recordId, type Stored } from '@w3filecoin/serv
  * - `submitted`: the content hashes to the piece; the aggregator is still to be asked
  * - `queued` at the aggregator
  * - `aggregated`: in an aggregate, with proof; a deal is still to be made
+ * - `retried`: the aggregate got no deal; the dealer offers the piece to the aggregator again, and it is `queued` next
  * - `accepted`: in a deal; the end
  * - `failed`: it never will be; the end
  */
-export type Stage = 'offered' | 'submitted' | 'queued' | 'aggregated' | 'accepted' | 'failed'
+export type Stage = 'offered' | 'submitted' | 'queued' | 'aggregated' | 'retried' | 'accepted' | 'failed'
 
 export interface PieceRecord extends Due {
   id: string
@@ -20,8 +23,12 @@ export interface PieceRecord extends Due {
   /** What the aggregator groups by: the provider of the space that the piece was first offered from. */
   group: string
   stage: Stage
-  /** When each stage was reached, in milliseconds since 1970. */
-  times: Partial<Record<Stage, number>>
+  /** The stages that it passed, in order, and when each was reached, in milliseconds since 1970. */
+  history: { stage: Stage; at: number }[]
+  /** What went wrong at this stage, and is being tried again. */
+  trouble?: { message: string; at: number; times: number } | undefined
+  /** Why it `failed`. */
+  reason?: { name: string; message: string } | undefined
   /** The promised tasks, packed. */
   submit: Uint8Array
   accept: Uint8Array
@@ -35,6 +42,10 @@ export interface PieceRecord extends Due {
   inclusion?: Uint8Array | undefined
   /** Partition of the index by aggregate; see {@link memberShard}. */
   memberOf?: string | undefined
+  /** The aggregates that it was in before, which got no deal, each with the proof (DAG-CBOR). */
+  former?: { aggregate: string; inclusion: Uint8Array }[] | undefined
+  /** CID of the `piece/offer` by which the dealer offered it again. From `retried` on. */
+  retry?: string | undefined
 }
 
 /** Intervals in milliseconds. */
@@ -43,6 +54,8 @@ export interface Timing {
   retry: number
   /** Until another service is asked for a receipt that it should have sent. */
   poll: number
+  /** Until content that is not there, or can not be read, is waited for no more. */
+  longestWait: number
 }
 
 /**
@@ -65,22 +78,24 @@ const LONGEST_BACKOFF = 6 * 60 * 60 * 1000
  * not there or an aggregator that refuses, is tried again after as long as it has been so.
  */
 export const nextCheck = (
-  { stage, times }: Pick<PieceRecord, 'stage' | 'times'>,
+  record: Pick<PieceRecord, 'stage' | 'history'>,
   now: number,
   { retry, poll }: Timing,
 ): number => {
-  if (stage === 'aggregated') return SAFETY_CHECK
-  if (stage === 'queued') return poll
-  return Math.max(retry, Math.min(now - (times[stage] ?? now), LONGEST_BACKOFF))
+  if (record.stage === 'aggregated') return SAFETY_CHECK
+  if (record.stage === 'queued') return poll
+  return Math.max(retry, Math.min(now - since(record), LONGEST_BACKOFF))
 }
+
+/** When it reached the stage that it is at. */
+export const since = ({ history }: Pick<PieceRecord, 'history'>): number => history.at(-1)?.at ?? 0
 
 type Offer = Pick<PieceRecord, 'content' | 'piece' | 'nonce' | 'group' | 'submit' | 'accept'>
 
 export const offered = (offer: Offer, now: number, timing: Timing): PieceRecord => {
   const id = pieceId(offer)
-  const stage = 'offered'
-  const times = { offered: now }
-  return { ...offer, id, stage, times, ...dueAt(id, now + nextCheck({ stage, times }, now, timing)) }
+  const start = { stage: 'offered' as const, history: [{ stage: 'offered' as const, at: now }] }
+  return { ...offer, ...start, id, ...dueAt(id, now + nextCheck(start, now, timing)) }
 }
 
 /**
@@ -96,6 +111,22 @@ const LONGEST_READ = 900_000
 export const reading = (record: Stored<PieceRecord>, now: number): Transition =>
   record.stage === 'offered' ? { ...record, ...dueAt(record.id, now + LONGEST_READ) } : undefined
 
+/** Something went wrong that may go right later: it is tried again after as long as it has been at this stage. */
+export const troubled = (
+  record: Stored<PieceRecord>,
+  stage: Stage,
+  message: string,
+  now: number,
+  timing: Timing,
+): Transition =>
+  record.stage === stage
+    ? {
+        ...record,
+        trouble: { message, at: now, times: (record.trouble?.times ?? 0) + 1 },
+        ...dueAt(record.id, now + nextCheck(record, now, timing)),
+      }
+    : undefined
+
 export const submitted = (
   record: Stored<PieceRecord>,
   pieceOffer: Uint8Array,
@@ -110,7 +141,9 @@ export const queued = (
   now: number,
   timing: Timing,
 ): Transition =>
-  record.stage === 'submitted' ? reach('queued', { ...record, waitsFor }, now, timing) : undefined
+  record.stage === 'submitted' || record.stage === 'retried'
+    ? reach('queued', { ...record, waitsFor }, now, timing)
+    : undefined
 
 interface Membership {
   aggregate: string
@@ -127,39 +160,66 @@ export const aggregated = (
   record.stage === 'queued'
     ? reach(
         'aggregated',
-        { ...record, ...membership, memberOf: memberShard(membership.aggregateId, record.id) },
+        { ...record, ...membership, memberOf: memberShard(membership.aggregateId, record.piece) },
         now,
         timing,
       )
     : undefined
 
-export const accepted = (record: Stored<PieceRecord>, now: number): Transition =>
-  record.stage === 'aggregated' ? end('accepted', record, now) : undefined
+/** Its aggregate got no deal; `retry` is the `piece/offer` by which the dealer offers it again. */
+export const retried = (
+  record: Stored<PieceRecord>,
+  from: { aggregateId: string; retry: string },
+  now: number,
+  timing: Timing,
+): Transition => {
+  const { aggregate, aggregateId, inclusion, memberOf: _, former = [], ...rest } = record
+  if (record.stage !== 'aggregated' || aggregateId !== from.aggregateId) return undefined
+  return reach(
+    'retried',
+    {
+      ...rest,
+      former: [...former, { aggregate: aggregate as string, inclusion: inclusion as Uint8Array }],
+      waitsFor: undefined,
+      retry: from.retry,
+    },
+    now,
+    timing,
+  )
+}
 
-/** The content is not what the piece says: nothing will follow. */
-export const failed = (record: Stored<PieceRecord>, now: number): Transition =>
-  record.stage === 'offered' ? end('failed', record, now) : undefined
+/** The workflow has its last receipt. */
+export const ended = (
+  { trouble: _, ...record }: Stored<PieceRecord>,
+  reason: Failure | undefined,
+  now: number,
+): Transition => {
+  if (record.stage === 'accepted' || record.stage === 'failed') return undefined
+  const stage = reason === undefined ? 'accepted' : 'failed'
+  return {
+    ...record,
+    stage,
+    history: [...record.history, { stage, at: now }],
+    reason: reason && { name: reason.name, message: reason.message },
+    ...notDue,
+  }
+}
 
 const reach = (
   stage: Stage,
-  record: Stored<PieceRecord>,
+  { trouble: _, ...record }: Stored<PieceRecord>,
   now: number,
   timing: Timing,
 ): Stored<PieceRecord> => {
-  const times = { ...record.times, [stage]: now }
-  return { ...record, stage, times, ...dueAt(record.id, now + nextCheck({ stage, times }, now, timing)) }
+  const reached = { stage, history: [...record.history, { stage, at: now }] }
+  return { ...record, ...reached, ...dueAt(record.id, now + nextCheck(reached, now, timing)) }
 }
-
-const end = (stage: Stage, record: Stored<PieceRecord>, now: number): Stored<PieceRecord> => ({
-  ...record,
-  stage,
-  times: { ...record.times, [stage]: now },
-  ...notDue,
-})
 
 /** The members of an aggregate are cut in ranges that are worked on side by side. */
 export const MEMBER_SHARDS = 16
 
+/** The range that a piece is in. */
+export const shardOf = (piece: string): number => hash('sha256', piece, 'buffer').readUInt8(0) % MEMBER_SHARDS
+
 /** The partition of the index by aggregate that a piece is in. */
-export const memberShard = (aggregateId: string, id: string): string =>
-  `${aggregateId}#${Buffer.from(id, 'base64url').readUInt8(0) % MEMBER_SHARDS}`
+export const memberShard = (aggregateId: string, piece: string): string => `${aggregateId}#${shardOf(piece)}`

@@ -1,4 +1,4 @@
-import { filecoinOffer, type PieceLink, Tasks, type UnknownLink } from '@w3filecoin/capabilities'
+import { failure, filecoinOffer, type PieceLink, Tasks, type UnknownLink } from '@w3filecoin/capabilities'
 import { type Handler, packTask, provide, unpackTask } from '@w3filecoin/service'
 import type { Dependencies } from '../dependencies.ts'
 import { offered, pieceId } from '../domain/piece.ts'
@@ -11,10 +11,15 @@ export const filecoinOfferHandler = ({
   id,
   stores,
   queues,
+  content: source,
   defaultGroup,
+  missingContent,
   timing,
   now,
-}: Pick<Dependencies, 'id' | 'stores' | 'queues' | 'defaultGroup' | 'timing' | 'now'>): Handler => {
+}: Pick<
+  Dependencies,
+  'id' | 'stores' | 'queues' | 'content' | 'defaultGroup' | 'missingContent' | 'timing' | 'now'
+>): Handler => {
   const first = async (
     offer: { content: string; piece: string; nonce: string | undefined },
     links: Links,
@@ -40,9 +45,10 @@ export const filecoinOfferHandler = ({
     async ({ capability, invocation }) => {
       const { content, piece } = capability.nb as Links
       const offer = { content: `${content}`, piece: `${piece}`, nonce: invocation.nonce }
-      const record =
-        (await stores.pieces.get({ id: pieceId(offer) })) ??
-        (await first(offer, { content, piece }, capability.with))
+      const known = await stores.pieces.get({ id: pieceId(offer) })
+      if (!known && missingContent === 'refuse' && !(await source.has(offer.content)))
+        return { out: { error: failure('ContentNotFound', `There is no content ${content}`, { content }) } }
+      const record = known ?? (await first(offer, { content, piece }, capability.with))
       if (record.stage === 'offered') await queues.submit.send([{ id: record.id }])
       return {
         out: { ok: { piece } },
