@@ -1,6 +1,7 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { S3Client } from '@aws-sdk/client-s3'
+import { SQSClient } from '@aws-sdk/client-sqs'
 import { startDynamoDB } from './dynamodb.ts'
 import type { EnginePorts, EngineQuestion } from './engine-thread.ts'
 import type { LogFile } from './log-file.ts'
@@ -31,9 +32,12 @@ interface EnginesOptions {
   onCrash: (error: Error) => void
 }
 
-/** A client of the S3 engine, for what runs beside the services. */
+/** Clients of the engines, for what runs beside the services. */
 export const s3Client = ({ s3 }: Pick<Engines, 's3'>): S3Client =>
   new S3Client({ region: REGION, endpoint: s3, forcePathStyle: true, credentials: CREDENTIALS })
+
+export const sqsClient = ({ sqs }: Pick<Engines, 'sqs'>): SQSClient =>
+  new SQSClient({ region: REGION, endpoint: sqs, credentials: CREDENTIALS })
 
 /** Brings the engines up on free ports of 127.0.0.1. One system at a time may use a data directory. */
 export const startEngines = async ({ data, log, onCrash }: EnginesOptions): Promise<Engines> => {

@@ -43,6 +43,8 @@ export interface LocalOptions {
   everySeconds?: number
   /** How long storage providers take to make a deal, in milliseconds. */
   dealDelay?: number
+  /** Pieces that storage providers find fault with: an aggregate with one of them gets no deal. */
+  faulty?: readonly string[]
   logLevel?: 'debug' | 'info' | 'warn' | 'error'
   /** Told when a part of the system ends without being asked to. Without it, that is an uncaught exception. */
   onCrash?: (error: Error) => void
@@ -146,6 +148,7 @@ export const startLocal = async ({
   services: specs = fourServices(storefronts),
   everySeconds = 2,
   dealDelay = 1500,
+  faulty = [],
   logLevel = 'info',
   onCrash = error => {
     throw error
@@ -193,7 +196,7 @@ export const startLocal = async ({
   )
 
   await Promise.all([
-    market.start({ engines, data: directory, delay: dealDelay }),
+    market.start({ engines, data: directory, delay: dealDelay, faulty }),
     ...specs.map(({ role, resources, functions, config }, n) =>
       services[n]!.start({
         resources,

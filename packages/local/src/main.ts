@@ -15,6 +15,8 @@ const HELP = `Runs the whole W3 Filecoin system on this machine, and takes files
   --data DIR       where everything is kept; the next start goes on from there (default: .w3filecoin/)
   --port BASE      the storage providers' stand-in takes port BASE, the services take BASE+1 (storefront),
                    BASE+2 (aggregator), BASE+3 (dealer) and BASE+4 (deal tracker) (default: 4000; 0: any)
+  --fault FILE     storage providers find fault with this file: it fails, and what shares an aggregate with it is
+                   tried again; may be given more than once
   --timeout SEC    give up when nothing has moved for so many seconds (default: 180)
   --json           print one JSON line an event
   --help           print this
@@ -55,6 +57,7 @@ const parse = () => {
         files: { type: 'string' },
         data: { type: 'string' },
         port: { type: 'string', default: '4000' },
+        fault: { type: 'string', multiple: true, default: [] },
         timeout: { type: 'string', default: '180' },
         json: { type: 'boolean', default: false },
         help: { type: 'boolean', default: false },
@@ -77,8 +80,11 @@ const run = async (): Promise<number> => {
     process.stdout.write(HELP)
     return 0
   }
-  const { findFiles } = await import('./content.ts')
+  const { findFiles, identify } = await import('./content.ts')
   const files = options.journey ? await findFiles(options.files) : []
+  for (const name of options.fault)
+    if (!files.some(file => file.name === name))
+      throw new Trouble(`--fault takes the name of a file to take through, not ${name}`)
   const { createDisplay, record, tally } = await import('./display.ts')
   const display = createDisplay(process.stdout, { json: options.json, dumb: process.env.TERM === 'dumb' })
   process.on('exit', () => display.close())
@@ -96,7 +102,17 @@ const run = async (): Promise<number> => {
   display.starting(shown(options.data))
   try {
     const { startLocal } = await import('./local.ts')
-    const local = await startLocal({ data: options.data, port: options.port, onCrash: crash })
+    const faulty = files.filter(({ name }) => options.fault.includes(name))
+    const pieces = faulty.map(async file => {
+      const { piece } = await identify(file, { onProgress: () => {}, signal: stop.signal })
+      return `${piece}`
+    })
+    const local = await startLocal({
+      data: options.data,
+      port: options.port,
+      faulty: await Promise.all(pieces),
+      onCrash: crash,
+    })
     try {
       stop.signal.throwIfAborted()
       const { services, agent, market } = local

@@ -5,15 +5,18 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { zstdCompress } from 'node:zlib'
 import { GetObjectCommand, ListObjectsV2Command, NoSuchBucket, type S3Client } from '@aws-sdk/client-s3'
+import { SendMessageCommand } from '@aws-sdk/client-sqs'
 import { parsePiece, toV1 } from '@w3filecoin/piece'
 import { jsonLog, type Log } from '@w3filecoin/service'
-import { type Engines, s3Client } from './engines.ts'
+import { type Engines, s3Client, sqsClient } from './engines.ts'
 import { listen } from './listen.ts'
 import type { LogFile } from './log-file.ts'
+import { queueUrl } from './provision.ts'
 
 /**
  * A stand-in for storage providers and the chain: it reads the dealer's offer documents, takes a moment, has the
- * aggregate in a deal, and publishes all deals over HTTP as the file of active replicas that the deal tracker reads.
+ * aggregate in a deal, and publishes all deals over HTTP as the file of active replicas that the deal tracker reads. An
+ * aggregate with a piece that it finds fault with gets no deal; it reports that to the dealer.
  */
 export interface Market {
   url: string
@@ -24,30 +27,38 @@ export interface Market {
 }
 
 interface MarketOptions {
-  engines: Pick<Engines, 's3'>
+  engines: Pick<Engines, 's3' | 'sqs'>
   data: string
   /** How long a deal takes, in milliseconds. */
   delay: number
+  /** Pieces that no deal is made with. */
+  faulty: readonly string[]
 }
 
 /** What the dealer asks deals for. */
 interface OfferDocument {
   /** Piece CID of the aggregate. */
   aggregate: string
+  /** Piece CIDs of what is in it. */
+  pieces: readonly string[]
 }
 
-/** A deal that was made for an offer document. */
-interface Deal {
+/** What came of an offer document, as the book has it. */
+interface Entry {
   /** Key of the document. */
   offer: string
+}
+
+interface Deal extends Entry {
   aggregate: string
   dealID: number
   provider: number
   endEpoch: number
 }
 
-/** The bucket of the dealer's offer documents. */
+/** The bucket of the dealer's offer documents, and the queue that it hears on of those that get no deal. */
 const OFFERS = 'dealer-offers'
+const REPORTS = 'dealer-report'
 const PATH = '/active-replicas.json.zst'
 /** How often the market looks for offers, in milliseconds. */
 const INTERVAL = 500
@@ -64,12 +75,12 @@ const epochAt = (time: number): number => Math.floor((time / 1000 - GENESIS) / E
 
 export const openMarket = async ({ port, log: file }: { port: number; log: LogFile }): Promise<Market> => {
   const log = jsonLog(line => file.write(`${line}\n`), { service: 'market' })
-  const deals: Deal[] = []
+  const entries: Entry[] = []
   const stopping = new AbortController()
   let trading: Promise<void> | undefined
 
   const server = createServer((request, response) => {
-    if (request.url === PATH) void publish(deals, response)
+    if (request.url === PATH) void publish(entries.filter(isDeal), response)
     else response.writeHead(404).end('Not found\n')
   })
   const url = `http://127.0.0.1:${await listen(server, port)}`
@@ -77,10 +88,19 @@ export const openMarket = async ({ port, log: file }: { port: number; log: LogFi
   return {
     url,
     activeReplicas: `${url}${PATH}`,
-    start: async ({ engines, data, delay }) => {
+    start: async ({ engines, data, delay, faulty }) => {
       const book = join(data, 'market.json')
-      deals.push(...readBook(book))
-      trading = trade({ s3: s3Client(engines), deals, book, delay, log, signal: stopping.signal })
+      entries.push(...readBook(book))
+      trading = trade({
+        s3: s3Client(engines),
+        report: reporter(engines),
+        faulty: new Set(faulty),
+        entries,
+        book,
+        delay,
+        log,
+        signal: stopping.signal,
+      })
     },
     stop: async () => {
       stopping.abort()
@@ -93,16 +113,46 @@ export const openMarket = async ({ port, log: file }: { port: number; log: LogFi
 
 interface TradeOptions {
   s3: S3Client
-  deals: Deal[]
+  report: (offer: string, faulty: readonly string[]) => Promise<void>
+  faulty: ReadonlySet<string>
+  entries: Entry[]
   book: string
   delay: number
   log: Log
   signal: AbortSignal
 }
 
+/** Tells the dealer that an aggregate gets no deal, and which pieces are at fault. */
+const reporter = ({ sqs }: Pick<Engines, 'sqs'>): TradeOptions['report'] => {
+  const client = sqsClient({ sqs })
+  return async (offer, faulty) => {
+    const report = {
+      offer,
+      message: `Storage providers find fault with ${faulty.length} of its pieces`,
+      invalid: faulty.map(piece => ({ piece, message: 'A storage provider finds fault with it' })),
+    }
+    await client.send(
+      new SendMessageCommand({ QueueUrl: queueUrl(sqs, REPORTS), MessageBody: JSON.stringify(report) }),
+    )
+  }
+}
+
 /** Makes a deal for every offer document, until it is told to stop. */
-const trade = async ({ s3, deals, book, delay, log, signal }: TradeOptions): Promise<void> => {
-  const done = new Set(deals.map(deal => deal.offer))
+const trade = async ({
+  s3,
+  report,
+  faulty,
+  entries,
+  book,
+  delay,
+  log,
+  signal,
+}: TradeOptions): Promise<void> => {
+  const done = new Set(entries.map(({ offer }) => offer))
+  const enter = (entry: Entry): void => {
+    writeBook(book, [...entries, entry])
+    entries.push(entry)
+  }
   const seen = new Map<string, number>()
   while (!signal.aborted) {
     try {
@@ -114,18 +164,28 @@ const trade = async ({ s3, deals, book, delay, log, signal }: TradeOptions): Pro
         if (Date.now() - since >= delay) due.push(key)
       }
       for (const key of due) {
-        const aggregate = await readOffer(s3, key)
+        const offer = await readOffer(s3, key)
+        const faults = offer?.pieces.filter(piece => faulty.has(piece)) ?? []
+        if (faults.length > 0) {
+          await report(key, faults)
+          enter({ offer: key })
+          log('info', 'no deal', { offer: key, faults })
+        }
         done.add(key)
         seen.delete(key)
-        if (aggregate === undefined) {
-          log('warn', 'offer document is not understood', { key })
-          continue
-        }
-        const dealID = (deals.at(-1)?.dealID ?? FIRST_DEAL - 1) + 1
+        if (offer === undefined) log('warn', 'offer document is not understood', { key })
+        if (offer === undefined || faults.length > 0) continue
+        const { aggregate } = offer
+        const dealID = (entries.findLast(isDeal)?.dealID ?? FIRST_DEAL - 1) + 1
         const provider = PROVIDERS[(dealID - FIRST_DEAL) % PROVIDERS.length] as number
-        const deal = { offer: key, aggregate, dealID, provider, endEpoch: epochAt(Date.now()) + DEAL_EPOCHS }
-        writeBook(book, [...deals, deal])
-        deals.push(deal)
+        const deal: Deal = {
+          offer: key,
+          aggregate,
+          dealID,
+          provider,
+          endEpoch: epochAt(Date.now()) + DEAL_EPOCHS,
+        }
+        enter(deal)
         log('info', 'deal', deal)
       }
     } catch (cause) {
@@ -151,12 +211,12 @@ async function* offers(s3: S3Client, signal: AbortSignal): AsyncGenerator<string
   }
 }
 
-/** The aggregate of an offer document; `undefined` if it names none. */
-const readOffer = async (s3: S3Client, key: string): Promise<string | undefined> => {
+/** An offer document; `undefined` if it is none. */
+const readOffer = async (s3: S3Client, key: string): Promise<OfferDocument | undefined> => {
   const { Body } = await s3.send(new GetObjectCommand({ Bucket: OFFERS, Key: key }))
   try {
-    const { aggregate } = JSON.parse((await Body?.transformToString()) ?? '') as OfferDocument
-    return parsePiece(aggregate).ok && aggregate
+    const offer = JSON.parse((await Body?.transformToString()) ?? '') as OfferDocument
+    return parsePiece(offer.aggregate).ok && Array.isArray(offer.pieces) ? offer : undefined
   } catch {
     return undefined
   }
@@ -187,9 +247,11 @@ export const activeReplicas = (deals: readonly Deal[], epoch: number) => ({
   }),
 })
 
-const readBook = (path: string): Deal[] => {
+const isDeal = (entry: Entry): entry is Deal => 'dealID' in entry
+
+const readBook = (path: string): Entry[] => {
   try {
-    return JSON.parse(readFileSync(path, 'utf8')) as Deal[]
+    return JSON.parse(readFileSync(path, 'utf8')) as Entry[]
   } catch (cause) {
     if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return []
     throw cause
@@ -197,7 +259,7 @@ const readBook = (path: string): Deal[] => {
 }
 
 /** Replaces the file as a whole: a deal that was published does not go away. */
-const writeBook = (path: string, deals: readonly Deal[]): void => {
-  writeFileSync(`${path}.new`, JSON.stringify(deals), { flush: true })
+const writeBook = (path: string, entries: readonly Entry[]): void => {
+  writeFileSync(`${path}.new`, JSON.stringify(entries), { flush: true })
   renameSync(`${path}.new`, path)
 }

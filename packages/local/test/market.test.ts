@@ -35,7 +35,12 @@ describe('the stand-in for storage providers and the chain', () => {
     const data = directory.path
     const market = await openMarket({ port: 0, log: new LogFile(data, 'market') })
     running.push(market)
-    await market.start({ engines: { s3: `http://127.0.0.1:${engine.port}` }, data, delay: 0 })
+    await market.start({
+      engines: { s3: `http://127.0.0.1:${engine.port}`, sqs: 'http://127.0.0.1:1' },
+      data,
+      delay: 0,
+      faulty: [],
+    })
     return market
   }
   const offer = (name: string, document: object) =>
@@ -58,7 +63,7 @@ describe('the stand-in for storage providers and the chain', () => {
     expect(await deals(market.activeReplicas)).toMatchObject({ active_replicas: [] })
     await s3.send(new CreateBucketCommand({ Bucket: 'dealer-offers' }))
     await offer('broken', { aggregate: 'no CID' })
-    await offer('first', { aggregate: `${aggregate}`, tenant: 'did:web:storefront.test' })
+    await offer('first', { aggregate: `${aggregate}`, pieces: [], tenant: 'did:web:storefront.test' })
     const { state_epoch, active_replicas } = await eventually('a deal', async () => {
       const published = await deals(market.activeReplicas)
       return published.active_replicas.length > 0 && published
@@ -77,7 +82,10 @@ describe('the stand-in for storage providers and the chain', () => {
   it('keeps its deals, and counts on', async () => {
     await s3.send(new CreateBucketCommand({ Bucket: 'dealer-offers' }))
     const first = await open()
-    await offer('a', { aggregate: `${(await pieceOf([Buffer.alloc(127, 1)])).link}` })
+    await offer('a', {
+      aggregate: `${(await pieceOf([Buffer.alloc(127, 1)])).link}`,
+      pieces: [],
+    })
     const dealIDs = async (url: string) =>
       (await deals(url)).active_replicas.flatMap(({ contracts }) =>
         contracts.map(({ legacy_market_id }) => legacy_market_id),
@@ -86,7 +94,10 @@ describe('the stand-in for storage providers and the chain', () => {
     await running.pop()!.stop()
 
     const second = await open()
-    await offer('b', { aggregate: `${(await pieceOf([Buffer.alloc(127, 2)])).link}` })
+    await offer('b', {
+      aggregate: `${(await pieceOf([Buffer.alloc(127, 2)])).link}`,
+      pieces: [],
+    })
     await eventually('another', async () => (await dealIDs(second.activeReplicas)).length === 2)
     expect(await dealIDs(second.activeReplicas)).toEqual([100_001, 100_002])
   })
