@@ -5,6 +5,7 @@ import { onPiece } from './consumers/piece.ts'
 import { onSeal } from './consumers/seal.ts'
 import type { Dependencies } from './dependencies.ts'
 import { pieceAcceptHandler } from './handlers/piece-accept.ts'
+import { pieceInfoHandler } from './handlers/piece-info.ts'
 import { pieceOfferHandler } from './handlers/piece-offer.ts'
 import { takeAggregateAccept } from './receipts.ts'
 import { sweepAggregator } from './sweep.ts'
@@ -19,6 +20,7 @@ export const createAggregator = (parts: Dependencies): Service => {
     handlers: [
       pieceOfferHandler(parts),
       pieceAcceptHandler(stores),
+      pieceInfoHandler(parts),
       concludeHandler({
         authority,
         now,

@@ -25,6 +25,23 @@ export const pieceAccept = capability({
   derives: covers,
 })
 
+/**
+ * A storefront asks where a piece is that it offered. Our own addition to the protocol, by which `filecoin/info` says
+ * what a piece waits for.
+ */
+export const pieceInfo = capability({
+  can: 'piece/info',
+  /** As in `piece/offer`. */
+  with: Schema.did(),
+  nb: Schema.struct({
+    piece: pieceLink,
+    group: Schema.text(),
+    /** The nonce that it was offered with, if any. */
+    nonce: Schema.text().optional(),
+  }),
+  derives: covers,
+})
+
 export interface PieceOfferSuccess {
   piece: PieceLink
 }
@@ -33,4 +50,23 @@ export interface PieceAcceptSuccess {
   piece: PieceLink
   aggregate: PieceLink
   inclusion: Inclusion
+}
+
+export interface PieceInfoSuccess {
+  piece: PieceLink
+  /** While it waits for an aggregate: what there is for the next one of its group. */
+  next?: NextAggregate
+  /** The aggregate that it is in. */
+  aggregate?: { aggregate: PieceLink; stage: 'sealed' | 'offered' | 'accepted' | 'failed'; sealed: string }
+}
+
+/** The aggregate that a group is collecting for. Numbers are counted as pieces come and go, and may lag behind. */
+export interface NextAggregate {
+  pieces: number
+  /** Padded bytes of these, how many an aggregate has room for, and the least that one is made of. */
+  bytes: number
+  capacity: number
+  minimum: number
+  /** When the piece that was asked about will have waited its longest (ISO 8601). */
+  sealedBy: string
 }

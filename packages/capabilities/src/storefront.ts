@@ -1,5 +1,13 @@
 import { capability, Schema } from '@ucanto/validator'
-import { covers, type DealMetadata, type Inclusion, type PieceLink, pieceLink } from './schema.ts'
+import type { NextAggregate } from './aggregator.ts'
+import {
+  covers,
+  type DealMetadata,
+  type Inclusion,
+  type PieceLink,
+  pieceLink,
+  type UnknownLink,
+} from './schema.ts'
 
 const offered = Schema.struct({
   /** CID of the content that the piece was computed from. */
@@ -63,6 +71,55 @@ export interface FilecoinAcceptSuccess {
 
 export interface FilecoinInfoSuccess {
   piece: PieceLink
+  /** Every aggregate that it is or was in, each with the proof. */
   aggregates: { aggregate: PieceLink; inclusion: Inclusion }[]
-  deals: { aggregate: PieceLink; provider: string; aux: DealMetadata }[]
+  /** Deals of these that are live. */
+  deals: DealSummary[]
+  /** From here on our own additions. Deals that were live, and are no more. */
+  pastDeals: DealSummary[]
+  /** Where the piece is: once for every content, and nonce, that it was offered with. */
+  workflows: Workflow[]
+}
+
+export interface DealSummary {
+  aggregate: PieceLink
+  /** Address of the storage provider, `f0…`. */
+  provider: string
+  aux: DealMetadata
+  /** As in `deal/info`. */
+  status: string
+  /** ISO 8601. */
+  expiration: string
+}
+
+/**
+ * - `offered`: the content is still to be read, and checked
+ * - `submitted`: the aggregator is still to be asked
+ * - `queued`: waits for an aggregate
+ * - `aggregated`: in an aggregate, which waits for a deal
+ * - `retried`: its aggregate got no deal, and the aggregator is asked again
+ * - `accepted`: in a deal; the end
+ * - `failed`: it never will be; the end
+ */
+export type Stage = 'offered' | 'submitted' | 'queued' | 'aggregated' | 'retried' | 'accepted' | 'failed'
+
+/** The way of a piece from an offer to a deal. Times are ISO 8601. */
+export interface Workflow {
+  content: UnknownLink
+  nonce?: string
+  group: string
+  stage: Stage
+  since: string
+  /** All stages that it passed, in order. */
+  history: { stage: Stage; at: string }[]
+  /** The `filecoin/accept` task that ends it: its receipt is there from `accepted` or `failed` on. */
+  accept: UnknownLink
+  /** What it waits for, in a sentence. Absent at the end. */
+  waitsFor?: string
+  /** While it waits for an aggregate, and the aggregator tells. */
+  next?: NextAggregate
+  /** What went wrong at this stage lately, and when it is tried again. */
+  trouble?: { message: string; at: string; times: number; again: string }
+  /** Why it failed. */
+  error?: { name: string; message: string }
 }

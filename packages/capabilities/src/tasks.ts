@@ -96,6 +96,21 @@ export const pieceOffer = (
   authority?: Authority,
 ) => task({ issuer, audience: aggregator, can: 'piece/offer', nb: { piece, group }, nonce, ...authority })
 
+/** @param nonce the nonce that the piece was offered with */
+export const pieceInfo = (
+  issuer: Signer,
+  aggregator: Principal,
+  { piece, group, nonce }: Grouped,
+  authority?: Authority,
+) =>
+  task({
+    issuer,
+    audience: aggregator,
+    can: 'piece/info',
+    nb: { piece, group, ...(nonce === undefined ? {} : { nonce }) },
+    ...authority,
+  })
+
 /**
  * The nonce of the `piece/offer` by which a dealer has a piece of a failed aggregate tried again: the aggregate's CID;
  * with the nonce of its offer, where it had one, because the same pieces may make the same aggregate more than once.

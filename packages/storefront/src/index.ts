@@ -1,6 +1,6 @@
 export * from './config.ts'
 export type * from './dependencies.ts'
 export type { AggregateRecord } from './domain/aggregate.ts'
-export type { PieceRecord, Stage } from './domain/piece.ts'
+export type { PieceRecord } from './domain/piece.ts'
 export { createStorefront } from './storefront.ts'
 export type * from './stores.ts'

@@ -12,6 +12,7 @@ import { type Handler, issueReceipt, packTask, provide, type Stored, unpackTask 
 import type { Dependencies } from '../dependencies.ts'
 import { aggregateId } from '../domain/aggregate.ts'
 import { MOST_ATTEMPTS, type Offer, offered, type PieceRecord, pieceId } from '../domain/piece.ts'
+import { storefrontOf } from '../domain/storefront.ts'
 
 type Capability = { with: DID; nb: { piece: { toString(): string }; group: string } }
 
@@ -49,11 +50,8 @@ export const pieceOfferHandler = ({
     const { size } = limitsOf(group)
     const decoded = decodePiece(piece)
     if (decoded.error) return { error: { ...decoded.error, final: true } }
-    // With our own DID the storefront holds a delegation, which has been checked; with its own it must be listed.
-    const own = capability.with === id.did()
-    const storefront = own ? invocation.issuer.did() : capability.with
-    if (!own && !storefronts.has(storefront))
-      return refuse('UnknownStorefront', `${storefront} is no storefront of this aggregator`)
+    const storefront = storefrontOf(capability.with, invocation, { self: id.did(), listed: storefronts })
+    if (storefront.error) return storefront
     if (!canHold(piece, size))
       return refuse(
         'InvalidPieceCID',
@@ -62,7 +60,7 @@ export const pieceOfferHandler = ({
       )
     return {
       ok: {
-        storefront: storefront as DID,
+        storefront: storefront.ok,
         group,
         piece: `${piece}`,
         size: decoded.ok.size,

@@ -1,4 +1,5 @@
-import type { Receipt } from '@ucanto/interface'
+import { isDelegation } from '@ucanto/core/delegation'
+import type { Invocation, Receipt } from '@ucanto/interface'
 import { type Failure, failure, type Result } from '@w3filecoin/capabilities'
 import {
   type Consumer,
@@ -41,10 +42,12 @@ export const onPieceOffer = (parts: Parts): Consumer<PieceOfferMessage> => {
   }
 
   /** What the aggregator says to the offer of a piece. */
-  const note = async (record: Stored<PieceRecord>, { out, fx: { join } }: Receipt): Promise<Taken> => {
+  const note = async (record: Stored<PieceRecord>, { ran, out, fx: { join } }: Receipt): Promise<Taken> => {
     if (join) {
+      // The answer to our own offer need not hold it; one that the dealer made, and we fetched, does.
+      const { nonce } = isDelegation(ran as never) ? (ran as Invocation) : record
       await update(stores.pieces, { id: record.id }, current =>
-        queued(current, `${join.link()}`, now(), timing),
+        queued(current, { waitsFor: `${join.link()}`, nonce }, now(), timing),
       )
       return DONE
     }

@@ -1,20 +1,8 @@
 import { hash } from 'node:crypto'
-import type { Failure } from '@w3filecoin/capabilities'
+import type { Failure, Stage } from '@w3filecoin/capabilities'
 import { type Due, dueAt, notDue, recordId, type Stored } from '@w3filecoin/service'
 
-/**
- * A content piece on its way to a deal:
- *
- * - `offered` by an agent; its content is still to be read
- * - `submitted`: the content hashes to the piece; the aggregator is still to be asked
- * - `queued` at the aggregator
- * - `aggregated`: in an aggregate, with proof; a deal is still to be made
- * - `retried`: the aggregate got no deal; the dealer offers the piece to the aggregator again, and it is `queued` next
- * - `accepted`: in a deal; the end
- * - `failed`: it never will be; the end
- */
-export type Stage = 'offered' | 'submitted' | 'queued' | 'aggregated' | 'retried' | 'accepted' | 'failed'
-
+/** A content piece on its way to a deal, once for every content and nonce that it is offered with. */
 export interface PieceRecord extends Due {
   id: string
   content: string
@@ -34,8 +22,9 @@ export interface PieceRecord extends Due {
   accept: Uint8Array
   /** The `piece/offer` that `filecoin/submit` promised, packed. From `submitted` on. */
   pieceOffer?: Uint8Array | undefined
-  /** CID of the `piece/accept` that the aggregator promised. From `queued` on. */
+  /** CID of the `piece/accept` that the aggregator promised, and the nonce of the offer. From `queued` on. */
   waitsFor?: string | undefined
+  queuedWith?: string | undefined
   /** Record id, piece CID, and proof (DAG-CBOR) of the aggregate. From `aggregated` on. */
   aggregateId?: string | undefined
   aggregate?: string | undefined
@@ -137,12 +126,12 @@ export const submitted = (
 
 export const queued = (
   record: Stored<PieceRecord>,
-  waitsFor: string,
+  { waitsFor, nonce }: { waitsFor: string; nonce: string | undefined },
   now: number,
   timing: Timing,
 ): Transition =>
   record.stage === 'submitted' || record.stage === 'retried'
-    ? reach('queued', { ...record, waitsFor }, now, timing)
+    ? reach('queued', { ...record, waitsFor, queuedWith: nonce }, now, timing)
     : undefined
 
 interface Membership {

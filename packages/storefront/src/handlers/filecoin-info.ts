@@ -1,36 +1,42 @@
-import { decode } from '@ipld/dag-cbor'
 import {
   type DealInfoSuccess,
+  type DealSummary,
   type Failure,
   type FilecoinInfoSuccess,
   failure,
   filecoinInfo,
-  type Inclusion,
+  type PieceInfoSuccess,
   type PieceLink,
   Tasks,
 } from '@w3filecoin/capabilities'
-import { type Handler, type Key, provide } from '@w3filecoin/service'
-import { parse as parseLink } from 'multiformats/link'
+import { type Handler, type Key, provide, type Stored, unpackTask } from '@w3filecoin/service'
 import type { Dependencies } from '../dependencies.ts'
 import type { PieceRecord } from '../domain/piece.ts'
+import { aggregatesOf, workflowOf } from '../domain/workflow.ts'
 
-/** The most workflows of one piece that an answer tells of. */
+/** The most workflows of one piece, and aggregates, that an answer tells of. */
 const LIMIT = 100
 
 /**
- * `filecoin/info`: the aggregates that a piece is in, and their live deals as the deal tracker knows them now. Pieces are
- * found by an index, which may lag a moment behind an offer.
+ * `filecoin/info`: where a piece is and what it waits for, the aggregates that it is in, and their deals as the deal tracker
+ * knows them now. Pieces are found by an index, which may lag a moment behind an offer.
  */
 export const filecoinInfoHandler = ({
   id,
   stores,
+  aggregator,
   dealTracker,
+  timing,
   random,
-}: Pick<Dependencies, 'id' | 'stores' | 'dealTracker' | 'random'>): Handler => {
-  const dealsOf = async (aggregates: string[]): Promise<FilecoinInfoSuccess['deals']> => {
+  log,
+}: Pick<
+  Dependencies,
+  'id' | 'stores' | 'aggregator' | 'dealTracker' | 'timing' | 'random' | 'log'
+>): Handler => {
+  const dealsOf = async (aggregates: readonly PieceLink[]): Promise<DealSummary[]> => {
     if (aggregates.length === 0) return []
-    const questions = aggregates.map(aggregate =>
-      Tasks.dealInfo(id, dealTracker.principal, { piece: link(aggregate), nonce: random() }),
+    const questions = aggregates.map(piece =>
+      Tasks.dealInfo(id, dealTracker.principal, { piece, nonce: random() }),
     )
     const answers = await dealTracker.execute(await Promise.all(questions))
     return answers.flatMap((answer, n) => {
@@ -38,13 +44,37 @@ export const filecoinInfoHandler = ({
       const refusal = answer.ok.out.error as Failure | undefined
       if (refusal && refusal.name !== 'DealNotFound') throw new Error(refusal.message)
       const { deals } = (answer.ok.out.ok ?? { deals: {} }) as DealInfoSuccess
-      const live = Object.entries(deals).filter(([, { status }]) => status === 'Active')
-      return live.map(([deal, { provider }]) => ({
-        aggregate: link(aggregates[n] as string),
+      return Object.entries(deals).map(([deal, { provider, status, expiration }]) => ({
+        aggregate: aggregates[n] as PieceLink,
         provider,
         aux: { dataType: 0, dataSource: { dealID: Number(deal) } },
+        status,
+        expiration,
       }))
     })
+  }
+
+  /** What the aggregator says of pieces that it has, by their records. Without it there is less to tell, not nothing. */
+  const askAggregator = async (
+    records: readonly Stored<PieceRecord>[],
+    piece: PieceLink,
+  ): Promise<Map<string, PieceInfoSuccess>> => {
+    const there = records.filter(({ stage }) => stage === 'queued' || stage === 'aggregated')
+    if (there.length === 0) return new Map()
+    try {
+      const questions = there.map(({ group, queuedWith }) =>
+        Tasks.pieceInfo(id, aggregator.principal, { piece, group, nonce: queuedWith }),
+      )
+      const answers = await aggregator.execute(await Promise.all(questions))
+      return new Map(
+        answers.flatMap(({ ok }, n) =>
+          ok?.out.ok ? [[(there[n] as PieceRecord).id, ok.out.ok as PieceInfoSuccess] as const] : [],
+        ),
+      )
+    } catch (cause) {
+      log('warn', 'aggregator not reached', { cause })
+      return new Map()
+    }
   }
 
   return provide(filecoinInfo, async ({ capability }) => {
@@ -53,21 +83,25 @@ export const filecoinInfoHandler = ({
     const records = (await stores.pieces.getMany(items as Key[])).filter(record => record !== undefined)
     if (records.length === 0)
       return { out: { error: failure('PieceNotFound', `Nobody offered ${piece}`, { piece }) } }
-    const included = new Map(records.filter(isAggregated).map(record => [record.aggregate, record]))
+    const aggregates = aggregatesOf(records).slice(0, LIMIT)
+    const [deals, told] = await Promise.all([
+      dealsOf(aggregates.map(({ aggregate }) => aggregate)),
+      askAggregator(records, piece),
+    ])
     const info: FilecoinInfoSuccess = {
       piece,
-      aggregates: [...included.values()].map(({ aggregate, inclusion }) => ({
-        aggregate: link(aggregate),
-        inclusion: decode<Inclusion>(inclusion as never),
-      })),
-      deals: await dealsOf([...included.keys()]),
+      aggregates,
+      deals: deals.filter(isLive),
+      pastDeals: deals.filter(deal => !isLive(deal)),
+      workflows: await Promise.all(
+        records.map(async record => {
+          const { cid } = await unpackTask(record.accept)
+          return workflowOf(record, cid as never, told.get(record.id), timing)
+        }),
+      ),
     }
     return { out: { ok: info } }
   })
 }
 
-const isAggregated = <R extends PieceRecord>(
-  record: R,
-): record is R & { aggregate: string; inclusion: Uint8Array } => record.aggregate !== undefined
-
-const link = (text: string) => parseLink(text) as unknown as PieceLink
+const isLive = ({ status }: DealSummary): boolean => status === 'Active'

@@ -1,0 +1,16 @@
+import type { DID, Invocation } from '@ucanto/interface'
+import { type Failure, failure, type Result } from '@w3filecoin/capabilities'
+
+/**
+ * The storefront that an invocation is from. With the aggregator's own DID it holds a delegation, which has been checked;
+ * with its own it must be listed.
+ */
+export const storefrontOf = (
+  resource: DID,
+  invocation: Pick<Invocation, 'issuer'>,
+  { self, listed }: { self: DID; listed: ReadonlyMap<string, unknown> },
+): Result<DID, Failure> => {
+  if (resource === self) return { ok: invocation.issuer.did() }
+  if (listed.has(resource)) return { ok: resource }
+  return { error: failure('UnknownStorefront', `${resource} is no storefront of this aggregator`) }
+}
