@@ -55,8 +55,8 @@ interface HostFetchOptions {
 const BODYLESS = [204, 205, 304]
 
 /**
- * Gets what hosts publish that somebody else may have named or may answer for. Calls public addresses only, unless
- * others are allowed: the address that was looked at is the one that is called, each time anew. Follows no redirects.
+ * Gets what a host publishes, wherever its name may lead. Calls public addresses only, unless others are allowed: the
+ * address that was looked at is the one that is called, each time anew. Follows no redirects.
  */
 export const hostFetch = ({ allowPrivate, lookup = systemLookup }: HostFetchOptions): Fetch => {
   const refusal = (host: string) => new Error(`${host} has no public address`)
@@ -84,13 +84,14 @@ export const hostFetch = ({ allowPrivate, lookup = systemLookup }: HostFetchOpti
       request.on('error', reject)
       request.on('response', message => {
         const status = message.statusCode as number
-        const answer = { status, headers: new Headers(message.headers as Record<string, string>) }
         const bodyless = BODYLESS.includes(status)
         try {
-          resolve(new Response(bodyless ? null : (Readable.toWeb(message) as ReadableStream), answer))
+          const headers = new Headers(message.headers as Record<string, string>)
+          const body = bodyless ? null : (Readable.toWeb(message) as ReadableStream)
+          resolve(new Response(body, { status, headers }))
           if (bodyless) message.destroy()
         } catch (cause) {
-          // A status that is none.
+          // A status or a header that is none.
           message.destroy()
           reject(cause)
         }
