@@ -113,6 +113,16 @@ describe('a host', () => {
     expect(await response.text()).toBe('GET /path?query text/plain')
   })
 
+  it('is connected to anew each time, so that its address is looked at each time', async () => {
+    const ports = new Set<number>()
+    const url = await serve(({ socket }, response) => {
+      ports.add(socket.remotePort as number)
+      response.end('answer')
+    })
+    for (let n = 0; n < 3; n++) await (await fetch(url)).text()
+    expect(ports.size).toBe(3)
+  })
+
   it.each([204, 304, 302, 404, 500])('may answer %i', async status => {
     const url = await serve((_, response) => response.writeHead(status, { location: '/other' }).end())
     const response = await fetch(url)

@@ -121,6 +121,7 @@ describe('the keys of a did:web', () => {
     clock += 5 * MINUTE
     for (let n = 0; n < 10; n++) expect(await taken(authority, 'first')).toBe(true)
     expect(host.asked).toBe(2)
+    host.answer = answer('too often', { status: 429 })
     clock += 10 * SECOND
     expect(await taken(authority, 'first')).toBe(true)
     expect(host.asked).toBe(3)
