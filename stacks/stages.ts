@@ -35,7 +35,7 @@ export interface Source {
 export interface Peer {
   did: string
   url?: string
-  /** The `did:key`s that sign for a `did:web`. */
+  /** The `did:key`s that sign for a `did:web`. Without them its host is asked. */
   keys?: readonly string[]
 }
 

@@ -12,6 +12,7 @@ import {
 } from '@w3filecoin/service'
 import type { z } from 'zod'
 import { bind } from './bind.ts'
+import { hostFetch } from './host-fetch.ts'
 import type { Resources, TableSpec } from './resources.ts'
 
 /**
@@ -31,9 +32,15 @@ export const openContext = <
 ) => {
   const config = readConfig(schema, env)
   const aws = bind(resources, env)
-  const authority = new Authority([...(config.self ? [config.self] : []), ...peers(config)], {
-    table: aws.table('revocation'),
-    now: Date.now,
+  const log = jsonLog(line => process.stdout.write(`${line}\n`), {
+    service: resources.service,
+    level: env.LOG_LEVEL,
+  })
+  const { self, didWeb } = config
+  // A service is never asked for its own keys.
+  const authority = new Authority([...(self?.keys ? [self] : []), ...peers(config)], {
+    revocations: { table: aws.table('revocation'), now: Date.now },
+    didWeb: { ...didWeb, fetch: hostFetch(didWeb), now: Date.now, log },
   })
   return {
     config,
@@ -41,15 +48,12 @@ export const openContext = <
     peer: (peer: PeerConfig) => new Peer(peer, { authority, fetch }),
     /** What all services have among their dependencies. */
     common: {
-      id: readSigner(env, config.self?.did),
+      id: readSigner(env, self?.did),
       authority,
       timing: milliseconds(config.timing),
       now: Date.now,
       random: randomUUID,
-      log: jsonLog(line => process.stdout.write(`${line}\n`), {
-        service: resources.service,
-        level: env.LOG_LEVEL,
-      }),
+      log,
     },
   }
 }

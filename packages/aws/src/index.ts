@@ -1,6 +1,7 @@
 export * from './bind.ts'
 export * from './context.ts'
 export * from './dynamodb.ts'
+export * from './host-fetch.ts'
 export * from './lambda.ts'
 export * from './resources.ts'
 export * from './s3.ts'

@@ -15,7 +15,7 @@ const didKey = z.custom<`did:key:${string}`>(
 export const peerSchema = z.strictObject({
   did,
   url: z.url().optional(),
-  keys: z.array(didKey).optional(),
+  keys: z.array(didKey).min(1).optional(),
 })
 
 /** A peer that this service calls. */
@@ -27,6 +27,13 @@ const seconds = z.number().positive()
 export const commonSchema = {
   /** The service itself, where it acts under a `did:web`: its DID, and all keys that signed for it. */
   self: peerSchema.optional(),
+  /** How hosts are asked for the keys of a `did:web` that is named without `keys`. */
+  didWeb: z
+    .strictObject({
+      /** Whether such a host may have a private address. One on this machine is then asked over plain HTTP. */
+      allowPrivate: z.boolean().default(false),
+    })
+    .prefault({}),
   timing: z
     .strictObject({
       /** Seconds until unfinished work is sent again. */

@@ -64,3 +64,37 @@ export const principals: PrincipalParser = {
     return verifier
   },
 }
+
+/** Where the keys that sign for a principal come from. */
+export interface Keys {
+  /** Those that sign for it, as far as is known. Throws when nothing is known and can not be found out now. */
+  known(): Promise<readonly DID<'key'>[]>
+  /** Asked when a signature is by none of them: those that sign for it since. */
+  renewed(): Promise<readonly DID<'key'>[]>
+}
+
+export const fixedKeys = (keys: readonly DID<'key'>[]): Keys => ({
+  known: async () => keys,
+  renewed: async () => keys,
+})
+
+/** Checks signatures of a principal that may have several keys, and may change them. */
+export const verifierOf = (did: DID, keys: Keys): Verifier => {
+  const verifier = {
+    did: () => did,
+    // There are several. Libraries ask for it to say whose signature a wrong one is not.
+    toDIDKey: () => did,
+    withDID: () => verifier,
+    verify: async (payload: never, signature: never): Promise<boolean> => {
+      const byOneOf = async (tried: readonly DID<'key'>[]) => {
+        for (const key of tried) if (await principals.parse(key).verify(payload, signature)) return true
+        return false
+      }
+      const known = await keys.known()
+      if (await byOneOf(known)) return true
+      const renewed = await keys.renewed()
+      return renewed !== known && byOneOf(renewed)
+    },
+  }
+  return verifier as unknown as Verifier
+}

@@ -1,3 +1,4 @@
+import type { Signer } from '@ucanto/interface'
 import { ed25519 } from '@ucanto/principal'
 import { bytesOf, keyOf } from '@w3filecoin/testing'
 import { describe, expect, it } from 'vitest'
@@ -66,16 +67,41 @@ describe('signing', () => {
 })
 
 describe('Authority', () => {
-  const keys = ['did:key:zOne', 'did:key:zTwo'] as `did:key:${string}`[]
-  const authority = new Authority([{ did: 'did:web:known', keys }, { did: 'did:web:keyless' }])
+  const DID = 'did:web:known'
+  const payload = new TextEncoder().encode('payload')
 
-  it.each([
-    ['did:web:known', { ok: keys }],
-    ['did:web:keyless', { error: expect.anything() }],
-    ['did:web:unknown', { error: expect.anything() }],
-    ['did:web:constructor', { error: expect.anything() }],
-  ])('resolves %s from the configuration only', async (did, expected) => {
-    const { resolveDIDKey } = authority.context(parseSigner(await generateKey()))
-    expect(resolveDIDKey(did as never)).toEqual(expected)
+  it('takes signatures by any of the keys that the configuration gives a did:web, and by no other', async () => {
+    const [one, two, other] = await Promise.all(
+      [1, 2, 3].map(async () => parseSigner(await generateKey(), DID)),
+    )
+    const keys = [one, two].map(signer => signer!.toDIDKey())
+    const { principal, resolveDIDKey } = new Authority([{ did: DID, keys }]).context(
+      parseSigner(await generateKey()),
+    )
+    const { ok: [resolved] = [] } = await resolveDIDKey(DID)
+    const verifier = principal.parse(resolved as never).withDID(DID)
+    expect(verifier.did()).toBe(DID)
+    const taken = async (signer?: Signer) => verifier.verify(payload, (await signer!.sign(payload)) as never)
+    await expect(Promise.all([one, two, other].map(taken))).resolves.toEqual([true, true, false])
+  })
+
+  it.each(['did:web:keyless', 'did:web:unknown', 'did:web:constructor', 'did:mailto:web.mail:alice'])(
+    'has no keys of %s',
+    async did => {
+      const authority = new Authority([{ did: DID, keys: [parseSigner(await generateKey()).toDIDKey()] }])
+      const { resolveDIDKey } = authority.context(parseSigner(await generateKey()))
+      await expect(resolveDIDKey(did as never)).resolves.toMatchObject({
+        error: { name: 'DIDKeyResolutionError' },
+      })
+    },
+  )
+
+  it('gives a did:key no keys but its own', async () => {
+    const [one, other] = [parseSigner(await generateKey()), parseSigner(await generateKey())]
+    const authority = new Authority([{ did: one.did(), keys: [other.toDIDKey()] }])
+    const { principal } = authority.context(parseSigner(await generateKey()))
+    const verifier = principal.parse(one.did())
+    expect(await verifier.verify(payload, (await one.sign(payload)) as never)).toBe(true)
+    expect(await verifier.verify(payload, (await other.sign(payload)) as never)).toBe(false)
   })
 })

@@ -36,7 +36,9 @@ beforeAll(async () => {
     buckets: {},
     schedules: {},
   })
-  const authority = new Authority([], { table: aws.table<RevocationRecord>('revocation'), now: () => 77 })
+  const authority = new Authority([], {
+    revocations: { table: aws.table<RevocationRecord>('revocation'), now: () => 77 },
+  })
   const log = () => {}
   const receipts = {} as ReceiptLog
   const server = new Server({

@@ -1,0 +1,366 @@
+import type { RequestListener } from 'node:http'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { DID, Signer } from '@ucanto/interface'
+import { hostFetch } from '@w3filecoin/aws'
+import { bytesOf, documentOf, signerOf, startWebHost, type WebHost } from '@w3filecoin/testing'
+import { base58btc } from 'multiformats/bases/base58'
+import { base64url } from 'multiformats/bases/base64'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { documentUrl } from '../src/did-web.ts'
+import { Authority, type Fetch, type PeerConfig } from '../src/index.ts'
+
+const SECOND = 1000
+const MINUTE = 60 * SECOND
+
+const service = await signerOf('service')
+const payload = bytesOf('payload', 100)
+const keyOf = async (name: string) => (await signerOf(name)).did()
+
+let host: WebHost
+let clock: number
+const logged: object[] = []
+
+beforeEach(async () => {
+  clock = 1_800_000_000_000
+  logged.length = 0
+  host = await startWebHost(await keyOf('first'))
+})
+afterEach(() => host.stop())
+
+const authorityOf = (
+  peers: PeerConfig[] = [{ did: host.did }],
+  { fetch = hostFetch({ allowPrivate: true }), allowPrivate = true } = {},
+) =>
+  new Authority(peers, {
+    didWeb: { fetch, now: () => clock, allowPrivate, log: (_, __, fields) => logged.push(fields as object) },
+  })
+
+/** Whether what somebody signs as the `did:web` is taken, as `@ucanto/server` asks. Without keys: `unresolved`. */
+const taken = async (authority: Authority, name: string, did: DID = host.did) => {
+  const { principal, resolveDIDKey } = authority.context(service)
+  const resolved = await resolveDIDKey(did)
+  if (resolved.error) return 'unresolved'
+  const signer: Signer = await signerOf(name, did)
+  const signature = await signer.sign(payload)
+  return principal.parse(resolved.ok[0] as DID).verify(payload, signature as never)
+}
+
+const answer =
+  (
+    body: unknown,
+    { status = 200, ...headers }: { status?: number; [header: string]: unknown } = {},
+  ): RequestListener =>
+  (_, response) => {
+    response.writeHead(status, { 'content-type': 'application/json', ...headers } as never)
+    response.end(typeof body === 'string' ? body : JSON.stringify(body))
+  }
+
+describe('the keys of a did:web', () => {
+  it('are asked of its host, once for many', async () => {
+    const authority = authorityOf()
+    const all = await Promise.all(Array.from({ length: 20 }, () => taken(authority, 'first')))
+    expect(all).toEqual(Array(20).fill(true))
+    expect(host.asked).toBe(1)
+    expect(await taken(authority, 'other')).toBe(false)
+  })
+
+  it('are asked of nobody where the configuration has them, or does not name the did:web', async () => {
+    const authority = authorityOf([{ did: host.did, keys: [(await keyOf('configured')) as never] }])
+    expect(await taken(authority, 'configured')).toBe(true)
+    expect(await taken(authority, 'first')).toBe(false)
+    expect(await taken(authorityOf([]), 'first')).toBe('unresolved')
+    expect(await taken(authorityOf([{ did: 'did:web:other.example' }]), 'first')).toBe('unresolved')
+    expect(host.asked).toBe(0)
+  })
+
+  it('hold for five minutes', async () => {
+    const authority = authorityOf()
+    await taken(authority, 'first')
+    host.keys = [await keyOf('second')]
+    clock += 5 * MINUTE - 1
+    expect(await taken(authority, 'first')).toBe(true)
+    expect(host.asked).toBe(1)
+    clock += 1
+    expect(await taken(authority, 'first')).toBe(false)
+    expect(await taken(authority, 'second')).toBe(true)
+    expect(host.asked).toBe(2)
+  })
+
+  it('are asked for early when a signature is by none of them, but not each time', async () => {
+    const authority = authorityOf()
+    await taken(authority, 'first')
+    host.keys = [await keyOf('second')]
+    clock += 30 * SECOND - 1
+    expect(await taken(authority, 'second')).toBe(false)
+    expect(host.asked).toBe(1)
+    clock += 1
+    expect(await Promise.all([taken(authority, 'second'), taken(authority, 'second')])).toEqual([true, true])
+    expect(await taken(authority, 'first'), 'the former key').toBe(false)
+    expect(host.asked).toBe(2)
+    for (let n = 0; n < 10; n++) expect(await taken(authority, 'forger')).toBe(false)
+    expect(host.asked).toBe(2)
+  })
+
+  it('change without those of others', async () => {
+    const other = await startWebHost(await keyOf('other'))
+    const authority = authorityOf([{ did: host.did }, { did: other.did }])
+    await Promise.all([taken(authority, 'first'), taken(authority, 'other', other.did)])
+    host.keys = [await keyOf('second')]
+    clock += MINUTE
+    expect(await taken(authority, 'second')).toBe(true)
+    expect(await taken(authority, 'other', other.did)).toBe(true)
+    expect(await taken(authority, 'second', other.did)).toBe(false)
+    expect(host.asked).toBe(2)
+    await other.stop()
+  })
+
+  it('hold for an hour while the host can not be reached, which is asked every ten seconds at most', async () => {
+    const authority = authorityOf()
+    await taken(authority, 'first')
+    host.answer = answer('later', { status: 503 })
+    clock += 5 * MINUTE
+    for (let n = 0; n < 10; n++) expect(await taken(authority, 'first')).toBe(true)
+    expect(host.asked).toBe(2)
+    host.answer = answer('too often', { status: 429 })
+    clock += 10 * SECOND
+    expect(await taken(authority, 'first')).toBe(true)
+    expect(host.asked).toBe(3)
+    clock += 55 * MINUTE - 10 * SECOND - 1
+    expect(await taken(authority, 'first')).toBe(true)
+    clock += 1
+    await expect(taken(authority, 'first')).rejects.toThrow(`The keys of ${host.did} can not be read`)
+    host.answer = undefined
+    clock += 10 * SECOND
+    expect(await taken(authority, 'first')).toBe(true)
+  })
+
+  it('are not known while a host was never reached', async () => {
+    const authority = authorityOf()
+    await host.stop()
+    await expect(taken(authority, 'first')).rejects.toThrow('can not be read')
+    await expect(authority.signed({ issuer: undefined } as never, { did: () => host.did })).rejects.toThrow(
+      'can not be read',
+    )
+    expect(logged, 'asked once').toHaveLength(1)
+  })
+
+  it('are none as soon as the host says so', async () => {
+    const authority = authorityOf()
+    await taken(authority, 'first')
+    host.answer = answer('gone', { status: 404 })
+    clock += 5 * MINUTE
+    expect(await taken(authority, 'first')).toBe('unresolved')
+    clock += 10 * SECOND - 1
+    expect(await taken(authority, 'first')).toBe('unresolved')
+    expect(host.asked).toBe(2)
+    host.answer = undefined
+    clock += 1
+    expect(await taken(authority, 'first')).toBe(true)
+  })
+
+  it('are not waited for longer than five seconds, neither for the answer nor for its body', async () => {
+    const silent = await startWebHost()
+    silent.answer = () => {}
+    host.answer = async (_, response) => {
+      response.writeHead(200, { 'content-type': 'application/json' })
+      while (!response.destroyed) {
+        response.write(' ')
+        await sleep(100)
+      }
+    }
+    const authority = authorityOf([{ did: host.did }, { did: silent.did }])
+    const began = performance.now()
+    await Promise.all([
+      expect(taken(authority, 'first')).rejects.toThrow('can not be read'),
+      expect(taken(authority, 'first', silent.did)).rejects.toThrow('can not be read'),
+    ])
+    expect(performance.now() - began).toBeGreaterThan(4_900)
+    await silent.stop()
+  })
+})
+
+describe('a DID document', () => {
+  const method = async (name: string, more: object = {}) => ({
+    ...documentOf(host.did, [await keyOf(name)]).verificationMethod[0],
+    ...more,
+  })
+  const documentWith = (...verificationMethod: unknown[]) => ({ id: host.did, verificationMethod })
+  const jwk = async (name: string) => ({
+    id: `${host.did}#${name}`,
+    controller: host.did,
+    type: 'JsonWebKey2020',
+    publicKeyJwk: {
+      kty: 'OKP',
+      crv: 'Ed25519',
+      // After the multicodec.
+      x: base64url.baseEncode(base58btc.decode((await keyOf(name)).slice('did:key:'.length)).slice(2)),
+    },
+  })
+
+  it.each<[string, () => Promise<unknown>]>([
+    ['Multikey', () => method('first')],
+    ['Ed25519VerificationKey2020', () => method('first', { type: 'Ed25519VerificationKey2020' })],
+    ['JsonWebKey2020', () => jwk('first')],
+    ['JsonWebKey', async () => ({ ...(await jwk('first')), type: 'JsonWebKey' })],
+    ['one that expires', () => method('first', { expires: '2099-01-01T00:00:00Z' })],
+  ])('has keys as %s', async (_, make) => {
+    host.answer = answer(documentWith(await make()), {
+      'content-type': 'application/did+ld+json; charset=utf-8',
+    })
+    expect(await taken(authorityOf(), 'first')).toBe(true)
+  })
+
+  it('may have many keys, and others among them', async () => {
+    const p256 = {
+      ...(await jwk('first')),
+      publicKeyJwk: { kty: 'EC', crv: 'P-256', x: 'x', y: 'y' },
+    }
+    const x25519 = await method('first', {
+      publicKeyMultibase: 'z6LSbysY2xFMRpGMhb7tFTLMpeuPRaqaWM1yECx2AtzE3KCc',
+    })
+    host.answer = answer(documentWith(p256, x25519, 'none', null, await method('second'), await jwk('third')))
+    const authority = authorityOf()
+    expect(await taken(authority, 'second')).toBe(true)
+    expect(await taken(authority, 'third')).toBe(true)
+    expect(await taken(authority, 'first')).toBe(false)
+  })
+
+  it.each<[string, () => RequestListener | Promise<RequestListener>]>([
+    [
+      'of another DID over our keys',
+      async () => answer({ ...documentOf(host.did, [await keyOf('first')]), id: 'did:web:127.0.0.1' }),
+    ],
+    ['without keys', () => answer(documentWith())],
+    ['without methods', () => answer({ id: host.did })],
+    [
+      'with keys that another controls',
+      async () => answer(documentWith(await method('first', { controller: 'did:web:x' }))),
+    ],
+    [
+      'with keys that were revoked',
+      async () => answer(documentWith(await method('first', { revoked: '2020-01-01T00:00:00Z' }))),
+    ],
+    [
+      'with keys that expired',
+      async () => answer(documentWith(await method('first', { expires: '2020-01-01T00:00:00+01:00' }))),
+    ],
+    [
+      'with keys that expire who knows when',
+      async () => answer(documentWith(await method('first', { expires: 'soon' }))),
+    ],
+    [
+      'with broken keys',
+      async () => answer(documentWith(await method('first', { publicKeyMultibase: 'z6Mkfoo' }))),
+    ],
+    [
+      'with more methods than anybody has',
+      async () => answer(documentWith(...Array(33).fill(await method('first')))),
+    ],
+    [
+      'larger than anybody needs',
+      async () => answer({ ...documentWith(await method('first')), more: 'x'.repeat(64 * 1024) }),
+    ],
+    ['that is no JSON', () => answer('{')],
+    ['that is no object', () => answer('[]')],
+    [
+      'that is no JSON by its type',
+      async () => answer(documentWith(await method('first')), { 'content-type': 'text/html' }),
+    ],
+    ['that is empty', () => answer('', { status: 204 })],
+    ['that is not there', () => answer('{}', { status: 404 })],
+  ])('%s gives no keys', async (_, make) => {
+    host.answer = await make()
+    expect(await taken(authorityOf(), 'first')).toBe('unresolved')
+    expect(host.asked).toBe(1)
+    expect(logged).toMatchObject([{ did: host.did, reason: { name: 'InvalidDIDDocument' } }])
+  })
+
+  it('without an end is read no further than is allowed', async () => {
+    let sent = 0
+    host.answer = async (_, response) => {
+      response.writeHead(200, { 'content-type': 'application/json' })
+      while (!response.destroyed) {
+        response.write(' '.repeat(16 * 1024))
+        sent += 16 * 1024
+        await sleep(1)
+      }
+    }
+    expect(await taken(authorityOf(), 'first')).toBe('unresolved')
+    expect(sent).toBeLessThan(4 * 1024 * 1024)
+  })
+
+  it('elsewhere is not followed to', async () => {
+    const elsewhere = await startWebHost(await keyOf('first'))
+    elsewhere.answer = answer(documentOf(host.did, [await keyOf('first')]))
+    const location = documentUrl(elsewhere.did, { allowPrivate: true })
+    for (const status of [301, 302, 307, 308]) {
+      host.answer = answer('', { status, location })
+      expect(await taken(authorityOf(), 'first')).toBe('unresolved')
+    }
+    expect([host.asked, elsewhere.asked]).toEqual([4, 0])
+    await elsewhere.stop()
+  })
+})
+
+describe('where the host is', () => {
+  it.each<[string, string | undefined, string | undefined]>([
+    ['did:web:peer.example', 'https://peer.example/.well-known/did.json', undefined],
+    ['did:web:peer.example%3A8443', 'https://peer.example:8443/.well-known/did.json', undefined],
+    [
+      'did:web:localhost%3a80',
+      'https://localhost:80/.well-known/did.json',
+      'http://localhost/.well-known/did.json',
+    ],
+    [
+      'did:web:127.0.0.1%3A81',
+      'https://127.0.0.1:81/.well-known/did.json',
+      'http://127.0.0.1:81/.well-known/did.json',
+    ],
+    ['did:web:10.0.0.1', 'https://10.0.0.1/.well-known/did.json', undefined],
+  ])('%s', (did, url, local = url) => {
+    expect(documentUrl(did, { allowPrivate: false })).toBe(url)
+    expect(documentUrl(did, { allowPrivate: true })).toBe(local)
+  })
+
+  it.each([
+    'did:web:peer.example:users:alice',
+    'did:web:peer.example%2Fpath',
+    'did:web:peer.example%3A99999',
+    'did:web:peer.example%3A80%40other.example',
+    'did:web:user@peer.example',
+    'did:web:peer.example?x',
+    'did:web:Peer.example',
+    'did:web:0x7f.1',
+    'did:web:127.1',
+    'did:web:2130706433',
+    'did:web:%5B%3A%3A1%5D',
+    'did:web:',
+    'did:key:z6Mk',
+  ])('%s is none', did => {
+    expect(documentUrl(did, { allowPrivate: true })).toBeUndefined()
+  })
+
+  it('a did:web of no host must have its keys in the configuration', async () => {
+    const did = 'did:web:peer.example:users:alice'
+    expect(() => authorityOf([{ did }])).toThrow(did)
+    const authority = authorityOf([{ did, keys: [(await keyOf('first')) as never] }])
+    expect(await taken(authority, 'first', did)).toBe(true)
+  })
+
+  it('a private address is not called', async () => {
+    const { port } = new URL(documentUrl(host.did, { allowPrivate: true }) as string)
+    const dids = [host.did, `did:web:localhost%3A${port}`, `did:web:peer.example%3A${port}`] as const
+    const lookup: Parameters<typeof hostFetch>[0]['lookup'] = (_, { all }, callback) =>
+      callback(null, all ? [{ address: '127.0.0.1', family: 4 }] : '127.0.0.1', 4)
+    const fetch: Fetch = hostFetch({ allowPrivate: false, lookup })
+    const authority = authorityOf(
+      dids.map(did => ({ did })),
+      { fetch, allowPrivate: false },
+    )
+    for (const did of dids) await expect(taken(authority, 'first', did)).rejects.toThrow('can not be read')
+    expect(logged.map(fields => `${(fields as { cause: Error }).cause.message}`)).toEqual(
+      ['127.0.0.1', 'localhost', 'peer.example'].map(name => `${name} has no public address`),
+    )
+    expect(host.asked).toBe(0)
+  })
+})
