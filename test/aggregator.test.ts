@@ -20,7 +20,6 @@ const LONG = 3600
 
 const system = useSystem({
   storefronts: ['otherStorefront'],
-  everySeconds: 1,
   configure: (role, config) =>
     role === 'aggregator'
       ? {
@@ -31,7 +30,6 @@ const system = useSystem({
             'patient too': { longestWait: LONG },
             least: { minimumFill: 512 },
           },
-          timing: { retry: 1, poll: 1 },
         }
       : config,
 })

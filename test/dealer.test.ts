@@ -11,7 +11,7 @@ import { useSystem } from './system.ts'
 
 const SIZE = 2 ** 14
 
-const system = useSystem({ everySeconds: 1 })
+const system = useSystem()
 const dealer = () => system.at('dealer')
 
 /** Some pieces in the order of the aggregate that they make. */

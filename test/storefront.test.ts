@@ -18,11 +18,9 @@ const SIZE = 2 ** 22
 
 const system = useSystem({
   storefronts: ['otherStorefront'],
-  everySeconds: 1,
   configure: (role, config) => {
     if (role === 'aggregator') return { ...config, limits: { ...config.limits, size: SIZE, longestWait: 1 } }
-    if (role === 'otherStorefront') return { ...config, defaultGroup: 'other' }
-    return role === 'storefront' ? { ...config, timing: { retry: 1, poll: 2 } } : config
+    return role === 'otherStorefront' ? { ...config, defaultGroup: 'other' } : config
   },
 })
 const storefront = () => system.at('storefront')

@@ -15,14 +15,29 @@ export interface System {
   signer(role: string): Signer
 }
 
-/** Starts the system before the tests of a file, on data of its own, and stops it after them. */
-export const useSystem = (options: Omit<LocalOptions, 'data'> = {}): System => {
+/** Seconds until what is not done is looked at again: nobody should wait for that. */
+const TIMING = { retry: 1, poll: 1 }
+
+/**
+ * Starts the system before the tests of a file, on data of its own, and stops it after them. It looks at everything
+ * every second, unless a test configures it otherwise.
+ */
+export const useSystem = ({
+  configure = (_, config) => config,
+  ...options
+}: Omit<LocalOptions, 'data'> = {}): System => {
   let local: Local | undefined
   let data: string
 
   beforeAll(async () => {
     data = await mkdtemp(join(tmpdir(), 'w3filecoin-'))
-    local = await startLocal({ data, ...options })
+    local = await startLocal({
+      data,
+      everySeconds: 1,
+      configure: (role, config, world) =>
+        configure(role, role === 'dealTracker' ? config : { ...config, timing: TIMING }, world),
+      ...options,
+    })
   })
   afterAll(async () => {
     await local?.stop()
