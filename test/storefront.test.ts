@@ -18,10 +18,8 @@ const SIZE = 2 ** 22
 
 const system = useSystem({
   storefronts: ['otherStorefront'],
-  configure: (role, config) => {
-    if (role === 'aggregator') return { ...config, limits: { ...config.limits, size: SIZE, longestWait: 1 } }
-    return role === 'otherStorefront' ? { ...config, defaultGroup: 'other' } : config
-  },
+  configure: (role, config) =>
+    role === 'aggregator' ? { ...config, limits: { ...config.limits, size: SIZE, longestWait: 1 } } : config,
 })
 const storefront = () => system.at('storefront')
 
@@ -181,6 +179,9 @@ test.concurrent('S7, A4, A6: pieces of several storefronts reach their deals, wi
       return { role, ...end }
     }),
   )
+  // Both storefronts have one group, of the same name.
+  for (const { role, aggregateOffer } of ends)
+    expect(aggregateOffer.facts).toMatchObject([{ storefront: system.at(role).did, group: 'local' }])
   const offers = (of: string) =>
     ends.filter(({ role }) => role === of).map(({ aggregateOffer }) => `${aggregateOffer.cid}`)
   expect(offers('storefront').filter(cid => offers('otherStorefront').includes(cid))).toEqual([])
