@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
-import { PutObjectCommand, S3Client } from '@aws-sdk/client-s3'
+import { PutObjectCommand } from '@aws-sdk/client-s3'
 import type { Local } from '@w3filecoin/local'
+import { s3Client } from '@w3filecoin/local/engines'
 import { type PieceLink, pieceOf } from '@w3filecoin/piece'
 import { CID } from 'multiformats/cid'
 import { sha256 } from 'multiformats/hashes/sha2'
@@ -21,16 +22,12 @@ export const randomContent = async (size: number): Promise<Content> => {
 }
 
 /** Puts content where the storefront reads it. */
-export const upload = async ({ engines }: Local, { bytes, content }: Content, storefront = 'storefront') => {
-  const s3 = new S3Client({
-    region: engines.env.AWS_REGION as string,
-    endpoint: engines.env.AWS_ENDPOINT_URL_S3 as string,
-    credentials: {
-      accessKeyId: engines.env.AWS_ACCESS_KEY_ID as string,
-      secretAccessKey: engines.env.AWS_SECRET_ACCESS_KEY as string,
-    },
-    forcePathStyle: true,
-  })
+export const upload = async (
+  { engines }: Local,
+  { bytes, content }: Pick<Content, 'bytes' | 'content'>,
+  storefront = 'storefront',
+) => {
+  const s3 = s3Client(engines)
   await s3.send(new PutObjectCommand({ Bucket: `${storefront}-content`, Key: `${content}`, Body: bytes }))
   s3.destroy()
 }

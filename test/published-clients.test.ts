@@ -1,36 +1,23 @@
-import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import * as Storacha from '@storacha/filecoin-client'
 import { connect } from '@ucanto/client'
 import type { Receipt } from '@ucanto/interface'
 import { ed25519 } from '@ucanto/principal'
 import { CAR, HTTP } from '@ucanto/transport'
 import type { FilecoinAcceptSuccess } from '@w3filecoin/capabilities'
-import { type Address, type Local, startLocal } from '@w3filecoin/local'
 import { buildAggregate, type EncodedInclusion, verifyInclusion } from '@w3filecoin/piece'
 import * as Web3 from '@web3-storage/filecoin-client'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { beforeAll, describe, expect, test } from 'vitest'
 import * as Web3Old from 'web3-storage-filecoin-client-3.0'
 import { type Content, randomContent, upload } from './content.ts'
 import { awaitReceipt, PATIENCE } from './receipts.ts'
+import { useSystem } from './system.ts'
 
 /**
  * The clients that are published, unmodified, against the services that run: each of their calls, in the order of a
  * piece's way.
  */
-let local: Local
-let data: string
-
-beforeAll(async () => {
-  data = await mkdtemp(join(tmpdir(), 'w3filecoin-clients-'))
-  local = await startLocal({ data })
-})
-
-afterAll(async () => {
-  await local?.stop()
-  await rm(data, { recursive: true, force: true })
-})
+const system = useSystem()
+const { at } = system
 
 // biome-ignore lint/suspicious/noExplicitAny: three releases with types of their own
 type Client = any
@@ -46,8 +33,7 @@ describe.each(clients)('%s', (_name, client, asPromised) => {
   let content: Content
   let accept: string
 
-  const signer = (role: string) => ed25519.parse((role === 'agent' ? local.agent : at(role)).key)
-  const at = (role: string) => local.services[role] as Address
+  const signer = (role: string) => ed25519.parse((role === 'agent' ? system.local.agent : at(role)).key)
   /** Who invokes, and with which resource: its own. */
   const as = (role: string, audience: string) => ({
     issuer: signer(role),
@@ -64,7 +50,7 @@ describe.each(clients)('%s', (_name, client, asPromised) => {
 
   beforeAll(async () => {
     content = await randomContent(100_000)
-    await upload(local, content)
+    await upload(system.local, content)
   })
 
   test('filecoin/offer is answered with the tasks that follow', async () => {

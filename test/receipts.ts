@@ -2,7 +2,7 @@ import type { Invocation, Receipt } from '@ucanto/interface'
 import { Verifier } from '@ucanto/principal'
 import type { Address } from '@w3filecoin/local'
 import { readReceipt } from '@w3filecoin/service'
-import { expect } from 'vitest'
+import { expect, vi } from 'vitest'
 
 /** How long a piece may take from offer to deal here. */
 export const PATIENCE = { timeout: 60_000, interval: 200 }
@@ -19,16 +19,12 @@ export const fetchReceipt = async ({ url, did }: Address, task: string): Promise
 }
 
 /** Waits for the receipt of a task. */
-export const awaitReceipt = async (at: Address, task: string): Promise<Receipt> => {
-  let receipt: Receipt | undefined
-  await expect
-    .poll(async () => {
-      receipt = await fetchReceipt(at, task)
-      return receipt !== undefined
-    }, PATIENCE)
-    .toBe(true)
-  return receipt as Receipt
-}
+export const awaitReceipt = (at: Address, task: string): Promise<Receipt> =>
+  vi.waitFor(async () => {
+    const receipt = await fetchReceipt(at, task)
+    if (receipt === undefined) throw new Error(`There is no receipt of ${task} at ${at.url}`)
+    return receipt
+  }, PATIENCE)
 
 /** The task that a receipt joins or forks, with its blocks. */
 export const effect = (run: unknown): Invocation => {

@@ -7,19 +7,20 @@ const limits = {
     .number()
     .int()
     .min(512)
-    .refine(size => Number.isInteger(Math.log2(size)), 'expected a power of two')
-    .default(2 ** 35),
+    .refine(size => Number.isInteger(Math.log2(size)), 'expected a power of two'),
   /** The least padded bytes of pieces that the dealer makes a deal for. */
-  minimumFill: z.number().int().nonnegative().default(0),
+  minimumFill: z.number().int().nonnegative(),
   /** The most pieces in an aggregate: what the dealer takes in one message. */
-  maxPieces: z.number().int().positive().max(95_000).default(95_000),
+  maxPieces: z.number().int().positive().max(95_000),
   /** Seconds after which a piece waits no more for others. */
-  longestWait: z
-    .number()
-    .positive()
-    .default(6 * 60 * 60),
+  longestWait: z.number().positive(),
 }
-const limitsSchema = z.strictObject(limits)
+const limitsSchema = z.strictObject({
+  size: limits.size.default(2 ** 35),
+  minimumFill: limits.minimumFill.default(0),
+  maxPieces: limits.maxPieces.default(95_000),
+  longestWait: limits.longestWait.default(6 * 60 * 60),
+})
 
 /** The aggregator's configuration, as the environment variable `CONFIG` holds it in JSON. */
 export const configSchema = z.strictObject({
@@ -28,7 +29,7 @@ export const configSchema = z.strictObject({
   storefronts: z.array(peerSchema),
   dealer: servicePeerSchema,
   limits: limitsSchema.prefault({}),
-  /** Limits of single groups, where they differ. */
-  groups: z.record(z.string(), limitsSchema.partial()).default({}),
+  /** Limits of single groups, where they differ: what is not said of a group is as it is for all. */
+  groups: z.record(z.string(), z.strictObject(limits).partial()).default({}),
 })
 export type AggregatorConfig = z.infer<typeof configSchema>

@@ -1,0 +1,162 @@
+import { createServer, type Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import type { Receipt } from '@ucanto/interface'
+import { ed25519 } from '@ucanto/principal'
+import type { Deal } from '@w3filecoin/capabilities'
+import { type PieceLink, toV1 } from '@w3filecoin/piece'
+import { somePiece } from '@w3filecoin/testing'
+import { afterAll, beforeAll, expect, test, vi } from 'vitest'
+import { invoke } from './invoke.ts'
+import { fetchReceipt, PATIENCE } from './receipts.ts'
+import { useSystem } from './system.ts'
+
+/** When the chain began, in seconds since 1970, and how long its epochs are. */
+const GENESIS = 1_598_306_400
+const EPOCH = 30
+const DAY = (24 * 3600) / EPOCH
+const epochNow = () => Math.floor((Date.now() / 1000 - GENESIS) / EPOCH)
+const timeOf = (epoch: number) => new Date((GENESIS + epoch * EPOCH) * 1000).toISOString()
+
+interface ChainDeal {
+  id: number
+  provider: number
+  endEpoch: number
+}
+
+/** What the chain holds now: deals by their aggregate. The tests write it. */
+const chain = new Map<PieceLink, ChainDeal[]>()
+
+/** The chain as the file of active replicas that the deal tracker reads. */
+const activeReplicas = () => ({
+  state_epoch: epochNow(),
+  active_replicas: [...chain].map(([piece, deals]) => ({
+    piece_cid: `${toV1(piece).ok?.root}`,
+    piece_log2_size: toV1(piece).ok?.log2Size,
+    contracts: deals.map(({ id, provider, endEpoch }) => ({
+      provider_id: provider,
+      legacy_market_id: id,
+      legacy_market_end_epoch: endEpoch,
+    })),
+  })),
+})
+
+let source: Server
+beforeAll(async () => {
+  source = createServer((_, response) => response.end(JSON.stringify(activeReplicas())))
+  await new Promise<void>(resolve => source.listen(0, '127.0.0.1', resolve))
+})
+afterAll(() => source.close())
+
+const system = useSystem({
+  configure: (role, config) => {
+    if (role !== 'dealTracker') return config
+    const url = `http://127.0.0.1:${(source.address() as AddressInfo).port}/`
+    // The chain of these tests is small: a share of its deals that goes is large.
+    return { ...config, maxLoss: 1, sources: [{ name: 'chain', kind: 'active-replicas', url }] }
+  },
+})
+
+const ask = (piece: PieceLink, nonce?: string): Promise<Receipt> =>
+  invoke(system.at('dealTracker'), {
+    issuer: ed25519.parse(system.local.agent.key),
+    can: 'deal/info',
+    nb: { piece },
+    nonce,
+  })
+const dealsIn = ({ out }: Receipt): Record<string, Deal> =>
+  (out.ok as { deals: Record<string, Deal> } | undefined)?.deals ?? {}
+
+let nonces = 0
+/** Asks until the deals of an aggregate are so: the tracker reads the chain now and then. */
+const awaitDeals = (piece: PieceLink, expected: Record<string, unknown>): Promise<Record<string, Deal>> =>
+  vi.waitFor(async () => {
+    nonces += 1
+    const deals = dealsIn(await ask(piece, `${nonces}`))
+    expect(deals).toEqual(expected)
+    return deals
+  }, PATIENCE)
+
+/** A deal as `deal/info` tells it. */
+const told = (piece: PieceLink, { provider, endEpoch }: ChainDeal, status: string) => ({
+  provider: `f0${provider}`,
+  storageProvider: `f0${provider}`,
+  status,
+  pieceCid: `${toV1(piece).ok?.root}`,
+  expiration: timeOf(endEpoch),
+  created: expect.stringMatching(/^\d{4}-\d\d-\d\dT.*Z$/),
+  updated: expect.stringMatching(/^\d{4}-\d\d-\d\dT.*Z$/),
+})
+
+test('T1: deal/info returns every deal of an aggregate, and no others', async () => {
+  const [aggregate, other] = [somePiece('T1', 20), somePiece('T1 other', 20)]
+  const [one, two, ended, elsewhere] = [
+    { id: 11, provider: 1001, endEpoch: epochNow() + 500 * DAY },
+    { id: 12, provider: 1002, endEpoch: epochNow() + 400 * DAY },
+    { id: 13, provider: 1001, endEpoch: epochNow() - DAY },
+    { id: 14, provider: 1003, endEpoch: epochNow() + 500 * DAY },
+  ] as const
+  chain.set(aggregate, [one, two, ended])
+  chain.set(other, [elsewhere])
+  await awaitDeals(aggregate, {
+    11: told(aggregate, one, 'Active'),
+    12: told(aggregate, two, 'Active'),
+    13: told(aggregate, ended, 'Expired'),
+  })
+  await awaitDeals(other, { 14: told(other, elsewhere, 'Active') })
+})
+
+test('T1: deals that are renewed, end, or are terminated on chain are told so', async () => {
+  const aggregate = somePiece('T1 changes', 20)
+  const renewed = { id: 21, provider: 1001, endEpoch: epochNow() + 10 * DAY }
+  const ended = { id: 22, provider: 1002, endEpoch: epochNow() + 10 * DAY }
+  const terminated = { id: 23, provider: 1003, endEpoch: epochNow() + 10 * DAY }
+  chain.set(aggregate, [renewed, ended, terminated])
+  const before = await awaitDeals(aggregate, {
+    21: told(aggregate, renewed, 'Active'),
+    22: told(aggregate, ended, 'Active'),
+    23: told(aggregate, terminated, 'Active'),
+  })
+
+  renewed.endEpoch += 500 * DAY
+  ended.endEpoch = epochNow() - 1
+  chain.set(aggregate, [renewed, ended])
+  const after = await awaitDeals(aggregate, {
+    21: told(aggregate, renewed, 'Active'),
+    22: told(aggregate, ended, 'Expired'),
+    23: told(aggregate, terminated, 'Terminated'),
+  })
+  for (const id of ['21', '22', '23'] as const) {
+    expect(after[id]?.created).toBe(before[id]?.created)
+    expect(Date.parse(after[id]?.updated as string)).toBeGreaterThan(
+      Date.parse(before[id]?.updated as string),
+    )
+  }
+})
+
+test('T2: an aggregate without a deal on chain is DealNotFound', async () => {
+  const aggregate = somePiece('T2', 20)
+  const { out, fx } = await ask(aggregate)
+  expect(out).toEqual({
+    error: { name: 'DealNotFound', message: expect.stringContaining(`${aggregate}`), piece: aggregate },
+  })
+  expect(fx).toEqual({ fork: [] })
+})
+
+test('T3: a query with another nonce gives the present state, and no answer is kept as a receipt', async () => {
+  const aggregate = somePiece('T3', 20)
+  const deal = { id: 31, provider: 1001, endEpoch: epochNow() + 10 * DAY }
+  const before = await ask(aggregate, 'before')
+  expect(before.out.error).toMatchObject({ name: 'DealNotFound' })
+  chain.set(aggregate, [deal])
+  await awaitDeals(aggregate, { 31: told(aggregate, deal, 'Active') })
+  const live = await ask(aggregate, 'live')
+  expect(dealsIn(live)).toEqual({ 31: told(aggregate, deal, 'Active') })
+  chain.delete(aggregate)
+  await awaitDeals(aggregate, { 31: told(aggregate, deal, 'Terminated') })
+  const gone = await ask(aggregate, 'gone')
+  expect(dealsIn(gone)).toEqual({ 31: told(aggregate, deal, 'Terminated') })
+
+  const tasks = [before, live, gone].map(({ ran }) => `${ran.link()}`)
+  expect(new Set(tasks).size).toBe(3)
+  for (const task of tasks) expect(await fetchReceipt(system.at('dealTracker'), task)).toBeUndefined()
+})

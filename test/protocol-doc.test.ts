@@ -1,0 +1,36 @@
+import { readFileSync } from 'node:fs'
+import { expect, test } from 'vitest'
+import { filesThatLeaveOut, idsOf, page, protocolTests, withTests } from '../scripts/protocol-table.ts'
+
+const markdown = readFileSync(page, 'utf8')
+const shown = protocolTests()
+
+const rows = (letter: string, count: number) => Array.from({ length: count }, (_, n) => `${letter}${n + 1}`)
+const IDS = [
+  ...rows('S', 10),
+  ...rows('A', 7),
+  ...rows('D', 6),
+  ...rows('T', 3),
+  ...rows('U', 3),
+  ...rows('R', 1),
+]
+
+test('docs/protocol.md has every row', () => {
+  expect(idsOf(markdown)).toEqual(IDS)
+})
+
+test.each(IDS)('%s is shown by a test', id => {
+  expect(shown.filter(({ ids }) => ids.includes(id))).not.toEqual([])
+})
+
+test('no test names a row that is not there', () => {
+  expect(shown.flatMap(({ ids }) => ids).filter(id => !IDS.includes(id))).toEqual([])
+})
+
+test('none of these tests is left out', () => {
+  expect(filesThatLeaveOut()).toEqual([])
+})
+
+test('docs/protocol.md links the tests that there are; npm run docs:protocol writes the links', () => {
+  expect(withTests(markdown, shown)).toBe(markdown)
+})

@@ -1,0 +1,112 @@
+import { CAR } from '@ucanto/core'
+import type { Receipt } from '@ucanto/interface'
+import { ed25519 } from '@ucanto/principal'
+import { expect, test } from 'vitest'
+import manifest from '../packages/service/package.json' with { type: 'json' }
+import { randomContent, upload } from './content.ts'
+import { follow } from './follow.ts'
+import { ask, offer, taskOf } from './invoke.ts'
+import { awaitReceipt, effect, fetchReceipt } from './receipts.ts'
+import { useSystem } from './system.ts'
+
+const system = useSystem()
+const { at } = system
+
+const ROLES = {
+  storefront: 'storefront',
+  aggregator: 'aggregator',
+  dealer: 'dealer',
+  dealTracker: 'deal-tracker',
+}
+
+/** The CIDs of all blocks in the CAR that a service serves for a task. */
+const served = async (role: string, { ran }: Receipt) => {
+  const response = await fetch(`${at(role).url}/receipt/${ran.link()}`)
+  const { blocks } = CAR.decode(new Uint8Array(await response.arrayBuffer()) as never)
+  return { status: response.status, headers: response.headers, cids: [...blocks.keys()] }
+}
+
+test.concurrent('R1: the receipt of each task is served as a CAR with the blocks of its effects', async () => {
+  const content = await randomContent(10_000)
+  await upload(system.local, content)
+  const offered = await offer(at('storefront'), content)
+  const { submitted, queued, included, dealt, live, accepted } = await follow(system, offered)
+  for (const [role, receipt] of [
+    ['storefront', offered],
+    ['storefront', submitted],
+    ['aggregator', queued],
+    ['aggregator', included],
+    ['dealer', dealt],
+    ['dealer', live],
+    ['storefront', accepted],
+  ] as const) {
+    const { status, headers, cids } = await served(role, receipt)
+    expect(status).toBe(200)
+    expect(headers.get('content-type')).toBe('application/vnd.ipld.car')
+    expect(headers.get('cache-control')).toContain('immutable')
+    const { fork, join } = receipt.fx
+    const effects = [...fork, ...(join ? [join] : [])].map(task => `${effect(task).cid}`)
+    expect(cids).toEqual(expect.arrayContaining([`${receipt.root.cid}`, `${receipt.ran.link()}`, ...effects]))
+    expect(receipt.issuer?.did()).toBe(at(role).did)
+  }
+  // The aggregator keeps the dealer's receipt too, for storefronts that ask it.
+  const aggregateAccept = `${live.ran.link()}`
+  expect((await served('aggregator', live)).cids).toContain(`${live.root.cid}`)
+  expect(await fetchReceipt(at('dealTracker'), aggregateAccept)).toBeUndefined()
+})
+
+test.concurrent('R1: there is no receipt of a promised task before its end, also when it is asked for, and one from then on', async () => {
+  const content = await randomContent(10_000)
+  const { fx } = await offer(at('storefront'), content)
+  const tasks = [
+    [effect(fx.fork[0]), 'filecoin/submit'],
+    [effect(fx.join), 'filecoin/accept'],
+  ] as const
+  const own = {
+    issuer: system.signer('storefront'),
+    nb: { content: content.content, piece: content.piece },
+  }
+  const { did, url } = at('storefront')
+  for (const [{ cid }, can] of tasks) {
+    expect(await taskOf(at('storefront'), { ...own, can })).toBe(`${cid}`)
+    const early = await ask(at('storefront'), { ...own, can })
+    expect(early.out.error).toMatchObject({ name: 'OutcomePending' })
+    expect((await early.verifySignature(ed25519.Verifier.parse(did))).error).toBeDefined()
+    expect((await fetch(`${url}/receipt/${cid}`)).status).toBe(404)
+  }
+  await upload(system.local, content)
+  for (const [{ cid }, can] of tasks) {
+    const receipt = await awaitReceipt(at('storefront'), `${cid}`)
+    for (const again of [
+      await ask(at('storefront'), { ...own, can }),
+      await fetchReceipt(at('storefront'), `${cid}`),
+    ])
+      expect(`${again?.root.cid}`).toBe(`${receipt.root.cid}`)
+  }
+})
+
+test.concurrent('R1: a task that nobody promised has no receipt, and what is no CID is a bad request', async () => {
+  const { url } = at('aggregator')
+  const { content } = await randomContent(100)
+  expect((await fetch(`${url}/receipt/${content}`)).status).toBe(404)
+  expect((await fetch(`${url}/receipt/nothing`)).status).toBe(400)
+})
+
+test.each(Object.entries(ROLES))(
+  'R1: GET / and the DID document say who is there: %s',
+  async (role, name) => {
+    const { url, did } = at(role)
+    expect(await (await fetch(url)).json()).toEqual({ name, did, version: manifest.version })
+    const document = await (await fetch(`${url}/.well-known/did.json`)).json()
+    const key = `${did}#key-0`
+    expect(document).toEqual({
+      '@context': ['https://www.w3.org/ns/did/v1', 'https://w3id.org/security/multikey/v1'],
+      id: did,
+      verificationMethod: [
+        { id: key, type: 'Multikey', controller: did, publicKeyMultibase: did.slice('did:key:'.length) },
+      ],
+      authentication: [key],
+      assertionMethod: [key],
+    })
+  },
+)

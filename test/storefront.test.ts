@@ -1,0 +1,301 @@
+import { DynamoDBClient, PutItemCommand } from '@aws-sdk/client-dynamodb'
+import type { DID, Receipt } from '@ucanto/interface'
+import { ed25519 } from '@ucanto/principal'
+import type { FilecoinAcceptSuccess } from '@w3filecoin/capabilities'
+import { type EncodedInclusion, toInclusionProof, toV1, verifyInclusion } from '@w3filecoin/piece'
+import { Aggregate, Piece } from '@web3-storage/data-segment'
+import { CID } from 'multiformats/cid'
+import { expect, test } from 'vitest'
+import { type Content, randomContent, upload } from './content.ts'
+import { type Accepted, follow } from './follow.ts'
+import { invoke, newAgent, offer, taskOf } from './invoke.ts'
+import { offerDocuments } from './offer-documents.ts'
+import { awaitReceipt, effect, fetchReceipt } from './receipts.ts'
+import { useSystem } from './system.ts'
+
+/** Padded bytes of an aggregate. */
+const SIZE = 2 ** 22
+
+const system = useSystem({
+  storefronts: ['otherStorefront'],
+  configure: (role, config) =>
+    role === 'aggregator' ? { ...config, limits: { ...config.limits, size: SIZE, longestWait: 1 } } : config,
+})
+const storefront = () => system.at('storefront')
+
+/** The tasks of the storefront that follow from an offer, as anybody can compute them who has its key. */
+const promised = async ({ content, piece }: Pick<Content, 'content' | 'piece'>, nonce?: string) => {
+  const own = { issuer: system.signer('storefront'), nb: { content, piece }, nonce }
+  return {
+    submit: await taskOf(storefront(), { ...own, can: 'filecoin/submit' }),
+    accept: await taskOf(storefront(), { ...own, can: 'filecoin/accept' }),
+  }
+}
+const pieceOfferOf = ({ piece }: Pick<Content, 'piece'>, group: string): Promise<string> =>
+  taskOf(system.at('aggregator'), {
+    issuer: system.signer('storefront'),
+    can: 'piece/offer',
+    nb: { piece, group },
+  })
+const effectsOf = ({ fx }: Receipt) => ({
+  submit: `${fx.fork[0]?.link()}`,
+  accept: `${fx.join?.link()}`,
+})
+const uploaded = async (size: number): Promise<Content> => {
+  const content = await randomContent(size)
+  await upload(system.local, content)
+  return content
+}
+
+test.concurrent('S1, S2, S3: an offer is answered with ok and the tasks that follow, which are a function of the offer', async () => {
+  const content = await randomContent(1_000)
+  const receipt = await offer(storefront(), content)
+  expect(receipt.out).toEqual({ ok: { piece: content.piece } })
+  expect(receipt.fx.fork).toHaveLength(1)
+  expect(effectsOf(receipt)).toEqual(await promised(content))
+  const { did } = storefront()
+  const nb = { content: content.content, piece: content.piece }
+  for (const [task, can] of [
+    [effect(receipt.fx.fork[0]), 'filecoin/submit'],
+    [effect(receipt.fx.join), 'filecoin/accept'],
+  ] as const) {
+    expect(task.capabilities).toEqual([{ can, with: did, nb }])
+    expect([task.issuer.did(), task.audience.did()]).toEqual([did, did])
+    expect([task.expiration, task.nonce, task.facts, task.proofs]).toEqual([Infinity, undefined, [], []])
+  }
+  const served = await fetchReceipt(storefront(), `${receipt.ran.link()}`)
+  expect(`${served?.root.cid}`).toBe(`${receipt.root.cid}`)
+})
+
+test.concurrent('S1: an offer that fails is answered with a signed error, and nothing follows', async () => {
+  const content = await uploaded(1_000)
+  const { issuer, with: space } = await newAgent()
+  const refused: [Promise<Receipt>, string][] = [
+    // The agent has no delegation of the space.
+    [offer(storefront(), content, { agent: { issuer, with: space, proofs: [] } }), 'Unauthorized'],
+    // What is called a piece is no piece.
+    [offer(storefront(), { ...content, piece: content.content as never }), 'Unauthorized'],
+  ]
+  for (const [answer, name] of refused) {
+    const { out, fx, ran } = await answer
+    expect(out).toEqual({ error: { name, message: expect.any(String) } })
+    expect(fx).toEqual({ fork: [] })
+    expect(await fetchReceipt(storefront(), `${ran.link()}`)).toBeUndefined()
+  }
+  for (const task of Object.values(await promised(content)))
+    expect(await fetchReceipt(storefront(), task)).toBeUndefined()
+})
+
+test.concurrent('S4: an offer waits for its content until it is uploaded', async () => {
+  const content = await randomContent(20_000)
+  const { submit } = effectsOf(await offer(storefront(), content))
+  // Offered later, and through: the storefront has looked, and did not end what it could not read.
+  const later = await uploaded(20_000)
+  await awaitReceipt(storefront(), effectsOf(await offer(storefront(), later)).submit)
+  expect(await fetchReceipt(storefront(), submit)).toBeUndefined()
+  await upload(system.local, content)
+  expect((await awaitReceipt(storefront(), submit)).out).toEqual({ ok: { piece: content.piece } })
+})
+
+test.concurrent('S5: content that hashes to the piece is submitted, with the piece/offer that is really sent', async () => {
+  const content = await uploaded(30_000)
+  const offered = await offer(storefront(), content)
+  const submitted = await awaitReceipt(storefront(), effectsOf(offered).submit)
+  expect(submitted.out).toEqual({ ok: { piece: content.piece } })
+  expect(submitted.fx.fork).toEqual([])
+  const pieceOffer = effect(submitted.fx.join)
+  expect(`${pieceOffer.cid}`).toBe(await pieceOfferOf(content, 'local'))
+  expect(pieceOffer.capabilities).toEqual([
+    { can: 'piece/offer', with: storefront().did, nb: { piece: content.piece, group: 'local' } },
+  ])
+  // The aggregator ran these bytes.
+  const queued = await awaitReceipt(system.at('aggregator'), `${pieceOffer.cid}`)
+  expect(queued.out).toEqual({ ok: { piece: content.piece } })
+  expect(effect(queued.ran).bytes).toEqual(pieceOffer.bytes)
+})
+
+test.concurrent('S6: content that does not match ends both tasks with an error, and nothing reaches the aggregator', async () => {
+  const content = await uploaded(40_000)
+  const { piece } = await randomContent(40_000)
+  const { submit, accept } = effectsOf(await offer(storefront(), { ...content, piece }))
+  const submitted = await awaitReceipt(storefront(), submit)
+  expect(submitted.out).toEqual({
+    error: { name: 'InvalidPieceCID', message: expect.stringContaining(`${content.piece}`), piece },
+  })
+  expect(submitted.fx).toEqual({ fork: [] })
+  const accepted = await awaitReceipt(storefront(), accept)
+  expect(accepted.out).toEqual({
+    error: { name: 'InvalidContentPiece', message: expect.any(String), content: content.content },
+  })
+  expect(accepted.fx).toEqual({ fork: [] })
+
+  // Another piece goes all the way after it.
+  const after = await uploaded(40_000)
+  await follow(system, await offer(storefront(), after))
+  expect(await fetchReceipt(system.at('aggregator'), await pieceOfferOf(after, 'local'))).toBeDefined()
+  expect(await fetchReceipt(system.at('aggregator'), await pieceOfferOf({ piece }, 'local'))).toBeUndefined()
+  const documents = await offerDocuments(system.local)
+  expect(documents.flatMap(({ pieces }) => pieces)).not.toContain(`${piece}`)
+})
+
+/** Checks a finished way: each proof against the next link, and the last one against the chain. */
+const checkProofs = async ({ piece }: Content, { success, live, accepted, pieces }: Accepted) => {
+  const { aggregate } = success
+  const inclusion = success.inclusion as EncodedInclusion
+  const end = accepted.out.ok as unknown as FilecoinAcceptSuccess
+  expect(accepted.out).toEqual({
+    ok: { piece, aggregate, inclusion, aux: { dataType: 0, dataSource: { dealID: expect.any(Number) } } },
+  })
+  expect(accepted.fx).toEqual({ fork: [] })
+  expect(live.out).toEqual({ ok: { aggregate, ...end.aux } })
+
+  // The published library makes the same aggregate of the pieces, and the same proof.
+  expect(verifyInclusion({ piece, aggregate, inclusion })).toEqual({ ok: {} })
+  const published = Aggregate.build({
+    pieces: pieces.map(link => Piece.fromLink(link as never)),
+    size: Aggregate.Size.from(BigInt(SIZE)),
+  })
+  expect(`${published.link}`).toBe(`${aggregate}`)
+  expect(published.resolveProof(piece as never).ok).toEqual(toInclusionProof(inclusion))
+
+  const { out } = await invoke(system.at('dealTracker'), {
+    issuer: ed25519.parse(system.local.agent.key),
+    can: 'deal/info',
+    nb: { piece: aggregate },
+  })
+  expect((out.ok as { deals: object }).deals).toMatchObject({
+    [`${end.aux.dataSource.dealID}`]: { status: 'Active', pieceCid: `${toV1(aggregate).ok?.root}` },
+  })
+}
+
+test.concurrent('S7, A4, A6: pieces of several storefronts reach their deals, with a proof for every link, and never share an aggregate', async () => {
+  const contents = await Promise.all([1_000, 30_000, 250_000, 700_000, 2_000].map(randomContent))
+  const ways = ['storefront', 'otherStorefront'].flatMap(role => contents.map(content => ({ role, content })))
+  const ends = await Promise.all(
+    ways.map(async ({ role, content }) => {
+      await upload(system.local, content, role === 'storefront' ? 'storefront' : 'other-storefront')
+      const end = await follow(system, await offer(system.at(role), content), role)
+      await checkProofs(content, end)
+      return { role, ...end }
+    }),
+  )
+  // Both storefronts have one group, of the same name.
+  for (const { role, aggregateOffer } of ends)
+    expect(aggregateOffer.facts).toMatchObject([{ storefront: system.at(role).did, group: 'local' }])
+  const offers = (of: string) =>
+    ends.filter(({ role }) => role === of).map(({ aggregateOffer }) => `${aggregateOffer.cid}`)
+  expect(offers('storefront').filter(cid => offers('otherStorefront').includes(cid))).toEqual([])
+})
+
+test.concurrent('S8: an offer made again, by whomever and whenever, gives the same and causes no second piece', async () => {
+  const content = await uploaded(50_000)
+  const agent = await newAgent()
+  const first = await offer(storefront(), content, { agent })
+  const before = await Promise.all([
+    offer(storefront(), content, { agent }),
+    offer(storefront(), content),
+    offer(storefront(), content),
+  ])
+  const { queued, accepted } = await follow(system, first)
+  const after = [await offer(storefront(), content, { agent }), await offer(storefront(), content)]
+  for (const again of [...before, ...after]) {
+    expect(again.out).toEqual(first.out)
+    expect(effectsOf(again)).toEqual(effectsOf(first))
+  }
+  expect(`${(await fetchReceipt(storefront(), effectsOf(first).accept))?.root.cid}`).toBe(
+    `${accepted.root.cid}`,
+  )
+
+  // Another piece goes all the way after it: whatever came of the repetitions would be in an aggregate now.
+  await follow(system, await offer(storefront(), await uploaded(50_000)))
+  const documents = await offerDocuments(system.local)
+  const places = documents.flatMap(({ pieces }) => pieces).filter(piece => piece === `${content.piece}`)
+  expect(places).toHaveLength(1)
+  const again = await fetchReceipt(system.at('aggregator'), `${queued.ran.link()}`)
+  expect(`${again?.root.cid}`).toBe(`${queued.root.cid}`)
+})
+
+test.concurrent('S8: the same piece offered for different content is its own workflow', async () => {
+  const content = await uploaded(60_000)
+  const DAG_CBOR = 0x71
+  const same = { ...content, content: CID.createV1(DAG_CBOR, content.content.multihash) }
+  const other = { ...(await uploaded(60_000)), piece: content.piece }
+  await upload(system.local, same)
+  const offers = [
+    await offer(storefront(), content),
+    await offer(storefront(), same),
+    await offer(storefront(), other),
+  ] as const
+  expect(new Set(offers.flatMap(receipt => Object.values(effectsOf(receipt)))).size).toBe(6)
+
+  // Both contents that hash to the piece are proved by its one place.
+  const [one, two] = [await follow(system, offers[0]), await follow(system, offers[1])]
+  expect(two.accepted.out.ok).toEqual(one.accepted.out.ok)
+  expect(`${two.accepted.ran.link()}`).not.toBe(`${one.accepted.ran.link()}`)
+  const refused = await awaitReceipt(storefront(), effectsOf(offers[2]).accept)
+  expect(refused.out).toMatchObject({ error: { name: 'InvalidContentPiece', content: other.content } })
+})
+
+test.concurrent('S10, A6, D6: the group of a piece is the provider of its space, and reaches the aggregator and deal making', async () => {
+  const space = await ed25519.generate()
+  await setProvider(space.did(), 'did:web:provider.example')
+  const [listed, unlisted] = [await uploaded(70_000), await uploaded(70_000)]
+  const ends = await Promise.all([
+    follow(system, await offer(storefront(), listed, { agent: await newAgent(space) })),
+    follow(system, await offer(storefront(), unlisted)),
+  ])
+  const groups = ends.map(({ queued }) => (effect(queued.ran).capabilities[0] as { nb?: object }).nb)
+  expect(groups).toMatchObject([{ group: 'did:web:provider.example' }, { group: 'local' }])
+
+  const documents = await offerDocuments(system.local)
+  const documentOf = ({ piece }: Content) =>
+    documents.filter(({ pieces }) => (pieces as string[]).includes(`${piece}`))
+  const { success, pieces } = ends[0]
+  expect(documentOf(listed)).toEqual([
+    {
+      aggregate: `${success.aggregate}`,
+      pieces: pieces.map(piece => `${piece}`),
+      collection: 'did:web:provider.example',
+      tenant: storefront().did,
+      group: 'did:web:provider.example',
+      label: 'did:web:provider.example #1',
+      orderID: expect.any(Number),
+    },
+  ])
+  expect(documentOf(unlisted)).toMatchObject([{ tenant: storefront().did, group: 'local' }])
+  expect(pieces.map(piece => `${piece}`)).toEqual([`${listed.piece}`])
+})
+
+/** What an operator does: says in the table which provider a space has. */
+const setProvider = async (space: DID, provider: string) => {
+  const { env } = system.local.engines
+  const dynamodb = new DynamoDBClient({
+    region: env.AWS_REGION as string,
+    endpoint: env.AWS_ENDPOINT_URL_DYNAMODB as string,
+    credentials: {
+      accessKeyId: env.AWS_ACCESS_KEY_ID as string,
+      secretAccessKey: env.AWS_SECRET_ACCESS_KEY as string,
+    },
+  })
+  await dynamodb.send(
+    new PutItemCommand({
+      TableName: 'storefront-space',
+      Item: { space: { S: space }, provider: { S: provider }, revision: { N: '1' } },
+    }),
+  )
+  dynamodb.destroy()
+}
+
+test.concurrent('A3: an offer with a nonce is a workflow of its own, whose tasks carry the nonce, with another place in another aggregate', async () => {
+  const content = await uploaded(80_000)
+  const [plain, again] = [
+    await offer(storefront(), content),
+    await offer(storefront(), content, { nonce: 'again' }),
+  ]
+  expect(effectsOf(again)).toEqual(await promised(content, 'again'))
+  expect(Object.values(effectsOf(again))).not.toEqual(Object.values(effectsOf(plain)))
+  const [one, other] = await Promise.all([follow(system, plain), follow(system, again)])
+  for (const { ran } of [other.submitted, other.queued, other.included, other.accepted])
+    expect(effect(ran).nonce).toBe('again')
+  expect(`${one.aggregateOffer.cid}`).not.toBe(`${other.aggregateOffer.cid}`)
+})
