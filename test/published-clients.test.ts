@@ -6,7 +6,7 @@ import { CAR, HTTP } from '@ucanto/transport'
 import type { FilecoinAcceptSuccess } from '@w3filecoin/capabilities'
 import { buildAggregate, type EncodedInclusion, verifyInclusion } from '@w3filecoin/piece'
 import * as Web3 from '@web3-storage/filecoin-client'
-import { beforeAll, describe, expect, test } from 'vitest'
+import { beforeAll, describe, expect, test, vi } from 'vitest'
 import * as Web3Old from 'web3-storage-filecoin-client-3.0'
 import { type Content, randomContent, upload } from './content.ts'
 import { awaitReceipt, PATIENCE } from './receipts.ts'
@@ -92,6 +92,32 @@ describe.each(clients)('%s', (_name, client, asPromised) => {
     ).toEqual({
       ok: {},
     })
+  })
+
+  test('S6: a wrong piece ends in InvalidContentPiece within seconds of its content being read', async () => {
+    const wrong = { ...(await randomContent(60_000)), piece: (await randomContent(60_000)).piece }
+    await upload(system.local, wrong)
+    const offered: Receipt = await client.Storefront.filecoinOffer(
+      as('agent', 'storefront'),
+      wrong.content,
+      wrong.piece,
+      via('storefront'),
+    )
+    expect(offered.out).toMatchObject({ ok: { piece: wrong.piece } })
+    const accepted: Receipt = await vi.waitFor(
+      async () => {
+        const receipt: Receipt = await client.Storefront.filecoinAccept(
+          as('storefront', 'storefront'),
+          wrong.content,
+          wrong.piece,
+          via('storefront'),
+        )
+        expect(receipt.out.error).toMatchObject({ name: 'InvalidContentPiece', content: wrong.content })
+        return receipt
+      },
+      { timeout: 10_000, interval: 200 },
+    )
+    expect(`${accepted.ran.link()}` === `${offered.fx.join?.link()}`).toBe(asPromised)
   })
 
   test.runIf(client.Storefront.filecoinInfo)('filecoin/info tells the aggregate and the deal', async () => {

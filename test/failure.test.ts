@@ -1,0 +1,319 @@
+import type { Invocation, Receipt } from '@ucanto/interface'
+import type {
+  FilecoinAcceptSuccess,
+  FilecoinInfoSuccess,
+  PieceLink,
+  Workflow,
+} from '@w3filecoin/capabilities'
+import { type EncodedInclusion, verifyInclusion } from '@w3filecoin/piece'
+import { describe, expect, test, vi } from 'vitest'
+import { type Content, randomContent, upload } from './content.ts'
+import { follow, followPiece } from './follow.ts'
+import { invoke, newAgent, offer } from './invoke.ts'
+import { awaitReceipt, effect, fetchReceipt, PATIENCE } from './receipts.ts'
+import { type System, useSystem } from './system.ts'
+
+/** What becomes of pieces when things go wrong: each ends in a receipt that says so. */
+
+const info = async ({ at }: System, piece: PieceLink, role = 'storefront'): Promise<FilecoinInfoSuccess> => {
+  const { out } = await invoke(at(role), { ...(await newAgent()), can: 'filecoin/info', nb: { piece } })
+  expect(out.error).toBeUndefined()
+  return out.ok as FilecoinInfoSuccess
+}
+const workflow = async (system: System, piece: PieceLink, role?: string): Promise<Workflow> => {
+  const { workflows } = await info(system, piece, role)
+  expect(workflows).toHaveLength(1)
+  return workflows[0] as Workflow
+}
+const stagesOf = ({ history }: Workflow) => history.map(({ stage }) => stage)
+const pieceIn = ({ capabilities: [capability] }: Invocation) =>
+  `${(capability?.nb as { piece?: unknown } | undefined)?.piece}`
+const acceptOf = (offered: Receipt) => `${effect(offered.fx.join).cid}`
+const submitOf = (offered: Receipt) => `${effect(offered.fx.fork[0]).cid}`
+
+describe('storage providers find fault with a piece', async () => {
+  const faulty = await randomContent(20_000)
+  const system = useSystem({
+    faulty: [`${faulty.piece}`],
+    configure: (role, config) =>
+      role === 'aggregator' ? { ...config, limits: { size: 2 ** 22, longestWait: 5 } } : config,
+  })
+
+  test('D5, S7, S9: its aggregate fails, it ends with the reason, and the others end in a later aggregate', async () => {
+    const { at } = system
+    const others = await Promise.all([1_000, 40_000, 90_000].map(randomContent))
+    const all = [faulty, ...others]
+    for (const content of all) await upload(system.local, content)
+    const offers = await Promise.all(all.map(content => offer(at('storefront'), content)))
+
+    // All in one aggregate, whose deal fails.
+    const first = await Promise.all(
+      offers.map(async offered => {
+        const submitted = await awaitReceipt(at('storefront'), submitOf(offered))
+        return followPiece(system, await awaitReceipt(at('aggregator'), `${effect(submitted.fx.join).cid}`))
+      }),
+    )
+    const { aggregate } = first[0]!.success
+    for (const { success } of first) expect(`${success.aggregate}`).toBe(`${aggregate}`)
+    const failed = await awaitReceipt(at('dealer'), `${effect(first[0]!.dealt.fx.join).cid}`)
+    expect(failed.out).toEqual({
+      error: {
+        name: 'InvalidPiece',
+        message: expect.any(String),
+        aggregate,
+        cause: [{ name: 'InvalidPieceCID', message: expect.any(String), piece: faulty.piece }],
+      },
+    })
+    expect(failed.fx.join).toBeUndefined()
+
+    // A fork for each of the others: offered by the dealer, with itself, and the aggregate as nonce.
+    const retries = failed.fx.fork.map(effect)
+    const byPiece = new Map(retries.map(task => [pieceIn(task), task]))
+    expect([...byPiece.keys()].sort()).toEqual(others.map(({ piece }) => `${piece}`).sort())
+    const { did } = at('dealer')
+    for (const task of retries) {
+      expect([task.issuer.did(), task.audience.did(), task.nonce]).toEqual([
+        did,
+        at('aggregator').did,
+        `${aggregate}`,
+      ])
+      expect(task.capabilities[0]).toMatchObject({ can: 'piece/offer', with: did, nb: { group: 'local' } })
+    }
+
+    await Promise.all(
+      others.map(async ({ piece, content }, n) => {
+        // The chain goes on from the fork, link by link.
+        const queued = await awaitReceipt(at('aggregator'), `${byPiece.get(`${piece}`)!.cid}`)
+        expect(queued.out).toEqual({ ok: { piece } })
+        expect(effect(queued.fx.join).nonce).toBe(`${aggregate}`)
+        const second = await followPiece(system, queued)
+        expect(`${second.success.aggregate}`).not.toBe(`${aggregate}`)
+        expect(second.pieces.map(String)).not.toContain(`${faulty.piece}`)
+        const live = await awaitReceipt(at('dealer'), `${effect(second.dealt.fx.join).cid}`)
+        expect(live.fx).toEqual({ fork: [] })
+
+        // What the agent was promised at the start ends with that one's proof.
+        const accepted = await awaitReceipt(at('storefront'), acceptOf(offers[n + 1]!))
+        const success = accepted.out.ok as FilecoinAcceptSuccess
+        expect(`${success.aggregate}`).toBe(`${second.success.aggregate}`)
+        expect(success.aux.dataSource).toEqual((live.out.ok as FilecoinAcceptSuccess['aux']).dataSource)
+        const inclusion = success.inclusion as EncodedInclusion
+        expect(verifyInclusion({ piece, aggregate: success.aggregate, inclusion })).toEqual({ ok: {} })
+
+        const told = await info(system, piece)
+        expect(told.aggregates.map(each => `${each.aggregate}`)).toEqual([
+          `${aggregate}`,
+          `${success.aggregate}`,
+        ])
+        for (const each of told.aggregates)
+          expect(
+            verifyInclusion({
+              piece,
+              aggregate: each.aggregate,
+              inclusion: each.inclusion as EncodedInclusion,
+            }),
+          ).toEqual({ ok: {} })
+        expect(told.deals).toMatchObject([
+          { aggregate: success.aggregate, aux: success.aux, status: 'Active' },
+        ])
+        const [way] = told.workflows as [Workflow]
+        expect(`${way.content}`).toBe(`${content}`)
+        expect(stagesOf(way)).toEqual([
+          'offered',
+          'submitted',
+          'queued',
+          'aggregated',
+          'retried',
+          'queued',
+          'aggregated',
+          'accepted',
+        ])
+      }),
+    )
+
+    const ended = await awaitReceipt(at('storefront'), acceptOf(offers[0]!))
+    expect(ended.out).toEqual({
+      error: { name: 'InvalidContentPiece', message: expect.any(String), content: faulty.content },
+    })
+    expect(ended.fx).toEqual({ fork: [] })
+    expect(await workflow(system, faulty.piece)).toMatchObject({
+      stage: 'failed',
+      error: { name: 'InvalidContentPiece' },
+    })
+  })
+
+  test('D5: pieces are tried again only by the dealer, and only those of the aggregate', async () => {
+    const { at, signer } = system
+    const content = await randomContent(3_000)
+    await upload(system.local, content)
+    const { success } = await follow(system, await offer(at('storefront'), content))
+    const retry = (issuer: string, piece: PieceLink) =>
+      invoke(at('aggregator'), {
+        issuer: signer(issuer),
+        can: 'piece/offer',
+        nb: { piece, group: 'local' },
+        nonce: `${success.aggregate}`,
+      })
+    // This aggregate is in a deal; nobody has another try with it.
+    expect((await retry('dealer', content.piece)).out.error).toMatchObject({ name: 'UnknownAggregate' })
+    expect((await retry('dealTracker', content.piece)).out.error).toMatchObject({ name: 'UnknownStorefront' })
+  })
+})
+
+describe('deals that never come', () => {
+  const system = useSystem({
+    // The market makes deals, but not before the dealer has given up the first aggregate.
+    dealDelay: 7_000,
+    configure: (role, config) =>
+      role === 'aggregator'
+        ? { ...config, limits: { size: 2 ** 20, longestWait: 1 } }
+        : role === 'dealer'
+          ? { ...config, longestWait: 4 }
+          : config,
+  })
+
+  test('D5: an aggregate without a deal fails in time, and all its pieces are tried again', async () => {
+    const { at } = system
+    const content = await randomContent(5_000)
+    await upload(system.local, content)
+    const offered = await offer(at('storefront'), content)
+    const submitted = await awaitReceipt(at('storefront'), submitOf(offered))
+    const queued = await awaitReceipt(at('aggregator'), `${effect(submitted.fx.join).cid}`)
+    const first = await followPiece(system, queued)
+    const failed = await awaitReceipt(at('dealer'), `${effect(first.dealt.fx.join).cid}`)
+    const { aggregate } = first.success
+    expect(failed.out).toEqual({
+      error: { name: 'DealNotFound', message: expect.any(String), piece: aggregate },
+    })
+    expect(failed.fx.fork).toHaveLength(1)
+    const again = await awaitReceipt(at('aggregator'), `${effect(failed.fx.fork[0]).cid}`)
+    const second = await followPiece(system, again)
+    // The same piece alone is the same aggregate, in an offer of its own.
+    expect(`${second.success.aggregate}`).toBe(`${aggregate}`)
+    expect(`${second.aggregateOffer.cid}`).not.toBe(`${first.aggregateOffer.cid}`)
+    const accepted = await awaitReceipt(at('storefront'), acceptOf(offered))
+    expect(accepted.out.ok).toMatchObject({ piece: content.piece, aggregate })
+  })
+})
+
+describe('content that is not what was said, or not there', () => {
+  const system = useSystem({
+    storefronts: ['refusing', 'impatient'],
+    configure: (role, config) =>
+      role === 'refusing'
+        ? { ...config, missingContent: 'refuse' }
+        : role === 'impatient'
+          ? { ...config, longestWait: 2 }
+          : role === 'aggregator'
+            ? { ...config, limits: { size: 2 ** 20, longestWait: 3 } }
+            : config,
+  })
+
+  test.concurrent('S4: a storefront that does not wait refuses the offer of content that is not there', async () => {
+    const at = system.at('refusing')
+    const content = await randomContent(7_000)
+    const refused = await offer(at, content)
+    expect(refused.out).toEqual({
+      error: { name: 'ContentNotFound', message: expect.any(String), content: content.content },
+    })
+    expect(refused.fx).toEqual({ fork: [] })
+    await upload(system.local, content, 'refusing')
+    const taken = await offer(at, content)
+    expect(taken.out).toEqual({ ok: { piece: content.piece } })
+    expect((await awaitReceipt(at, submitOf(taken))).out).toEqual({ ok: { piece: content.piece } })
+  })
+
+  test.concurrent('S4, S9: content that never comes is given up, in both receipts', async () => {
+    const at = system.at('impatient')
+    const { content, piece } = await randomContent(8_000)
+    const offered = await offer(at, { content, piece })
+    await vi.waitFor(
+      async () =>
+        expect(await workflow(system, piece, 'impatient')).toMatchObject({
+          stage: 'offered',
+          waitsFor: expect.stringContaining(`${content}`),
+          trouble: { message: `There is no content ${content}` },
+        }),
+      PATIENCE,
+    )
+    const error = { name: 'ContentNotFound', message: expect.any(String), content }
+    expect((await awaitReceipt(at, submitOf(offered))).out).toEqual({ error })
+    expect((await awaitReceipt(at, acceptOf(offered))).out).toEqual({ error })
+    expect(await workflow(system, piece, 'impatient')).toMatchObject({
+      stage: 'failed',
+      error: { name: error.name },
+    })
+  })
+
+  test.concurrent('S6, A7: a piece that the aggregator can never hold ends the offer', async () => {
+    const at = system.at('storefront')
+    const content: Content = await randomContent(2 ** 20)
+    await upload(system.local, content)
+    const offered = await offer(at, content)
+    const submitted = await awaitReceipt(at, submitOf(offered))
+    const accepted = await awaitReceipt(at, acceptOf(offered))
+    expect(accepted.out).toEqual({
+      error: { name: 'InvalidContentPiece', message: expect.any(String), content: content.content },
+    })
+    const refused = await fetchReceipt(system.at('aggregator'), `${effect(submitted.fx.join).cid}`)
+    expect(refused?.out.error).toMatchObject({ name: 'InvalidPieceCID', piece: content.piece })
+  })
+
+  test.concurrent('S9: filecoin/info says where a piece is, since when, and what it waits for', async () => {
+    const content = await randomContent(9_000)
+    const offered = await offer(system.at('storefront'), content)
+    const passes = (expected: object) =>
+      vi.waitFor(
+        async () => {
+          const told = await workflow(system, content.piece)
+          expect(told).toMatchObject({ content: content.content, group: 'local', ...expected })
+          expect(told.since).toBe(told.history.at(-1)?.at)
+          expect(Date.now() - Date.parse(told.since)).toBeLessThan(60_000)
+          expect(`${told.accept}`).toBe(acceptOf(offered))
+          return told
+        },
+        { ...PATIENCE, interval: 50 },
+      )
+    await passes({
+      stage: 'offered',
+      waitsFor: expect.stringMatching(/is to be read and checked; given up on \d{4}-/),
+      trouble: { message: `There is no content ${content.content}` },
+    })
+    await upload(system.local, content)
+    const queued = await passes({
+      stage: 'queued',
+      waitsFor: expect.stringMatching(
+        /^The aggregate of group local is \d+ % full; sealed at the latest on \d{4}-/,
+      ),
+      next: { capacity: expect.any(Number), sealedBy: expect.any(String) },
+    })
+    expect(queued.trouble).toBeUndefined()
+    await passes({
+      stage: 'aggregated',
+      waitsFor: expect.stringMatching(/^The aggregate bafkzci\w+ is to be/),
+    })
+    const end = await passes({ stage: 'accepted' })
+    expect(end.waitsFor).toBeUndefined()
+    expect(stagesOf(end)).toEqual(['offered', 'submitted', 'queued', 'aggregated', 'accepted'])
+
+    // With a nonce it is another workflow: both are told, and the aggregates of both.
+    await follow(system, await offer(system.at('storefront'), content, { nonce: 'again' }))
+    await vi.waitFor(async () => {
+      const { workflows, aggregates, deals } = await info(system, content.piece)
+      expect(workflows.map(({ nonce }) => nonce).sort()).toEqual(['again', undefined])
+      expect(workflows.map(({ stage }) => stage)).toEqual(['accepted', 'accepted'])
+      expect(aggregates.length).toBeGreaterThan(0)
+      expect(deals.length).toBeGreaterThanOrEqual(aggregates.length)
+    }, PATIENCE)
+  })
+
+  test('S9: nobody offered the piece', async () => {
+    const { piece } = await randomContent(100)
+    const { out } = await invoke(system.at('storefront'), {
+      ...(await newAgent()),
+      can: 'filecoin/info',
+      nb: { piece },
+    })
+    expect(out.error).toMatchObject({ name: 'PieceNotFound', piece })
+  })
+})
