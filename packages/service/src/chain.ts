@@ -157,6 +157,9 @@ const checkValue = (value: unknown, nesting: number): void => {
     } else if (value instanceof Uint8Array) {
       if (value.byteLength > UCAN_LIMITS.text) throw tooLong('byte string', UCAN_LIMITS.text)
     } else {
+      // The decoder lets `__proto__` have its way: such a value is not what its bytes say.
+      if (![Object.prototype, Array.prototype].includes(Object.getPrototypeOf(value)))
+        throw new Error('a value has a prototype')
       if (nesting === UCAN_LIMITS.nesting)
         throw new TooLarge(`A UCAN is nested deeper than ${UCAN_LIMITS.nesting}`)
       for (const [name, part] of Object.entries(value)) {

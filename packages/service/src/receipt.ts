@@ -31,7 +31,7 @@ const MAX_MESSAGE = 1_000
  * A failure as it may leave the service: the name, the message and the protocol's own fields. Errors of
  * libraries are reduced to name and message, so that no stack trace gets out.
  */
-const plain = (error: Failure): Failure => {
+export const plain = (error: Failure): Failure => {
   const { name, message } = error
   const clipped = message.length > MAX_MESSAGE ? `${message.slice(0, MAX_MESSAGE)}…` : message
   if (error instanceof Error) return failure(name, clipped)
