@@ -10,8 +10,6 @@ export interface Parts {
   blocks: { cid: CID; bytes: Uint8Array }[]
 }
 
-const CBOR_CODE = 0x71
-
 export const takeApart = async (invocations: readonly Invocation[]): Promise<Parts> => {
   const message = await Message.build({ invocations } as never)
   const blocks = new Map(
@@ -40,51 +38,48 @@ const framed = (bytes: Uint8Array): Uint8Array => {
 export const readParts = (car: Uint8Array): Map<string, Uint8Array> =>
   new Map([...CAR.decode(car as never).blocks.values()].map(({ cid, bytes }) => [`${cid}`, bytes]))
 
-/** Who signs what is changed: nobody, a stranger in the name of the issuer, or the issuer. */
-export type Sign = 'nobody' | 'stranger' | 'issuer'
-export type Keys = (did: string) => Signer | undefined
+/** Makes other bytes of a block's bytes. */
+export type Rewrite = (bytes: Uint8Array) => Uint8Array | Promise<Uint8Array>
+
+/** Finds who signs for an issuer; nobody, and the old signature stays. */
+export type SignerOf = (issuer: string) => Signer | undefined
+
+/** A rewrite of what the bytes hold. UCANs are signed again. */
+export const ofData =
+  (edit: (data: unknown) => unknown, signerOf: SignerOf): Rewrite =>
+  async bytes => {
+    const data = edit(CBOR.decode(bytes as never))
+    return (await signAgain(data, signerOf)) ?? CBOR.encode(data as never)
+  }
 
 /**
- * Changes what is in one block, and the links to it in all blocks above, up to the message. UCANs among them are
- * signed again. Tells whether any was.
+ * Changes one block, and the links to it in all blocks above, up to the message, as far as these can be read. UCANs
+ * above are signed again.
  */
-export const change = async (
-  parts: Parts,
-  at: CID,
-  edit: (data: unknown) => unknown,
-  signer: (issuer: string) => Signer | undefined,
-): Promise<{ parts: Parts; signed: boolean }> => {
+export const change = async (parts: Parts, at: CID, rewrite: Rewrite, signerOf: SignerOf): Promise<Parts> => {
   const blocks = new Map(parts.blocks.map(block => [`${block.cid}`, block]))
   const renamed = new Map<string, CID>()
-  let signed = false
-  /** Changes a block, then the ones that link to it. */
-  const rewrite = async (cid: CID, edit: (data: unknown) => unknown): Promise<void> => {
+  const replace = async (cid: CID, rewrite: Rewrite): Promise<void> => {
     const block = blocks.get(`${cid}`)
     if (block === undefined) return
-    const changed = edit(CBOR.decode(block.bytes as never))
-    const again = await signAgain(changed, signer)
-    signed ||= again !== undefined
-    const bytes = again ?? CBOR.encode(changed as never)
-    const made = CID.createV1(CBOR_CODE, await sha256.digest(bytes))
+    const bytes = await rewrite(block.bytes)
+    const made = CID.createV1(cid.code, await sha256.digest(bytes))
     if (made.equals(cid)) return
     blocks.delete(`${cid}`)
     blocks.set(`${made}`, { cid: made, bytes })
     renamed.set(`${cid}`, made)
     for (const { cid: above, bytes } of [...blocks.values()])
-      if (above.code === CBOR_CODE && linksTo(bytes, cid))
-        await rewrite(above, data => relinked(data, cid, made))
+      if (above.code === CBOR.code && linksTo(bytes, cid))
+        await replace(
+          above,
+          ofData(data => relinked(data, cid, made), signerOf),
+        )
   }
-  await rewrite(at, edit)
-  return {
-    parts: { roots: parts.roots.map(root => renamed.get(`${root}`) ?? root), blocks: [...blocks.values()] },
-    signed,
-  }
+  await replace(at, rewrite)
+  return { roots: parts.roots.map(root => renamed.get(`${root}`) ?? root), blocks: [...blocks.values()] }
 }
 
-const signAgain = async (
-  data: unknown,
-  signerOf: (issuer: string) => Signer | undefined,
-): Promise<Uint8Array | undefined> => {
+const signAgain = async (data: unknown, signerOf: SignerOf): Promise<Uint8Array | undefined> => {
   try {
     const ucan = UCAN.decode(CBOR.encode(data as never) as never)
     const signer = signerOf(ucan.issuer.did())
@@ -120,7 +115,7 @@ const linksTo = (bytes: Uint8Array, cid: CID): boolean => Buffer.from(bytes).inc
 const relinked = (data: unknown, from: CID, to: CID): unknown =>
   mapParts(data, part => (CID.asCID(part)?.equals(from) ? to : part))
 
-/** The same tree with every part replaced by what `map` makes of it, keys of receipts by task too. */
+/** The same tree with every part replaced by what `map` makes of it. */
 const mapParts = (data: unknown, map: (part: unknown) => unknown): unknown => {
   const part = map(data)
   if (part !== data || typeof part !== 'object' || part === null) return part

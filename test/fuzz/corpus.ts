@@ -68,7 +68,7 @@ const chain = async ({ space, team, agent }: Cast) => {
 
 /** A message for every ability of every service. */
 export const recordSamples = async (cast: Cast): Promise<Sample[]> => {
-  const { storefront, aggregator, dealer, dealTracker, agent, space, team } = cast
+  const { storefront, aggregator, dealer, dealTracker, agent, space, stranger } = cast
   const { content, piece } = await someContent('fuzz')
   const pieces = [somePiece('fuzz a', 9), somePiece('fuzz b', 8)]
   const { ok: built } = buildAggregate({ pieces, size: 2 ** 20 })
@@ -105,14 +105,13 @@ export const recordSamples = async (cast: Cast): Promise<Sample[]> => {
       }),
     )
 
-  /** Takes back a delegation that nothing else rests on. */
+  /** Takes back a delegation that nothing else rests on, nor would if a part of it were missing. */
   const revoke = async (to: Role) => {
     const taken = await Delegation.delegate({
       issuer: space,
-      audience: team,
+      audience: stranger,
       capabilities: [{ can: 'filecoin/*', with: space.did() }],
       expiration: FOREVER,
-      nonce: 'taken back',
     })
     const capability = { can: 'ucan/revoke' as const, with: space.did(), nb: { ucan: taken.cid } }
     const invocation = await build({ issuer: space, audience: cast[to], capability }, [taken.root])

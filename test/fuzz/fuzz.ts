@@ -99,7 +99,7 @@ const look = async (judge: Judge, hit: Hit, reply: Reply): Promise<{ name: strin
     const objection = await judge.objection(task, sent, hit.to)
     if (objection) found.push(`${task} succeeded, though ${objection}`)
   }
-  return { name: [...names].toSorted().join(', '), found }
+  return { name: [...names].toSorted().join(', ') || '200 no receipts', found }
 }
 
 const text = (body: Uint8Array) => Buffer.from(body).toString('latin1')

@@ -3,7 +3,16 @@ import type { Delegation as DelegationView, Invocation, Signer } from '@ucanto/i
 import fc from 'fast-check'
 import { CID } from 'multiformats/cid'
 import { create as createDigest } from 'multiformats/hashes/digest'
-import { change, editPart, type Parts, putTogether, type Sign, takeApart } from './blocks.ts'
+import {
+  change,
+  editPart,
+  ofData,
+  type Parts,
+  putTogether,
+  type Rewrite,
+  type SignerOf,
+  takeApart,
+} from './blocks.ts'
 import type { Cast, Role, Sample } from './corpus.ts'
 
 /** What is sent. */
@@ -26,6 +35,7 @@ export type Plan = { sample: number } & (
     }
   | { kind: 'bytes'; edits: Edit[] }
   | { kind: 'blocks'; op: (typeof BLOCK_OPS)[number]; which: number; other: number }
+  | { kind: 'renamed'; edits: Edit[]; which: number; sign: Sign }
   | { kind: 'field'; which: number; at: number; op: 'replace' | 'remove' | 'add'; value: number; sign: Sign }
   | {
       kind: 'claim'
@@ -38,6 +48,9 @@ export type Plan = { sample: number } & (
   | { kind: 'http'; method: string; path: string; type: string; withBody: boolean }
   | { kind: 'bomb'; what: (typeof BOMBS)[number]; size: number }
 )
+
+/** Who signs what is changed: nobody, a stranger in the name of the issuer, or the issuer. */
+type Sign = 'nobody' | 'stranger' | 'issuer'
 
 interface Edit {
   op: 'flip' | 'cut' | 'insert' | 'drop' | 'repeat' | 'fill'
@@ -188,7 +201,15 @@ export const planOf = (samples: number): fc.Arbitrary<Plan> => {
         n: fc.nat({ max: 3 }),
       }),
     },
-    { weight: 24, arbitrary: kind('bytes', { edits: fc.array(edit, { minLength: 1, maxLength: 6 }) }) },
+    { weight: 12, arbitrary: kind('bytes', { edits: fc.array(edit, { minLength: 1, maxLength: 6 }) }) },
+    {
+      weight: 16,
+      arbitrary: kind('renamed', {
+        edits: fc.array(edit, { minLength: 1, maxLength: 3 }),
+        which: nat,
+        sign: fc.constantFrom('nobody', 'stranger', 'issuer'),
+      }),
+    },
     {
       weight: 14,
       arbitrary: kind('blocks', { op: fc.constantFrom(...BLOCK_OPS), which: nat, other: sample }),
@@ -275,9 +296,20 @@ export class Mutator {
         const other = await takeApart([this.#samples[plan.other]!.invocation])
         return post(putTogether(rearranged(await takeApart([sample.invocation]), plan, other)), false)
       }
+      case 'renamed': {
+        const { parts, forged } = await this.#changed(
+          sample,
+          plan,
+          () => bytes => plan.edits.reduce(edited, bytes),
+        )
+        return post(putTogether(parts), forged)
+      }
       case 'field': {
-        const { parts, signed } = await this.#field(sample, plan)
-        return post(putTogether(parts), signed && plan.sign === 'stranger')
+        const { at, op, value } = plan
+        const { parts, forged } = await this.#changed(sample, plan, signerOf =>
+          ofData(data => editPart(data, at, op, ODD[value]), signerOf),
+        )
+        return post(putTogether(parts), forged)
       }
       case 'claim': {
         const invocation = await this.#claim(sample, plan)
@@ -316,16 +348,31 @@ export class Mutator {
     return how === 'stray block' ? { ...parts, blocks: [...stray.blocks, ...parts.blocks] } : parts
   }
 
-  async #field({ invocation }: Sample, { which, at, op, value, sign }: Extract<Plan, { kind: 'field' }>) {
+  /** Changes one block and renames it, with all that links to it. */
+  async #changed(
+    { invocation }: Sample,
+    { which, sign }: { which: number; sign: Sign },
+    rewriteWith: (signerOf: SignerOf) => Rewrite,
+  ): Promise<{ parts: Parts; forged: boolean }> {
     const parts = await takeApart([invocation])
     const { cid } = parts.blocks[which % parts.blocks.length]!
-    const signer = (issuer: string) =>
-      sign === 'nobody' ? undefined : sign === 'issuer' ? this.#signers.get(issuer) : this.#cast.stranger
+    const { stranger } = this.#cast
+    let forged = false
+    const forger = Object.create(stranger, {
+      sign: {
+        value: (bytes: Uint8Array) => {
+          forged = true
+          return stranger.sign(bytes)
+        },
+      },
+    }) as Signer
+    const signerOf = (issuer: string) =>
+      ({ nobody: undefined, stranger: forger, issuer: this.#signers.get(issuer) })[sign]
     try {
-      return await change(parts, cid, data => editPart(data, at, op, ODD[value]), signer)
+      return { parts: await change(parts, cid, rewriteWith(signerOf), signerOf), forged }
     } catch {
       // A block that is no CBOR, or a value whose prototype makes it one that can not be written.
-      return { parts, signed: false }
+      return { parts, forged: false }
     }
   }
 

@@ -159,10 +159,12 @@ const checkValue = (value: unknown, nesting: number): void => {
     } else {
       // The decoder lets `__proto__` have its way: such a value is not what its bytes say.
       if (![Object.prototype, Array.prototype].includes(Object.getPrototypeOf(value)))
-        throw new Error('a value has a prototype')
+        throw new Error('a value has a prototype of its own')
       if (nesting === UCAN_LIMITS.nesting)
         throw new TooLarge(`A UCAN is nested deeper than ${UCAN_LIMITS.nesting}`)
       for (const [name, part] of Object.entries(value)) {
+        // Whoever writes such a value as text would call what is found there.
+        if (name in Object.prototype) throw new Error('a value has a name that all objects have')
         checkValue(name, nesting)
         checkValue(part, nesting + 1)
       }

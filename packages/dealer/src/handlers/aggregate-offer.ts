@@ -10,6 +10,7 @@ import {
 } from '@w3filecoin/capabilities'
 import { recompute } from '@w3filecoin/piece'
 import { type Handler, packTask, provide, type Stored, unpackTask } from '@w3filecoin/service'
+import { isLink } from 'multiformats/link'
 import type { Dependencies } from '../dependencies.ts'
 import { type AggregateRecord, aggregateId, offered } from '../domain/aggregate.ts'
 import { documentName, tenantOf } from '../domain/offer-document.ts'
@@ -91,7 +92,8 @@ const checkPieces = (bytes: Uint8Array | undefined, aggregate: PieceLink): Resul
   } catch (cause) {
     return invalid(`The block of pieces is no DAG-CBOR: ${(cause as Error).message}`)
   }
-  if (!Array.isArray(pieces)) return invalid('The block of pieces holds no list')
+  if (!Array.isArray(pieces) || !pieces.every(isLink))
+    return invalid('The block of pieces holds no list of links')
   const computed = recompute(pieces, aggregate)
   if (computed.error)
     return invalid(computed.error.message, computed.error.name === 'InvalidPiece' ? computed.error.cause : [])
