@@ -15,6 +15,14 @@ const MAX_IGNORED = 10 * MAX_BODY
 /** Requests that are worked on at a time; others wait, and their bodies stay outside meanwhile. */
 const CONCURRENCY = 32
 
+/** Milliseconds that a request may take to arrive: its headers, and all of it, as API Gateway waits. */
+const HEADERS_TIMEOUT = 10_000
+const REQUEST_TIMEOUT = 30_000
+/** How often connections are looked at for that. */
+const LOOK = 1_000
+/** Connections that are open at a time; more are cut. */
+const MAX_CONNECTIONS = 1_000
+
 /** The function behind the API, once it is there. */
 export interface Api {
   name: string
@@ -33,9 +41,15 @@ export interface HttpSource extends EventSource {
  */
 export const serveHttp = async (port: number, api: Promise<Api>): Promise<HttpSource> => {
   const limit = pLimit(CONCURRENCY)
-  const server = createServer((request, response) => {
+  const timeouts = {
+    headersTimeout: HEADERS_TIMEOUT,
+    requestTimeout: REQUEST_TIMEOUT,
+    connectionsCheckingInterval: LOOK,
+  }
+  const server = createServer(timeouts, (request, response) => {
     void limit(async () => answer(await api, request, response))
   })
+  server.maxConnections = MAX_CONNECTIONS
   return {
     port: await listen(server, port),
     stop: () =>
@@ -53,6 +67,7 @@ const answer = async (
 ): Promise<void> => {
   const say = (status: number, message: string) =>
     response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify({ message }))
+  if (!isTarget(request.url)) return void say(400, 'Bad Request')
   try {
     const body = await bodyOf(request)
     const event = body && httpEvent(request, body, { requestId: randomUUID(), time: new Date() })
@@ -62,9 +77,20 @@ const answer = async (
     response.writeHead(status, { ...headers, 'content-length': bytes.byteLength })
     response.end(request.method === 'HEAD' ? undefined : bytes)
   } catch (cause) {
+    // Who goes away, is too slow or does not end hears nothing more.
+    if (!request.complete) return void log('warn', 'request cut', { method: request.method, cause })
     log('error', 'request failed', { method: request.method, path: request.url, cause })
     if (response.headersSent) response.destroy()
     else say(500, 'Internal Server Error')
+  }
+}
+
+/** Whether it is a path that can be read: events hold it decoded. */
+const isTarget = (target = '/'): boolean => {
+  try {
+    return decodeURIComponent(new URL(target, 'http://localhost').pathname) !== ''
+  } catch {
+    return false
   }
 }
 

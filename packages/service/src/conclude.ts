@@ -5,8 +5,10 @@ import { conclude, type Failure, failure, type Result, Tasks } from '@w3filecoin
 import pMap from 'p-map'
 import { z } from 'zod'
 import type { Authority } from './authority.ts'
+import { Chains } from './chain.ts'
 import { type Consumer, DONE, each } from './consumer.ts'
 import { type Handler, provide } from './handler.ts'
+import { MESSAGE_LIMITS } from './message.ts'
 import type { Peer } from './peer.ts'
 import type { Clock, Log } from './ports.ts'
 import type { ReceiptLog } from './receipt-log.ts'
@@ -40,11 +42,15 @@ export const concludeHandler = ({ authority, take, from, now }: ConcludeOptions)
       () => Receipts.view({ root: capability.nb.receipt as never, blocks: blocks as never }) as Receipt,
     )
     const ran = receipt && readable(() => receipt.ran)
+    const taken = receipt && readable(() => new Chains(blocks, MESSAGE_LIMITS.chain).takeTasks(receipt))
     // Views decode lazily: what carries the name of a task need not be one.
-    if (!ran || !isDelegation(ran as never) || !readable(() => (ran as Invocation).capabilities))
+    if (!ran || !isDelegation(ran as never) || !taken?.ok)
       return {
         out: {
-          error: failure('ReceiptNotFound', 'The blocks of the receipt and of its task must be attached'),
+          error: failure(
+            'ReceiptNotFound',
+            'The blocks of the receipt and of its task must be attached, and be what they are called',
+          ),
         },
       }
     const task = ran as Invocation
@@ -57,8 +63,8 @@ export const concludeHandler = ({ authority, take, from, now }: ConcludeOptions)
       return {
         out: { error: failure('InvalidReceipt', `The receipt is not signed by ${task.audience.did()}`) },
       }
-    const taken = await route(receipt, task)
-    return { out: taken.error ? { error: taken.error } : { ok: { time: now() } } }
+    const { error } = await route(receipt, task)
+    return { out: error ? { error } : { ok: { time: now() } } }
   })
 }
 

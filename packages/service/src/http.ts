@@ -2,12 +2,10 @@ import { Hono } from 'hono'
 import { bodyLimit } from 'hono/body-limit'
 import { parse as parseLink } from 'multiformats/link'
 import manifest from '../package.json' with { type: 'json' }
-import { decodeMessage, encodeMessage, MESSAGE_LIMITS, type MessageLimits } from './message.ts'
+import { CAR, decodeMessage, encodeAnswer, MESSAGE_LIMITS, type MessageLimits } from './message.ts'
 import type { Log } from './ports.ts'
 import type { ReceiptLog } from './receipt-log.ts'
 import type { Server } from './server.ts'
-
-const CAR = 'application/vnd.ipld.car'
 
 export interface HttpOptions {
   server: Server
@@ -75,8 +73,9 @@ export const createHttpApp = ({
     const message = decodeMessage(new Uint8Array(await context.req.arrayBuffer()), limits)
     if (message.error)
       return context.text(message.error.message, message.error.name === 'MessageTooLarge' ? 413 : 400)
-    const answer = await encodeMessage({ receipts: await server.execute(message.ok) })
-    return context.body(answer as never, 200, { 'content-type': CAR })
+    const answer = await encodeAnswer(await server.execute(message.ok), message.ok, limits)
+    if (answer.error) return context.text(answer.error.message, 413)
+    return context.body(answer.ok as never, 200, { 'content-type': CAR })
   })
 
   app.notFound(context => context.text('Not found', 404))

@@ -1,80 +1,132 @@
 import { hash } from 'node:crypto'
-import { CarBufferReader } from '@ipld/car/buffer-reader'
-import { CAR, Message } from '@ucanto/core'
-import type { AgentMessage, Block, Invocation, Receipt } from '@ucanto/interface'
+import { CAR as Car, Message, Receipt as Receipts } from '@ucanto/core'
+import type { AgentMessage, Block, Invocation, Link, Receipt, ReceiptModel } from '@ucanto/interface'
 import { type Failure, failure, type Result } from '@w3filecoin/capabilities'
+import type { CID } from 'multiformats/cid'
+import { readCar } from './car.ts'
+import { type ChainLimits, Chains, UCAN_LIMITS } from './chain.ts'
 
-/** What one HTTP message may hold, checked before anything in it is decoded or run. */
+/** The media type of messages. */
+export const CAR = 'application/vnd.ipld.car'
+
+/** What one HTTP message may hold, checked before anything in it is run. */
 export interface MessageLimits {
   /** Bytes of the body. A Lambda behind an HTTP API takes 6 MB, base64 included. */
   bytes: number
   blocks: number
   invocations: number
+  receipts: number
+  chain: ChainLimits
+  /** Bytes of the answer to it, with the same reason. */
+  answer: number
 }
 
-export const MESSAGE_LIMITS: MessageLimits = { bytes: 4_400_000, blocks: 5_000, invocations: 500 }
+export const MESSAGE_LIMITS: MessageLimits = {
+  bytes: 4_400_000,
+  blocks: 5_000,
+  invocations: 500,
+  receipts: 0,
+  chain: { depth: 10, checks: 5_000 },
+  answer: 4_600_000,
+}
 
 const SHA2_256 = 0x12
 
-const malformed = (message: string): { error: Failure } => ({ error: failure('MalformedMessage', message) })
+const malformed = (message: string) => failure('MalformedMessage', message)
+const tooLarge = (what: string, most: number, found = `more than ${most}`) =>
+  failure('MessageTooLarge', `The message has ${found} ${what}, at most ${most} are taken`)
 
 /**
  * Reads an agent message (`application/vnd.ipld.car`). Every block is checked against its CID: a CAR may claim
- * any name for any bytes, and receipts are filed by those names.
+ * any name for any bytes, and receipts are filed by those names. Invocations, the tasks of receipts, and what
+ * they rest on are within bounds (see `Chains`).
  *
  * Fails with `MessageTooLarge` or `MalformedMessage`.
  */
 export const decodeMessage = (body: Uint8Array, limits: MessageLimits): Result<AgentMessage> => {
-  if (body.byteLength > limits.bytes)
-    return {
-      error: failure(
-        'MessageTooLarge',
-        `The message has ${body.byteLength} bytes, at most ${limits.bytes} are taken`,
-      ),
-    }
+  if (body.byteLength > limits.bytes) return { error: tooLarge('bytes', limits.bytes, `${body.byteLength}`) }
   try {
-    const reader = CarBufferReader.fromBytes(body)
-    const blocks = reader.blocks()
-    if (blocks.length > limits.blocks)
-      return {
-        error: failure(
-          'MessageTooLarge',
-          `The message has ${blocks.length} blocks, at most ${limits.blocks} are taken`,
-        ),
-      }
+    const { roots, sections } = readCar(body)
     const store = new Map<string, Block>()
-    for (const { cid, bytes } of blocks) {
-      if (cid.multihash.code !== SHA2_256) return malformed(`Block ${cid} is not hashed with sha2-256`)
-      if (!hash('sha256', bytes, 'buffer').equals(cid.multihash.digest))
-        return malformed(`Block ${cid} does not hash to its CID`)
+    let count = 0
+    for (const { cid, bytes } of sections) {
+      count += 1
+      if (count > limits.blocks) return { error: tooLarge('blocks', limits.blocks) }
+      const wrong = misnamed(cid, bytes)
+      if (wrong) return { error: wrong }
       store.set(`${cid}`, { cid, bytes } as unknown as Block)
     }
-    const [root, ...others] = reader.getRoots()
-    if (root === undefined || others.length > 0) return malformed('The message must have one root')
+    const [root, ...others] = roots
+    if (root === undefined || others.length > 0) return { error: malformed('The message must have one root') }
+    if (root.multihash.code !== SHA2_256 || (store.get(`${root}`)?.bytes.byteLength ?? 0) > UCAN_LIMITS.bytes)
+      return { error: malformed('The root must be a small block of the message') }
     const message = Message.view({ root: root as never, store: store as never })
-    const count = message.invocationLinks.length
-    if (count > limits.invocations)
-      return {
-        error: failure(
-          'MessageTooLarge',
-          `The message has ${count} invocations, at most ${limits.invocations} are taken`,
-        ),
-      }
-    // Views decode lazily and throw on what is not a UCAN: look at each now.
-    for (const invocation of message.invocations) void invocation.capabilities
+    const { execute = [], report = {} } = contentOf(message)
+    const receipts = Object.values(report)
+    if (execute.length > limits.invocations)
+      return { error: tooLarge('invocations', limits.invocations, `${execute.length}`) }
+    if (receipts.length > limits.receipts)
+      return { error: tooLarge('receipts', limits.receipts, `${receipts.length}`) }
+    const chains = new Chains(store, limits.chain)
+    for (const link of execute) {
+      const taken = chains.take(link)
+      if (taken.error) return taken
+    }
+    for (const link of receipts) {
+      const taken = chains.takeTasks(Receipts.view({ root: link, blocks: store as never }) as Receipt)
+      if (taken.error) return taken
+    }
     return { ok: message }
   } catch (cause) {
-    return malformed(`The message can not be read: ${(cause as Error).message}`)
+    // Libraries may quote all that they were given.
+    return { error: malformed(`The message can not be read: ${(cause as Error).message.slice(0, 200)}`) }
   }
+}
+
+/** The links in a message. Views would read what they lead to. */
+const contentOf = ({ root }: AgentMessage) =>
+  root.data!['ucanto/message@7.0.0'] as { execute?: Link[]; report?: Record<string, Link<ReceiptModel>> }
+
+const misnamed = ({ multihash }: CID, bytes: Uint8Array): Failure | undefined => {
+  if (multihash.code !== SHA2_256) return malformed('All blocks must be hashed with sha2-256')
+  if (!hash('sha256', bytes, 'buffer').equals(multihash.digest))
+    return malformed('A block does not hash to its CID')
+  return undefined
 }
 
 /** The CAR of an agent message with these invocations and receipts. */
 export const encodeMessage = async (content: {
   invocations?: readonly Invocation[]
   receipts?: readonly Receipt[]
-}): Promise<Uint8Array> => {
-  const message = await Message.build(content as never)
+}): Promise<Uint8Array> => carOf(await Message.build(content as never))
+
+/**
+ * The CAR of an agent message with the receipts of what `asked` holds. Invocations travel back with their receipts as
+ * long as they have room: the caller has them.
+ *
+ * Fails with `AnswerTooLarge`.
+ */
+export const encodeAnswer = async (
+  receipts: readonly Receipt[],
+  asked: AgentMessage,
+  limits: MessageLimits,
+): Promise<Result<Uint8Array>> => {
+  const message = await Message.build({ receipts } as never)
+  const whole = carOf(message)
+  if (whole.byteLength <= limits.answer) return { ok: whole }
+  const sent = new Set([...asked.iterateIPLDBlocks()].map(({ cid }) => `${cid}`))
+  const short = carOf(message, block => !sent.has(`${block.cid}`))
+  if (short.byteLength <= limits.answer) return { ok: short }
+  return {
+    error: failure(
+      'AnswerTooLarge',
+      `The answer has ${short.byteLength} bytes, at most ${limits.answer} are sent: ask for less in one message`,
+    ),
+  }
+}
+
+const carOf = (message: AgentMessage, wanted: (block: Block) => boolean = () => true): Uint8Array => {
   const blocks = new Map<string, Block>()
-  for (const block of message.iterateIPLDBlocks()) blocks.set(`${block.cid}`, block)
-  return CAR.encode({ roots: [message.root], blocks } as never)
+  for (const block of message.iterateIPLDBlocks()) if (wanted(block)) blocks.set(`${block.cid}`, block)
+  return Car.encode({ roots: [message.root], blocks } as never)
 }

@@ -1,17 +1,30 @@
-import { connect } from '@ucanto/client'
-import type { DID, Principal, Receipt } from '@ucanto/interface'
-import { CAR, HTTP } from '@ucanto/transport'
+import type { AgentMessage, DID, Principal, Receipt } from '@ucanto/interface'
 import { type Failure, failure, type Result, type Task } from '@w3filecoin/capabilities'
+import { parse as parseLink } from 'multiformats/link'
 import { type Authority, type PeerConfig, principal } from './authority.ts'
-import { decodeMessage } from './message.ts'
+import { CAR, decodeMessage, encodeMessage, MESSAGE_LIMITS, type MessageLimits } from './message.ts'
 import type { Fetch } from './ports.ts'
-import { readReceipt } from './receipt-log.ts'
 
 /** How long another service may take to answer, in milliseconds. */
 const TIMEOUT = 25_000
 
-/** The most that a receipt may have, as a CAR. */
-const MAX_RECEIPT = 64 * 1024 * 1024
+/** What the answer to a message may have: no more than Lambda can give. */
+const ANSWER: MessageLimits = {
+  ...MESSAGE_LIMITS,
+  bytes: 6 * 1024 * 1024,
+  blocks: 20_000,
+  invocations: 0,
+  receipts: 500,
+}
+
+/** What a receipt may have: as many effects as an aggregate has pieces. */
+const RECEIPT: MessageLimits = {
+  ...ANSWER,
+  bytes: 64 * 1024 * 1024,
+  blocks: 200_000,
+  receipts: 1,
+  chain: { depth: 10, checks: 200_000 },
+}
 
 /** Another service, reached over HTTP. */
 export class Peer {
@@ -36,20 +49,19 @@ export class Peer {
 
   /**
    * Runs tasks in one message. Answers each with its receipt, signed by the peer, or with `UnsignedReceipt`
-   * where the peer answered without one. Throws when the peer can not be reached or answers no message.
+   * where the peer answered without one. Throws when the peer can not be reached, or answers no message within limits.
    */
   async execute(tasks: readonly Task[]): Promise<Result<Receipt>[]> {
-    const connection = connect({
-      id: this.principal,
-      codec: CAR.outbound,
-      channel: HTTP.open<Record<string, never>>({
-        url: new URL(this.#origin()),
-        fetch: (url, init) =>
-          this.#fetch(url, { ...(init as RequestInit), signal: AbortSignal.timeout(TIMEOUT) }),
-      }),
+    const response = await this.#fetch(new URL('/', this.#origin()).href, {
+      method: 'POST',
+      headers: { 'content-type': CAR, accept: CAR },
+      body: (await encodeMessage({ invocations: tasks })) as never,
+      signal: AbortSignal.timeout(TIMEOUT),
     })
-    const receipts = (await connection.execute(...(tasks as never))) as unknown as Receipt[]
-    return Promise.all(receipts.map(receipt => this.#verified(receipt)))
+    const message = await this.#read(response, ANSWER, `${tasks.length} tasks`)
+    return Promise.all(
+      tasks.map(({ cid }) => this.#verified(`${cid}`, receiptIn(message, `${cid}`), this.principal)),
+    )
   }
 
   /**
@@ -65,30 +77,46 @@ export class Peer {
       await response.body?.cancel()
       return undefined
     }
-    if (!response.ok) {
-      await response.body?.cancel()
-      throw new Error(`${this.did} answered ${response.status} to the question for the receipt of ${task}`)
-    }
-    const car = new Uint8Array(await response.arrayBuffer())
-    const message = decodeMessage(car, { bytes: MAX_RECEIPT, blocks: Infinity, invocations: 0 })
-    if (message.error)
-      throw new Error(`${this.did} served an unreadable receipt of ${task}: ${message.error.message}`)
-    const receipt = readReceipt(task, car)
+    const message = await this.#read(response, RECEIPT, `the question for the receipt of ${task}`)
+    const receipt = receiptIn(message, task)
     if (receipt === undefined) return undefined
-    if (`${receipt.ran.link()}` !== task)
-      throw new Error(`${this.did} served another receipt for that of ${task}`)
-    const verified = await this.#verified(receipt, signer)
+    const verified = await this.#verified(task, receipt, signer)
     if (verified.error) throw new Error(verified.error.message)
     return verified.ok
   }
 
-  async #verified(receipt: Receipt, signer = this.principal): Promise<Result<Receipt, Failure>> {
-    if (await this.#authority.signed(receipt, signer)) return { ok: receipt }
-    const reason = (receipt.out.error as Failure | undefined)?.message
+  /** The message in an answer, which is read no further than its limits. */
+  async #read(response: Response, limits: MessageLimits, question: string): Promise<AgentMessage> {
+    if (!response.ok) {
+      await response.body?.cancel()
+      throw new Error(`${this.did} answered ${response.status} to ${question}`)
+    }
+    const chunks: Uint8Array[] = []
+    let size = 0
+    for await (const chunk of response.body ?? []) {
+      size += chunk.byteLength
+      if (size > limits.bytes)
+        throw new Error(`${this.did} answered more than ${limits.bytes} bytes to ${question}`)
+      chunks.push(chunk)
+    }
+    const message = decodeMessage(Buffer.concat(chunks), limits)
+    if (message.error)
+      throw new Error(`${this.did} gave an unreadable answer to ${question}: ${message.error.message}`)
+    return message.ok
+  }
+
+  async #verified(
+    task: string,
+    receipt: Receipt | undefined,
+    signer: Principal,
+  ): Promise<Result<Receipt, Failure>> {
+    const own = receipt && `${receipt.ran.link()}` === task
+    if (own && (await this.#authority.signed(receipt, signer))) return { ok: receipt }
+    const reason = (receipt?.out.error as Failure | undefined)?.message
     return {
       error: failure(
         'UnsignedReceipt',
-        `${signer.did()} signed no receipt of ${receipt.ran.link()}${reason === undefined ? '' : `: ${reason}`}`,
+        `${signer.did()} signed no receipt of ${task}${reason === undefined ? '' : `: ${reason}`}`,
       ),
     }
   }
@@ -98,3 +126,7 @@ export class Peer {
     return this.#url
   }
 }
+
+/** What a message gives for the receipt of a task. */
+const receiptIn = (message: AgentMessage, task: string): Receipt | undefined =>
+  (message.get(parseLink(task) as never, null as never) ?? undefined) as Receipt | undefined

@@ -31,12 +31,17 @@ export const outcomeOf = (receipt: Receipt): Outcome => ({
   fx: receipt.fx as NonNullable<Outcome['fx']>,
 })
 
+/** The most characters of a failure's message: that of `Unauthorized` tells of every way that was tried. */
+const MAX_MESSAGE = 1_000
+
 /**
  * A failure as it may leave the service: the name, the message and the protocol's own fields. Errors of
  * libraries are reduced to name and message, so that no stack trace gets out.
  */
-const plain = (error: Failure): Failure => {
-  if (error instanceof Error) return failure(error.name, error.message)
+export const plain = (error: Failure): Failure => {
+  const { name, message } = error
+  const clipped = message.length > MAX_MESSAGE ? `${message.slice(0, MAX_MESSAGE)}…` : message
+  if (error instanceof Error) return failure(name, clipped)
   const { cause, ...rest } = error
-  return cause === undefined || cause instanceof Error ? rest : error
+  return { ...(cause === undefined || cause instanceof Error ? rest : error), message: clipped }
 }

@@ -2,7 +2,9 @@ import { Delegation, isDelegation } from '@ucanto/core'
 import type { Authorization, Delegation as DelegationView, UCANLink } from '@ucanto/interface'
 import { Revoked } from '@ucanto/validator'
 import { failure, type RevokeSuccess, revoke } from '@w3filecoin/capabilities'
+import { Chains } from './chain.ts'
 import { type Handler, provide } from './handler.ts'
+import { MESSAGE_LIMITS } from './message.ts'
 import type { Clock, Table } from './ports.ts'
 
 /** "This principal revoked that delegation." Never taken back. */
@@ -35,6 +37,8 @@ export const revokeHandler = ({ table, now }: Revocations): Handler =>
       return {
         out: { error: failure('UCANNotFound', `The block of ${ucan} must travel with the invocation`) },
       }
+    const taken = new Chains(blocks, MESSAGE_LIMITS.chain).take(ucan)
+    if (taken.error) return { out: { error: taken.error } }
     const principals = principalsOf(delegation)
     if (!principals.has(capability.with))
       return {

@@ -5,7 +5,7 @@ import { type Failure, failure } from '@w3filecoin/capabilities'
 import type { Authority } from './authority.ts'
 import type { Handler } from './handler.ts'
 import type { Log } from './ports.ts'
-import { issueReceipt } from './receipt.ts'
+import { issueReceipt, plain } from './receipt.ts'
 import type { ReceiptLog } from './receipt-log.ts'
 import { revokeHandler } from './revocation.ts'
 
@@ -95,6 +95,6 @@ export class Server {
 const unsigned = (id: Signer, ran: Invocation, error: Failure): Promise<Receipt> =>
   Receipts.issue({
     ran,
-    result: { error },
+    result: { error: plain(error) },
     issuer: { did: () => id.did(), sign: () => createNonStandard('', new Uint8Array()) } as never,
   }) as unknown as Promise<Receipt>

@@ -1,0 +1,574 @@
+import { Delegation, invoke } from '@ucanto/core'
+import type { Delegation as DelegationView, Invocation, Signer } from '@ucanto/interface'
+import fc from 'fast-check'
+import { CID } from 'multiformats/cid'
+import { create as createDigest } from 'multiformats/hashes/digest'
+import {
+  change,
+  editPart,
+  ofData,
+  type Parts,
+  putTogether,
+  type Rewrite,
+  type SignerOf,
+  takeApart,
+} from './blocks.ts'
+import type { Cast, Role, Sample } from './corpus.ts'
+
+/** What is sent. */
+export interface Hit {
+  to: Role
+  method: string
+  path: string
+  headers: Record<string, string>
+  body?: Uint8Array
+  /** Nothing in it may succeed, by the way it was made. */
+  hopeless: boolean
+}
+
+/** What is done to an honest message, as data, so that it can be shown and done again. */
+export type Plan = { sample: number } & (
+  | {
+      kind: 'honest'
+      how: 'as it is' | 'other nonce' | 'other order' | 'stray block' | 'with others'
+      n: number
+    }
+  | { kind: 'bytes'; edits: Edit[] }
+  | { kind: 'blocks'; op: (typeof BLOCK_OPS)[number]; which: number; other: number }
+  | { kind: 'renamed'; edits: Edit[]; which: number; sign: Sign }
+  | { kind: 'field'; which: number; at: number; op: 'replace' | 'remove' | 'add'; value: number; sign: Sign }
+  | {
+      kind: 'claim'
+      what: (typeof CLAIM_CHANGES)[number]
+      by: 'issuer' | 'stranger' | 'agent'
+      other: number
+      n: number
+    }
+  | { kind: 'chain'; shape: (typeof SHAPES)[number]; size: number }
+  | { kind: 'http'; method: string; path: string; type: string; withBody: boolean }
+  | { kind: 'bomb'; what: (typeof BOMBS)[number]; size: number }
+)
+
+/** Who signs what is changed: nobody, a stranger in the name of the issuer, or the issuer. */
+type Sign = 'nobody' | 'stranger' | 'issuer'
+
+interface Edit {
+  op: 'flip' | 'cut' | 'insert' | 'drop' | 'repeat' | 'fill'
+  at: number
+  length: number
+  byte: number
+}
+
+const BLOCK_OPS = [
+  'remove',
+  'twice',
+  'garble',
+  'bytes of another',
+  'identity hash',
+  'other hash',
+  'long CID',
+  'no root',
+  'two roots',
+  'other root',
+  'blocks of another message',
+] as const
+const CLAIM_CHANGES = [
+  'audience',
+  'with',
+  'can',
+  'nb',
+  'proofs of another',
+  'no proofs',
+  'expired',
+  'not begun',
+  'odd ability',
+  'for another service',
+] as const
+const SHAPES = ['wide', 'deep', 'diamond', 'many capabilities', 'attestations'] as const
+const BOMBS = [
+  'ones',
+  'zeros',
+  'nested',
+  'endless header',
+  'huge section',
+  'empty lists',
+  'long text',
+  'version 2',
+] as const
+
+const nested = (depth: number): unknown => {
+  let value: unknown = 1
+  for (let n = 0; n < depth; n++) value = [value]
+  return value
+}
+
+/** Values that are odd where they are put. Few, so that those which are taken all the same make few records. */
+const ODD: readonly unknown[] = [
+  null,
+  true,
+  0,
+  -1,
+  1.5,
+  2 ** 53 - 1,
+  '',
+  '0',
+  '__proto__',
+  'did:key:',
+  'did:key:z6Mk',
+  'did:web:x',
+  'did:x:y',
+  'ucan:*',
+  '*',
+  'filecoin/offer',
+  'constructor/assign',
+  '\u0000\ud800\n',
+  'x'.repeat(900),
+  'x'.repeat(5_000),
+  new Uint8Array(),
+  new Uint8Array([0xed, 1]),
+  new Uint8Array([0x9d, 0x1a]),
+  new Uint8Array(40).fill(0xff),
+  new Uint8Array(3_000),
+  [],
+  {},
+  [[]],
+  [null],
+  [1, 'a', {}],
+  { '': {} },
+  { toString: 2, constructor: {} },
+  nested(20),
+  nested(40),
+  nested(2_000),
+  CID.createV1(0x55, createDigest(0, new Uint8Array([1, 2, 3]))),
+  CID.createV1(0x71, createDigest(0, new Uint8Array([0xa0]))),
+  CID.createV1(0x55, createDigest(0x12, new Uint8Array(32))),
+  CID.createV1(0x55, createDigest(0x1011, new Uint8Array(33))),
+  CID.createV1(0x55, createDigest(0x1011, new Uint8Array(34).fill(0xff))),
+  CID.createV1(0x55, createDigest(0x1011, new Uint8Array(100))),
+  CID.createV1(0x55, createDigest(0, new Uint8Array(10_000))),
+  CID.createV0(createDigest(0x12, new Uint8Array(32))),
+]
+
+const ODD_ABILITIES = [
+  'constructor/assign',
+  'tostring/call',
+  '__proto__/x',
+  'hasownproperty/call',
+  'filecoin/*',
+  'filecoin/offer/more',
+  '*/*',
+  'ucan/attest',
+  `x/${'y'.repeat(500)}`,
+]
+
+const nat = fc.nat({ max: 1_000_000 })
+const edit = fc.record({
+  op: fc.constantFrom('flip', 'cut', 'insert', 'drop', 'repeat', 'fill'),
+  at: nat,
+  length: fc.integer({ min: 1, max: 64 }),
+  byte: fc.oneof(fc.constantFrom(0, 1, 0x7f, 0x80, 0x9f, 0xbf, 0xff), fc.integer({ min: 0, max: 255 })),
+}) as fc.Arbitrary<Edit>
+
+const TYPES = ['application/vnd.ipld.car', 'application/json', 'application/cbor', '', 'a'.repeat(3_000)]
+const path = fc.oneof(
+  fc.constantFrom(
+    '/',
+    '/receipt/',
+    '/receipt',
+    '/.well-known/did.json',
+    '/%E0%A4%A',
+    '//',
+    '/..%2f..%2fetc',
+    '/%00',
+    '/?a=%',
+  ),
+  fc.stringMatching(/^[A-Za-z0-9%._~/-]{0,60}$/).map(text => `/receipt/${text}`),
+  fc
+    .uint8Array({ minLength: 1, maxLength: 60 })
+    .map(bytes => `/receipt/b${Buffer.from(bytes).toString('hex')}`),
+  fc.constantFrom(100, 3_000, 9_000).map(length => `/receipt/${'b'.repeat(length)}`),
+)
+
+export const planOf = (samples: number): fc.Arbitrary<Plan> => {
+  const sample = fc.nat({ max: samples - 1 })
+  const kind = <const K extends Plan['kind']>(kind: K, rest: object) =>
+    fc.record({ kind: fc.constant(kind), sample, ...rest }) as unknown as fc.Arbitrary<Plan>
+  return fc.oneof(
+    {
+      weight: 6,
+      arbitrary: kind('honest', {
+        how: fc.constantFrom('as it is', 'other nonce', 'other order', 'stray block', 'with others'),
+        n: fc.nat({ max: 3 }),
+      }),
+    },
+    { weight: 12, arbitrary: kind('bytes', { edits: fc.array(edit, { minLength: 1, maxLength: 6 }) }) },
+    {
+      weight: 16,
+      arbitrary: kind('renamed', {
+        edits: fc.array(edit, { minLength: 1, maxLength: 3 }),
+        which: nat,
+        sign: fc.constantFrom('nobody', 'stranger', 'issuer'),
+      }),
+    },
+    {
+      weight: 14,
+      arbitrary: kind('blocks', { op: fc.constantFrom(...BLOCK_OPS), which: nat, other: sample }),
+    },
+    {
+      weight: 30,
+      arbitrary: kind('field', {
+        which: nat,
+        at: nat,
+        op: fc.constantFrom('replace', 'replace', 'remove', 'add'),
+        value: fc.nat({ max: ODD.length - 1 }),
+        sign: fc.constantFrom('nobody', 'stranger', 'issuer', 'issuer'),
+      }),
+    },
+    {
+      weight: 16,
+      arbitrary: kind('claim', {
+        what: fc.constantFrom(...CLAIM_CHANGES),
+        by: fc.constantFrom('issuer', 'stranger', 'agent'),
+        other: sample,
+        n: nat,
+      }),
+    },
+    {
+      weight: 2,
+      arbitrary: kind('chain', { shape: fc.constantFrom(...SHAPES), size: fc.integer({ min: 1, max: 12 }) }),
+    },
+    {
+      weight: 7,
+      arbitrary: kind('http', {
+        method: fc.constantFrom(
+          'GET',
+          'GET',
+          'GET',
+          'POST',
+          'HEAD',
+          'PUT',
+          'DELETE',
+          'OPTIONS',
+          'PATCH',
+          'TRACE',
+          'PURGE',
+        ),
+        path,
+        type: fc.constantFrom(...TYPES),
+        withBody: fc.boolean(),
+      }),
+    },
+    {
+      weight: 1,
+      arbitrary: kind('bomb', { what: fc.constantFrom(...BOMBS), size: fc.integer({ min: 1, max: 8 }) }),
+    },
+  )
+}
+
+/** Builds what a plan says. */
+export class Mutator {
+  readonly #samples: readonly Sample[]
+  readonly #cast: Cast
+  readonly #signers: Map<string, Signer>
+
+  constructor(samples: readonly Sample[], cast: Cast) {
+    this.#samples = samples
+    this.#cast = cast
+    this.#signers = new Map(Object.values(cast).map(signer => [signer.did(), signer]))
+  }
+
+  async build(plan: Plan): Promise<Hit> {
+    const sample = this.#samples[plan.sample]!
+    const post = (body: Uint8Array, hopeless: boolean): Hit => ({
+      to: sample.to,
+      method: 'POST',
+      path: '/',
+      headers: { 'content-type': 'application/vnd.ipld.car' },
+      body,
+      hopeless,
+    })
+    switch (plan.kind) {
+      case 'honest':
+        return post(putTogether(await this.#honest(sample, plan)), false)
+      case 'bytes':
+        return post(plan.edits.reduce(edited, putTogether(await takeApart([sample.invocation]))), false)
+      case 'blocks': {
+        const other = await takeApart([this.#samples[plan.other]!.invocation])
+        return post(putTogether(rearranged(await takeApart([sample.invocation]), plan, other)), false)
+      }
+      case 'renamed': {
+        const { parts, forged } = await this.#changed(
+          sample,
+          plan,
+          () => bytes => plan.edits.reduce(edited, bytes),
+        )
+        return post(putTogether(parts), forged)
+      }
+      case 'field': {
+        const { at, op, value } = plan
+        const { parts, forged } = await this.#changed(sample, plan, signerOf =>
+          ofData(data => editPart(data, at, op, ODD[value]), signerOf),
+        )
+        return post(putTogether(parts), forged)
+      }
+      case 'claim': {
+        const invocation = await this.#claim(sample, plan)
+        const hopeless = plan.by === 'stranger' || ['expired', 'not begun', 'audience'].includes(plan.what)
+        return post(putTogether(await takeApart([invocation])), hopeless)
+      }
+      case 'chain':
+        return post(putTogether(await takeApart([await this.#chain(sample, plan)])), false)
+      case 'http': {
+        const hit = post(putTogether(await takeApart([sample.invocation])), false)
+        const { body, ...bare } = {
+          ...hit,
+          method: plan.method,
+          path: plan.path,
+          headers: { 'content-type': plan.type },
+        }
+        return plan.withBody ? { ...bare, body: body! } : bare
+      }
+      case 'bomb':
+        return post(bomb(plan), true)
+    }
+  }
+
+  async #honest(
+    { invocation, by, to }: Sample,
+    { how, n }: Extract<Plan, { kind: 'honest' }>,
+  ): Promise<Parts> {
+    if (how === 'with others') {
+      const others = this.#samples.filter(sample => sample.to === to).map(sample => sample.invocation)
+      return takeApart([invocation, ...others.slice(0, n + 1)])
+    }
+    if (how === 'other nonce') return takeApart([await reissued(invocation, by, { nonce: `${n}` })])
+    const parts = await takeApart([invocation])
+    if (how === 'other order') return { ...parts, blocks: parts.blocks.toReversed() }
+    const stray = await takeApart([this.#samples[n]!.invocation])
+    return how === 'stray block' ? { ...parts, blocks: [...stray.blocks, ...parts.blocks] } : parts
+  }
+
+  /** Changes one block and renames it, with all that links to it. */
+  async #changed(
+    { invocation }: Sample,
+    { which, sign }: { which: number; sign: Sign },
+    rewriteWith: (signerOf: SignerOf) => Rewrite,
+  ): Promise<{ parts: Parts; forged: boolean }> {
+    const parts = await takeApart([invocation])
+    const { cid } = parts.blocks[which % parts.blocks.length]!
+    const { stranger } = this.#cast
+    let forged = false
+    const forger = Object.create(stranger, {
+      sign: {
+        value: (bytes: Uint8Array) => {
+          forged = true
+          return stranger.sign(bytes)
+        },
+      },
+    }) as Signer
+    const signerOf = (issuer: string) =>
+      ({ nobody: undefined, stranger: forger, issuer: this.#signers.get(issuer) })[sign]
+    try {
+      return { parts: await change(parts, cid, rewriteWith(signerOf), signerOf), forged }
+    } catch {
+      // A block that is no CBOR, or a value whose prototype makes it one that can not be written.
+      return { parts, forged: false }
+    }
+  }
+
+  async #claim(
+    { invocation, by, to }: Sample,
+    { what, by: who, other, n }: Extract<Plan, { kind: 'claim' }>,
+  ) {
+    const signer =
+      who === 'issuer' ? by : who === 'agent' ? this.#cast.agent : pretending(this.#cast.stranger, by)
+    const another = this.#samples[other]!.invocation
+    const [claim] = invocation.capabilities
+    const [otherClaim] = another.capabilities
+    const anybody = Object.values(this.#cast)[n % Object.keys(this.#cast).length]!
+    const services = ['storefront', 'aggregator', 'dealer', 'dealTracker'] as const
+    const changes: Record<typeof what, object> = {
+      audience: { audience: this.#cast[to === 'storefront' ? 'agent' : 'storefront'] },
+      'for another service': { audience: this.#cast[services[n % 4]!] },
+      with: { capability: { ...claim, with: anybody.did() } },
+      can: { capability: { ...claim, can: otherClaim!.can } },
+      nb: { capability: { ...claim, nb: otherClaim!.nb } },
+      'odd ability': { capability: { ...claim, can: ODD_ABILITIES[n % ODD_ABILITIES.length] } },
+      'proofs of another': { proofs: another.proofs },
+      'no proofs': { proofs: [] },
+      expired: { expiration: 1_000_000 },
+      'not begun': { notBefore: 99_999_999_999 },
+    }
+    return reissued(invocation, signer, changes[what])
+  }
+
+  async #chain(
+    { invocation }: Sample,
+    { shape, size }: Extract<Plan, { kind: 'chain' }>,
+  ): Promise<Invocation> {
+    const { agent, space, team, stranger } = this.#cast
+    let count = 0
+    const give = (issuer: Signer, audience: Signer, proofs: DelegationView[] = [], capabilities?: object[]) =>
+      Delegation.delegate({
+        issuer,
+        audience,
+        proofs,
+        capabilities: (capabilities ?? [{ can: '*', with: space.did() }]) as never,
+        expiration: Infinity,
+        nonce: `${count++}`,
+      }) as Promise<DelegationView>
+    const times = <T>(number: number, make: (n: number) => Promise<T>) =>
+      Promise.all(Array.from({ length: number }, (_, n) => make(n)))
+
+    /** The last of them leads to the space only where `from` is the space. */
+    const diamond = async (levels: number, from: Signer) => {
+      let level = await times(2, () => give(from, team))
+      for (let n = 0; n < levels; n++) level = await times(2, () => give(team, team, level))
+      return [await give(team, agent, level)]
+    }
+    const proofs = {
+      wide: () => times(size * 60, () => give(stranger, agent)),
+      deep: async () => {
+        let last = await give(space, team)
+        for (let n = 1; n < size; n++) last = await give(team, team, [last])
+        return [await give(team, agent, [last])]
+      },
+      diamond: () => diamond(size, size % 2 === 0 ? space : stranger),
+      'many capabilities': async () => {
+        const many = Array.from({ length: size * 5 }, () => ({ can: '*', with: space.did() }))
+        const first = await give(stranger, team, [], many)
+        return [await give(team, agent, [await give(team, team, [first], many)], many)]
+      },
+      attestations: () =>
+        times(size, n =>
+          give(
+            stranger.withDID(`did:mailto:example.com:${n}`) as Signer,
+            agent,
+            [],
+            [{ can: 'ucan/attest', with: this.#cast.storefront.did(), nb: { proof: invocation.cid } }],
+          ),
+        ),
+    }
+    const capability = { ...invocation.capabilities[0], with: space.did() }
+    return reissued(invocation, agent, { capability, proofs: await proofs[shape]() })
+  }
+}
+
+/** The same invocation, changed, by somebody. */
+const reissued = async (invocation: Invocation, issuer: Signer, changes: object): Promise<Invocation> => {
+  const { audience, capabilities, facts, expiration, nonce, proofs } = invocation
+  const again = await invoke({
+    issuer,
+    audience,
+    capability: capabilities[0],
+    facts,
+    expiration,
+    proofs,
+    ...(nonce === undefined ? {} : { nonce }),
+    ...changes,
+  } as never).buildIPLDView()
+  // What is attached to it travels on, as far as it is still linked.
+  const { attachedLinks: links } = again as unknown as { attachedLinks: ReadonlySet<string> }
+  for (const block of invocation.iterateIPLDBlocks())
+    if (links.has(`${block.cid}`)) again.attach(block as never)
+  return again as unknown as Invocation
+}
+
+/** The key of one under the name of another. */
+const pretending = (signer: Signer, claimed: Signer): Signer =>
+  Object.create(claimed, { sign: { value: (bytes: Uint8Array) => signer.sign(bytes) } })
+
+const edited = (bytes: Uint8Array, { op, at: position, length, byte }: Edit): Uint8Array => {
+  const at = position % Math.max(1, bytes.byteLength)
+  const [before, part, after] = [
+    bytes.subarray(0, at),
+    bytes.subarray(at, at + length),
+    bytes.subarray(at + length),
+  ]
+  switch (op) {
+    case 'flip':
+      return bytes.byteLength === 0 ? bytes : bytes.with(at, bytes[at]! ^ (1 << (byte % 8)))
+    case 'cut':
+      return before
+    case 'insert':
+      return Buffer.concat([before, new Uint8Array(length).fill(byte), part, after])
+    case 'drop':
+      return Buffer.concat([before, after])
+    case 'repeat':
+      return Buffer.concat([before, part, part, after])
+    case 'fill':
+      return Buffer.concat([before, new Uint8Array(part.byteLength).fill(byte), after])
+  }
+}
+
+const rearranged = (
+  { roots, blocks }: Parts,
+  { op, which }: Extract<Plan, { kind: 'blocks' }>,
+  other: Parts,
+): Parts => {
+  const at = which % blocks.length
+  const block = blocks[at]!
+  const named = (cid: CID) => ({ roots, blocks: blocks.with(at, { ...block, cid }) })
+  switch (op) {
+    case 'remove':
+      return { roots, blocks: blocks.toSpliced(at, 1) }
+    case 'twice':
+      return { roots, blocks: [...blocks, block] }
+    case 'garble':
+      return {
+        roots,
+        blocks: blocks.with(at, {
+          ...block,
+          bytes: block.bytes.with(which % block.bytes.byteLength, which & 0xff),
+        }),
+      }
+    case 'bytes of another':
+      return { roots, blocks: blocks.with(at, { ...block, bytes: blocks[(at + 1) % blocks.length]!.bytes }) }
+    case 'identity hash':
+      return named(CID.createV1(block.cid.code, createDigest(0, block.bytes)))
+    case 'other hash':
+      return named(CID.createV1(block.cid.code, createDigest(0x13, new Uint8Array(64))))
+    case 'long CID':
+      return named(CID.createV1(block.cid.code, createDigest(0x12, new Uint8Array(100_000))))
+    case 'no root':
+      return { roots: [], blocks }
+    case 'two roots':
+      return { roots: [...roots, block.cid], blocks }
+    case 'other root':
+      return { roots: [block.cid], blocks }
+    case 'blocks of another message':
+      return { roots, blocks: other.blocks }
+  }
+}
+
+const HEADER = putTogether({
+  roots: [CID.createV1(0x55, createDigest(0x12, new Uint8Array(32)))],
+  blocks: [],
+})
+
+/** Small things that claim to be large, and large ones of nothing. */
+const bomb = ({ what, size }: Extract<Plan, { kind: 'bomb' }>): Uint8Array => {
+  const filled = (byte: number) => Buffer.concat([HEADER, new Uint8Array(size * 600_000).fill(byte)])
+  switch (what) {
+    case 'ones':
+      return filled(1)
+    case 'zeros':
+      return filled(0)
+    case 'nested':
+      return filled(0x81)
+    case 'empty lists':
+      return filled(0x80)
+    case 'endless header':
+      return new Uint8Array(size * 10).fill(0xff)
+    case 'huge section':
+      return Buffer.concat([HEADER, new Uint8Array([0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x0f])])
+    case 'long text':
+      return Buffer.from('x'.repeat(size * 600_000))
+    case 'version 2':
+      return Buffer.concat([
+        Buffer.from('0aa16776657273696f6e02', 'hex'),
+        new Uint8Array(40).fill(size),
+        HEADER,
+      ])
+  }
+}
