@@ -110,8 +110,9 @@ export const resources = describe({
       concurrency: 5,
       attempts: 5,
       run: {
-        timeout: 60,
-        memory: 1024,
+        // The receipt of a failed aggregate may have a task for each of 95,000 pieces.
+        timeout: 300,
+        memory: 3008,
         uses: {
           tables: { aggregate: 'write', receipt: 'write' },
           queues: ['conclude'],

@@ -6,10 +6,14 @@ import {
   PutObjectCommand,
   type S3Client,
 } from '@aws-sdk/client-s3'
+import { getSignedUrl } from '@aws-sdk/s3-request-presigner'
 import type { Blocks } from '@w3filecoin/service'
 import type { Link } from 'multiformats'
 import { sha256 } from 'multiformats/hashes/sha2'
 import { create as createLink } from 'multiformats/link'
+
+/** Seconds for which an address of a block is good. */
+const LINK_SECONDS = 900
 
 interface BucketOptions {
   client: S3Client
@@ -43,6 +47,12 @@ export class S3Blocks implements Blocks {
     const { digest } = await sha256.digest(bytes)
     if (!Buffer.from(digest).equals(link.multihash.digest)) throw new Error(`The block ${link} is damaged`)
     return bytes
+  }
+
+  locate(link: Link, type: string): Promise<string> {
+    const { client, bucket } = this.#options()
+    const request = new GetObjectCommand({ Bucket: bucket, Key: `${link}`, ResponseContentType: type })
+    return getSignedUrl(client, request, { expiresIn: LINK_SECONDS })
   }
 
   #body(link: Link) {

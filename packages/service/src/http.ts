@@ -20,7 +20,8 @@ export interface HttpOptions {
  * The HTTP face of a service:
  *
  * - `POST /` an agent message with invocations, answered by one with receipts, both as CAR
- * - `GET /receipt/{task}` the signed receipt of a task with the blocks of its effects, 404 until there is one
+ * - `GET /receipt/{task}` the signed receipt of a task with the blocks of its effects, 404 until there is one; a very
+ *   large one is a redirect to where it is
  * - `GET /.well-known/did.json` the keys of the service (did:web)
  * - `GET /` its name, DID and version
  */
@@ -56,9 +57,10 @@ export const createHttpApp = ({
   app.get('/receipt/:task', async context => {
     const task = context.req.param('task')
     if (!isLink(task)) return context.text(`${task.slice(0, 100)} is not a CID`, 400)
-    const car = await receipts.getCar(task)
-    if (car === undefined) return context.text(`There is no receipt of ${task} yet`, 404)
-    return context.body(car as never, 200, {
+    const served = await receipts.serve(task)
+    if (served === undefined) return context.text(`There is no receipt of ${task} yet`, 404)
+    if ('at' in served) return context.redirect(served.at)
+    return context.body(served.car as never, 200, {
       'content-type': CAR,
       'cache-control': 'public, max-age=31536000, immutable',
     })

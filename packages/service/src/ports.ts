@@ -89,6 +89,8 @@ export interface Blocks {
   put(bytes: Uint8Array, codec: number): Promise<Link>
   /** The bytes, checked against their hash; `undefined` when they are not there. */
   get(link: Link): Promise<Uint8Array | undefined>
+  /** An address where anybody can fetch a block that is there, for some minutes, with this content type. */
+  locate(link: Link, type: string): Promise<string>
 }
 
 /** Time in milliseconds since 1970. */

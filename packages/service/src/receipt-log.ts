@@ -12,13 +12,19 @@ export interface ReceiptRecord {
   receipt: string
   /** The agent message CAR with the receipt and the blocks of its effects. */
   car?: Uint8Array
-  /** Link of the block that holds the CAR, when it is large. */
+  /** Link of the block that holds the CAR, when it is large, and its bytes. */
   block?: string
+  size?: number
   issuedAt: number
 }
 
 /** CARs up to this many bytes stay in the record (DynamoDB holds small items; larger ones are blocks). */
 const INLINE = 100_000
+
+/** The most bytes that a function answers with: a Lambda's answer has 6 MB, base64 included. */
+const MOST_SERVED = 4_000_000
+
+export const CAR_TYPE = 'application/vnd.ipld.car'
 
 const RAW = 0x55
 
@@ -45,7 +51,9 @@ export class ReceiptLog {
       task,
       receipt: `${receipt.root.cid}`,
       issuedAt: this.#now(),
-      ...(car.byteLength <= INLINE ? { car } : { block: `${await this.#blocks.put(car, RAW)}` }),
+      ...(car.byteLength <= INLINE
+        ? { car }
+        : { block: `${await this.#blocks.put(car, RAW)}`, size: car.byteLength }),
     })
     if (stored.ok || stored.error.record.receipt === `${receipt.root.cid}`) return receipt
     return this.#decode(task, await this.#read(stored.error.record))
@@ -53,14 +61,18 @@ export class ReceiptLog {
 
   /** The receipt of a task, with the blocks of its effects. */
   async get(task: string): Promise<Receipt | undefined> {
-    const car = await this.getCar(task)
-    return car && this.#decode(task, car)
+    const record = await this.#table.get({ task })
+    return record && this.#decode(task, await this.#read(record))
   }
 
-  /** The agent message CAR with the receipt of a task. */
-  async getCar(task: string): Promise<Uint8Array | undefined> {
+  /** The agent message CAR with the receipt of a task; where it is too large to answer with, the address that has it. */
+  async serve(task: string): Promise<{ car: Uint8Array } | { at: string } | undefined> {
     const record = await this.#table.get({ task })
-    return record && this.#read(record)
+    if (record === undefined) return undefined
+    const { block, size = 0 } = record
+    if (block !== undefined && size > MOST_SERVED)
+      return { at: await this.#blocks.locate(parseLink(block), CAR_TYPE) }
+    return { car: await this.#read(record) }
   }
 
   async #read({ task, car, block }: ReceiptRecord): Promise<Uint8Array> {

@@ -82,10 +82,11 @@ export const resources = describe({
       attempts: 5,
       run: {
         timeout: 300,
-        memory: 1024,
+        // As the aggregator's `aggregateOffer`: it reads such receipts.
+        memory: 3008,
         uses: {
           tables: { piece: 'write', aggregate: 'write', receipt: 'write' },
-          queues: ['accept'],
+          queues: ['accept', 'pieceOffer'],
           buckets: { blocks: 'write' },
         },
       },

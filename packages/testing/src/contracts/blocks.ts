@@ -30,6 +30,13 @@ export const blocksContract = (make: () => Promise<Blocks> | Blocks): void => {
       expect(await blocks.get(cbor)).toEqual(bytes)
     })
 
+    it('tells an address where anybody can fetch a block', async () => {
+      const bytes = bytesOf('for anybody', 1000)
+      const response = await fetch(await blocks.locate(await blocks.put(bytes, 0x55), 'text/plain'))
+      expect(response.headers.get('content-type')).toBe('text/plain')
+      expect(Buffer.from(await response.arrayBuffer()).equals(bytes)).toBe(true)
+    })
+
     it('has no block that nobody put', async () => {
       expect(await blocks.get(linkOf(bytesOf('nobody', 10)))).toBeUndefined()
     })
