@@ -3,6 +3,7 @@ import { Tasks } from '@w3filecoin/capabilities'
 import { bytesOf, type Provided, signerOf, somePiece, startWorld, type World } from '@w3filecoin/testing'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import {
+  createHttpApp,
   DUE,
   type Due,
   dueAt,
@@ -16,8 +17,10 @@ import {
   ReceiptLog,
   type ReceiptRecord,
   readConfig,
+  readReceipt,
   readSigner,
   recordId,
+  type Server,
   sweep,
   type Table,
   unpackTask,
@@ -233,6 +236,25 @@ describe('the receipt log', () => {
     const record = await aws.table<ReceiptRecord>('receipt').get({ task })
     expect(record).toMatchObject({ receipt: `${receipt.root.cid}`, issuedAt: 5 })
     expect(record?.block === undefined).toBe(size < 100_000)
+  })
+
+  it.each([
+    ['answers with', 300_000, 200],
+    ['says where there is', 5_000_000, 302],
+  ])('%s a receipt of %i bytes', async (verb, size, status) => {
+    const receipt = await receiptOf(verb, size)
+    const receipts = log()
+    await receipts.put(receipt)
+    const id = await signerOf('service')
+    const server = { id, keys: [] } as unknown as Server
+    const app = createHttpApp({ server, receipts, name: 'records', log: () => {} })
+    const task = `${receipt.ran.link()}`
+    const answer = await app.request(`/receipt/${task}`)
+    expect(answer.status).toBe(status)
+    const served = status === 302 ? await fetch(answer.headers.get('location') as string) : answer
+    expect(served.headers.get('content-type')).toBe('application/vnd.ipld.car')
+    const found = readReceipt(task, new Uint8Array(await served.arrayBuffer()))
+    expect(`${found?.root.cid}`).toBe(`${receipt.root.cid}`)
   })
 
   it('keeps the first receipt of a task, whoever comes with another one', async () => {
