@@ -9,9 +9,9 @@ import { create as createLink } from 'multiformats/link'
 export const bytesOf = (seed: string | number, length: number): Uint8Array =>
   new Uint8Array(createHash('shake256', { outputLength: length }).update(`${seed}`).digest())
 
-/** CID of these bytes: raw, sha2-256. */
-export const linkOf = (bytes: Uint8Array): Link =>
-  createLink(0x55, createDigest(0x12, hash('sha256', bytes, 'buffer')))
+/** CID of these bytes: sha2-256, raw if it is not said otherwise. */
+export const linkOf = (bytes: Uint8Array, codec = 0x55): Link =>
+  createLink(codec, createDigest(0x12, hash('sha256', bytes, 'buffer')))
 
 /** The link of some piece of 2^height × 32 padded bytes; nobody has its content. */
 export const somePiece = (seed: string | number, height = 2): PieceLink => {

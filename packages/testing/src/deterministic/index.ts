@@ -1,0 +1,7 @@
+export * from './blocks.ts'
+export * from './faults.ts'
+export * from './queue.ts'
+export * from './random.ts'
+export * from './table.ts'
+export * from './timeline.ts'
+export * from './world.ts'
