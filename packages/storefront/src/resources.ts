@@ -85,14 +85,14 @@ export const resources = describe({
         memory: 1024,
         uses: {
           tables: { piece: 'write', aggregate: 'write', receipt: 'write' },
-          queues: ['accept'],
+          queues: ['pieceOffer', 'accept'],
           buckets: { blocks: 'write' },
         },
       },
     },
   },
   buckets: {
-    blocks: { holds: 'large receipts, by CID' },
+    blocks: { holds: 'large receipts, and what becomes of the pieces of failed aggregates, by CID' },
     content: { holds: 'the content that agents offer, by CID' },
   },
   schedules: {
