@@ -182,7 +182,7 @@ export const uploaded = async (seed: string, length?: number): Promise<Content> 
 
 /** What the aggregator and the dealer say of pieces that are in one aggregate. */
 export const aggregateOf = async (pieces: readonly PieceLink[], nonce?: string) => {
-  const built = buildAggregate({ pieces: [...pieces], size: 2 ** 20 }).ok!
+  const built = buildAggregate({ pieces: [...pieces], size: 2 ** 24 }).ok!
   const { link } = built
   const order = built.pieces.map(piece => `${piece}`)
   const list = (await someContent(`list ${pieces}`)).content as never
@@ -231,9 +231,13 @@ export const conclude = async (receipt: Receipt, issuer: Signer = aggregator) =>
   )
 
 /** Pieces that wait for the aggregator to tell of them. */
-export const queuedPieces = async (...seeds: string[]) => {
+export const queuedPieces = async <const S extends string[]>(...seeds: S) => {
   const pieces = await Promise.all(seeds.map(seed => uploaded(seed)))
   const receipts = await call(service.api, ...(await Promise.all(pieces.map(content => offer(content)))))
   await settle()
-  return pieces.map((content, n) => ({ ...content, accept: receipts[n]!.fx.join as unknown as Task }))
+  const accepted = pieces.map((content, n) => ({
+    ...content,
+    accept: receipts[n]!.fx.join as unknown as Task,
+  }))
+  return accepted as { [N in keyof S]: (typeof accepted)[number] }
 }

@@ -1,25 +1,9 @@
 import { isDelegation } from '@ucanto/core'
 import type { Invocation, Receipt } from '@ucanto/interface'
-import {
-  failure,
-  filecoinInfo,
-  filecoinOffer,
-  type PieceLink,
-  type Task,
-  Tasks,
-} from '@w3filecoin/capabilities'
+import { failure, filecoinInfo, filecoinOffer, type PieceLink, Tasks } from '@w3filecoin/capabilities'
 import { verifyInclusion } from '@w3filecoin/piece'
 import { issueReceipt } from '@w3filecoin/service'
-import {
-  ask,
-  type Content,
-  call,
-  effectsOf,
-  served,
-  signerOf,
-  someContent,
-  somePiece,
-} from '@w3filecoin/testing'
+import { ask, call, effectsOf, served, signerOf, someContent, somePiece } from '@w3filecoin/testing'
 import { describe, expect, it } from 'vitest'
 import {
   agent,
@@ -256,10 +240,7 @@ describe('the end', () => {
   })
 
   it('comes also when the deal is told before the piece is', async () => {
-    const [first, second] = (await queuedPieces('early', 'late one')) as [
-      Content & { accept: Task },
-      Content & { accept: Task },
-    ]
+    const [first, second] = await queuedPieces('early', 'late one')
     const { pieceAccepted, inDeal } = await aggregateOf([first.piece, second.piece])
     await conclude(await pieceAccepted(first.piece))
     await conclude(await inDeal())
@@ -272,7 +253,7 @@ describe('the end', () => {
   })
 
   it('is one receipt, however often it is told, and whatever is told later', async () => {
-    const [only] = (await queuedPieces('once')) as [Content & { accept: Task }]
+    const [only] = await queuedPieces('once')
     const { pieceAccepted, inDeal } = await aggregateOf([only.piece])
     for (let n = 0; n < 2; n++) {
       await conclude(await pieceAccepted(only.piece))
@@ -286,7 +267,7 @@ describe('the end', () => {
   })
 
   it('comes also when nothing is told: it is asked for', async () => {
-    const [only] = (await queuedPieces('untold')) as [Content & { accept: Task }]
+    const [only] = await queuedPieces('untold')
     const { aggregateOffer, aggregateAccept, pieceAccepted, inDeal } = await aggregateOf([only.piece])
     await theAggregator.receipts.put(await pieceAccepted(only.piece))
     await sweepAfter(timing.poll)
@@ -332,7 +313,7 @@ describe('the end', () => {
     ],
     ['an aggregate that nothing is in', async () => (await aggregateOf([somePiece('nothing')])).inDeal()],
   ])('does not come from a receipt of %s', async (how, make) => {
-    const [only] = (await queuedPieces(how)) as [Content & { accept: Task }]
+    const [only] = await queuedPieces(how)
     const { out } = await conclude(await make(only.piece))
     expect((out.error as Error).name).toBe('UnknownTask')
     await settle()
