@@ -190,8 +190,11 @@ export const offerOf = async (
   })
 }
 
-export const offer = async (offered: Offered, options?: Parameters<typeof offerOf>[1]): Promise<Receipt> =>
-  ask(service.api, await offerOf(offered, options))
+export const offer = async (
+  offered: Offered,
+  options?: Parameters<typeof offerOf>[1],
+  api = service.api,
+): Promise<Receipt> => ask(api, await offerOf(offered, options))
 
 export const errorOf = ({ out }: Receipt) =>
   out.error as { name: string; message: string; cause?: object[] } | undefined
