@@ -4,8 +4,8 @@ import type { Stored } from '@w3filecoin/service'
 import { describe, expect, it } from 'vitest'
 import {
   type AggregateRecord,
-  acceptedByDealer,
   aggregateId,
+  ended,
   isOf,
   newAggregate,
   nextCheck,
@@ -99,11 +99,14 @@ describe('a piece', () => {
     expect(pieceId(...given) === pieceId(offer)).toBe(same)
   })
 
-  it('is in a list by storefront and group, first come first', () => {
+  it('is in a list by storefront and group, what is tried again first, then first come', () => {
     expect(groupId({ storefront, group: 'g' })).not.toBe(groupId({ storefront: other, group: 'g' }))
     expect(groupId({ storefront, group: 'g' })).not.toBe(groupId({ storefront, group: 'h' }))
-    const at = (offeredAt: number, id: string) => pendingRow({ ...record('offered'), offeredAt, id }).order
+    const at = (offeredAt: number, id: string, attempt?: number) =>
+      pendingRow({ ...record('offered'), offeredAt, id, attempt }).order
     const orders = [
+      at(999_999, 'a', 3),
+      at(1_700_000_000_000, 'a', 2),
       at(9, 'a'),
       at(10, 'a'),
       at(999_999, 'z'),
@@ -111,7 +114,7 @@ describe('a piece', () => {
       at(1_700_000_000_000, 'c'),
     ]
     expect(orders.toSorted()).toEqual(orders)
-    expect(new Set(orders).size).toBe(5)
+    expect(new Set(orders).size).toBe(7)
     expect(pendingRow(record('offered'))).toEqual(pendingRow(record('pending')))
   })
 })
@@ -152,22 +155,28 @@ describe('an aggregate', () => {
     expect(record(count)).toMatchObject({ stage: 'sealed', openRanges, checkAt: 1060 })
   })
 
-  type Event = 'offered' | 'told' | 'accepted'
+  type Event = 'offered' | 'told' | 'accepted' | 'failed'
   const events: Record<Event, (at: Stored<AggregateRecord>) => Stored<AggregateRecord> | undefined> = {
     offered: at => offeredToDealer(at, 'task', 2000, timing),
     told: at => rangeTold(at, 0, 2000, timing),
-    accepted: at => acceptedByDealer(at, 2000, timing),
+    accepted: at => ended(at, 'accepted', 2000, timing),
+    failed: at => ended(at, 'failed', 2000, timing),
   }
   it.each<[Event[], Partial<AggregateRecord> | undefined]>([
     [['offered'], { stage: 'offered', accept: 'task', checkAt: 2060 }],
     [['offered', 'offered'], undefined],
     [['told'], { stage: 'sealed', openRanges: [], checkAt: 2060 }],
     [['told', 'told'], undefined],
-    [['accepted'], undefined],
+    [['failed'], { stage: 'failed', openRanges: [0], checkAt: 2060 }],
+    [['told', 'failed'], { stage: 'failed', checkAt: undefined, due: undefined }],
+    [['failed', 'offered'], undefined],
+    [['failed', 'accepted'], undefined],
     [['offered', 'told'], { stage: 'offered', checkAt: 2900 }],
     [['told', 'offered'], { stage: 'offered', checkAt: 2900 }],
     [['offered', 'accepted'], { stage: 'accepted', openRanges: [0], checkAt: 2060 }],
     [['offered', 'accepted', 'accepted'], undefined],
+    [['offered', 'accepted', 'failed'], undefined],
+    [['offered', 'failed', 'told'], { stage: 'failed', checkAt: undefined, due: undefined }],
     [['offered', 'accepted', 'told'], { stage: 'accepted', checkAt: undefined, due: undefined }],
     [['told', 'offered', 'accepted'], { stage: 'accepted', checkAt: undefined, due: undefined }],
   ])('after %j', (happened, expected) => {
@@ -184,6 +193,7 @@ describe('an aggregate', () => {
     ['offered', [1], 60],
     ['offered', [], 900],
     ['accepted', [1], 60],
+    ['failed', [1], 60],
   ])('at %s with %j to be told is looked at after %i', (stage, openRanges, interval) => {
     expect(nextCheck({ stage, openRanges }, timing)).toBe(interval)
   })

@@ -146,6 +146,27 @@ describe('a task says', () => {
   })
 })
 
+describe('the nonce of what is tried again', () => {
+  it.each<[string, { nonce?: string }]>([
+    ['an aggregate', {}],
+    ['one sealed again', { nonce: 'group-2' }],
+    ['one with spaces in its nonce', { nonce: ' a  b ' }],
+    ['one with an empty nonce', { nonce: '' }],
+  ])('names the failed aggregate: %s', (_, { nonce }) => {
+    const retry = Tasks.retryNonce({ aggregate, nonce })
+    expect(Tasks.retriedFrom(retry)).toEqual({ aggregate: `${aggregate}`, nonce })
+  })
+
+  it('is the CID of the aggregate where its offer had none', () => {
+    expect(Tasks.retryNonce({ aggregate })).toBe(`${aggregate}`)
+  })
+
+  it.each(['', ' ', 'n', '{}'])('may be anything: %j', nonce => {
+    expect(() => Tasks.retriedFrom(nonce)).not.toThrow()
+    expect(Tasks.retriedFrom(nonce).aggregate).not.toBe(`${aggregate}`)
+  })
+})
+
 describe('conclude', () => {
   it('carries the receipt with all blocks of its task and effects, through a message', async () => {
     const ran = await promised['piece/accept']!()

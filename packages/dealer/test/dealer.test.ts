@@ -1,195 +1,32 @@
-import { GetObjectCommand } from '@aws-sdk/client-s3'
-import { code as CBOR, encode } from '@ipld/dag-cbor'
 import { Delegation } from '@ucanto/core'
-import type { Invocation, Receipt } from '@ucanto/interface'
-import { putObject } from '@w3filecoin/aws'
-import {
-  type Deal,
-  type DealInfoSuccess,
-  dealInfo,
-  failure,
-  type PieceLink,
-  Tasks,
-} from '@w3filecoin/capabilities'
-import { buildAggregate } from '@w3filecoin/piece'
-import { Authority, concludeHandler, Peer, provide, ReceiptLog } from '@w3filecoin/service'
-import {
-  ask,
-  effectsOf,
-  networkOf,
-  type Provided,
-  type StandIn,
-  served,
-  signersOf,
-  somePiece,
-  standIn,
-  startWorld,
-  type World,
-} from '@w3filecoin/testing'
-import { sha256 } from 'multiformats/hashes/sha2'
-import { create as createLink } from 'multiformats/link'
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { aggregateId } from '../src/domain/aggregate.ts'
+import type { Invocation } from '@ucanto/interface'
+import { Tasks } from '@w3filecoin/capabilities'
+import { ask, effectsOf, served } from '@w3filecoin/testing'
+import { describe, expect, it } from 'vitest'
 import { liveDeal } from '../src/domain/deal.ts'
 import { documentName, tenantOf } from '../src/domain/offer-document.ts'
-import { createDealer, type Dependencies } from '../src/index.ts'
-import { resources } from '../src/resources.ts'
 
-const { dealer, aggregator, stranger, tracker } = await signersOf(
-  'dealer',
-  'aggregator',
-  'stranger',
-  'tracker',
-)
-
-let world: World
-let aws: Provided<typeof resources>
-let parts: Dependencies
-let service: ReturnType<typeof createDealer>
-
-const clock = { now: 1_700_000_000_000 }
-const timing = { retry: 60_000, poll: 900_000 }
-
-/** What the tracker knows, what it was asked, and what reached the aggregator. */
-let deals: Record<string, Partial<Deal>> = {}
-let trackerDown = false
-const asked: Invocation[] = []
-const told: string[] = []
-
-beforeAll(async () => {
-  world = await startWorld()
-  aws = await world.provide(resources)
-  const authority = new Authority([])
-  const theTracker = await standIn(world, {
-    name: 'the-tracker',
-    id: tracker,
-    authority,
-    handlers: [
-      provide(dealInfo, async ({ invocation }) => {
-        asked.push(invocation)
-        return Object.keys(deals).length === 0
-          ? { out: { error: failure('DealNotFound', 'No deal is known') } }
-          : { out: { ok: { deals } as unknown as DealInfoSuccess } }
-      }),
-    ],
-  })
-  const theAggregator = await standIn(world, {
-    name: 'the-aggregator',
-    id: aggregator,
-    authority,
-    handlers: [
-      concludeHandler({
-        authority,
-        from: [dealer.did()],
-        now: () => 0,
-        take: {
-          'aggregate/accept': async (_, ran) => {
-            told.push(`${ran.cid}`)
-            return { ok: {} }
-          },
-        },
-      }),
-    ],
-  })
-  const network = networkOf(() => [theTracker, theAggregator])
-  const peer = (to: StandIn) =>
-    new Peer(to, {
-      authority,
-      fetch: async (url, init) => {
-        if (trackerDown && to === theTracker) throw new TypeError('fetch failed')
-        return network(url, init)
-      },
-    })
-  const blocks = aws.blocks('blocks')
-  parts = {
-    id: dealer,
-    stores: {
-      aggregates: aws.table('aggregate'),
-      receipts: new ReceiptLog({ table: aws.table('receipt'), blocks, now: () => clock.now }),
-      blocks,
-      offers: {
-        put: (key, document) =>
-          putObject({
-            ...aws.bucket('offers'),
-            key,
-            bytes: Buffer.from(JSON.stringify(document)),
-            type: 'application/json',
-          }),
-      },
-    },
-    queues: { track: aws.queue('track'), conclude: aws.queue('conclude') },
-    aggregators: new Map([[aggregator.did(), peer(theAggregator)]]),
-    dealTracker: peer(theTracker),
-    authority,
-    timing,
-    now: () => clock.now,
-    random: () => `${Math.random()}`,
-    log: () => {},
-  }
-  service = createDealer(parts)
-})
-
-afterAll(() => world?.stop())
-
-beforeEach(() => {
-  deals = {}
-  trackerDown = false
-  asked.length = 0
-  told.length = 0
-})
-
-const TENANT = {
-  storefront: 'did:web:store.example',
-  group: 'did:web:free.example',
-  label: 'free #7',
-} as const
-
-interface Offered {
-  aggregate: PieceLink
-  pieces: readonly PieceLink[]
-}
-
-/** An aggregate of pieces that nobody else has. */
-const anAggregate = (name: string): Offered => {
-  const { ok } = buildAggregate({ pieces: [4, 3, 6].map(height => somePiece(name, height)), size: 2 ** 16 })
-  if (!ok) throw new Error('They make an aggregate')
-  return { aggregate: ok.link, pieces: ok.pieces }
-}
-
-const blockOf = async (value: unknown) => {
-  const bytes = encode(value)
-  return { cid: createLink(CBOR, await sha256.digest(bytes)), bytes }
-}
-
-const offerOf = async (
-  { aggregate, pieces }: Offered,
-  {
-    issuer = aggregator,
-    nonce,
-    attach = true,
-  }: { issuer?: typeof aggregator; nonce?: string; attach?: boolean } = {},
-) => {
-  const block = await blockOf(pieces)
-  return Tasks.aggregateOffer(issuer, dealer, {
-    aggregate,
-    pieces: block.cid as never,
-    nonce,
-    tenant: TENANT,
-    block: attach ? (block as never) : undefined,
-  })
-}
-
-const offer = async (offered: Offered, options?: Parameters<typeof offerOf>[1]): Promise<Receipt> =>
-  ask(service.api, await offerOf(offered, options))
-
-const errorOf = ({ out }: Receipt) =>
-  out.error as { name: string; message: string; cause?: object[] } | undefined
-
-const documentOf = async (name: string) => {
-  const { client, bucket } = aws.bucket('offers')
-  const { Body } = await client.send(new GetObjectCommand({ Bucket: bucket, Key: name }))
-  return JSON.parse((await Body?.transformToString()) as string)
-}
+import {
+  anAggregate,
+  asked,
+  aws,
+  blockOf,
+  clock,
+  dealer,
+  documentOf,
+  errorOf,
+  later,
+  type Offered,
+  offer,
+  offerOf,
+  recordOf,
+  service,
+  state,
+  stranger,
+  TENANT,
+  timing,
+  told,
+} from './setup.ts'
 
 describe('aggregate/offer', () => {
   it('is answered with the task that ends it, and hands the aggregate to deal making', async () => {
@@ -262,13 +99,6 @@ describe('aggregate/offer', () => {
 describe('aggregate/accept', () => {
   const live = { status: 'Active', provider: 'f01000' }
 
-  /** What a sweep does when the records' time has come. */
-  const later = async () => {
-    clock.now += timing.poll + 1
-    await service.schedules.sweep?.()
-    await aws.settle(service.consumers)
-  }
-
   it('has no receipt while there is no deal', async () => {
     const { fx } = await offer(anAggregate('waits'))
     await later()
@@ -281,14 +111,14 @@ describe('aggregate/accept', () => {
   it('ends with the deal when one is live, and the aggregator is told', async () => {
     const offered = anAggregate('lives')
     const { fx } = await offer(offered)
-    deals = { 12: { ...live, status: 'Expired' }, 40: live, 35: live }
+    state.deals = { 12: { ...live, status: 'Expired' }, 40: live, 35: live }
     await later()
     const receipt = await served(service.api, fx.join!.link())
     expect(receipt?.out).toEqual({
       ok: { aggregate: offered.aggregate, dataType: 0, dataSource: { dealID: 35 } },
     })
     expect(receipt?.fx).toEqual({ fork: [] })
-    expect(told).toContain(`${fx.join!.link()}`)
+    expect(told.map(({ ran }) => `${ran.link()}`)).toContain(`${fx.join!.link()}`)
     // The service itself may ask for it, and gets the receipt that is served.
     expect(`${(await ask(service.api, fx.join as Invocation)).root.cid}`).toBe(`${receipt?.root.cid}`)
 
@@ -302,13 +132,13 @@ describe('aggregate/accept', () => {
 
   it('is asked for again when the tracker could not be reached', async () => {
     const { fx } = await offer(anAggregate('tries'))
-    deals = { 7: live }
-    trackerDown = true
+    state.deals = { 7: live }
+    state.trackerDown = true
     clock.now += timing.poll + 1
     await service.schedules.sweep?.()
     const { failed } = await aws.deliver('track', service.consumers.track as never)
     expect(failed).toHaveLength(1)
-    trackerDown = false
+    state.trackerDown = false
     await aws.settle(service.consumers)
     expect(await served(service.api, fx.join!.link())).toBeDefined()
   })
@@ -334,9 +164,3 @@ describe('tenantOf', () => {
     })
   })
 })
-
-const recordOf = async ({ aggregate }: Offered, nonce?: string) => {
-  const record = await parts.stores.aggregates.get({ id: aggregateId({ aggregate: `${aggregate}`, nonce }) })
-  if (!record) throw new Error(`There is no record of ${aggregate}`)
-  return record
-}

@@ -1,6 +1,6 @@
 import { CBOR, invoke, Receipt as Receipts } from '@ucanto/core'
 import type { Block, Invocation, Receipt, Signer } from '@ucanto/interface'
-import { Tasks } from '@w3filecoin/capabilities'
+import { type Task, Tasks } from '@w3filecoin/capabilities'
 import {
   ask,
   networkOf,
@@ -18,6 +18,8 @@ import {
   concludeMessage,
   encodeMessage,
   issueReceipt,
+  isWhole,
+  type Outcome,
   onConclude,
   Peer,
   principal,
@@ -257,6 +259,29 @@ describe('on conclude', () => {
     expect(taken.map(({ task }) => `${task.cid}`).toSorted()).toEqual(tasks.slice(0, 2).toSorted())
   })
 
+  it.each([
+    ['few', 100, true],
+    ['very many', 101, false],
+  ])('hands a receipt with %s effects over as a whole or without them: %i', async (how, count, whole) => {
+    const fork = await Promise.all(
+      Array.from({ length: count }, (_, n) =>
+        Tasks.pieceOffer(aggregator, storefront, { piece: somePiece(n), group: 'g' }),
+      ),
+    )
+    const task = await accept(how)
+    const receipt = await issueReceipt(aggregator, task, { ...outcome, fx: { fork } })
+    expect(isWhole(receipt)).toBe(true)
+    await ran.receipts.put(receipt)
+    expect((await run(waiting.did, [`${task.cid}`])).ok).toBeDefined()
+    expect(taken.map(({ receipt }) => isWhole(receipt))).toEqual([whole])
+    // Which effects there are is signed, and the log of the one who ran it has all of them.
+    expect(taken[0]!.receipt.fx.fork.map(effect => `${effect.link()}`)).toEqual(
+      fork.map(({ cid }) => `${cid}`),
+    )
+    const fetched = await peer(ran).receipt(`${task.cid}`)
+    expect(isWhole(fetched!)).toBe(true)
+  })
+
   it('is done with who can not be called, or is not known', async () => {
     for (const to of ['did:web:deaf', 'did:web:unknown'])
       expect((await run(to, [await file('3')])).ok).toBeDefined()
@@ -281,6 +306,18 @@ describe('on conclude', () => {
       expect(concludeMessage.safeParse(body).success).toBe(false)
     },
   )
+})
+
+const [fork, join] = await Promise.all(['fork', 'join'].map(nonce => accept(nonce) as Promise<Task>))
+describe('isWhole', () => {
+  it.each<[string, NonNullable<Outcome['fx']>, boolean]>([
+    ['without effects', {}, true],
+    ['with its effects', { fork: [fork!], join: join! }, true],
+    ['without the fork', { fork: [fork!.cid as never], join: join! }, false],
+    ['without the join', { fork: [fork!], join: join!.cid as never }, false],
+  ])('tells a receipt %s', async (_, fx, expected) => {
+    expect(isWhole(await issueReceipt(aggregator, await accept(), { ...outcome, fx }))).toBe(expected)
+  })
 })
 
 describe('Peer', () => {

@@ -86,14 +86,14 @@ export const resources = describe({
         memory: 3008,
         uses: {
           tables: { piece: 'write', aggregate: 'write', receipt: 'write' },
-          queues: ['accept', 'pieceOffer'],
+          queues: ['pieceOffer', 'accept'],
           buckets: { blocks: 'write' },
         },
       },
     },
   },
   buckets: {
-    blocks: { holds: 'large receipts, by CID' },
+    blocks: { holds: 'large receipts, and what becomes of the pieces of failed aggregates, by CID' },
     content: { holds: 'the content that agents offer, by CID' },
   },
   schedules: {

@@ -1,17 +1,18 @@
+import { failure } from '@w3filecoin/capabilities'
 import type { Stored } from '@w3filecoin/service'
 import { describe, expect, it } from 'vitest'
 import { fromGateway } from '../src/content.ts'
 import {
   type AggregateRecord,
   aggregateAccepted,
+  aggregateFailed,
   aggregateFinished,
   aggregateId,
   aggregateOffered,
 } from '../src/domain/aggregate.ts'
 import {
-  accepted,
   aggregated,
-  failed,
+  ended,
   MEMBER_SHARDS,
   memberShard,
   nextCheck,
@@ -19,19 +20,23 @@ import {
   type PieceRecord,
   pieceId,
   queued,
+  reading,
+  retried,
   type Stage,
   submitted,
+  troubled,
 } from '../src/domain/piece.ts'
 
-const timing = { retry: 60, poll: 900 }
+const timing = { retry: 60, poll: 900, longestWait: 5000 }
 const WEEK = 7 * 24 * 3600 * 1000
 const bytes = new Uint8Array([1])
+const membership = { aggregate: 'a', aggregateId: 'A', inclusion: bytes }
 const record = (stage: Stage): Stored<PieceRecord> => ({
   ...offered({ content: 'c', piece: 'p', group: 'g', submit: bytes, accept: bytes }, 1000, timing),
+  ...membership,
   stage,
   revision: 3,
 })
-const membership = { aggregate: 'a', aggregateId: 'A', inclusion: bytes }
 
 describe('a piece', () => {
   it('is offered first, and looked at again after a while', () => {
@@ -41,36 +46,47 @@ describe('a piece', () => {
       timing,
     )
     expect(id).toBe(pieceId({ content: 'c', piece: 'p', nonce: 'n' }))
-    expect(rest).toMatchObject({ stage: 'offered', times: { offered: 1000 }, checkAt: 1060 })
+    expect(rest).toMatchObject({ stage: 'offered', history: [{ stage: 'offered', at: 1000 }], checkAt: 1060 })
   })
 
   const events: Record<string, (at: Stored<PieceRecord>) => Stored<PieceRecord> | undefined> = {
     submitted: at => submitted(at, bytes, 2000, timing),
     queued: at => queued(at, 'task', 2000, timing),
     aggregated: at => aggregated(at, membership, 2000, timing),
-    accepted: at => accepted(at, 2000),
-    failed: at => failed(at, 2000),
+    retried: at => retried(at, { aggregateId: 'A', retry: 'offer' }, 2000, timing),
+    accepted: at => ended(at, undefined, 2000),
+    failed: at => ended(at, failure('ProofNotFound', 'no deal', { piece: 'p' }), 2000),
   }
-  const stages: Stage[] = ['offered', 'submitted', 'queued', 'aggregated', 'accepted', 'failed']
+  const stages: Stage[] = ['offered', 'submitted', 'queued', 'aggregated', 'retried', 'accepted', 'failed']
+  const unfinished = stages.slice(0, 5)
 
   /** Which events count at which stage; all others are behind it, or come too early. */
   const counts: Record<string, Stage[]> = {
     submitted: ['offered'],
-    queued: ['submitted'],
+    queued: ['submitted', 'retried'],
     aggregated: ['queued'],
-    accepted: ['aggregated'],
-    failed: ['offered'],
+    retried: ['aggregated'],
+    accepted: unfinished,
+    failed: unfinished,
   }
 
   it.each(Object.keys(events).flatMap(event => stages.map(stage => ({ event, stage }))))(
     '$event at $stage',
     ({ event, stage }) => {
-      const before = record(stage)
+      const before = { ...record(stage), trouble: { message: 'x', at: 1500, times: 2 } }
       const copy = structuredClone(before)
       const after = events[event]!(before)
       expect(before, 'a transition is pure').toEqual(copy)
       if (!counts[event]!.includes(stage)) return expect(after).toBeUndefined()
-      expect(after).toMatchObject({ stage: event, times: { offered: 1000, [event]: 2000 }, revision: 3 })
+      expect(after).toMatchObject({
+        stage: event,
+        history: [
+          { stage: 'offered', at: 1000 },
+          { stage: event, at: 2000 },
+        ],
+        revision: 3,
+      })
+      expect(after).not.toHaveProperty('trouble')
       return undefined
     },
   )
@@ -79,6 +95,7 @@ describe('a piece', () => {
     ['submitted', 2060],
     ['queued', 2900],
     ['aggregated', 2000 + WEEK],
+    ['retried', 2060],
     ['accepted', undefined],
     ['failed', undefined],
   ])('is looked at again after %s: %s', (event, checkAt) => {
@@ -90,8 +107,46 @@ describe('a piece', () => {
   it('carries what each stage adds', () => {
     expect(events.submitted!(record('offered'))).toMatchObject({ pieceOffer: bytes })
     expect(events.queued!(record('submitted'))).toMatchObject({ waitsFor: 'task' })
-    const { id, ...member } = events.aggregated!(record('queued'))!
-    expect(member).toMatchObject({ ...membership, memberOf: memberShard('A', id) })
+    const member = events.aggregated!(record('queued'))!
+    expect(member).toMatchObject({ ...membership, memberOf: memberShard('A', member.piece) })
+    expect(events.failed!(record('queued'))?.reason).toEqual({ name: 'ProofNotFound', message: 'no deal' })
+  })
+
+  it('that is tried again remembers the aggregates that it was in', () => {
+    const first = events.retried!(record('aggregated'))!
+    expect(first).toMatchObject({ retry: 'offer', former: [{ aggregate: 'a', inclusion: bytes }] })
+    for (const gone of ['aggregate', 'aggregateId', 'inclusion', 'memberOf', 'waitsFor'] as const)
+      expect(first[gone]).toBeUndefined()
+    const again = { aggregate: 'b', aggregateId: 'B', inclusion: bytes }
+    const second = aggregated(queued(first, 'task 2', 3000, timing)!, again, 4000, timing)!
+    expect(events.retried!(second), 'the aggregate before').toBeUndefined()
+    const third = retried(second, { aggregateId: 'B', retry: 'offer 2' }, 5000, timing)
+    expect(third?.former?.map(({ aggregate }) => aggregate)).toEqual(['a', 'b'])
+    expect(third?.history.map(({ stage }) => stage)).toEqual([
+      'offered',
+      'retried',
+      'queued',
+      'aggregated',
+      'retried',
+    ])
+  })
+
+  it.each(stages)(
+    'at %s is in trouble only there, and tried again by the time that it has been there',
+    stage => {
+      const before = record(stage)
+      const [once, elsewhere] = ['offered', stage].map(at => troubled(before, at as Stage, 'x', 1500, timing))
+      expect(once === undefined).toBe(stage !== 'offered')
+      expect(elsewhere).toMatchObject({ stage, trouble: { message: 'x', at: 1500, times: 1 } })
+      const twice = troubled(elsewhere!, stage, 'y', 3000, timing)
+      expect(twice).toMatchObject({ trouble: { message: 'y', at: 3000, times: 2 } })
+      if (stage === 'offered') expect([elsewhere?.checkAt, twice?.checkAt]).toEqual([2000, 5000])
+    },
+  )
+
+  it('whose content is being read is left alone as long as a run may take', () => {
+    expect(reading(record('offered'), 2000)?.checkAt).toBe(902_000)
+    expect(reading(record('submitted'), 2000)).toBeUndefined()
   })
 
   it.each<[Stage, number]>([
@@ -99,8 +154,9 @@ describe('a piece', () => {
     ['submitted', 60],
     ['queued', 900],
     ['aggregated', WEEK],
+    ['retried', 60],
   ])('at %s is looked at every %i ms', (stage, interval) => {
-    expect(nextCheck({ stage, times: { [stage]: 1000 } }, 1000, timing)).toBe(interval)
+    expect(nextCheck({ stage, history: [{ stage, at: 1000 }] }, 1000, timing)).toBe(interval)
   })
 
   it.each([
@@ -108,7 +164,9 @@ describe('a piece', () => {
     ['after a while', 500, 500],
     ['at the latest', WEEK, 6 * 60 * 60 * 1000],
   ])('waits for what is missing as long as it has been: %s', (_, age, interval) => {
-    expect(nextCheck({ stage: 'offered', times: { offered: 1000 } }, 1000 + age, timing)).toBe(interval)
+    expect(
+      nextCheck({ stage: 'offered', history: [{ stage: 'offered', at: 1000 }] }, 1000 + age, timing),
+    ).toBe(interval)
   })
 
   it('is its own by content, piece and nonce', () => {
@@ -122,9 +180,7 @@ describe('a piece', () => {
   })
 
   it('is in one of the shards of its aggregate, all of which are used', () => {
-    const shards = Array.from({ length: 500 }, (_, n) =>
-      memberShard('A', pieceId({ content: `${n}`, piece: 'p' })),
-    )
+    const shards = Array.from({ length: 500 }, (_, n) => memberShard('A', `${n}`))
     expect(new Set(shards)).toEqual(new Set(Array.from({ length: MEMBER_SHARDS }, (_, n) => `A#${n}`)))
   })
 })
@@ -142,7 +198,16 @@ describe('an aggregate', () => {
     const after = aggregateAccepted(stored(), deal, 2000)!
     expect(after).toMatchObject({ stage: 'accepted', ...deal, checkAt: 2000 + 15 * 60 * 1000 })
     expect(aggregateAccepted(after, { ...deal, dealID: 8 }, 3000)).toBeUndefined()
+    expect(aggregateFailed(after, 'verdicts', 3000)).toBeUndefined()
     expect(aggregateFinished(after)).toMatchObject({ stage: 'accepted', checkAt: undefined, due: undefined })
+  })
+
+  it('is failed once, looked at once more, and done', () => {
+    const after = aggregateFailed(stored(), 'verdicts', 2000)!
+    expect(after).toMatchObject({ stage: 'failed', verdicts: 'verdicts', checkAt: 2000 + 15 * 60 * 1000 })
+    expect(aggregateFailed(after, 'others', 3000)).toBeUndefined()
+    expect(aggregateAccepted(after, deal, 3000)).toBeUndefined()
+    expect(aggregateFinished(after)).toMatchObject({ stage: 'failed', checkAt: undefined, due: undefined })
   })
 
   it('is another one with a nonce', () => {
@@ -151,24 +216,28 @@ describe('an aggregate', () => {
 })
 
 describe('content from a gateway', () => {
-  const open = (response: Response, asked: string[] = []) =>
-    fromGateway('https://{cid}.example/x', async url => {
-      asked.push(url)
+  const from = (response: Response, asked: string[] = []) =>
+    fromGateway('https://{cid}.example/x', async (url, init) => {
+      asked.push(`${init?.method} ${url}`)
       return response
-    }).open('bafy')
+    })
 
   it('is streamed from the address of its CID', async () => {
     const asked: string[] = []
-    const chunks = await Array.fromAsync((await open(new Response('bytes'), asked))!)
+    const source = from(new Response('bytes'), asked)
+    expect(await source.has('bafy')).toBe(true)
+    const chunks = await Array.fromAsync((await source.open('bafy'))!)
     expect(Buffer.concat(chunks).toString()).toBe('bytes')
-    expect(asked).toEqual(['https://bafy.example/x'])
+    expect(asked).toEqual(['HEAD https://bafy.example/x', 'GET https://bafy.example/x'])
   })
 
   it.each([404, 410])('is not there: %i', async status => {
-    expect(await open(new Response('', { status }))).toBeUndefined()
+    expect(await from(new Response('', { status })).open('bafy')).toBeUndefined()
+    expect(await from(new Response('', { status })).has('bafy')).toBe(false)
   })
 
   it.each([403, 429, 500, 504])('may come later: %i', async status => {
-    await expect(open(new Response('', { status }))).rejects.toThrow(`${status}`)
+    await expect(from(new Response('', { status })).open('bafy')).rejects.toThrow(`${status}`)
+    await expect(from(new Response('', { status })).has('bafy')).rejects.toThrow(`${status}`)
   })
 })

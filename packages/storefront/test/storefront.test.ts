@@ -1,219 +1,35 @@
-import { Delegation, isDelegation } from '@ucanto/core'
-import type { Invocation, Receipt, Signer } from '@ucanto/interface'
+import { isDelegation } from '@ucanto/core'
+import type { Invocation, Receipt } from '@ucanto/interface'
+import { failure, filecoinInfo, filecoinOffer, type PieceLink, Tasks } from '@w3filecoin/capabilities'
+import { verifyInclusion } from '@w3filecoin/piece'
+import { issueReceipt } from '@w3filecoin/service'
+import { ask, call, effectsOf, served, signerOf, someContent, somePiece } from '@w3filecoin/testing'
+import { describe, expect, it } from 'vitest'
 import {
-  dealInfo,
-  type Failure,
-  failure,
-  filecoinInfo,
-  filecoinOffer,
-  type PieceLink,
-  pieceOffer,
-  type Task,
-  Tasks,
-} from '@w3filecoin/capabilities'
-import { buildAggregate, verifyInclusion } from '@w3filecoin/piece'
-import { Authority, issueReceipt, Peer, provide, ReceiptLog } from '@w3filecoin/service'
-import {
-  ask,
-  type Content,
-  call,
-  effectsOf,
-  networkOf,
-  type Provided,
-  type StandIn,
-  served,
-  signerOf,
-  signersOf,
-  someContent,
-  somePiece,
-  standIn,
-  startWorld,
-  type World,
-} from '@w3filecoin/testing'
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { pieceId } from '../src/domain/piece.ts'
-import { createStorefront, type Dependencies } from '../src/index.ts'
-import { resources } from '../src/resources.ts'
-
-const { storefront, aggregator, dealer, tracker, agent, space, stranger } = await signersOf(
-  'storefront',
-  'aggregator',
-  'dealer',
-  'tracker',
-  'agent',
-  'space',
-  'stranger',
-)
-
-let world: World
-let aws: Provided<typeof resources>
-let parts: Dependencies
-let service: ReturnType<typeof createStorefront>
-let theAggregator: StandIn
-let theTracker: StandIn
-
-const clock = { now: 1_700_000_000_000 }
-const timing = { retry: 60_000, poll: 900_000 }
-/** What is there to be read. */
-const contents = new Map<string, Uint8Array>()
-/** What reached the aggregator, and what it says. */
-const offers: Invocation[] = []
-let state: { refusal?: Failure; down?: boolean } = {}
-
-beforeAll(async () => {
-  world = await startWorld()
-  aws = await world.provide(resources)
-  const authority = new Authority([])
-  const network = networkOf(() => [theAggregator, theTracker])
-  theAggregator = await standIn(world, {
-    name: 'the-aggregator',
-    id: aggregator,
-    authority,
-    handlers: [
-      provide(
-        pieceOffer,
-        async ({ capability: { nb }, invocation }) => {
-          offers.push(invocation)
-          if (state.refusal) return { out: { error: state.refusal } }
-          const grouped = { piece: nb.piece as PieceLink, group: nb.group, nonce: invocation.nonce }
-          return {
-            out: { ok: { piece: nb.piece } },
-            fx: { join: await Tasks.pieceAccept(aggregator, grouped) },
-          }
-        },
-        { keep: true },
-      ),
-    ],
-  })
-  const deal = { provider: 'f01', storageProvider: 'f01', status: 'Active' }
-  theTracker = await standIn(world, {
-    name: 'the-tracker',
-    id: tracker,
-    authority,
-    handlers: [provide(dealInfo, async () => ({ out: { ok: { deals: { 42: deal } } } }))],
-  })
-  const peer = (to: StandIn) =>
-    new Peer(to, {
-      authority,
-      fetch: async (url, init) => {
-        if (state.down) throw new TypeError('fetch failed')
-        return network(url, init)
-      },
-    })
-  parts = {
-    id: storefront,
-    stores: {
-      pieces: aws.table('piece'),
-      aggregates: aws.table('aggregate'),
-      spaces: aws.table('space'),
-      receipts: new ReceiptLog({
-        table: aws.table('receipt'),
-        blocks: aws.blocks('blocks'),
-        now: () => clock.now,
-      }),
-    },
-    queues: {
-      submit: aws.queue('submit'),
-      pieceOffer: aws.queue('pieceOffer'),
-      accept: aws.queue('accept'),
-    },
-    content: {
-      open: async content => {
-        const bytes = contents.get(content)
-        return (
-          bytes &&
-          (async function* () {
-            yield bytes
-          })()
-        )
-      },
-    },
-    aggregator: peer(theAggregator),
-    dealer: dealer.did(),
-    dealTracker: peer(theTracker),
-    authority,
-    defaultGroup: 'did:web:default',
-    timing,
-    now: () => clock.now,
-    random: () => crypto.randomUUID(),
-    log: () => {},
-  }
-  service = createStorefront(parts)
-})
-afterAll(() => world.stop())
-beforeEach(async () => {
-  for (const queue of ['submit', 'pieceOffer', 'accept'] as const) await aws.drain(queue)
-  offers.splice(0)
-  state = {}
-})
-
-const offer = async (
-  { content, piece }: Pick<Content, 'content' | 'piece'>,
-  { issuer = agent, from = space, nonce }: { issuer?: Signer; from?: Signer; nonce?: string } = {},
-) =>
-  filecoinOffer.invoke({
-    issuer,
-    audience: storefront,
-    with: from.did(),
-    nb: { content: content as never, piece },
-    proofs: [
-      await Delegation.delegate({
-        issuer: from,
-        audience: issuer,
-        capabilities: [{ can: 'filecoin/*', with: from.did() }],
-        expiration: Infinity,
-      }),
-    ],
-    expiration: Infinity,
-    ...(nonce === undefined ? {} : { nonce }),
-  })
-
-const recordOf = ({ content, piece }: Pick<Content, 'content' | 'piece'>, nonce?: string) =>
-  parts.stores.pieces.get({ id: pieceId({ content: `${content}`, piece: `${piece}`, nonce }) })
-const errorOf = ({ out }: Receipt) => out.error as { name: string; message: string } | undefined
-const settle = () => aws.settle(service.consumers)
-const sweepAfter = async (milliseconds: number) => {
-  clock.now += milliseconds
-  await service.schedules.sweep!()
-  await settle()
-}
-/** Content that is there. */
-const uploaded = async (seed: string, length?: number): Promise<Content> => {
-  const content = await someContent(seed, length)
-  contents.set(`${content.content}`, content.bytes)
-  return content
-}
-
-/** What the aggregator and the dealer say of pieces that are in one aggregate. */
-const aggregateOf = async (pieces: readonly PieceLink[], nonce?: string) => {
-  const built = buildAggregate({ pieces: [...pieces], size: 2 ** 20 }).ok!
-  const { link } = built
-  const order = built.pieces.map(piece => `${piece}`)
-  const list = (await someContent(`list ${pieces}`)).content as never
-  const tenant = { storefront: storefront.did(), group: 'did:web:default', label: 'x' }
-  const aggregateOffer = await Tasks.aggregateOffer(aggregator, dealer, {
-    aggregate: link,
-    pieces: list,
-    nonce,
-    tenant,
-  })
-  const aggregateAccept = await Tasks.aggregateAccept(dealer, { aggregate: link, pieces: list, nonce })
-  const pieceAccepted = async (piece: PieceLink) =>
-    issueReceipt(aggregator, await Tasks.pieceAccept(aggregator, { piece, group: 'did:web:default' }), {
-      out: { ok: { piece, aggregate: link, inclusion: built.proof(order.indexOf(`${piece}`)) } },
-      fx: { join: aggregateOffer },
-    })
-  const inDeal = (dealID = 7) =>
-    issueReceipt(dealer, aggregateAccept, {
-      out: { ok: { aggregate: link, dataType: 0, dataSource: { dealID } } },
-    })
-  return { link, aggregateOffer, aggregateAccept, pieceAccepted, inDeal }
-}
-const conclude = async (receipt: Receipt, issuer: Signer = aggregator) =>
-  ask(
-    service.api,
-    await Tasks.conclude(issuer, storefront, { root: receipt.root, blocks: receipt.iterateIPLDBlocks() }),
-  )
+  agent,
+  aggregateOf,
+  aggregator,
+  aws,
+  conclude,
+  dealer,
+  errorOf,
+  offer,
+  offers,
+  parts,
+  queuedPieces,
+  recordOf,
+  service,
+  settle,
+  space,
+  state,
+  storefront,
+  stranger,
+  sweepAfter,
+  theAggregator,
+  timing,
+  upload,
+  uploaded,
+} from './setup.ts'
 
 describe('filecoin/offer', () => {
   it('promises to submit the piece, and to end its workflow', async () => {
@@ -336,7 +152,7 @@ describe('on submit', () => {
     await settle()
     expect(await recordOf(content)).toMatchObject({ stage: 'offered' })
     expect(await served(service.api, fx.fork[0]!.link())).toBeUndefined()
-    contents.set(`${content.content}`, content.bytes)
+    upload(content)
     await sweepAfter(timing.retry)
     expect(await recordOf(content)).toMatchObject({ stage: 'queued' })
   })
@@ -361,25 +177,28 @@ describe('on pieceOffer', () => {
     return content
   }
 
-  it('an aggregator that refuses is not asked again at once', async () => {
-    const content = await submittedPiece('refuses')
-    state = { refusal: failure('UnknownStorefront', 'not you') }
-    await settle()
-    expect(await recordOf(content)).toMatchObject({ stage: 'submitted', checkAt: expect.any(Number) })
-  })
-
-  it.each<[string, typeof state]>([
-    ['can not be reached', { down: true }],
-    ['could not run it', { refusal: failure('HandlerExecutionError', 'not now') }],
-  ])('an aggregator that %s is asked again', async (how, trouble) => {
+  it.each<[string, typeof state, string]>([
+    ['can not be reached', { down: true }, 'The aggregator can not be reached'],
+    [
+      'could not run it',
+      { refusal: failure('HandlerExecutionError', 'not now') },
+      'The aggregator refuses the piece: not now',
+    ],
+    [
+      'does not know us',
+      { refusal: failure('UnknownStorefront', 'not you') },
+      'The aggregator refuses the piece: not you',
+    ],
+  ])('an aggregator that %s is asked again, and the record says why', async (how, trouble, message) => {
     const content = await submittedPiece(how)
-    state = trouble
-    const { failed } = await aws.deliver('pieceOffer', service.consumers.pieceOffer as never)
-    expect(failed).toHaveLength(1)
-    expect(await recordOf(content)).toMatchObject({ stage: 'submitted' })
-    state = {}
+    Object.assign(state, trouble)
+    // It waits in the table, not in the queue, where messages end as dead letters.
     await settle()
+    expect(await recordOf(content)).toMatchObject({ stage: 'submitted', trouble: { message, times: 1 } })
+    Object.assign(state, { refusal: undefined, down: false })
+    await sweepAfter(timing.retry)
     expect(await recordOf(content)).toMatchObject({ stage: 'queued' })
+    expect((await recordOf(content))?.trouble).toBeUndefined()
   })
 
   it('offers all pieces of a batch at once, and keeps what was promised', async () => {
@@ -394,13 +213,6 @@ describe('on pieceOffer', () => {
 })
 
 describe('the end', () => {
-  const queuedPieces = async (...seeds: string[]) => {
-    const pieces = await Promise.all(seeds.map(seed => uploaded(seed)))
-    const receipts = await call(service.api, ...(await Promise.all(pieces.map(content => offer(content)))))
-    await settle()
-    return pieces.map((content, n) => ({ ...content, accept: receipts[n]!.fx.join as unknown as Task }))
-  }
-
   it('is a receipt of filecoin/accept with a proof that holds, and the deal', async () => {
     const pieces = await queuedPieces('end 1', 'end 2', 'end 3')
     const { link, pieceAccepted, inDeal } = await aggregateOf(pieces.map(({ piece }) => piece))
@@ -428,10 +240,7 @@ describe('the end', () => {
   })
 
   it('comes also when the deal is told before the piece is', async () => {
-    const [first, second] = (await queuedPieces('early', 'late one')) as [
-      Content & { accept: Task },
-      Content & { accept: Task },
-    ]
+    const [first, second] = await queuedPieces('early', 'late one')
     const { pieceAccepted, inDeal } = await aggregateOf([first.piece, second.piece])
     await conclude(await pieceAccepted(first.piece))
     await conclude(await inDeal())
@@ -444,7 +253,7 @@ describe('the end', () => {
   })
 
   it('is one receipt, however often it is told, and whatever is told later', async () => {
-    const [only] = (await queuedPieces('once')) as [Content & { accept: Task }]
+    const [only] = await queuedPieces('once')
     const { pieceAccepted, inDeal } = await aggregateOf([only.piece])
     for (let n = 0; n < 2; n++) {
       await conclude(await pieceAccepted(only.piece))
@@ -458,7 +267,7 @@ describe('the end', () => {
   })
 
   it('comes also when nothing is told: it is asked for', async () => {
-    const [only] = (await queuedPieces('untold')) as [Content & { accept: Task }]
+    const [only] = await queuedPieces('untold')
     const { aggregateOffer, aggregateAccept, pieceAccepted, inDeal } = await aggregateOf([only.piece])
     await theAggregator.receipts.put(await pieceAccepted(only.piece))
     await sweepAfter(timing.poll)
@@ -504,7 +313,7 @@ describe('the end', () => {
     ],
     ['an aggregate that nothing is in', async () => (await aggregateOf([somePiece('nothing')])).inDeal()],
   ])('does not come from a receipt of %s', async (how, make) => {
-    const [only] = (await queuedPieces(how)) as [Content & { accept: Task }]
+    const [only] = await queuedPieces(how)
     const { out } = await conclude(await make(only.piece))
     expect((out.error as Error).name).toBe('UnknownTask')
     await settle()

@@ -11,12 +11,12 @@ import {
   SendMessageCommand,
   SQSClient,
 } from '@aws-sdk/client-sqs'
-import { bind, queueFunction, type Resources, variable } from '@w3filecoin/aws'
+import { bind, queueFunction, type Resources, type Uses, variable } from '@w3filecoin/aws'
 import { startEngines } from '@w3filecoin/local/engines'
 import { failedOf, sqsEvent } from '@w3filecoin/local/events'
 import { LogFile } from '@w3filecoin/local/log-file'
 import { provision } from '@w3filecoin/local/provision'
-import type { Consumer, Service } from '@w3filecoin/service'
+import type { Consumer, Environment, Service } from '@w3filecoin/service'
 
 /** The embedded engines, for the tests of one file. */
 export interface World {
@@ -29,7 +29,8 @@ export interface Provided<R extends Resources> extends ReturnType<typeof bind<R>
   /** Takes the messages that are in a queue now out of it. */
   drain(queue: keyof R['queues'] & string): Promise<Message[]>
   /**
-   * Hands what is in a queue now to its consumer, in batches as Lambda does. What it fails at is put back.
+   * Hands what is in a queue now to its consumer, in batches as Lambda does; it may use what its resources say, and
+   * nothing else. What it fails at is put back.
    * Returns how many messages it took, and why it failed at others.
    */
   deliver(
@@ -61,7 +62,11 @@ export const startWorld = async (): Promise<World> => {
     provide: async resources => {
       const { service } = resources
       const env = await provision({ resources, service, clients, sqs: engines.sqs })
-      return { ...bind(resources, { ...process.env, ...env }), ...queuesOf(resources, clients.sqs, env) }
+      const running: Running = {}
+      return {
+        ...bind(resources, asGranted({ ...process.env, ...env }, env, running)),
+        ...queuesOf(resources, clients.sqs, env, running),
+      }
     },
     stop: async () => {
       await engines.stop()
@@ -71,6 +76,25 @@ export const startWorld = async (): Promise<World> => {
   }
 }
 
+/** What the consumer that runs may use; nothing is said while none does. */
+interface Running {
+  uses?: Uses | undefined
+}
+
+/** On AWS the environment of a function names only what it may use: here too, while a consumer runs. */
+const asGranted = (env: Environment, resources: Environment, running: Running): Environment =>
+  new Proxy(env, {
+    get: (all, name: string) => (name in resources && !mayUse(running, name) ? undefined : all[name]),
+  })
+
+const mayUse = ({ uses }: Running, name: string): boolean =>
+  uses === undefined ||
+  [
+    ...Object.keys(uses.tables ?? {}).map(table => variable('table', table)),
+    ...(uses.queues ?? []).map(queue => variable('queue', queue)),
+    ...Object.keys(uses.buckets ?? {}).map(bucket => variable('bucket', bucket)),
+  ].includes(name)
+
 /** The most messages that SQS gives in one call. */
 const BATCH = 10
 
@@ -78,6 +102,7 @@ const queuesOf = <R extends Resources>(
   { queues }: R,
   sqs: SQSClient,
   env: Record<string, string>,
+  running: Running,
 ): Pick<Provided<R>, 'drain' | 'deliver' | 'settle'> => {
   type Name = keyof R['queues'] & string
   const urlOf = (name: string) => env[variable('queue', name)] as string
@@ -125,7 +150,10 @@ const queuesOf = <R extends Resources>(
       failed.push((fields as { reason: unknown }).reason),
     )
     for (let batch = await receive(name); batch.length > 0; batch = await receive(name)) {
-      const again = failedOf(batch, await run(sqsEvent(name, batch)))
+      running.uses = queues[name]!.run.uses
+      const answer = await run(sqsEvent(name, batch))
+      running.uses = undefined
+      const again = failedOf(batch, answer)
       for (const message of batch) if (!again.includes(message)) await remove(name, message)
       back.push(...again)
       taken += batch.length - again.length

@@ -38,10 +38,11 @@ export const onSubmit = (
     const missing = (message: string) => ({
       error: failure('ContentNotFound', message, { content: parseLink(record.content) }),
     })
+    // Not among what follows: that a table can not be reached says nothing of the content.
+    await update(stores.pieces, { id: record.id }, current => reading(current, now()))
     try {
       const bytes = await content.open(record.content)
       if (bytes === undefined) return missing(`There is no content ${record.content}`)
-      await update(stores.pieces, { id: record.id }, current => reading(current, now()))
       return { ok: (await pieceOf(bytes)).link }
     } catch (cause) {
       log('warn', 'content not read', { content: record.content, cause })

@@ -1,0 +1,203 @@
+import { decode } from '@ipld/dag-cbor'
+import type { Invocation, Receipt, Signer } from '@ucanto/interface'
+import {
+  aggregateOffer,
+  type Failure,
+  type PieceAcceptSuccess,
+  type PieceLink,
+  Tasks,
+} from '@w3filecoin/capabilities'
+import { Authority, concludeHandler, Peer, provide, ReceiptLog } from '@w3filecoin/service'
+import {
+  ask,
+  networkOf,
+  type Provided,
+  type StandIn,
+  served,
+  signersOf,
+  somePiece,
+  standIn,
+  startWorld,
+  type World,
+} from '@w3filecoin/testing'
+import { afterAll, beforeAll, beforeEach } from 'vitest'
+import type { Limits } from '../src/domain/limits.ts'
+import { groupId, pieceId } from '../src/domain/piece.ts'
+import { createAggregator, type Dependencies } from '../src/index.ts'
+import type { SealMessage } from '../src/queues.ts'
+import { resources } from '../src/resources.ts'
+
+export const { aggregator, dealer, one, two, unlisted, stranger } = await signersOf(
+  'aggregator',
+  'dealer',
+  'one',
+  'two',
+  'unlisted',
+  'stranger',
+)
+
+let world: World
+export let aws: Provided<typeof resources>
+export let parts: Dependencies
+export let service: ReturnType<typeof createAggregator>
+export let theDealer: StandIn
+let storefronts: StandIn[]
+
+export const clock = { now: 1_700_000_000_000 }
+export const timing = { retry: 60_000, poll: 900_000 }
+export const HOUR = 3_600_000
+/** An aggregate has room for two halves less its index: never both. */
+export const limits: Limits = { size: 2 ** 20, minimumFill: 0, maxPieces: 8, longestWait: HOUR }
+export const [HALF, QUARTER, EIGHTH, SMALL] = [14, 13, 12, 4]
+
+/** What reached the dealer, and the storefronts. */
+export const offers: Invocation[] = []
+export const told: { storefront: string; task: string; receipt: Receipt }[] = []
+export const state: { refusal?: Failure | undefined; down?: boolean } = {}
+
+beforeAll(async () => {
+  world = await startWorld()
+  aws = await world.provide(resources)
+  const authority = new Authority([])
+  theDealer = await standIn(world, {
+    name: 'the-dealer',
+    id: dealer,
+    authority,
+    handlers: [
+      provide(aggregateOffer, async ({ capability: { nb }, invocation }) => {
+        offers.push(invocation)
+        if (state.refusal) return { out: { error: state.refusal } }
+        const aggregated = { aggregate: nb.aggregate as PieceLink, pieces: nb.pieces as never }
+        const join = await Tasks.aggregateAccept(dealer, { ...aggregated, nonce: invocation.nonce })
+        return { out: { ok: { aggregate: nb.aggregate } }, fx: { join } }
+      }),
+    ],
+  })
+  storefronts = await Promise.all(
+    [one, two].map((id, n) =>
+      standIn(world, {
+        name: `storefront-${n}`,
+        id,
+        authority,
+        handlers: [
+          concludeHandler({
+            authority,
+            from: [aggregator.did()],
+            now: () => 0,
+            take: Object.fromEntries(
+              ['piece/accept', 'aggregate/accept'].map(can => [
+                can,
+                async (receipt: Receipt, ran: Invocation) => {
+                  told.push({ storefront: id.did(), task: `${ran.cid}`, receipt })
+                  return { ok: {} }
+                },
+              ]),
+            ),
+          }),
+        ],
+      }),
+    ),
+  )
+  const network = networkOf(() => [theDealer, ...storefronts])
+  const peer = (to: StandIn) =>
+    new Peer(to, {
+      authority,
+      fetch: async (url, init) => {
+        if (state.down) throw new TypeError('fetch failed')
+        return network(url, init)
+      },
+    })
+  const blocks = aws.blocks('blocks')
+  parts = {
+    id: aggregator,
+    stores: {
+      pieces: aws.table('piece'),
+      pending: aws.table('pending'),
+      groups: aws.table('group'),
+      tallies: aws.table('tally'),
+      aggregates: aws.table('aggregate'),
+      members: aws.table('member'),
+      receipts: new ReceiptLog({ table: aws.table('receipt'), blocks, now: () => clock.now }),
+      blocks,
+    },
+    queues: {
+      piece: aws.queue('piece'),
+      seal: aws.queue<SealMessage>('seal', {
+        group: ({ group }) => group,
+        id: ({ group, id }) => `${group}-${id}`,
+      }),
+      include: aws.queue('include'),
+      aggregateOffer: aws.queue('aggregateOffer'),
+      conclude: aws.queue('conclude'),
+    },
+    storefronts: new Map(storefronts.map(standIn => [standIn.did, peer(standIn)])),
+    dealer: peer(theDealer),
+    authority,
+    limitsOf: group => ({ ...limits, ...(group.startsWith('minimum') ? { minimumFill: 2 ** 18 } : {}) }),
+    timing,
+    now: () => clock.now,
+    log: () => {},
+  }
+  service = createAggregator(parts)
+})
+afterAll(() => world.stop())
+beforeEach(async () => {
+  for (const queue of ['piece', 'include', 'aggregateOffer', 'conclude', 'seal'] as const)
+    await aws.drain(queue)
+  offers.splice(0)
+  told.splice(0)
+  Object.assign(state, { refusal: undefined, down: false })
+})
+
+/** Who was told of these tasks. */
+export const toldOf = (tasks: readonly (string | undefined)[]) =>
+  told.filter(({ task }) => tasks.includes(task))
+
+let groups = 0
+export const freshGroup = (prefix = 'group') => `${prefix}-${groups++}`
+export const offer = (
+  piece: PieceLink,
+  group: string,
+  { issuer = one, nonce }: { issuer?: Signer; nonce?: string } = {},
+) => Tasks.pieceOffer(issuer, aggregator, { piece, group, nonce })
+/** Pieces of these heights, each offered a moment after the one before. */
+export const offerAll = async (
+  heights: number[],
+  group: string,
+  options: Parameters<typeof offer>[2] = {},
+) => {
+  const pieces = heights.map((height, n) => somePiece(`${group} ${n}`, height))
+  for (const piece of pieces) {
+    clock.now += 1
+    await ask(service.api, await offer(piece, group, options))
+  }
+  return pieces
+}
+export const acceptOf = async (piece: PieceLink, group: string, nonce?: string) =>
+  Tasks.pieceAccept(aggregator, { piece, group, nonce })
+export const outcomeOf = async (piece: PieceLink, group: string, nonce?: string) => {
+  const receipt = await served(service.api, (await acceptOf(piece, group, nonce)).cid)
+  return receipt && { receipt, ok: receipt.out.ok as PieceAcceptSuccess }
+}
+/** The aggregates of these groups that reached the dealer. Groups of other tests ripen too. */
+export const offersOf = (...of: string[]) =>
+  offers.filter(({ facts }) => of.includes((facts[0] as { group: string }).group))
+/** The pieces of each, in the order in which they were sealed. */
+export const offeredPieces = (...of: string[]) =>
+  offersOf(...of).map(invocation => {
+    const { pieces } = invocation.capabilities[0]!.nb as { pieces: unknown }
+    const block = [...invocation.iterateIPLDBlocks()].find(({ cid }) => `${cid}` === `${pieces}`)
+    return (decode(block!.bytes as never) as unknown[]).map(piece => `${piece}`).toSorted()
+  })
+export const texts = (pieces: readonly PieceLink[]) => pieces.map(piece => `${piece}`).toSorted()
+export const recordOf = (piece: PieceLink, group: string, nonce?: string) =>
+  parts.stores.pieces.get({ id: pieceId({ piece: `${piece}`, group, nonce }) })
+export const listed = async (group: string, storefront = one) =>
+  (await parts.stores.pending.list(groupId({ storefront: storefront.did(), group }), { limit: 100 })).items
+export const settle = () => aws.settle(service.consumers)
+export const sweepAfter = async (milliseconds: number) => {
+  clock.now += milliseconds
+  await service.schedules.sweep!()
+  await settle()
+}
+export const errorOf = ({ out }: Receipt) => out.error as Failure | undefined

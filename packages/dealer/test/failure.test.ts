@@ -1,0 +1,392 @@
+import type { Invocation, Receipt } from '@ucanto/interface'
+import { failure, type PieceLink, Tasks } from '@w3filecoin/capabilities'
+import { buildAggregate } from '@w3filecoin/piece'
+import { Authority, isWhole, Peer } from '@w3filecoin/service'
+import { ask, cut, effectsOf, served, somePiece } from '@w3filecoin/testing'
+import { describe, expect, it } from 'vitest'
+import { RANGE } from '../src/domain/aggregate.ts'
+import { documentName } from '../src/domain/offer-document.ts'
+import { createDealer, type Dependencies } from '../src/index.ts'
+import type { ReportMessage } from '../src/queues.ts'
+import {
+  aggregator,
+  anAggregate,
+  asked,
+  aws,
+  clock,
+  dealer,
+  documentOf,
+  errorOf,
+  later,
+  type Offered,
+  offer,
+  parts,
+  recordOf,
+  refusals,
+  retried,
+  service,
+  state,
+  TENANT,
+  timing,
+  told,
+} from './setup.ts'
+
+type Service = ReturnType<typeof createDealer>
+type Cut = (whole: Dependencies) => Partial<Dependencies>
+const cutStore =
+  (store: 'aggregates' | 'receipts' | 'blocks', method: string): Cut =>
+  ({ stores }) => ({ stores: { ...stores, [store]: cut(stores[store] as never, method as never) } })
+const cutQueue =
+  (queue: 'retry' | 'conclude'): Cut =>
+  ({ queues }) => ({ queues: { ...queues, [queue]: cut(queues[queue] as never, 'send' as never) } })
+
+const LIVE = { 35: { status: 'Active', provider: 'f01000' } }
+const CUT = [{ message: 'Cut by the test' }]
+const settle = () => aws.settle(service.consumers)
+const deliver = (queue: 'track' | 'report' | 'retry' | 'conclude', { consumers }: Service = service) =>
+  aws.deliver(queue, consumers[queue] as never)
+
+/** Those who make deals give up. */
+const report = async (
+  offered: Offered,
+  { nonce, message = 'Nobody wants it', ...rest }: Partial<ReportMessage> & { nonce?: string } = {},
+) => {
+  const name = documentName(await recordOf(offered, nonce))
+  await aws.queue<Partial<ReportMessage>>('report').send([{ offer: name, message, ...rest }])
+}
+const retryOf = ({ aggregate }: Offered, piece: PieceLink, nonce?: string) =>
+  Tasks.pieceOffer(dealer, aggregator, {
+    piece,
+    group: TENANT.group,
+    nonce: Tasks.retryNonce({ aggregate, nonce }),
+  })
+const retriesOf = async (offered: Offered, pieces: readonly PieceLink[], nonce?: string) =>
+  (await Promise.all(pieces.map(async piece => `${(await retryOf(offered, piece, nonce)).cid}`))).toSorted()
+/** Those that reached the aggregator. Aggregates of other tests wait too long too. */
+const retriedOf = ({ aggregate }: Offered) =>
+  retried.filter(({ nonce }) => Tasks.retriedFrom(nonce ?? '').aggregate === `${aggregate}`)
+const reached = (offered: Offered) => [...new Set(retriedOf(offered).map(({ cid }) => `${cid}`))].toSorted()
+/** What the aggregator was told of it. */
+const toldOf = ({ fx }: Receipt) => told.filter(({ ran }) => `${ran.link()}` === `${fx.join!.link()}`)
+const failedRecord = { stage: 'failed', openRanges: [] }
+
+/** An offer whose last piece has no room in the aggregate. */
+const faulty = (name: string): Offered & { fault: PieceLink } => {
+  const { aggregate, pieces } = anAggregate(name)
+  const fault = somePiece(`too large ${name}`, 11)
+  return { aggregate, pieces: [...pieces, fault], fault }
+}
+
+describe('D5: a report', () => {
+  it.each([undefined, 'sealed again'])('that names pieces ends the aggregate, nonce %s', async nonce => {
+    const offered = anAggregate(`named ${nonce}`)
+    const [blamed, ...others] = offered.pieces as [PieceLink, ...PieceLink[]]
+    const promise = await offer(offered, nonce === undefined ? {} : { nonce })
+    await report(offered, {
+      ...(nonce === undefined ? {} : { nonce }),
+      message: 'One is broken',
+      invalid: [{ piece: `${blamed}`, message: 'No content hashes to it' }],
+    })
+    await settle()
+
+    const receipt = (await served(service.api, promise.fx.join!.link())) as Receipt
+    expect(errorOf(receipt)).toEqual({
+      name: 'InvalidPiece',
+      message: 'One is broken',
+      aggregate: offered.aggregate,
+      cause: [{ name: 'InvalidPieceCID', message: 'No content hashes to it', piece: blamed }],
+    })
+    expect(effectsOf(receipt).fork.toSorted()).toEqual(await retriesOf(offered, others, nonce))
+    // What reaches the aggregator is what was promised, byte for byte.
+    const promised = new Map((receipt.fx.fork as Invocation[]).map(task => [`${task.cid}`, task]))
+    expect(reached(offered)).toEqual([...promised.keys()].toSorted())
+    for (const task of retriedOf(offered)) {
+      expect(Buffer.from(task.root.bytes)).toEqual(Buffer.from(promised.get(`${task.cid}`)!.root.bytes))
+      expect(task.nonce).toBe(nonce === undefined ? `${offered.aggregate}` : `${offered.aggregate} ${nonce}`)
+    }
+    expect(toldOf(promise).map(({ root }) => `${root.cid}`)).toEqual([`${receipt.root.cid}`])
+    const record = await recordOf(offered, nonce)
+    expect(record).toMatchObject(failedRecord)
+    expect(record.checkAt).toBeUndefined()
+  })
+
+  it('that names none has all pieces tried again', async () => {
+    const offered = anAggregate('nobody wants it')
+    const promise = await offer(offered)
+    await report(offered)
+    await settle()
+    const receipt = (await served(service.api, promise.fx.join!.link())) as Receipt
+    expect(errorOf(receipt)).toEqual({
+      name: 'DealNotFound',
+      message: 'Nobody wants it',
+      piece: offered.aggregate,
+    })
+    expect(effectsOf(receipt).fork.toSorted()).toEqual(await retriesOf(offered, offered.pieces))
+    expect(reached(offered)).toEqual(await retriesOf(offered, offered.pieces))
+  })
+
+  it.each<[string, (offered: Offered, name: string) => unknown, object]>([
+    ['no document', () => ({ offer: 'x', message: 'm' }), { name: 'UnknownOffer' }],
+    [
+      'a document of nobody',
+      ({ aggregate }) => ({ offer: `${aggregate}/${'a'.repeat(43)}.json`, message: 'm' }),
+      { name: 'UnknownOffer' },
+    ],
+    [
+      'a piece that is not in it',
+      (_, offer) => ({ offer, message: 'm', invalid: [{ piece: `${somePiece('stray')}`, message: 'm' }] }),
+      { name: 'UnknownPiece' },
+    ],
+    ['nothing', (_, offer) => ({ offer }), {}],
+    ['too much', (_, offer) => ({ offer, message: 'm', other: 1 }), {}],
+  ])('of %s is left for people to look at, and changes nothing', async (how, make, reason) => {
+    const offered = anAggregate(`report of ${how}`)
+    const promise = await offer(offered)
+    const before = await recordOf(offered)
+    await aws.queue('report').send([make(offered, documentName(before)) as never])
+    const { failed } = await deliver('report')
+    expect(failed).toMatchObject([reason])
+    await aws.drain('report')
+    expect(await recordOf(offered)).toEqual(before)
+    expect(await served(service.api, promise.fx.join!.link())).toBeUndefined()
+    expect(retriedOf(offered)).toEqual([])
+  })
+
+  it.each<[string, (offered: Offered) => Promise<unknown>, string]>([
+    ['a deal', async () => Object.assign(state, { deals: LIVE }), 'accepted'],
+    ['a report', report, 'failed'],
+  ])('or a deal after %s changes nothing', async (how, first, stage) => {
+    const offered = anAggregate(`after ${how}`)
+    const promise = await offer(offered)
+    await first(offered)
+    await settle()
+    await later()
+    const [before, receipt] = [await recordOf(offered), await served(service.api, promise.fx.join!.link())]
+    expect(before).toMatchObject({ stage })
+    asked.length = 0
+    const count = retriedOf(offered).length
+    await report(offered, { message: 'too late', invalid: [{ piece: `${offered.pieces[0]}`, message: 'm' }] })
+    await report(offered)
+    state.deals = LIVE
+    await settle()
+    await parts.queues.track.send([{ aggregates: [before.id] }])
+    await settle()
+    await later(timing.longestWait)
+    expect(await recordOf(offered)).toEqual(before)
+    expect(`${(await served(service.api, promise.fx.join!.link()))?.root.cid}`).toBe(`${receipt?.root.cid}`)
+    expect(retriedOf(offered)).toHaveLength(count)
+  })
+})
+
+describe('an aggregate that is in no deal for too long', () => {
+  const wait = timing.longestWait
+
+  it('has failed, and its pieces are tried again', async () => {
+    const offered = anAggregate('too long')
+    const promise = await offer(offered)
+    await later(wait - 1)
+    expect(await served(service.api, promise.fx.join!.link())).toBeUndefined()
+    await later()
+    const receipt = (await served(service.api, promise.fx.join!.link())) as Receipt
+    expect(errorOf(receipt)).toEqual({
+      name: 'DealNotFound',
+      message: `No deal was made for ${offered.aggregate} within 14 days`,
+      piece: offered.aggregate,
+    })
+    expect(effectsOf(receipt).fork.toSorted()).toEqual(await retriesOf(offered, offered.pieces))
+    expect(reached(offered)).toEqual(expect.arrayContaining(await retriesOf(offered, offered.pieces)))
+    expect(await recordOf(offered)).toMatchObject(failedRecord)
+  })
+
+  it('is accepted all the same where there is a deal by then', async () => {
+    const offered = anAggregate('just in time')
+    await offer(offered)
+    state.deals = LIVE
+    await later(wait)
+    expect(await recordOf(offered)).toMatchObject({ stage: 'accepted', dealID: 35 })
+  })
+
+  it('has not failed while the deal tracker can not tell', async () => {
+    const offered = anAggregate('who knows')
+    await offer(offered)
+    state.trackerDown = true
+    clock.now += wait
+    await service.schedules.sweep!()
+    expect((await deliver('track')).failed.length).toBeGreaterThan(0)
+    expect(await recordOf(offered)).toMatchObject({ stage: 'offered' })
+    state.trackerDown = false
+    await settle()
+    expect(await recordOf(offered)).toMatchObject(failedRecord)
+  })
+})
+
+describe('D3: an offer with pieces at fault', () => {
+  it('is refused once, naming them; the others are tried again', async () => {
+    const offered = faulty('refused')
+    const others = offered.pieces.slice(0, -1)
+    const receipt = await offer(offered)
+    expect(errorOf(receipt)).toMatchObject({
+      name: 'InvalidPiece',
+      cause: [{ name: 'InvalidPieceCID', message: expect.stringContaining('No room') }],
+    })
+    expect(`${(errorOf(receipt)!.cause![0] as { piece: unknown }).piece}`).toBe(`${offered.fault}`)
+    expect(effectsOf(receipt).fork.toSorted()).toEqual(await retriesOf(offered, others))
+    expect(receipt.fx.join).toBeUndefined()
+    expect(isWhole(receipt)).toBe(true)
+    await settle()
+    expect(reached(offered)).toEqual(await retriesOf(offered, others))
+    const record = await recordOf(offered)
+    expect(record).toMatchObject({ ...failedRecord, refused: `${receipt.ran.link()}` })
+    await expect(documentOf(documentName(record)), 'no deal is to be made').rejects.toThrow()
+
+    // The same again: also from who lost the list of pieces.
+    for (const options of [{}, { attach: false }])
+      expect(`${(await offer(offered, options)).root.cid}`).toBe(`${receipt.root.cid}`)
+    expect(`${(await served(service.api, receipt.ran.link()))?.root.cid}`).toBe(`${receipt.root.cid}`)
+    await settle()
+    await later()
+    expect(await recordOf(offered)).toEqual(record)
+    expect(retriedOf(offered)).toHaveLength(others.length)
+    const accept = await Tasks.aggregateAccept(dealer, {
+      aggregate: offered.aggregate,
+      pieces: ((receipt.ran as Invocation).capabilities[0]!.nb as { pieces: never }).pieces,
+    })
+    expect(errorOf(await ask(service.api, accept))).toMatchObject({ name: 'OutcomePending' })
+  })
+
+  it('with a nonce is processed anew', async () => {
+    const offered = faulty('anew')
+    const others = offered.pieces.slice(0, -1)
+    await offer(offered)
+    await offer(offered, { nonce: 'n' })
+    await settle()
+    expect(reached(offered)).toEqual(
+      [...(await retriesOf(offered, others)), ...(await retriesOf(offered, others, 'n'))].toSorted(),
+    )
+  })
+
+  it.each<[string, Cut]>([
+    ['before the receipt is filed', cutStore('receipts', 'put')],
+    ['before the retries are stored', cutStore('blocks', 'put')],
+    ['before the record', cutStore('aggregates', 'insert')],
+    ['before the retries are sent', cutQueue('retry')],
+  ])('cut %s is refused the same when it is made again', async (how, cutting) => {
+    const offered = faulty(how)
+    const others = offered.pieces.slice(0, -1)
+    const { api } = createDealer({ ...parts, ...cutting(parts) })
+    expect(errorOf(await offer(offered, {}, api))).toMatchObject({ name: 'HandlerExecutionError' })
+    const receipt = await offer(offered)
+    expect(errorOf(receipt)).toMatchObject({ name: 'InvalidPiece' })
+    expect(`${(await served(service.api, receipt.ran.link()))?.root.cid}`).toBe(`${receipt.root.cid}`)
+    await settle()
+    await later(timing.retry + 1)
+    expect(reached(offered)).toEqual(await retriesOf(offered, others))
+    expect(await recordOf(offered)).toMatchObject(failedRecord)
+  })
+})
+
+describe('pieces that are tried again', () => {
+  it('are offered by the sweep where the aggregator could not be reached', async () => {
+    const offered = anAggregate('down')
+    await offer(offered)
+    await report(offered)
+    state.aggregatorDown = true
+    await deliver('report')
+    expect((await deliver('retry')).failed).toHaveLength(1)
+    expect(await recordOf(offered)).toMatchObject({ stage: 'failed', openRanges: [0] })
+    for (const queue of ['retry', 'conclude'] as const) await aws.drain(queue)
+    state.aggregatorDown = false
+    await later(timing.retry + 1)
+    expect(reached(offered)).toEqual(await retriesOf(offered, offered.pieces))
+    expect(await recordOf(offered)).toMatchObject(failedRecord)
+  })
+
+  it.each<[string, boolean]>([
+    ['HandlerExecutionError', true],
+    ['ProofNotFound', false],
+  ])('and answered with %s are offered once more: %s', async (name, again) => {
+    const offered = anAggregate(`answered with ${name}`)
+    await offer(offered)
+    await report(offered)
+    await deliver('report')
+    refusals.set(`${offered.pieces[1]}`, failure(name, 'not this one'))
+    const { failed } = await deliver('retry')
+    expect(failed).toHaveLength(again ? 1 : 0)
+    expect(await recordOf(offered)).toMatchObject({ openRanges: again ? [0] : [] })
+    refusals.clear()
+    await settle()
+    expect(retriedOf(offered)).toHaveLength(offered.pieces.length * (again ? 2 : 1))
+    expect(await recordOf(offered)).toMatchObject(failedRecord)
+  })
+
+  it('are read in the receipt by an aggregator that can not be called', async () => {
+    const unreachable = new Peer({ did: aggregator.did() }, { authority: new Authority([]), fetch })
+    const aggregators = new Map([[aggregator.did(), unreachable]])
+    const { consumers, schedules } = createDealer({ ...parts, aggregators })
+    const offered = anAggregate('unreachable')
+    const promise = await offer(offered)
+    await report(offered)
+    await aws.settle(consumers)
+    clock.now += timing.poll
+    await schedules.sweep!()
+    await aws.settle(consumers)
+    const record = await recordOf(offered)
+    expect(record).toMatchObject(failedRecord)
+    expect(record.checkAt).toBeUndefined()
+    const receipt = (await served(service.api, promise.fx.join!.link())) as Receipt
+    expect(effectsOf(receipt).fork.toSorted()).toEqual(await retriesOf(offered, offered.pieces))
+    expect(retriedOf(offered)).toEqual([])
+  })
+
+  it('are offered by ranges where they are many', async () => {
+    const pieces = Array.from({ length: RANGE + 2 }, (_, n) => somePiece(`many ${n}`))
+    const built = buildAggregate({ pieces, size: 2 ** 26 }).ok!
+    const offered = { aggregate: built.link, pieces: built.pieces }
+    const promise = await offer(offered)
+    await report(offered)
+    await deliver('report')
+    expect(await recordOf(offered)).toMatchObject({ stage: 'failed', openRanges: [0, 1] })
+    const { consumers } = createDealer({ ...parts, ...cutStore('aggregates', 'replace')(parts) })
+    expect((await aws.deliver('retry', consumers.retry as never)).failed).toMatchObject(CUT)
+    expect((await recordOf(offered)).openRanges).toHaveLength(1)
+    await aws.drain('retry')
+    await later(timing.retry + 1)
+    expect(await recordOf(offered)).toMatchObject(failedRecord)
+    expect(reached(offered)).toEqual(await retriesOf(offered, offered.pieces))
+    // It is handed over without them.
+    expect(toldOf(promise).map(receipt => isWhole(receipt))).toEqual([false])
+    const receipt = (await served(service.api, promise.fx.join!.link())) as Receipt
+    expect([receipt.fx.fork.length, isWhole(receipt)]).toEqual([pieces.length, true])
+  })
+
+  const cuts: [string, 'report' | 'track' | 'retry', Cut][] = [
+    ['before the receipt is filed', 'report', cutStore('receipts', 'put')],
+    ['before the retries are stored', 'report', cutStore('blocks', 'put')],
+    ['before the record', 'report', cutStore('aggregates', 'replace')],
+    ['before the retries are sent', 'report', cutQueue('retry')],
+    // It asks for the receipt that it is not told of.
+    ['before the aggregator is told', 'report', cutQueue('conclude')],
+    ['after too long, before the record', 'track', cutStore('aggregates', 'replace')],
+    ['before the retries are read', 'retry', cutStore('blocks', 'get')],
+    ['before it is noted that they were offered', 'retry', cutStore('aggregates', 'replace')],
+  ]
+  it.each(cuts)('cut %s on %s are offered all the same', async (how, queue, cutting) => {
+    const offered = anAggregate(`${queue}, ${how}`)
+    const [blamed, ...others] = offered.pieces as [PieceLink, ...PieceLink[]]
+    const promise = await offer(offered)
+    if (queue === 'track') {
+      clock.now += timing.longestWait
+      await parts.queues.track.send([{ aggregates: [(await recordOf(offered)).id] }])
+    } else await report(offered, { invalid: [{ piece: `${blamed}`, message: 'broken' }] })
+    if (queue === 'retry') await deliver('report')
+    const { failed } = await deliver(queue, createDealer({ ...parts, ...cutting(parts) }))
+    expect(failed).toMatchObject(CUT)
+    await settle()
+    await later(timing.retry + 1)
+    const receipt = (await served(service.api, promise.fx.join!.link())) as Receipt
+    const expected = await retriesOf(offered, queue === 'track' ? offered.pieces : others)
+    expect(effectsOf(receipt).fork.toSorted()).toEqual(expected)
+    expect(reached(offered)).toEqual(expect.arrayContaining(expected))
+    expect(await recordOf(offered)).toMatchObject(failedRecord)
+  })
+})

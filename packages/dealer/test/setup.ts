@@ -1,0 +1,219 @@
+import { GetObjectCommand } from '@aws-sdk/client-s3'
+import { code as CBOR, encode } from '@ipld/dag-cbor'
+import type { Invocation, Receipt } from '@ucanto/interface'
+import { putObject } from '@w3filecoin/aws'
+import {
+  type Deal,
+  type DealInfoSuccess,
+  dealInfo,
+  type Failure,
+  failure,
+  type PieceLink,
+  pieceOffer,
+  Tasks,
+} from '@w3filecoin/capabilities'
+import { buildAggregate } from '@w3filecoin/piece'
+import { Authority, concludeHandler, Peer, provide, ReceiptLog } from '@w3filecoin/service'
+import {
+  ask,
+  networkOf,
+  type Provided,
+  type StandIn,
+  signersOf,
+  somePiece,
+  standIn,
+  startWorld,
+  type World,
+} from '@w3filecoin/testing'
+import { sha256 } from 'multiformats/hashes/sha2'
+import { create as createLink } from 'multiformats/link'
+import { afterAll, beforeAll, beforeEach } from 'vitest'
+import { aggregateId } from '../src/domain/aggregate.ts'
+import { createDealer, type Dependencies } from '../src/index.ts'
+import { resources } from '../src/resources.ts'
+
+export const { dealer, aggregator, stranger, tracker } = await signersOf(
+  'dealer',
+  'aggregator',
+  'stranger',
+  'tracker',
+)
+
+let world: World
+export let aws: Provided<typeof resources>
+export let parts: Dependencies
+export let service: ReturnType<typeof createDealer>
+
+export const clock = { now: 1_700_000_000_000 }
+const DAY = 24 * 3_600_000
+export const timing = { retry: 60_000, poll: 900_000, longestWait: 14 * DAY }
+
+/** What the tracker knows, what it was asked, and what reached the aggregator. */
+export const state: { deals: Record<string, Partial<Deal>>; trackerDown: boolean; aggregatorDown: boolean } =
+  {
+    deals: {},
+    trackerDown: false,
+    aggregatorDown: false,
+  }
+export const asked: Invocation[] = []
+export const told: Receipt[] = []
+/** The pieces that were offered to the aggregator again, and what it says to that. */
+export const retried: Invocation[] = []
+export const refusals = new Map<string, Failure>()
+
+beforeAll(async () => {
+  world = await startWorld()
+  aws = await world.provide(resources)
+  const authority = new Authority([])
+  const theTracker = await standIn(world, {
+    name: 'the-tracker',
+    id: tracker,
+    authority,
+    handlers: [
+      provide(dealInfo, async ({ invocation }) => {
+        asked.push(invocation)
+        return Object.keys(state.deals).length === 0
+          ? { out: { error: failure('DealNotFound', 'No deal is known') } }
+          : { out: { ok: { deals: state.deals } as unknown as DealInfoSuccess } }
+      }),
+    ],
+  })
+  const theAggregator = await standIn(world, {
+    name: 'the-aggregator',
+    id: aggregator,
+    authority,
+    handlers: [
+      concludeHandler({
+        authority,
+        from: [dealer.did()],
+        now: () => 0,
+        take: {
+          'aggregate/accept': async receipt => {
+            told.push(receipt)
+            return { ok: {} }
+          },
+        },
+      }),
+      provide(pieceOffer, async ({ capability: { nb }, invocation }) => {
+        retried.push(invocation)
+        const refusal = refusals.get(`${nb.piece}`)
+        return { out: refusal ? { error: refusal } : { ok: { piece: nb.piece } } }
+      }),
+    ],
+  })
+  const network = networkOf(() => [theTracker, theAggregator])
+  const peer = (to: StandIn) =>
+    new Peer(to, {
+      authority,
+      fetch: async (url, init) => {
+        const down = to === theTracker ? state.trackerDown : state.aggregatorDown
+        if (down) throw new TypeError('fetch failed')
+        return network(url, init)
+      },
+    })
+  const blocks = aws.blocks('blocks')
+  parts = {
+    id: dealer,
+    stores: {
+      aggregates: aws.table('aggregate'),
+      receipts: new ReceiptLog({ table: aws.table('receipt'), blocks, now: () => clock.now }),
+      blocks,
+      offers: {
+        put: (key, document) =>
+          putObject({
+            ...aws.bucket('offers'),
+            key,
+            bytes: Buffer.from(JSON.stringify(document)),
+            type: 'application/json',
+          }),
+      },
+    },
+    queues: { track: aws.queue('track'), retry: aws.queue('retry'), conclude: aws.queue('conclude') },
+    aggregators: new Map([[aggregator.did(), peer(theAggregator)]]),
+    dealTracker: peer(theTracker),
+    authority,
+    timing,
+    now: () => clock.now,
+    random: () => `${Math.random()}`,
+    log: () => {},
+  }
+  service = createDealer(parts)
+})
+
+afterAll(() => world?.stop())
+
+beforeEach(async () => {
+  for (const queue of ['track', 'report', 'retry', 'conclude'] as const) await aws.drain(queue)
+  Object.assign(state, { deals: {}, trackerDown: false, aggregatorDown: false })
+  for (const seen of [asked, told, retried]) seen.length = 0
+  refusals.clear()
+})
+
+export const TENANT = {
+  storefront: 'did:web:store.example',
+  group: 'did:web:free.example',
+  label: 'free #7',
+} as const
+
+export interface Offered {
+  aggregate: PieceLink
+  pieces: readonly PieceLink[]
+}
+
+/** An aggregate of pieces that nobody else has. */
+export const anAggregate = (name: string): Offered => {
+  const { ok } = buildAggregate({ pieces: [4, 3, 6].map(height => somePiece(name, height)), size: 2 ** 16 })
+  if (!ok) throw new Error('They make an aggregate')
+  return { aggregate: ok.link, pieces: ok.pieces }
+}
+
+export const blockOf = async (value: unknown) => {
+  const bytes = encode(value)
+  return { cid: createLink(CBOR, await sha256.digest(bytes)), bytes }
+}
+
+export const offerOf = async (
+  { aggregate, pieces }: Offered,
+  {
+    issuer = aggregator,
+    nonce,
+    attach = true,
+  }: { issuer?: typeof aggregator; nonce?: string; attach?: boolean } = {},
+) => {
+  const block = await blockOf(pieces)
+  return Tasks.aggregateOffer(issuer, dealer, {
+    aggregate,
+    pieces: block.cid as never,
+    nonce,
+    tenant: TENANT,
+    block: attach ? (block as never) : undefined,
+  })
+}
+
+export const offer = async (
+  offered: Offered,
+  options?: Parameters<typeof offerOf>[1],
+  api = service.api,
+): Promise<Receipt> => ask(api, await offerOf(offered, options))
+
+export const errorOf = ({ out }: Receipt) =>
+  out.error as { name: string; message: string; cause?: object[] } | undefined
+
+export const documentOf = async (name: string) => {
+  const { client, bucket } = aws.bucket('offers')
+  const { Body } = await client.send(new GetObjectCommand({ Bucket: bucket, Key: name }))
+  return JSON.parse((await Body?.transformToString()) as string)
+}
+
+export const recordOf = async ({ aggregate }: Offered, nonce?: string) => {
+  const record = await parts.stores.aggregates.get({ id: aggregateId({ aggregate: `${aggregate}`, nonce }) })
+  if (!record) throw new Error(`There is no record of ${aggregate}`)
+  return record
+}
+
+/** What a sweep does when the records' time has come. */
+export const later = async (milliseconds = timing.poll + 1) => {
+  clock.now += milliseconds
+  await service.schedules.sweep?.()
+  await aws.settle(service.consumers)
+}

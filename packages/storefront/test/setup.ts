@@ -1,0 +1,243 @@
+import { Delegation } from '@ucanto/core'
+import type { Invocation, Receipt, Signer } from '@ucanto/interface'
+import {
+  dealInfo,
+  type Failure,
+  failure,
+  filecoinOffer,
+  type PieceLink,
+  pieceOffer,
+  type Task,
+  Tasks,
+} from '@w3filecoin/capabilities'
+import { buildAggregate } from '@w3filecoin/piece'
+import { Authority, issueReceipt, Peer, provide, ReceiptLog } from '@w3filecoin/service'
+import {
+  ask,
+  type Content,
+  call,
+  networkOf,
+  type Provided,
+  type StandIn,
+  signersOf,
+  someContent,
+  standIn,
+  startWorld,
+  type World,
+} from '@w3filecoin/testing'
+import { afterAll, beforeAll, beforeEach } from 'vitest'
+import { pieceId } from '../src/domain/piece.ts'
+import { createStorefront, type Dependencies } from '../src/index.ts'
+import { resources } from '../src/resources.ts'
+
+export const { storefront, aggregator, dealer, tracker, agent, space, stranger } = await signersOf(
+  'storefront',
+  'aggregator',
+  'dealer',
+  'tracker',
+  'agent',
+  'space',
+  'stranger',
+)
+
+let world: World
+export let aws: Provided<typeof resources>
+export let parts: Dependencies
+export let service: ReturnType<typeof createStorefront>
+export let theAggregator: StandIn
+let theTracker: StandIn
+
+export const GROUP = 'did:web:default'
+export const clock = { now: 1_700_000_000_000 }
+export const timing = { retry: 60_000, poll: 900_000, longestWait: 24 * 3_600_000 }
+/** What is there to be read, and how reading it goes. */
+export const contents = new Map<string, () => AsyncIterable<Uint8Array>>()
+/** What reached the aggregator, and what it says. */
+export const offers: Invocation[] = []
+export const state: { refusal?: Failure | undefined; down?: boolean } = {}
+
+beforeAll(async () => {
+  world = await startWorld()
+  aws = await world.provide(resources)
+  const authority = new Authority([])
+  const network = networkOf(() => [theAggregator, theTracker])
+  theAggregator = await standIn(world, {
+    name: 'the-aggregator',
+    id: aggregator,
+    authority,
+    handlers: [
+      provide(
+        pieceOffer,
+        async ({ capability: { nb }, invocation }) => {
+          offers.push(invocation)
+          if (state.refusal) return { out: { error: state.refusal } }
+          const grouped = { piece: nb.piece as PieceLink, group: nb.group, nonce: invocation.nonce }
+          return {
+            out: { ok: { piece: nb.piece } },
+            fx: { join: await Tasks.pieceAccept(aggregator, grouped) },
+          }
+        },
+        { keep: true },
+      ),
+    ],
+  })
+  const deal = { provider: 'f01', storageProvider: 'f01', status: 'Active' }
+  theTracker = await standIn(world, {
+    name: 'the-tracker',
+    id: tracker,
+    authority,
+    handlers: [provide(dealInfo, async () => ({ out: { ok: { deals: { 42: deal } } } }))],
+  })
+  const peer = (to: StandIn) =>
+    new Peer(to, {
+      authority,
+      fetch: async (url, init) => {
+        if (state.down) throw new TypeError('fetch failed')
+        return network(url, init)
+      },
+    })
+  parts = {
+    id: storefront,
+    stores: {
+      pieces: aws.table('piece'),
+      aggregates: aws.table('aggregate'),
+      spaces: aws.table('space'),
+      receipts: new ReceiptLog({
+        table: aws.table('receipt'),
+        blocks: aws.blocks('blocks'),
+        now: () => clock.now,
+      }),
+      blocks: aws.blocks('blocks'),
+    },
+    queues: {
+      submit: aws.queue('submit'),
+      pieceOffer: aws.queue('pieceOffer'),
+      accept: aws.queue('accept'),
+    },
+    content: {
+      has: async content => contents.has(content),
+      open: async content => contents.get(content)?.(),
+    },
+    aggregator: peer(theAggregator),
+    dealer: dealer.did(),
+    dealTracker: peer(theTracker),
+    authority,
+    defaultGroup: GROUP,
+    missingContent: 'wait',
+    timing,
+    now: () => clock.now,
+    random: () => crypto.randomUUID(),
+    log: () => {},
+  }
+  service = createStorefront(parts)
+})
+afterAll(() => world.stop())
+beforeEach(async () => {
+  for (const queue of ['submit', 'pieceOffer', 'accept'] as const) await aws.drain(queue)
+  offers.splice(0)
+  Object.assign(state, { refusal: undefined, down: false })
+})
+
+export const offer = async (
+  { content, piece }: Pick<Content, 'content' | 'piece'>,
+  { issuer = agent, from = space, nonce }: { issuer?: Signer; from?: Signer; nonce?: string } = {},
+) =>
+  filecoinOffer.invoke({
+    issuer,
+    audience: storefront,
+    with: from.did(),
+    nb: { content: content as never, piece },
+    proofs: [
+      await Delegation.delegate({
+        issuer: from,
+        audience: issuer,
+        capabilities: [{ can: 'filecoin/*', with: from.did() }],
+        expiration: Infinity,
+      }),
+    ],
+    expiration: Infinity,
+    ...(nonce === undefined ? {} : { nonce }),
+  })
+
+export const recordOf = ({ content, piece }: Pick<Content, 'content' | 'piece'>, nonce?: string) =>
+  parts.stores.pieces.get({ id: pieceId({ content: `${content}`, piece: `${piece}`, nonce }) })
+export const errorOf = ({ out }: Receipt) => out.error as { name: string; message: string } | undefined
+export const settle = () => aws.settle(service.consumers)
+export const sweepAfter = async (milliseconds: number) => {
+  clock.now += milliseconds
+  await service.schedules.sweep!()
+  await settle()
+}
+export const upload = ({ content, bytes }: Content): void => {
+  contents.set(`${content}`, async function* () {
+    yield bytes
+  })
+}
+/** Content that is there. */
+export const uploaded = async (seed: string, length?: number): Promise<Content> => {
+  const content = await someContent(seed, length)
+  upload(content)
+  return content
+}
+
+/** What the aggregator and the dealer say of pieces that are in one aggregate. */
+export const aggregateOf = async (pieces: readonly PieceLink[], nonce?: string) => {
+  const built = buildAggregate({ pieces: [...pieces], size: 2 ** 24 }).ok!
+  const { link } = built
+  const order = built.pieces.map(piece => `${piece}`)
+  const list = (await someContent(`list ${pieces}`)).content as never
+  const tenant = { storefront: storefront.did(), group: GROUP, label: 'x' }
+  const aggregateOffer = await Tasks.aggregateOffer(aggregator, dealer, {
+    aggregate: link,
+    pieces: list,
+    nonce,
+    tenant,
+  })
+  const aggregateAccept = await Tasks.aggregateAccept(dealer, { aggregate: link, pieces: list, nonce })
+  /** @param attempt the nonce of the `piece/offer`, where the piece was tried again */
+  const pieceAccepted = async (piece: PieceLink, attempt?: string) =>
+    issueReceipt(aggregator, await Tasks.pieceAccept(aggregator, { piece, group: GROUP, nonce: attempt }), {
+      out: { ok: { piece, aggregate: link, inclusion: built.proof(order.indexOf(`${piece}`)) } },
+      fx: { join: aggregateOffer },
+    })
+  const inDeal = (dealID = 7) =>
+    issueReceipt(dealer, aggregateAccept, {
+      out: { ok: { aggregate: link, dataType: 0, dataSource: { dealID } } },
+    })
+  /** The nonce of what is tried again, and the tasks. */
+  const attempt = Tasks.retryNonce({ aggregate: link, nonce })
+  const retry = (piece: PieceLink) =>
+    Tasks.pieceOffer(dealer, aggregator, { piece, group: GROUP, nonce: attempt })
+  /** The end of the aggregate, or of its offer where that is refused: the pieces at fault, and those tried again. */
+  const inNoDeal = async (
+    { faults = [], again = [] }: { faults?: PieceLink[]; again?: PieceLink[] },
+    ran = aggregateAccept,
+  ) =>
+    issueReceipt(dealer, ran, {
+      out: {
+        error: failure('InvalidPiece', 'No provider takes it', {
+          aggregate: link,
+          cause: faults.map(piece => failure('InvalidPieceCID', 'No provider can read it', { piece })),
+        }),
+      },
+      fx: { fork: await Promise.all(again.map(retry)) },
+    })
+  return { link, aggregateOffer, aggregateAccept, pieceAccepted, inDeal, inNoDeal, attempt, retry }
+}
+export const conclude = async (receipt: Receipt, issuer: Signer = aggregator) =>
+  ask(
+    service.api,
+    await Tasks.conclude(issuer, storefront, { root: receipt.root, blocks: receipt.iterateIPLDBlocks() }),
+  )
+
+/** Pieces that wait for the aggregator to tell of them. */
+export const queuedPieces = async <const S extends string[]>(...seeds: S) => {
+  const pieces = await Promise.all(seeds.map(seed => uploaded(seed)))
+  const receipts = await call(service.api, ...(await Promise.all(pieces.map(content => offer(content)))))
+  await settle()
+  const accepted = pieces.map((content, n) => ({
+    ...content,
+    accept: receipts[n]!.fx.join as unknown as Task,
+  }))
+  return accepted as { [N in keyof S]: (typeof accepted)[number] }
+}
