@@ -1,4 +1,4 @@
-import { failure } from '@w3filecoin/capabilities'
+import { failure, type Stage } from '@w3filecoin/capabilities'
 import type { Stored } from '@w3filecoin/service'
 import { describe, expect, it } from 'vitest'
 import { fromGateway } from '../src/content.ts'
@@ -22,7 +22,6 @@ import {
   queued,
   reading,
   retried,
-  type Stage,
   submitted,
   troubled,
 } from '../src/domain/piece.ts'
@@ -51,7 +50,7 @@ describe('a piece', () => {
 
   const events: Record<string, (at: Stored<PieceRecord>) => Stored<PieceRecord> | undefined> = {
     submitted: at => submitted(at, bytes, 2000, timing),
-    queued: at => queued(at, 'task', 2000, timing),
+    queued: at => queued(at, { waitsFor: 'task', nonce: 'n' }, 2000, timing),
     aggregated: at => aggregated(at, membership, 2000, timing),
     retried: at => retried(at, { aggregateId: 'A', retry: 'offer' }, 2000, timing),
     accepted: at => ended(at, undefined, 2000),
@@ -106,7 +105,7 @@ describe('a piece', () => {
 
   it('carries what each stage adds', () => {
     expect(events.submitted!(record('offered'))).toMatchObject({ pieceOffer: bytes })
-    expect(events.queued!(record('submitted'))).toMatchObject({ waitsFor: 'task' })
+    expect(events.queued!(record('submitted'))).toMatchObject({ waitsFor: 'task', queuedWith: 'n' })
     const member = events.aggregated!(record('queued'))!
     expect(member).toMatchObject({ ...membership, memberOf: memberShard('A', member.piece) })
     expect(events.failed!(record('queued'))?.reason).toEqual({ name: 'ProofNotFound', message: 'no deal' })
@@ -118,7 +117,12 @@ describe('a piece', () => {
     for (const gone of ['aggregate', 'aggregateId', 'inclusion', 'memberOf', 'waitsFor'] as const)
       expect(first[gone]).toBeUndefined()
     const again = { aggregate: 'b', aggregateId: 'B', inclusion: bytes }
-    const second = aggregated(queued(first, 'task 2', 3000, timing)!, again, 4000, timing)!
+    const second = aggregated(
+      queued(first, { waitsFor: 'task 2', nonce: 'A' }, 3000, timing)!,
+      again,
+      4000,
+      timing,
+    )!
     expect(events.retried!(second), 'the aggregate before').toBeUndefined()
     const third = retried(second, { aggregateId: 'B', retry: 'offer 2' }, 5000, timing)
     expect(third?.former?.map(({ aggregate }) => aggregate)).toEqual(['a', 'b'])

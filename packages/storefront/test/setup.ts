@@ -6,6 +6,7 @@ import {
   failure,
   filecoinOffer,
   type PieceLink,
+  pieceInfo,
   pieceOffer,
   type Task,
   Tasks,
@@ -54,7 +55,15 @@ export const timing = { retry: 60_000, poll: 900_000, longestWait: 24 * 3_600_00
 export const contents = new Map<string, () => AsyncIterable<Uint8Array>>()
 /** What reached the aggregator, and what it says. */
 export const offers: Invocation[] = []
-export const state: { refusal?: Failure | undefined; down?: boolean } = {}
+export const state: {
+  refusal?: Failure | undefined
+  down?: boolean
+  /** What the deal tracker knows, whatever it is asked for. */
+  deals?: Record<string, object>
+  /** What the aggregator tells of a piece. */
+  info?: object | undefined
+} = {}
+export const DEAL = { provider: 'f01', storageProvider: 'f01', status: 'Active', expiration: '2027-01-01' }
 
 beforeAll(async () => {
   world = await startWorld()
@@ -79,14 +88,18 @@ beforeAll(async () => {
         },
         { keep: true },
       ),
+      provide(pieceInfo, async ({ capability: { nb } }) => ({
+        out: state.info
+          ? { ok: { piece: nb.piece, ...state.info } }
+          : { error: failure('PieceNotFound', `Nobody offered ${nb.piece}`) },
+      })),
     ],
   })
-  const deal = { provider: 'f01', storageProvider: 'f01', status: 'Active' }
   theTracker = await standIn(world, {
     name: 'the-tracker',
     id: tracker,
     authority,
-    handlers: [provide(dealInfo, async () => ({ out: { ok: { deals: { 42: deal } } } }))],
+    handlers: [provide(dealInfo, async () => ({ out: { ok: { deals: state.deals } } }))],
   })
   const peer = (to: StandIn) =>
     new Peer(to, {
@@ -135,7 +148,7 @@ afterAll(() => world.stop())
 beforeEach(async () => {
   for (const queue of ['submit', 'pieceOffer', 'accept'] as const) await aws.drain(queue)
   offers.splice(0)
-  Object.assign(state, { refusal: undefined, down: false })
+  Object.assign(state, { refusal: undefined, down: false, deals: { 42: DEAL }, info: undefined })
 })
 
 export const offer = async (

@@ -1,6 +1,13 @@
 import { isDelegation } from '@ucanto/core'
 import type { Invocation, Receipt } from '@ucanto/interface'
-import { failure, filecoinInfo, filecoinOffer, type PieceLink, Tasks } from '@w3filecoin/capabilities'
+import {
+  type FilecoinInfoSuccess,
+  failure,
+  filecoinInfo,
+  filecoinOffer,
+  type PieceLink,
+  Tasks,
+} from '@w3filecoin/capabilities'
 import { verifyInclusion } from '@w3filecoin/piece'
 import { issueReceipt } from '@w3filecoin/service'
 import { ask, call, effectsOf, served, signerOf, someContent, somePiece } from '@w3filecoin/testing'
@@ -11,8 +18,10 @@ import {
   aggregator,
   aws,
   conclude,
+  DEAL,
   dealer,
   errorOf,
+  GROUP,
   offer,
   offers,
   parts,
@@ -338,7 +347,7 @@ describe('filecoin/info', () => {
     await ask(service.api, await offer(content))
     await settle()
     const { piece } = content
-    expect((await info(piece)).out.ok).toEqual({ piece, aggregates: [], deals: [] })
+    expect((await info(piece)).out.ok).toMatchObject({ piece, aggregates: [], deals: [], pastDeals: [] })
 
     const { link, pieceAccepted } = await aggregateOf([piece])
     await conclude(await pieceAccepted(piece))
@@ -347,6 +356,39 @@ describe('filecoin/info', () => {
       aggregates: [{ aggregate: link, inclusion: {} }],
       deals: [{ aggregate: link, provider: 'f01', aux: { dataType: 0, dataSource: { dealID: 42 } } }],
     })
+
+    // Renewed, and joined by another one; then at its end.
+    const dealIDs = (deals: { aux: { dataSource: { dealID: number } } }[]) =>
+      deals.map(({ aux }) => aux.dataSource.dealID)
+    state.deals = { 42: { ...DEAL, expiration: '2028-01-01' }, 43: { ...DEAL, provider: 'f02' } }
+    const renewed = (await info(piece)).out.ok as FilecoinInfoSuccess
+    expect(renewed.deals).toMatchObject([{ expiration: '2028-01-01' }, { provider: 'f02' }])
+    expect(renewed.pastDeals).toEqual([])
+    state.deals = { 42: { ...DEAL, status: 'Expired' }, 43: { ...DEAL, status: 'Terminated' }, 44: DEAL }
+    const later = (await info(piece)).out.ok as FilecoinInfoSuccess
+    expect(dealIDs(later.deals)).toEqual([44])
+    expect(later.pastDeals.map(({ status }) => status)).toEqual(['Expired', 'Terminated'])
+  })
+
+  it.each([
+    [
+      'how full the next aggregate is',
+      { bytes: 71, minimum: 0 },
+      '71 % full; sealed at the latest on 2027-02-03',
+    ],
+    ['how full it has to be', { bytes: 20, minimum: 50 }, '20 % full; sealed when it is 50 % full'],
+  ])('says of a piece that waits for an aggregate %s', async (name, numbers, sentence) => {
+    const content = await uploaded(name)
+    await ask(service.api, await offer(content))
+    await settle()
+    state.info = { next: { pieces: 3, capacity: 100, sealedBy: '2027-02-03', ...numbers } }
+    const { workflows } = (await info(content.piece)).out.ok as FilecoinInfoSuccess
+    expect(workflows).toMatchObject([
+      { stage: 'queued', waitsFor: `The aggregate of group ${GROUP} is ${sentence}`, next: numbers },
+    ])
+    state.info = undefined
+    const { workflows: less } = (await info(content.piece)).out.ok as FilecoinInfoSuccess
+    expect(less).toMatchObject([{ waitsFor: 'The aggregator is to put the piece into an aggregate' }])
   })
 })
 
