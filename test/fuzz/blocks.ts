@@ -1,4 +1,5 @@
-import { CAR, CBOR, Message, UCAN } from '@ucanto/core'
+import * as CBOR from '@ipld/dag-cbor'
+import { CAR, Message, UCAN } from '@ucanto/core'
 import type { Block, Invocation, Signer } from '@ucanto/interface'
 import { varint } from 'multiformats'
 import { CID } from 'multiformats/cid'

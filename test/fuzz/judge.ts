@@ -1,4 +1,5 @@
-import { CAR, CBOR, UCAN } from '@ucanto/core'
+import * as CBOR from '@ipld/dag-cbor'
+import { CAR, UCAN } from '@ucanto/core'
 import type { Capability } from '@ucanto/interface'
 import { Verifier } from '@ucanto/principal'
 import type { Cast, Role } from './corpus.ts'

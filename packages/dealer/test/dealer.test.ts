@@ -68,6 +68,7 @@ describe('aggregate/offer', () => {
       (offered: Offered) => offerOf({ ...offered, pieces: offered.pieces.toReversed() }),
     ],
     ['with what is no piece', (offered: Offered) => offerOf({ ...offered, pieces: ['x' as never] })],
+    ['with nothing for a piece', (offered: Offered) => offerOf({ ...offered, pieces: [null as never] })],
     ['with what is no list', (offered: Offered) => offerOf({ ...offered, pieces: { a: 1 } as never })],
   ])('%s is refused, and changes nothing', async (name, make) => {
     const offered = anAggregate(name)

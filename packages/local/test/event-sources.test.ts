@@ -1,3 +1,4 @@
+import { get } from 'node:http'
 import { join } from 'node:path'
 import { ReceiveMessageCommand, SendMessageCommand, SQSClient } from '@aws-sdk/client-sqs'
 import type { APIGatewayProxyEventV2 } from 'aws-lambda'
@@ -88,6 +89,14 @@ describe('the functions of a service', () => {
   it('is not called with a body that API Gateway refuses', async () => {
     const response = await fetch(url('/'), { method: 'POST', body: new Uint8Array(11 * 1024 * 1024) })
     expect(response.status).toBe(413)
+  })
+
+  it.each(['/%E0%A4%A', '//'])('is not called with a path that can not be read: %s', async path => {
+    const { hostname, port } = new URL(url('/'))
+    const status = await new Promise((resolve, reject) =>
+      get({ hostname, port, path }, response => resolve(response.resume().statusCode)).on('error', reject),
+    )
+    expect(status).toBe(400)
   })
 
   it('may fail: the caller learns no more than that', async () => {

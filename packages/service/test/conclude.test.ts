@@ -1,4 +1,4 @@
-import { CBOR, invoke, Receipt as Receipts } from '@ucanto/core'
+import { CAR, CBOR, invoke, Receipt as Receipts } from '@ucanto/core'
 import type { Block, Invocation, Receipt, Signer } from '@ucanto/interface'
 import { type Task, Tasks } from '@w3filecoin/capabilities'
 import {
@@ -360,6 +360,68 @@ describe('Peer', () => {
     await expect(serving(response).receipt(`${(await accept('served')).cid}`)).rejects.toThrow(
       aggregator.did(),
     )
+  })
+
+  /** Gives bytes for ever, and counts them. */
+  const endless = () => {
+    const given = { bytes: 0, cancelled: false }
+    const stream = new ReadableStream({
+      pull(controller) {
+        given.bytes += 1_000_000
+        controller.enqueue(new Uint8Array(1_000_000))
+      },
+      cancel() {
+        given.cancelled = true
+      },
+    })
+    return { given, response: new Response(stream as never) }
+  }
+
+  it('reads no answer further than its limit', async () => {
+    const task = await accept('endless')
+    for (const [ask, most] of [
+      [(peer: Peer) => peer.execute([task as never]), 10_000_000],
+      [(peer: Peer) => peer.receipt(`${task.cid}`), 70_000_000],
+    ] as const) {
+      const { given, response } = endless()
+      await expect(ask(serving(() => response))).rejects.toThrow('more than')
+      expect(given.bytes).toBeLessThan(most)
+      expect(given.cancelled).toBe(true)
+    }
+  })
+
+  it.each<[string, (task: Task) => Promise<Response>]>([
+    ['garbage', async () => new Response(new Uint8Array([1, 2, 3]) as never)],
+    ['an error', async () => new Response('oh', { status: 502 })],
+    ['tasks', async task => new Response((await encodeMessage({ invocations: [task] })) as never)],
+    [
+      'a block that does not hash to its CID',
+      async task => {
+        const receipt = await issueReceipt(aggregator, task, outcome)
+        const car = Buffer.from(await encodeMessage({ receipts: [receipt] }))
+        car[car.indexOf('group') + 1]! ^= 1
+        return new Response(car as never)
+      },
+    ],
+  ])('throws when it is answered with %s', async (_, response) => {
+    const task = (await accept('answered')) as unknown as Task
+    await expect(serving(() => response(task)).execute([task])).rejects.toThrow(aggregator.did())
+  })
+
+  it('tells an answer that says nothing of a task, or gives it the receipt of another, from receipts', async () => {
+    const [task, other] = (await Promise.all([accept('one'), accept('two')])) as unknown as [Task, Task]
+    const receipt = await issueReceipt(aggregator, other, outcome)
+    const nothing = await encodeMessage({ receipts: [receipt] })
+    const [unanswered] = await serving(() => new Response(nothing as never)).execute([task])
+    expect(unanswered?.error?.name).toBe('UnsignedReceipt')
+
+    const message = await CBOR.write({
+      'ucanto/message@7.0.0': { report: { [`${task.cid}`]: receipt.root.cid } },
+    })
+    const blocks = new Map([...receipt.iterateIPLDBlocks()].map(block => [`${block.cid}`, block]))
+    const swapped = CAR.encode({ roots: [message], blocks } as never)
+    const [answer] = await serving(() => new Response(swapped as never)).execute([task])
+    expect(answer?.error?.name).toBe('UnsignedReceipt')
   })
 
   it('takes no receipt of another task for an answer', async () => {

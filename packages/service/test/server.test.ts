@@ -6,6 +6,7 @@ import {
   ask,
   call,
   effectsOf,
+  messageIn,
   type StandIn,
   served,
   signersOf,
@@ -61,6 +62,7 @@ const handlers = (receipts: () => StandIn['receipts']): Handler[] => [
     async () => ({ out: { error: new LibraryError('fact', { cause: new Error('inner secret') }) } }),
     { keep: true },
   ),
+  provide(text('test/wordy'), async () => ({ out: { error: failure('Wordy', 'x'.repeat(5_000)) } })),
   provide(text('test/cause'), async () => ({
     out: { error: failure('Caused', 'by an error', { cause: new Error('inner secret') }) },
   })),
@@ -98,6 +100,8 @@ const invocation = (can: string, options: Partial<Options> & { nb?: object } = {
     ...rest,
   } as Options)
 }
+const forger = (claimed: Signer, real: Signer) =>
+  Object.create(claimed, { sign: { value: (bytes: Uint8Array) => real.sign(bytes) } }) as Signer
 const errorOf = ({ out }: Receipt) => out.error as { name: string; message: string } | undefined
 const isSigned = async (receipt: Receipt) =>
   (await receipt.verifySignature(service.verifier)).ok !== undefined
@@ -151,9 +155,6 @@ describe('an invocation', () => {
     ],
     'of a did:web without its key': () => ['Unauthorized', invocation('test/keep', { issuer: web })],
   }
-  const forger = (claimed: Signer, real: Signer) =>
-    Object.create(claimed, { sign: { value: (bytes: Uint8Array) => real.sign(bytes) } }) as Signer
-
   it.each(Object.entries(cases))('%s is refused, and not run', async (_, make) => {
     const [name, refused] = await make()
     const receipt = await ask(it_.api, refused as Invocation)
@@ -259,6 +260,11 @@ describe('a receipt', () => {
       expect(Buffer.from(bytes).toString('latin1')).not.toMatch(LEAK)
   })
 
+  it('of a failure that says much is cut', async () => {
+    const receipt = await ask(it_.api, invocation('test/wordy'))
+    expect(errorOf(receipt)).toEqual({ name: 'Wordy', message: `${'x'.repeat(1_000)}…` })
+  })
+
   it('that tells nothing leaves the reason in the log', async () => {
     await ask(it_.api, invocation('test/throw'))
     expect(logged).toMatchObject([
@@ -313,6 +319,24 @@ describe('an own task', () => {
     expect(await isSigned(again!)).toBe(true)
     expect(`${(await served(it_.api, task.cid))?.root.cid}`).toBe(`${final.root.cid}`)
     expect(await served(it_.api, again!.ran.link()), 'asking another way files nothing').toBeUndefined()
+  })
+
+  it('that is not valid is refused without a receipt, and with nothing of what is inside', async () => {
+    const receipts = await call(
+      it_.api,
+      invocation('piece/accept', { ...own, expiration: 1_000_000 }),
+      invocation('piece/accept', { ...own, audience: stranger }),
+      invocation('piece/accept', { ...own, issuer: forger(service, stranger) }),
+    )
+    expect(receipts.map(receipt => errorOf(receipt)?.name)).toEqual([
+      'Unauthorized',
+      'InvalidAudience',
+      'Unauthorized',
+    ])
+    for (const receipt of receipts) {
+      expect(await isSigned(receipt)).toBe(false)
+      expect(JSON.stringify(receipt.out)).not.toMatch(LEAK)
+    }
   })
 
   it('that nobody offered is pending too', async () => {
@@ -422,6 +446,40 @@ describe('HTTP', () => {
       })
     expect((await send(MESSAGE_LIMITS.invocations)).status).toBe(200)
     expect((await send(MESSAGE_LIMITS.invocations + 1)).status).toBe(413)
+  })
+
+  it('POST / that asks for more than an answer holds: invocations are left out of it first, then → 413', async () => {
+    const tasks = (await Promise.all(
+      ['a', 'b'].map(nonce =>
+        invocation('test/wordy', { nonce, facts: [{ text: 'y'.repeat(1_000) }] }).buildIPLDView(),
+      ),
+    )) as unknown as Invocation[]
+    const body = (await encodeMessage({ invocations: tasks })) as never
+    const send = (answer: number) => {
+      const { receipts } = it_
+      const server = new Server({
+        id: service,
+        authority: new Authority([]),
+        handlers: handlers(() => receipts),
+        receipts,
+        log: () => {},
+      })
+      const limits = { ...MESSAGE_LIMITS, answer }
+      const api = createHttpApp({ server, receipts, name: 'service', limits, log: () => {} })
+      return api.request('/', { method: 'POST', headers: { 'content-type': CAR }, body })
+    }
+    const answered = async (answer: number) => {
+      const message = messageIn(new Uint8Array(await (await send(answer)).arrayBuffer()))
+      return tasks.map(({ cid }) => {
+        const receipt = message.get(cid as never) as unknown as Receipt
+        return { error: errorOf(receipt)?.name, ran: isDelegation(receipt.ran as never) }
+      })
+    }
+    expect(await answered(10_000)).toEqual(Array(2).fill({ error: 'Wordy', ran: true }))
+    expect(await answered(4_000)).toEqual(Array(2).fill({ error: 'Wordy', ran: false }))
+    const refused = await send(2_000)
+    expect(refused.status).toBe(413)
+    expect(await refused.text()).toContain('ask for less')
   })
 
   it.each(['', 'x', '{}', '\0'.repeat(1000)])('POST / of what is no message → 400: %j', async body => {

@@ -1,0 +1,189 @@
+import * as CBOR from '@ipld/dag-cbor'
+import { Delegation, invoke } from '@ucanto/core'
+import type { Block, Delegation as DelegationView, Signer } from '@ucanto/interface'
+import type { Result } from '@w3filecoin/capabilities'
+import { bytesOf, linkOf, signersOf } from '@w3filecoin/testing'
+import { CID } from 'multiformats/cid'
+import { create as createDigest } from 'multiformats/hashes/digest'
+import { describe, expect, it } from 'vitest'
+import { Chains, UCAN_LIMITS } from '../src/chain.ts'
+import { MESSAGE_LIMITS } from '../src/index.ts'
+
+const { service, space, team, agent } = await signersOf('service', 'space', 'team', 'agent')
+const LIMITS = MESSAGE_LIMITS.chain
+
+let count = 0
+const give = (
+  issuer: Signer,
+  audience: Signer,
+  proofs: DelegationView[] = [],
+  capabilities: object[] = [{ can: 'test/*', with: space.did() }],
+) =>
+  Delegation.delegate({
+    issuer,
+    audience,
+    proofs,
+    capabilities: capabilities as never,
+    expiration: Infinity,
+    nonce: `${count++}`,
+  }) as Promise<DelegationView>
+
+const times = <T>(number: number, make: (n: number) => Promise<T>) =>
+  Promise.all(Array.from({ length: number }, (_, n) => make(n)))
+
+/** An invocation that rests on these, with the limits that are asked for. */
+const take = async (proofs: DelegationView[], limits = LIMITS) => {
+  const invocation = await invoke({
+    issuer: agent,
+    audience: service,
+    capability: { can: 'test/it', with: space.did() },
+    proofs,
+  }).buildIPLDView()
+  const blocks = new Map([...invocation.iterateIPLDBlocks()].map(block => [`${block.cid}`, block as Block]))
+  return new Chains(blocks, limits).take(invocation.cid)
+}
+
+const deep = async (depth: number) => {
+  let last = await give(space, depth === 1 ? agent : team)
+  for (let n = 2; n <= depth; n++) last = await give(team, n === depth ? agent : team, [last])
+  return [last]
+}
+
+describe('Chains', () => {
+  it('takes as many delegations one upon another as the limit says, and no more', async () => {
+    expect(await take(await deep(LIMITS.depth))).toEqual({ ok: {} })
+    expect((await take(await deep(LIMITS.depth + 1))).error).toMatchObject({
+      name: 'MessageTooLarge',
+      message: expect.stringContaining('one upon another'),
+    })
+  })
+
+  it('counts every way up through proofs that are shared', async () => {
+    // Two proofs on each of three levels, below one: 1 for the invocation, 1 for the last, then 2, 4, 8.
+    let level = await times(2, () => give(space, team))
+    for (let n = 0; n < 2; n++) level = await times(2, () => give(team, team, level))
+    const proofs = [await give(team, agent, level)]
+    expect((await take(proofs, { ...LIMITS, checks: 16 })).ok).toBeDefined()
+    expect((await take(proofs, { ...LIMITS, checks: 15 })).error?.name).toBe('MessageTooLarge')
+  })
+
+  it('counts every capability that fits, and only those', async () => {
+    const fitting = Array.from({ length: 5 }, () => ({ can: 'test/it', with: space.did() }))
+    const others = [
+      { can: 'test/other', with: space.did() },
+      { can: 'test/it', with: team.did() },
+    ]
+    const first = await give(space, team, [], [...fitting, ...others])
+    const proofs = [await give(team, agent, [first], [...fitting, ...others])]
+    // 1 for the invocation; 5 times the second one, which is 1 and 5 times the first one.
+    expect((await take(proofs, { ...LIMITS, checks: 31 })).ok).toBeDefined()
+    expect((await take(proofs, { ...LIMITS, checks: 30 })).error?.name).toBe('MessageTooLarge')
+  })
+
+  it.each([
+    [5, undefined],
+    [6, 'MessageTooLarge'],
+  ])('of %i attestations among one another: %s', async (number, error) => {
+    const attestations = await times(number, n =>
+      give(
+        team.withDID(`did:mailto:example.com:${n}`) as Signer,
+        agent,
+        [],
+        [{ can: 'ucan/attest', with: service.did(), nb: { proof: linkOf(bytesOf(n, 3)) } }],
+      ),
+    )
+    expect((await take(attestations)).error?.name).toBe(error)
+  })
+
+  it('has one account of checks for all that it takes', async () => {
+    const proofs = await times(3, () => give(space, agent))
+    const blocks = new Map(proofs.map(({ root }) => [`${root.cid}`, root as Block]))
+    const chains = new Chains(blocks, { ...LIMITS, checks: 2 })
+    expect(proofs.map(({ cid }) => chains.take(cid).error?.name)).toEqual([
+      undefined,
+      undefined,
+      'MessageTooLarge',
+    ])
+  })
+})
+
+const nested = (depth: number): unknown => {
+  let value: unknown = 1
+  for (let n = 0; n < depth; n++) value = [value]
+  return value
+}
+const link = (code: number, digest: Uint8Array) => CID.createV1(0x55, createDigest(code, digest))
+
+describe('a UCAN', async () => {
+  const good = await give(space, agent)
+  const changed = async (changes: object) => {
+    const bytes = CBOR.encode({ ...CBOR.decode<object>(good.root.bytes as never), ...changes })
+    const cid = linkOf(bytes)
+    return new Chains(new Map([[`${cid}`, { cid, bytes } as never]]), LIMITS).take(cid)
+  }
+  const withNb = (nb: unknown) => changed({ att: [{ can: 'test/it', with: space.did(), nb }] })
+
+  it('as it should be is taken', async () => {
+    expect(await changed({})).toEqual({ ok: {} })
+    expect(
+      await withNb({ deep: nested(UCAN_LIMITS.nesting - 4), long: 'x'.repeat(UCAN_LIMITS.text) }),
+    ).toEqual({
+      ok: {},
+    })
+  })
+
+  it.each<[string, () => Promise<Result<object>>]>([
+    ['nested too deep', () => withNb({ deep: nested(UCAN_LIMITS.nesting) })],
+    ['nested much too deep', () => withNb(nested(1_000))],
+    ['with a long text', () => withNb({ text: 'x'.repeat(UCAN_LIMITS.text + 1) })],
+    ['with a long name', () => withNb({ ['x'.repeat(UCAN_LIMITS.text + 1)]: 1 })],
+    ['with a long nonce', () => changed({ nnc: 'x'.repeat(UCAN_LIMITS.text + 1) })],
+    ['with long bytes', () => withNb({ bytes: new Uint8Array(UCAN_LIMITS.text + 1) })],
+    ['with a long link', () => withNb({ link: link(0, new Uint8Array(UCAN_LIMITS.link)) })],
+    ['with a long proof', () => changed({ prf: [link(0, new Uint8Array(UCAN_LIMITS.link))] })],
+    [
+      'with a long issuer',
+      () => changed({ iss: new Uint8Array([0x9d, 0x1a, ...bytesOf(1, UCAN_LIMITS.did)]) }),
+    ],
+    [
+      'with a long audience',
+      () => changed({ aud: new Uint8Array([0x9d, 0x1a, ...bytesOf(1, UCAN_LIMITS.did)]) }),
+    ],
+    ['of many bytes', () => changed({ fct: Array.from({ length: UCAN_LIMITS.bytes }, () => ({})) })],
+  ])('%s is too large', async (_, make) => {
+    const { error } = await make()
+    expect(error?.name).toBe('MessageTooLarge')
+    expect(error?.message.length).toBeLessThan(300)
+  })
+
+  /** As a property of its own, which is how it is on the wire. */
+  const own = (name: string, value: unknown) => Object.defineProperty({}, name, { value, enumerable: true })
+
+  it.each<[string, () => Promise<Result<object>>]>([
+    ['with __proto__', () => withNb(own('__proto__', { group: 'g' }))],
+    ['with bytes for __proto__', () => withNb({ a: own('__proto__', new Uint8Array(3)) })],
+    ['that has another toString', () => withNb({ content: { toString: 1 } })],
+    ['of a key of another kind', () => changed({ iss: new Uint8Array([0x85, 0x24, 1, 2, 3]) })],
+    ['of half a key', () => changed({ iss: new Uint8Array([0xed, 1, 2, 3]) })],
+    ['of nobody', () => changed({ iss: new Uint8Array() })],
+    ['with a long text for a number', () => changed({ exp: 'x'.repeat(10_000) })],
+  ])('%s is malformed', async (_, make) => {
+    const { error } = await make()
+    expect(error?.name).toBe('MalformedMessage')
+    expect(error?.message.length).toBeLessThan(400)
+  })
+
+  it('whose block is not there is malformed', () => {
+    expect(new Chains(new Map(), LIMITS).take(good.cid).error?.name).toBe('MalformedMessage')
+  })
+
+  it.each([
+    ['none', bytesOf('none', 40)],
+    ['lists in lists that no stack bears', new Uint8Array(60_000).fill(0x81)],
+  ])('that is %s is malformed', (_, bytes) => {
+    const cid = linkOf(bytes)
+    expect(new Chains(new Map([[`${cid}`, { cid, bytes } as never]]), LIMITS).take(cid).error?.name).toBe(
+      'MalformedMessage',
+    )
+  })
+})

@@ -1,0 +1,280 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { CAR, CBOR, Delegation, invoke, Message } from '@ucanto/core'
+import type { Delegation as DelegationView, Invocation, Signer } from '@ucanto/interface'
+import { type Local, startLocal } from '@w3filecoin/local'
+import { encodeMessage, MESSAGE_LIMITS } from '@w3filecoin/service'
+import { bytesOf, linkOf } from '@w3filecoin/testing'
+import { CID } from 'multiformats/cid'
+import { create as createDigest } from 'multiformats/hashes/digest'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { type Parts, putTogether, takeApart } from './fuzz/blocks.ts'
+import { type Cast, castOf, identities, type Role, recordSamples } from './fuzz/corpus.ts'
+import { fuzz } from './fuzz/fuzz.ts'
+import { Judge } from './fuzz/judge.ts'
+import { hangUp, send } from './fuzz/send.ts'
+
+/** Whoever is outside may send anything, and does. */
+const ROLES = ['storefront', 'aggregator', 'dealer', 'dealTracker'] as const
+
+let local: Local
+let data: string
+let cast: Cast
+const crashes: Error[] = []
+
+beforeAll(async () => {
+  data = await mkdtemp(join(tmpdir(), 'w3filecoin-hostile-'))
+  await writeFile(join(data, 'local.json'), JSON.stringify(await identities()))
+  local = await startLocal({ data, onCrash: error => crashes.push(error) })
+  cast = await castOf(local.services, local.agent)
+})
+
+afterAll(async () => {
+  hangUp()
+  await local?.stop()
+  await rm(data, { recursive: true, force: true })
+})
+
+const post = (role: Role, body: Uint8Array) =>
+  send(local.services[role]!.url, {
+    to: role,
+    method: 'POST',
+    path: '/',
+    headers: { 'content-type': 'application/vnd.ipld.car' },
+    body,
+    hopeless: true,
+  })
+
+/** What a service answers: the name of a receipt's error or `ok`, or its HTTP status and text. */
+const answer = async (role: Role, body: Uint8Array): Promise<string> => {
+  const { status, problem, ...reply } = await post(role, body)
+  if (status !== 200) return problem ?? `${status} ${Buffer.from(reply.body)}`
+  const { roots, blocks } = CAR.decode(reply.body as never)
+  const message = Message.view({ root: roots[0]!.cid as never, store: blocks as never })
+  const [receipt] = [...message.receipts.values()]
+  const error = receipt!.out.error as { name?: string } | undefined
+  return error?.name ?? 'ok'
+}
+
+const asked = async (role: Role, can: string, options: object = {}) =>
+  (await invoke({
+    issuer: cast.agent,
+    audience: cast[role],
+    capability: { can: can as `${string}/${string}`, with: cast.agent.did(), nb: {} },
+    expiration: Infinity,
+    ...options,
+  }).buildIPLDView()) as unknown as Invocation
+const messageOf = async (...invocations: Invocation[]) => encodeMessage({ invocations })
+
+test('U2: an ability that a service does not define has no handler, whatever JavaScript objects inherit', async () => {
+  const names = [
+    'constructor/assign',
+    'toString/call',
+    '__proto__/x',
+    'hasOwnProperty/call',
+    'valueOf/constructor',
+    'filecoin/offer/call',
+    'piece/*',
+    'nothing/known',
+  ]
+  for (const role of ROLES)
+    for (const can of names)
+      expect(await answer(role, await messageOf(await asked(role, can))), `${role} ${can}`).toBe(
+        'HandlerNotFound',
+      )
+  // What another service defines, this one does not.
+  expect(await answer('dealTracker', await messageOf(await asked('dealTracker', 'filecoin/offer')))).toBe(
+    'HandlerNotFound',
+  )
+})
+
+let count = 0
+const give = (issuer: Signer, audience: Signer, proofs: DelegationView[] = [], copies = 1) =>
+  Delegation.delegate({
+    issuer,
+    audience,
+    proofs,
+    capabilities: Array.from({ length: copies }, () => ({ can: '*', with: cast.space.did() })) as never,
+    expiration: Infinity,
+    nonce: `${count++}`,
+  }) as Promise<DelegationView>
+const times = <T>(number: number, make: (n: number) => Promise<T>) =>
+  Promise.all(Array.from({ length: number }, (_, n) => make(n)))
+
+/** An offer that rests on these proofs. */
+const offer = async (proofs: DelegationView[]) =>
+  messageOf(
+    await asked('storefront', 'filecoin/info', {
+      capability: {
+        can: 'filecoin/info',
+        with: cast.space.did(),
+        nb: { piece: linkOf(bytesOf('piece', 9)) },
+      },
+      proofs,
+    }),
+  )
+
+test('U3: proofs that fan out, go deep or lead nowhere are refused before they are looked at', async () => {
+  const { space, team, stranger, agent } = cast
+  const deep = async (levels: number) => {
+    let last = await give(space, team)
+    for (let n = 2; n < levels; n++) last = await give(team, team, [last])
+    return [await give(team, agent, [last])]
+  }
+  /** Not many more: who makes them walks all ways too. */
+  const diamond = async (levels: number, width: number) => {
+    let level = await times(width, () => give(stranger, team))
+    for (let n = 2; n < levels; n++) level = await times(width, () => give(team, team, level))
+    return [await give(team, agent, level)]
+  }
+  const many = async (copies: number) => {
+    const first = await give(stranger, team, [], copies)
+    return [await give(team, agent, [await give(team, team, [first], copies)], copies)]
+  }
+  const attestations = (number: number) =>
+    times(number, n => give(stranger.withDID(`did:mailto:example.com:${n}`) as Signer, agent)).then(proofs =>
+      Promise.all(
+        proofs.map(
+          ({ cid }, n) =>
+            Delegation.delegate({
+              issuer: stranger.withDID(`did:mailto:example.com:${n}`) as Signer,
+              audience: agent,
+              capabilities: [
+                { can: 'ucan/attest', with: cast.storefront.did(), nb: { proof: cid } },
+              ] as never,
+              expiration: Infinity,
+            }) as Promise<DelegationView>,
+        ),
+      ),
+    )
+  const tooLarge = /^413 /
+  const asOffer = async (proofs: Promise<DelegationView[]>) => answer('storefront', await offer(await proofs))
+
+  // Within the bounds the chain itself decides; the piece is none.
+  expect(await asOffer(deep(MESSAGE_LIMITS.chain.depth))).toBe('Unauthorized')
+  expect(await asOffer(deep(MESSAGE_LIMITS.chain.depth + 1))).toMatch(tooLarge)
+  expect(await asOffer(diamond(4, 2))).toBe('Unauthorized')
+  expect(await asOffer(diamond(MESSAGE_LIMITS.chain.depth, 3))).toMatch(tooLarge)
+  expect(await asOffer(many(2))).toBe('Unauthorized')
+  expect(await asOffer(many(40))).toMatch(tooLarge)
+  expect(await asOffer(attestations(2))).toBe('Unauthorized')
+  expect(await asOffer(attestations(9))).toMatch(tooLarge)
+  expect(await asOffer(times(1_000, () => give(stranger, agent)))).toBe('Unauthorized')
+})
+
+test('U3: what a message is too large for is said with 413, what can not be read with 400', async () => {
+  const one = await asked('storefront', 'x/y')
+  const { roots, blocks } = await takeApart([one])
+  const car = (blocks: Parts['blocks'], root = roots[0]!) => putTogether({ roots: [root], blocks })
+  const invocations = await times(MESSAGE_LIMITS.invocations + 1, n =>
+    asked('storefront', 'x/y', { nonce: `${n}` }),
+  )
+  const stray = Array.from({ length: MESSAGE_LIMITS.blocks + 1 }, (_, n) => bytesOf(n, 8)).map(bytes => ({
+    cid: linkOf(bytes) as CID,
+    bytes,
+  }))
+  const nested = (depth: number): unknown => (depth === 0 ? 1 : [nested(depth - 1)])
+  const holding = (nb: object) =>
+    asked('storefront', 'x/y', { capability: { can: 'x/y', with: cast.agent.did(), nb } }).then(messageOf)
+  const other = bytesOf('other', 30)
+  const named = (code: number, digest: Uint8Array) => CID.createV1(0x55, createDigest(code, digest))
+
+  const tooLarge: Record<string, Uint8Array> = {
+    bytes: new Uint8Array(MESSAGE_LIMITS.bytes + 1),
+    blocks: car([...blocks, ...stray]),
+    invocations: await messageOf(...invocations),
+    nesting: await holding({ deep: nested(500) }),
+    text: await holding({ text: 'x'.repeat(20_000) }),
+    link: await holding({ link: named(0, new Uint8Array(100_000)) }),
+    'a UCAN': await holding({ many: Array.from({ length: 80_000 }, (_, n) => n) }),
+  }
+  const malformed: Record<string, Uint8Array> = {
+    nothing: new Uint8Array(),
+    'a header without end': new Uint8Array(50).fill(0xff),
+    'overlapping sections': Buffer.concat([car([]), new Uint8Array(4_000_000).fill(1)]),
+    'an identity hash': car([...blocks, { cid: named(0, other), bytes: other }]),
+    'another hash': car([...blocks, { cid: named(0x13, new Uint8Array(64)), bytes: other }]),
+    'a CID of a megabyte': car([...blocks, { cid: named(0x12, new Uint8Array(1_000_000)), bytes: other }]),
+    'a wrong name': car([...blocks, { cid: linkOf(bytesOf('this', 9)) as CID, bytes: other }]),
+    'a root that is not there': car(blocks, linkOf(other) as CID),
+    'no invocation': car(blocks.filter(({ cid }) => `${cid}` !== `${one.cid}`)),
+  }
+  for (const [what, body] of Object.entries(tooLarge))
+    expect(await answer('storefront', body), what).toMatch(/^413 .+ at most|^413 .+ (deeper|more) than/)
+  for (const [what, body] of Object.entries(malformed))
+    expect(await answer('storefront', body), what).toMatch(/^400 /)
+})
+
+test('U3: a signature that is not the issuer’s authorizes nothing', async () => {
+  const { agent, stranger } = cast
+  const forger = Object.create(agent, { sign: { value: (bytes: Uint8Array) => stranger.sign(bytes) } })
+  const forged = await asked('dealTracker', 'deal/info', { issuer: forger })
+  const data = CBOR.decode(forged.root.bytes as never) as object
+  const signatures = [
+    (data as { s: Uint8Array }).s,
+    new Uint8Array(),
+    new Uint8Array([0xed, 0xa1, 0x03, 0x40, 1, 2, 3]),
+    new Uint8Array([0xed, 0xa1, 0x03, 0x40, ...new Uint8Array(64)]),
+    new Uint8Array([0xed, 0xa1, 0x03, 0xff, 0xff, 0xff, 0xff, 0x0f]),
+  ]
+  for (const s of signatures) {
+    const block = await CBOR.write({ ...data, s })
+    const root = await CBOR.write({ 'ucanto/message@7.0.0': { execute: [block.cid] } })
+    const body = CAR.encode({ roots: [root], blocks: new Map([[`${block.cid}`, block]]) } as never)
+    expect(await answer('dealTracker', body)).toMatch(/^(Unauthorized$|400 )/)
+  }
+})
+
+test('U3: paths that can not be read and receipts that can not be are 4xx', async () => {
+  const paths = [
+    '/%E0%A4%A',
+    '//',
+    '/receipt/%E0%A4%A',
+    '/receipt/x',
+    `/receipt/${'b'.repeat(9_000)}`,
+    '/receipt/%00',
+  ]
+  for (const role of ROLES)
+    for (const path of paths) {
+      const reply = await send(local.services[role]!.url, {
+        to: role,
+        method: 'GET',
+        path,
+        headers: {},
+        hopeless: true,
+      })
+      expect(reply.status, path).toBeGreaterThanOrEqual(400)
+      expect(reply.status, path).toBeLessThan(500)
+    }
+})
+
+test('U3: the judge of the fuzzer objects to what nobody authorized, and only to that', async () => {
+  const samples = await recordSamples(cast)
+  const judge = new Judge(cast)
+  const objection = async (to: Role, invocation: Invocation) => {
+    const { blocks } = await takeApart([invocation])
+    return judge.objection(
+      `${invocation.cid}`,
+      new Map(blocks.map(({ cid, bytes }) => [`${cid}`, bytes])),
+      to,
+    )
+  }
+  for (const { name, to, invocation } of samples) {
+    expect(await objection(to, invocation), name).toBeUndefined()
+    expect(await objection(to === 'dealer' ? 'storefront' : 'dealer', invocation), name).toContain(
+      'somebody else',
+    )
+    const [capability] = invocation.capabilities
+    const stolen = { capability, audience: invocation.audience, issuer: cast.stranger }
+    expect(await objection(to, await asked(to, 'x/y', stolen)), name).toBe('nobody delegated it')
+  }
+})
+
+test('U3: hundreds of mutated messages, always the same ones, find nothing', async () => {
+  const report = await fuzz({ local, seed: 20_261_120, indexes: Array(600).keys() })
+  expect(report.findings).toEqual([])
+  expect(crashes).toEqual([])
+  const names = [...report.classes.values()].flatMap(classes => [...classes.keys()])
+  expect(names).toEqual(expect.arrayContaining(['200 ok', '200 Unauthorized', '400', '413', '404']))
+})
