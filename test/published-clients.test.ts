@@ -120,22 +120,24 @@ describe.each(clients)('%s', (_name, client, asPromised) => {
     expect(`${accepted.ran.link()}` === `${offered.fx.join?.link()}`).toBe(asPromised)
   })
 
-  test.runIf(client.Storefront.filecoinInfo)('filecoin/info tells the aggregate and the deal', async () => {
-    const { ok } = (
-      (await client.Storefront.filecoinInfo(
-        as('agent', 'storefront'),
-        content.piece,
-        via('storefront'),
-      )) as Receipt
-    ).out
-    expect(ok).toMatchObject({
-      piece: content.piece,
-      aggregates: [{ inclusion: { subtree: expect.any(Array), index: expect.any(Array) } }],
-      deals: [
-        { provider: expect.stringMatching(/^f0\d+$/), aux: { dataSource: { dealID: expect.any(Number) } } },
-      ],
+  // The oldest release does not have it.
+  if (client.Storefront.filecoinInfo)
+    test('filecoin/info tells the aggregate and the deal', async () => {
+      const { ok } = (
+        (await client.Storefront.filecoinInfo(
+          as('agent', 'storefront'),
+          content.piece,
+          via('storefront'),
+        )) as Receipt
+      ).out
+      expect(ok).toMatchObject({
+        piece: content.piece,
+        aggregates: [{ inclusion: { subtree: expect.any(Array), index: expect.any(Array) } }],
+        deals: [
+          { provider: expect.stringMatching(/^f0\d+$/), aux: { dataSource: { dealID: expect.any(Number) } } },
+        ],
+      })
     })
-  })
 
   test('piece/offer and piece/accept', async () => {
     const offer = [as('storefront', 'aggregator'), content.piece, 'local', via('aggregator')]

@@ -9,6 +9,12 @@ export type PieceMessage = z.infer<typeof pieceMessage>
 export const sealMessage = z.object({ group: z.string(), id: z.string() })
 export type SealMessage = z.infer<typeof sealMessage>
 
+/** One seal of a group after the other; the same occasion is one message. */
+export const sealOrder = {
+  group: ({ group }: SealMessage) => group,
+  id: ({ group, id }: SealMessage) => `${group}-${id}`,
+}
+
 /** "Tell this range of the pieces of an aggregate that they are in it." */
 export const includeMessage = z.object({ aggregate: z.string(), range: z.number().int() })
 export type IncludeMessage = z.infer<typeof includeMessage>

@@ -1,14 +1,5 @@
 import { describe, expect, it } from 'vitest'
 import {
-  blocksContract,
-  queueContract,
-  type RangeSample,
-  SAMPLE_TABLES,
-  type Sample,
-  type SampleMessage,
-  tableContract,
-} from '../src/index.ts'
-import {
   Choices,
   DeterministicBlocks,
   DeterministicQueue,
@@ -17,6 +8,15 @@ import {
   faultAt,
   randomFaults,
 } from '../src/deterministic/index.ts'
+import {
+  blocksContract,
+  queueContract,
+  type RangeSample,
+  SAMPLE_TABLES,
+  type Sample,
+  type SampleMessage,
+  tableContract,
+} from '../src/index.ts'
 
 /** A world that goes on by itself, as long as the test runs, at the pace of the clock on the wall. */
 const livingWorld = (): DeterministicWorld => {

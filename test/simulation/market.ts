@@ -1,0 +1,91 @@
+import type { OfferDocument } from '@w3filecoin/dealer'
+import { parsePiece, toV1 } from '@w3filecoin/piece'
+import type { Choices, DeterministicWorld } from '@w3filecoin/testing/deterministic'
+
+/** When the chain began, in seconds since 1970, and how long its epochs are. */
+const GENESIS = 1_598_306_400
+const EPOCH = 30
+const HOUR = 3_600_000
+
+export interface MarketOptions {
+  world: DeterministicWorld
+  choices: Choices
+  /** Pieces that storage providers find fault with. */
+  faulty: ReadonlySet<string>
+  /** How often storage providers make no deal, and say so, or say nothing. Never from `healed` on. */
+  refusals: number
+  silence: number
+  healed: () => boolean
+  report: (message: object) => void
+  chainChanged: () => void
+}
+
+interface Deal {
+  aggregate: string
+  id: number
+}
+
+/** Storage providers, and the chain that they publish deals on. */
+export class Market {
+  readonly deals: Deal[] = []
+  readonly #options: MarketOptions
+  readonly #seen = new Set<string>()
+
+  constructor(options: MarketOptions) {
+    this.#options = options
+  }
+
+  /** The dealer wants deals for an aggregate. */
+  offer(name: string, document: OfferDocument): void {
+    if (this.#seen.has(name)) return
+    this.#seen.add(name)
+    const { world, choices } = this.#options
+    world.timeline.after(choices.between(HOUR, 30 * HOUR), () => this.#decide(name, document))
+  }
+
+  #decide(name: string, { aggregate, pieces }: OfferDocument): void {
+    const { world, choices, faulty, refusals, silence, healed, report, chainChanged } = this.#options
+    const faults = pieces.filter(piece => faulty.has(piece))
+    const mood = healed() ? 1 : choices.fraction()
+    if (faults.length > 0 || mood < refusals) {
+      world.count(faults.length > 0 ? 'piece at fault' : 'deal refused')
+      report({
+        offer: name,
+        message: 'No storage provider takes it',
+        invalid: faults.map(piece => ({ piece, message: 'It can not be sealed' })),
+      })
+    } else if (mood < refusals + silence) world.count('deal never made')
+    else {
+      this.deals.push({ aggregate, id: 1000 + this.deals.length })
+      chainChanged()
+    }
+  }
+
+  /** The file of active replicas, or what is made of it. */
+  file(wrong?: ChainFault): string {
+    const { world, choices } = this.#options
+    const epoch = Math.floor((world.now() / 1000 - GENESIS) / EPOCH)
+    if (wrong === 'rubbish')
+      return choices.one(['', '{', '[]', '{"state_epoch": "x"}', 'no JSON', '\0\0\0\0'])
+    const replicas = this.deals.map(({ aggregate, id }) => {
+      const { root, log2Size } = toV1(parsePiece(aggregate).ok!.link).ok!
+      return {
+        contracts: [{ provider_id: 7, legacy_market_id: id, legacy_market_end_epoch: epoch + 1_000_000 }],
+        piece_cid: `${root}`,
+        piece_log2_size: log2Size,
+      }
+    })
+    return JSON.stringify({
+      state_epoch: wrong === 'stale' ? epoch - 20_000 : epoch,
+      active_replicas:
+        wrong === 'shrunk'
+          ? replicas.slice(0, Math.floor(replicas.length / 2))
+          : wrong === 'malformed'
+            ? [{ contracts: 5 }, ...replicas]
+            : replicas,
+    })
+  }
+}
+
+export const CHAIN_FAULTS = ['rubbish', 'stale', 'shrunk', 'malformed'] as const
+export type ChainFault = (typeof CHAIN_FAULTS)[number]

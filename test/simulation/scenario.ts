@@ -1,0 +1,119 @@
+import { Delegation } from '@ucanto/core'
+import type { Signer } from '@ucanto/interface'
+import { filecoinOffer, type PieceLink } from '@w3filecoin/capabilities'
+import { type Content, signerOf, someContent } from '@w3filecoin/testing'
+import type { Choices } from '@w3filecoin/testing/deterministic'
+
+/** What becomes of an offer, if nothing is lost. */
+export type Expected = 'accepted' | 'InvalidContentPiece' | 'ContentNotFound'
+
+/** Something that an agent offers. */
+export interface Offer {
+  storefront: string
+  content: Content
+  piece: PieceLink
+  nonce?: string | undefined
+  /** Milliseconds from the start: when it is offered first, and when its content is there; never, if that is absent. */
+  at: number
+  uploadedAt?: number | undefined
+  /** Offered again by somebody else after the answer. */
+  again: boolean
+  expected: Expected
+  space: Signer
+  agent: Signer
+}
+
+export interface Scenario {
+  storefronts: readonly string[]
+  offers: readonly Offer[]
+  /** Pieces that storage providers find fault with. */
+  faulty: ReadonlySet<string>
+  /** The providers that the operator of every storefront has entered for spaces. */
+  spaces: ReadonlyMap<string, string>
+}
+
+const HOUR = 3_600_000
+
+/** Content is the same for every seed: what is tried is what happens to it. */
+const contents = await Promise.all(
+  Array.from({ length: 12 }, (_, n) =>
+    someContent(`simulated ${n}`, [120, 500, 1000, 2000, 4000, 8000][n % 6]),
+  ),
+)
+const people = await Promise.all(
+  ['agent one', 'agent two', 'space one', 'space two', 'space three'].map(name => signerOf(name)),
+)
+export const signers = Object.fromEntries(
+  await Promise.all(
+    ['storefront', 'other', 'aggregator', 'dealer', 'tracker'].map(
+      async name => [name, await signerOf(`the ${name}`)] as const,
+    ),
+  ),
+)
+
+/** Agents, contents and what is wrong with them, as a seed has it. */
+export const randomScenario = (choices: Choices): Scenario => {
+  const storefronts = choices.chance(0.4) ? ['storefront', 'other'] : ['storefront']
+  const [one, two, ...spaces] = people as [Signer, Signer, ...Signer[]]
+  const faulty = new Set<string>()
+  const pool = choices.shuffled(contents)
+  const offers = Array.from({ length: choices.between(2, 9) }, (_, n): Offer => {
+    // Now and then what was offered already: by another one, at another storefront, or with a nonce.
+    const content = n > 0 && choices.chance(0.15) ? (pool[0] as Content) : (pool[n] as Content)
+    const kind = choices.fraction()
+    const at = choices.between(0, 20 * HOUR)
+    const common = {
+      storefront: choices.one(storefronts),
+      content,
+      piece: content.piece,
+      nonce: choices.chance(0.15) ? `n${n}` : undefined,
+      at,
+      uploadedAt: choices.chance(0.7) ? 0 : at + choices.between(0, 30 * HOUR),
+      again: choices.chance(0.2),
+      space: choices.one(spaces),
+      agent: choices.one([one, two]),
+      expected: 'accepted' as const,
+    }
+    if (content !== pool[n]) return common
+    // These have contents of their own, that nobody offers otherwise.
+    if (n > 0 && kind < 0.1)
+      return { ...common, piece: pool[11]!.piece, uploadedAt: 0, expected: 'InvalidContentPiece' }
+    if (n > 0 && kind < 0.16) return { ...common, uploadedAt: undefined, expected: 'ContentNotFound' }
+    if (n > 0 && kind < 0.3) {
+      faulty.add(`${content.piece}`)
+      return { ...common, uploadedAt: 0, expected: 'InvalidContentPiece' }
+    }
+    return common
+  })
+  return {
+    storefronts,
+    offers,
+    faulty,
+    spaces: new Map([[(spaces[0] as Signer).did(), 'did:web:provider.test']]),
+  }
+}
+
+/** The invocation by which an agent offers it. */
+export const invocationOf = async (
+  { content, piece, nonce, space, agent }: Offer,
+  storefront: Signer,
+  by: Signer = agent,
+) =>
+  filecoinOffer.invoke({
+    issuer: by,
+    audience: storefront,
+    with: space.did(),
+    nb: { content: content.content as never, piece },
+    proofs: [
+      await Delegation.delegate({
+        issuer: space,
+        audience: by,
+        capabilities: [{ can: 'filecoin/*', with: space.did() }],
+        expiration: Infinity,
+      }),
+    ],
+    expiration: Infinity,
+    ...(nonce === undefined ? {} : { nonce }),
+  })
+
+export const otherThan = (agent: Signer): Signer => people.find(other => other !== agent) as Signer
