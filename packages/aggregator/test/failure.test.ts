@@ -358,6 +358,18 @@ describe('an aggregate that the dealer', () => {
     expect(`${(await served(service.api, task))?.root.cid}`).toBe(`${receipt.root.cid}`)
   })
 
+  it('ends with two receipts has ended as the first one says', async () => {
+    const { group, aggregate, verdict } = await offeredAggregate('two receipts')
+    const receipt = await inNoDeal(group, aggregate, verdict)
+    const aggregates = cut(parts.stores.aggregates, 'replace')
+    const { api } = createAggregator({ ...parts, stores: { ...parts.stores, aggregates } })
+    expect(errorOf(await conclude(receipt, undefined, api))?.name).toBe('HandlerExecutionError')
+    const deal = { ok: { aggregate: aggregate.aggregate, dataType: 0, dataSource: { dealID: 7 } } }
+    await conclude(await issueReceipt(dealer, receipt.ran as Invocation, { out: deal }))
+    expect(await aggregateOf(aggregate)).toMatchObject({ stage: 'failed' })
+    expect(`${(await served(service.api, receipt.ran.link()))?.root.cid}`).toBe(`${receipt.root.cid}`)
+  })
+
   it('gives up, telling so without the effects, is asked for them', async () => {
     const { group, aggregate, verdict } = await offeredAggregate('slim')
     const receipt = await inNoDeal(group, aggregate, verdict)
