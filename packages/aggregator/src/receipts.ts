@@ -29,14 +29,14 @@ export const takeAggregateAccept = async (
   return { ok: {} }
 }
 
-/** Files the receipt that says how an aggregate ended, notes that it did, and hands the receipt on. */
+/** Files the receipt that says how an aggregate ended, notes what the one says that is filed, and hands it on. */
 export const endAggregate = async (
   { stores, queues, timing, now }: Parts,
   { id, storefront }: { id: string; storefront: string },
   receipt: Receipt,
 ): Promise<void> => {
-  await stores.receipts.put(receipt)
-  const stage = receipt.out.error ? 'failed' : 'accepted'
+  const filed = await stores.receipts.put(receipt)
+  const stage = filed.out.error ? 'failed' : 'accepted'
   await update(stores.aggregates, { id }, current => ended(current, stage, now(), timing))
   await queues.conclude.send([{ to: storefront, tasks: [`${receipt.ran.link()}`] }])
 }

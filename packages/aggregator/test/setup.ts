@@ -85,7 +85,7 @@ beforeAll(async () => {
             from: [aggregator.did()],
             now: () => 0,
             take: Object.fromEntries(
-              ['piece/accept', 'aggregate/accept'].map(can => [
+              ['piece/accept', 'aggregate/accept', 'aggregate/offer'].map(can => [
                 can,
                 async (receipt: Receipt, ran: Invocation) => {
                   told.push({ storefront: id.did(), task: `${ran.cid}`, receipt })

@@ -13,7 +13,7 @@ export const resources = describe({
     },
   },
   tables: {
-    /** An aggregate that deals are made for, by aggregate and nonce. */
+    /** An aggregate that deals are made for, by aggregate, list of its pieces, and nonce. */
     aggregate: {
       fields: { id: 'string', due: 'string', checkAt: 'number' },
       key: { hash: 'id' },

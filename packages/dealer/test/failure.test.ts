@@ -265,6 +265,20 @@ describe('D3: an offer with pieces at fault', () => {
     )
   })
 
+  it('says nothing of the same aggregate with the pieces that make it', async () => {
+    const [right, wrong] = [anAggregate('right'), faulty('right')]
+    expect(errorOf(await offer(wrong))).toMatchObject({ name: 'InvalidPiece' })
+    const promise = await offer(right)
+    expect(promise.out).toEqual({ ok: { aggregate: right.aggregate } })
+    expect(await documentOf(documentName(await recordOf(right)))).toMatchObject({
+      pieces: right.pieces.map(piece => `${piece}`),
+    })
+    state.deals = LIVE
+    await later()
+    expect((await served(service.api, promise.fx.join!.link()))?.out.ok).toBeDefined()
+    expect(await recordOf(wrong)).toMatchObject(failedRecord)
+  })
+
   it.each<[string, Cut]>([
     ['before the receipt is filed', cutStore('receipts', 'put')],
     ['before the retries are stored', cutStore('blocks', 'put')],

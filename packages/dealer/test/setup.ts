@@ -205,8 +205,10 @@ export const documentOf = async (name: string) => {
   return JSON.parse((await Body?.transformToString()) as string)
 }
 
-export const recordOf = async ({ aggregate }: Offered, nonce?: string) => {
-  const record = await parts.stores.aggregates.get({ id: aggregateId({ aggregate: `${aggregate}`, nonce }) })
+export const recordOf = async ({ aggregate, pieces }: Offered, nonce?: string) => {
+  const { cid } = await blockOf(pieces)
+  const id = aggregateId({ aggregate: `${aggregate}`, pieces: `${cid}`, nonce })
+  const record = await parts.stores.aggregates.get({ id })
   if (!record) throw new Error(`There is no record of ${aggregate}`)
   return record
 }

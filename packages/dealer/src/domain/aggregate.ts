@@ -50,8 +50,12 @@ type Offer = Pick<
   'aggregate' | 'pieces' | 'nonce' | 'aggregator' | 'group' | 'accept' | 'refused'
 >
 
-export const aggregateId = ({ aggregate, nonce }: Pick<AggregateRecord, 'aggregate' | 'nonce'>): string =>
-  recordId(aggregate, nonce)
+/** What was said of another list of pieces, that it is not the aggregate's, says nothing of this one. */
+export const aggregateId = ({
+  aggregate,
+  pieces,
+  nonce,
+}: Pick<AggregateRecord, 'aggregate' | 'pieces' | 'nonce'>): string => recordId(aggregate, pieces, nonce)
 
 export const offered = (offer: Offer, now: number, { poll }: Timing): AggregateRecord => {
   const id = aggregateId(offer)

@@ -6,6 +6,8 @@ import type { Stores } from '../stores.ts'
 /** `aggregate/accept`: the deal that an aggregate is in. */
 export const aggregateAcceptHandler = ({ aggregates, receipts }: Stores): Handler =>
   ownTask(aggregateAccept, receipts, async ({ capability: { nb }, invocation: { nonce } }) => {
-    const record = await aggregates.get({ id: aggregateId({ aggregate: `${nb.aggregate}`, nonce }) })
+    const record = await aggregates.get({
+      id: aggregateId({ aggregate: `${nb.aggregate}`, pieces: `${nb.pieces}`, nonce }),
+    })
     return record?.accept && `${(await unpackTask(record.accept)).cid}`
   })

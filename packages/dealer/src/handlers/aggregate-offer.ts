@@ -57,9 +57,9 @@ export const aggregateOfferHandler = (
           out: { error: failure('UnknownAggregator', `${aggregator} is no aggregator of this dealer`) },
         }
 
-      const key = aggregateId({ aggregate: `${aggregate}`, nonce: invocation.nonce })
+      const key = aggregateId({ aggregate: `${aggregate}`, pieces: `${pieces}`, nonce: invocation.nonce })
       const known = await stores.aggregates.get({ id: key })
-      if (known?.pieces === `${pieces}`) return answer(known)
+      if (known) return answer(known)
 
       const block = [...invocation.iterateIPLDBlocks()].find(({ cid }) => `${cid}` === `${pieces}`)
       const checked = checkPieces(block?.bytes, aggregate)

@@ -1,0 +1,477 @@
+import { Delegation } from '@ucanto/core'
+import type { Invocation, Receipt, Signer } from '@ucanto/interface'
+import { failure, type PieceLink, Tasks } from '@w3filecoin/capabilities'
+import { issueReceipt, isWhole } from '@w3filecoin/service'
+import { ask, cut, effectsOf, served, somePiece } from '@w3filecoin/testing'
+import { describe, expect, it } from 'vitest'
+import { type AggregateRecord, aggregateId } from '../src/domain/aggregate.ts'
+import { groupId, MOST_ATTEMPTS } from '../src/domain/piece.ts'
+import { createAggregator, type Dependencies } from '../src/index.ts'
+import {
+  aggregator,
+  aws,
+  clock,
+  dealer,
+  EIGHTH,
+  errorOf,
+  freshGroup,
+  HALF,
+  HOUR,
+  listed,
+  offer,
+  offerAll,
+  offeredPieces,
+  offersOf,
+  one,
+  outcomeOf,
+  parts,
+  QUARTER,
+  recordOf,
+  SMALL,
+  service,
+  settle,
+  state,
+  stranger,
+  sweepAfter,
+  texts,
+  theDealer,
+  timing,
+  told,
+  two,
+} from './setup.ts'
+
+type Cut = (whole: Dependencies) => Partial<Dependencies>
+const CUT = [{ message: 'Cut by the test' }]
+
+/** An aggregate as it was offered to the dealer. */
+interface Sealed {
+  aggregate: PieceLink
+  pieces: never
+  nonce?: string | undefined
+  offer: Invocation
+}
+const sealedOf = (group: string): Sealed[] =>
+  offersOf(group).map(offer => ({
+    ...(offer.capabilities[0]!.nb as { aggregate: PieceLink; pieces: never }),
+    nonce: offer.nonce,
+    offer,
+  }))
+const aggregateOf = async ({ aggregate, nonce }: Sealed): Promise<AggregateRecord> => {
+  const record = await parts.stores.aggregates.get({ id: aggregateId({ aggregate: `${aggregate}`, nonce }) })
+  if (!record) throw new Error(`There is no record of ${aggregate}`)
+  return record
+}
+/** Seals a group when its pieces have waited long enough, without a look at all others; what follows is in the queues. */
+const seal = async (group: string, storefront = one) => {
+  await aws.deliver('piece', service.consumers.piece as never)
+  clock.now += HOUR
+  const message = { group: groupId({ storefront: storefront.did(), group }), id: `${clock.now}` }
+  expect((await service.consumers.seal!.take([message]))[0]?.ok).toBeDefined()
+}
+/** Pieces of these heights in an aggregate that the dealer has. */
+const sealed = async (seed: string, heights: number[] = [QUARTER, EIGHTH]) => {
+  const group = freshGroup(seed)
+  const pieces = await offerAll(heights, group)
+  await seal(group)
+  await settle()
+  const [aggregate] = sealedOf(group)
+  return { group, pieces, aggregate: aggregate! }
+}
+/** The dealer offers a piece of an aggregate again, or somebody else tries to. */
+const retryOf = (piece: PieceLink, group: string, from: Sealed, issuer: Signer = dealer) =>
+  Tasks.pieceOffer(issuer, aggregator, { piece, group, nonce: Tasks.retryNonce(from) })
+const retry = async (...given: Parameters<typeof retryOf>) => ask(service.api, await retryOf(...given))
+const attemptOf = (piece: PieceLink, group: string, from: Sealed) =>
+  recordOf(piece, group, Tasks.retryNonce(from))
+
+/** How the dealer ends an aggregate, or refuses its offer: these pieces are at fault, those are tried again. */
+const inNoDeal = async (
+  group: string,
+  { offer, ...aggregated }: Sealed,
+  { faults = [], again = [] }: { faults?: PieceLink[]; again?: PieceLink[] },
+  ran?: Invocation,
+) =>
+  issueReceipt(dealer, ran ?? (await Tasks.aggregateAccept(dealer, aggregated)), {
+    out: {
+      error: failure('InvalidPiece', 'No provider takes it', {
+        aggregate: aggregated.aggregate,
+        cause: faults.map(piece => failure('InvalidPieceCID', 'No provider can read it', { piece })),
+      }),
+    },
+    fx: { fork: await Promise.all(again.map(piece => retryOf(piece, group, { offer, ...aggregated }))) },
+  })
+const conclude = async (
+  receipt: Receipt,
+  blocks: Iterable<unknown> = receipt.iterateIPLDBlocks(),
+  api = service.api,
+) => ask(api, await Tasks.conclude(dealer, aggregator, { root: receipt.root, blocks: blocks as never }))
+/** What the storefronts were told of a task. */
+const toldOf = (task: { toString(): string }) =>
+  told
+    .filter(({ task: about }) => about === `${task}`)
+    .map(({ storefront, receipt }) => ({ storefront, root: `${receipt.root.cid}` }))
+
+describe('D5: a piece that the dealer offers again', () => {
+  it('is put back under its storefront, ahead of newer ones, and is in the next aggregate', async () => {
+    const { group, pieces, aggregate } = await sealed('again', [QUARTER, HALF])
+    const [, half] = pieces as [PieceLink, PieceLink]
+    const newer = await offerAll([HALF, EIGHTH], group)
+    await aws.deliver('piece', service.consumers.piece as never)
+    const receipt = await retry(half, group, aggregate)
+    expect(receipt.out).toEqual({ ok: { piece: half } })
+    const nonce = Tasks.retryNonce(aggregate)
+    const accept = await Tasks.pieceAccept(aggregator, { piece: half, group, nonce })
+    expect(effectsOf(receipt)).toEqual({ fork: [], join: `${accept.cid}` })
+    expect(`${(await served(service.api, receipt.ran.link()))?.root.cid}`).toBe(`${receipt.root.cid}`)
+
+    // Again, late and at once, it has one place.
+    for (const same of await Promise.all([1, 2, 3].map(() => retry(half, group, aggregate))))
+      expect(effectsOf(same)).toEqual(effectsOf(receipt))
+    await aws.deliver('piece', service.consumers.piece as never)
+    expect(await attemptOf(half, group, aggregate)).toMatchObject({
+      storefront: one.did(),
+      stage: 'pending',
+      attempt: 2,
+    })
+    expect((await listed(group)).map(({ piece }) => piece)).toEqual([half, ...newer].map(String))
+
+    // Two halves do not fit in one aggregate: the newer one waits.
+    await settle()
+    expect(offeredPieces(group).slice(1)).toEqual([texts([half, newer[1]!])])
+    expect((await listed(group)).map(({ piece }) => piece)).toEqual([`${newer[0]}`])
+    const { receipt: accepted, ok } = (await outcomeOf(half, group, nonce))!
+    expect(`${ok.aggregate}`).toBe(`${sealedOf(group)[1]!.aggregate}`)
+    expect(effectsOf(accepted).join).toBe(`${offersOf(group)[1]!.cid}`)
+    expect(toldOf(accept.cid)).toEqual([{ storefront: one.did(), root: `${accepted.root.cid}` }])
+    expect(effectsOf(await retry(half, group, aggregate))).toEqual(effectsOf(receipt))
+    await settle()
+    expect(await listed(group)).toHaveLength(1)
+  })
+
+  it('goes back to the second storefront that offered it', async () => {
+    const [group, piece] = [freshGroup('second'), somePiece('of two', QUARTER)]
+    for (const issuer of [one, two]) {
+      await ask(service.api, await offer(piece, group, { issuer }))
+      await seal(group, issuer)
+    }
+    await settle()
+    const of = (storefront: Signer) =>
+      sealedOf(group).find(
+        ({ offer }) => (offer.facts[0] as { storefront: string }).storefront === storefront.did(),
+      )!
+    expect([of(one), of(two)].filter(({ nonce }) => nonce === undefined)).toHaveLength(1)
+    for (const storefront of [two, one]) {
+      const { join } = effectsOf(await retry(piece, group, of(storefront)))
+      await settle()
+      expect(await attemptOf(piece, group, of(storefront))).toMatchObject({ storefront: storefront.did() })
+      expect(await listed(group, storefront)).toHaveLength(1)
+      await seal(group, storefront)
+      await settle()
+      expect(toldOf(join!).map(told => told.storefront)).toEqual([storefront.did()])
+    }
+  })
+
+  it('keeps its storefront also where another one took its nonce before', async () => {
+    const { group, pieces, aggregate } = await sealed('taken')
+    const [piece] = pieces as [PieceLink]
+    const nonce = Tasks.retryNonce(aggregate)
+    const taken = await ask(service.api, await offer(piece, group, { issuer: two, nonce }))
+    const receipt = await retry(piece, group, aggregate)
+    expect(effectsOf(receipt).join).not.toBe(effectsOf(taken).join)
+    await settle()
+    expect((await listed(group)).map(({ piece }) => piece)).toEqual([`${piece}`])
+    await seal(group)
+    await settle()
+    expect(toldOf(effectsOf(receipt).join!).map(told => told.storefront)).toEqual([one.did()])
+  })
+
+  it.each<[string, (piece: PieceLink, group: string, from: Sealed) => Promise<Invocation>, string]>([
+    ['a stranger', (...given) => retryOf(...given, stranger), 'UnknownStorefront'],
+    [
+      'a storefront in the name of the dealer',
+      (piece, group, from) =>
+        Tasks.pieceOffer(
+          one,
+          aggregator,
+          { piece, group, nonce: Tasks.retryNonce(from) },
+          { with: dealer.did() },
+        ),
+      'Unauthorized',
+    ],
+    [
+      'the dealer, of no aggregate',
+      (piece, group, { offer }) =>
+        retryOf(piece, group, { aggregate: somePiece('none', 15), pieces: null as never, offer }),
+      'UnknownAggregate',
+    ],
+    [
+      'the dealer, of nothing',
+      (piece, group) => Tasks.pieceOffer(dealer, aggregator, { piece, group }),
+      'UnknownAggregate',
+    ],
+    [
+      'the dealer, of another sealing',
+      (piece, group, from) => retryOf(piece, group, { ...from, nonce: 'other' }),
+      'UnknownAggregate',
+    ],
+    [
+      'the dealer, in another group',
+      (piece, _, from) => retryOf(piece, 'elsewhere', from),
+      'UnknownAggregate',
+    ],
+    [
+      'the dealer, of a piece that is not in it',
+      (_, group, from) => retryOf(somePiece('stray'), group, from),
+      'InvalidPieceCID',
+    ],
+  ])('is not taken from %s', async (how, make, name) => {
+    const { group, pieces, aggregate } = await sealed(how)
+    const task = await make(pieces[0]!, group, aggregate)
+    const receipt = await ask(service.api, task)
+    expect(errorOf(receipt)?.name).toBe(name)
+    expect(await served(service.api, receipt.ran.link())).toBeUndefined()
+    expect(await aws.drain('piece')).toEqual([])
+  })
+
+  it('is from a storefront a new offer like any other, with no place ahead', async () => {
+    const { group, pieces, aggregate } = await sealed('its own nonce')
+    const [older] = await offerAll([SMALL], group)
+    clock.now += 1
+    expect((await retry(pieces[0]!, group, aggregate, one)).out.ok).toBeDefined()
+    await settle()
+    expect((await listed(group)).map(({ piece }) => piece)).toEqual([`${older}`, `${pieces[0]}`])
+    expect((await attemptOf(pieces[0]!, group, aggregate))?.attempt).toBeUndefined()
+  })
+
+  it('may be offered by whom the dealer delegates that to', async () => {
+    const { group, pieces, aggregate } = await sealed('delegated')
+    const proof = await Delegation.delegate({
+      issuer: dealer,
+      audience: stranger,
+      capabilities: [{ can: 'piece/offer', with: dealer.did() }],
+      expiration: Infinity,
+    })
+    const task = await Tasks.pieceOffer(
+      stranger,
+      aggregator,
+      { piece: pieces[0]!, group, nonce: Tasks.retryNonce(aggregate) },
+      { with: dealer.did(), proofs: [proof as never] },
+    )
+    expect((await ask(service.api, task)).out.ok).toBeDefined()
+    expect(await attemptOf(pieces[0]!, group, aggregate)).toMatchObject({ storefront: one.did(), attempt: 2 })
+  })
+
+  it('is not taken when its aggregate is in a deal', async () => {
+    const { group, pieces, aggregate } = await sealed('in a deal')
+    const { offer, ...aggregated } = aggregate
+    await conclude(
+      await issueReceipt(dealer, await Tasks.aggregateAccept(dealer, aggregated), {
+        out: { ok: { aggregate: aggregate.aggregate, dataType: 0, dataSource: { dealID: 7 } } },
+      }),
+    )
+    expect(errorOf(await retry(pieces[0]!, group, aggregate))?.name).toBe('UnknownAggregate')
+  })
+
+  it('has to wait until its aggregate has told its pieces', async () => {
+    const group = freshGroup('untold')
+    const [piece] = (await offerAll([QUARTER], group)) as [PieceLink]
+    await seal(group)
+    await aws.deliver('aggregateOffer', service.consumers.aggregateOffer as never)
+    const aggregate = sealedOf(group)[0]!
+    const early = await retry(piece, group, aggregate)
+    expect(errorOf(early)?.name).toBe('HandlerExecutionError')
+    expect(await served(service.api, early.ran.link()), 'no receipt').toBeUndefined()
+    await settle()
+    expect((await retry(piece, group, aggregate)).out.ok).toBeDefined()
+  })
+
+  it.each<[string, Cut]>([
+    [
+      'before its receipt',
+      ({ stores }) => ({ stores: { ...stores, receipts: cut(stores.receipts, 'put') } }),
+    ],
+    ['before its record', ({ stores }) => ({ stores: { ...stores, pieces: cut(stores.pieces, 'insert') } })],
+    ['before its message', ({ queues }) => ({ queues: { ...queues, piece: cut(queues.piece, 'send') } })],
+  ])('cut %s is taken once when it is offered once more', async (how, cutting) => {
+    const { group, pieces, aggregate } = await sealed(how)
+    const [piece] = pieces as [PieceLink]
+    const { api } = createAggregator({ ...parts, ...cutting(parts) })
+    const task = await retryOf(piece, group, aggregate)
+    expect(errorOf(await ask(api, task))?.name).toBe('HandlerExecutionError')
+    expect((await ask(service.api, task)).out.ok).toBeDefined()
+    await sweepAfter(timing.retry)
+    expect(await listed(group)).toHaveLength(1)
+  })
+
+  it('is sealed again as the same aggregate, with a nonce; that one may fail too, until it is enough', async () => {
+    const { group, pieces, aggregate: first } = await sealed('enough', [QUARTER])
+    const [piece] = pieces as [PieceLink]
+    for (let attempt = 1; attempt < MOST_ATTEMPTS; attempt++) {
+      const from = sealedOf(group).at(-1)!
+      expect((await retry(piece, group, from)).out.ok).toBeDefined()
+      await seal(group)
+      await settle()
+      const again = sealedOf(group).at(-1)!
+      expect(`${again.aggregate}`).toBe(`${first.aggregate}`)
+      expect(again.nonce).not.toBe(from.nonce)
+      expect(await attemptOf(piece, group, from)).toMatchObject({ stage: 'included', attempt: attempt + 1 })
+    }
+    expect(offersOf(group)).toHaveLength(MOST_ATTEMPTS)
+    const last = sealedOf(group).at(-1)!
+    const refusal = await retry(piece, group, last)
+    expect(errorOf(refusal)).toMatchObject({ name: 'ProofNotFound' })
+    expect(`${(await served(service.api, refusal.ran.link()))?.root.cid}`).toBe(`${refusal.root.cid}`)
+    expect(await attemptOf(piece, group, last)).toBeUndefined()
+    expect((await retry(piece, group, first)).out.ok, 'what was taken stays so').toBeDefined()
+  })
+})
+
+describe('an aggregate that the dealer', () => {
+  const offeredAggregate = async (seed: string) => {
+    const it = await sealed(seed)
+    const [faults, again] = [it.pieces.slice(0, 1), it.pieces.slice(1)]
+    return { ...it, verdict: { faults, again } }
+  }
+
+  it('gives up has failed; its word is kept, and handed on whole', async () => {
+    const { group, aggregate, verdict } = await offeredAggregate('given up')
+    const receipt = await inNoDeal(group, aggregate, verdict)
+    for (let n = 0; n < 2; n++) expect((await conclude(receipt)).out.ok).toBeDefined()
+    await settle()
+    const task = receipt.ran.link()
+    const record = await aggregateOf(aggregate)
+    expect(record).toMatchObject({ stage: 'failed', openRanges: [] })
+    expect(record.checkAt).toBeUndefined()
+    expect(`${(await served(service.api, task))?.root.cid}`).toBe(`${receipt.root.cid}`)
+    expect(new Set(toldOf(task).map(({ root }) => root))).toEqual(new Set([`${receipt.root.cid}`]))
+    expect(
+      told.filter(({ task: about }) => about === `${task}`).every(({ receipt }) => isWhole(receipt)),
+    ).toBe(true)
+
+    // What comes late changes nothing.
+    const { offer, ...aggregated } = aggregate
+    const deal = { ok: { aggregate: aggregate.aggregate, dataType: 0, dataSource: { dealID: 7 } } }
+    await conclude(await issueReceipt(dealer, await Tasks.aggregateAccept(dealer, aggregated), { out: deal }))
+    await parts.queues.aggregateOffer.send([{ aggregate: record.id }])
+    await settle()
+    expect(await aggregateOf(aggregate)).toEqual(record)
+    expect(`${(await served(service.api, task))?.root.cid}`).toBe(`${receipt.root.cid}`)
+  })
+
+  it('ends with two receipts has ended as the first one says', async () => {
+    const { group, aggregate, verdict } = await offeredAggregate('two receipts')
+    const receipt = await inNoDeal(group, aggregate, verdict)
+    const aggregates = cut(parts.stores.aggregates, 'replace')
+    const { api } = createAggregator({ ...parts, stores: { ...parts.stores, aggregates } })
+    expect(errorOf(await conclude(receipt, undefined, api))?.name).toBe('HandlerExecutionError')
+    const deal = { ok: { aggregate: aggregate.aggregate, dataType: 0, dataSource: { dealID: 7 } } }
+    await conclude(await issueReceipt(dealer, receipt.ran as Invocation, { out: deal }))
+    expect(await aggregateOf(aggregate)).toMatchObject({ stage: 'failed' })
+    expect(`${(await served(service.api, receipt.ran.link()))?.root.cid}`).toBe(`${receipt.root.cid}`)
+  })
+
+  it('gives up, telling so without the effects, is asked for them', async () => {
+    const { group, aggregate, verdict } = await offeredAggregate('slim')
+    const receipt = await inNoDeal(group, aggregate, verdict)
+    const slim = [receipt.root, ...(receipt.ran as Invocation).iterateIPLDBlocks()]
+    expect((await conclude(receipt, slim)).out.ok).toBeDefined()
+    expect(await aggregateOf(aggregate)).toMatchObject({ stage: 'offered' })
+    await theDealer.receipts.put(receipt)
+    await settle()
+    expect(await aggregateOf(aggregate)).toMatchObject({ stage: 'failed' })
+    expect(isWhole((await served(service.api, receipt.ran.link()))!)).toBe(true)
+  })
+
+  it('gives up, telling nobody, is asked', async () => {
+    const { group, aggregate, verdict } = await offeredAggregate('silent')
+    const receipt = await inNoDeal(group, aggregate, verdict)
+    await theDealer.receipts.put(receipt)
+    await sweepAfter(timing.poll)
+    expect(await aggregateOf(aggregate)).toMatchObject({ stage: 'failed' })
+    expect(toldOf(receipt.ran.link())).toHaveLength(1)
+  })
+
+  it.each<[string, Cut]>([
+    [
+      'before the receipt is filed',
+      ({ stores }) => ({ stores: { ...stores, receipts: cut(stores.receipts, 'put') } }),
+    ],
+    [
+      'before it is noted',
+      ({ stores }) => ({ stores: { ...stores, aggregates: cut(stores.aggregates, 'replace') } }),
+    ],
+    [
+      'before the storefront is told',
+      ({ queues }) => ({ queues: { ...queues, conclude: cut(queues.conclude, 'send') } }),
+    ],
+  ])('gives up has failed also when that is cut %s', async (how, cutting) => {
+    const { group, aggregate, verdict } = await offeredAggregate(how)
+    const receipt = await inNoDeal(group, aggregate, verdict)
+    const { api } = createAggregator({ ...parts, ...cutting(parts) })
+    expect(errorOf(await conclude(receipt, undefined, api))?.name).toBe('HandlerExecutionError')
+    expect((await conclude(receipt)).out.ok).toBeDefined()
+    await settle()
+    expect(await aggregateOf(aggregate)).toMatchObject({ stage: 'failed' })
+    expect(toldOf(receipt.ran.link()).length).toBeGreaterThan(0)
+  })
+
+  it.each<[string, Cut | undefined]>([
+    ['', undefined],
+    [
+      ', cut before the receipt is filed',
+      ({ stores }) => ({ stores: { ...stores, receipts: cut(stores.receipts, 'put') } }),
+    ],
+    [
+      ', cut before it is noted',
+      ({ stores }) => ({ stores: { ...stores, aggregates: cut(stores.aggregates, 'replace') } }),
+    ],
+    [
+      ', cut before the storefront is told',
+      ({ queues }) => ({ queues: { ...queues, conclude: cut(queues.conclude, 'send') } }),
+    ],
+  ])('refuses for the pieces in it has failed, and its pieces are taken again%s', async (how, cutting) => {
+    const group = freshGroup(`at fault${how}`)
+    const pieces = await offerAll([QUARTER, EIGHTH], group)
+    await seal(group)
+    state.refusal = failure('InvalidPiece', 'One is at fault', {
+      cause: [failure('InvalidPieceCID', 'All zeros', { piece: pieces[0] })],
+    })
+    if (cutting) {
+      const { consumers } = createAggregator({ ...parts, ...cutting(parts) })
+      const { failed } = await aws.deliver('aggregateOffer', consumers.aggregateOffer as never)
+      expect(failed).toMatchObject(CUT)
+    }
+    await settle()
+    await sweepAfter(timing.retry)
+    const aggregate = sealedOf(group)[0]!
+    expect(await aggregateOf(aggregate)).toMatchObject({ stage: 'failed', openRanges: [] })
+    const filed = (await served(service.api, aggregate.offer.cid))!
+    expect(errorOf(filed)).toMatchObject({ name: 'InvalidPiece' })
+    expect(await filed.verifySignature(dealer.verifier as never)).toMatchObject({ ok: {} })
+    if (!how.includes('storefront'))
+      expect(toldOf(aggregate.offer.cid)).toContainEqual({ storefront: one.did(), root: `${filed.root.cid}` })
+    // The pieces were told that they are in it: how it ended is at the end of that chain.
+    expect(effectsOf((await outcomeOf(pieces[1]!, group))!.receipt).join).toBe(`${aggregate.offer.cid}`)
+    expect((await retry(pieces[1]!, group, aggregate)).out.ok).toBeDefined()
+  })
+
+  it('refuses otherwise is offered again', async () => {
+    const group = freshGroup('not now')
+    await offerAll([QUARTER], group)
+    await seal(group)
+    for (const refusal of [
+      failure('InvalidPiece', 'no list', { cause: [] }),
+      failure('UnknownAggregator', 'no'),
+    ]) {
+      state.refusal = refusal
+      const { failed } = await aws.deliver('aggregateOffer', service.consumers.aggregateOffer as never)
+      expect(failed).toMatchObject([{ name: refusal.name }])
+      expect(await aggregateOf(sealedOf(group)[0]!)).toMatchObject({ stage: 'sealed' })
+      expect(await served(service.api, sealedOf(group)[0]!.offer.cid)).toBeUndefined()
+    }
+    await aws.drain('aggregateOffer')
+    state.refusal = undefined
+    await sweepAfter(timing.retry)
+    expect(await aggregateOf(sealedOf(group)[0]!)).toMatchObject({ stage: 'offered' })
+  })
+})
