@@ -41,6 +41,11 @@ export class DeterministicTable<R extends object> implements Table<R> {
     this.#options = options
   }
 
+  /** Writes an item from outside, at once. */
+  seed(item: Stored<R>): void {
+    this.#write(copy(item) as unknown as Item)
+  }
+
   get(key: Key): Promise<Stored<R> | undefined> {
     return this.#call('get', { run: () => this.#read(this.#id(key)) })
   }

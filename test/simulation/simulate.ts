@@ -1,0 +1,259 @@
+import type { Receipt, Signer } from '@ucanto/interface'
+import { encodeMessage, principal, readReceipt } from '@w3filecoin/service'
+import {
+  type CallFault,
+  Choices,
+  DeterministicWorld,
+  type Faults,
+  NONE,
+  randomFaults,
+} from '@w3filecoin/testing/deterministic'
+import { checkEnd, isFinished, roleOf, type Violation, Watch } from './invariants.ts'
+import { CHAIN_FAULTS, Market } from './market.ts'
+import { network } from './network.ts'
+import { invocationOf, type Offer, otherThan, randomScenario, type Scenario, signers } from './scenario.ts'
+import { createSystem, type Simulated, type System } from './services.ts'
+
+const MINUTE = 60_000
+const HOUR = 60 * MINUTE
+const DAY = 24 * HOUR
+
+/** Until when everything must have ended, from the start. */
+const LONGEST = 90 * DAY
+
+export interface Report {
+  seed: number
+  offers: number
+  /** Calls that functions made of their ports, and writes that were looked at. */
+  calls: number
+  checks: number
+  /** How long it took in the world's own time, in milliseconds. */
+  took: number
+  injected: Map<string, number>
+  violations: Violation[]
+  /** A hash of everything that happened. */
+  trace: string
+}
+
+/** How a world is to be. */
+export interface Course {
+  scenario: Scenario
+  /** What goes wrong with calls until the world heals. */
+  faults: Faults
+  /** Milliseconds from the start. */
+  healsAt: number
+  lag: number
+  duplicates: number
+  /** When a queue loses all that is in it, in milliseconds from the start. */
+  losses: readonly number[]
+  /** How often the chain's file is not what it should be, and providers make no deal, or say nothing. */
+  chainFaults: number
+  refusals: number
+  silence: number
+}
+
+/** Kinds of faults with a call, with the most that a run has of each. */
+const RATES: Record<CallFault | 'slow', number> = {
+  refuse: 0.03,
+  fail: 0.03,
+  repeat: 0.02,
+  part: 0.02,
+  stall: 0.01,
+  killBefore: 0.01,
+  killAfter: 0.01,
+  slow: 0.03,
+}
+
+/** A course as a seed has it: each with a temper of its own. */
+export const randomCourse = (choices: Choices): Course => {
+  const scenario = randomScenario(choices)
+  const severity = choices.one([0.1, 0.5, 1, 2])
+  const rates = Object.fromEntries(
+    Object.entries(RATES).map(([kind, most]) => [
+      kind,
+      choices.chance(0.6) ? choices.fraction() * most * severity : 0,
+    ]),
+  )
+  const healsAt = choices.between(HOUR, 4 * DAY)
+  return {
+    scenario,
+    faults: randomFaults(choices, rates),
+    healsAt,
+    lag: choices.one([0, 1000, 2 * MINUTE]),
+    duplicates: choices.one([0, 0.05, 0.3]),
+    losses: Array.from({ length: choices.one([0, 0, 1, 4]) }, () => choices.between(0, healsAt)),
+    chainFaults: choices.one([0, 0.2, 0.6]),
+    refusals: choices.one([0, 0.1, 0.4]),
+    silence: choices.one([0, 0.1, 0.3]),
+  }
+}
+
+export const simulateSeed = (seed: number): Promise<Report> => {
+  const choices = new Choices(seed)
+  return simulate(seed, choices, randomCourse(choices))
+}
+
+/** Lets a world take its course, until everything has ended; then looks at what there is. */
+export const simulate = async (seed: number, choices: Choices, course: Course): Promise<Report> => {
+  const { report } = await take(seed, choices, course)
+  return report
+}
+
+/** {@link simulate}, with the system as it is in the end. */
+export const take = async (
+  seed: number,
+  choices: Choices,
+  course: Course,
+): Promise<{ report: Report; system: System }> => {
+  const { scenario, faults, healsAt, lag, duplicates, losses, chainFaults, refusals, silence } = course
+  const world = new DeterministicWorld({ choices })
+  const start = world.now()
+  const healed = () => world.now() - start >= healsAt
+  const watch = new Watch()
+  world.faults = faults
+
+  const market: Market = new Market({
+    world,
+    choices,
+    faulty: scenario.faulty,
+    refusals,
+    silence,
+    healed,
+    report: message => void system.services.get('dealer')?.queues.report?.deliver(message as never),
+    chainChanged: () => system.chainChanged(),
+  })
+  const chain = (): string => {
+    const wrong = !healed() && choices.chance(chainFaults) ? choices.one(CHAIN_FAULTS) : undefined
+    if (wrong) world.count(`chain ${wrong}`)
+    return market.file(wrong)
+  }
+  const system = createSystem({
+    world,
+    signers,
+    storefronts: scenario.storefronts,
+    content: contentOf(world, scenario, start),
+    market,
+    chain,
+    onWrite: (service, table, item) => watch.wrote(system, service, table, item),
+    lag,
+    duplicates,
+    log: () => {},
+  })
+  for (const name of scenario.storefronts)
+    for (const [space, provider] of scenario.spaces)
+      system.services.get(name)?.tables.space?.seed({ space, provider, revision: 1 } as never)
+
+  world.timeline.at(start + healsAt, () => {
+    world.faults = NONE
+  })
+  const queues = [...system.services.values()].flatMap(({ queues }) => Object.values(queues))
+  for (const at of losses)
+    world.timeline.at(start + at, () => {
+      world.count('queue lost')
+      choices.one(queues).lose()
+    })
+
+  const acknowledged: Offer[] = []
+  let agents = scenario.offers.length
+  const ask = asker(world, system)
+  for (const offer of scenario.offers)
+    world.timeline.at(start + offer.at, () => {
+      void offerUntilTaken(world, ask, offer).then(() => {
+        acknowledged.push(offer)
+        agents -= 1
+      })
+    })
+
+  const done = () => agents === 0 && world.running === 0 && healed() && hasEnded(system)
+  const ended = await world.timeline.run(done, start + LONGEST)
+  const violations = [...watch.violations, ...(await checkEnd(system, acknowledged))]
+  if (!ended)
+    violations.push({
+      invariant: 'an acknowledged offer ends in a final receipt',
+      what: `After ${LONGEST / DAY} days: ${unfinished(system).join(', ') || `${agents} offers not taken`}`,
+    })
+  const report = {
+    seed,
+    offers: scenario.offers.length,
+    calls: world.calls,
+    checks: watch.checks,
+    took: world.now() - start,
+    injected: world.injected,
+    violations,
+    trace: world.trace(),
+  }
+  return { report, system }
+}
+
+const contentOf = (world: DeterministicWorld, { offers }: Scenario, start: number) => {
+  const find = (cid: string) =>
+    offers.find(
+      ({ content, uploadedAt }) =>
+        `${content.content}` === cid && uploadedAt !== undefined && world.now() >= start + uploadedAt,
+    )?.content.bytes
+  const call = <T>(method: string, run: () => T) =>
+    world.call({ port: 'content', name: 'content', method }, { run })
+  return {
+    has: (cid: string) => call('has', () => find(cid) !== undefined),
+    open: async (cid: string) => {
+      const bytes = await call('open', () => find(cid))
+      if (bytes === undefined) return undefined
+      return (async function* () {
+        for (let at = 0; at < bytes.byteLength; at += 4096)
+          yield await call('read', () => bytes.subarray(at, at + 4096))
+      })()
+    },
+  }
+}
+
+type Ask = (offer: Offer, by?: Signer) => Promise<Receipt | undefined>
+
+/** How agents call storefronts. */
+const asker = (world: DeterministicWorld, { services }: System): Ask => {
+  const fetch = network(world, origin => [...services.values()].find(({ url }) => url === origin))
+  return async (offer, by) => {
+    const { url, id } = services.get(offer.storefront) as Simulated
+    const task = await (await invocationOf(offer, principal(id.did()) as Signer, by)).buildIPLDView()
+    try {
+      const response = await fetch(`${url}/`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/vnd.ipld.car' },
+        body: (await encodeMessage({ invocations: [task as never] })) as never,
+      })
+      return response.ok
+        ? readReceipt(`${task.cid}`, new Uint8Array(await response.arrayBuffer()))
+        : undefined
+    } catch {
+      return undefined
+    }
+  }
+}
+
+/** An agent does not give up until its offer is taken; some come again after that. */
+const offerUntilTaken = async (world: DeterministicWorld, ask: Ask, offer: Offer): Promise<void> => {
+  const pause = () =>
+    new Promise<void>(resolve => world.timeline.after(world.choices.between(MINUTE, 20 * MINUTE), resolve))
+  while (!(await ask(offer))?.out.ok) await pause()
+  if (!offer.again) return
+  await pause()
+  while (!(await ask(offer, otherThan(offer.agent)))?.out.ok) await pause()
+}
+
+const unfinished = ({ services }: System): string[] =>
+  [...services.values()].flatMap(({ name, tables, queues }) => [
+    ...Object.entries(tables).flatMap(([table, { items }]) =>
+      table === 'group'
+        ? []
+        : [...items.values()]
+            .filter(item => !isFinished(roleOf(name), table, item))
+            .map(({ id, stage }) => `${name}.${table} ${id} at ${stage}`),
+    ),
+    ...Object.entries(queues).flatMap(([queue, { size }]) =>
+      size > 0 ? [`${size} messages in ${name}.${queue}`] : [],
+    ),
+  ])
+
+const hasEnded = (system: System): boolean => {
+  const pending = system.services.get('aggregator')?.tables.pending?.items.size ?? 0
+  return pending === 0 && unfinished(system).length === 0
+}
