@@ -18,7 +18,11 @@ export const network =
     let arrived = 0
     await world.call(
       { port: 'http', name: to.name, method: `${init.method ?? 'GET'} request` },
-      { run: () => void (arrived += 1) },
+      {
+        run: () => {
+          arrived += 1
+        },
+      },
     )
     const run = () =>
       world.execute({ name: `${to.name}.api`, seconds: to.resources.api.timeout }, async () =>
