@@ -26,7 +26,9 @@ const DAY = 24 * HOUR
 
 /** How the services are set up; what people would configure for weeks is here hours. */
 export const SETTINGS = {
-  timing: { retry: MINUTE, poll: 15 * MINUTE },
+  timing: { retry: 20 * MINUTE, poll: 6 * HOUR },
+  /** How much rarer schedules run than on AWS: a week of minutes has too many sweeps. */
+  pace: 20,
   /** Of the storefront: for content. Of the dealer: for a deal. */
   contentWait: 7 * DAY,
   dealWait: 5 * DAY,
@@ -131,7 +133,12 @@ export const createSystem = (options: Options): System => {
       for (const [queue, consumer] of Object.entries(service.consumers))
         queues[queue]!.consume(queueFunction(consumer, common.log))
       for (const [schedule, { everySeconds, run }] of Object.entries(resources.schedules))
-        clockwork.start(`${name}.${schedule}`, everySeconds, run.timeout, service.schedules[schedule]!)
+        clockwork.start(
+          `${name}.${schedule}`,
+          everySeconds * SETTINGS.pace,
+          run.timeout,
+          service.schedules[schedule]!,
+        )
       services.set(name, {
         name,
         url: urlOf(name),

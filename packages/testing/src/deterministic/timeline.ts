@@ -61,4 +61,4 @@ export class Timeline {
 }
 
 /** Turns without a new event after which nothing is going on: reading a body in memory takes fewer. */
-const QUIET = 2
+const QUIET = 1
