@@ -8,6 +8,11 @@ export type PieceMessage = z.infer<typeof pieceMessage>
 /** "See whether this group makes an aggregate." `id` says which occasion it is; the same one counts once. */
 export const sealMessage = z.object({ group: z.string(), id: z.string() })
 export type SealMessage = z.infer<typeof sealMessage>
+/** One at a time a group; the same occasion of a group once. */
+export const sealOrder = {
+  group: ({ group }: SealMessage) => group,
+  id: ({ group, id }: SealMessage) => `${group}-${id}`,
+}
 
 /** "Tell this range of the pieces of an aggregate that they are in it." */
 export const includeMessage = z.object({ aggregate: z.string(), range: z.number().int() })
