@@ -112,21 +112,18 @@ const isFailure = (cause: unknown): cause is Failure =>
 const shorten = (text: string): string =>
   text.length > LONGEST_TEXT ? `${text.slice(0, LONGEST_TEXT - 1)}…` : text
 
-/** The first line of the stack that is neither Node's nor a dependency's. */
+/** The first line of the stack that is neither Node's nor a dependency's: `onSeal (packages/…/seal.ts:12:3)`. */
 const placeOf = (reason: Failure | Error): string | undefined => {
   if (!(reason instanceof Error)) return undefined
   const line = reason.stack
     ?.split('\n')
     .find(line => /^\s+at /.test(line) && !/node:|node_modules|<anonymous>/.test(line))
-  return (
-    line &&
-    shorten(
-      line
-        .trim()
-        .replace(/^at /, '')
-        .replace(/(?:file:\/\/)?\/\S*\/(?=packages\/)/, ''),
-    )
-  )
+  const place = line
+    ?.trim()
+    .replace(/^at /, '')
+    .replace(/^.* \[as (\S+)\]/, '$1')
+    .replace(/(?:file:\/\/)?\/\S*\/(?=packages\/)/, '')
+  return place && shorten(place)
 }
 
 /** JSON of ASCII only: an attribute takes fewer characters than a message of an error may have. */
