@@ -4,6 +4,8 @@ import { type Resources, type Uses, variable } from '@w3filecoin/aws/resources'
 export interface Made {
   tables: Record<string, sst.aws.Dynamo>
   queues: Record<string, sst.aws.Queue>
+  /** The dead-letter queue of each queue. */
+  deadLetters: Record<string, sst.aws.Queue>
   buckets: Record<string, sst.aws.Bucket>
 }
 
@@ -43,11 +45,28 @@ export const grant = (uses: Uses, made: Made, resources: Resources) => {
   return { environment, permissions }
 }
 
-/** What Lambda does with a queue on behalf of its consumer. */
-export const consume = (queue: sst.aws.Queue): sst.aws.FunctionPermissionArgs => ({
-  actions: ['sqs:ReceiveMessage', 'sqs:DeleteMessage', 'sqs:GetQueueAttributes'],
-  resources: [queue.arn],
-})
+/** What the consumer of a queue is told, and what it and Lambda on its behalf are permitted. */
+export const consume = (name: string, made: Made, resources: Resources) => {
+  const queue = described(made.queues, 'queue', name, resources)
+  const deadLetters = described(made.deadLetters, 'dead-letter queue', name, resources)
+  const permissions: sst.aws.FunctionPermissionArgs[] = [
+    {
+      actions: ['sqs:ReceiveMessage', 'sqs:DeleteMessage', 'sqs:GetQueueAttributes'],
+      resources: [queue.arn],
+    },
+    { actions: ['sqs:SendMessage'], resources: [deadLetters.arn] },
+  ]
+  return { environment: { [variable('deadLetter', name)]: deadLetters.url }, permissions }
+}
+
+/** Where everything of a service is, by the variables that tell its functions. */
+export const places = ({ tables, queues, deadLetters, buckets }: Made) =>
+  Object.fromEntries([
+    ...Object.entries(tables).map(([name, { name: at }]) => [variable('table', name), at] as const),
+    ...Object.entries(queues).map(([name, { url }]) => [variable('queue', name), url] as const),
+    ...Object.entries(deadLetters).map(([name, { url }]) => [variable('deadLetter', name), url] as const),
+    ...Object.entries(buckets).map(([name, { name: at }]) => [variable('bucket', name), at] as const),
+  ])
 
 export const writeLogs = (group: aws.cloudwatch.LogGroup): sst.aws.FunctionPermissionArgs => ({
   actions: ['logs:CreateLogStream', 'logs:PutLogEvents'],

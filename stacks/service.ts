@@ -10,7 +10,7 @@ import hashtree from '../packages/piece/node_modules/@chainsafe/hashtree/package
 import type { Alarms } from './alarms.ts'
 import { componentName } from './names.ts'
 import type { Member } from './network.ts'
-import { consume, grant, type Made, writeLogs } from './permissions.ts'
+import { consume, grant, type Made, places, writeLogs } from './permissions.ts'
 import type { Stage } from './stages.ts'
 
 interface ServiceOptions {
@@ -19,6 +19,13 @@ interface ServiceOptions {
   alarms: Alarms
   /** What the service is told of the others and of its work. */
   config: Record<string, unknown>
+}
+
+/** What a function has beside what its description says. */
+interface FunctionExtras {
+  environment?: Record<string, $util.Input<string>>
+  permissions?: sst.aws.FunctionPermissionArgs[]
+  retries?: number
 }
 
 const LOGS_DAYS = 30
@@ -39,7 +46,22 @@ export const makeService = (
   const tables = mapValues(resources.tables, (spec, name) => makeTable(named(name, 'records'), spec))
   const buckets = mapValues(resources.buckets, (_, name) => makeBucket(named(name, 'data')))
   const queues = mapValues(resources.queues, (spec, name) => makeQueue(named(name), spec))
-  const made: Made = { tables, buckets, queues: mapValues(queues, ({ queue }) => queue) }
+  const made: Made = {
+    tables,
+    buckets,
+    queues: mapValues(queues, ({ queue }) => queue),
+    deadLetters: mapValues(queues, ({ dlq }) => dlq),
+  }
+
+  // Physical names end in random letters: `npm run ops` finds the resources of a stage by this.
+  new aws.ssm.Parameter(named('places'), {
+    name: `/${$app.name}/${$app.stage}/${service}`,
+    description: `Where the tables, queues and buckets of the ${service} are`,
+    type: 'String',
+    // About 2 KB; 4 KB are the most that is free of charge.
+    tier: 'Intelligent-Tiering',
+    value: $jsonStringify(places(made)),
+  })
 
   const common = {
     SERVICE_KEY: key,
@@ -51,7 +73,7 @@ export const makeService = (
   const makeFunction = (
     name: string,
     spec: FunctionSpec,
-    more: { permissions?: sst.aws.FunctionPermissionArgs[]; retries?: number } = {},
+    { environment: own, permissions: more = [], ...rest }: FunctionExtras = {},
   ) => {
     const { environment, permissions } = grant(spec.uses, made, resources)
     const logs = new aws.cloudwatch.LogGroup(named(name, 'logs'), {
@@ -59,7 +81,7 @@ export const makeService = (
       retentionInDays: LOGS_DAYS,
     })
     return new sst.aws.Function(named(name), {
-      ...more,
+      ...rest,
       description: `${service}: ${name}`,
       handler: `packages/${service}/src/functions.${name}`,
       runtime: 'nodejs24.x',
@@ -67,8 +89,8 @@ export const makeService = (
       architecture: 'arm64',
       timeout: `${spec.timeout} seconds`,
       memory: `${spec.memory} MB`,
-      environment: { ...common, ...environment },
-      permissions: [...permissions, ...(more.permissions ?? []), writeLogs(logs)],
+      environment: { ...common, ...environment, ...own },
+      permissions: [...permissions, ...more, writeLogs(logs)],
       logging: { logGroup: logs.name, format: 'json' },
       // Native code can not be bundled. It is optional: without it hashing is slow, and nothing says so.
       nodejs: { install: { [hashtree.name]: hashtree.version } },
@@ -81,7 +103,7 @@ export const makeService = (
 
   for (const [name, spec] of Object.entries(resources.queues)) {
     const { queue } = queues[name]
-    const run = makeFunction(name, spec.run, { permissions: [consume(queue)] })
+    const run = makeFunction(name, spec.run, consume(name, made, resources))
     queue.subscribe(run.arn, {
       batch: { size: spec.batch, window: `${spec.window ?? 0} seconds`, partialResponses: true },
       transform: { eventSourceMapping: { scalingConfig: { maximumConcurrency: spec.concurrency } } },

@@ -4,7 +4,7 @@ import { type Environment, ReceiptLog } from '@w3filecoin/service'
 import { createAggregator } from './aggregator.ts'
 import { configSchema } from './config.ts'
 import type { Limits } from './domain/limits.ts'
-import { type SealMessage, sealOrder } from './queues.ts'
+import { sealOrder } from './queues.ts'
 import { resources } from './resources.ts'
 
 /** The aggregator on AWS, from its environment. */
@@ -38,7 +38,7 @@ export const createContext = (env: Environment) => {
     },
     queues: {
       piece: aws.queue('piece'),
-      seal: aws.queue<SealMessage>('seal', sealOrder),
+      seal: aws.queue('seal', sealOrder),
       include: aws.queue('include'),
       aggregateOffer: aws.queue('aggregateOffer'),
       conclude: aws.queue('conclude'),
@@ -47,5 +47,5 @@ export const createContext = (env: Environment) => {
     dealer: peer(config.dealer),
     limitsOf,
   })
-  return { service, log: common.log }
+  return { service, log: common.log, deadLetters: aws.deadLetters }
 }

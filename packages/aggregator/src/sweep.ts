@@ -1,6 +1,7 @@
-import { sweep } from '@w3filecoin/service'
+import { sendAll, sweep } from '@w3filecoin/service'
 import type { Dependencies } from './dependencies.ts'
 import { nextCheck } from './domain/aggregate.ts'
+import { unfinished } from './unfinished.ts'
 
 type Parts = Pick<Dependencies, 'stores' | 'queues' | 'timing' | 'now'>
 
@@ -11,28 +12,18 @@ export const sweepAggregator = (parts: Parts) => async (): Promise<void> => {
     table: stores.pieces,
     now,
     interval: () => timing.retry,
-    resend: records => queues.piece.send(records.map(({ id }) => ({ id }))),
+    resend: records => sendAll(queues, unfinished.piece.messages(records)),
   })
   await sweep({
     table: stores.groups,
     now,
     interval: () => timing.retry,
-    resend: records =>
-      queues.seal.send(records.map(({ id, revision }) => ({ group: id, id: `due-${revision}` }))),
+    resend: records => sendAll(queues, unfinished.group.messages(records)),
   })
   await sweep({
     table: stores.aggregates,
     now,
     interval: record => nextCheck(record, timing),
-    resend: async records => {
-      await queues.aggregateOffer.send(
-        records
-          .filter(({ stage }) => stage === 'sealed' || stage === 'offered')
-          .map(({ id }) => ({ aggregate: id })),
-      )
-      await queues.include.send(
-        records.flatMap(({ id, openRanges }) => openRanges.map(range => ({ aggregate: id, range }))),
-      )
-    },
+    resend: records => sendAll(queues, unfinished.aggregate.messages(records)),
   })
 }

@@ -3,10 +3,18 @@ import { S3Client } from '@aws-sdk/client-s3'
 import { SQSClient } from '@aws-sdk/client-sqs'
 import { DynamoDBDocumentClient } from '@aws-sdk/lib-dynamodb'
 import type { Blocks, Queue, Table } from '@w3filecoin/service'
+import { type DeadLetters, SqsDeadLetters } from './dead-letter.ts'
 import { DynamoTable } from './dynamodb.ts'
-import { type Resources, type TableSpec, variable } from './resources.ts'
+import { type Kind, type Resources, type TableSpec, variable } from './resources.ts'
 import { S3Blocks } from './s3.ts'
 import { type SqsFifo, SqsQueue } from './sqs.ts'
+
+const KINDS: Record<Kind, string> = {
+  table: 'table',
+  queue: 'queue',
+  deadLetter: 'dead-letter queue',
+  bucket: 'bucket',
+}
 
 export type Environment = Record<string, string | undefined>
 
@@ -16,10 +24,12 @@ export type Environment = Record<string, string | undefined>
  * the AWS SDK's own variables (`AWS_REGION`, `AWS_ENDPOINT_URL_DYNAMODB`, …).
  */
 export const bind = <const R extends Resources>(resources: R, env: Environment) => {
-  const locate = (kind: 'table' | 'queue' | 'bucket', name: string): string => {
+  const locate = (kind: Kind, name: string): string => {
     const value = env[variable(kind, name)]
     if (!value)
-      throw new Error(`The environment must name ${variable(kind, name)}, a ${kind} of ${resources.service}`)
+      throw new Error(
+        `The environment must name ${variable(kind, name)}, a ${KINDS[kind]} of ${resources.service}`,
+      )
     return value
   }
   const dynamodb = DynamoDBDocumentClient.from(new DynamoDBClient({}), {
@@ -40,6 +50,19 @@ export const bind = <const R extends Resources>(resources: R, env: Environment) 
       }),
     queue: <M>(name: keyof R['queues'] & string, fifo?: SqsFifo<M>): Queue<M> =>
       new SqsQueue<M>({ client: sqs, url: () => locate('queue', name), fifo }),
+    /** Where the messages of a queue go that were tried too often. */
+    deadLetters: (queue: string): DeadLetters => {
+      const { service, queues } = resources
+      const spec = queues[queue]
+      if (spec === undefined) throw new TypeError(`The ${service} has no queue ${queue}`)
+      return new SqsDeadLetters({
+        client: sqs,
+        service,
+        queue,
+        attempts: spec.attempts,
+        url: () => locate('deadLetter', queue),
+      })
+    },
     blocks: (name: keyof R['buckets'] & string): Blocks => new S3Blocks(() => bucket(name)),
     /** The S3 client and the name of a bucket, for what is no block. */
     bucket,

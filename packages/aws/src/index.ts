@@ -1,5 +1,6 @@
 export * from './bind.ts'
 export * from './context.ts'
+export * from './dead-letter.ts'
 export * from './dynamodb.ts'
 export * from './host-fetch.ts'
 export * from './lambda.ts'

@@ -2,6 +2,7 @@ import type { Consumer, Log, Service, Taken } from '@w3filecoin/service'
 import { settled } from '@w3filecoin/service'
 import type { APIGatewayProxyEventV2, Context, SQSBatchResponse, SQSEvent, SQSRecord } from 'aws-lambda'
 import { handle } from 'hono/aws-lambda'
+import type { DeadLetters } from './dead-letter.ts'
 
 /** The Lambda entry of a service's HTTP API. */
 export const apiFunction = ({ api }: Service) => {
@@ -11,31 +12,52 @@ export const apiFunction = ({ api }: Service) => {
 
 /**
  * The Lambda entry of a queue. Tells SQS which messages of the batch to bring again: the one place where a
- * failure becomes a retry. Of a FIFO queue, what comes behind a failed message of the same group comes again too.
+ * failure becomes a retry, and after the last attempt a dead letter. Of a FIFO queue, what comes behind a failed
+ * message of the same group comes again too.
  */
 export const queueFunction =
-  <M>(consumer: Consumer<M>, log: Log) =>
+  <M>(consumer: Consumer<M>, log: Log, deadLetters?: DeadLetters) =>
   async ({ Records }: SQSEvent): Promise<SQSBatchResponse> => {
     const fifo = Records.some(record => record.attributes.MessageGroupId !== undefined)
     const taken = fifo ? await inOrder(consumer, Records) : await together(consumer, Records)
-    const failed = Records.filter((record, n) => {
+    const again: SQSRecord[] = []
+    for (const [n, record] of Records.entries()) {
       const reason = taken[n]?.error
-      if (reason)
-        log('warn', 'message failed', {
-          queue: record.eventSourceARN.split(':').pop(),
-          message: record.messageId,
-          attempt: Number(record.attributes.ApproximateReceiveCount),
-          reason,
-        })
-      return reason !== undefined
-    })
-    return { batchItemFailures: failed.map(({ messageId }) => ({ itemIdentifier: messageId })) }
+      if (reason === undefined) continue
+      const fields = {
+        queue: record.eventSourceARN.split(':').pop(),
+        message: record.messageId,
+        attempt: Number(record.attributes.ApproximateReceiveCount),
+      }
+      log('warn', 'message failed', { ...fields, reason })
+      if (deadLetters === undefined || fields.attempt < deadLetters.attempts) {
+        again.push(record)
+        continue
+      }
+      try {
+        await deadLetters.put(record, reason)
+        log('error', 'message given up', fields)
+      } catch (cause) {
+        // Brought again it goes to the dead-letter queue too, by SQS itself, but without its reason.
+        log('error', 'dead letter not sent', { ...fields, cause })
+        again.push(record)
+      }
+    }
+    return { batchItemFailures: again.map(({ messageId }) => ({ itemIdentifier: messageId })) }
   }
 
 /** The Lambda entries of a service, by the names of its queues and schedules. */
-export const lambdaFunctions = ({ service, log }: { service: Service; log: Log }) => ({
+export const lambdaFunctions = ({
+  service,
+  log,
+  deadLetters,
+}: {
+  service: Service
+  log: Log
+  deadLetters: (queue: string) => DeadLetters
+}) => ({
   api: apiFunction(service),
-  queue: (name: string) => queueFunction(named(service.consumers, name), log),
+  queue: (name: string) => queueFunction(named(service.consumers, name), log, deadLetters(name)),
   schedule: (name: string) => {
     const run = named(service.schedules, name)
     return () => run()

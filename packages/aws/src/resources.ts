@@ -69,9 +69,12 @@ export interface ScheduleSpec {
  */
 export const visibilityTimeout = ({ run, window = 0 }: QueueSpec): number => 6 * run.timeout + window
 
+/** What a function is told the place of. `deadLetter` is the dead-letter queue of the queue that it takes from. */
+export type Kind = 'table' | 'queue' | 'deadLetter' | 'bucket'
+
 /** Name of the variable that tells a function where a resource is. */
-export const variable = (kind: 'table' | 'queue' | 'bucket', name: string): string =>
-  `${kind}_${name.replaceAll(/([A-Z])|-/g, '_$1')}`.toUpperCase()
+export const variable = (kind: Kind, name: string): string =>
+  `${kind}_${name}`.replaceAll(/([A-Z])|-/g, '_$1').toUpperCase()
 
 /** Types a description, so that the names in it can be used as types. */
 export const describe = <const R extends Resources>(resources: R): R => resources

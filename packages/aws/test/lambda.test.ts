@@ -223,6 +223,7 @@ describe('lambdaFunctions', () => {
         schedules: { sweep: async () => void ran++ },
       },
       log: () => {},
+      deadLetters: () => ({ attempts: 5, put: async () => {} }),
     })
     expect(await functions.queue('submit')(sqsEvent({ body: 1 }))).toEqual({ batchItemFailures: [] })
     await functions.schedule('sweep')()

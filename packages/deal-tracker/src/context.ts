@@ -22,5 +22,5 @@ export const createContext = (env: Environment) => {
     sources: config.sources.map(source => activeReplicas(source, { fetch })),
     limits: { maxAge: config.maxAge * 1000, maxLoss: config.maxLoss },
   })
-  return { service, log: common.log }
+  return { service, log: common.log, deadLetters: aws.deadLetters }
 }

@@ -1,10 +1,11 @@
-import { batchesOf, getValue, putValue, type Stored } from '@w3filecoin/service'
+import { batchesOf, getValue, putValue, type Stored, sendAll } from '@w3filecoin/service'
 import pMap from 'p-map'
 import type { Dependencies, Source } from './dependencies.ts'
 import { dealRecord } from './domain/deal.ts'
 import { judge } from './domain/judge.ts'
 import { difference, EMPTY, fromRows, type Snapshot, toRows } from './domain/snapshot.ts'
-import { openUpdates, RANGE, type SourceRecord } from './domain/source.ts'
+import { RANGE, type SourceRecord } from './domain/source.ts'
+import { unfinished } from './unfinished.ts'
 
 type Parts = Pick<Dependencies, 'stores' | 'queues' | 'sources' | 'limits' | 'now' | 'log'>
 
@@ -38,7 +39,7 @@ const syncSource = async (parts: Parts, source: Source): Promise<void> => {
   const record = await stores.sources.get({ name })
   if (record && record.openRanges.length > 0) {
     // Deals are written in the order of the runs.
-    await queues.update.send(openUpdates(record))
+    await sendAll(queues, unfinished.source.messages([record]))
     log('info', 'source still being written', { source: name, ranges: record.openRanges.length })
     return
   }
@@ -84,7 +85,7 @@ const syncSource = async (parts: Parts, source: Source): Promise<void> => {
     log('info', 'source synced by another run', { source: name })
     return
   }
-  await queues.update.send(openUpdates(decided.ok))
+  await sendAll(queues, unfinished.source.messages([decided.ok]))
   log('info', 'source synced', { source: name, stateEpoch, ...counts })
 }
 

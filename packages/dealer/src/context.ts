@@ -38,5 +38,5 @@ export const createContext = (env: Environment) => {
     aggregators: new Map(config.aggregators.map(config => [config.did, peer(config)])),
     dealTracker: peer(config.dealTracker),
   })
-  return { service, log: common.log }
+  return { service, log: common.log, deadLetters: aws.deadLetters }
 }

@@ -1,7 +1,7 @@
-import { batchesOf, sweep } from '@w3filecoin/service'
+import { sendAll, sweep } from '@w3filecoin/service'
 import type { Dependencies } from './dependencies.ts'
 import { nextCheck } from './domain/aggregate.ts'
-import { TRACK_BATCH } from './queues.ts'
+import { unfinished } from './unfinished.ts'
 
 /** Has the deal tracker asked about every aggregate whose time has come, and retries sent that were not. */
 export const sweepDealer =
@@ -11,12 +11,6 @@ export const sweepDealer =
       table: stores.aggregates,
       now,
       interval: record => nextCheck(record, timing),
-      resend: async records => {
-        const ids = records.filter(({ stage }) => stage === 'offered').map(({ id }) => id)
-        await queues.track.send(batchesOf(ids, TRACK_BATCH).map(aggregates => ({ aggregates })))
-        await queues.retry.send(
-          records.flatMap(({ id, openRanges = [] }) => openRanges.map(range => ({ aggregate: id, range }))),
-        )
-      },
+      resend: records => sendAll(queues, unfinished.aggregate.messages(records)),
     })
   }

@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { type MessagePort, parentPort } from 'node:worker_threads'
 import type { FauxqsServer } from 'fauxqs'
+import { lock } from './lock.ts'
 import { type S3, startS3 } from './s3.ts'
 import type { Answer } from './thread.ts'
 
@@ -20,21 +21,6 @@ export interface EnginePorts {
 
 /** What the thread is asked for, one after the other. */
 export type EngineQuestion = { lock: string } | { start: { data: string; region: string } } | { stop: true }
-
-/**
- * An exclusive transaction on a SQLite file of its own. The operating system drops the lock with the process that
- * holds it, however that ends, so no lock is ever stale.
- */
-const lock = (path: string): DatabaseSync | undefined => {
-  const database = new DatabaseSync(path)
-  try {
-    database.exec('PRAGMA busy_timeout = 0; BEGIN EXCLUSIVE')
-    return database
-  } catch {
-    database.close()
-    return undefined
-  }
-}
 
 /** `startFauxqs` listens on every interface. In this thread, every server listens on this machine only. */
 const stayOnThisMachine = () => {
@@ -58,7 +44,7 @@ let s3: S3 | undefined
 
 port.on('message', async (question: EngineQuestion) => {
   if ('lock' in question) {
-    held = lock(join(question.lock, 'lock'))
+    held = lock(question.lock)
     answer({ ok: held !== undefined })
   } else if ('start' in question) {
     const { data, region } = question.start

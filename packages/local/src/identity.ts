@@ -23,23 +23,32 @@ export type Identities = Record<string, Identity | Address>
 export interface Places {
   /** Where content is put, with `PUT` and `{cid}` replaced by its CID, for the storefront to read. */
   content: { url: string }
+  /** The variables that point the AWS SDK at the engines. */
+  engines: Record<string, string>
+  /** By name of the service, the variables by which its functions find its resources. */
+  resources: Record<string, Record<string, string>>
 }
 
 const FILE = 'local.json'
 
-export const readIdentities = (data: string): Identities => {
+export const readIdentities = (data: string): Identities => read(data)?.identities ?? {}
+
+/** Where the system is that was started last on this data. */
+export const readPlaces = (data: string): Partial<Places> | undefined => read(data)?.places
+
+const read = (data: string): { identities: Identities; places: Partial<Places> } | undefined => {
   const path = join(data, FILE)
   let text: string
   try {
     text = readFileSync(path, 'utf8')
   } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return {}
+    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return undefined
     throw new Trouble(`${path} can not be read: ${(cause as Error).message}`)
   }
   try {
-    const { content: _, ...identities } = JSON.parse(text) as Identities & Partial<Places>
-    for (const { key } of Object.values(identities)) parseSigner(key)
-    return identities
+    const { content, engines, resources, ...identities } = JSON.parse(text)
+    for (const { key } of Object.values(identities as Identities)) parseSigner(key)
+    return { identities, places: { content, engines, resources } }
   } catch {
     throw new Trouble(
       `${path} holds the keys of this system and can not be understood; restore it or remove ${data}`,

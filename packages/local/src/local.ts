@@ -1,8 +1,10 @@
 import { accessSync, constants, mkdirSync, realpathSync } from 'node:fs'
+import type { Resources } from '@w3filecoin/aws/resources'
 import { type Engines, startEngines } from './engines.ts'
 import { type Address, type Identity, newIdentity, readIdentities, writeIdentities } from './identity.ts'
 import { LogFile } from './log-file.ts'
 import { type Market, openMarket } from './market.ts'
+import { placesOf } from './provision.ts'
 import { openService, type ServiceThread } from './service.ts'
 import { Trouble } from './trouble.ts'
 
@@ -192,7 +194,18 @@ export const startLocal = async ({
   writeIdentities(
     directory,
     { ...identities, ...world.services, agent: world.agent },
-    { content: { url: `${engines.s3}/storefront-content/{cid}` } },
+    {
+      content: { url: `${engines.s3}/storefront-content/{cid}` },
+      engines: engines.env,
+      resources: Object.fromEntries(
+        await Promise.all(
+          specs.map(async ({ name, resources }) => {
+            const description = (await import(resources)) as { resources: Resources }
+            return [name, placesOf({ ...description, service: name, sqs: engines.sqs })] as const
+          }),
+        ),
+      ),
+    },
   )
 
   await Promise.all([

@@ -14,6 +14,7 @@ import {
 } from '@aws-sdk/client-s3'
 import { CreateQueueCommand, SetQueueAttributesCommand, type SQSClient } from '@aws-sdk/client-sqs'
 import {
+  type Kind,
   type QueueSpec,
   type Resources,
   type TableSpec,
@@ -45,11 +46,6 @@ const RETENTION = 14 * 24 * 3600
 /** Makes what is missing of a service's resources. Returns the variables by which the functions find them. */
 export const provision = async ({ resources, service, clients, sqs }: ProvisionOptions) => {
   const { tables, queues, buckets } = resources
-  const named = <T>(
-    specs: Record<string, T>,
-    kind: 'table' | 'queue' | 'bucket',
-    at: (name: string, spec: T) => string,
-  ) => Object.entries(specs).map(([name, spec]) => [variable(kind, name), at(name, spec)] as const)
   await Promise.all([
     ...Object.entries(tables).map(([name, spec]) =>
       makeTable(clients.dynamodb, resourceName(service, name), spec),
@@ -64,9 +60,18 @@ export const provision = async ({ resources, service, clients, sqs }: ProvisionO
     ),
     ...Object.keys(buckets).map(name => makeBucket(clients.s3, resourceName(service, name))),
   ])
+  return placesOf({ resources, service, sqs })
+}
+
+/** The variables by which the functions of a service find its resources. */
+export const placesOf = ({ resources, service, sqs }: Omit<ProvisionOptions, 'clients'>) => {
+  const { tables, queues, buckets } = resources
+  const named = <T>(specs: Record<string, T>, kind: Kind, at: (name: string, spec: T) => string) =>
+    Object.entries(specs).map(([name, spec]) => [variable(kind, name), at(name, spec)] as const)
   return Object.fromEntries([
     ...named(tables, 'table', name => resourceName(service, name)),
     ...named(queues, 'queue', (name, spec) => queueUrl(sqs, queueName(service, name, spec))),
+    ...named(queues, 'deadLetter', (name, spec) => queueUrl(sqs, deadLetterName(service, name, spec))),
     ...named(buckets, 'bucket', name => resourceName(service, name)),
   ])
 }

@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto'
 import pMap from 'p-map'
-import type { Clock, Key, Stored, Table } from './ports.ts'
+import type { Clock, Key, Queue, Stored, Table } from './ports.ts'
 
 /**
  * Every record of unfinished work carries the time when somebody should look at it again. A sparse index sorts by
@@ -26,6 +26,34 @@ export const dueAt = (id: string, checkAt: number): Required<Due> => ({
 
 /** Takes the record out of the sweep. */
 export const notDue = { checkAt: undefined, due: undefined } satisfies Due
+
+/** Messages, by the names of the queues that they are for. */
+export type Messages<Q> = { [N in keyof Q]?: Q[N] extends Queue<infer M> ? M[] : never }
+
+/** Sends messages, queue by queue. */
+export const sendAll = async <Q extends { [N in keyof Q]: Queue<never> }>(
+  queues: Q,
+  messages: Messages<Q>,
+): Promise<void> => {
+  for (const name of Object.keys(messages) as (keyof Q)[])
+    await queues[name].send((messages[name] ?? []) as never[])
+}
+
+/**
+ * What unfinished records of one table are, and what gets them moving: known in one place, for the sweep that comes by
+ * in time and for the operator who looks for what no sweep sees.
+ */
+export interface Unfinished<R, Q> {
+  /** Whether there is anything left to do, whatever the record says about when to look. */
+  is: (record: R) => boolean
+  /** Since when the record is at its stage, in milliseconds since 1970, where that is known. */
+  since: (record: R) => number | undefined
+  /** What is to happen next, for people. */
+  next: (record: R) => string
+  messages: (records: readonly Stored<R>[]) => Messages<Q>
+  /** When somebody looks at a record that is not {@link Due}: no sweep does then, but a schedule of its own. */
+  lookedAt?: (record: R) => number
+}
 
 interface SweepOptions<R> {
   table: Table<R>

@@ -48,5 +48,5 @@ export const createContext = (env: Environment) => {
     defaultGroup: config.defaultGroup,
     missingContent: config.missingContent,
   })
-  return { service, log: common.log }
+  return { service, log: common.log, deadLetters: aws.deadLetters }
 }

@@ -1,7 +1,8 @@
-import { sweep } from '@w3filecoin/service'
+import { sendAll, sweep } from '@w3filecoin/service'
 import type { Dependencies } from './dependencies.ts'
 import { aggregateFinished } from './domain/aggregate.ts'
-import { nextCheck, type PieceRecord } from './domain/piece.ts'
+import { nextCheck } from './domain/piece.ts'
+import { unfinished } from './unfinished.ts'
 
 type Parts = Pick<Dependencies, 'stores' | 'queues' | 'timing' | 'now'>
 
@@ -12,24 +13,14 @@ export const sweepStorefront = (parts: Parts) => async (): Promise<void> => {
     table: stores.pieces,
     now,
     interval: record => nextCheck(record, now(), timing),
-    resend: async records => {
-      const ids = (...stages: PieceRecord['stage'][]) =>
-        records.filter(({ stage }) => stages.includes(stage)).map(({ id }) => ({ id }))
-      await queues.submit.send(ids('offered'))
-      await queues.pieceOffer.send(ids('submitted', 'queued', 'retried'))
-      await queues.accept.send(
-        records
-          .filter(({ stage }) => stage === 'aggregated')
-          .map(({ id, aggregateId }) => ({ aggregate: aggregateId as string, pieces: [id] })),
-      )
-    },
+    resend: records => sendAll(queues, unfinished.piece.messages(records)),
   })
   await sweep({
     table: stores.aggregates,
     now,
     interval: () => timing.poll,
     resend: async records => {
-      await queues.accept.send(records.map(({ id }) => ({ aggregate: id })))
+      await sendAll(queues, unfinished.aggregate.messages(records))
       // Those whose pieces were just looked for once more are finished.
       for (const record of records)
         if (record.stage !== 'offered') await stores.aggregates.replace(aggregateFinished(record))

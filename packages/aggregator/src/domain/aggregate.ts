@@ -117,9 +117,11 @@ export const ended = (
 const isEnded = ({ stage }: Pick<AggregateRecord, 'stage'>): boolean =>
   stage === 'accepted' || stage === 'failed'
 
+/** Nothing is left to do for it. */
+export const isFinished = (record: Pick<AggregateRecord, 'stage' | 'openRanges'>): boolean =>
+  isEnded(record) && record.openRanges.length === 0
+
 const settle = (record: Stored<AggregateRecord>, now: number, timing: Timing): Stored<AggregateRecord> => ({
   ...record,
-  ...(isEnded(record) && record.openRanges.length === 0
-    ? notDue
-    : dueAt(record.id, now + nextCheck(record, timing))),
+  ...(isFinished(record) ? notDue : dueAt(record.id, now + nextCheck(record, timing))),
 })

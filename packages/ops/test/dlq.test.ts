@@ -1,0 +1,171 @@
+import {
+  ChangeMessageVisibilityCommand,
+  DeleteMessageCommand,
+  ReceiveMessageCommand,
+  SQSClient,
+} from '@aws-sdk/client-sqs'
+import { sealOrder } from '@w3filecoin/aggregator/queues'
+import { resources } from '@w3filecoin/aggregator/resources'
+import { queueFunction } from '@w3filecoin/aws'
+import { sqsEvent } from '@w3filecoin/local/events'
+import { placesOf, queueName } from '@w3filecoin/local/provision'
+import { type Consumer, each } from '@w3filecoin/service'
+import { CUT, startWorld, type World } from '@w3filecoin/testing'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { deadLetters } from '../src/dlq.ts'
+import { servicesNamed } from '../src/services.ts'
+import type { Target } from '../src/target.ts'
+
+let world: World
+let sqs: SQSClient
+let target: Target
+let aggregator: Awaited<ReturnType<typeof provide>>
+const provide = () => world.provide(resources)
+
+beforeAll(async () => {
+  world = await startWorld()
+  sqs = new SQSClient({})
+  const engine = process.env.AWS_ENDPOINT_URL_SQS as string
+  aggregator = await provide()
+  target = {
+    env: {},
+    placesOf: async service =>
+      placesOf({ resources: servicesNamed(service)[0]!.resources, service, sqs: engine }),
+  }
+})
+afterAll(() => world.stop())
+
+type Name = 'piece' | 'seal'
+
+const failing: Consumer<unknown> = each(
+  body => body,
+  async () => {
+    throw new Error('The table is gone', { cause: new Error('Somebody dropped it') })
+  },
+)
+
+/** Fails at messages until they are given up. */
+const kill = async (name: Name, messages: object[]) => {
+  await aggregator.queue(name, name === 'seal' ? (sealOrder as never) : undefined).send(messages as never[])
+  for (let left = messages.length; left > 0; ) {
+    const event = sqsEvent(
+      queueName('aggregator', name, resources.queues[name]),
+      await aggregator.drain(name),
+    )
+    for (const { attributes } of event.Records) attributes.ApproximateReceiveCount = '5'
+    expect(await queueFunction(failing, () => {}, aggregator.deadLetters(name))(event)).toEqual({
+      batchItemFailures: [],
+    })
+    left -= event.Records.length
+  }
+}
+
+const ops = async (
+  name: Name,
+  {
+    send = false,
+    limit = 100,
+    client = sqs,
+  }: { send?: boolean; limit?: number; client?: Pick<SQSClient, 'send'> } = {},
+) => {
+  const [report] = await deadLetters({ target, client, queues: [{ resources, queue: name }], send, limit })
+  return report!
+}
+
+const untilSeenAgain = () => new Promise(resolve => setTimeout(resolve, 1100))
+
+describe('dead letters', () => {
+  it('are shown with reason and place, and stay', async () => {
+    await kill('piece', [{ id: 'one' }])
+    for (const _ of ['first', 'second']) {
+      const { service, queue, letters, left } = await ops('piece')
+      expect({ service, queue, left }).toEqual({ service: 'aggregator', queue: 'piece', left: 0 })
+      expect(letters).toHaveLength(1)
+      expect(letters[0]!.body).toBe('{"id":"one"}')
+      expect(letters[0]!.postMortem).toMatchObject({
+        attempts: 5,
+        reason: [{ message: 'The table is gone' }, { message: 'Somebody dropped it' }],
+        at: expect.stringMatching(/packages\/ops\/test\/dlq\.test\.ts:\d+:\d+/),
+      })
+      await untilSeenAgain()
+    }
+    expect(await aggregator.drain('piece')).toEqual([])
+    await ops('piece', { send: true })
+    await aggregator.drain('piece')
+  })
+
+  it('go back to their queue as they were, and are gone', async () => {
+    // No message of ours, but a body has to come back as it went.
+    const odd = { ' id': ['one', '{"\\u0000', 'ä'], n: 1.5e300 }
+    await kill('piece', [odd, ...Array.from({ length: 24 }, (_, n) => ({ id: `${n}` }))])
+    const { letters, left } = await ops('piece', { send: true })
+    expect([letters.length, left]).toEqual([25, 0])
+    const back = await aggregator.drain('piece')
+    expect(back).toHaveLength(25)
+    expect(back.map(({ Body }) => Body)).toContain(JSON.stringify(odd))
+    expect(await ops('piece')).toMatchObject({ letters: [], left: 0 })
+  })
+
+  it('go back to a FIFO queue in their group, though their ids are known there', async () => {
+    await kill('seal', [
+      { group: 'a', id: 'x' },
+      { group: 'b', id: 'y' },
+    ])
+    expect((await ops('seal', { send: true })).letters).toHaveLength(2)
+    const back = await aggregator.drain('seal')
+    expect(back.map(({ Body, Attributes }) => [Body, Attributes?.MessageGroupId]).sort()).toEqual([
+      ['{"group":"a","id":"x"}', 'a'],
+      ['{"group":"b","id":"y"}', 'b'],
+    ])
+  })
+
+  it.each<[Name, number]>([
+    ['piece', 2],
+    ['seal', 1],
+  ])('survive a cut between sending and removing: %s', async (name, times) => {
+    await kill(name, [{ group: 'cut', id: 'cut' }])
+    let receipt: string | undefined
+    const cutting = {
+      send: (command: unknown) => {
+        if (!(command instanceof DeleteMessageCommand)) return sqs.send(command as never)
+        receipt = command.input.ReceiptHandle
+        return Promise.reject(CUT)
+      },
+    } as Pick<SQSClient, 'send'>
+    await expect(ops(name, { send: true, client: cutting })).rejects.toBe(CUT)
+
+    // Nobody sees it for a minute: the test does not wait for that.
+    const QueueUrl = (await target.placesOf('aggregator'))[`DEAD_LETTER_${name.toUpperCase()}`]
+    await sqs.send(
+      new ChangeMessageVisibilityCommand({ QueueUrl, ReceiptHandle: receipt, VisibilityTimeout: 1 }),
+    )
+    await untilSeenAgain()
+    expect((await ops(name, { send: true })).letters).toHaveLength(1)
+    // SQS takes what it knows from within five minutes once, of a FIFO queue.
+    expect(await aggregator.drain(name)).toHaveLength(times)
+    expect(await ops(name)).toMatchObject({ letters: [], left: 0 })
+  })
+
+  it('are looked at up to a limit; what is left is counted', async () => {
+    await kill(
+      'piece',
+      Array.from({ length: 12 }, (_, n) => ({ id: `${n}` })),
+    )
+    expect(await ops('piece', { limit: 11, send: true })).toMatchObject({ left: 1, letters: { length: 11 } })
+    expect(await ops('piece', { send: true })).toMatchObject({ left: 0, letters: { length: 1 } })
+    await aggregator.drain('piece')
+  })
+
+  it('that SQS moved by itself are shown without a reason', async () => {
+    await aggregator.queue('piece').send([{ id: 'moved' }])
+    // As after a crash: the function answers nothing, five times.
+    const QueueUrl = (await target.placesOf('aggregator')).QUEUE_PIECE
+    for (let n = 0; n < 6; n++) {
+      await sqs.send(new ReceiveMessageCommand({ QueueUrl, VisibilityTimeout: 1 }))
+      await untilSeenAgain()
+    }
+    const { letters } = await ops('piece', { send: true })
+    expect(letters.map(({ body, postMortem }) => [body, postMortem])).toEqual([['{"id":"moved"}', undefined]])
+    await aggregator.drain('piece')
+  })
+})

@@ -1,0 +1,238 @@
+import { DynamoDBClient } from '@aws-sdk/client-dynamodb'
+import { DynamoDBDocumentClient } from '@aws-sdk/lib-dynamodb'
+import { resources as aggregatorResources } from '@w3filecoin/aggregator/resources'
+import { unfinished as aggregatorUnfinished } from '@w3filecoin/aggregator/unfinished'
+import { resources as trackerResources } from '@w3filecoin/deal-tracker/resources'
+import { resources as dealerResources } from '@w3filecoin/dealer/resources'
+import { placesOf } from '@w3filecoin/local/provision'
+import { DUE, type Due, dueAt, sendAll, sweep } from '@w3filecoin/service'
+import { resources as storefrontResources } from '@w3filecoin/storefront/resources'
+import { startWorld, type World } from '@w3filecoin/testing'
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { reconcile, type TableReport } from '../src/reconcile.ts'
+import { servicesNamed } from '../src/services.ts'
+import type { Target } from '../src/target.ts'
+
+const NOW = Date.UTC(2026, 0, 1)
+const MINUTE = 60_000
+const GRACE = 5 * MINUTE
+/** Overdue for longer than the sweep may be late. */
+const LATE = NOW - GRACE - 1
+
+let world: World
+let target: Target
+let dynamodb: DynamoDBDocumentClient
+let storefront: Awaited<ReturnType<typeof provideStorefront>>
+let aggregator: Awaited<ReturnType<typeof provideAggregator>>
+let dealer: Awaited<ReturnType<typeof provideDealer>>
+let tracker: Awaited<ReturnType<typeof provideTracker>>
+const provideStorefront = () => world.provide(storefrontResources)
+const provideAggregator = () => world.provide(aggregatorResources)
+const provideDealer = () => world.provide(dealerResources)
+const provideTracker = () => world.provide(trackerResources)
+
+beforeAll(async () => {
+  world = await startWorld()
+  const sqs = process.env.AWS_ENDPOINT_URL_SQS as string
+  dynamodb = DynamoDBDocumentClient.from(new DynamoDBClient({}))
+  storefront = await provideStorefront()
+  aggregator = await provideAggregator()
+  dealer = await provideDealer()
+  tracker = await provideTracker()
+  target = {
+    env: {},
+    placesOf: async service => placesOf({ resources: servicesNamed(service)[0]!.resources, service, sqs }),
+  }
+})
+afterAll(() => world.stop())
+
+const run = async (
+  service: string | undefined,
+  { send = false, limit = 100 }: { send?: boolean; limit?: number } = {},
+): Promise<TableReport[]> => {
+  const reports: TableReport[] = []
+  const services = servicesNamed(service)
+  for await (const report of reconcile({
+    target,
+    dynamodb,
+    services,
+    send,
+    limit,
+    grace: GRACE,
+    now: () => NOW,
+  }))
+    reports.push(report)
+  return reports
+}
+const keys = (reports: TableReport[]) =>
+  Object.fromEntries(
+    reports.map(({ service, table, stalled }) => [
+      `${service} ${table}`,
+      stalled.map(({ key }) => key).sort(),
+    ]),
+  )
+const bodies = (messages: { Body?: string | undefined }[]) =>
+  messages.map(({ Body }) => JSON.parse(Body!)).sort()
+
+const pieces = () => aggregator.table<Due & { id: string; stage: string }>('piece')
+const offered = { stage: 'offered', offeredAt: NOW - 60 * MINUTE }
+
+describe('reconcile', () => {
+  beforeEach(async () => {
+    const ids = ['none', 'late', 'soon', 'later', 'blind', 'listed', 'done']
+    await pieces().removeMany(ids.map(id => ({ id })))
+    await pieces().putMany([
+      { id: 'none', ...offered },
+      { id: 'late', ...offered, ...dueAt('late', LATE) },
+      { id: 'soon', ...offered, ...dueAt('soon', NOW - GRACE + MINUTE) },
+      { id: 'later', ...offered, ...dueAt('later', NOW + MINUTE) },
+      // In no shard of the index.
+      { id: 'blind', ...offered, checkAt: NOW + MINUTE },
+      { ...offered, id: 'listed', stage: 'pending' },
+      { ...offered, id: 'done', stage: 'included' },
+    ])
+  })
+
+  it('shows what no sweep sees, or sees too late, and changes nothing', async () => {
+    const [report] = await run('aggregator')
+    expect(report).toMatchObject({ table: 'piece', read: 7, unfinished: 5, more: false })
+    expect(report!.stalled.sort((a, b) => (a.key < b.key ? -1 : 1))).toEqual([
+      expect.objectContaining({ key: 'blind', stage: 'offered', lookAt: undefined }),
+      expect.objectContaining({ key: 'late', lookAt: LATE, messages: { piece: [{ id: 'late' }] } }),
+      expect.objectContaining({
+        key: 'none',
+        lookAt: undefined,
+        since: offered.offeredAt,
+        next: 'it is to be put into the list of its group',
+        messages: { piece: [{ id: 'none' }] },
+      }),
+    ])
+    expect(keys(await run('aggregator'))['aggregator piece']).toEqual(['blind', 'late', 'none'])
+    expect(await aggregator.drain('piece')).toEqual([])
+    expect(await pieces().get({ id: 'none' })).not.toHaveProperty('checkAt')
+  })
+
+  it('sends what the sweep would send, and has the sweep look after it from then on', async () => {
+    await run('aggregator', { send: true })
+    const sent = bodies(await aggregator.drain('piece')).map(({ id }) => id)
+    expect(sent.sort()).toEqual(['blind', 'late', 'none'])
+    expect(keys(await run('aggregator'))['aggregator piece']).toEqual([])
+
+    const { checkAt, due } = dueAt('none', NOW + GRACE)
+    expect(await pieces().get({ id: 'none' })).toMatchObject({ checkAt, due, revision: 2 })
+    const { items } = await pieces().find(DUE, due, { limit: 10, upTo: checkAt })
+    expect(items).toContainEqual({ id: 'none' })
+
+    // Nothing came of it: the sweep sends it again.
+    await sweep({
+      table: pieces(),
+      now: () => checkAt,
+      interval: () => MINUTE,
+      resend: records =>
+        sendAll(
+          { piece: aggregator.queue('piece') },
+          aggregatorUnfinished.piece.messages(records as never) as never,
+        ),
+    })
+    expect(bodies(await aggregator.drain('piece')).map(({ id }) => id)).toContain('none')
+  })
+
+  it('takes no more of a table than it is told, and says so', async () => {
+    const [report] = await run('aggregator', { limit: 2, send: true })
+    expect([report!.stalled.length, report!.more]).toEqual([2, true])
+    const [rest] = await run('aggregator', { limit: 2, send: true })
+    expect([rest!.stalled.length, rest!.more]).toEqual([1, false])
+    expect(await aggregator.drain('piece')).toHaveLength(3)
+  })
+})
+
+describe('what is stalled, service by service', () => {
+  const cases: [string, string, object[], Record<string, unknown[]>][] = [
+    [
+      'storefront',
+      'piece',
+      [
+        { stage: 'offered', history: [] },
+        { stage: 'submitted', history: [] },
+        { stage: 'queued', history: [] },
+        { stage: 'aggregated', history: [], aggregateId: 'a' },
+        { stage: 'retried', history: [] },
+        { stage: 'accepted', history: [] },
+        { stage: 'failed', history: [] },
+      ],
+      {
+        submit: [{ id: '0' }],
+        pieceOffer: [{ id: '1' }, { id: '2' }, { id: '4' }],
+        accept: [{ aggregate: 'a', pieces: ['3'] }],
+      },
+    ],
+    [
+      'storefront',
+      'aggregate',
+      [{ stage: 'offered' }, { stage: 'accepted' }, { stage: 'failed' }],
+      { accept: [{ aggregate: '0' }] },
+    ],
+    ['aggregator', 'group', [{ open: [] }], { seal: [{ group: '0', id: 'due-1' }] }],
+    [
+      'aggregator',
+      'aggregate',
+      [
+        { stage: 'sealed', openRanges: [0, 1] },
+        { stage: 'offered', openRanges: [] },
+        { stage: 'accepted', openRanges: [3] },
+        { stage: 'failed', openRanges: [] },
+      ],
+      {
+        aggregateOffer: [{ aggregate: '0' }, { aggregate: '1' }],
+        include: [
+          { aggregate: '0', range: 0 },
+          { aggregate: '0', range: 1 },
+          { aggregate: '2', range: 3 },
+        ],
+      },
+    ],
+    [
+      'dealer',
+      'aggregate',
+      [
+        { stage: 'offered' },
+        { stage: 'failed', openRanges: [2] },
+        { stage: 'failed', openRanges: [] },
+        { stage: 'accepted' },
+      ],
+      { track: [{ aggregates: ['0'] }], retry: [{ aggregate: '1', range: 2 }] },
+    ],
+    [
+      'deal-tracker',
+      'source',
+      [
+        { openRanges: [1, 2], changes: 'c', syncedAt: NOW - 60 * MINUTE },
+        { openRanges: [1], changes: 'c', syncedAt: NOW - 15 * MINUTE },
+        { openRanges: [], changes: 'c', syncedAt: NOW - 60 * MINUTE },
+      ],
+      {
+        update: [
+          { source: '0', changes: 'c', range: 1 },
+          { source: '0', changes: 'c', range: 2 },
+        ],
+      },
+    ],
+  ]
+
+  it.each(cases)('%s: %s', async (service, table, records, expected) => {
+    const bound = { storefront, aggregator, dealer, 'deal-tracker': tracker }[service] as typeof storefront
+    const name = service === 'deal-tracker' ? 'name' : 'id'
+    const there = bound.table<object>(table as never)
+    await there.putMany(records.map((record, n) => ({ ...record, [name]: `${n}` })))
+
+    await run(service, { send: true })
+    for (const [queue, messages] of Object.entries(expected)) {
+      const sent = bodies(await bound.drain(queue as never))
+      expect(sent).toHaveLength(messages.length)
+      expect(sent).toEqual(expect.arrayContaining(messages))
+    }
+    // All have a time now when somebody looks at them; a source has none but that of its schedule.
+    const report = (await run(service)).find(report => report.table === table)
+    expect(report!.stalled.map(({ key }) => key)).toEqual(service === 'deal-tracker' ? ['0'] : [])
+  })
+})

@@ -1,0 +1,40 @@
+import type { Unfinished } from '@w3filecoin/service'
+import type { AggregateRecord } from './domain/aggregate.ts'
+import { type PieceRecord, since } from './domain/piece.ts'
+import type { Queues } from './queues.ts'
+
+const NEXT: Partial<Record<PieceRecord['stage'], string>> = {
+  offered: 'its content is to be read and checked',
+  submitted: 'the aggregator is to take it',
+  queued: 'the aggregator is to put it into an aggregate',
+  aggregated: 'its aggregate is to be in a deal',
+  retried: 'the aggregator is to take it again',
+}
+
+const piece: Unfinished<PieceRecord, Queues> = {
+  is: ({ stage }) => stage !== 'accepted' && stage !== 'failed',
+  since,
+  next: ({ stage }) => NEXT[stage] ?? 'nothing',
+  messages: records => {
+    const ids = (...stages: PieceRecord['stage'][]) =>
+      records.filter(({ stage }) => stages.includes(stage)).map(({ id }) => ({ id }))
+    return {
+      submit: ids('offered'),
+      pieceOffer: ids('submitted', 'queued', 'retried'),
+      accept: records
+        .filter(({ stage }) => stage === 'aggregated')
+        .map(({ id, aggregateId }) => ({ aggregate: aggregateId as string, pieces: [id] })),
+    }
+  },
+}
+
+const aggregate: Unfinished<AggregateRecord, Queues> = {
+  is: ({ stage, checkAt }) => stage === 'offered' || checkAt !== undefined,
+  since: () => undefined,
+  next: ({ stage }) =>
+    stage === 'offered' ? 'the dealer is to end it' : 'its pieces are to be looked for once more',
+  messages: records => ({ accept: records.map(({ id }) => ({ aggregate: id })) }),
+}
+
+/** By table. */
+export const unfinished = { piece, aggregate }
