@@ -8,11 +8,6 @@ export type PieceMessage = z.infer<typeof pieceMessage>
 /** "See whether this group makes an aggregate." `id` says which occasion it is; the same one counts once. */
 export const sealMessage = z.object({ group: z.string(), id: z.string() })
 export type SealMessage = z.infer<typeof sealMessage>
-/** One at a time a group; the same occasion of a group once. */
-export const sealOrder = {
-  group: ({ group }: SealMessage) => group,
-  id: ({ group, id }: SealMessage) => `${group}-${id}`,
-}
 
 /** One seal of a group after the other; the same occasion is one message. */
 export const sealOrder = {

@@ -23,7 +23,7 @@ export const sweepAggregator = (parts: Parts) => async (): Promise<void> => {
   await sweep({
     table: stores.aggregates,
     now,
-    interval: record => nextCheck(record, timing),
+    interval: record => nextCheck(record, now(), timing),
     resend: records => sendAll(queues, unfinished.aggregate.messages(records)),
   })
 }

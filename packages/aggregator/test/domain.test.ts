@@ -188,15 +188,21 @@ describe('an aggregate', () => {
     else expect(after).toMatchObject(expected)
   })
 
-  it.each<[AggregateRecord['stage'], number[], number]>([
-    ['sealed', [], 60],
-    ['offered', [1], 60],
-    ['offered', [], 900],
-    ['accepted', [1], 60],
-    ['failed', [1], 60],
-  ])('at %s with %j to be told is looked at after %i', (stage, openRanges, interval) => {
-    expect(nextCheck({ stage, openRanges }, timing)).toBe(interval)
-  })
+  it.each<[AggregateRecord['stage'], number[], since: number, number]>([
+    ['sealed', [], 0, 60],
+    ['sealed', [], 500, 500],
+    ['sealed', [], 5000, 900],
+    ['sealed', [1], 5000, 60],
+    ['offered', [1], 0, 60],
+    ['offered', [], 0, 900],
+    ['accepted', [1], 0, 60],
+    ['failed', [1], 0, 60],
+  ])(
+    'at %s with %j to be told, sealed %i ago, is looked at after %i',
+    (stage, openRanges, since, interval) => {
+      expect(nextCheck({ stage, openRanges, sealedAt: 10_000 - since }, 10_000, timing)).toBe(interval)
+    },
+  )
 
   it('has a nonce of its own where the same pieces were an aggregate before', () => {
     const nonces = [

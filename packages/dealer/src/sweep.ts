@@ -10,7 +10,7 @@ export const sweepDealer =
     await sweep({
       table: stores.aggregates,
       now,
-      interval: record => nextCheck(record, timing),
+      interval: record => nextCheck(record, now(), timing),
       resend: records => sendAll(queues, unfinished.aggregate.messages(records)),
     })
   }

@@ -9,8 +9,9 @@ import { Chains } from './chain.ts'
 import { type Consumer, DONE, each } from './consumer.ts'
 import { type Handler, provide } from './handler.ts'
 import { MESSAGE_LIMITS } from './message.ts'
-import type { Peer } from './peer.ts'
+import { type Peer, reach } from './peer.ts'
 import type { Clock, Log } from './ports.ts'
+import { MOST_EFFECTS } from './receipt.ts'
 import type { ReceiptLog } from './receipt-log.ts'
 
 /** Takes the final receipt of a task that this service waits for. */
@@ -84,9 +85,6 @@ export const concludeMessage = z.object({
 })
 export type ConcludeMessage = z.infer<typeof concludeMessage>
 
-/** Effects whose blocks are handed over with their receipt; of more, the receiver reads them in the sender's log. */
-const MOST_EFFECTS = 100
-
 /** The receipt, with the blocks of its effects if there are not too many. */
 const attached = (receipt: Receipt): Block[] => {
   if (receipt.fx.fork.length <= MOST_EFFECTS) return [...receipt.iterateIPLDBlocks()]
@@ -104,9 +102,8 @@ interface Delivery {
 }
 
 /**
- * On `conclude`, hand receipts of the log to the service that waits for them. A peer that can not be called
- * fetches them itself. A peer that refuses a receipt will not change its mind about it: that is logged, not tried
- * again.
+ * On `conclude`, hand receipts of the log to the service that waits for them. A peer that can not be called, or not now,
+ * or that refuses a receipt, fetches what it waits for itself when it finds that nothing came.
  */
 export const onConclude = ({ id, receipts, peers, log }: Delivery): Consumer<ConcludeMessage> =>
   each(
@@ -121,10 +118,9 @@ export const onConclude = ({ id, receipts, peers, log }: Delivery): Consumer<Con
           Tasks.conclude(id, peer.principal, { root: receipt.root, blocks: attached(receipt) }),
         ),
       )
-      for (const answer of await peer.execute(conclusions)) {
-        if (answer.error) return { error: answer.error }
-        const refusal = answer.ok.out.error as Failure | undefined
-        if (refusal?.name === 'HandlerExecutionError') return { error: refusal }
+      const answers = await reach(peer, () => peer.execute(conclusions), log)
+      for (const { ok, error } of answers.ok ?? []) {
+        const refusal = (error ?? ok?.out.error) as Failure | undefined
         if (refusal) log('warn', 'receipt refused', { to, refusal })
       }
       return DONE

@@ -5,6 +5,7 @@ import { type Failure, failure, type Result } from '@w3filecoin/capabilities'
 import type { CID } from 'multiformats/cid'
 import { readCar } from './car.ts'
 import { type ChainLimits, Chains, UCAN_LIMITS } from './chain.ts'
+import { MOST_EFFECTS } from './receipt.ts'
 
 /** The media type of messages. */
 export const CAR = 'application/vnd.ipld.car'
@@ -102,7 +103,7 @@ export const encodeMessage = async (content: {
 
 /**
  * The CAR of an agent message with the receipts of what `asked` holds. Invocations travel back with their receipts as
- * long as they have room: the caller has them.
+ * long as they have room: the caller has them. So do those of very many effects: the log has them.
  *
  * Fails with `AnswerTooLarge`.
  */
@@ -117,10 +118,14 @@ export const encodeAnswer = async (
   const sent = new Set([...asked.iterateIPLDBlocks()].map(({ cid }) => `${cid}`))
   const short = carOf(message, block => !sent.has(`${block.cid}`))
   if (short.byteLength <= limits.answer) return { ok: short }
+  const listed = receipts.flatMap(({ fx }) => (fx.fork.length > MOST_EFFECTS ? fx.fork : []))
+  const effects = new Set(listed.map(effect => `${effect.link()}`))
+  const bare = carOf(message, ({ cid }) => !sent.has(`${cid}`) && !effects.has(`${cid}`))
+  if (bare.byteLength <= limits.answer) return { ok: bare }
   return {
     error: failure(
       'AnswerTooLarge',
-      `The answer has ${short.byteLength} bytes, at most ${limits.answer} are sent: ask for less in one message`,
+      `The answer has ${bare.byteLength} bytes, at most ${limits.answer} are sent: ask for less in one message`,
     ),
   }
 }

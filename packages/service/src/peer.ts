@@ -3,7 +3,7 @@ import { type Failure, failure, type Result, type Task } from '@w3filecoin/capab
 import { parse as parseLink } from 'multiformats/link'
 import { type Authority, type PeerConfig, principal } from './authority.ts'
 import { CAR, decodeMessage, encodeMessage, MESSAGE_LIMITS, type MessageLimits } from './message.ts'
-import type { Fetch } from './ports.ts'
+import type { Fetch, Log } from './ports.ts'
 
 /** How long another service may take to answer, in milliseconds. */
 const TIMEOUT = 25_000
@@ -124,6 +124,24 @@ export class Peer {
   #origin(): string {
     if (this.#url === undefined) throw new Error(`The configuration gives no URL for ${this.did}`)
     return this.#url
+  }
+}
+
+/**
+ * What a peer says; a failure where it can not be reached, or answers what is no message. That is no reason to try the
+ * message again that asked: every record says when it is looked at again, and what waits for a peer that is away for hours
+ * is not for people to look at.
+ */
+export const reach = async <T>(
+  { did }: Pick<Peer, 'did'>,
+  ask: () => Promise<T>,
+  log: Log,
+): Promise<Result<T, Failure>> => {
+  try {
+    return { ok: await ask() }
+  } catch (cause) {
+    log('warn', 'peer not reached', { peer: did, cause })
+    return { error: failure('PeerUnreachable', `${did} can not be reached`) }
   }
 }
 

@@ -18,6 +18,9 @@ export const issueReceipt = (issuer: Signer, ran: Invocation, { out, fx }: Outco
     fx: { fork: [...(fx?.fork ?? [])], ...(fx?.join === undefined ? {} : { join: fx.join }) },
   }) as unknown as Promise<Receipt>
 
+/** Effects whose blocks are handed over with their receipt; of more, the receiver reads them in the sender's log. */
+export const MOST_EFFECTS = 100
+
 /**
  * Whether the blocks of its effects came with the receipt. A receipt with very many is handed over without them; the
  * log of the service that issued it has all.

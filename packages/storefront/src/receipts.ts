@@ -19,6 +19,7 @@ import {
   type Outcome,
   principal,
   putValue,
+  reach,
   type Stored,
   unpackTask,
   update,
@@ -159,11 +160,17 @@ const inNoDeal = async (
 }
 
 /** Asks the aggregator, who keeps the dealer's receipts, for the one that we wait for. */
-export const askAfter = async (parts: Parts, { aggregateOffer }: AggregateRecord): Promise<void> => {
-  const { aggregator } = parts
+export const askAfter = async (
+  parts: Parts & Pick<Dependencies, 'log'>,
+  { aggregateOffer }: AggregateRecord,
+): Promise<void> => {
+  const { aggregator, log } = parts
   const dealer = principal(parts.dealer)
-  const offer = await aggregator.receipt(aggregateOffer, dealer)
-  const outcome = offer?.fx.join ? await aggregator.receipt(`${offer.fx.join.link()}`, dealer) : offer
+  const ask = async () => {
+    const offer = await aggregator.receipt(aggregateOffer, dealer)
+    return offer?.fx.join ? aggregator.receipt(`${offer.fx.join.link()}`, dealer) : offer
+  }
+  const { ok: outcome } = await reach(aggregator, ask, log)
   if (outcome && isDelegation(outcome.ran as never))
     await takeAggregateOutcome(parts, outcome, outcome.ran as Invocation)
 }

@@ -1,7 +1,7 @@
 import { isDelegation } from '@ucanto/core/delegation'
 import type { Invocation, Link } from '@ucanto/interface'
 import type { Failure } from '@w3filecoin/capabilities'
-import { type Consumer, DONE, each, unpackTask, update } from '@w3filecoin/service'
+import { type Consumer, DONE, each, isWhole, reach, unpackTask, update } from '@w3filecoin/service'
 import { parse as parseLink } from 'multiformats/link'
 import type { Dependencies } from '../dependencies.ts'
 import { offeredToDealer } from '../domain/aggregate.ts'
@@ -14,15 +14,15 @@ import { endAggregate, takeAggregateAccept } from '../receipts.ts'
  * aggregate has failed.
  */
 export const onAggregateOffer = (
-  parts: Pick<Dependencies, 'stores' | 'queues' | 'dealer' | 'timing' | 'now'>,
+  parts: Pick<Dependencies, 'stores' | 'queues' | 'dealer' | 'timing' | 'now' | 'log'>,
 ): Consumer<AggregateOfferMessage> => {
-  const { stores, dealer, timing, now } = parts
+  const { stores, dealer, timing, now, log } = parts
   return each(
     body => aggregateOfferMessage.parse(body),
     async ({ aggregate: id }) => {
       const record = await stores.aggregates.get({ id })
       if (record?.stage === 'offered') {
-        const receipt = await dealer.receipt(record.accept as string)
+        const { ok: receipt } = await reach(dealer, () => dealer.receipt(record.accept as string), log)
         if (receipt && isDelegation(receipt.ran as never))
           await takeAggregateAccept(parts, receipt, receipt.ran as Invocation)
       }
@@ -32,15 +32,23 @@ export const onAggregateOffer = (
       if (bytes === undefined) throw new Error(`The list of pieces of ${record.aggregate} is missing`)
       const offer = await unpackTask(record.offer)
       offer.attach({ cid, bytes } as never)
-      const [answer] = await dealer.execute([offer])
-      if (answer?.ok === undefined) return { error: answer?.error ?? new Error('The dealer did not answer') }
-      const refusal = answer.ok.out.error as Failure | undefined
-      if (isFinal(refusal)) {
-        await endAggregate(parts, record, answer.ok)
+      const answers = await reach(dealer, () => dealer.execute([offer]), log)
+      if (answers.error) return DONE
+      const [answer] = answers.ok
+      const refusal = (answer?.error ?? answer?.ok.out.error) as Failure | undefined
+      if (answer?.ok && isFinal(refusal)) {
+        const refused = isWhole(answer.ok)
+          ? answer.ok
+          : (await reach(dealer, () => dealer.receipt(`${offer.cid}`), log)).ok
+        if (refused) await endAggregate(parts, record, refused)
         return DONE
       }
-      const join = answer.ok.fx.join
-      if (refusal || join === undefined) return { error: refusal ?? new Error('The dealer promised nothing') }
+      const join = answer?.ok?.fx.join
+      if (!answer?.ok || refusal || join === undefined) {
+        // About who asks, or how: people mend that. The record's time says when to ask again.
+        log('error', 'aggregate refused', { aggregate: record.aggregate, refusal })
+        return DONE
+      }
       await stores.receipts.put(answer.ok)
       await update(stores.aggregates, { id }, current =>
         offeredToDealer(current, `${join.link()}`, now(), timing),

@@ -82,10 +82,18 @@ export const newAggregate = (
 export const isOf = (record: AggregateRecord, group: GroupRecord, { sequence }: Seal): boolean =>
   record.storefront === group.storefront && record.group === group.group && record.sequence === sequence
 
+/**
+ * How long until an aggregate is looked at again, in milliseconds. A dealer that does not take it is asked again after as
+ * long as it has been so.
+ */
 export const nextCheck = (
-  { stage, openRanges }: Pick<AggregateRecord, 'stage' | 'openRanges'>,
+  { stage, openRanges, sealedAt }: Pick<AggregateRecord, 'stage' | 'openRanges' | 'sealedAt'>,
+  now: number,
   { retry, poll }: Timing,
-): number => (stage === 'offered' && openRanges.length === 0 ? poll : retry)
+): number => {
+  if (openRanges.length > 0) return retry
+  return stage === 'sealed' ? Math.max(retry, Math.min(now - sealedAt, poll)) : poll
+}
 
 export const offeredToDealer = (
   record: Stored<AggregateRecord>,
@@ -123,5 +131,5 @@ export const isFinished = (record: Pick<AggregateRecord, 'stage' | 'openRanges'>
 
 const settle = (record: Stored<AggregateRecord>, now: number, timing: Timing): Stored<AggregateRecord> => ({
   ...record,
-  ...(isFinished(record) ? notDue : dueAt(record.id, now + nextCheck(record, timing))),
+  ...(isFinished(record) ? notDue : dueAt(record.id, now + nextCheck(record, now, timing))),
 })

@@ -74,13 +74,18 @@ export const pieceOfferHandler = ({
     const piece = `${nb.piece}`
     const aggregate = await stores.aggregates.get({ id: aggregateId(Tasks.retriedFrom(nonce ?? '')) })
     if (aggregate === undefined || aggregate.group !== nb.group || aggregate.stage === 'accepted')
-      return refuse('UnknownAggregate', `${nonce} is no aggregate of group ${nb.group} that failed`)
+      return refuse('UnknownAggregate', `${nonce} is no aggregate of group ${nb.group} that failed`, {
+        final: true,
+      })
     const member = await stores.members.get({ aggregate: aggregate.id, piece })
     const record = member && (await stores.pieces.get({ id: member.id }))
     if (record === undefined) {
       if (aggregate.openRanges.length > 0)
         throw new Error(`${aggregate.aggregate} is still telling its pieces`)
-      return refuse('InvalidPieceCID', `${piece} is not in ${aggregate.aggregate}`, { piece: nb.piece })
+      return refuse('InvalidPieceCID', `${piece} is not in ${aggregate.aggregate}`, {
+        piece: nb.piece,
+        final: true,
+      })
     }
     const { storefront, group, size, attempt = 1 } = record
     if (attempt >= MOST_ATTEMPTS)

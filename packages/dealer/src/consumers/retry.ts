@@ -1,5 +1,14 @@
 import type { Failure } from '@w3filecoin/capabilities'
-import { batchesOf, type Consumer, DONE, each, getValue, unpackTask, update } from '@w3filecoin/service'
+import {
+  batchesOf,
+  type Consumer,
+  DONE,
+  each,
+  getValue,
+  reach,
+  unpackTask,
+  update,
+} from '@w3filecoin/service'
 import type { Dependencies } from '../dependencies.ts'
 import { rangeSent } from '../domain/aggregate.ts'
 import { type RetryMessage, retryMessage } from '../queues.ts'
@@ -7,7 +16,10 @@ import { type RetryMessage, retryMessage } from '../queues.ts'
 /** Offers in one message to the aggregator. */
 const BATCH = 50
 
-/** On `retry`, offer a range of the pieces of a failed aggregate to the aggregator again. */
+/**
+ * On `retry`, offer a range of the pieces of a failed aggregate to the aggregator again. An aggregator that can not take
+ * them now is asked again by the record's time.
+ */
 export const onRetry = ({
   stores,
   aggregators,
@@ -27,12 +39,13 @@ export const onRetry = ({
       const packed = await getValue<Uint8Array[]>(stores.blocks, ranges[range] as string)
       for (const batch of batchesOf(packed, BATCH)) {
         const offers = await Promise.all(batch.map(unpackTask))
-        for (const answer of await aggregator.execute(offers)) {
-          if (answer.error) return { error: answer.error }
-          const refusal = answer.ok.out.error as Failure | undefined
-          if (refusal?.name === 'HandlerExecutionError') return { error: refusal }
-          // It will not change its mind about this piece, and whoever waits for it reads why in its receipt.
+        const answers = await reach(aggregator, () => aggregator.execute(offers), log)
+        if (answers.error) return DONE
+        for (const { ok, error } of answers.ok) {
+          const refusal = (error ?? ok?.out.error) as Failure | undefined
           if (refusal) log('warn', 'retry refused', { aggregate: record.aggregate, refusal })
+          // Another refusal will stay one, and whoever waits for the piece reads why in its receipt.
+          if (error || refusal?.name === 'HandlerExecutionError') return DONE
         }
       }
       await update(stores.aggregates, { id }, current => rangeSent(current, range, now(), timing))

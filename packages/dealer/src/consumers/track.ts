@@ -13,6 +13,7 @@ import {
   getValue,
   issueReceipt,
   type Outcome,
+  reach,
   type Stored,
   unpackTask,
 } from '@w3filecoin/service'
@@ -82,12 +83,14 @@ export const onTrack = (
       const found = await stores.aggregates.getMany(aggregates.map(id => ({ id })))
       const waiting = found.filter(record => record?.stage === 'offered') as Stored<AggregateRecord>[]
       if (waiting.length === 0) return DONE
-      const answers = await ask(waiting)
+      const answers = await reach(dealTracker, () => ask(waiting), log)
       await pMap(
-        answers,
-        (answer, n) => {
-          if (answer.error) throw new Error(answer.error.message)
-          return take(waiting[n] as Stored<AggregateRecord>, answer.ok)
+        answers.ok ?? [],
+        async (answer, n) => {
+          const record = waiting[n] as Stored<AggregateRecord>
+          if (answer.ok) await take(record, answer.ok)
+          else
+            log('warn', 'deal tracker did not answer', { aggregate: record.aggregate, reason: answer.error })
         },
         { concurrency: 10 },
       )

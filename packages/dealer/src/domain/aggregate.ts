@@ -16,8 +16,10 @@ export interface AggregateRecord extends Due {
   nonce?: string | undefined
   /** Who offered it, and waits for the receipt. */
   aggregator: DID
-  /** What its pieces belong to; they are offered again in it. */
+  /** For whom it is: the storefront that its pieces are from, their group, and a name for people. */
+  storefront: string
   group: string
+  label: string
   stage: 'offered' | 'accepted' | 'failed'
   /** In milliseconds since 1970. */
   offeredAt: number
@@ -47,7 +49,7 @@ export interface Timing {
 
 type Offer = Pick<
   AggregateRecord,
-  'aggregate' | 'pieces' | 'nonce' | 'aggregator' | 'group' | 'accept' | 'refused'
+  'aggregate' | 'pieces' | 'nonce' | 'aggregator' | 'storefront' | 'group' | 'label' | 'accept' | 'refused'
 >
 
 /** What was said of another list of pieces, that it is not the aggregate's, says nothing of this one. */
@@ -100,6 +102,12 @@ const settle = <R extends AggregateRecord>(record: R, checkAt: number): R => ({
   ...(record.openRanges?.length === 0 ? notDue : dueAt(record.id, checkAt)),
 })
 
-/** How long until the record is looked at again, in milliseconds. */
-export const nextCheck = ({ stage }: Pick<AggregateRecord, 'stage'>, { retry, poll }: Timing): number =>
-  stage === 'failed' ? retry : poll
+/**
+ * How long until the record is looked at again, in milliseconds. An aggregator that does not take the retries is asked
+ * again after as long as it has been so.
+ */
+export const nextCheck = (
+  { stage, endedAt }: Pick<AggregateRecord, 'stage' | 'endedAt'>,
+  now: number,
+  { retry, poll }: Pick<Timing, 'retry' | 'poll'>,
+): number => (stage === 'failed' ? Math.max(retry, Math.min(now - (endedAt ?? now), poll)) : poll)

@@ -1,3 +1,5 @@
+import type { AggregateRecord } from './aggregate.ts'
+
 /** What deal making reads: one JSON document an aggregate, in the shape that Spade reads. */
 export interface OfferDocument {
   /** Piece CID of the aggregate. */
@@ -27,6 +29,25 @@ export const tenantOf = (
   const group = text('group', aggregator)
   return { storefront: text('storefront', aggregator), group, label: text('label', group) }
 }
+
+export const documentOf = (
+  {
+    aggregate,
+    storefront,
+    group,
+    label,
+    offeredAt,
+  }: Pick<AggregateRecord, 'aggregate' | 'storefront' | 'group' | 'label' | 'offeredAt'>,
+  pieces: readonly { toString(): string }[],
+): OfferDocument => ({
+  aggregate,
+  pieces: pieces.map(piece => `${piece}`),
+  collection: group,
+  tenant: storefront,
+  group,
+  label,
+  orderID: offeredAt,
+})
 
 /** Name of the document: one for every offer that is processed anew. */
 export const documentName = ({ aggregate, id }: { aggregate: string; id: string }): string =>

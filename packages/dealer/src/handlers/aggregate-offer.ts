@@ -10,6 +10,7 @@ import {
 } from '@w3filecoin/capabilities'
 import { type InvalidPieceCID, recompute } from '@w3filecoin/piece'
 import {
+  getValue,
   type Handler,
   issueReceipt,
   outcomeOf,
@@ -21,7 +22,7 @@ import {
 import { isLink, parse as parseLink } from 'multiformats/link'
 import type { Dependencies } from '../dependencies.ts'
 import { type AggregateRecord, aggregateId, failed, offered } from '../domain/aggregate.ts'
-import { documentName, tenantOf } from '../domain/offer-document.ts'
+import { documentName, documentOf, tenantOf } from '../domain/offer-document.ts'
 import { failedOutcome, keepRetries } from '../failure.ts'
 
 /**
@@ -44,6 +45,9 @@ export const aggregateOfferHandler = (
     }
   }
 
+  const handOver = (record: AggregateRecord, pieces: readonly PieceLink[]): Promise<void> =>
+    stores.offers.put(documentName(record), documentOf(record, pieces))
+
   return provide(
     aggregateOffer,
     async ({ capability, invocation }) => {
@@ -59,17 +63,21 @@ export const aggregateOfferHandler = (
 
       const key = aggregateId({ aggregate: `${aggregate}`, pieces: `${pieces}`, nonce: invocation.nonce })
       const known = await stores.aggregates.get({ id: key })
-      if (known) return answer(known)
+      if (known) {
+        // Cut short after the record, the document is still to be written.
+        if (known.stage === 'offered' && !(await stores.receipts.get(`${invocation.cid}`)))
+          await handOver(known, await getValue<PieceLink[]>(stores.blocks, known.pieces))
+        return answer(known)
+      }
 
       const block = [...invocation.iterateIPLDBlocks()].find(({ cid }) => `${cid}` === `${pieces}`)
       const checked = checkPieces(block?.bytes, aggregate)
-      const { storefront, group, label } = tenantOf(invocation.facts as Record<string, unknown>[], aggregator)
       const offer = {
         aggregate: `${aggregate}`,
         pieces: `${pieces}`,
         nonce: invocation.nonce,
         aggregator,
-        group,
+        ...tenantOf(invocation.facts as Record<string, unknown>[], aggregator),
       }
       if (checked.error) {
         const { message, cause, pieces: listed } = checked.error
@@ -87,17 +95,11 @@ export const aggregateOfferHandler = (
       const accept = await Tasks.aggregateAccept(id, { aggregate, pieces, nonce: invocation.nonce })
       const record = offered({ ...offer, accept: await packTask(accept) }, now(), timing)
       await stores.blocks.put(block?.bytes as Uint8Array, CBOR)
-      await stores.offers.put(documentName(record), {
-        aggregate: record.aggregate,
-        pieces: checked.ok.map(piece => `${piece}`),
-        collection: group,
-        tenant: storefront,
-        group,
-        label,
-        orderID: record.offeredAt,
-      })
       const inserted = await stores.aggregates.insert(record)
-      return answer(inserted.ok ?? inserted.error.record)
+      const noted = inserted.ok ?? inserted.error.record
+      // After the record: whoever reads the document may report on it at once.
+      if (noted.stage === 'offered') await handOver(noted, checked.ok)
+      return answer(noted)
     },
     { keep: true },
   )

@@ -14,7 +14,7 @@ const PAGE = 100
  * way.
  */
 export const onAccept = (
-  parts: Pick<Dependencies, 'id' | 'stores' | 'queues' | 'aggregator' | 'dealer' | 'timing' | 'now'>,
+  parts: Pick<Dependencies, 'id' | 'stores' | 'queues' | 'aggregator' | 'dealer' | 'timing' | 'now' | 'log'>,
 ): Consumer<AcceptMessage> => {
   const { stores, queues } = parts
   return each(

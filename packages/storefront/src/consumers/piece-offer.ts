@@ -1,9 +1,10 @@
 import { isDelegation } from '@ucanto/core/delegation'
 import type { Invocation, Receipt } from '@ucanto/interface'
-import { type Failure, failure, type Result } from '@w3filecoin/capabilities'
+import { type Failure, failure } from '@w3filecoin/capabilities'
 import {
   type Consumer,
   DONE,
+  reach,
   type Stored,
   settled,
   type Taken,
@@ -52,25 +53,17 @@ export const onPieceOffer = (parts: Parts): Consumer<PieceOfferMessage> => {
       return DONE
     }
     const { name, message } = (out.error ?? { name: '', message: 'It promises nothing' }) as Failure
-    if (!LASTING.has(name)) {
+    // A refusal that was fetched was filed, and what is filed stays so.
+    if (record.stage !== 'retried' && !LASTING.has(name)) {
       log('warn', 'piece refused', { piece: record.piece, name, message })
       return trouble(record, `The aggregator refuses the piece: ${message}`)
     }
     const error =
       name === 'InvalidPieceCID'
         ? failure('InvalidContentPiece', message, { content: parseLink(record.content) })
-        : failure(name, message)
+        : failure('ProofNotFound', message)
     await endPiece(parts, record, { error })
     return DONE
-  }
-
-  const reach = async <T>(ask: () => Promise<T>): Promise<Result<T>> => {
-    try {
-      return { ok: await ask() }
-    } catch (cause) {
-      log('warn', 'aggregator not reached', { cause })
-      return { error: failure('PeerUnreachable', 'The aggregator can not be reached') }
-    }
   }
 
   /** Looks for a receipt of the aggregator. */
@@ -79,7 +72,7 @@ export const onPieceOffer = (parts: Parts): Consumer<PieceOfferMessage> => {
     task: string,
     take: (receipt: Receipt) => Promise<unknown>,
   ): Promise<Taken> => {
-    const receipt = await reach(() => aggregator.receipt(task))
+    const receipt = await reach(aggregator, () => aggregator.receipt(task), log)
     if (receipt.error) return trouble(record, receipt.error.message)
     if (receipt.ok) await take(receipt.ok)
     return DONE
@@ -94,7 +87,8 @@ export const onPieceOffer = (parts: Parts): Consumer<PieceOfferMessage> => {
       const tasks = await Promise.all(
         [...offers.values()].map(record => unpackTask(record.pieceOffer as Uint8Array)),
       )
-      const answers = tasks.length === 0 ? { ok: [] } : await reach(() => aggregator.execute(tasks))
+      const answers =
+        tasks.length === 0 ? { ok: [] } : await reach(aggregator, () => aggregator.execute(tasks), log)
       const answered = new Map(
         [...offers.keys()].map((id, n) => [id, answers.error ? answers : answers.ok[n]]),
       )

@@ -9,7 +9,7 @@ import {
   type PieceLink,
   Tasks,
 } from '@w3filecoin/capabilities'
-import { type Handler, type Key, provide, type Stored, unpackTask } from '@w3filecoin/service'
+import { type Handler, type Key, provide, reach, type Stored, unpackTask } from '@w3filecoin/service'
 import type { Dependencies } from '../dependencies.ts'
 import type { PieceRecord } from '../domain/piece.ts'
 import { aggregatesOf, workflowOf } from '../domain/workflow.ts'
@@ -61,20 +61,15 @@ export const filecoinInfoHandler = ({
   ): Promise<Map<string, PieceInfoSuccess>> => {
     const there = records.filter(({ stage }) => stage === 'queued' || stage === 'aggregated')
     if (there.length === 0) return new Map()
-    try {
-      const questions = there.map(({ group, queuedWith }) =>
-        Tasks.pieceInfo(id, aggregator.principal, { piece, group, nonce: queuedWith }),
-      )
-      const answers = await aggregator.execute(await Promise.all(questions))
-      return new Map(
-        answers.flatMap(({ ok }, n) =>
-          ok?.out.ok ? [[(there[n] as PieceRecord).id, ok.out.ok as PieceInfoSuccess] as const] : [],
-        ),
-      )
-    } catch (cause) {
-      log('warn', 'aggregator not reached', { cause })
-      return new Map()
-    }
+    const questions = there.map(({ group, queuedWith }) =>
+      Tasks.pieceInfo(id, aggregator.principal, { piece, group, nonce: queuedWith }),
+    )
+    const answers = await reach(aggregator, async () => aggregator.execute(await Promise.all(questions)), log)
+    return new Map(
+      (answers.ok ?? []).flatMap(({ ok }, n) =>
+        ok?.out.ok ? [[(there[n] as PieceRecord).id, ok.out.ok as PieceInfoSuccess] as const] : [],
+      ),
+    )
   }
 
   return provide(filecoinInfo, async ({ capability }) => {
