@@ -1,3 +1,4 @@
+import { hash } from 'node:crypto'
 import type { OfferDocument } from '@w3filecoin/dealer'
 import { parsePiece, toV1 } from '@w3filecoin/piece'
 import type { Choices, DeterministicWorld } from '@w3filecoin/testing/deterministic'
@@ -56,7 +57,9 @@ export class Market {
       })
     } else if (mood < refusals + silence) world.count('deal never made')
     else {
-      this.deals.push({ aggregate, id: 1000 + this.deals.length })
+      // The same deal in every run that has the same aggregate.
+      const id = hash('sha256', aggregate, 'buffer').readUInt32BE(0)
+      if (!this.deals.some(deal => deal.id === id)) this.deals.push({ aggregate, id })
       chainChanged()
     }
   }

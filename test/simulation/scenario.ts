@@ -93,6 +93,44 @@ export const randomScenario = (choices: Choices): Scenario => {
   }
 }
 
+/**
+ * One journey: two groups, a piece that storage providers find fault with, whose aggregate fails and is tried again without
+ * it, a wrong piece, and one that is offered twice. Pieces of different sizes, so that their aggregates do not depend on
+ * which came first.
+ */
+export const plannedScenario = (): Scenario => {
+  const [one] = people as [Signer]
+  const [, , listed, other] = people as [Signer, Signer, Signer, Signer]
+  const offer = (n: number, more: Partial<Offer> = {}): Offer => {
+    const content = contents[n] as Content
+    return {
+      storefront: 'storefront',
+      content,
+      piece: content.piece,
+      at: n * 60_000,
+      uploadedAt: 0,
+      again: false,
+      space: other,
+      agent: one,
+      expected: 'accepted',
+      ...more,
+    }
+  }
+  const faulty = offer(2, { expected: 'InvalidContentPiece' })
+  return {
+    storefronts: ['storefront'],
+    offers: [
+      offer(0),
+      offer(1, { again: true }),
+      faulty,
+      offer(3, { space: listed }),
+      offer(4, { piece: (contents[5] as Content).piece, expected: 'InvalidContentPiece' }),
+    ],
+    faulty: new Set([`${faulty.piece}`]),
+    spaces: new Map([[listed.did(), 'did:web:provider.test']]),
+  }
+}
+
 /** The invocation by which an agent offers it. */
 export const invocationOf = async (
   { content, piece, nonce, space, agent }: Offer,

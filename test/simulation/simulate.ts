@@ -143,9 +143,10 @@ export const take = async (
     for (const [space, provider] of scenario.spaces)
       system.services.get(name)?.tables.space?.seed({ space, provider, revision: 1 } as never)
 
-  world.timeline.at(start + healsAt, () => {
-    world.faults = NONE
-  })
+  if (healsAt !== Infinity)
+    world.timeline.at(start + healsAt, () => {
+      world.faults = NONE
+    })
   const queues = [...system.services.values()].flatMap(({ queues }) => Object.values(queues))
   for (const at of losses)
     world.timeline.at(start + at, () => {
@@ -164,7 +165,8 @@ export const take = async (
       })
     })
 
-  const done = () => agents === 0 && world.running === 0 && healed() && hasEnded(system)
+  const done = () =>
+    agents === 0 && world.running === 0 && (healed() || healsAt === Infinity) && hasEnded(system)
   const ended = await world.timeline.run(done, start + LONGEST)
   const violations = [...watch.violations, ...(await checkEnd(system, acknowledged))]
   if (!ended)

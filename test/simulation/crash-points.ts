@@ -1,0 +1,68 @@
+import type { Receipt } from '@ucanto/interface'
+import { type CallFault, Choices, faultAt, NONE } from '@w3filecoin/testing/deterministic'
+import { receiptsOf } from './invariants.ts'
+import { plannedScenario } from './scenario.ts'
+import type { System } from './services.ts'
+import { type Course, type Report, take } from './simulate.ts'
+
+/** At every call, the function that makes it is killed before the call takes effect, and after. */
+export const CRASHES = ['killBefore', 'killAfter'] as const satisfies CallFault[]
+export type Crash = (typeof CRASHES)[number]
+
+const SEED = 1
+
+/** One journey: pieces of two groups, a wrong one, and one that a storage provider finds fault with. */
+const course = (): Course => ({
+  scenario: plannedScenario(),
+  faults: NONE,
+  healsAt: 0,
+  lag: 0,
+  duplicates: 0,
+  losses: [],
+  chainFaults: 0,
+  refusals: 0,
+  silence: 0,
+})
+
+export interface Journey {
+  report: Report
+  /** What there is in the end, without times: every receipt, and the stage of every record. */
+  end: string[]
+}
+
+/** The journey without a crash, or with one at a call. */
+export const journey = async (crash?: { at: number; how: Crash }): Promise<Journey> => {
+  const planned = course()
+  const { report, system } = await take(SEED, new Choices(SEED), {
+    ...planned,
+    ...(crash && { faults: faultAt(crash.at, crash.how), healsAt: Infinity }),
+  })
+  return { report, end: endState(system) }
+}
+
+/** Where the end differs: what is missing, and what should not be there. */
+export const difference = (undisturbed: readonly string[], disturbed: readonly string[]): string[] => {
+  const [wanted, found] = [new Set(undisturbed), new Set(disturbed)]
+  return [
+    ...undisturbed.filter(line => !found.has(line)).map(line => `- ${line}`),
+    ...disturbed.filter(line => !wanted.has(line)).map(line => `+ ${line}`),
+  ]
+}
+
+const endState = ({ services }: System): string[] =>
+  [...services.values()]
+    .flatMap(service => [
+      ...[...receiptsOf(service)].map(
+        ([task, receipt]: [string, Receipt]) => `${service.name} receipt of ${task}: ${receipt.root.cid}`,
+      ),
+      ...Object.entries(service.tables).flatMap(([table, { items }]) =>
+        [...items].map(([key, item]) => {
+          const { stage, aggregateId, openRanges, sequence, history } = item
+          const stages = (history as { stage: string }[] | undefined)?.map(({ stage }) => stage)
+          return `${service.name} ${table} ${key}: ${JSON.stringify({ stage, aggregateId, openRanges, sequence, stages })}`
+        }),
+      ),
+    ])
+    // What says when the deal tracker looked, and counts that are hints.
+    .filter(line => !/ (source|tally) /.test(line))
+    .sort()

@@ -1,0 +1,127 @@
+import { availableParallelism } from 'node:os'
+import { parseArgs } from 'node:util'
+import { Worker } from 'node:worker_threads'
+import type { Answer, Job } from './worker.ts'
+
+const HELP = `Runs the four services in a world where everything goes wrong that can, and looks whether anything was lost.
+
+  npm run simulate -- [options]
+
+  --seeds N        so many seeds, one run each (default: 1000)
+  --from N         the first of them (default: 1)
+  --seed N         one seed, with what happened in it
+  --crash-points   one planned journey, with a crash before and after each call that it makes
+  --every N        of the crash points, every Nth only
+  --workers N      threads (default: one a processor)
+  --help           print this
+
+Exit code 1 if anything was lost. The same seed is the same run, to the byte.
+`
+
+const { values } = parseArgs({
+  options: {
+    seeds: { type: 'string', default: '1000' },
+    from: { type: 'string', default: '1' },
+    seed: { type: 'string' },
+    'crash-points': { type: 'boolean', default: false },
+    every: { type: 'string', default: '1' },
+    workers: { type: 'string', default: `${availableParallelism()}` },
+    help: { type: 'boolean', default: false },
+  },
+})
+
+/** Has workers do jobs, and hears of each. */
+const work = async (jobs: Iterator<Job>, heard: (answer: Answer) => void): Promise<void> => {
+  const run = async (): Promise<void> => {
+    const worker = new Worker(new URL('./worker.ts', import.meta.url))
+    for (let next = jobs.next(); !next.done; next = jobs.next()) {
+      const { promise, resolve, reject } = Promise.withResolvers<Answer>()
+      worker.once('message', resolve).once('error', reject)
+      worker.postMessage(next.value)
+      heard(await promise)
+      worker.removeAllListeners()
+    }
+    await worker.terminate()
+  }
+  await Promise.all(Array.from({ length: Number(values.workers) }, run))
+}
+
+const began = performance.now()
+const seconds = () => `${Math.round((performance.now() - began) / 1000)} s`
+const say = (line: string) => process.stdout.write(`${line}\n`)
+const number = (value: number) => value.toLocaleString('en')
+const table = (rows: [string, number][]) => {
+  for (const [name, count] of rows.sort(([, a], [, b]) => b - a))
+    say(`  ${number(count).padStart(12)}  ${name}`)
+}
+
+const simulateSeeds = async (from: number, count: number, chatty: boolean): Promise<number> => {
+  const injected = new Map<string, number>()
+  const lost: { seed: number; what: string }[] = []
+  let [done, offers, calls, checks, hours] = [0, 0, 0, 0, 0]
+  const jobs = (function* (): Generator<Job> {
+    for (let seed = from; seed < from + count; seed++) yield { seed }
+  })()
+  await work(jobs, ({ report }) => {
+    done += 1
+    offers += report.offers
+    calls += report.calls
+    checks += report.checks
+    hours += report.took / 3_600_000
+    for (const [kind, times] of report.injected) injected.set(kind, (injected.get(kind) ?? 0) + times)
+    for (const { invariant, what } of report.violations) {
+      lost.push({ seed: report.seed, what: `${invariant}: ${what}` })
+      say(`seed ${report.seed}: ${invariant}: ${what}`)
+    }
+    if (done % 500 === 0) say(`${number(done)} of ${number(count)} seeds after ${seconds()}`)
+    if (chatty) say(`seed ${report.seed}: ${report.calls} calls, trace ${report.trace}`)
+  })
+  say(
+    `\n${number(done)} seeds in ${seconds()}: ${number(offers)} offers, ${number(hours / 24)} days of their own time`,
+  )
+  say(`${number(calls)} calls of functions, ${number(checks)} writes watched. What went wrong:`)
+  table([...injected])
+  const failing = lost.map(({ seed }) => seed).sort((a, b) => a - b)
+  say(`${number(lost.length)} violations`)
+  if (failing.length > 0)
+    say(`The first failing seed is ${failing[0]}: npm run simulate -- --seed ${failing[0]}`)
+  return failing.length
+}
+
+const visitCrashPoints = async (every: number): Promise<number> => {
+  const { journey } = await import('./crash-points.ts')
+  const { report, end } = await journey()
+  say(
+    `The journey without a crash: ${report.offers} offers, ${number(report.calls)} calls, ${report.violations.length} violations`,
+  )
+  let [visited, differences] = [0, 0]
+  const jobs = (function* (): Generator<Job> {
+    for (let at = 0; at < report.calls; at += every)
+      for (const how of ['killBefore', 'killAfter'] as const) yield { crash: { at, how }, end }
+  })()
+  await work(jobs, ({ report: { violations }, crash, difference = [] }) => {
+    visited += 1
+    const wrong = [...difference, ...violations.map(({ invariant, what }) => `${invariant}: ${what}`)]
+    if (wrong.length > 0) {
+      differences += 1
+      say(`${crash?.how} call ${crash?.at}:`)
+      for (const line of wrong.slice(0, 10)) say(`  ${line}`)
+    }
+    if (visited % 500 === 0) say(`${number(visited)} crash points after ${seconds()}`)
+  })
+  say(
+    `\n${number(visited)} crash points visited in ${seconds()}: before and after ${every === 1 ? 'each' : `every ${every}th`} of ${number(report.calls)} calls`,
+  )
+  say(`${number(differences)} differences`)
+  return differences + report.violations.length
+}
+
+if (values.help) say(HELP)
+else {
+  const failures = values['crash-points']
+    ? await visitCrashPoints(Number(values.every))
+    : values.seed
+      ? await simulateSeeds(Number(values.seed), 1, true)
+      : await simulateSeeds(Number(values.from), Number(values.seeds), false)
+  process.exitCode = failures === 0 ? 0 : 1
+}

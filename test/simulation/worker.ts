@@ -1,0 +1,21 @@
+import { parentPort } from 'node:worker_threads'
+import { type Crash, difference, journey } from './crash-points.ts'
+import { type Report, simulateSeed } from './simulate.ts'
+
+/** What a worker is asked for: a seed, or a crash point with the end that there should be. */
+export type Job = { seed: number } | { crash: { at: number; how: Crash }; end: string[] }
+
+export interface Answer {
+  report: Report
+  crash?: { at: number; how: Crash }
+  difference?: string[]
+}
+
+parentPort?.on('message', async (job: Job) => {
+  const answer = async (): Promise<Answer> => {
+    if ('seed' in job) return { report: await simulateSeed(job.seed) }
+    const { report, end } = await journey(job.crash)
+    return { report, crash: job.crash, difference: difference(job.end, end) }
+  }
+  parentPort?.postMessage(await answer())
+})
