@@ -3,17 +3,15 @@ import type { DeadLetter } from './dead-letter-queue.ts'
 import type { QueueReport } from './dlq.ts'
 import type { StalledRecord, TableReport } from './reconcile.ts'
 
-/** The most that is shown of a text, where no terminal says how wide it is. */
-const WIDE = 200
+/** The most columns of a line: a reason is longer than a terminal is wide, but a body may be anything. */
+const WIDE = 300
 
 /** What was found, for people. */
 export class Display {
   readonly #print: (text: string) => unknown
-  readonly #columns: number
 
-  constructor(print: (text: string) => unknown, columns = WIDE) {
+  constructor(print: (text: string) => unknown) {
     this.#print = print
-    this.#columns = columns
   }
 
   queue({ service, queue, letters, left }: QueueReport): void {
@@ -92,7 +90,7 @@ export class Display {
   }
 
   #line(text: string): void {
-    this.#print(`${fit(text, this.#columns)}\n`)
+    this.#print(`${fit(text, WIDE)}\n`)
   }
 }
 
