@@ -14,9 +14,12 @@ export class Display {
     this.#print = print
   }
 
-  queue({ service, queue, letters, left }: QueueReport): void {
+  queue({ service, queue, letters, left, fifo }: QueueReport): void {
     if (letters.length === 0 && left === 0) return
-    const rest = left === 0 ? '' : `, about ${count(left)} more not looked at`
+    const rest =
+      left === 0
+        ? ''
+        : `, about ${count(left)} more ${fifo ? 'behind these in their groups' : 'not looked at'}`
     this.#line(`${service} ${queue}: ${letterCount(letters.length)}${rest}`)
     this.#rows(
       ['MESSAGE', 'SENT FIRST (UTC)', 'ATTEMPTS', 'WHERE'],
