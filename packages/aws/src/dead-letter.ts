@@ -99,7 +99,11 @@ export const readPostMortem = (
 const causesOf = (reason: Failure | Error): PostMortem['reason'] => {
   const causes: PostMortem['reason'] = []
   for (let cause: unknown = reason; causes.length < MOST_CAUSES && isFailure(cause); cause = cause.cause)
-    causes.push({ name: shorten(cause.name), message: shorten(cause.message) })
+    causes.push({
+      name: shorten(cause.name),
+      // Its message is JSON of some lines for each fault.
+      message: shorten(cause instanceof z.ZodError ? z.prettifyError(cause) : cause.message),
+    })
   return causes
 }
 

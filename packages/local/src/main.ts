@@ -22,7 +22,7 @@ const HELP = `Runs the whole W3 Filecoin system on this machine, and takes files
   --help           print this
 
 Everything listens on 127.0.0.1 only. Addresses and keys are in DATA/local.json, the services' logs in
-DATA/logs/. Ctrl-C stops; a second one stops at once.
+DATA/logs/. npm run ops shows messages that were given up. Ctrl-C stops; a second one stops at once.
 `
 
 const SAMPLES = fileURLToPath(new URL('../../../samples/', import.meta.url))

@@ -38,7 +38,7 @@ interface QueueSourceOptions {
 
 /**
  * Lambda's event source of a queue: collects a batch, runs the function, deletes what is done with, lets the rest
- * come again. What was tried too often, SQS itself moves to the dead-letter queue.
+ * come again. What was tried too often, and the function did not give up by itself, SQS moves to the dead-letter queue.
  */
 export const pollQueue = ({ client, queue, url, spec, run, log }: QueueSourceOptions): EventSource => {
   const stopping = new AbortController()

@@ -81,6 +81,8 @@ describe('the engines', () => {
     expect(await make(engines)).toEqual({
       TABLE_NOTE: 'echo-note',
       QUEUE_TAKE_NOTE: queueUrl(engines.sqs, 'echo-take-note'),
+      DEAD_LETTER_TAKE_NOTE: queueUrl(engines.sqs, 'echo-take-note-dlq'),
+      DEAD_LETTER_IN_ORDER: queueUrl(engines.sqs, 'echo-in-order-dlq.fifo'),
       QUEUE_IN_ORDER: queueUrl(engines.sqs, 'echo-in-order.fifo'),
       BUCKET_NOTE_FILES: 'echo-note-files',
     })

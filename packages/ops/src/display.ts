@@ -3,22 +3,23 @@ import type { DeadLetter } from './dead-letter-queue.ts'
 import type { QueueReport } from './dlq.ts'
 import type { StalledRecord, TableReport } from './reconcile.ts'
 
-/** The most that is shown of a text, where no terminal says how wide it is. */
-const WIDE = 200
+/** The most columns of a line: a reason is longer than a terminal is wide, but a body may be anything. */
+const WIDE = 300
 
 /** What was found, for people. */
 export class Display {
   readonly #print: (text: string) => unknown
-  readonly #columns: number
 
-  constructor(print: (text: string) => unknown, columns = WIDE) {
+  constructor(print: (text: string) => unknown) {
     this.#print = print
-    this.#columns = columns
   }
 
-  queue({ service, queue, letters, left }: QueueReport): void {
+  queue({ service, queue, letters, left, fifo }: QueueReport): void {
     if (letters.length === 0 && left === 0) return
-    const rest = left === 0 ? '' : `, about ${count(left)} more not looked at`
+    const rest =
+      left === 0
+        ? ''
+        : `, about ${count(left)} more ${fifo ? 'behind these in their groups' : 'not looked at'}`
     this.#line(`${service} ${queue}: ${letterCount(letters.length)}${rest}`)
     this.#rows(
       ['MESSAGE', 'SENT FIRST (UTC)', 'ATTEMPTS', 'WHERE'],
@@ -92,7 +93,7 @@ export class Display {
   }
 
   #line(text: string): void {
-    this.#print(`${fit(text, this.#columns)}\n`)
+    this.#print(`${fit(text, WIDE)}\n`)
   }
 }
 

@@ -23,15 +23,19 @@ export interface QueueReport {
   service: string
   queue: string
   letters: DeadLetter[]
-  /** Letters that were not looked at: there are more than the limit, or somebody else has them. About. */
+  /**
+   * About how many letters were not looked at: there are more than the limit, or somebody else has them, or they are
+   * behind others of their group.
+   */
   left: number
+  fifo: boolean
 }
 
 /** Looks at the dead letters of queues, and sends them back if that is asked for. */
 export const deadLetters = ({ target, client, queues, send, limit }: DlqOptions): Promise<QueueReport[]> =>
   pMap(
     queues,
-    async ({ resources: { service }, queue }) => {
+    async ({ resources: { service, queues }, queue }) => {
       const places = await target.placesOf(service)
       const locate = (kind: 'queue' | 'deadLetter'): string => {
         const url = places[variable(kind, queue)]
@@ -48,7 +52,13 @@ export const deadLetters = ({ target, client, queues, send, limit }: DlqOptions)
         letters.push(...some)
       }
       if (!send) await dead.release(letters)
-      return { service, queue, letters, left: Math.max(0, before - letters.length) }
+      return {
+        service,
+        queue,
+        letters,
+        left: Math.max(0, before - letters.length),
+        fifo: queues[queue]?.fifo === true,
+      }
     },
     { concurrency: PARALLEL },
   )

@@ -96,11 +96,13 @@ const run = async (): Promise<number> => {
     options.stage === undefined
       ? localTarget(options.data === undefined ? resolve('.w3filecoin') : resolve(here, options.data))
       : stageTarget(options.stage)
-  // The AWS SDK finds endpoints, region and credentials there.
+  // The AWS SDK finds endpoints, region and credentials there; here nothing that the machine may know of AWS counts.
+  if (options.stage === undefined)
+    for (const name of Object.keys(process.env)) if (name.startsWith('AWS_')) delete process.env[name]
   Object.assign(process.env, target.env)
 
   const { json, send, limit, grace } = options
-  const display = new Display(json ? () => {} : print, process.stdout.columns)
+  const display = new Display(json ? () => {} : print)
   const line = (value: object) => json && print(`${JSON.stringify(value)}\n`)
   /** Some were found, and are still there. */
   let some = false
@@ -140,6 +142,8 @@ const isOutside = (cause: unknown): cause is Error =>
     '$metadata' in cause ||
     'code' in cause)
 
+// Whoever read the output is gone: nobody is left to tell anything.
+process.stdout.on('error', () => process.exit(1))
 try {
   process.exitCode = await run()
 } catch (cause) {

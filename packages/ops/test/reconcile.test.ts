@@ -118,7 +118,7 @@ describe('reconcile', () => {
     expect(sent.sort()).toEqual(['blind', 'late', 'none'])
     expect(keys(await run('aggregator'))['aggregator piece']).toEqual([])
 
-    const { checkAt, due } = dueAt('none', NOW + GRACE)
+    const { checkAt, due } = dueAt('none', NOW + GRACE) as { checkAt: number; due: string }
     expect(await pieces().get({ id: 'none' })).toMatchObject({ checkAt, due, revision: 2 })
     const { items } = await pieces().find(DUE, due, { limit: 10, upTo: checkAt })
     expect(items).toContainEqual({ id: 'none' })
