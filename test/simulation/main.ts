@@ -1,3 +1,4 @@
+import { once } from 'node:events'
 import { availableParallelism } from 'node:os'
 import { parseArgs } from 'node:util'
 import { Worker } from 'node:worker_threads'
@@ -35,11 +36,9 @@ const work = async (jobs: Iterator<Job>, heard: (answer: Answer) => void): Promi
   const run = async (): Promise<void> => {
     const worker = new Worker(new URL('./worker.ts', import.meta.url))
     for (let next = jobs.next(); !next.done; next = jobs.next()) {
-      const { promise, resolve, reject } = Promise.withResolvers<Answer>()
-      worker.once('message', resolve).once('error', reject)
       worker.postMessage(next.value)
-      heard(await promise)
-      worker.removeAllListeners()
+      const [answer] = (await once(worker, 'message')) as [Answer]
+      heard(answer)
     }
     await worker.terminate()
   }
