@@ -13,6 +13,7 @@ const HELP = `Runs the four services in a world where everything goes wrong that
   --seed N         one seed, with what happened in it
   --crash-points   one planned journey, with a crash before and after each call that it makes
   --every N        of the crash points, every Nth only
+  --stop           stop at the first violation
   --workers N      threads (default: one a processor)
   --help           print this
 
@@ -26,16 +27,20 @@ const { values } = parseArgs({
     seed: { type: 'string' },
     'crash-points': { type: 'boolean', default: false },
     every: { type: 'string', default: '1' },
+    stop: { type: 'boolean', default: false },
     workers: { type: 'string', default: `${availableParallelism()}` },
     help: { type: 'boolean', default: false },
   },
 })
 
+/** Something was lost, and nobody wants to know more. */
+let stopped = false
+
 /** Has workers do jobs, and hears of each. */
 const work = async (jobs: Iterator<Job>, heard: (answer: Answer) => void): Promise<void> => {
   const run = async (): Promise<void> => {
     const worker = new Worker(new URL('./worker.ts', import.meta.url))
-    for (let next = jobs.next(); !next.done; next = jobs.next()) {
+    for (let next = jobs.next(); !next.done && !stopped; next = jobs.next()) {
       worker.postMessage(next.value)
       const [answer] = (await once(worker, 'message')) as [Answer]
       heard(answer)
@@ -69,6 +74,7 @@ const simulateSeeds = async (from: number, count: number, chatty: boolean): Prom
     hours += report.took / 3_600_000
     for (const [kind, times] of report.injected) injected.set(kind, (injected.get(kind) ?? 0) + times)
     for (const { invariant, what } of report.violations) {
+      stopped ||= values.stop
       lost.push({ seed: report.seed, what: `${invariant}: ${what}` })
       say(`seed ${report.seed}: ${invariant}: ${what}`)
     }
@@ -102,6 +108,7 @@ const visitCrashPoints = async (every: number): Promise<number> => {
     visited += 1
     const wrong = [...difference, ...violations.map(({ invariant, what }) => `${invariant}: ${what}`)]
     if (wrong.length > 0) {
+      stopped ||= values.stop
       differences += 1
       say(`${crash?.how} call ${crash?.at}:`)
       for (const line of wrong.slice(0, 10)) say(`  ${line}`)

@@ -1,0 +1,165 @@
+import { spawnSync } from 'node:child_process'
+import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+/**
+ * Puts deliberate faults into a copy of the code, one at a time, and looks whether the simulation notices. One that it does
+ * not notice is a hole in it, or in what it is asked for. `npm run mutants`.
+ */
+interface Mutant {
+  what: string
+  file: string
+  /** The text that is there, once, and what stands in its place. */
+  from: string
+  to: string
+}
+
+const MUTANTS: Mutant[] = [
+  {
+    what: 'drop the condition of a sealing: whoever comes later seals the same pieces again',
+    file: 'aggregator/src/consumers/seal.ts',
+    from: 'current.sequence === group.sequence',
+    to: 'true',
+  },
+  {
+    what: 'forget the pieces of sealings whose pieces are still being told',
+    file: 'aggregator/src/consumers/seal.ts',
+    from: 'if (sealedBefore.has(row.id)) continue',
+    to: '',
+  },
+  {
+    what: 'seal newer pieces first',
+    file: 'aggregator/src/consumers/seal.ts',
+    from: 'for (const [n, row] of page.items.entries()) {',
+    to: 'for (const [n, row] of [...page.items.entries()].reverse()) {',
+  },
+  {
+    what: 'mark a piece as listed before it is in the list',
+    file: 'aggregator/src/consumers/piece.ts',
+    from: 'await stores.pending.putMany(records.map(pendingRow))',
+    to: 'await pMap(records, record => update(stores.pieces, { id: record.id }, pending)); await stores.pending.putMany(records.map(pendingRow))',
+  },
+  {
+    what: 'mark a range as told before its pieces are',
+    file: 'aggregator/src/consumers/include.ts',
+    from: 'const entries = await readRange(stores, aggregate, range)',
+    to: 'await update(stores.aggregates, { id: aggregate.id }, current => rangeTold(current, range, now(), timing)); const entries = await readRange(stores, aggregate, range)',
+  },
+  {
+    what: 'forget the sweep of the aggregator’s aggregates',
+    file: 'aggregator/src/sweep.ts',
+    from: 'resend: records => sendAll(queues, unfinished.aggregate.messages(records)),',
+    to: 'resend: async () => {},',
+  },
+  {
+    what: 'forget the sweep of the storefront’s pieces',
+    file: 'storefront/src/sweep.ts',
+    from: 'resend: records => sendAll(queues, unfinished.piece.messages(records)),',
+    to: 'resend: async () => {},',
+  },
+  {
+    what: 'swallow what a consumer throws',
+    file: 'service/src/consumer.ts',
+    from: 'return { error: cause instanceof Error ? cause',
+    to: 'return true ? DONE : { error: cause instanceof Error ? cause',
+  },
+  {
+    what: 'give up when somebody else changed the record',
+    file: 'service/src/record.ts',
+    from: 'const UPDATE_ATTEMPTS = 20',
+    to: 'const UPDATE_ATTEMPTS = 1',
+  },
+  {
+    what: 'note the end of a piece without its receipt',
+    file: 'storefront/src/receipts.ts',
+    from: 'const receipt = await stores.receipts.put(await issueReceipt(id, await unpackTask(record.accept), { out }))',
+    to: 'const receipt = await issueReceipt(id, await unpackTask(record.accept), { out })',
+  },
+  {
+    what: 'let a later receipt of a task replace the first',
+    file: 'service/src/receipt-log.ts',
+    from: 'const stored = await this.#table.insert({',
+    to: 'const stored = await (async (record: ReceiptRecord) => (await this.#table.putMany([record]), { ok: record as never, error: undefined as never }))({',
+  },
+  {
+    what: 'forget when to look again at a piece that is with the aggregator',
+    file: 'storefront/src/domain/piece.ts',
+    from: 'return { ...record, ...reached, ...dueAt(record.id, now + nextCheck(reached, now, timing)) }',
+    to: "return { ...record, ...reached, ...(stage === 'queued' ? notDue : dueAt(record.id, now + nextCheck(reached, now, timing))) }",
+  },
+  {
+    what: 'write the offer document before the record',
+    file: 'dealer/src/handlers/aggregate-offer.ts',
+    from: 'const inserted = await stores.aggregates.insert(record)',
+    to: 'await handOver(record, checked.ok); const inserted = await stores.aggregates.insert(record)',
+  },
+  {
+    what: 'mark retries as sent before they are',
+    file: 'dealer/src/consumers/retry.ts',
+    from: 'const ranges = await getValue<string[]>(stores.blocks, record.retries as string)',
+    to: 'await update(stores.aggregates, { id }, current => rangeSent(current, range, now(), timing)); const ranges = await getValue<string[]>(stores.blocks, record.retries as string)',
+  },
+  {
+    what: 'try an aggregate again under the nonce of its first try',
+    file: 'capabilities/src/tasks.ts',
+    from: '  nonce === undefined ? `$',
+    to: '  true ? `$',
+  },
+  {
+    what: 'take the word of a file of deals that has shrunk',
+    file: 'deal-tracker/src/domain/judge.ts',
+    from: 'if (lost > live * maxLoss)',
+    to: 'if (lost > live * 2)',
+  },
+]
+
+const root = fileURLToPath(new URL('../../', import.meta.url))
+
+/** What the simulation says of the code with the fault in it. */
+const notices = ({ file, from, to }: Mutant): { noticed: boolean; by: string } => {
+  const copy = mkdtempSync(join(tmpdir(), 'w3filecoin-mutant-'))
+  try {
+    for (const part of ['packages', 'test', 'package.json'])
+      cpSync(join(root, part), join(copy, part), { recursive: true, verbatimSymlinks: true })
+    symlinkSync(join(root, 'node_modules'), join(copy, 'node_modules'))
+    const path = join(copy, 'packages', file)
+    const code = readFileSync(path, 'utf8')
+    if (code.split(from).length !== 2) throw new Error(`${file} does not have once: ${from}`)
+    writeFileSync(
+      path,
+      code.replace(from, () => to),
+    )
+    for (const how of [
+      ['--seeds', '250'],
+      ['--crash-points', '--every', '29'],
+    ]) {
+      const { status, stdout, stderr } = spawnSync(
+        process.execPath,
+        [join(copy, 'test/simulation/main.ts'), ...how, '--stop'],
+        { encoding: 'utf8', timeout: 300_000 },
+      )
+      if (status !== 0)
+        return {
+          noticed: true,
+          by: /^.*(?:: | call )\S.*$/m.exec(stdout || stderr)?.[0].slice(0, 110) ?? `exit ${status}`,
+        }
+    }
+    return { noticed: false, by: '' }
+  } finally {
+    rmSync(copy, { recursive: true, force: true })
+  }
+}
+
+let missed = 0
+for (const mutant of MUTANTS) {
+  const began = performance.now()
+  const { noticed, by } = notices(mutant)
+  if (!noticed) missed += 1
+  const seconds = Math.round((performance.now() - began) / 1000)
+  process.stdout.write(`${noticed ? 'noticed' : 'MISSED '} ${`${seconds}`.padStart(4)} s  ${mutant.what}\n`)
+  if (noticed) process.stdout.write(`                ${by}\n`)
+}
+process.stdout.write(`${MUTANTS.length - missed} of ${MUTANTS.length} were noticed\n`)
+process.exitCode = missed === 0 ? 0 : 1
