@@ -432,18 +432,40 @@ describe('the dealer', () => {
       await Tasks.conclude(sender, aggregator, { root: receipt.root, blocks: receipt.iterateIPLDBlocks() }),
     )
 
-  it.each<[string, typeof state]>([
-    ['can not be reached', { down: true }],
-    ['refuses', { refusal: failure('Busy', 'not now') }],
-  ])('that %s is asked again', async (how, trouble) => {
-    await sealed(how)
+  it.each<[string, typeof state, string]>([
+    ['can not be reached', { down: true }, 'peer not reached'],
+    ['could not run it', { refusal: failure('HandlerExecutionError', 'not now') }, 'aggregate refused'],
+    ['does not know us', { refusal: failure('UnknownAggregator', 'not you') }, 'aggregate refused'],
+    [
+      'can not read the list',
+      { refusal: failure('InvalidPiece', 'no list', { cause: [] }) },
+      'aggregate refused',
+    ],
+  ])('that %s is asked again, by the record', async (how, trouble, event) => {
+    const { group, piece } = await sealed(how)
+    await aws.deliver('include', service.consumers.include as never)
+    const { aggregateId: id } = (await recordOf(piece, group)) as { aggregateId: string }
+    const before = await parts.stores.aggregates.get({ id })
+    expect(before).toMatchObject({ stage: 'sealed', checkAt: clock.now + timing.retry })
+
     Object.assign(state, trouble)
-    const { failed } = await aws.deliver('aggregateOffer', service.consumers.aggregateOffer as never)
-    expect(failed).toHaveLength(1)
-    offers.splice(0)
+    const logged: string[] = []
+    const { consumers } = createAggregator({ ...parts, log: (_, event) => logged.push(event) })
+    // It waits in the table, not in the queue, where messages end as dead letters.
+    expect(await aws.deliver('aggregateOffer', consumers.aggregateOffer as never)).toEqual({
+      taken: 1,
+      failed: [],
+    })
+    expect(logged).toEqual([event])
+    expect(await parts.stores.aggregates.get({ id })).toEqual(before)
+
     Object.assign(state, { refusal: undefined, down: false })
+    offers.splice(0)
     await settle()
-    expect(offers).toHaveLength(1)
+    expect(offersOf(group), 'not yet').toEqual([])
+    await sweepAfter(timing.retry)
+    expect(offersOf(group)).toHaveLength(1)
+    expect(await parts.stores.aggregates.get({ id })).toMatchObject({ stage: 'offered' })
   })
 
   it('gets the list of pieces, as the aggregate was computed from it, and keeps its receipt', async () => {

@@ -1,8 +1,17 @@
 import { Delegation } from '@ucanto/core'
 import type { Invocation, Receipt, Signer } from '@ucanto/interface'
-import { failure, type PieceLink, Tasks } from '@w3filecoin/capabilities'
-import { issueReceipt, isWhole } from '@w3filecoin/service'
-import { ask, cut, effectsOf, served, somePiece } from '@w3filecoin/testing'
+import { aggregateOffer, failure, type PieceLink, Tasks } from '@w3filecoin/capabilities'
+import {
+  createHttpApp,
+  issueReceipt,
+  isWhole,
+  MESSAGE_LIMITS,
+  MOST_EFFECTS,
+  Peer,
+  provide,
+  Server,
+} from '@w3filecoin/service'
+import { ask, cut, effectsOf, networkOf, served, somePiece } from '@w3filecoin/testing'
 import { describe, expect, it } from 'vitest'
 import { type AggregateRecord, aggregateId } from '../src/domain/aggregate.ts'
 import { groupId, MOST_ATTEMPTS } from '../src/domain/piece.ts'
@@ -21,6 +30,7 @@ import {
   offer,
   offerAll,
   offeredPieces,
+  offers,
   offersOf,
   one,
   outcomeOf,
@@ -185,7 +195,8 @@ describe('D5: a piece that the dealer offers again', () => {
     expect(toldOf(effectsOf(receipt).join!).map(told => told.storefront)).toEqual([one.did()])
   })
 
-  it.each<[string, (piece: PieceLink, group: string, from: Sealed) => Promise<Invocation>, string]>([
+  type Retry = (piece: PieceLink, group: string, from: Sealed) => Promise<Invocation>
+  it.each<[string, Retry, string]>([
     ['a stranger', (...given) => retryOf(...given, stranger), 'UnknownStorefront'],
     [
       'a storefront in the name of the dealer',
@@ -198,38 +209,45 @@ describe('D5: a piece that the dealer offers again', () => {
         ),
       'Unauthorized',
     ],
+  ])('is not taken from %s', async (how, make, name) => {
+    const { group, pieces, aggregate } = await sealed(how)
+    const receipt = await ask(service.api, await make(pieces[0]!, group, aggregate))
+    expect(errorOf(receipt)?.name).toBe(name)
+    expect(await served(service.api, receipt.ran.link())).toBeUndefined()
+    expect(await aws.drain('piece')).toEqual([])
+  })
+
+  it.each<[string, Retry, string]>([
     [
-      'the dealer, of no aggregate',
+      'of no aggregate',
       (piece, group, { offer }) =>
         retryOf(piece, group, { aggregate: somePiece('none', 15), pieces: null as never, offer }),
       'UnknownAggregate',
     ],
     [
-      'the dealer, of nothing',
+      'of nothing',
       (piece, group) => Tasks.pieceOffer(dealer, aggregator, { piece, group }),
       'UnknownAggregate',
     ],
     [
-      'the dealer, of another sealing',
+      'of another sealing',
       (piece, group, from) => retryOf(piece, group, { ...from, nonce: 'other' }),
       'UnknownAggregate',
     ],
+    ['in another group', (piece, _, from) => retryOf(piece, 'elsewhere', from), 'UnknownAggregate'],
     [
-      'the dealer, in another group',
-      (piece, _, from) => retryOf(piece, 'elsewhere', from),
-      'UnknownAggregate',
-    ],
-    [
-      'the dealer, of a piece that is not in it',
+      'of a piece that is not in it',
       (_, group, from) => retryOf(somePiece('stray'), group, from),
       'InvalidPieceCID',
     ],
-  ])('is not taken from %s', async (how, make, name) => {
+  ])('is refused for good %s: whoever follows it finds that', async (how, make, name) => {
     const { group, pieces, aggregate } = await sealed(how)
     const task = await make(pieces[0]!, group, aggregate)
     const receipt = await ask(service.api, task)
     expect(errorOf(receipt)?.name).toBe(name)
-    expect(await served(service.api, receipt.ran.link())).toBeUndefined()
+    expect(effectsOf(receipt)).toEqual({ fork: [], join: undefined })
+    expect(`${(await served(service.api, task.cid))?.root.cid}`).toBe(`${receipt.root.cid}`)
+    expect(`${(await ask(service.api, task)).root.cid}`, 'the same again').toBe(`${receipt.root.cid}`)
     expect(await aws.drain('piece')).toEqual([])
   })
 
@@ -269,7 +287,9 @@ describe('D5: a piece that the dealer offers again', () => {
         out: { ok: { aggregate: aggregate.aggregate, dataType: 0, dataSource: { dealID: 7 } } },
       }),
     )
-    expect(errorOf(await retry(pieces[0]!, group, aggregate))?.name).toBe('UnknownAggregate')
+    const refusal = await retry(pieces[0]!, group, aggregate)
+    expect(errorOf(refusal)?.name).toBe('UnknownAggregate')
+    expect(`${(await served(service.api, refusal.ran.link()))?.root.cid}`).toBe(`${refusal.root.cid}`)
   })
 
   it('has to wait until its aggregate has told its pieces', async () => {
@@ -455,23 +475,58 @@ describe('an aggregate that the dealer', () => {
     expect((await retry(pieces[1]!, group, aggregate)).out.ok).toBeDefined()
   })
 
-  it('refuses otherwise is offered again', async () => {
-    const group = freshGroup('not now')
-    await offerAll([QUARTER], group)
+  it('refuses, with more effects than an answer holds, is asked for them', async () => {
+    const group = freshGroup('at fault among many')
+    const [fault] = (await offerAll([QUARTER], group)) as [PieceLink]
     await seal(group)
-    for (const refusal of [
-      failure('InvalidPiece', 'no list', { cause: [] }),
-      failure('UnknownAggregator', 'no'),
-    ]) {
-      state.refusal = refusal
-      const { failed } = await aws.deliver('aggregateOffer', service.consumers.aggregateOffer as never)
-      expect(failed).toMatchObject([{ name: refusal.name }])
-      expect(await aggregateOf(sealedOf(group)[0]!)).toMatchObject({ stage: 'sealed' })
-      expect(await served(service.api, sealedOf(group)[0]!.offer.cid)).toBeUndefined()
-    }
-    await aws.drain('aggregateOffer')
-    state.refusal = undefined
-    await sweepAfter(timing.retry)
-    expect(await aggregateOf(sealedOf(group)[0]!)).toMatchObject({ stage: 'offered' })
+    const again = Array.from({ length: MOST_EFFECTS + 1 }, (_, n) => somePiece(`not at fault ${n}`))
+    const { receipts } = theDealer
+    const refusing = provide(aggregateOffer, async ({ capability: { nb }, invocation }) => {
+      const offered = { ...(nb as Omit<Sealed, 'offer'>), nonce: invocation.nonce, offer: invocation }
+      offers.push(invocation)
+      return {
+        filed: await receipts.put(await inNoDeal(group, offered, { faults: [fault], again }, invocation)),
+      }
+    })
+    const log = () => {}
+    const server = new Server({
+      id: dealer,
+      authority: parts.authority,
+      handlers: [refusing],
+      receipts,
+      log,
+    })
+    const limits = { ...MESSAGE_LIMITS, answer: 20_000 }
+    const api = createHttpApp({ server, receipts, name: 'dealer', limits, log })
+    const network = networkOf(() => [{ ...theDealer, api }])
+    const fetched: string[] = []
+    let away = true
+    const peer = new Peer(theDealer, {
+      authority: parts.authority,
+      fetch: async (url, init) => {
+        const { pathname } = new URL(url)
+        fetched.push(pathname)
+        if (away && pathname !== '/') throw new TypeError('fetch failed')
+        return network(url, init)
+      },
+    })
+    const { consumers } = createAggregator({ ...parts, dealer: peer })
+    const offerToDealer = () => aws.deliver('aggregateOffer', consumers.aggregateOffer as never)
+
+    // Without them nobody would know what is tried again.
+    expect(await offerToDealer()).toEqual({ taken: 1, failed: [] })
+    const aggregate = sealedOf(group)[0]!
+    expect(await aggregateOf(aggregate)).toMatchObject({ stage: 'sealed' })
+    expect(await served(service.api, aggregate.offer.cid)).toBeUndefined()
+
+    away = false
+    await parts.queues.aggregateOffer.send([{ aggregate: (await aggregateOf(aggregate)).id }])
+    expect(await offerToDealer()).toEqual({ taken: 1, failed: [] })
+    const both = ['/', `/receipt/${aggregate.offer.cid}`]
+    expect(fetched).toEqual([...both, ...both])
+    expect(await aggregateOf(aggregate)).toMatchObject({ stage: 'failed' })
+    const filed = (await served(service.api, aggregate.offer.cid))!
+    expect(isWhole(filed)).toBe(true)
+    expect(effectsOf(filed)).toEqual(effectsOf((await receipts.get(`${aggregate.offer.cid}`))!))
   })
 })

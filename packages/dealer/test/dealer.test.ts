@@ -3,8 +3,10 @@ import type { Invocation } from '@ucanto/interface'
 import { Tasks } from '@w3filecoin/capabilities'
 import { ask, effectsOf, served } from '@w3filecoin/testing'
 import { describe, expect, it } from 'vitest'
+import { type AggregateRecord, nextCheck } from '../src/domain/aggregate.ts'
 import { liveDeal } from '../src/domain/deal.ts'
 import { documentName, tenantOf } from '../src/domain/offer-document.ts'
+import { createDealer } from '../src/index.ts'
 
 import {
   anAggregate,
@@ -19,6 +21,7 @@ import {
   type Offered,
   offer,
   offerOf,
+  parts,
   recordOf,
   service,
   state,
@@ -132,15 +135,27 @@ describe('aggregate/accept', () => {
   })
 
   it('is asked for again when the tracker could not be reached', async () => {
-    const { fx } = await offer(anAggregate('tries'))
+    const offered = anAggregate('tries')
+    const { fx } = await offer(offered)
     state.deals = { 7: live }
     state.trackerDown = true
     clock.now += timing.poll + 1
     await service.schedules.sweep?.()
-    const { failed } = await aws.deliver('track', service.consumers.track as never)
-    expect(failed).toHaveLength(1)
+    const before = await recordOf(offered)
+    expect(before).toMatchObject({ stage: 'offered', checkAt: clock.now + timing.poll })
+    // It waits in the table, not in the queue, where messages end as dead letters.
+    const logged: string[] = []
+    const { consumers } = createDealer({ ...parts, log: (_, event) => logged.push(event) })
+    const { taken, failed } = await aws.deliver('track', consumers.track as never)
+    expect(taken).toBeGreaterThan(0)
+    expect(failed).toEqual([])
+    expect(new Set(logged)).toEqual(new Set(['peer not reached']))
+    expect(await recordOf(offered)).toEqual(before)
+
     state.trackerDown = false
     await aws.settle(service.consumers)
+    expect(await served(service.api, fx.join!.link()), 'not yet').toBeUndefined()
+    await later()
     expect(await served(service.api, fx.join!.link())).toBeDefined()
   })
 })
@@ -152,6 +167,18 @@ describe('liveDeal', () => {
     ['several', { 30: { status: 'Active' }, 4: { status: 'Active' }, 1: { status: 'Terminated' } }, 4],
   ])('of %s', (_, known, expected) => {
     expect(liveDeal({ deals: known as never })).toBe(expected)
+  })
+})
+
+describe('nextCheck', () => {
+  it.each<[AggregateRecord['stage'], endedAt: number | undefined, number]>([
+    ['offered', undefined, 900],
+    ['failed', 10_000, 60],
+    ['failed', 9_941, 60],
+    ['failed', 9_500, 500],
+    ['failed', 5_000, 900],
+  ])('of one that is %s, at %s', (stage, endedAt, expected) => {
+    expect(nextCheck({ stage, endedAt }, 10_000, { retry: 60, poll: 900 })).toBe(expected)
   })
 })
 

@@ -206,17 +206,72 @@ describe('an aggregate that is in no deal for too long', () => {
     expect(await recordOf(offered)).toMatchObject({ stage: 'accepted', dealID: 35 })
   })
 
-  it('has not failed while the deal tracker can not tell', async () => {
-    const offered = anAggregate('who knows')
+  it.each<[string, Partial<typeof state>]>([
+    ['can not be reached', { trackerDown: true }],
+    ['can not tell', { trackerRefusal: failure('HandlerExecutionError', 'not now') }],
+  ])('has not failed while the deal tracker %s', async (how, trouble) => {
+    const offered = anAggregate(`the tracker ${how}`)
     await offer(offered)
-    state.trackerDown = true
-    clock.now += wait
-    await service.schedules.sweep!()
-    expect((await deliver('track')).failed.length).toBeGreaterThan(0)
-    expect(await recordOf(offered)).toMatchObject({ stage: 'offered' })
-    state.trackerDown = false
-    await settle()
+    Object.assign(state, trouble)
+    await later(wait)
+    expect(await recordOf(offered)).toMatchObject({ stage: 'offered', checkAt: clock.now + timing.poll })
+    Object.assign(state, { trackerDown: false, trackerRefusal: undefined })
+    await later()
     expect(await recordOf(offered)).toMatchObject(failedRecord)
+  })
+})
+
+describe('an offer that is cut', () => {
+  const isWritten = async (offered: Offered) =>
+    documentOf(documentName(await recordOf(offered))).then(
+      () => true,
+      () => false,
+    )
+  const without = ({ stores }: Dependencies, times?: number) =>
+    createDealer({ ...parts, stores: { ...stores, offers: cut(stores.offers, 'put', times) } })
+
+  it('before its document has it written when it is made again, and once it is answered never more', async () => {
+    const offered = anAggregate('cut before its document')
+    expect(errorOf(await offer(offered, {}, without(parts).api))?.name).toBe('HandlerExecutionError')
+    const record = await recordOf(offered)
+    expect(record).toMatchObject({ stage: 'offered' })
+    expect(await isWritten(offered)).toBe(false)
+    clock.now += 1
+    // The record has all that it takes, whatever the list of pieces.
+    const receipt = await offer(offered, { attach: false })
+    expect(receipt.out.ok).toBeDefined()
+    expect(await documentOf(documentName(record))).toEqual({
+      aggregate: `${offered.aggregate}`,
+      pieces: offered.pieces.map(piece => `${piece}`),
+      collection: TENANT.group,
+      tenant: TENANT.storefront,
+      group: TENANT.group,
+      label: TENANT.label,
+      orderID: record.offeredAt,
+    })
+    const never = without(parts, Number.POSITIVE_INFINITY)
+    expect(effectsOf(await offer(offered, {}, never.api))).toEqual(effectsOf(receipt))
+  })
+
+  it('before its receipt has the same document', async () => {
+    const offered = anAggregate('cut before its receipt')
+    const { api } = createDealer({ ...parts, ...cutStore('receipts', 'put')(parts) })
+    expect(errorOf(await offer(offered, {}, api))?.name).toBe('HandlerExecutionError')
+    const name = documentName(await recordOf(offered))
+    const document = await documentOf(name)
+    clock.now += 1
+    expect((await offer(offered)).out.ok).toBeDefined()
+    expect(await documentOf(name)).toEqual(document)
+  })
+
+  it('before its document, and has failed when it is made again, has none', async () => {
+    const offered = anAggregate('failed without a document')
+    await offer(offered, {}, without(parts).api)
+    await later(timing.longestWait)
+    expect(await recordOf(offered)).toMatchObject(failedRecord)
+    const { fx } = await offer(offered)
+    expect(errorOf((await served(service.api, fx.join!.link()))!)).toMatchObject({ name: 'DealNotFound' })
+    expect(await isWritten(offered)).toBe(false)
   })
 })
 
@@ -306,11 +361,30 @@ describe('pieces that are tried again', () => {
     await report(offered)
     state.aggregatorDown = true
     await deliver('report')
-    expect((await deliver('retry')).failed).toHaveLength(1)
-    expect(await recordOf(offered)).toMatchObject({ stage: 'failed', openRanges: [0] })
-    for (const queue of ['retry', 'conclude'] as const) await aws.drain(queue)
+    const before = await recordOf(offered)
+    expect(before).toMatchObject({
+      stage: 'failed',
+      openRanges: [0],
+      checkAt: clock.now + timing.retry,
+    })
+    // It waits in the table, not in the queue, where messages end as dead letters.
+    expect(await deliver('retry')).toEqual({ taken: 1, failed: [] })
+    expect(await recordOf(offered)).toEqual(before)
+
+    // It is asked ever more rarely.
+    const waits: number[] = []
+    for (let n = 0; n < 6; n++) {
+      const { checkAt } = await recordOf(offered)
+      waits.push((checkAt as number) - clock.now)
+      await later(waits[n])
+      expect(await recordOf(offered)).toMatchObject({ openRanges: [0] })
+    }
+    expect(waits.map(wait => wait / timing.retry)).toEqual([1, 1, 2, 4, 8, 15])
+
     state.aggregatorDown = false
-    await later(timing.retry + 1)
+    await settle()
+    expect(reached(offered), 'not yet').toEqual([])
+    await later(timing.poll)
     expect(reached(offered)).toEqual(await retriesOf(offered, offered.pieces))
     expect(await recordOf(offered)).toMatchObject(failedRecord)
   })
@@ -324,11 +398,12 @@ describe('pieces that are tried again', () => {
     await report(offered)
     await deliver('report')
     refusals.set(`${offered.pieces[1]}`, failure(name, 'not this one'))
-    const { failed } = await deliver('retry')
-    expect(failed).toHaveLength(again ? 1 : 0)
-    expect(await recordOf(offered)).toMatchObject({ openRanges: again ? [0] : [] })
+    const before = await recordOf(offered)
+    expect(await deliver('retry')).toEqual({ taken: 1, failed: [] })
+    if (again) expect(await recordOf(offered)).toEqual(before)
+    else expect(await recordOf(offered)).toMatchObject(failedRecord)
     refusals.clear()
-    await settle()
+    await later(timing.retry)
     expect(retriedOf(offered)).toHaveLength(offered.pieces.length * (again ? 2 : 1))
     expect(await recordOf(offered)).toMatchObject(failedRecord)
   })

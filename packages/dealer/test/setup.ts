@@ -49,12 +49,12 @@ const DAY = 24 * 3_600_000
 export const timing = { retry: 60_000, poll: 900_000, longestWait: 14 * DAY }
 
 /** What the tracker knows, what it was asked, and what reached the aggregator. */
-export const state: { deals: Record<string, Partial<Deal>>; trackerDown: boolean; aggregatorDown: boolean } =
-  {
-    deals: {},
-    trackerDown: false,
-    aggregatorDown: false,
-  }
+export const state: {
+  deals: Record<string, Partial<Deal>>
+  trackerRefusal?: Failure | undefined
+  trackerDown: boolean
+  aggregatorDown: boolean
+} = { deals: {}, trackerDown: false, aggregatorDown: false }
 export const asked: Invocation[] = []
 export const told: Receipt[] = []
 /** The pieces that were offered to the aggregator again, and what it says to that. */
@@ -72,6 +72,7 @@ beforeAll(async () => {
     handlers: [
       provide(dealInfo, async ({ invocation }) => {
         asked.push(invocation)
+        if (state.trackerRefusal) return { out: { error: state.trackerRefusal } }
         return Object.keys(state.deals).length === 0
           ? { out: { error: failure('DealNotFound', 'No deal is known') } }
           : { out: { ok: { deals: state.deals } as unknown as DealInfoSuccess } }
@@ -144,7 +145,7 @@ afterAll(() => world?.stop())
 
 beforeEach(async () => {
   for (const queue of ['track', 'report', 'retry', 'conclude'] as const) await aws.drain(queue)
-  Object.assign(state, { deals: {}, trackerDown: false, aggregatorDown: false })
+  Object.assign(state, { deals: {}, trackerRefusal: undefined, trackerDown: false, aggregatorDown: false })
   for (const seen of [asked, told, retried]) seen.length = 0
   refusals.clear()
 })

@@ -23,6 +23,7 @@ import {
   onConclude,
   Peer,
   principal,
+  reach,
   type TakeReceipt,
 } from '../src/index.ts'
 
@@ -287,16 +288,20 @@ describe('on conclude', () => {
       expect((await run(to, [await file('3')])).ok).toBeDefined()
   })
 
-  it('tries again where nobody answers, or the other one failed', async () => {
-    expect((await run('did:web:gone', [await file('4')])).error?.message).toContain('https://gone.test')
-    answer = new Error('no table')
-    expect((await run(waiting.did, [await file('5')])).error?.name).toBe('HandlerExecutionError')
+  it('is done also with who does not answer, who asks for the receipt one day; that is logged', async () => {
+    expect((await run('did:web:gone', [await file('4')])).ok).toBeDefined()
+    expect(logged).toMatchObject([{ event: 'peer not reached', fields: { peer: 'did:web:gone' } }])
   })
 
-  it('does not try again what is refused, and logs it', async () => {
-    answer = { error: { name: 'UnknownTask', message: 'not mine' } }
-    expect((await run(waiting.did, [await file('6')])).ok).toBeDefined()
-    expect(logged).toMatchObject([{ event: 'receipt refused', fields: { refusal: { name: 'UnknownTask' } } }])
+  it.each<[string, typeof answer]>([
+    ['HandlerExecutionError', new Error('no table')],
+    ['UnknownTask', { error: { name: 'UnknownTask', message: 'not mine' } }],
+  ])('is done also with who answers %s, and logs it', async (name, refusing) => {
+    answer = refusing
+    expect((await run(waiting.did, [await file(`answered ${name}`)])).ok).toBeDefined()
+    expect(logged).toMatchObject([
+      { event: 'receipt refused', fields: { to: waiting.did, refusal: { name } } },
+    ])
   })
 
   it.each([{}, { to: 'x', tasks: ['a'] }, { to: 'did:web:a', tasks: [] }, { to: 'did:web:a', tasks: [1] }])(
@@ -422,6 +427,19 @@ describe('Peer', () => {
     const swapped = CAR.encode({ roots: [message], blocks } as never)
     const [answer] = await serving(() => new Response(swapped as never)).execute([task])
     expect(answer?.error?.name).toBe('UnsignedReceipt')
+  })
+
+  it('is reached, or not: then that is a failure, why is logged', async () => {
+    const task = `${(await accept('reached')).cid}`
+    expect(await reach(peer(ran), () => peer(ran).receipt(task), log)).toEqual({ ok: undefined })
+    expect(logged).toEqual([])
+    const failing = serving(() => new Response('oh', { status: 502 }))
+    expect(await reach(failing, () => failing.receipt(task), log)).toEqual({
+      error: { name: 'PeerUnreachable', message: `${aggregator.did()} can not be reached` },
+    })
+    const [{ event, fields }] = logged as [{ event: string; fields: { peer: string; cause: Error } }]
+    expect([event, fields.peer]).toEqual(['peer not reached', aggregator.did()])
+    expect(fields.cause.message).toContain('answered 502')
   })
 
   it('takes no receipt of another task for an answer', async () => {

@@ -1,12 +1,20 @@
 import * as CarBufferWriter from '@ipld/car/buffer-writer'
-import { CAR, CBOR, Message } from '@ucanto/core'
+import { CAR, CBOR, isDelegation, Message } from '@ucanto/core'
 import type { Block, Invocation } from '@ucanto/interface'
 import { Tasks } from '@w3filecoin/capabilities'
-import { bytesOf, linkOf, signerOf, somePiece } from '@w3filecoin/testing'
+import { bytesOf, effectsOf, linkOf, signerOf, somePiece } from '@w3filecoin/testing'
 import { CID } from 'multiformats/cid'
 import { create as createDigest } from 'multiformats/hashes/digest'
 import { describe, expect, it } from 'vitest'
-import { decodeMessage, encodeMessage, MESSAGE_LIMITS } from '../src/index.ts'
+import {
+  decodeMessage,
+  encodeAnswer,
+  encodeMessage,
+  issueReceipt,
+  isWhole,
+  MESSAGE_LIMITS,
+  readReceipt,
+} from '../src/index.ts'
 
 const signer = await signerOf('somebody')
 const task = (nonce: string) =>
@@ -155,5 +163,39 @@ describe('decodeMessage', () => {
       if (ok) expect(ok.invocations).toHaveLength(3)
       else expect(error?.name).toBe('MalformedMessage')
     }
+  })
+})
+
+describe('encodeAnswer', () => {
+  /** Receipts of the invocations, the second one with many effects, the third one with very many. */
+  const receipts = async () => {
+    const effects = (count: number) =>
+      Promise.all(Array.from({ length: count }, (_, n) => task(`effect ${n} of ${count}`)))
+    const forks = [[], await effects(100), await effects(101)]
+    return Promise.all(
+      invocations.map((ran, n) => issueReceipt(signer, ran, { out: { ok: {} }, fx: { fork: forks[n]! } })),
+    )
+  }
+
+  it('leaves out what was asked if it has to, then the blocks of very many effects, and no more', async () => {
+    const answered = await receipts()
+    const asked = decodeMessage(car, MESSAGE_LIMITS).ok!
+    const within = (answer: number) => encodeAnswer(answered, asked, { ...MESSAGE_LIMITS, answer })
+    let most = MESSAGE_LIMITS.answer
+    for (const [ran, whole] of [
+      [true, [true, true, true]],
+      [false, [true, true, true]],
+      [false, [true, true, false]],
+    ] as const) {
+      const { ok } = await within(most)
+      expect(ok!.byteLength).toBeLessThanOrEqual(most)
+      const read = answered.map(({ ran }) => readReceipt(`${ran.link()}`, ok!)!)
+      expect(read.map(receipt => isDelegation(receipt.ran as never))).toEqual([ran, ran, ran])
+      expect(read.map(isWhole)).toEqual(whole)
+      // Which effects there are is signed.
+      expect(read.map(effectsOf)).toEqual(answered.map(effectsOf))
+      most = ok!.byteLength - 1
+    }
+    expect((await within(most)).error).toMatchObject({ name: 'AnswerTooLarge' })
   })
 })

@@ -387,11 +387,11 @@ describe('an aggregate that gets no deal', () => {
     expect(await recordOf(early)).toMatchObject({ stage: 'retried' })
   })
 
-  it.each<[string, string | undefined]>([
+  it.each([
     ['ProofNotFound', 'ProofNotFound'],
     ['InvalidPieceCID', 'InvalidContentPiece'],
-    ['UnknownAggregate', undefined],
-  ])('is the last one where the aggregator refuses the retry for good: %s', async (name, expected) => {
+    ['UnknownAggregate', 'ProofNotFound'],
+  ])('is the last one where the aggregator refuses the retry: %s ends with %s', async (name, expected) => {
     const first = await aggregatedPieces([`retry refused as ${name}`])
     const [content] = first.pieces
     await conclude(await first.inNoDeal({ again: [content.piece] }))
@@ -401,10 +401,10 @@ describe('an aggregate that gets no deal', () => {
       await issueReceipt(aggregator, await first.retry(content.piece), refusal),
     )
     await sweepAfter(timing.retry)
-    expect(reasonOf(await endOf(content))?.name).toBe(expected)
-    expect(await recordOf(content)).toMatchObject(
-      expected === undefined ? { stage: 'retried', trouble: { times: 1 } } : { stage: 'failed' },
-    )
+    expect(reasonOf(await endOf(content))).toMatchObject({ name: expected, message: 'ten times is enough' })
+    const record = await recordOf(content)
+    expect(record).toMatchObject({ stage: 'failed', reason: { name: expected } })
+    expect(record?.checkAt).toBeUndefined()
   })
 
   it('is followed also when the aggregator could not be reached for a while', async () => {
@@ -415,7 +415,7 @@ describe('an aggregate that gets no deal', () => {
     await settle()
     expect(await recordOf(content)).toMatchObject({
       stage: 'retried',
-      trouble: { message: 'The aggregator can not be reached', times: 1 },
+      trouble: { message: `${aggregator.did()} can not be reached`, times: 1 },
     })
     state.down = false
     await inNext(first, content.piece)

@@ -187,7 +187,7 @@ describe('on pieceOffer', () => {
   }
 
   it.each<[string, typeof state, string]>([
-    ['can not be reached', { down: true }, 'The aggregator can not be reached'],
+    ['can not be reached', { down: true }, `${aggregator.did()} can not be reached`],
     [
       'could not run it',
       { refusal: failure('HandlerExecutionError', 'not now') },
@@ -284,6 +284,10 @@ describe('the end', () => {
 
     await sweepAfter(timing.poll)
     expect(await recordOf(only), 'no deal yet').toMatchObject({ stage: 'aggregated' })
+    state.down = true
+    await sweepAfter(timing.poll)
+    expect(await recordOf(only), 'nobody to ask').toMatchObject({ stage: 'aggregated' })
+    state.down = false
     const promised = { out: { ok: {} }, fx: { join: aggregateAccept } }
     const offered = await issueReceipt(dealer, aggregateOffer, promised)
     await theAggregator.receipts.put(offered)
