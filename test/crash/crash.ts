@@ -1,0 +1,179 @@
+import { mkdir, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { someContent } from '@w3filecoin/testing'
+import { Choices } from '@w3filecoin/testing/deterministic'
+import { Agent, type Offer } from './agent.ts'
+import { loseQueues, SystemProcess, VICTIMS, type Victim } from './system-process.ts'
+
+export interface CrashOptions {
+  /** An empty directory: the system's data goes to `data` in it. */
+  directory: string
+  seed: number
+  rounds: number
+  onRound?: (round: Round) => void
+}
+
+/** What came of a round. */
+export interface Round {
+  number: number
+  /** What the system had come to, and how many milliseconds after that and after its start it was killed. */
+  milestone: Milestone
+  after: number
+  killedAt: number
+  killed: string
+  /** Messages that were in the queues when these were deleted before the round; `undefined` if they were not. */
+  lostMessages: number | undefined
+  /** Of all rounds so far. */
+  acknowledged: number
+  ended: number
+}
+
+export interface Report {
+  rounds: Round[]
+  offers: Offer[]
+  /** How many receipts were served, and are the same in the end. */
+  receipts: number
+  /** Milliseconds from the last start until the last receipt was there. */
+  recovery: number
+  losses: string[]
+}
+
+/** What a system comes to after its start, in this order. */
+const MILESTONES = ['started', 'ready', 'acknowledged', 'accepted'] as const
+type Milestone = (typeof MILESTONES)[number]
+
+/** What happens in a round, as the seed has it. */
+interface Plan {
+  milestone: Milestone
+  after: number
+  victim: Victim
+  /** Milliseconds between the deaths of the engine and of the system. */
+  pause: number
+  loseQueues: boolean
+  kinds: Offer['kind'][]
+}
+
+/** The most milliseconds from a milestone to the kill: an offer takes about ten seconds to its end. */
+const LATEST: Record<Milestone, number> = { started: 3000, ready: 1500, acknowledged: 8000, accepted: 2000 }
+/** How long to wait for a milestone, and in the end for another receipt, in milliseconds. */
+const PATIENCE = 90_000
+const PAUSE = 200
+
+const planRound = (choices: Choices): Plan => {
+  // Half of all kills hit pieces on their way.
+  const milestone = choices.one([...MILESTONES, 'acknowledged', 'acknowledged'] as const)
+  const times = (kind: Offer['kind'], least: number, most: number) =>
+    Array<Offer['kind']>(choices.between(least, most)).fill(kind)
+  return {
+    milestone,
+    after: choices.between(0, LATEST[milestone]),
+    victim: choices.one(VICTIMS),
+    pause: choices.between(0, 100),
+    loseQueues: choices.chance(0.4),
+    kinds: [...times('good', 3, 6), ...times('wrong', 0, 1), ...times('faulty', 0, 1)],
+  }
+}
+
+/**
+ * Kills the system again and again, each time on the data that the time before left behind, and offers new content
+ * every time. Then it starts once more, and everything that was ever offered has to come to its end.
+ */
+export const crash = async ({ directory, seed, rounds, onRound }: CrashOptions): Promise<Report> => {
+  const choices = new Choices(seed)
+  const data = join(directory, 'data')
+  const faulty = { directory: join(directory, 'faulty'), names: [] as string[] }
+  await mkdir(data)
+  await mkdir(faulty.directory)
+  const agent = new Agent({ data })
+  const done: Round[] = []
+
+  for (let number = 1; number <= rounds; number++) {
+    const plan = planRound(choices)
+    for (const [n, kind] of plan.kinds.entries()) {
+      const offer = await newOffer(kind, `${seed} ${number} ${n}`, choices.between(100, 300_000))
+      agent.offers.push(offer)
+      // Storage providers go by the piece, for which they need the file.
+      if (kind !== 'faulty') continue
+      const name = `${number}-${n}.bin`
+      await writeFile(join(faulty.directory, name), offer.bytes)
+      faulty.names.push(name)
+    }
+    const lostMessages = plan.loseQueues && number > 1 ? loseQueues(data) : undefined
+    const system = new SystemProcess({ data, faulty })
+    const stop = new AbortController()
+    const acting = act(agent, system, stop.signal)
+    await reach(plan.milestone, agent, system)
+    await sleep(plan.after)
+    const killedAt = performance.now() - system.startedAt
+    const killed = await system.kill(plan.victim, plan)
+    stop.abort()
+    await acting
+    done.push({
+      number,
+      milestone: plan.milestone,
+      after: plan.after,
+      killedAt,
+      killed,
+      lostMessages,
+      acknowledged: agent.acknowledged.length,
+      ended: agent.ended.length,
+    })
+    onRound?.(done.at(-1)!)
+  }
+
+  const system = new SystemProcess({ data, faulty })
+  const stop = new AbortController()
+  const acting = act(agent, system, stop.signal)
+  await system.ready
+  await allEnded(agent)
+  const recovery = performance.now() - system.startedAt
+  stop.abort()
+  await acting
+  const losses = await agent.losses()
+  await system.stop()
+  return { rounds: done, offers: agent.offers, receipts: agent.served, recovery, losses }
+}
+
+/** A wrong one has the piece of other content. */
+const newOffer = async (kind: Offer['kind'], seed: string, size: number): Promise<Offer> => {
+  const content = await someContent(seed, size)
+  return kind === 'wrong'
+    ? { ...content, kind, piece: (await someContent(`not ${seed}`, size)).piece }
+    : { ...content, kind }
+}
+
+/** Has the agent go on as long as the system is there. */
+const act = async (agent: Agent, system: SystemProcess, signal: AbortSignal): Promise<void> => {
+  const up = await system.ready.then(
+    () => true,
+    () => false,
+  )
+  while (up && !signal.aborted) {
+    await agent.turn()
+    await sleep(PAUSE)
+  }
+}
+
+/** Resolves when the system has come there, by what the agent saw of it. */
+const reach = async (milestone: Milestone, agent: Agent, system: SystemProcess): Promise<void> => {
+  if (milestone === 'started') return
+  await system.ready
+  if (milestone === 'ready') return
+  const before = agent[milestone].length
+  const until = performance.now() + PATIENCE
+  while (agent[milestone].length === before) {
+    if (performance.now() > until) throw new Error(`Nothing more was ${milestone} in ${PATIENCE / 1000} s`)
+    await sleep(20)
+  }
+}
+
+/** Resolves when all offers have come to their end, or no receipt came for too long. */
+const allEnded = async (agent: Agent): Promise<void> => {
+  let [served, since] = [-1, 0]
+  while (agent.ended.length < agent.offers.length) {
+    if (agent.served !== served) [served, since] = [agent.served, performance.now()]
+    if (performance.now() - since > PATIENCE) return
+    await sleep(PAUSE)
+  }
+}
