@@ -15,7 +15,7 @@ const SEED = 1
 const course = (): Course => ({
   scenario: plannedScenario(),
   faults: NONE,
-  healsAt: 0,
+  healsAt: Infinity,
   lag: 0,
   duplicates: 0,
   losses: [],
@@ -35,7 +35,7 @@ export const journey = async (crash?: { at: number; how: Crash }): Promise<Journ
   const planned = course()
   const { report, system } = await take(SEED, new Choices(SEED), {
     ...planned,
-    ...(crash && { faults: faultAt(crash.at, crash.how), healsAt: Infinity }),
+    ...(crash && { faults: faultAt(crash.at, crash.how) }),
   })
   return { report, end: endState(system) }
 }

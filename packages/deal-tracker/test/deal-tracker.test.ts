@@ -379,6 +379,7 @@ describe('the configuration', () => {
   it('has defaults', () => {
     expect(configSchema.parse({})).toEqual({
       clients: [],
+      didWeb: { allowPrivate: false },
       sources: [],
       maxAge: 259_200,
       maxLoss: 0.1,

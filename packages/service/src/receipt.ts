@@ -35,7 +35,7 @@ export const outcomeOf = (receipt: Receipt): Outcome => ({
 })
 
 /** The most characters of a failure's message: that of `Unauthorized` tells of every way that was tried. */
-const MAX_MESSAGE = 1_000
+const MAX_MESSAGE = 2_000
 
 /**
  * A failure as it may leave the service: the name, the message and the protocol's own fields. Errors of

@@ -262,7 +262,7 @@ describe('a receipt', () => {
 
   it('of a failure that says much is cut', async () => {
     const receipt = await ask(it_.api, invocation('test/wordy'))
-    expect(errorOf(receipt)).toEqual({ name: 'Wordy', message: `${'x'.repeat(1_000)}…` })
+    expect(errorOf(receipt)).toEqual({ name: 'Wordy', message: `${'x'.repeat(2_000)}…` })
   })
 
   it('that tells nothing leaves the reason in the log', async () => {
@@ -476,7 +476,7 @@ describe('HTTP', () => {
       })
     }
     expect(await answered(10_000)).toEqual(Array(2).fill({ error: 'Wordy', ran: true }))
-    expect(await answered(4_000)).toEqual(Array(2).fill({ error: 'Wordy', ran: false }))
+    expect(await answered(6_000)).toEqual(Array(2).fill({ error: 'Wordy', ran: false }))
     const refused = await send(2_000)
     expect(refused.status).toBe(413)
     expect(await refused.text()).toContain('ask for less')
