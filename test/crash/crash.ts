@@ -1,7 +1,7 @@
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { someContent } from '@w3filecoin/testing'
+import { bytesOf, someContent } from '@w3filecoin/testing'
 import { Choices } from '@w3filecoin/testing/deterministic'
 import { Agent, type Offer } from './agent.ts'
 import { loseQueues, SystemProcess, VICTIMS, type Victim } from './system-process.ts'
@@ -51,7 +51,8 @@ interface Plan {
   /** Milliseconds between the deaths of the engine and of the system. */
   pause: number
   loseQueues: boolean
-  kinds: Offer['kind'][]
+  /** New content, with its size. */
+  offers: { kind: Offer['kind']; size: number }[]
 }
 
 /** The most milliseconds from a milestone to the kill: an offer takes about ten seconds to its end. */
@@ -60,18 +61,27 @@ const LATEST: Record<Milestone, number> = { started: 3000, ready: 1500, acknowle
 const PATIENCE = 90_000
 const PAUSE = 200
 
-const planRound = (choices: Choices): Plan => {
+/** The rounds of a seed; those of neighbouring seeds have nothing in common. */
+export const planOf = (seed: number, rounds: number): Plan[] => {
+  const choices = new Choices(Buffer.from(bytesOf(`crash ${seed}`, 4)).readInt32LE())
+  return Array.from({ length: rounds }, (_, n) => planRound(choices, n > 0))
+}
+
+const planRound = (choices: Choices, hasQueues: boolean): Plan => {
   // Half of all kills hit pieces on their way.
   const milestone = choices.one([...MILESTONES, 'acknowledged', 'acknowledged'] as const)
-  const times = (kind: Offer['kind'], least: number, most: number) =>
-    Array<Offer['kind']>(choices.between(least, most)).fill(kind)
+  const some = (kind: Offer['kind'], least: number, most: number) =>
+    Array.from({ length: choices.between(least, most) }, () => ({
+      kind,
+      size: choices.between(100, 300_000),
+    }))
   return {
     milestone,
     after: choices.between(0, LATEST[milestone]),
     victim: choices.one(VICTIMS),
     pause: choices.between(0, 100),
-    loseQueues: choices.chance(0.4),
-    kinds: [...times('good', 3, 6), ...times('wrong', 0, 1), ...times('faulty', 0, 1)],
+    loseQueues: hasQueues && choices.chance(0.4),
+    offers: [...some('good', 3, 6), ...some('wrong', 0, 1), ...some('faulty', 0, 1)],
   }
 }
 
@@ -80,7 +90,6 @@ const planRound = (choices: Choices): Plan => {
  * every time. Then it starts once more, and everything that was ever offered has to come to its end.
  */
 export const crash = async ({ directory, seed, rounds, onRound }: CrashOptions): Promise<Report> => {
-  const choices = new Choices(seed)
   const data = join(directory, 'data')
   const faulty = { directory: join(directory, 'faulty'), names: [] as string[] }
   await mkdir(data)
@@ -88,10 +97,10 @@ export const crash = async ({ directory, seed, rounds, onRound }: CrashOptions):
   const agent = new Agent({ data })
   const done: Round[] = []
 
-  for (let number = 1; number <= rounds; number++) {
-    const plan = planRound(choices)
-    for (const [n, kind] of plan.kinds.entries()) {
-      const offer = await newOffer(kind, `${seed} ${number} ${n}`, choices.between(100, 300_000))
+  for (const [index, plan] of planOf(seed, rounds).entries()) {
+    const number = index + 1
+    for (const [n, { kind, size }] of plan.offers.entries()) {
+      const offer = await newOffer(kind, `${seed} ${number} ${n}`, size)
       agent.offers.push(offer)
       // Storage providers go by the piece, for which they need the file.
       if (kind !== 'faulty') continue
@@ -99,7 +108,7 @@ export const crash = async ({ directory, seed, rounds, onRound }: CrashOptions):
       await writeFile(join(faulty.directory, name), offer.bytes)
       faulty.names.push(name)
     }
-    const lostMessages = plan.loseQueues && number > 1 ? loseQueues(data) : undefined
+    const lostMessages = plan.loseQueues ? loseQueues(data) : undefined
     const system = new SystemProcess({ data, faulty })
     const stop = new AbortController()
     const acting = act(agent, system, stop.signal)

@@ -49,6 +49,11 @@ interface Entry {
   offer: string
 }
 
+interface Refusal extends Entry {
+  /** The pieces at fault. */
+  faults: readonly string[]
+}
+
 interface Deal extends Entry {
   aggregate: string
   dealID: number
@@ -149,6 +154,8 @@ const trade = async ({
   signal,
 }: TradeOptions): Promise<void> => {
   const done = new Set(entries.map(({ offer }) => offer))
+  /** A report may be lost with the queue, and the dealer takes one twice: after each start all are sent again. */
+  const reported = new Set<string>()
   const enter = (entry: Entry): void => {
     writeBook(book, [...entries, entry])
     entries.push(entry)
@@ -167,9 +174,9 @@ const trade = async ({
         const offer = await readOffer(s3, key)
         const faults = offer?.pieces.filter(piece => faulty.has(piece)) ?? []
         if (faults.length > 0) {
-          await report(key, faults)
-          enter({ offer: key })
-          log('info', 'no deal', { offer: key, faults })
+          const refusal: Refusal = { offer: key, faults }
+          enter(refusal)
+          log('info', 'no deal', refusal)
         }
         done.add(key)
         seen.delete(key)
@@ -187,6 +194,11 @@ const trade = async ({
         }
         enter(deal)
         log('info', 'deal', deal)
+      }
+      for (const { offer, faults } of entries.filter(isRefusal)) {
+        if (reported.has(offer)) continue
+        await report(offer, faults)
+        reported.add(offer)
       }
     } catch (cause) {
       if (signal.aborted) break
@@ -248,6 +260,8 @@ export const activeReplicas = (deals: readonly Deal[], epoch: number) => ({
 })
 
 const isDeal = (entry: Entry): entry is Deal => 'dealID' in entry
+
+const isRefusal = (entry: Entry): entry is Refusal => 'faults' in entry
 
 const readBook = (path: string): Entry[] => {
   try {

@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { readFileSync, statSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { SendMessageCommand, SQSClient } from '@aws-sdk/client-sqs'
@@ -11,6 +11,7 @@ import { eventually } from './eventually.ts'
 
 const START = fileURLToPath(new URL('./echo/start.ts', import.meta.url))
 
+/** What `test/crash.test.ts`, of the whole system, does not show by itself. */
 describe('a system that is killed', () => {
   let directory: ReturnType<typeof temporaryDirectory>
   let systems: ChildProcess[] = []
@@ -55,15 +56,6 @@ describe('a system that is killed', () => {
     expect(isRunning(pid)).toBe(true)
     await kill(child)
     await eventually('the end of the engine', () => !isRunning(pid))
-  })
-
-  it('starts again as the same, with its keys for the owner only', async () => {
-    const first = await start()
-    await kill(first.child)
-    const second = await start()
-    expect(second.did).toBe(first.did)
-    expect(statSync(join(data(), 'local.json')).mode & 0o777).toBe(0o600)
-    expect((await fetch(second.url)).status).toBe(200)
   })
 
   it('brings a message again at once that it was working on', async () => {

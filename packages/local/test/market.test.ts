@@ -1,8 +1,10 @@
 import { zstdDecompressSync } from 'node:zlib'
 import { CreateBucketCommand, PutObjectCommand, S3Client } from '@aws-sdk/client-s3'
+import { CreateQueueCommand, PurgeQueueCommand, ReceiveMessageCommand } from '@aws-sdk/client-sqs'
 import { fromV1, pieceOf } from '@w3filecoin/piece'
 import { CID } from 'multiformats/cid'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { s3Client, sqsClient, startEngines } from '../src/engines.ts'
 import { LogFile } from '../src/log-file.ts'
 import { type activeReplicas, openMarket } from '../src/market.ts'
 import { type S3, startS3 } from '../src/s3.ts'
@@ -100,5 +102,37 @@ describe('the stand-in for storage providers and the chain', () => {
     })
     await eventually('another', async () => (await dealIDs(second.activeReplicas)).length === 2)
     expect(await dealIDs(second.activeReplicas)).toEqual([100_001, 100_002])
+  })
+
+  it('reports what gets no deal, after each start again: the queue may be lost', async () => {
+    const data = directory.path
+    await using running = new AsyncDisposableStack()
+    const log = running.adopt(new LogFile(data, 'engines'), file => file.close())
+    const onCrash = (error: Error) => expect.unreachable(error.message)
+    const engines = running.adopt(await startEngines({ data, log, onCrash }), engines => engines.stop())
+    const sqs = sqsClient(engines)
+    const s3 = s3Client(engines)
+    const { QueueUrl } = await sqs.send(new CreateQueueCommand({ QueueName: 'dealer-report' }))
+    await s3.send(new CreateBucketCommand({ Bucket: 'dealer-offers' }))
+    const { link: aggregate } = await pieceOf([Buffer.alloc(127, 1)])
+    const { link: piece } = await pieceOf([Buffer.alloc(127, 2)])
+    await s3.send(
+      new PutObjectCommand({
+        Bucket: 'dealer-offers',
+        Key: 'a.json',
+        Body: JSON.stringify({ aggregate: `${aggregate}`, pieces: [`${piece}`] }),
+      }),
+    )
+    const reports = async () => {
+      const market = await openMarket({ port: 0, log })
+      await market.start({ engines, data, delay: 0, faulty: [`${piece}`] })
+      const { Messages = [] } = await sqs.send(new ReceiveMessageCommand({ QueueUrl, WaitTimeSeconds: 5 }))
+      await market.stop()
+      return Messages.map(({ Body }) => JSON.parse(Body!))
+    }
+    const told = [{ offer: 'a.json', invalid: [{ piece: `${piece}` }] }]
+    expect(await reports()).toMatchObject(told)
+    await sqs.send(new PurgeQueueCommand({ QueueUrl }))
+    expect(await reports()).toMatchObject(told)
   })
 })

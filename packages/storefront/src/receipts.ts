@@ -33,6 +33,7 @@ import {
   aggregateFailed,
   aggregateId,
   aggregateOffered,
+  lookedAfter,
   type Verdict,
 } from './domain/aggregate.ts'
 import { aggregated, ended, MEMBER_SHARDS, type PieceRecord, retried, shardOf } from './domain/piece.ts'
@@ -79,8 +80,10 @@ export const noteAggregate = async (
   await update(stores.pieces, { id: record.id }, current => aggregated(current, membership, now(), timing))
   // The outcome may have come before this piece was found to be in it.
   const outcome = await stores.aggregates.get({ id: aggregate.id })
-  if (outcome && outcome.stage !== 'offered')
+  if (outcome && outcome.stage !== 'offered') {
+    await update(stores.aggregates, { id: outcome.id }, current => lookedAfter(current, now(), timing))
     await queues.accept.send([{ aggregate: outcome.id, pieces: [record.id] }])
+  }
 }
 
 /** Whether what the aggregator says is about this piece, proves it, and goes on with an offer of that aggregate. */
@@ -109,7 +112,7 @@ export const takeAggregateOutcome = async (
   receipt: Receipt,
   ran: Invocation,
 ): Promise<Result<object>> => {
-  const { stores, queues, dealer, now } = parts
+  const { stores, queues, dealer } = parts
   if (receipt.issuer?.did() !== dealer) return unknown(`${ran.cid} was not run by our dealer`)
   const [capability] = ran.capabilities
   const { aggregate } = (capability?.nb ?? {}) as { aggregate?: unknown }
@@ -124,7 +127,7 @@ export const takeAggregateOutcome = async (
     await queues.accept.send([{ aggregate: record.id }])
     return { ok: {} }
   }
-  const change = success ? inDeal(success, now()) : await inNoDeal(parts, receipt, now())
+  const change = success ? inDeal(parts, success) : await inNoDeal(parts, receipt)
   const { changed } = await update(stores.aggregates, { id: record.id }, change)
   if (changed) await queues.accept.send(allShards(record.id))
   return { ok: {} }
@@ -132,16 +135,18 @@ export const takeAggregateOutcome = async (
 
 type Change = (record: Stored<AggregateRecord>) => Stored<AggregateRecord> | undefined
 
-const inDeal = ({ dataType, dataSource }: AggregateAcceptSuccess, now: number): Change => {
+const inDeal = (
+  { timing, now }: Pick<Parts, 'timing' | 'now'>,
+  { dataType, dataSource }: AggregateAcceptSuccess,
+): Change => {
   const deal = { dataType, dealID: Number(dataSource.dealID) }
-  return record => aggregateAccepted(record, deal, now)
+  return record => aggregateAccepted(record, deal, now(), timing)
 }
 
 /** Cuts what the receipt says about each piece in the ranges that the pieces are worked on. */
 const inNoDeal = async (
-  { stores }: Pick<Parts, 'stores'>,
+  { stores, timing, now }: Pick<Parts, 'stores' | 'timing' | 'now'>,
   receipt: Receipt,
-  now: number,
 ): Promise<Change> => {
   const shards: Verdict[][] = Array.from({ length: MEMBER_SHARDS }, () => [])
   const { cause } = receipt.out.error as Failure
@@ -156,7 +161,7 @@ const inNoDeal = async (
   }
   const links = await pMap(shards, shard => putValue(stores.blocks, shard), { concurrency: 4 })
   const verdicts = await putValue(stores.blocks, links)
-  return record => aggregateFailed(record, verdicts, now)
+  return record => aggregateFailed(record, verdicts, now(), timing)
 }
 
 /** Asks the aggregator, who keeps the dealer's receipts, for the one that we wait for. */

@@ -1,7 +1,9 @@
 import { sendAll, sweep } from '@w3filecoin/service'
+import pMap from 'p-map'
 import type { Dependencies } from './dependencies.ts'
-import { aggregateFinished } from './domain/aggregate.ts'
+import { type AggregateRecord, aggregateFinished } from './domain/aggregate.ts'
 import { nextCheck } from './domain/piece.ts'
+import { allShards } from './receipts.ts'
 import { unfinished } from './unfinished.ts'
 
 type Parts = Pick<Dependencies, 'stores' | 'queues' | 'timing' | 'now'>
@@ -20,10 +22,19 @@ export const sweepStorefront = (parts: Parts) => async (): Promise<void> => {
     now,
     interval: () => timing.poll,
     resend: async records => {
-      await sendAll(queues, unfinished.aggregate.messages(records))
-      // Those whose pieces were just looked for once more are finished.
-      for (const record of records)
-        if (record.stage !== 'offered') await stores.aggregates.replace(aggregateFinished(record))
+      const left = await pMap(records, record => record.stage === 'offered' || hasMembers(stores, record), {
+        concurrency: 4,
+      })
+      await sendAll(queues, unfinished.aggregate.messages(records.filter((_, n) => left[n])))
+      for (const [n, record] of records.entries())
+        if (!left[n]) await stores.aggregates.replace(aggregateFinished(record))
     },
   })
+}
+
+/** Whether there are pieces that have not heard of the aggregate's outcome. */
+const hasMembers = async ({ pieces }: Parts['stores'], { id }: AggregateRecord): Promise<boolean> => {
+  for (const { shard } of allShards(id))
+    if ((await pieces.find('memberOf', `${id}#${shard}`, { limit: 1 })).items.length > 0) return true
+  return false
 }

@@ -31,8 +31,7 @@ const piece: Unfinished<PieceRecord, Queues> = {
 const aggregate: Unfinished<AggregateRecord, Queues> = {
   is: ({ stage, checkAt }) => stage === 'offered' || checkAt !== undefined,
   since: () => undefined,
-  next: ({ stage }) =>
-    stage === 'offered' ? 'the dealer is to end it' : 'its pieces are to be looked for once more',
+  next: ({ stage }) => (stage === 'offered' ? 'the dealer is to end it' : 'its pieces are to hear of that'),
   messages: records => ({ accept: records.map(({ id }) => ({ aggregate: id })) }),
 }
 

@@ -148,9 +148,9 @@ describe('a piece', () => {
     },
   )
 
-  it('whose content is being read is left alone as long as a run may take', () => {
-    expect(reading(record('offered'), 2000)?.checkAt).toBe(902_000)
-    expect(reading(record('submitted'), 2000)).toBeUndefined()
+  it('whose content is being read is left alone for a while', () => {
+    expect(reading(record('offered'), 2000, timing)?.checkAt).toBe(2000 + timing.retry)
+    expect(reading(record('submitted'), 2000, timing)).toBeUndefined()
   })
 
   it.each<[Stage, number]>([
@@ -197,20 +197,20 @@ describe('an aggregate', () => {
   })
   const deal = { dataType: 0, dealID: 7 }
 
-  it('is offered, accepted once, looked at once more, and done', () => {
+  it('is offered, accepted once, looked at again, and done', () => {
     expect(stored()).toMatchObject({ stage: 'offered', checkAt: 1900, id: aggregateId({ aggregate: 'a' }) })
-    const after = aggregateAccepted(stored(), deal, 2000)!
-    expect(after).toMatchObject({ stage: 'accepted', ...deal, checkAt: 2000 + 15 * 60 * 1000 })
-    expect(aggregateAccepted(after, { ...deal, dealID: 8 }, 3000)).toBeUndefined()
-    expect(aggregateFailed(after, 'verdicts', 3000)).toBeUndefined()
+    const after = aggregateAccepted(stored(), deal, 2000, timing)!
+    expect(after).toMatchObject({ stage: 'accepted', ...deal, checkAt: 2000 + timing.poll })
+    expect(aggregateAccepted(after, { ...deal, dealID: 8 }, 3000, timing)).toBeUndefined()
+    expect(aggregateFailed(after, 'verdicts', 3000, timing)).toBeUndefined()
     expect(aggregateFinished(after)).toMatchObject({ stage: 'accepted', checkAt: undefined, due: undefined })
   })
 
-  it('is failed once, looked at once more, and done', () => {
-    const after = aggregateFailed(stored(), 'verdicts', 2000)!
-    expect(after).toMatchObject({ stage: 'failed', verdicts: 'verdicts', checkAt: 2000 + 15 * 60 * 1000 })
-    expect(aggregateFailed(after, 'others', 3000)).toBeUndefined()
-    expect(aggregateAccepted(after, deal, 3000)).toBeUndefined()
+  it('is failed once, looked at again, and done', () => {
+    const after = aggregateFailed(stored(), 'verdicts', 2000, timing)!
+    expect(after).toMatchObject({ stage: 'failed', verdicts: 'verdicts', checkAt: 2000 + timing.poll })
+    expect(aggregateFailed(after, 'others', 3000, timing)).toBeUndefined()
+    expect(aggregateAccepted(after, deal, 3000, timing)).toBeUndefined()
     expect(aggregateFinished(after)).toMatchObject({ stage: 'failed', checkAt: undefined, due: undefined })
   })
 

@@ -467,7 +467,7 @@ describe('an aggregate that gets no deal', () => {
     await conclude(receipt)
     await settle()
     // Should the messages have been lost, the sweep looks once more.
-    await sweepAfter(15 * 60_000)
+    await sweepAfter(timing.poll)
     expect(await recordOf(blamed)).toMatchObject({ stage: 'failed' })
     expect((await endOf(blamed))?.out.error).toMatchObject({ name: 'InvalidContentPiece' })
     expect(await recordOf(tried)).toMatchObject({

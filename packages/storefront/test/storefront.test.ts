@@ -17,7 +17,9 @@ import {
   aggregateOf,
   aggregator,
   aws,
+  clock,
   conclude,
+  contents,
   DEAL,
   dealer,
   errorOf,
@@ -166,6 +168,23 @@ describe('on submit', () => {
     expect(await recordOf(content)).toMatchObject({ stage: 'queued' })
   })
 
+  it('content that is being read is left alone, however long that takes', async () => {
+    const content = await someContent('read slowly', 3000)
+    const ahead: number[] = []
+    contents.set(`${content.content}`, async function* () {
+      for (const at of [0, 1000, 2000]) {
+        clock.now += 0.6 * timing.retry
+        ahead.push((await recordOf(content))!.checkAt! - clock.now)
+        yield content.bytes.subarray(at, at + 1000)
+      }
+    })
+    await call(service.api, await offer(content))
+    await settle()
+    expect(ahead).toHaveLength(3)
+    expect(Math.min(...ahead)).toBeGreaterThan(0)
+    expect(await recordOf(content)).toMatchObject({ stage: 'queued' })
+  })
+
   it('the same message twice, and a message about nothing, do no harm', async () => {
     const content = await uploaded('twice')
     await ask(service.api, await offer(content))
@@ -259,6 +278,30 @@ describe('the end', () => {
     await settle()
     expect(await recordOf(second)).toMatchObject({ stage: 'accepted' })
     expect((await served(service.api, second.accept.cid))?.out.ok).toBeDefined()
+  })
+
+  it('comes also when the messages to the pieces of an aggregate are lost, again and again', async () => {
+    const [first, late] = await queuedPieces('lost', 'lost and late')
+    const { pieceAccepted, inDeal } = await aggregateOf([first.piece, late.piece])
+    await conclude(await pieceAccepted(first.piece))
+    await conclude(await inDeal())
+    for (const _ of ['by the deal', 'by the sweep']) {
+      await aws.drain('accept')
+      clock.now += timing.poll
+      await service.schedules.sweep!()
+    }
+    await aws.drain('accept')
+    expect(await recordOf(first)).toMatchObject({ stage: 'aggregated' })
+    await sweepAfter(timing.poll)
+    expect(await recordOf(first)).toMatchObject({ stage: 'accepted' })
+
+    await sweepAfter(timing.poll)
+    const aggregate = { id: (await recordOf(first))!.aggregateId! }
+    expect((await parts.stores.aggregates.get(aggregate))?.checkAt, 'none is left').toBeUndefined()
+    await conclude(await pieceAccepted(late.piece))
+    await aws.drain('accept')
+    await sweepAfter(timing.poll)
+    expect(await recordOf(late)).toMatchObject({ stage: 'accepted' })
   })
 
   it('is one receipt, however often it is told, and whatever is told later', async () => {

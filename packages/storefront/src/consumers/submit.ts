@@ -38,15 +38,28 @@ export const onSubmit = (
     const missing = (message: string) => ({
       error: failure('ContentNotFound', message, { content: parseLink(record.content) }),
     })
+    const claim = () => update(stores.pieces, { id: record.id }, current => reading(current, now(), timing))
     // Not among what follows: that a table can not be reached says nothing of the content.
-    await update(stores.pieces, { id: record.id }, current => reading(current, now()))
+    await claim()
     try {
       const bytes = await content.open(record.content)
       if (bytes === undefined) return missing(`There is no content ${record.content}`)
-      return { ok: (await pieceOf(bytes)).link }
+      return { ok: (await pieceOf(claimed(bytes, claim))).link }
     } catch (cause) {
       log('warn', 'content not read', { content: record.content, cause })
       return missing(`The content ${record.content} can not be read`)
+    }
+  }
+
+  /** The bytes, with the claim renewed as they are read. */
+  async function* claimed(bytes: AsyncIterable<Uint8Array>, claim: () => Promise<unknown>) {
+    let since = now()
+    for await (const chunk of bytes) {
+      if (now() - since >= timing.retry / 2) {
+        await claim()
+        since = now()
+      }
+      yield chunk
     }
   }
 

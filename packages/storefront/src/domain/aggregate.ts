@@ -45,31 +45,33 @@ export const aggregateOffered = (
   return { id, aggregate, aggregateOffer, stage: 'offered', ...dueAt(id, now + poll) }
 }
 
-/**
- * The index that finds the pieces of the aggregate may lag behind the table: they are looked for once more after
- * this long.
- */
-const SECOND_LOOK = 15 * 60 * 1000
-
 export const aggregateAccepted = (
   record: Stored<AggregateRecord>,
   deal: { dataType: number; dealID: number },
   now: number,
+  timing: Timing,
 ): Stored<AggregateRecord> | undefined =>
-  record.stage === 'offered'
-    ? { ...record, ...deal, stage: 'accepted', ...dueAt(record.id, now + SECOND_LOOK) }
-    : undefined
+  record.stage === 'offered' ? lookedAfter({ ...record, ...deal, stage: 'accepted' }, now, timing) : undefined
 
 export const aggregateFailed = (
   record: Stored<AggregateRecord>,
   verdicts: string,
   now: number,
+  timing: Timing,
 ): Stored<AggregateRecord> | undefined =>
-  record.stage === 'offered'
-    ? { ...record, verdicts, stage: 'failed', ...dueAt(record.id, now + SECOND_LOOK) }
-    : undefined
+  record.stage === 'offered' ? lookedAfter({ ...record, verdicts, stage: 'failed' }, now, timing) : undefined
 
-/** After the second look. */
+/**
+ * Its pieces are looked for again, until none of them is left: messages to them may be lost, and the index that finds
+ * them may lag behind the table.
+ */
+export const lookedAfter = (
+  record: Stored<AggregateRecord>,
+  now: number,
+  { poll }: Timing,
+): Stored<AggregateRecord> => ({ ...record, ...dueAt(record.id, now + poll) })
+
+/** None of its pieces is left. */
 export const aggregateFinished = (record: Stored<AggregateRecord>): Stored<AggregateRecord> => ({
   ...record,
   ...notDue,

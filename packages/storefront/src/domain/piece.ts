@@ -93,12 +93,9 @@ export const offered = (offer: Offer, now: number, timing: Timing): PieceRecord 
  */
 type Transition = Stored<PieceRecord> | undefined
 
-/** The longest that a run may read content, in milliseconds; a function's longest. */
-const LONGEST_READ = 900_000
-
-/** Somebody reads the content: nobody else is sent to it meanwhile. */
-export const reading = (record: Stored<PieceRecord>, now: number): Transition =>
-  record.stage === 'offered' ? { ...record, ...dueAt(record.id, now + LONGEST_READ) } : undefined
+/** Somebody reads the content, and says so again as long as that goes on: nobody else is sent to it meanwhile. */
+export const reading = (record: Stored<PieceRecord>, now: number, { retry }: Timing): Transition =>
+  record.stage === 'offered' ? { ...record, ...dueAt(record.id, now + retry) } : undefined
 
 /** Something went wrong that may go right later: it is tried again after as long as it has been at this stage. */
 export const troubled = (
@@ -177,9 +174,9 @@ export const retried = (
   )
 }
 
-/** The workflow has its last receipt. */
+/** The workflow has its last receipt: nobody looks for it among the pieces of its aggregate any more. */
 export const ended = (
-  { trouble: _, ...record }: Stored<PieceRecord>,
+  { trouble: _, memberOf: __, ...record }: Stored<PieceRecord>,
   reason: Failure | undefined,
   now: number,
 ): Transition => {
