@@ -3,6 +3,7 @@ import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync }
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { stripVTControlCharacters } from 'node:util'
 
 /**
  * Puts deliberate faults into a copy of the code, one at a time, and looks whether the simulation notices. One that it does
@@ -14,6 +15,8 @@ interface Mutant {
   /** The text that is there, once, and what stands in its place. */
   from: string
   to: string
+  /** Tests that notice it, where the simulation can not: what a message was lost for, a sweep mends. */
+  tests?: string
 }
 
 const MUTANTS: Mutant[] = [
@@ -64,12 +67,14 @@ const MUTANTS: Mutant[] = [
     file: 'service/src/consumer.ts',
     from: 'return { error: cause instanceof Error ? cause',
     to: 'return true ? DONE : { error: cause instanceof Error ? cause',
+    tests: 'packages/service/test/records.test.ts',
   },
   {
     what: 'give up when somebody else changed the record',
     file: 'service/src/record.ts',
     from: 'const UPDATE_ATTEMPTS = 20',
     to: 'const UPDATE_ATTEMPTS = 1',
+    tests: 'packages/service/test/records.test.ts',
   },
   {
     what: 'note the end of a piece without its receipt',
@@ -96,6 +101,12 @@ const MUTANTS: Mutant[] = [
     to: 'await handOver(record, checked.ok); const inserted = await stores.aggregates.insert(record)',
   },
   {
+    what: 'try a message again for a service that is away',
+    file: 'service/src/peer.ts',
+    from: "return { error: failure('PeerUnreachable'",
+    to: "throw cause; return { error: failure('PeerUnreachable'",
+  },
+  {
     what: 'mark retries as sent before they are',
     file: 'dealer/src/consumers/retry.ts',
     from: 'const ranges = await getValue<string[]>(stores.blocks, record.retries as string)',
@@ -118,10 +129,10 @@ const MUTANTS: Mutant[] = [
 const root = fileURLToPath(new URL('../../', import.meta.url))
 
 /** What the simulation says of the code with the fault in it. */
-const notices = ({ file, from, to }: Mutant): { noticed: boolean; by: string } => {
+const notices = ({ file, from, to, tests }: Mutant): { noticed: boolean; by: string } => {
   const copy = mkdtempSync(join(tmpdir(), 'w3filecoin-mutant-'))
   try {
-    for (const part of ['packages', 'test', 'package.json'])
+    for (const part of ['packages', 'test', 'package.json', 'vitest.config.ts', 'tsconfig.json'])
       cpSync(join(root, part), join(copy, part), { recursive: true, verbatimSymlinks: true })
     symlinkSync(join(root, 'node_modules'), join(copy, 'node_modules'))
     const path = join(copy, 'packages', file)
@@ -131,19 +142,24 @@ const notices = ({ file, from, to }: Mutant): { noticed: boolean; by: string } =
       path,
       code.replace(from, () => to),
     )
-    for (const how of [
-      ['--seeds', '250'],
-      ['--crash-points', '--every', '29'],
-    ]) {
-      const { status, stdout, stderr } = spawnSync(
-        process.execPath,
-        [join(copy, 'test/simulation/main.ts'), ...how, '--stop'],
-        { encoding: 'utf8', timeout: 300_000 },
-      )
+    const simulate = (...options: string[]) => [join(copy, 'test/simulation/main.ts'), ...options, '--stop']
+    const ways = [
+      simulate('--seeds', '300'),
+      simulate('--crash-points', '--every', '29'),
+      ...(tests ? [[join(copy, 'node_modules/vitest/vitest.mjs'), 'run', tests]] : []),
+    ]
+    for (const way of ways) {
+      const { status, stdout, stderr } = spawnSync(process.execPath, way, {
+        cwd: copy,
+        encoding: 'utf8',
+        timeout: 300_000,
+      })
       if (status !== 0)
         return {
           noticed: true,
-          by: /^.*(?:: | call )\S.*$/m.exec(stdout || stderr)?.[0].slice(0, 110) ?? `exit ${status}`,
+          by: (/^.*(?:: | call |FAIL ).*$/m.exec(stripVTControlCharacters(stdout || stderr))?.[0] ?? '')
+            .trim()
+            .slice(0, 110),
         }
     }
     return { noticed: false, by: '' }
@@ -152,8 +168,11 @@ const notices = ({ file, from, to }: Mutant): { noticed: boolean; by: string } =
   }
 }
 
+/** Only those whose description has this. */
+const [wanted = ''] = process.argv.slice(2)
+const mutants = MUTANTS.filter(({ what }) => what.includes(wanted))
 let missed = 0
-for (const mutant of MUTANTS) {
+for (const mutant of mutants) {
   const began = performance.now()
   const { noticed, by } = notices(mutant)
   if (!noticed) missed += 1
@@ -161,5 +180,5 @@ for (const mutant of MUTANTS) {
   process.stdout.write(`${noticed ? 'noticed' : 'MISSED '} ${`${seconds}`.padStart(4)} s  ${mutant.what}\n`)
   if (noticed) process.stdout.write(`                ${by}\n`)
 }
-process.stdout.write(`${MUTANTS.length - missed} of ${MUTANTS.length} were noticed\n`)
+process.stdout.write(`${mutants.length - missed} of ${mutants.length} were noticed\n`)
 process.exitCode = missed === 0 ? 0 : 1

@@ -57,20 +57,22 @@ export const randomScenario = (choices: Choices): Scenario => {
   const [one, two, ...spaces] = people as [Signer, Signer, ...Signer[]]
   const faulty = new Set<string>()
   const pool = choices.shuffled(contents)
-  const offers = Array.from({ length: choices.between(2, 9) }, (_, n): Offer => {
+  // Now and then all at once and in one group: more than an aggregate holds.
+  const burst = choices.chance(0.25)
+  const offers = Array.from({ length: burst ? 11 : choices.between(2, 9) }, (_, n): Offer => {
     // Now and then what was offered already: by another one, at another storefront, or with a nonce.
     const content = n > 0 && choices.chance(0.15) ? (pool[0] as Content) : (pool[n] as Content)
     const kind = choices.fraction()
-    const at = choices.between(0, 20 * HOUR)
+    const at = choices.between(0, burst ? HOUR / 12 : 20 * HOUR)
     const common = {
-      storefront: choices.one(storefronts),
+      storefront: burst ? storefronts[0]! : choices.one(storefronts),
       content,
       piece: content.piece,
       nonce: choices.chance(0.15) ? `n${n}` : undefined,
       at,
       uploadedAt: choices.chance(0.7) ? 0 : at + choices.between(0, 30 * HOUR),
       again: choices.chance(0.2),
-      space: choices.one(spaces),
+      space: burst ? spaces[0]! : choices.one(spaces),
       agent: choices.one([one, two]),
       expected: 'accepted' as const,
     }

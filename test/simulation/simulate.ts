@@ -61,7 +61,7 @@ const RATES: Record<CallFault | 'slow', number> = {
   stall: 0.01,
   killBefore: 0.01,
   killAfter: 0.01,
-  slow: 0.03,
+  slow: 0.2,
 }
 
 /** A course as a seed has it: each with a temper of its own. */
