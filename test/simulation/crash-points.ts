@@ -19,6 +19,7 @@ const course = (): Course => ({
   lag: 0,
   duplicates: 0,
   losses: [],
+  outages: [],
   chainFaults: 0,
   refusals: 0,
   silence: 0,

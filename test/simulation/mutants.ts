@@ -87,6 +87,7 @@ const MUTANTS: Mutant[] = [
     file: 'service/src/receipt-log.ts',
     from: 'const stored = await this.#table.insert({',
     to: 'const stored = await (async (record: ReceiptRecord) => (await this.#table.putMany([record]), { ok: record as never, error: undefined as never }))({',
+    tests: 'packages/service/test/records.test.ts',
   },
   {
     what: 'forget when to look again at a piece that is with the aggregator',

@@ -6,26 +6,35 @@ import type { Simulated } from './services.ts'
 const PATIENCE = 25_000
 
 /**
- * HTTP between the services: a request may not arrive, or arrive twice; its function may be killed; the answer may be lost,
+ * HTTP between the services: one may be away for hours; a request may not arrive, or arrive twice; its function may be killed; the answer may be lost,
  * or come too late.
  */
 export const network =
-  (world: DeterministicWorld, find: (origin: string) => Simulated | undefined): Fetch =>
+  (
+    world: DeterministicWorld,
+    find: (origin: string) => Simulated | undefined,
+    isAway: (service: string) => boolean,
+  ): Fetch =>
   async (url, { signal: _, ...init } = {}) => {
     const { origin, pathname } = new URL(url)
     const to = find(origin)
     if (to === undefined) throw new TypeError(`fetch failed: ${url}`)
+    const { name } = to
     let arrived = 0
     await world.call(
-      { port: 'http', name: to.name, method: `${init.method ?? 'GET'} request` },
+      { port: 'http', name, method: `${init.method ?? 'GET'} request` },
       {
         run: () => {
           arrived += 1
         },
       },
     )
+    if (isAway(name)) {
+      world.count('service away')
+      throw new TypeError(`fetch failed: ${url}`)
+    }
     const run = () =>
-      world.execute({ name: `${to.name}.api`, seconds: to.resources.api.timeout }, async () =>
+      world.execute({ name: `${name}.api`, seconds: to.resources.api.timeout }, async () =>
         to.service.api.request(pathname, init),
       )
     if (arrived > 1) void run()
@@ -35,6 +44,6 @@ export const network =
     ])
     if (!('ok' in ended)) throw new TypeError(`fetch failed: ${url}`)
     const response = ended.ok
-    await world.call({ port: 'http', name: to.name, method: 'response' }, { run: () => {} })
+    await world.call({ port: 'http', name, method: 'response' }, { run: () => {} })
     return response
   }

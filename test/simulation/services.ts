@@ -60,6 +60,8 @@ export interface Options {
   chain: () => string
   /** Told of every write. */
   onWrite: (service: string, table: string, item: Record<string, unknown>) => void
+  /** Whether a service can not be reached now. */
+  isAway: (service: string) => boolean
   /** How long indexes lag, and how often a message comes twice. */
   lag: number
   duplicates: number
@@ -78,9 +80,10 @@ export interface System {
 }
 
 export const createSystem = (options: Options): System => {
-  const { world, signers, storefronts, content, market, chain, onWrite, lag, duplicates, log } = options
+  const { world, signers, storefronts, content, market, chain, onWrite, isAway, lag, duplicates, log } =
+    options
   const services = new Map<string, Simulated>()
-  const fetch = network(world, origin => [...services.values()].find(({ url }) => url === origin))
+  const fetch = network(world, origin => [...services.values()].find(({ url }) => url === origin), isAway)
   const signer = (name: string) => signers[name] as Signer
   const did = (name: string) => signer(name).did() as DID
   const urlOf = (name: string) => `https://${name}.test`

@@ -46,6 +46,8 @@ export interface Course {
   duplicates: number
   /** When a queue loses all that is in it, in milliseconds from the start. */
   losses: readonly number[]
+  /** When a service can not be reached, in milliseconds from the start. */
+  outages: readonly { service: string; from: number; to: number }[]
   /** How often the chain's file is not what it should be, and providers make no deal, or say nothing. */
   chainFaults: number
   refusals: number
@@ -82,6 +84,11 @@ export const randomCourse = (choices: Choices): Course => {
     lag: choices.one([0, 1000, 2 * MINUTE]),
     duplicates: choices.one([0, 0.05, 0.3]),
     losses: Array.from({ length: choices.one([0, 0, 1, 4]) }, () => choices.between(0, healsAt)),
+    outages: Array.from({ length: choices.one([0, 0, 1, 3]) }, () => {
+      const from = choices.between(0, healsAt)
+      const service = choices.one([...scenario.storefronts, 'aggregator', 'dealer', 'tracker'])
+      return { service, from, to: Math.min(from + choices.between(HOUR, 30 * HOUR), healsAt) }
+    }),
     chainFaults: choices.one([0, 0.2, 0.6]),
     refusals: choices.one([0, 0.1, 0.4]),
     silence: choices.one([0, 0.1, 0.3]),
@@ -105,10 +112,16 @@ export const take = async (
   choices: Choices,
   course: Course,
 ): Promise<{ report: Report; system: System }> => {
-  const { scenario, faults, healsAt, lag, duplicates, losses, chainFaults, refusals, silence } = course
+  const { scenario, faults, healsAt, lag, duplicates, losses, outages, chainFaults, refusals, silence } =
+    course
   const world = new DeterministicWorld({ choices })
   const start = world.now()
   const healed = () => world.now() - start >= healsAt
+  const isAway = (service: string) =>
+    outages.some(
+      outage =>
+        outage.service === service && world.now() - start >= outage.from && world.now() - start < outage.to,
+    )
   const watch = new Watch()
   world.faults = faults
 
@@ -135,6 +148,7 @@ export const take = async (
     market,
     chain,
     onWrite: (service, table, item) => watch.wrote(system, service, table, item),
+    isAway,
     lag,
     duplicates,
     log: () => {},
@@ -156,7 +170,7 @@ export const take = async (
 
   const acknowledged: Offer[] = []
   let agents = scenario.offers.length
-  const ask = asker(world, system)
+  const ask = asker(world, system, isAway)
   for (const offer of scenario.offers)
     world.timeline.at(start + offer.at, () => {
       void offerUntilTaken(world, ask, offer).then(() => {
@@ -211,8 +225,12 @@ const contentOf = (world: DeterministicWorld, { offers }: Scenario, start: numbe
 type Ask = (offer: Offer, by?: Signer) => Promise<Receipt | undefined>
 
 /** How agents call storefronts. */
-const asker = (world: DeterministicWorld, { services }: System): Ask => {
-  const fetch = network(world, origin => [...services.values()].find(({ url }) => url === origin))
+const asker = (
+  world: DeterministicWorld,
+  { services }: System,
+  isAway: (service: string) => boolean,
+): Ask => {
+  const fetch = network(world, origin => [...services.values()].find(({ url }) => url === origin), isAway)
   return async (offer, by) => {
     const { url, id } = services.get(offer.storefront) as Simulated
     const task = await (await invocationOf(offer, principal(id.did()) as Signer, by)).buildIPLDView()
