@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { bytesOf, someContent } from '@w3filecoin/testing'
 import { Choices } from '@w3filecoin/testing/deterministic'
 import { Agent, type Offer } from './agent.ts'
-import { loseQueues, SystemProcess, VICTIMS, type Victim } from './system-process.ts'
+import { loseQueues, type StartOptions, SystemProcess, VICTIMS, type Victim } from './system-process.ts'
 
 export interface CrashOptions {
   /** An empty directory: the system's data goes to `data` in it. */
@@ -109,15 +109,14 @@ export const crash = async ({ directory, seed, rounds, onRound }: CrashOptions):
       faulty.names.push(name)
     }
     const lostMessages = plan.loseQueues ? loseQueues(data) : undefined
-    const system = new SystemProcess({ data, faulty })
-    const stop = new AbortController()
-    const acting = act(agent, system, stop.signal)
-    await reach(plan.milestone, agent, system)
-    await sleep(plan.after)
-    const killedAt = performance.now() - system.startedAt
-    const killed = await system.kill(plan.victim, plan)
-    stop.abort()
-    await acting
+    const { killedAt, killed } = await running({ data, faulty }, agent, async system => {
+      await reach(plan.milestone, agent, system)
+      await sleep(plan.after)
+      return {
+        killedAt: performance.now() - system.startedAt,
+        killed: await system.kill(plan.victim, plan),
+      }
+    })
     done.push({
       number,
       milestone: plan.milestone,
@@ -131,17 +130,32 @@ export const crash = async ({ directory, seed, rounds, onRound }: CrashOptions):
     onRound?.(done.at(-1)!)
   }
 
-  const system = new SystemProcess({ data, faulty })
+  return running({ data, faulty }, agent, async system => {
+    await system.ready
+    await allEnded(agent)
+    const recovery = performance.now() - system.startedAt
+    const losses = await agent.losses()
+    await system.stop()
+    return { rounds: done, offers: agent.offers, receipts: agent.served, recovery, losses }
+  })
+}
+
+/** Starts the system, and has the agent at work while something happens to it. It does not outlive that. */
+const running = async <T>(
+  options: StartOptions,
+  agent: Agent,
+  happens: (system: SystemProcess) => Promise<T>,
+): Promise<T> => {
+  const system = new SystemProcess(options)
   const stop = new AbortController()
   const acting = act(agent, system, stop.signal)
-  await system.ready
-  await allEnded(agent)
-  const recovery = performance.now() - system.startedAt
-  stop.abort()
-  await acting
-  const losses = await agent.losses()
-  await system.stop()
-  return { rounds: done, offers: agent.offers, receipts: agent.served, recovery, losses }
+  try {
+    return await happens(system)
+  } finally {
+    stop.abort()
+    await system.end()
+    await acting
+  }
 }
 
 /** A wrong one has the piece of other content. */

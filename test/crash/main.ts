@@ -22,6 +22,9 @@ const shown = ({ number, milestone, after, killedAt, killed, lostMessages, ackno
     `${acknowledged} offers acknowledged, ${ended} ended`,
   ].join('; ')
 
+// On exit, the system is ended.
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => process.exit(130))
+
 const directory = await realpath(await mkdtemp(join(tmpdir(), 'w3filecoin-crash-')))
 console.log(`Seed ${seed}; data and logs in ${directory}`)
 const replay = `npm run crash -- --seed ${seed} --rounds ${rounds} does the same again`

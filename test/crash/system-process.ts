@@ -29,7 +29,8 @@ export class SystemProcess {
   readonly #data: string
   readonly #child: ChildProcess
   readonly #ended: Promise<unknown>
-  readonly #onExit = () => this.#killGroup()
+  readonly #onExit = () => void this.#child.kill('SIGKILL')
+  #isReady = false
   #stderr = ''
 
   constructor({ data, faulty }: StartOptions) {
@@ -40,9 +41,8 @@ export class SystemProcess {
     this.#data = data
     this.#child = spawn(process.execPath, [MAIN, '--json', '--port', '0', '--data', data, ...journey], {
       stdio: ['ignore', 'pipe', 'pipe'],
-      detached: true,
     })
-    this.#ended = once(this.#child, 'close')
+    this.#ended = once(this.#child, 'close').then(() => process.off('exit', this.#onExit))
     this.#child.stderr?.on('data', text => {
       this.#stderr += text
     })
@@ -56,11 +56,12 @@ export class SystemProcess {
     const lines = createInterface({ input: this.#child.stdout as never })
     const ready = new Promise<true>(resolve =>
       lines.on('line', line => {
-        if (JSON.parse(line).event === 'ready') resolve(true)
+        if (line.startsWith('{"event":"ready"')) resolve(true)
       }),
     )
     const up = await within(Promise.race([ready, this.#ended]), 'the system is not up')
     if (up !== true) throw new Error(`The system does not start: ${this.#stderr}`)
+    this.#isReady = true
   }
 
   /** Kills what there is of it, and comes back when the system has ended. Tells what was killed. */
@@ -68,26 +69,31 @@ export class SystemProcess {
     if (this.#hasEnded()) throw new Error(`The system ended by itself: ${this.#stderr}`)
     const engine = engineOn(this.#data)
     if (victim === 'system' || engine === undefined) {
-      this.#killGroup()
-      await this.#ended
+      await this.end()
       return engine ? 'system' : 'system, its engine not yet up'
     }
-    // The group holds the supervisor too, which would end the engine in peace.
     if (victim === 'everything at once') {
+      // With the supervisor, which else would end the engine in peace.
       process.kill(-engine.group, 'SIGKILL')
-      this.#killGroup()
-    } else {
-      process.kill(engine.pid, 'SIGKILL')
-      if (victim === 'engine, then system') {
-        await sleep(pause)
-        this.#killGroup()
-      } else {
-        const code = await this.#endsByItself()
-        if (code !== 1) throw new Error(`The system ended with ${code} without its engine: ${this.#stderr}`)
-      }
+      await this.end()
+      return victim
     }
+    process.kill(engine.pid, 'SIGKILL')
+    // A system that is not up yet may go on with another engine.
+    if (victim === 'engine' && this.#isReady) {
+      const code = await this.#endsByItself()
+      if (code !== 1) throw new Error(`The system ended with ${code} without its engine: ${this.#stderr}`)
+      return victim
+    }
+    await sleep(pause)
+    await this.end()
+    return 'engine, then system'
+  }
+
+  /** Ends it at once, if it is there. */
+  async end(): Promise<void> {
+    this.#child.kill('SIGKILL')
     await this.#ended
-    return victim
   }
 
   /** Has it stop as Ctrl-C does. */
@@ -106,11 +112,6 @@ export class SystemProcess {
 
   #hasEnded(): boolean {
     return this.#child.exitCode !== null || this.#child.signalCode !== null
-  }
-
-  #killGroup(): void {
-    process.off('exit', this.#onExit)
-    if (!this.#hasEnded()) process.kill(-this.#child.pid!, 'SIGKILL')
   }
 }
 
