@@ -11,7 +11,7 @@ import { type Handler, provide } from './handler.ts'
 import { MESSAGE_LIMITS } from './message.ts'
 import { type Peer, reach } from './peer.ts'
 import type { Clock, Log } from './ports.ts'
-import { MOST_EFFECTS } from './receipt.ts'
+import { isReadable, MOST_EFFECTS } from './receipt.ts'
 import type { ReceiptLog } from './receipt-log.ts'
 
 /** Takes the final receipt of a task that this service waits for. */
@@ -45,7 +45,7 @@ export const concludeHandler = ({ authority, take, from, now }: ConcludeOptions)
     const ran = receipt && readable(() => receipt.ran)
     const taken = receipt && readable(() => new Chains(blocks, MESSAGE_LIMITS.chain).takeTasks(receipt))
     // Views decode lazily: what carries the name of a task need not be one.
-    if (!ran || !isDelegation(ran as never) || !taken?.ok)
+    if (!ran || !isDelegation(ran as never) || !taken?.ok || !isReadable(receipt))
       return {
         out: {
           error: failure(

@@ -4,6 +4,7 @@ import { parse as parseLink } from 'multiformats/link'
 import { type Authority, type PeerConfig, principal } from './authority.ts'
 import { CAR, decodeMessage, encodeMessage, MESSAGE_LIMITS, type MessageLimits } from './message.ts'
 import type { Fetch, Log } from './ports.ts'
+import { isReadable } from './receipt.ts'
 
 /** How long another service may take to answer, in milliseconds. */
 const TIMEOUT = 25_000
@@ -110,7 +111,7 @@ export class Peer {
     receipt: Receipt | undefined,
     signer: Principal,
   ): Promise<Result<Receipt, Failure>> {
-    const own = receipt && `${receipt.ran.link()}` === task
+    const own = receipt && isReadable(receipt) && `${receipt.ran.link()}` === task
     if (own && (await this.#authority.signed(receipt, signer))) return { ok: receipt }
     const reason = (receipt?.out.error as Failure | undefined)?.message
     return {

@@ -28,6 +28,18 @@ export const MOST_EFFECTS = 100
 export const isWhole = ({ fx }: Receipt): boolean =>
   [...fx.fork, ...(fx.join ? [fx.join] : [])].every(effect => isDelegation(effect as never))
 
+/** Whether all that a receipt names can be read: views decode lazily, and throw on what is no UCAN. */
+export const isReadable = (receipt: Receipt): boolean => {
+  try {
+    const { ran, fx } = receipt
+    for (const task of [ran, ...fx.fork, ...(fx.join ? [fx.join] : [])])
+      if (isDelegation(task as never)) void (task as Invocation).capabilities
+    return true
+  } catch {
+    return false
+  }
+}
+
 /** The outcome that a receipt holds, to be issued again as it is. */
 export const outcomeOf = (receipt: Receipt): Outcome => ({
   out: receipt.out as Outcome['out'],

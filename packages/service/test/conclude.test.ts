@@ -3,6 +3,7 @@ import type { Block, Invocation, Receipt, Signer } from '@ucanto/interface'
 import { type Task, Tasks } from '@w3filecoin/capabilities'
 import {
   ask,
+  linkOf,
   networkOf,
   type StandIn,
   signersOf,
@@ -224,6 +225,35 @@ describe('ucan/conclude', () => {
           issuer: aggregator,
           ran: nothing.cid as never,
           result: { ok: {} },
+        })
+        return conclude(receipt.root, [...receipt.iterateIPLDBlocks(), nothing])
+      },
+    ],
+    [
+      'of a task in bytes that are no UCAN',
+      'ReceiptNotFound',
+      async () => {
+        const bytes = new Uint8Array(100)
+        const nothing = { cid: linkOf(bytes), bytes } as unknown as Block
+        const receipt = await Receipts.issue({
+          issuer: aggregator,
+          ran: nothing.cid as never,
+          result: { ok: {} },
+        })
+        return conclude(receipt.root, [...receipt.iterateIPLDBlocks(), nothing])
+      },
+    ],
+    [
+      'with an effect in bytes that are no UCAN',
+      'ReceiptNotFound',
+      async () => {
+        const bytes = new Uint8Array(100)
+        const nothing = { cid: linkOf(bytes), bytes } as unknown as Block
+        const receipt = await Receipts.issue({
+          issuer: aggregator,
+          ran: (await accept()) as never,
+          result: { ok: {} },
+          fx: { fork: [], join: nothing.cid as never },
         })
         return conclude(receipt.root, [...receipt.iterateIPLDBlocks(), nothing])
       },
