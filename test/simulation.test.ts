@@ -7,17 +7,17 @@ import { simulateSeed } from './simulation/simulate.ts'
  * of it.
  */
 
-/** Seeds with which something was lost once, and what was wrong. */
+/** What was found wrong once, each with a seed that shows it in the code as it was (see `simulation/mutants.ts`). */
 const FOUND: [seed: number, what: string][] = [
-  [18, 'a message was given up for a service that was away'],
-  [126, 'storage providers reported on an offer document that had no record yet'],
+  [2, 'a message was given up for a service that was away'],
+  [39, 'storage providers reported on an offer document that had no record yet'],
 ]
 
 const SEEDS = 240
 const BATCH = 20
 
 describe('nothing is lost', () => {
-  test.each(FOUND)('with seed %i, with which %s', async seed => {
+  test.each(FOUND)('with seed %i, with which once %s', async seed => {
     expect((await simulateSeed(seed)).violations).toEqual([])
   })
 
