@@ -122,7 +122,12 @@ export const takeAggregateOutcome = async (
   if (record === undefined) return unknown(`No piece is in ${aggregate}`)
   if (record.stage !== 'offered') return { ok: {} }
   const success = receipt.out.ok as AggregateAcceptSuccess | undefined
-  if (success && capability?.can === 'aggregate/offer') return { ok: {} }
+  if (capability?.can === 'aggregate/offer') {
+    if (`${ran.cid}` !== record.aggregateOffer)
+      return unknown(`${ran.cid} is not how ${aggregate} was offered`)
+    // That it was taken says nothing of a deal.
+    if (success) return { ok: {} }
+  }
   if (!isWhole(receipt)) {
     await queues.accept.send([{ aggregate: record.id }])
     return { ok: {} }
