@@ -76,7 +76,10 @@ export class Watch {
     this.#receipts.set(task as string, receipt as string)
   }
 
-  /** An aggregate was decided: what stood in the list before one of its pieces, and is not in it, was passed over. */
+  /**
+   * An aggregate was decided. A piece was passed over unfairly if it is not in it, though it would fit behind the older
+   * ones that are. Once is no fault: the piece may have been listed after the list was read.
+   */
   #sealed(system: System, { id, sequence, open }: Item): void {
     const group = id as string
     if (sequence === (this.#sequences.get(group) ?? 0)) return
@@ -87,20 +90,29 @@ export class Watch {
       decode<string[]>(blocks.blocks.get(seal.members) as never)
     const sealed = new Set(seals.flatMap(membersOf))
     const members = new Set(membersOf(seals.find(seal => seal.sequence === sequence)!))
-    const list = [...tables.pending!.items.values()].filter(row => row.group === group)
-    const included = list.filter(row => members.has(row.id as string)).map(({ order }) => order as string)
-    const last = included.sort().at(-1) ?? ''
-    const pieces = tables.piece!.items
-    const passed = new Set(
-      list
-        .filter(
-          ({ id, order }) =>
-            (order as string) < last &&
-            !sealed.has(id as string) &&
-            pieces.get(JSON.stringify([id]))?.stage === 'pending',
-        )
-        .map(({ id }) => id as string),
-    )
+    const list = [...tables.pending!.items.values()]
+      .filter(row => row.group === group)
+      .map(row => row as unknown as { id: string; order: string; piece: string; size: number })
+      .sort((a, b) => (a.order < b.order ? -1 : 1))
+    const { size, maxPieces } = SETTINGS.limits
+    const passed = new Set<string>()
+    // An aggregate holds a piece once: the same one of another offer has to wait.
+    const held = new Set(list.filter(({ id }) => members.has(id)).map(({ piece }) => piece))
+    let [pieces, bytes] = [0, 0]
+    for (const row of list) {
+      if (members.has(row.id)) {
+        pieces += 1
+        bytes += row.size
+      } else if (
+        pieces < members.size &&
+        pieces < maxPieces &&
+        bytes + row.size <= capacityOf(size) &&
+        !held.has(row.piece) &&
+        !sealed.has(row.id) &&
+        tables.piece!.items.get(JSON.stringify([row.id]))?.stage === 'pending'
+      )
+        passed.add(row.id)
+    }
     const before = this.#passedOver.get(group) ?? new Set()
     for (const piece of passed)
       if (before.has(piece))

@@ -146,7 +146,7 @@ const notices = ({ file, from, to, tests }: Mutant): { noticed: boolean; by: str
     const simulate = (...options: string[]) => [join(copy, 'test/simulation/main.ts'), ...options, '--stop']
     const ways = [
       simulate('--seeds', '300'),
-      simulate('--crash-points', '--every', '29'),
+      simulate('--crash-points', '--every', '3'),
       ...(tests ? [[join(copy, 'node_modules/vitest/vitest.mjs'), 'run', tests]] : []),
     ]
     for (const way of ways) {
