@@ -100,6 +100,7 @@ const MUTANTS: Mutant[] = [
     file: 'dealer/src/handlers/aggregate-offer.ts',
     from: 'const inserted = await stores.aggregates.insert(record)',
     to: 'await handOver(record, checked.ok); const inserted = await stores.aggregates.insert(record)',
+    tests: 'packages/dealer/test/failure.test.ts',
   },
   {
     what: 'try a message again for a service that is away',
@@ -124,6 +125,7 @@ const MUTANTS: Mutant[] = [
     file: 'deal-tracker/src/domain/judge.ts',
     from: 'if (lost > live * maxLoss)',
     to: 'if (lost > live * 2)',
+    tests: 'packages/deal-tracker/test',
   },
 ]
 
