@@ -3,11 +3,13 @@ import { type Failure, failure, type PieceLink, type Task, Tasks } from '@w3file
 import type { InvalidPieceCID } from '@w3filecoin/piece'
 import {
   batchesOf,
+  issueReceipt,
   type Outcome,
   packTask,
   principal,
   putValue,
   type Stored,
+  unpackTask,
   update,
 } from '@w3filecoin/service'
 import { parse as parseLink } from 'multiformats/link'
@@ -67,15 +69,17 @@ export const keepRetries = async (
 }
 
 /**
- * Notes how an aggregate ended, as the receipt says that was filed for it: another run may have been here before, with
- * another outcome. Then has the aggregator told, and the pieces of a failed aggregate offered again.
+ * Ends an aggregate: files its receipt, and notes what the one says that is filed: another run may have been here before,
+ * with another outcome. Then has the aggregator told, and the pieces of a failed aggregate offered again.
  */
 export const settleAggregate = async (
   parts: Parts,
   record: Stored<AggregateRecord>,
-  receipt: Receipt,
+  outcome: Outcome,
 ): Promise<void> => {
-  const { stores, queues, timing, now } = parts
+  const { id, stores, queues, timing, now } = parts
+  const accept = await unpackTask(record.accept as Uint8Array)
+  const receipt = await stores.receipts.put(await issueReceipt(id, accept, outcome))
   const success = receipt.out.ok as { dataSource: { dealID: number } } | undefined
   if (success)
     await update(stores.aggregates, { id: record.id }, current =>

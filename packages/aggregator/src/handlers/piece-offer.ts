@@ -48,10 +48,11 @@ export const pieceOfferHandler = ({
     const { group } = capability.nb
     const piece = capability.nb.piece as PieceLink
     const { size } = limitsOf(group)
-    const decoded = decodePiece(piece)
-    if (decoded.error) return { error: { ...decoded.error, final: true } }
+    // First of all: what is final is filed, and strangers have nothing filed.
     const storefront = storefrontOf(capability.with, invocation, { self: id.did(), listed: storefronts })
     if (storefront.error) return storefront
+    const decoded = decodePiece(piece)
+    if (decoded.error) return { error: { ...decoded.error, final: true } }
     if (!canHold(piece, size))
       return refuse(
         'InvalidPieceCID',

@@ -1,5 +1,5 @@
 import { failure, type PieceLink } from '@w3filecoin/capabilities'
-import { type Consumer, DONE, each, getValue, issueReceipt, unpackTask } from '@w3filecoin/service'
+import { type Consumer, DONE, each, getValue } from '@w3filecoin/service'
 import type { Dependencies } from '../dependencies.ts'
 import { recordIn } from '../domain/offer-document.ts'
 import { failedOutcome, settleAggregate } from '../failure.ts'
@@ -29,10 +29,7 @@ export const onReport = (
       const faults = invalid.map(({ piece, message }) =>
         failure('InvalidPieceCID', message, { piece: links.get(piece) as PieceLink }),
       )
-      const accept = await unpackTask(record.accept as Uint8Array)
-      const outcome = await failedOutcome(id, record, pieces, { message, faults })
-      const receipt = await stores.receipts.put(await issueReceipt(id, accept, outcome))
-      await settleAggregate(parts, record, receipt)
+      await settleAggregate(parts, record, await failedOutcome(id, record, pieces, { message, faults }))
       return DONE
     },
     { concurrency: 1 },

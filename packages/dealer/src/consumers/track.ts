@@ -6,17 +6,7 @@ import {
   type PieceLink,
   Tasks,
 } from '@w3filecoin/capabilities'
-import {
-  type Consumer,
-  DONE,
-  each,
-  getValue,
-  issueReceipt,
-  type Outcome,
-  reach,
-  type Stored,
-  unpackTask,
-} from '@w3filecoin/service'
+import { type Consumer, DONE, each, getValue, type Outcome, reach, type Stored } from '@w3filecoin/service'
 import { parse as parseLink } from 'multiformats/link'
 import pMap from 'p-map'
 import type { Dependencies } from '../dependencies.ts'
@@ -44,11 +34,6 @@ export const onTrack = (
     return dealTracker.execute(await Promise.all(questions))
   }
 
-  const end = async (record: Stored<AggregateRecord>, outcome: Outcome) => {
-    const accept = await unpackTask(record.accept as Uint8Array)
-    await settleAggregate(parts, record, await stores.receipts.put(await issueReceipt(id, accept, outcome)))
-  }
-
   const inDeal = ({ aggregate }: AggregateRecord, dealID: number): Outcome => {
     const success: AggregateAcceptSuccess = {
       aggregate: linkOf(aggregate),
@@ -73,8 +58,9 @@ export const onTrack = (
       return
     }
     const deal = answer.out.ok && liveDeal(answer.out.ok as DealInfoSuccess)
-    if (deal !== undefined) await end(record, inDeal(record, deal))
-    else if (now() - record.offeredAt >= timing.longestWait) await end(record, await inNoDeal(record))
+    if (deal !== undefined) await settleAggregate(parts, record, inDeal(record, deal))
+    else if (now() - record.offeredAt >= timing.longestWait)
+      await settleAggregate(parts, record, await inNoDeal(record))
   }
 
   return each(
