@@ -4,6 +4,8 @@ import { failure, type PieceAcceptSuccess, type PieceLink, type Task, Tasks } fr
 import { decodePiece, encodePiece, verifyInclusion } from '@w3filecoin/piece'
 import { issueReceipt } from '@w3filecoin/service'
 import { ask, bytesOf, call, cut, effectsOf, served, somePiece } from '@w3filecoin/testing'
+import { create as createDigest } from 'multiformats/hashes/digest'
+import { create as createLink } from 'multiformats/link'
 import { describe, expect, it } from 'vitest'
 import { groupId } from '../src/domain/piece.ts'
 import { createAggregator, type Dependencies } from '../src/index.ts'
@@ -175,6 +177,15 @@ describe('piece/offer', () => {
     const own = await ask(service.api, await offer(piece, group, { issuer: unlisted }))
     expect(errorOf(own)?.name).toBe('UnknownStorefront')
     expect(await served(service.api, own.ran.link()), 'may be another one day').toBeUndefined()
+    // Nor is anything filed for a stranger that would be final for a storefront.
+    const large = somePiece('too large of a stranger', 40)
+    const refused = await ask(service.api, await offer(large, group, { issuer: unlisted }))
+    expect(errorOf(refused)?.name).toBe('UnknownStorefront')
+    expect(await served(service.api, refused.ran.link())).toBeUndefined()
+    const broken = createLink(0x55, createDigest(0x1011, new Uint8Array(5))) as never
+    const unreadable = await ask(service.api, await offer(broken, group, { issuer: unlisted }))
+    expect(errorOf(unreadable)?.name).toBe('UnknownStorefront')
+    expect(await served(service.api, unreadable.ran.link())).toBeUndefined()
     const claimed = await ask(
       service.api,
       await Tasks.pieceOffer(unlisted, aggregator, { piece, group }, { with: aggregator.did() }),
