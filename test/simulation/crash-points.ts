@@ -3,7 +3,7 @@ import { type CallFault, Choices, faultAt, NONE } from '@w3filecoin/testing/dete
 import { receiptsOf } from './invariants.ts'
 import { plannedScenario } from './scenario.ts'
 import type { System } from './services.ts'
-import { type Course, type Report, take } from './simulate.ts'
+import { type Course, type Report, simulate } from './simulate.ts'
 
 /** At every call, the function that makes it is killed before the call takes effect, and after. */
 export const CRASHES = ['killBefore', 'killAfter'] as const satisfies CallFault[]
@@ -34,7 +34,7 @@ export interface Journey {
 /** The journey without a crash, or with one at a call. */
 export const journey = async (crash?: { at: number; how: Crash }): Promise<Journey> => {
   const planned = course()
-  const { report, system } = await take(SEED, new Choices(SEED), {
+  const { report, system } = await simulate(SEED, new Choices(SEED), {
     ...planned,
     ...(crash && { faults: faultAt(crash.at, crash.how) }),
   })

@@ -1,10 +1,9 @@
 import { decode } from '@ipld/dag-cbor'
-import type { Invocation, Receipt } from '@ucanto/interface'
+import type { Invocation, Receipt, Signer } from '@ucanto/interface'
 import { Verifier } from '@ucanto/principal'
-import { type FilecoinAcceptSuccess, type PieceLink, Tasks } from '@w3filecoin/capabilities'
+import { type PieceLink, Tasks } from '@w3filecoin/capabilities'
 import { capacityOf, decodePiece, type EncodedInclusion, verifyInclusion } from '@w3filecoin/piece'
 import { readReceipt } from '@w3filecoin/service'
-import { parse as parseLink } from 'multiformats/link'
 import type { Offer } from './scenario.ts'
 import { SETTINGS, type Simulated, type System } from './services.ts'
 
@@ -26,6 +25,17 @@ export type Invariant = (typeof INVARIANTS)[number]
 export interface Violation {
   invariant: Invariant
   what: string
+}
+
+/** How often each invariant was looked at, and where it did not hold. */
+export class Findings {
+  readonly checked = new Map<Invariant, number>()
+  readonly violations: Violation[] = []
+
+  check(invariant: Invariant, holds: boolean, what: () => string): void {
+    this.checked.set(invariant, (this.checked.get(invariant) ?? 0) + 1)
+    if (!holds) this.violations.push({ invariant, what: what() })
+  }
 }
 
 type Item = Record<string, unknown>
@@ -50,29 +60,30 @@ export const roleOf = (name: string): string => (name === 'other' ? 'storefront'
 
 /** Looks at everything that is written while the world runs. */
 export class Watch {
-  readonly violations: Violation[] = []
+  readonly #findings: Findings
   /** Receipts by task, in all services: the same one wherever it is. */
   readonly #receipts = new Map<string, string>()
   /** Pieces of a group that the last aggregate passed over. */
   readonly #passedOver = new Map<string, ReadonlySet<string>>()
   readonly #sequences = new Map<string, number>()
-  checks = 0
+
+  constructor(findings: Findings) {
+    this.#findings = findings
+  }
 
   wrote(system: System, service: string, table: string, item: Item): void {
-    this.checks += 1
     if (table === 'receipt') this.#receipt(item)
     if (service === 'aggregator' && table === 'group') this.#sealed(system, item)
-    if (!isFinished(roleOf(service), table, item) && item.checkAt === undefined)
-      this.#violated(
-        'unfinished records have a time to look again',
-        `${service}.${table} ${item.id} at ${item.stage} has none`,
-      )
+    checkLookedAfter(this.#findings, service, table, item)
   }
 
   #receipt({ task, receipt }: Item): void {
     const known = this.#receipts.get(task as string)
-    if (known !== undefined && known !== receipt)
-      this.#violated('a task has one receipt', `${task} has ${known} and ${receipt}`)
+    this.#findings.check(
+      'a task has one receipt',
+      known === undefined || known === receipt,
+      () => `${task} has ${known} and ${receipt}`,
+    )
     this.#receipts.set(task as string, receipt as string)
   }
 
@@ -114,18 +125,23 @@ export class Watch {
         passed.add(row.id)
     }
     const before = this.#passedOver.get(group) ?? new Set()
-    for (const piece of passed)
-      if (before.has(piece))
-        this.#violated(
-          'no piece is passed over twice in a row',
-          `${piece} by aggregate ${sequence} of ${group}`,
-        )
+    for (const { id: piece } of list)
+      this.#findings.check(
+        'no piece is passed over twice in a row',
+        !(passed.has(piece) && before.has(piece)),
+        () => `${piece} by aggregate ${sequence} of ${group}`,
+      )
     this.#passedOver.set(group, passed)
   }
+}
 
-  #violated(invariant: Invariant, what: string): void {
-    this.violations.push({ invariant, what })
-  }
+const checkLookedAfter = (findings: Findings, service: string, table: string, item: Item): void => {
+  if (isFinished(roleOf(service), table, item)) return
+  findings.check(
+    'unfinished records have a time to look again',
+    item.checkAt !== undefined,
+    () => `${service}.${table} ${item.id} at ${item.stage} has none`,
+  )
 }
 
 /** All receipts of a service, by task. */
@@ -138,102 +154,122 @@ export const receiptsOf = ({ tables, blocks }: Simulated): Map<string, Receipt> 
   )
 
 /** Looks at what there is in the end. `acknowledged` are the offers that were answered `ok`. */
-export const checkEnd = async (system: System, acknowledged: readonly Offer[]): Promise<Violation[]> => {
-  const violations: Violation[] = []
-  const violated = (invariant: Invariant, what: string) => void violations.push({ invariant, what })
+export const checkEnd = async (
+  findings: Findings,
+  system: System,
+  acknowledged: readonly Offer[],
+): Promise<void> => {
   const logs = new Map([...system.services].map(([name, service]) => [name, receiptsOf(service)]))
-  const run = new Set([...logs.values()].flatMap(log => [...log.keys()]))
-
   for (const offer of acknowledged) {
     const { id } = system.services.get(offer.storefront) as Simulated
-    const { cid } = await Tasks.filecoinAccept(id, { ...offer, content: offer.content.content })
-    const receipt = logs.get(offer.storefront)?.get(`${cid}`)
-    if (receipt === undefined) {
-      violated('an acknowledged offer ends in a final receipt', `${offer.piece} has none (${cid})`)
-      continue
-    }
-    const outcome = receipt.out.ok ? 'accepted' : (receipt.out.error as { name: string }).name
-    if (outcome !== offer.expected)
-      violated(
-        'the end is the one that the content deserves',
-        `${offer.piece}: ${outcome}, not ${offer.expected}`,
-      )
-    if ((await receipt.verifySignature(Verifier.parse(id.did()) as never)).error)
-      violated('proofs verify', `${cid} is not signed by ${id.did()}`)
-    if (receipt.out.ok) {
-      const { aggregate, inclusion } = receipt.out.ok as FilecoinAcceptSuccess
-      const proof = verifyInclusion({
-        piece: offer.piece,
-        aggregate,
-        inclusion: inclusion as EncodedInclusion,
-      })
-      if (proof.error) violated('proofs verify', `${offer.piece} in ${aggregate}: ${proof.error.message}`)
-    }
+    await checkOffer(findings, id, offer, logs.get(offer.storefront))
   }
-
-  for (const log of logs.values())
-    for (const [task, { fx, out }] of log) {
-      for (const effect of [...fx.fork, ...(fx.join ? [fx.join] : [])])
-        if (!run.has(`${effect.link()}`))
-          violated(
-            'effects are tasks that were run',
-            `${effect.link()}, an effect of ${canOf(log, task)} ${task}`,
-          )
-      const success = out.ok as { aggregate?: PieceLink; piece?: PieceLink; inclusion?: EncodedInclusion }
-      const { aggregate, piece, inclusion } = success ?? {}
-      if (aggregate && piece && inclusion && verifyInclusion({ piece, aggregate, inclusion }).error)
-        violated('proofs verify', `${piece} in ${aggregate}`)
-    }
-
+  for (const log of logs.values()) checkReceipts(findings, log, logs)
   for (const { name, queues, tables } of system.services.values()) {
     for (const [queue, { dead }] of Object.entries(queues))
-      for (const { body } of dead) violated('no dead letters', `${name}.${queue}: ${body}`)
+      findings.check(
+        'no dead letters',
+        dead.length === 0,
+        () => `${name}.${queue}: ${dead.map(({ body }) => body).join(', ')}`,
+      )
     for (const [table, { items }] of Object.entries(tables))
-      for (const item of items.values())
-        if (!isFinished(roleOf(name), table, item) && item.checkAt === undefined)
-          violated('unfinished records have a time to look again', `${name}.${table} ${item.id}`)
+      for (const item of items.values()) checkLookedAfter(findings, name, table, item)
   }
-  checkAggregates(system.services.get('aggregator') as Simulated, violated)
-  return violations
+  checkAggregates(findings, system.services.get('aggregator') as Simulated)
+}
+
+/** The final receipt of an offer that was answered `ok`. */
+const checkOffer = async (
+  findings: Findings,
+  storefront: Signer,
+  offer: Offer,
+  receipts: ReadonlyMap<string, Receipt> | undefined,
+): Promise<void> => {
+  const { cid } = await Tasks.filecoinAccept(storefront, { ...offer, content: offer.content.content })
+  const receipt = receipts?.get(`${cid}`)
+  findings.check(
+    'an acknowledged offer ends in a final receipt',
+    receipt !== undefined,
+    () => `${offer.piece} has none (${cid})`,
+  )
+  if (receipt === undefined) return
+  const outcome = receipt.out.ok ? 'accepted' : (receipt.out.error as { name: string }).name
+  findings.check(
+    'the end is the one that the content deserves',
+    outcome === offer.expected,
+    () => `${offer.piece}: ${outcome}, not ${offer.expected}`,
+  )
+  const signature = await receipt.verifySignature(Verifier.parse(storefront.did()) as never)
+  findings.check('proofs verify', !signature.error, () => `${cid} is not signed by ${storefront.did()}`)
+  if (receipt.out.ok) checkInclusion(findings, { ...(receipt.out.ok as Inclusion), piece: offer.piece })
+}
+
+interface Inclusion {
+  piece: PieceLink
+  aggregate: PieceLink
+  inclusion: EncodedInclusion
+}
+
+const checkInclusion = (findings: Findings, claim: Inclusion): void => {
+  const { error } = verifyInclusion(claim)
+  findings.check('proofs verify', !error, () => `${claim.piece} in ${claim.aggregate}: ${error?.message}`)
+}
+
+/** What the receipts of a service promise and claim. */
+const checkReceipts = (
+  findings: Findings,
+  log: ReadonlyMap<string, Receipt>,
+  logs: ReadonlyMap<string, ReadonlyMap<string, Receipt>>,
+): void => {
+  for (const [task, { fx, out }] of log) {
+    for (const effect of [...fx.fork, ...(fx.join ? [fx.join] : [])])
+      findings.check(
+        'effects are tasks that were run',
+        [...logs.values()].some(log => log.has(`${effect.link()}`)),
+        () => `${effect.link()}, an effect of ${canOf(log, task)} ${task}`,
+      )
+    const claim = (out.ok ?? {}) as Partial<Inclusion>
+    if (claim.aggregate && claim.piece && claim.inclusion) checkInclusion(findings, claim as Inclusion)
+  }
 }
 
 const canOf = (log: ReadonlyMap<string, Receipt>, task: string): string =>
   (log.get(task)?.ran as Invocation | undefined)?.capabilities?.[0]?.can ?? 'a task'
 
-const checkAggregates = (
-  { tables, blocks }: Simulated,
-  violated: (invariant: Invariant, what: string) => void,
-): void => {
+const checkAggregates = (findings: Findings, { tables, blocks }: Simulated): void => {
   const { size, maxPieces } = SETTINGS.limits
-  const in_ = new Map<string, string>()
+  /** The aggregate that a piece is a member of. */
+  const holders = new Map<string, string>()
   for (const item of tables.aggregate!.items.values()) {
     const { id, members, pieces, storefront, group, aggregate } = item as unknown as Record<string, string>
     const ids = decode<string[]>(blocks.blocks.get(members!) as never)
     const links = decode<PieceLink[]>(blocks.blocks.get(pieces!) as never)
     const bytes = links.reduce((sum, link) => sum + (decodePiece(link).ok?.size ?? Infinity), 0)
-    if (bytes > capacityOf(size) || ids.length > maxPieces || ids.length !== links.length)
-      violated(
-        'aggregates keep their limits and groups',
-        `${aggregate} has ${ids.length} pieces, ${bytes} bytes`,
-      )
+    findings.check(
+      'aggregates keep their limits and groups',
+      bytes <= capacityOf(size) && ids.length <= maxPieces && ids.length === links.length,
+      () => `${aggregate} has ${ids.length} pieces, ${bytes} bytes`,
+    )
     for (const member of ids) {
       const record = tables.piece!.items.get(JSON.stringify([member]))
-      if (record?.storefront !== storefront || record?.group !== group)
-        violated('aggregates keep their limits and groups', `${member} is of another group than ${aggregate}`)
-      if (in_.has(member))
-        violated(
-          'a piece is in one aggregate for each attempt',
-          `${member} is in ${id} and ${in_.get(member)}`,
-        )
-      in_.set(member, id!)
+      findings.check(
+        'aggregates keep their limits and groups',
+        record?.storefront === storefront && record?.group === group,
+        () => `${member} is of another group than ${aggregate}`,
+      )
+      findings.check(
+        'a piece is in one aggregate for each attempt',
+        !holders.has(member),
+        () => `${member} is in ${id} and ${holders.get(member)}`,
+      )
+      holders.set(member, id!)
     }
   }
   for (const { id, aggregateId, stage } of tables.piece!.items.values())
-    if (stage === 'included' && in_.get(id as string) !== aggregateId)
-      violated(
+    if (stage === 'included')
+      findings.check(
         'a piece is in one aggregate for each attempt',
-        `${id} says ${aggregateId}, is in ${in_.get(id as string)}`,
+        holders.get(id as string) === aggregateId,
+        () => `${id} says ${aggregateId}, is in ${holders.get(id as string)}`,
       )
 }
-
-export const link = (text: string) => parseLink(text) as unknown as PieceLink

@@ -10,7 +10,7 @@ const HELP = `Runs the four services in a world where everything goes wrong that
 
   --seeds N        so many seeds, one run each (default: 1000)
   --from N         the first of them (default: 1)
-  --seed N         one seed, with what happened in it
+  --seed N         one seed, with all that the services log
   --crash-points   one planned journey, with a crash before and after each call that it makes
   --every N        of the crash points, every Nth only
   --stop           stop at the first violation
@@ -54,25 +54,29 @@ const began = performance.now()
 const seconds = () => `${Math.round((performance.now() - began) / 1000)} s`
 const say = (line: string) => process.stdout.write(`${line}\n`)
 const number = (value: number) => value.toLocaleString('en')
-const table = (rows: [string, number][]) => {
-  for (const [name, count] of rows.sort(([, a], [, b]) => b - a))
+const add = (sum: Map<string, number>, more: ReadonlyMap<string, number>) => {
+  for (const [name, count] of more) sum.set(name, (sum.get(name) ?? 0) + count)
+}
+const table = (rows: ReadonlyMap<string, number>) => {
+  for (const [name, count] of [...rows].sort(([, a], [, b]) => b - a))
     say(`  ${number(count).padStart(12)}  ${name}`)
 }
 
 const simulateSeeds = async (from: number, count: number, chatty: boolean): Promise<number> => {
   const injected = new Map<string, number>()
+  const checked = new Map<string, number>()
   const lost: { seed: number; what: string }[] = []
-  let [done, offers, calls, checks, hours] = [0, 0, 0, 0, 0]
+  let [done, offers, calls, hours] = [0, 0, 0, 0]
   const jobs = (function* (): Generator<Job> {
-    for (let seed = from; seed < from + count; seed++) yield { seed }
+    for (let seed = from; seed < from + count; seed++) yield { seed, chatty }
   })()
   await work(jobs, ({ report }) => {
     done += 1
     offers += report.offers
     calls += report.calls
-    checks += report.checks
     hours += report.took / 3_600_000
-    for (const [kind, times] of report.injected) injected.set(kind, (injected.get(kind) ?? 0) + times)
+    add(injected, report.injected)
+    add(checked, report.checked)
     for (const { invariant, what } of report.violations) {
       stopped ||= values.stop
       lost.push({ seed: report.seed, what: `${invariant}: ${what}` })
@@ -82,10 +86,12 @@ const simulateSeeds = async (from: number, count: number, chatty: boolean): Prom
     if (chatty) say(`seed ${report.seed}: ${report.calls} calls, trace ${report.trace}`)
   })
   say(
-    `\n${number(done)} seeds in ${seconds()}: ${number(offers)} offers, ${number(hours / 24)} days of their own time`,
+    `\n${number(done)} ${done === 1 ? 'seed' : 'seeds'} in ${seconds()}: ${number(offers)} offers, ${number(hours / 24)} days of their own time`,
   )
-  say(`${number(calls)} calls of functions, ${number(checks)} writes watched. What went wrong:`)
-  table([...injected])
+  say(`${number(calls)} calls of functions. What went wrong:`)
+  table(injected)
+  say('What was checked, and how often:')
+  table(checked)
   const failing = lost.map(({ seed }) => seed).sort((a, b) => a - b)
   say(`${number(lost.length)} violations`)
   if (failing.length > 0)

@@ -131,6 +131,9 @@ const MUTANTS: Mutant[] = [
 
 const root = fileURLToPath(new URL('../../', import.meta.url))
 
+/** How the simulation and the tests say that they found something. */
+const FOUND = /^\s*(?:[1-9][\d,]* (?:violations|differences)|Tests +\d+ failed)/m
+
 /** What the simulation says of the code with the fault in it. */
 const notices = ({ file, from, to, tests }: Mutant): { noticed: boolean; by: string } => {
   const copy = mkdtempSync(join(tmpdir(), 'w3filecoin-mutant-'))
@@ -152,18 +155,17 @@ const notices = ({ file, from, to, tests }: Mutant): { noticed: boolean; by: str
       ...(tests ? [[join(copy, 'node_modules/vitest/vitest.mjs'), 'run', tests]] : []),
     ]
     for (const way of ways) {
-      const { status, stdout, stderr } = spawnSync(process.execPath, way, {
+      const { status, signal, stdout, stderr } = spawnSync(process.execPath, way, {
         cwd: copy,
         encoding: 'utf8',
-        timeout: 300_000,
+        timeout: 600_000,
       })
-      if (status !== 0)
-        return {
-          noticed: true,
-          by: (/^.*(?:: | call |FAIL ).*$/m.exec(stripVTControlCharacters(stdout || stderr))?.[0] ?? '')
-            .trim()
-            .slice(0, 110),
-        }
+      if (status === 0) continue
+      const said = stripVTControlCharacters(stdout)
+      // A fault that keeps the code from running at all shows nothing.
+      if (signal || !FOUND.test(said))
+        throw new Error(`${way[0]} did not run: ${signal ?? ''}\n${said}\n${stderr}`)
+      return { noticed: true, by: (/^.*(?:: | call |FAIL ).*$/m.exec(said)?.[0] ?? '').trim().slice(0, 110) }
     }
     return { noticed: false, by: '' }
   } finally {

@@ -1,5 +1,5 @@
 import type { Receipt, Signer } from '@ucanto/interface'
-import { encodeMessage, principal, readReceipt } from '@w3filecoin/service'
+import { encodeMessage, type Log, principal, readReceipt } from '@w3filecoin/service'
 import {
   type CallFault,
   Choices,
@@ -8,7 +8,15 @@ import {
   NONE,
   randomFaults,
 } from '@w3filecoin/testing/deterministic'
-import { checkEnd, isFinished, roleOf, type Violation, Watch } from './invariants.ts'
+import {
+  checkEnd,
+  Findings,
+  type Invariant,
+  isFinished,
+  roleOf,
+  type Violation,
+  Watch,
+} from './invariants.ts'
 import { CHAIN_FAULTS, Market } from './market.ts'
 import { network } from './network.ts'
 import { invocationOf, type Offer, otherThan, randomScenario, type Scenario, signers } from './scenario.ts'
@@ -24,12 +32,13 @@ const LONGEST = 90 * DAY
 export interface Report {
   seed: number
   offers: number
-  /** Calls that functions made of their ports, and writes that were looked at. */
+  /** Calls that functions made of their ports. */
   calls: number
-  checks: number
   /** How long it took in the world's own time, in milliseconds. */
   took: number
   injected: Map<string, number>
+  /** How often each invariant was looked at. */
+  checked: Map<Invariant, number>
   violations: Violation[]
   /** A hash of everything that happened. */
   trace: string
@@ -95,22 +104,18 @@ export const randomCourse = (choices: Choices): Course => {
   }
 }
 
-export const simulateSeed = (seed: number): Promise<Report> => {
+export const simulateSeed = async (seed: number, log?: Log): Promise<Report> => {
   const choices = new Choices(seed)
-  return simulate(seed, choices, randomCourse(choices))
-}
-
-/** Lets a world take its course, until everything has ended; then looks at what there is. */
-export const simulate = async (seed: number, choices: Choices, course: Course): Promise<Report> => {
-  const { report } = await take(seed, choices, course)
+  const { report } = await simulate(seed, choices, randomCourse(choices), log)
   return report
 }
 
-/** {@link simulate}, with the system as it is in the end. */
-export const take = async (
+/** Lets a world take its course, until everything has ended; then looks at what there is. */
+export const simulate = async (
   seed: number,
   choices: Choices,
   course: Course,
+  log: Log = () => {},
 ): Promise<{ report: Report; system: System }> => {
   const { scenario, faults, healsAt, lag, duplicates, losses, outages, chainFaults, refusals, silence } =
     course
@@ -122,7 +127,8 @@ export const take = async (
       outage =>
         outage.service === service && world.now() - start >= outage.from && world.now() - start < outage.to,
     )
-  const watch = new Watch()
+  const findings = new Findings()
+  const watch = new Watch(findings)
   world.faults = faults
 
   const market: Market = new Market({
@@ -151,7 +157,7 @@ export const take = async (
     isAway,
     lag,
     duplicates,
-    log: () => {},
+    log: (level, event, fields) => log(level, event, { at: new Date(world.now()).toISOString(), ...fields }),
   })
   for (const name of scenario.storefronts)
     for (const [space, provider] of scenario.spaces)
@@ -182,20 +188,19 @@ export const take = async (
   const done = () =>
     agents === 0 && world.running === 0 && (healed() || healsAt === Infinity) && hasEnded(system)
   const ended = await world.timeline.run(done, start + LONGEST)
-  const violations = [...watch.violations, ...(await checkEnd(system, acknowledged))]
-  if (!ended)
-    violations.push({
-      invariant: 'an acknowledged offer ends in a final receipt',
-      what: `After ${LONGEST / DAY} days: ${unfinished(system).join(', ') || `${agents} offers not taken`}`,
-    })
+  await checkEnd(findings, system, acknowledged)
+  findings.check(
+    'an acknowledged offer ends in a final receipt',
+    ended,
+    () => `After ${LONGEST / DAY} days: ${unfinished(system).join(', ') || `${agents} offers not taken`}`,
+  )
   const report = {
     seed,
     offers: scenario.offers.length,
     calls: world.calls,
-    checks: watch.checks,
     took: world.now() - start,
     injected: world.injected,
-    violations,
+    ...findings,
     trace: world.trace(),
   }
   return { report, system }
