@@ -33,6 +33,8 @@ export const SETTINGS = {
   contentWait: 7 * DAY,
   dealWait: 5 * DAY,
   defaultGroup: 'did:web:default.test',
+  /** Little of everything at a time: three pieces are two ranges, and several pages. */
+  sizes: { range: 2, page: 1, lookahead: 2 },
   limits: { size: 2 ** 15, minimumFill: 0, maxPieces: 3, longestWait: 6 * HOUR },
 }
 
@@ -177,6 +179,7 @@ export const createSystem = (options: Options): System => {
         defaultGroup: SETTINGS.defaultGroup,
         missingContent: 'wait',
         timing: { ...SETTINGS.timing, longestWait: SETTINGS.contentWait },
+        sizes: SETTINGS.sizes,
       }),
     )
   }
@@ -207,6 +210,7 @@ export const createSystem = (options: Options): System => {
         dealer: peer('dealer'),
         limitsOf: () => ({ ...limits, maxPieces: Math.min(limits.maxPieces, indexEntries(limits.size)) }),
         timing: SETTINGS.timing,
+        sizes: SETTINGS.sizes,
       }),
     )
   }
@@ -231,6 +235,7 @@ export const createSystem = (options: Options): System => {
         aggregators: new Map([[did('aggregator'), peer('aggregator')]]),
         dealTracker: peer('tracker'),
         timing: { ...SETTINGS.timing, longestWait: SETTINGS.dealWait },
+        sizes: SETTINGS.sizes,
       }),
     )
   }
@@ -250,6 +255,7 @@ export const createSystem = (options: Options): System => {
         ),
       ],
       limits: { maxAge: 3 * DAY, maxLoss: 0.1 },
+      sizes: SETTINGS.sizes,
     }),
   )
   return { services, chainChanged: () => clockwork.wake() }

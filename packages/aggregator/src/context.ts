@@ -4,6 +4,7 @@ import { type Environment, ReceiptLog } from '@w3filecoin/service'
 import { createAggregator } from './aggregator.ts'
 import { configSchema } from './config.ts'
 import type { Limits } from './domain/limits.ts'
+import { SIZES } from './domain/sizes.ts'
 import { sealOrder } from './queues.ts'
 import { resources } from './resources.ts'
 
@@ -46,6 +47,7 @@ export const createContext = (env: Environment) => {
     storefronts: new Map(config.storefronts.map(config => [config.did, peer(config)])),
     dealer: peer(config.dealer),
     limitsOf,
+    sizes: SIZES,
   })
   return { service, log: common.log, deadLetters: aws.deadLetters }
 }

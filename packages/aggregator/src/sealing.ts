@@ -4,14 +4,7 @@ import { batchesOf, packTask, putValue, type Stored } from '@w3filecoin/service'
 import { parse as parseLink } from 'multiformats/link'
 import pMap from 'p-map'
 import type { Dependencies } from './dependencies.ts'
-import {
-  type AggregateRecord,
-  isOf,
-  newAggregate,
-  RANGE,
-  type RangeEntry,
-  sealNonce,
-} from './domain/aggregate.ts'
+import { type AggregateRecord, isOf, newAggregate, type RangeEntry, sealNonce } from './domain/aggregate.ts'
 import type { GroupRecord, Seal } from './domain/group.ts'
 import type { Limits } from './domain/limits.ts'
 import type { PendingRecord } from './domain/piece.ts'
@@ -30,7 +23,7 @@ const PARALLEL = 4
  * decision yet: blocks that nothing refers to do no harm.
  */
 export const makeAggregate = async (
-  { stores, now }: Pick<Dependencies, 'stores' | 'now'>,
+  { stores, sizes, now }: Pick<Dependencies, 'stores' | 'sizes' | 'now'>,
   group: GroupRecord,
   chosen: readonly Candidate[],
   { size }: Limits,
@@ -47,7 +40,7 @@ export const makeAggregate = async (
   }
   const ranges = await pMap(
     // Places in the aggregate, so that the proofs of one range at a time are in memory.
-    batchesOf([...pieces.keys()], RANGE),
+    batchesOf([...pieces.keys()], sizes.range),
     places => putValue(stores.blocks, places.map(entryOf)),
     { concurrency: PARALLEL },
   )
@@ -60,7 +53,7 @@ export const makeAggregate = async (
       chosen.map(({ row }) => row.id),
     ),
     ranges: await putValue(stores.blocks, ranges),
-    count: pieces.length,
+    rangeCount: ranges.length,
     sealedAt: now(),
   }
 }

@@ -23,6 +23,7 @@ import {
 import { afterAll, beforeAll, beforeEach } from 'vitest'
 import type { Limits } from '../src/domain/limits.ts'
 import { groupId, pieceId } from '../src/domain/piece.ts'
+import { SIZES } from '../src/domain/sizes.ts'
 import { createAggregator, type Dependencies } from '../src/index.ts'
 import type { SealMessage } from '../src/queues.ts'
 import { resources } from '../src/resources.ts'
@@ -135,6 +136,7 @@ beforeAll(async () => {
     authority,
     limitsOf: group => ({ ...limits, ...(group.startsWith('minimum') ? { minimumFill: 2 ** 18 } : {}) }),
     timing,
+    sizes: SIZES,
     now: () => clock.now,
     log: () => {},
   }

@@ -3,6 +3,7 @@ import { type Environment, ReceiptLog } from '@w3filecoin/service'
 import { activeReplicas } from './active-replicas.ts'
 import { configSchema } from './config.ts'
 import { createDealTracker } from './deal-tracker.ts'
+import { SIZES } from './domain/sizes.ts'
 import { resources } from './resources.ts'
 
 /** The deal tracker on AWS, from its environment. */
@@ -21,6 +22,7 @@ export const createContext = (env: Environment) => {
     clients: new Set(config.clients.map(({ did }) => did)),
     sources: config.sources.map(source => activeReplicas(source, { fetch })),
     limits: { maxAge: config.maxAge * 1000, maxLoss: config.maxLoss },
+    sizes: SIZES,
   })
   return { service, log: common.log, deadLetters: aws.deadLetters }
 }

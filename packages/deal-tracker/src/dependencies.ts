@@ -2,6 +2,7 @@ import type { Signer } from '@ucanto/interface'
 import type { Authority, Clock, Log } from '@w3filecoin/service'
 import type { Limits } from './domain/judge.ts'
 import type { Report } from './domain/report.ts'
+import type { Sizes } from './domain/sizes.ts'
 import type { Queues } from './queues.ts'
 import type { Stores } from './stores.ts'
 
@@ -21,6 +22,7 @@ export interface Dependencies {
   clients: ReadonlySet<string>
   sources: readonly Source[]
   limits: Limits
+  sizes: Sizes
   authority: Authority
   now: Clock
   log: Log

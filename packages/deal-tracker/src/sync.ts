@@ -4,10 +4,10 @@ import type { Dependencies, Source } from './dependencies.ts'
 import { dealRecord } from './domain/deal.ts'
 import { judge } from './domain/judge.ts'
 import { difference, EMPTY, fromRows, type Snapshot, toRows } from './domain/snapshot.ts'
-import { RANGE, type SourceRecord } from './domain/source.ts'
+import type { SourceRecord } from './domain/source.ts'
 import { unfinished } from './unfinished.ts'
 
-type Parts = Pick<Dependencies, 'stores' | 'queues' | 'sources' | 'limits' | 'now' | 'log'>
+type Parts = Pick<Dependencies, 'stores' | 'queues' | 'sources' | 'limits' | 'sizes' | 'now' | 'log'>
 
 /** Blocks that are written at a time. */
 const PARALLEL = 4
@@ -34,7 +34,7 @@ export const syncSources = (parts: Parts) => async (): Promise<void> => {
  * blocks; what follows from it is completed by the consumer, or has the next run send it again.
  */
 const syncSource = async (parts: Parts, source: Source): Promise<void> => {
-  const { stores, queues, limits, now, log } = parts
+  const { stores, queues, limits, sizes, now, log } = parts
   const { name } = source
   const record = await stores.sources.get({ name })
   if (record && record.openRanges.length > 0) {
@@ -54,7 +54,7 @@ const syncSource = async (parts: Parts, source: Source): Promise<void> => {
   const at = Math.max(now(), (record?.syncedAt ?? 0) + 1)
   const { changes, deals } = difference(previous, next, at)
   if (record && deals === previous.deals && stateEpoch === record.stateEpoch) return
-  const ranges = batchesOf(changes, RANGE)
+  const ranges = batchesOf(changes, sizes.range)
   const counts = { deals: deals.size, malformed, changed: changes.length }
   const run: SourceRecord = {
     name,

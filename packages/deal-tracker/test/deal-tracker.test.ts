@@ -13,6 +13,7 @@ import { configSchema } from '../src/config.ts'
 import { createDealTracker } from '../src/deal-tracker.ts'
 import { type DealRecord, pieceKey } from '../src/domain/deal.ts'
 import { timeOf } from '../src/domain/epoch.ts'
+import { SIZES } from '../src/domain/sizes.ts'
 import type { SourceRecord } from '../src/domain/source.ts'
 import { resources } from '../src/resources.ts'
 import { type Replica, replica } from './replicas.ts'
@@ -69,6 +70,7 @@ describe('the deal tracker', () => {
         activeReplicas({ name, kind: 'active-replicas', url: `${origin}/${name}` }, { fetch }),
       ),
       limits: { maxAge: 3 * 24 * 3600 * 1000, maxLoss: 0.5 },
+      sizes: SIZES,
       authority: new Authority([]),
       now,
       log: (...line) => logged.push(line),

@@ -2,6 +2,7 @@ import { openContext, putObject } from '@w3filecoin/aws'
 import { type Environment, ReceiptLog } from '@w3filecoin/service'
 import { configSchema } from './config.ts'
 import { createDealer } from './dealer.ts'
+import { SIZES } from './domain/sizes.ts'
 import { resources } from './resources.ts'
 
 /** The dealer on AWS, from its environment. */
@@ -37,6 +38,7 @@ export const createContext = (env: Environment) => {
     timing: { ...common.timing, longestWait: config.longestWait * 1000 },
     aggregators: new Map(config.aggregators.map(config => [config.did, peer(config)])),
     dealTracker: peer(config.dealTracker),
+    sizes: SIZES,
   })
   return { service, log: common.log, deadLetters: aws.deadLetters }
 }

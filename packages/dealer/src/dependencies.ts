@@ -1,6 +1,7 @@
 import type { Signer } from '@ucanto/interface'
 import type { Authority, Clock, Log, Peer, Random } from '@w3filecoin/service'
 import type { Timing } from './domain/aggregate.ts'
+import type { Sizes } from './domain/sizes.ts'
 import type { Queues } from './queues.ts'
 import type { Stores } from './stores.ts'
 
@@ -14,6 +15,7 @@ export interface Dependencies {
   dealTracker: Peer
   authority: Authority
   timing: Timing
+  sizes: Sizes
   now: Clock
   random: Random
   log: Log

@@ -15,9 +15,9 @@ import {
 import { parse as parseLink } from 'multiformats/link'
 import pMap from 'p-map'
 import type { Dependencies } from './dependencies.ts'
-import { type AggregateRecord, accepted, failed, RANGE, type Retries } from './domain/aggregate.ts'
+import { type AggregateRecord, accepted, failed, type Retries } from './domain/aggregate.ts'
 
-type Parts = Pick<Dependencies, 'id' | 'stores' | 'queues' | 'aggregators' | 'timing' | 'now'>
+type Parts = Pick<Dependencies, 'id' | 'stores' | 'queues' | 'aggregators' | 'timing' | 'sizes' | 'now'>
 
 /**
  * The outcome of an aggregate that gets no deal: `InvalidPiece` where pieces are at fault, else `DealNotFound`. Every
@@ -53,12 +53,12 @@ export const failedOutcome = async (
 /** Keeps the tasks by which the pieces are tried again, in ranges. An aggregator that can not be called reads them in
  * the receipt. */
 export const keepRetries = async (
-  { stores, aggregators }: Pick<Parts, 'stores' | 'aggregators'>,
+  { stores, aggregators, sizes }: Pick<Parts, 'stores' | 'aggregators' | 'sizes'>,
   aggregator: string,
   { fx }: Pick<Receipt, 'fx'>,
 ): Promise<Retries> => {
   const ranges = await pMap(
-    batchesOf(fx.fork as Task[], RANGE),
+    batchesOf(fx.fork as Task[], sizes.range),
     async range => putValue(stores.blocks, await Promise.all(range.map(packTask))),
     { concurrency: 4 },
   )

@@ -4,8 +4,8 @@ import { buildAggregate } from '@w3filecoin/piece'
 import { Authority, isWhole, Peer } from '@w3filecoin/service'
 import { ask, cut, effectsOf, served, somePiece } from '@w3filecoin/testing'
 import { describe, expect, it } from 'vitest'
-import { RANGE } from '../src/domain/aggregate.ts'
 import { documentName } from '../src/domain/offer-document.ts'
+import { SIZES } from '../src/domain/sizes.ts'
 import { createDealer, type Dependencies } from '../src/index.ts'
 import type { ReportMessage } from '../src/queues.ts'
 import {
@@ -428,7 +428,7 @@ describe('pieces that are tried again', () => {
   })
 
   it('are offered by ranges where they are many', async () => {
-    const pieces = Array.from({ length: RANGE + 2 }, (_, n) => somePiece(`many ${n}`))
+    const pieces = Array.from({ length: SIZES.range + 2 }, (_, n) => somePiece(`many ${n}`))
     const built = buildAggregate({ pieces, size: 2 ** 26 }).ok!
     const offered = { aggregate: built.link, pieces: built.pieces }
     const promise = await offer(offered)

@@ -29,6 +29,7 @@ import { sha256 } from 'multiformats/hashes/sha2'
 import { create as createLink } from 'multiformats/link'
 import { afterAll, beforeAll, beforeEach } from 'vitest'
 import { aggregateId } from '../src/domain/aggregate.ts'
+import { SIZES } from '../src/domain/sizes.ts'
 import { createDealer, type Dependencies } from '../src/index.ts'
 import { resources } from '../src/resources.ts'
 
@@ -134,6 +135,7 @@ beforeAll(async () => {
     dealTracker: peer(theTracker),
     authority,
     timing,
+    sizes: SIZES,
     now: () => clock.now,
     random: () => `${Math.random()}`,
     log: () => {},

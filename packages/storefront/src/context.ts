@@ -2,6 +2,7 @@ import { getObject, hasObject, openContext } from '@w3filecoin/aws'
 import { type Environment, ReceiptLog } from '@w3filecoin/service'
 import { configSchema } from './config.ts'
 import { fromGateway } from './content.ts'
+import { SIZES } from './domain/sizes.ts'
 import { resources } from './resources.ts'
 import { createStorefront } from './storefront.ts'
 import type { ContentSource } from './stores.ts'
@@ -47,6 +48,7 @@ export const createContext = (env: Environment) => {
     dealTracker: peer(config.dealTracker),
     defaultGroup: config.defaultGroup,
     missingContent: config.missingContent,
+    sizes: SIZES,
   })
   return { service, log: common.log, deadLetters: aws.deadLetters }
 }

@@ -28,6 +28,7 @@ import {
 } from '@w3filecoin/testing'
 import { afterAll, beforeAll, beforeEach } from 'vitest'
 import { pieceId } from '../src/domain/piece.ts'
+import { SIZES } from '../src/domain/sizes.ts'
 import { createStorefront, type Dependencies } from '../src/index.ts'
 import { resources } from '../src/resources.ts'
 
@@ -138,6 +139,7 @@ beforeAll(async () => {
     defaultGroup: GROUP,
     missingContent: 'wait',
     timing,
+    sizes: SIZES,
     now: () => clock.now,
     random: () => crypto.randomUUID(),
     log: () => {},

@@ -9,12 +9,11 @@ import type { PendingRecord } from '../domain/piece.ts'
 import { type SealMessage, sealMessage } from '../queues.ts'
 import { type Candidate, completeSeal, makeAggregate } from '../sealing.ts'
 
-type Parts = Pick<Dependencies, 'id' | 'stores' | 'queues' | 'dealer' | 'limitsOf' | 'timing' | 'now'>
+type Parts = Pick<
+  Dependencies,
+  'id' | 'stores' | 'queues' | 'dealer' | 'limitsOf' | 'timing' | 'sizes' | 'now'
+>
 
-/** Rows of the list that are read at once. */
-const PAGE = 500
-/** Rows that are read to fill the rest of an aggregate, when what was read would make one. */
-const LOOKAHEAD = 5_000
 /** Aggregates of a group whose pieces are still being told, before another one is sealed. */
 const MOST_OPEN = 4
 
@@ -77,17 +76,17 @@ const finishOpen = async (parts: Parts, group: GroupRecord): Promise<Set<number>
 
 /** Goes through the list of the group in its order, and takes what fits. */
 const choose = async (
-  { stores }: Pick<Parts, 'stores'>,
+  { stores, sizes }: Pick<Parts, 'stores' | 'sizes'>,
   group: GroupRecord,
   limits: Limits,
 ): Promise<{ chosen: readonly Candidate[]; bytes: number; backlog: Backlog }> => {
   const sealedBefore = await membersOf(stores.blocks, group.open)
   const selection = new Selection<Candidate>({ size: limits.size, maxPieces: limits.maxPieces })
   const backlog: Backlog = { pieces: 0, bytes: 0 }
-  let lookahead = LOOKAHEAD
+  let { lookahead } = sizes
   let after: string | undefined
   do {
-    const page = await stores.pending.list(group.id, { limit: PAGE, after })
+    const page = await stores.pending.list(group.id, { limit: sizes.page, after })
     const records = await stores.pieces.getMany(page.items.map(({ id }) => ({ id })))
     const stale: PendingRecord[] = []
     for (const [n, row] of page.items.entries()) {

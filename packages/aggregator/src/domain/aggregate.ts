@@ -42,9 +42,6 @@ export interface RangeEntry {
   inclusion: unknown
 }
 
-/** Pieces in a range; with their proofs about 1 MB at the most. */
-export const RANGE = 400
-
 export const aggregateId = ({
   aggregate,
   nonce,
@@ -64,7 +61,7 @@ export const newAggregate = (
   { retry }: Timing,
 ): AggregateRecord => {
   const id = aggregateId({ aggregate: seal.aggregate, nonce })
-  const openRanges = Array.from({ length: Math.ceil(seal.count / RANGE) }, (_, n) => n)
+  const openRanges = Array.from({ length: seal.rangeCount }, (_, n) => n)
   return {
     ...seal,
     id,

@@ -13,8 +13,7 @@ export interface Seal {
   members: string
   /** Link of the DAG-CBOR list of CIDs of the ranges, each a list of `RangeEntry`. */
   ranges: string
-  /** How many pieces. */
-  count: number
+  rangeCount: number
   sealedAt: number
 }
 

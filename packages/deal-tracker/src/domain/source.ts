@@ -18,9 +18,6 @@ export interface SourceRecord {
   syncedAt: number
 }
 
-/** Deals in a range; some 200 KB. */
-export const RANGE = 1000
-
 export const isOpen = (
   record: SourceRecord,
   { changes, range }: { changes: string; range: number },

@@ -11,7 +11,7 @@ import { type ReportMessage, reportMessage } from '../queues.ts'
  * in it, is for people to look at.
  */
 export const onReport = (
-  parts: Pick<Dependencies, 'id' | 'stores' | 'queues' | 'aggregators' | 'timing' | 'now'>,
+  parts: Pick<Dependencies, 'id' | 'stores' | 'queues' | 'aggregators' | 'timing' | 'sizes' | 'now'>,
 ): Consumer<ReportMessage> => {
   const { id, stores } = parts
   return each(

@@ -23,7 +23,7 @@ import { type TrackMessage, trackMessage } from '../queues.ts'
 export const onTrack = (
   parts: Pick<
     Dependencies,
-    'id' | 'stores' | 'queues' | 'aggregators' | 'dealTracker' | 'timing' | 'now' | 'random' | 'log'
+    'id' | 'stores' | 'queues' | 'aggregators' | 'dealTracker' | 'timing' | 'sizes' | 'now' | 'random' | 'log'
   >,
 ): Consumer<TrackMessage> => {
   const { id, stores, dealTracker, timing, now, random, log } = parts

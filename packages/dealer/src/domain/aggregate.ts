@@ -36,9 +36,6 @@ export interface AggregateRecord extends Due {
   openRanges?: number[] | undefined
 }
 
-/** Tasks in a range; some 400 KB. */
-export const RANGE = 400
-
 /** Intervals in milliseconds. */
 export interface Timing {
   retry: number

@@ -31,7 +31,7 @@ import { failedOutcome, keepRetries } from '../failure.ts'
  * aggregate with pieces at fault has failed at once: the receipt names them, and the others are offered again.
  */
 export const aggregateOfferHandler = (
-  parts: Pick<Dependencies, 'id' | 'stores' | 'queues' | 'aggregators' | 'timing' | 'now'>,
+  parts: Pick<Dependencies, 'id' | 'stores' | 'queues' | 'aggregators' | 'timing' | 'sizes' | 'now'>,
 ): Handler => {
   const { id, stores, queues, aggregators, timing, now } = parts
 

@@ -5,18 +5,18 @@ import type { PieceRecord } from '../domain/piece.ts'
 import { type AcceptMessage, acceptMessage } from '../queues.ts'
 import { allShards, askAfter, endAccepted, endFailed } from '../receipts.ts'
 
-/** Pieces that one message ends; the rest of the range is left to the next. */
-const PAGE = 100
-
 /**
  * On `accept`, see to the pieces of an aggregate whose outcome is known: end the workflows of those in a deal and of those
  * at fault, and follow those that are tried again. Where it is not known, ask: the receipt may have been lost on its
  * way.
  */
 export const onAccept = (
-  parts: Pick<Dependencies, 'id' | 'stores' | 'queues' | 'aggregator' | 'dealer' | 'timing' | 'now' | 'log'>,
+  parts: Pick<
+    Dependencies,
+    'id' | 'stores' | 'queues' | 'aggregator' | 'dealer' | 'timing' | 'sizes' | 'now' | 'log'
+  >,
 ): Consumer<AcceptMessage> => {
-  const { stores, queues } = parts
+  const { stores, queues, sizes } = parts
   return each(
     body => acceptMessage.parse(body),
     async message => {
@@ -32,7 +32,7 @@ export const onAccept = (
         'pieces' in message
           ? { items: message.pieces.map(id => ({ id })) }
           : await stores.pieces.find('memberOf', `${message.aggregate}#${message.shard}`, {
-              limit: PAGE,
+              limit: sizes.page,
               after: message.after,
             })
       if ('shard' in message && 'next' in page && page.next !== undefined)
