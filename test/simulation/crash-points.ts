@@ -23,6 +23,7 @@ const course = (): Course => ({
   chainFaults: 0,
   refusals: 0,
   silence: 0,
+  contradictions: 0,
 })
 
 export interface Journey {

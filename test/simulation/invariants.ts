@@ -66,6 +66,8 @@ export class Watch {
   /** Pieces of a group that the last aggregate passed over. */
   readonly #passedOver = new Map<string, ReadonlySet<string>>()
   readonly #sequences = new Map<string, number>()
+  /** Receipts that promise something, by the service that answered with them, and task. */
+  readonly #promises = new Map<string, Map<string, string>>()
 
   constructor(findings: Findings) {
     this.#findings = findings
@@ -75,6 +77,32 @@ export class Watch {
     if (table === 'receipt') this.#receipt(item)
     if (service === 'aggregator' && table === 'group') this.#sealed(system, item)
     checkLookedAfter(this.#findings, service, table, item)
+  }
+
+  /** Whoever was promised something can come back for that receipt: it is filed, as it was answered. */
+  answered(service: string, { ran, root, fx }: Receipt): void {
+    if (fx.fork.length === 0 && fx.join === undefined) return
+    const promises = this.#promises.get(service) ?? new Map<string, string>()
+    const [task, receipt] = [`${ran.link()}`, `${root.cid}`]
+    const before = promises.get(task) ?? receipt
+    this.#findings.check(
+      'a task has one receipt',
+      before === receipt,
+      () => `${service} answered ${task} with ${before} and ${receipt}`,
+    )
+    this.#promises.set(service, promises.set(task, receipt))
+  }
+
+  checkEnd({ services }: System): void {
+    for (const [name, promises] of this.#promises) {
+      const log = receiptsOf(services.get(name) as Simulated)
+      for (const [task, receipt] of promises)
+        this.#findings.check(
+          'a task has one receipt',
+          `${log.get(task)?.root.cid}` === receipt,
+          () => `${name} answered ${task} with ${receipt}, and has ${log.get(task)?.root.cid}`,
+        )
+    }
   }
 
   #receipt({ task, receipt }: Item): void {
@@ -176,6 +204,7 @@ export const checkEnd = async (
       for (const item of items.values()) checkLookedAfter(findings, name, table, item)
   }
   checkAggregates(findings, system.services.get('aggregator') as Simulated)
+  checkDeals(findings, system.services.get('dealer') as Simulated, system, acknowledged)
 }
 
 /** The final receipt of an offer that was answered `ok`. */
@@ -235,6 +264,35 @@ const checkReceipts = (
 
 const canOf = (log: ReadonlyMap<string, Receipt>, task: string): string =>
   (log.get(task)?.ran as Invocation | undefined)?.capabilities?.[0]?.can ?? 'a task'
+
+/** Of all aggregates that got a deal, as many have a piece as it was offered for one. */
+const checkDeals = (
+  findings: Findings,
+  { tables, blocks }: Simulated,
+  { services }: System,
+  acknowledged: readonly Offer[],
+): void => {
+  const keyOf = (storefront: string, piece: unknown) => `${storefront} ${piece}`
+  const held = new Map<string, number>()
+  for (const { stage, storefront, pieces } of tables.aggregate!.items.values())
+    if (stage === 'accepted')
+      for (const piece of decode<PieceLink[]>(blocks.blocks.get(pieces as string) as never)) {
+        const key = keyOf(storefront as string, piece)
+        held.set(key, (held.get(key) ?? 0) + 1)
+      }
+  const offered = new Map<string, Set<string | undefined>>()
+  for (const { storefront, piece, nonce, expected } of acknowledged) {
+    if (expected !== 'accepted') continue
+    const key = keyOf((services.get(storefront) as Simulated).id.did(), piece)
+    offered.set(key, (offered.get(key) ?? new Set()).add(nonce))
+  }
+  for (const [key, offers] of offered)
+    findings.check(
+      'a piece is in one aggregate for each attempt',
+      held.get(key) === offers.size,
+      () => `${key} is in ${held.get(key)} aggregates with a deal, and was offered ${offers.size} times`,
+    )
+}
 
 const checkAggregates = (findings: Findings, { tables, blocks }: Simulated): void => {
   const { size, maxPieces } = SETTINGS.limits

@@ -13,9 +13,11 @@ export interface MarketOptions {
   choices: Choices
   /** Pieces that storage providers find fault with. */
   faulty: ReadonlySet<string>
-  /** How often storage providers make no deal, and say so, or say nothing. Never from `healed` on. */
-  refusals: number
-  silence: number
+  /**
+   * How often storage providers make no deal, and say so, or say nothing; and how often they make it nevertheless. Never
+   * from `healed` on.
+   */
+  moods: { refusals: number; silence: number; contradictions: number }
   healed: () => boolean
   report: (message: object) => void
   chainChanged: () => void
@@ -45,9 +47,15 @@ export class Market {
   }
 
   #decide(name: string, { aggregate, pieces }: OfferDocument): void {
-    const { world, choices, faulty, refusals, silence, healed, report, chainChanged } = this.#options
+    const { world, choices, faulty, moods, healed, report } = this.#options
+    const { refusals, silence, contradictions } = moods
     const faults = pieces.filter(piece => faulty.has(piece))
     const mood = healed() ? 1 : choices.fraction()
+    if (faults.length === 0 && mood < refusals + silence && choices.chance(contradictions))
+      world.timeline.after(choices.between(0, 8 * 24 * HOUR), () => {
+        world.count('deal made after all')
+        this.#make(aggregate)
+      })
     if (faults.length > 0 || mood < refusals) {
       world.count(faults.length > 0 ? 'piece at fault' : 'deal refused')
       report({
@@ -56,12 +64,14 @@ export class Market {
         invalid: faults.map(piece => ({ piece, message: 'It can not be sealed' })),
       })
     } else if (mood < refusals + silence) world.count('deal never made')
-    else {
-      // The same deal in every run that has the same aggregate.
-      const id = hash('sha256', aggregate, 'buffer').readUInt32BE(0)
-      if (!this.deals.some(deal => deal.id === id)) this.deals.push({ aggregate, id })
-      chainChanged()
-    }
+    else this.#make(aggregate)
+  }
+
+  #make(aggregate: string): void {
+    // The same deal in every run that has the same aggregate.
+    const id = hash('sha256', aggregate, 'buffer').readUInt32BE(0)
+    if (!this.deals.some(deal => deal.id === id)) this.deals.push({ aggregate, id })
+    this.#options.chainChanged()
   }
 
   /** The file of active replicas, or what is made of it. */

@@ -127,6 +127,48 @@ const MUTANTS: Mutant[] = [
     to: 'if (lost > live * 2)',
     tests: 'packages/deal-tracker/test',
   },
+  {
+    what: 'read only the first page of a list',
+    file: 'aggregator/src/consumers/seal.ts',
+    from: 'after = page.next',
+    to: 'after = undefined',
+  },
+  {
+    what: 'take all ranges for told when one is',
+    file: 'aggregator/src/domain/aggregate.ts',
+    from: 'openRanges: record.openRanges.filter(open => open !== range)',
+    to: 'openRanges: []',
+  },
+  {
+    what: 'take all retries for sent when a range of them is',
+    file: 'dealer/src/domain/aggregate.ts',
+    from: 'openRanges: record.openRanges.filter(open => open !== range)',
+    to: 'openRanges: []',
+  },
+  {
+    what: 'forget the next page of the pieces of an aggregate',
+    file: 'storefront/src/consumers/accept.ts',
+    from: 'await queues.accept.send([{ ...message, after: page.next }])',
+    to: 'void page.next',
+  },
+  {
+    what: 'go by what one found of an aggregate, and not by the receipt that is filed',
+    file: 'dealer/src/failure.ts',
+    from: 'const receipt = await stores.receipts.put(await issueReceipt(id, accept, outcome))',
+    to: 'const receipt = await issueReceipt(id, accept, outcome); await stores.receipts.put(receipt)',
+  },
+  {
+    what: 'answer an offer without filing the receipt',
+    file: 'storefront/src/handlers/filecoin-offer.ts',
+    from: '{ keep: true }',
+    to: '{ keep: false }',
+  },
+  {
+    what: 'look no more after an aggregate that has ended',
+    file: 'storefront/src/domain/aggregate.ts',
+    from: '({ ...record, ...dueAt(record.id, now + poll) })',
+    to: '({ ...record, ...(now + poll > 0 ? notDue : {}) })',
+  },
 ]
 
 const root = fileURLToPath(new URL('../../', import.meta.url))

@@ -1,20 +1,28 @@
-import type { Fetch } from '@w3filecoin/service'
+import type { Receipt } from '@ucanto/interface'
+import { decodeMessage, type Fetch, MESSAGE_LIMITS } from '@w3filecoin/service'
 import type { DeterministicWorld } from '@w3filecoin/testing/deterministic'
 import type { Simulated } from './services.ts'
 
 /** Milliseconds after which nobody waits for an answer any more. */
 const PATIENCE = 25_000
 
+/** What an answer may have here. */
+const LIMITS = { ...MESSAGE_LIMITS, receipts: 500 }
+
+interface Options {
+  find: (origin: string) => Simulated | undefined
+  /** Whether a service can not be reached now: it refuses at once, or never answers. */
+  away: (service: string) => 'refuses' | 'hangs' | undefined
+  /** Told of every receipt that a service answers with, whether or not the answer arrives. */
+  onAnswer: (service: string, receipt: Receipt) => void
+}
+
 /**
- * HTTP between the services: one may be away for hours; a request may not arrive, or arrive twice; its function may be killed; the answer may be lost,
- * or come too late.
+ * HTTP between the services: one may be away for hours; a request may not arrive, or arrive twice; its function may be
+ * killed; the answer may be lost, or come too late.
  */
 export const network =
-  (
-    world: DeterministicWorld,
-    find: (origin: string) => Simulated | undefined,
-    isAway: (service: string) => boolean,
-  ): Fetch =>
+  (world: DeterministicWorld, { find, away, onAnswer }: Options): Fetch =>
   async (url, { signal: _, ...init } = {}) => {
     const { origin, pathname } = new URL(url)
     const to = find(origin)
@@ -29,21 +37,31 @@ export const network =
         },
       },
     )
-    if (isAway(name)) {
-      world.count('service away')
+    const patience = new Promise<{ late: true }>(resolve =>
+      world.timeline.after(PATIENCE, () => resolve({ late: true })),
+    )
+    const absence = away(name)
+    if (absence !== undefined) {
+      world.count(`service ${absence}`)
+      if (absence === 'hangs') await patience
       throw new TypeError(`fetch failed: ${url}`)
     }
     const run = () =>
-      world.execute({ name: `${name}.api`, seconds: to.resources.api.timeout }, async () =>
-        to.service.api.request(pathname, init),
-      )
+      world.execute({ name: `${name}.api`, seconds: to.resources.api.timeout }, async () => {
+        const response: Response = await to.service.api.request(pathname, init)
+        if (response.ok) for (const receipt of await receiptsIn(response.clone())) onAnswer(name, receipt)
+        return response
+      })
     if (arrived > 1) void run()
-    const ended = await Promise.race([
-      run(),
-      new Promise<{ late: true }>(resolve => world.timeline.after(PATIENCE, () => resolve({ late: true }))),
-    ])
+    const ended = await Promise.race([run(), patience])
     if (!('ok' in ended)) throw new TypeError(`fetch failed: ${url}`)
     const response = ended.ok
     await world.call({ port: 'http', name, method: 'response' }, { run: () => {} })
     return response
   }
+
+const receiptsIn = async (response: Response): Promise<Receipt[]> => {
+  const message = decodeMessage(new Uint8Array(await response.arrayBuffer()), LIMITS)
+  if (message.error) throw new Error(`An answer can not be read: ${message.error.message}`)
+  return [...message.ok.receipts.values()]
+}

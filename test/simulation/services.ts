@@ -1,4 +1,4 @@
-import type { DID, Signer } from '@ucanto/interface'
+import type { DID, Receipt, Signer } from '@ucanto/interface'
 import { createAggregator, sealOrder } from '@w3filecoin/aggregator'
 import { resources as aggregatorResources } from '@w3filecoin/aggregator/resources'
 import { queueFunction, type Resources } from '@w3filecoin/aws'
@@ -7,7 +7,15 @@ import { resources as dealTrackerResources } from '@w3filecoin/deal-tracker/reso
 import { createDealer, type OfferDocument } from '@w3filecoin/dealer'
 import { resources as dealerResources } from '@w3filecoin/dealer/resources'
 import { indexEntries } from '@w3filecoin/piece'
-import { Authority, type Log, Peer, ReceiptLog, type ReceiptRecord, type Service } from '@w3filecoin/service'
+import {
+  Authority,
+  type Fetch,
+  type Log,
+  Peer,
+  ReceiptLog,
+  type ReceiptRecord,
+  type Service,
+} from '@w3filecoin/service'
 import { createStorefront } from '@w3filecoin/storefront'
 import { resources as storefrontResources } from '@w3filecoin/storefront/resources'
 import {
@@ -62,8 +70,10 @@ export interface Options {
   chain: () => string
   /** Told of every write. */
   onWrite: (service: string, table: string, item: Record<string, unknown>) => void
-  /** Whether a service can not be reached now. */
-  isAway: (service: string) => boolean
+  /** Whether a service can not be reached now, and how that shows. */
+  away: (service: string) => 'refuses' | 'hangs' | undefined
+  /** Told of every receipt that a service answers with. */
+  onAnswer: (service: string, receipt: Receipt) => void
   /** How long indexes lag, and how often a message comes twice. */
   lag: number
   duplicates: number
@@ -77,15 +87,17 @@ export interface Content {
 
 export interface System {
   services: ReadonlyMap<string, Simulated>
+  /** HTTP to the services. */
+  fetch: Fetch
   /** Has the deal tracker look at the chain. */
   chainChanged(): void
 }
 
 export const createSystem = (options: Options): System => {
-  const { world, signers, storefronts, content, market, chain, onWrite, isAway, lag, duplicates, log } =
-    options
+  const { world, signers, storefronts, content, market, chain, onWrite, lag, duplicates, log } = options
   const services = new Map<string, Simulated>()
-  const fetch = network(world, origin => [...services.values()].find(({ url }) => url === origin), isAway)
+  const find = (origin: string) => [...services.values()].find(({ url }) => url === origin)
+  const fetch = network(world, { ...options, find })
   const signer = (name: string) => signers[name] as Signer
   const did = (name: string) => signer(name).did() as DID
   const urlOf = (name: string) => `https://${name}.test`
@@ -258,5 +270,5 @@ export const createSystem = (options: Options): System => {
       sizes: SETTINGS.sizes,
     }),
   )
-  return { services, chainChanged: () => clockwork.wake() }
+  return { services, fetch, chainChanged: () => clockwork.wake() }
 }

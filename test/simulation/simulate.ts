@@ -18,7 +18,6 @@ import {
   Watch,
 } from './invariants.ts'
 import { CHAIN_FAULTS, Market } from './market.ts'
-import { network } from './network.ts'
 import { invocationOf, type Offer, otherThan, randomScenario, type Scenario, signers } from './scenario.ts'
 import { createSystem, type Simulated, type System } from './services.ts'
 
@@ -55,12 +54,14 @@ export interface Course {
   duplicates: number
   /** When a queue loses all that is in it, in milliseconds from the start. */
   losses: readonly number[]
-  /** When a service can not be reached, in milliseconds from the start. */
-  outages: readonly { service: string; from: number; to: number }[]
+  /** When a service can not be reached, in milliseconds from the start, and whether it refuses or does not answer. */
+  outages: readonly { service: string; from: number; to: number; hangs: boolean }[]
   /** How often the chain's file is not what it should be, and providers make no deal, or say nothing. */
   chainFaults: number
   refusals: number
   silence: number
+  /** How often they make the deal nevertheless, sooner or later. */
+  contradictions: number
 }
 
 /** Kinds of faults with a call, with the most that a run has of each. */
@@ -96,11 +97,13 @@ export const randomCourse = (choices: Choices): Course => {
     outages: Array.from({ length: choices.one([0, 0, 1, 3]) }, () => {
       const from = choices.between(0, healsAt)
       const service = choices.one([...scenario.storefronts, 'aggregator', 'dealer', 'tracker'])
-      return { service, from, to: Math.min(from + choices.between(HOUR, 30 * HOUR), healsAt) }
+      const to = Math.min(from + choices.between(HOUR, 30 * HOUR), healsAt)
+      return { service, from, to, hangs: choices.chance(0.5) }
     }),
     chainFaults: choices.one([0, 0.2, 0.6]),
     refusals: choices.one([0, 0.1, 0.4]),
     silence: choices.one([0, 0.1, 0.3]),
+    contradictions: choices.one([0, 0.5]),
   }
 }
 
@@ -117,16 +120,15 @@ export const simulate = async (
   course: Course,
   log: Log = () => {},
 ): Promise<{ report: Report; system: System }> => {
-  const { scenario, faults, healsAt, lag, duplicates, losses, outages, chainFaults, refusals, silence } =
-    course
+  const { scenario, faults, healsAt, lag, duplicates, losses, outages, chainFaults } = course
   const world = new DeterministicWorld({ choices })
   const start = world.now()
   const healed = () => world.now() - start >= healsAt
-  const isAway = (service: string) =>
-    outages.some(
-      outage =>
-        outage.service === service && world.now() - start >= outage.from && world.now() - start < outage.to,
-    )
+  const away = (service: string) => {
+    const at = world.now() - start
+    const outage = outages.find(({ service: who, from, to }) => who === service && from <= at && at < to)
+    return outage && (outage.hangs ? 'hangs' : 'refuses')
+  }
   const findings = new Findings()
   const watch = new Watch(findings)
   world.faults = faults
@@ -135,8 +137,7 @@ export const simulate = async (
     world,
     choices,
     faulty: scenario.faulty,
-    refusals,
-    silence,
+    moods: course,
     healed,
     report: message => void system.services.get('dealer')?.queues.report?.deliver(message as never),
     chainChanged: () => system.chainChanged(),
@@ -154,7 +155,8 @@ export const simulate = async (
     market,
     chain,
     onWrite: (service, table, item) => watch.wrote(system, service, table, item),
-    isAway,
+    onAnswer: (service, receipt) => watch.answered(service, receipt),
+    away,
     lag,
     duplicates,
     log: (level, event, fields) => log(level, event, { at: new Date(world.now()).toISOString(), ...fields }),
@@ -176,7 +178,7 @@ export const simulate = async (
 
   const acknowledged: Offer[] = []
   let agents = scenario.offers.length
-  const ask = asker(world, system, isAway)
+  const ask = asker(system)
   for (const offer of scenario.offers)
     world.timeline.at(start + offer.at, () => {
       void offerUntilTaken(world, ask, offer).then(() => {
@@ -189,6 +191,7 @@ export const simulate = async (
     agents === 0 && world.running === 0 && (healed() || healsAt === Infinity) && hasEnded(system)
   const ended = await world.timeline.run(done, start + LONGEST)
   await checkEnd(findings, system, acknowledged)
+  watch.checkEnd(system)
   findings.check(
     'an acknowledged offer ends in a final receipt',
     ended,
@@ -230,13 +233,9 @@ const contentOf = (world: DeterministicWorld, { offers }: Scenario, start: numbe
 type Ask = (offer: Offer, by?: Signer) => Promise<Receipt | undefined>
 
 /** How agents call storefronts. */
-const asker = (
-  world: DeterministicWorld,
-  { services }: System,
-  isAway: (service: string) => boolean,
-): Ask => {
-  const fetch = network(world, origin => [...services.values()].find(({ url }) => url === origin), isAway)
-  return async (offer, by) => {
+const asker =
+  ({ services, fetch }: System): Ask =>
+  async (offer, by) => {
     const { url, id } = services.get(offer.storefront) as Simulated
     const task = await (await invocationOf(offer, principal(id.did()) as Signer, by)).buildIPLDView()
     try {
@@ -252,7 +251,6 @@ const asker = (
       return undefined
     }
   }
-}
 
 /** An agent does not give up until its offer is taken; some come again after that. */
 const offerUntilTaken = async (world: DeterministicWorld, ask: Ask, offer: Offer): Promise<void> => {
