@@ -108,6 +108,12 @@ export const makeService = (
       batch: { size: spec.batch, window: `${spec.window ?? 0} seconds`, partialResponses: true },
       transform: { eventSourceMapping: { scalingConfig: { maximumConcurrency: spec.concurrency } } },
     })
+    // A message that leaves the rest to another one is no runaway: AWS would stop the chain after 16.
+    if (spec.run.uses.queues?.includes(name))
+      new aws.lambda.FunctionRecursionConfig(named(name, 'chain'), {
+        functionName: run.name,
+        recursiveLoop: 'Allow',
+      })
     alarms.queue(named(name), spec, queues[name])
     alarms.consumer(named(name), run)
   }
