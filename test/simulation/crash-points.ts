@@ -2,7 +2,7 @@ import type { Receipt } from '@ucanto/interface'
 import { type CallFault, Choices, faultAt, NONE } from '@w3filecoin/testing/deterministic'
 import { receiptsOf } from './invariants.ts'
 import { plannedScenario } from './scenario.ts'
-import type { System } from './services.ts'
+import { SETTINGS, type System } from './services.ts'
 import { type Course, type Report, simulate } from './simulate.ts'
 
 /** At every call, the function that makes it is killed before the call takes effect, and after. */
@@ -42,12 +42,17 @@ export const journey = async (crash?: { at: number; how: Crash }): Promise<Journ
   return { report, end: endState(system) }
 }
 
-/** Where the end differs: what is missing, and what should not be there. */
-export const difference = (undisturbed: readonly string[], disturbed: readonly string[]): string[] => {
-  const [wanted, found] = [new Set(undisturbed), new Set(disturbed)]
+/** Milliseconds that a crash may cost: what it cut short waits for the next look at it, and so may what follows from it. */
+const DELAY = 2 * SETTINGS.timing.poll
+
+/** Where the end differs: what is missing, what should not be there, and whether it came too late. */
+export const difference = (undisturbed: Journey, { report, end }: Journey): string[] => {
+  const [wanted, found] = [new Set(undisturbed.end), new Set(end)]
+  const late = report.took - undisturbed.report.took
   return [
-    ...undisturbed.filter(line => !found.has(line)).map(line => `- ${line}`),
-    ...disturbed.filter(line => !wanted.has(line)).map(line => `+ ${line}`),
+    ...undisturbed.end.filter(line => !found.has(line)).map(line => `- ${line}`),
+    ...end.filter(line => !wanted.has(line)).map(line => `+ ${line}`),
+    ...(late > DELAY ? [`+ ${Math.round(late / 3_600_000)} hours`] : []),
   ]
 }
 

@@ -101,14 +101,15 @@ const simulateSeeds = async (from: number, count: number, chatty: boolean): Prom
 
 const visitCrashPoints = async (every: number): Promise<number> => {
   const { journey } = await import('./crash-points.ts')
-  const { report, end } = await journey()
+  const undisturbed = await journey()
+  const { report } = undisturbed
   say(
     `The journey without a crash: ${report.offers} offers, ${number(report.calls)} calls, ${report.violations.length} violations`,
   )
   let [visited, differences] = [0, 0]
   const jobs = (function* (): Generator<Job> {
     for (let at = 0; at < report.calls; at += every)
-      for (const how of ['killBefore', 'killAfter'] as const) yield { crash: { at, how }, end }
+      for (const how of ['killBefore', 'killAfter'] as const) yield { crash: { at, how }, undisturbed }
   })()
   await work(jobs, ({ report: { violations }, crash, difference = [] }) => {
     visited += 1

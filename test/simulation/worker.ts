@@ -1,10 +1,12 @@
 import { parentPort } from 'node:worker_threads'
 import { jsonLog } from '@w3filecoin/service'
-import { type Crash, difference, journey } from './crash-points.ts'
+import { type Crash, difference, type Journey, journey } from './crash-points.ts'
 import { type Report, simulateSeed } from './simulate.ts'
 
-/** What a worker is asked for: a seed, whose events it may print, or a crash point with the end that there should be. */
-export type Job = { seed: number; chatty?: boolean } | { crash: { at: number; how: Crash }; end: string[] }
+/** What a worker is asked for: a seed, whose events it may print, or a crash point, to compare with how it was without. */
+export type Job =
+  | { seed: number; chatty?: boolean }
+  | { crash: { at: number; how: Crash }; undisturbed: Journey }
 
 export interface Answer {
   report: Report
@@ -17,8 +19,8 @@ const print = jsonLog(line => console.log(line), { service: 'world' })
 parentPort?.on('message', async (job: Job) => {
   const answer = async (): Promise<Answer> => {
     if ('seed' in job) return { report: await simulateSeed(job.seed, job.chatty ? print : undefined) }
-    const { report, end } = await journey(job.crash)
-    return { report, crash: job.crash, difference: difference(job.end, end) }
+    const disturbed = await journey(job.crash)
+    return { report: disturbed.report, crash: job.crash, difference: difference(job.undisturbed, disturbed) }
   }
   parentPort?.postMessage(await answer())
 })
