@@ -20,6 +20,7 @@ const course = (): Course => ({
   duplicates: 0,
   losses: [],
   outages: [],
+  contentFaults: 0,
   chainFaults: 0,
   refusals: 0,
   silence: 0,

@@ -56,6 +56,8 @@ export interface Course {
   losses: readonly number[]
   /** When a service can not be reached, in milliseconds from the start, and whether it refuses or does not answer. */
   outages: readonly { service: string; from: number; to: number; hangs: boolean }[]
+  /** How often the source of content gives something else. */
+  contentFaults: number
   /** How often the chain's file is not what it should be, and providers make no deal, or say nothing. */
   chainFaults: number
   refusals: number
@@ -100,6 +102,7 @@ export const randomCourse = (choices: Choices): Course => {
       const to = Math.min(from + choices.between(HOUR, 30 * HOUR), healsAt)
       return { service, from, to, hangs: choices.chance(0.5) }
     }),
+    contentFaults: choices.one([0, 0, 0.3]),
     chainFaults: choices.one([0, 0.2, 0.6]),
     refusals: choices.one([0, 0.1, 0.4]),
     silence: choices.one([0, 0.1, 0.3]),
@@ -151,7 +154,7 @@ export const simulate = async (
     world,
     signers,
     storefronts: scenario.storefronts,
-    content: contentOf(world, scenario, start),
+    content: contentOf(world, scenario, start, () => !healed() && choices.chance(course.contentFaults)),
     market,
     chain,
     onWrite: (service, table, item) => watch.wrote(system, service, table, item),
@@ -209,7 +212,12 @@ export const simulate = async (
   return { report, system }
 }
 
-const contentOf = (world: DeterministicWorld, { offers }: Scenario, start: number) => {
+const contentOf = (
+  world: DeterministicWorld,
+  { offers }: Scenario,
+  start: number,
+  isDamaged: () => boolean,
+) => {
   const find = (cid: string) =>
     offers.find(
       ({ content, uploadedAt }) =>
@@ -220,8 +228,11 @@ const contentOf = (world: DeterministicWorld, { offers }: Scenario, start: numbe
   return {
     has: (cid: string) => call('has', () => find(cid) !== undefined),
     open: async (cid: string) => {
-      const bytes = await call('open', () => find(cid))
-      if (bytes === undefined) return undefined
+      const found = await call('open', () => find(cid))
+      if (found === undefined) return undefined
+      const damaged = isDamaged()
+      if (damaged) world.count('content damaged')
+      const bytes = damaged ? found.subarray(0, world.choices.between(1, found.byteLength - 1)) : found
       return (async function* () {
         for (let at = 0; at < bytes.byteLength; at += 4096)
           yield await call('read', () => bytes.subarray(at, at + 4096))
