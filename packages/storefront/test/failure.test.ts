@@ -18,6 +18,7 @@ import {
   aggregateOf,
   aggregator,
   aws,
+  clock,
   conclude,
   contents,
   dealer,
@@ -477,5 +478,23 @@ describe('an aggregate that gets no deal', () => {
     await inNext(first, tried.piece)
     expect(await stagesOf(tried)).toHaveLength(8)
     expect((await endOf(tried))?.out.ok).toBeDefined()
+  })
+})
+
+describe('the sweep', () => {
+  it('goes through all tables, also where one can not be swept', async () => {
+    const [only] = await queuedPieces('swept')
+    const { aggregateOffer, pieceAccepted, inNoDeal } = await aggregateOf([only.piece])
+    await conclude(await pieceAccepted(only.piece))
+    await theAggregator.receipts.put(await inNoDeal({ faults: [only.piece] }, aggregateOffer))
+    const { stores } = parts
+    const { schedules } = createStorefront({
+      ...parts,
+      stores: { ...stores, pieces: cut(stores.pieces, 'find', Infinity) },
+    })
+    clock.now += timing.poll
+    await expect(schedules.sweep!()).rejects.toThrow('Cut by the test')
+    await settle()
+    expect(await recordOf(only)).toMatchObject({ stage: 'failed' })
   })
 })
