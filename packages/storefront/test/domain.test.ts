@@ -220,6 +220,7 @@ describe('an aggregate', () => {
 })
 
 describe('content from a gateway', () => {
+  const { signal } = new AbortController()
   const from = (response: Response, asked: string[] = []) =>
     fromGateway('https://{cid}.example/x', async (url, init) => {
       asked.push(`${init?.method} ${url}`)
@@ -230,18 +231,18 @@ describe('content from a gateway', () => {
     const asked: string[] = []
     const source = from(new Response('bytes'), asked)
     expect(await source.has('bafy')).toBe(true)
-    const chunks = await Array.fromAsync((await source.open('bafy'))!)
+    const chunks = await Array.fromAsync((await source.open('bafy', signal))!)
     expect(Buffer.concat(chunks).toString()).toBe('bytes')
     expect(asked).toEqual(['HEAD https://bafy.example/x', 'GET https://bafy.example/x'])
   })
 
   it.each([404, 410])('is not there: %i', async status => {
-    expect(await from(new Response('', { status })).open('bafy')).toBeUndefined()
+    expect(await from(new Response('', { status })).open('bafy', signal)).toBeUndefined()
     expect(await from(new Response('', { status })).has('bafy')).toBe(false)
   })
 
   it.each([403, 429, 500, 504])('may come later: %i', async status => {
-    await expect(from(new Response('', { status })).open('bafy')).rejects.toThrow(`${status}`)
+    await expect(from(new Response('', { status })).open('bafy', signal)).rejects.toThrow(`${status}`)
     await expect(from(new Response('', { status })).has('bafy')).rejects.toThrow(`${status}`)
   })
 })

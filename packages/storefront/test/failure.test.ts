@@ -12,7 +12,7 @@ import {
   someContent,
   somePiece,
 } from '@w3filecoin/testing'
-import { describe, expect, it } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { createStorefront, type Dependencies } from '../src/index.ts'
 import {
   aggregateOf,
@@ -108,7 +108,22 @@ describe('content that can not be read', () => {
         },
       'can not be read',
     ],
+    [
+      'takes too long',
+      ({ bytes }) =>
+        async function* () {
+          yield bytes.subarray(0, 500)
+          await new Promise(() => {})
+        },
+      'can not be read in 14 minutes: it came as far as 500 bytes',
+    ],
   ]
+  // Nobody wants to wait for that here.
+  beforeEach(() => {
+    const { timeout } = AbortSignal
+    vi.spyOn(AbortSignal, 'timeout').mockImplementation(time => timeout(time > 60_000 ? 100 : time))
+  })
+  afterEach(() => void vi.restoreAllMocks())
   const offered = async (seed: string, source: (typeof sources)[number][1]) => {
     const content = await someContent(seed)
     const reading = source(content)

@@ -29,7 +29,7 @@ const timing = { retry: 60_000, poll: 900_000, longestWait: 24 * 3_600_000 }
 
 afterEach(() => void vi.restoreAllMocks())
 
-/** A storefront in a world of its own, all of whose peers hang. */
+/** A storefront in a world of its own, all of whose peers hang, and its content. */
 const startStorefront = () => {
   const world = new DeterministicWorld({ choices: new Choices(1) })
   vi.spyOn(AbortSignal, 'timeout').mockImplementation(milliseconds => {
@@ -60,7 +60,14 @@ const startStorefront = () => {
       blocks,
     },
     queues: { submit: queue('submit'), pieceOffer: queue('pieceOffer'), accept: queue('accept') },
-    content: { has: async () => true, open: async () => undefined },
+    content: {
+      has: async () => true,
+      open: async () =>
+        (async function* () {
+          yield new Uint8Array(1000)
+          await new Promise(() => {})
+        })(),
+    },
     aggregator: peer(aggregator),
     dealer: dealer.did(),
     dealTracker: peer(tracker),

@@ -23,6 +23,19 @@ import type { Dependencies } from '../dependencies.ts'
 import { type PieceRecord, reading, since, submitted, troubled } from '../domain/piece.ts'
 import { type SubmitMessage, submitMessage } from '../queues.ts'
 import { endPiece } from '../receipts.ts'
+import { resources } from '../resources.ts'
+
+const { batch, run } = resources.queues.submit
+
+/**
+ * Milliseconds that content may take to be read: a run that is killed can not say that it took too long, and whoever comes
+ * next is killed too. A minute is for the rest; the contents of a batch are read one after the other.
+ */
+const LONGEST_READ = ((run.timeout - 60) * 1000) / batch
+
+/** Fails when the signal comes. */
+const rejected = (signal: AbortSignal) =>
+  new Promise<never>((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)))
 
 /**
  * On `submit`, read the content, and if it hashes to the piece, promise to offer it to the aggregator. Content that
@@ -41,20 +54,35 @@ export const onSubmit = (
     const claim = () => update(stores.pieces, { id: record.id }, current => reading(current, now(), timing))
     // Not among what follows: that a table can not be reached says nothing of the content.
     await claim()
+    const late = AbortSignal.timeout(LONGEST_READ)
+    let came = 0
+    const hashed = async () => {
+      const bytes = await content.open(record.content, late)
+      const onProgress = (bytes: number) => {
+        came = bytes
+      }
+      return bytes && pieceOf(claimed(bytes, claim, late), { onProgress })
+    }
     try {
-      const bytes = await content.open(record.content)
-      if (bytes === undefined) return missing(`There is no content ${record.content}`)
-      return { ok: (await pieceOf(claimed(bytes, claim))).link }
+      // Not left to the source: one that hangs may not hear of the time.
+      const found = await Promise.race([hashed(), rejected(late)])
+      return found ? { ok: found.link } : missing(`There is no content ${record.content}`)
     } catch (cause) {
-      log('warn', 'content not read', { content: record.content, cause })
-      return missing(`The content ${record.content} can not be read`)
+      log('warn', 'content not read', { content: record.content, bytes: came, cause })
+      const how = late.aborted ? ` in ${LONGEST_READ / 60_000} minutes: it came as far as ${came} bytes` : ''
+      return missing(`The content ${record.content} can not be read${how}`)
     }
   }
 
-  /** The bytes, with the claim renewed as they are read. */
-  async function* claimed(bytes: AsyncIterable<Uint8Array>, claim: () => Promise<unknown>) {
+  /** The bytes, with the claim renewed as they are read, for as long as there is time. */
+  async function* claimed(
+    bytes: AsyncIterable<Uint8Array>,
+    claim: () => Promise<unknown>,
+    late: AbortSignal,
+  ) {
     let since = now()
     for await (const chunk of bytes) {
+      late.throwIfAborted()
       if (now() - since >= timing.retry / 2) {
         await claim()
         since = now()
