@@ -7,6 +7,7 @@ import {
   type Content,
   cut,
   effectsOf,
+  linkOf,
   networkOf,
   served,
   someContent,
@@ -117,6 +118,22 @@ describe('content that can not be read', () => {
         },
       'can not be read in 14 minutes: it came as far as 500 bytes',
     ],
+    [
+      'is cut short without a word',
+      ({ bytes }) =>
+        async function* () {
+          yield bytes.subarray(0, 500)
+        },
+      'can not be read: the 500 bytes that came do not hash to it',
+    ],
+    [
+      'is an error page in fact',
+      () =>
+        async function* () {
+          yield Buffer.from('Bad gateway')
+        },
+      'can not be read: the 11 bytes that came do not hash to it',
+    ],
   ]
   // Nobody wants to wait for that here.
   beforeEach(() => {
@@ -197,6 +214,84 @@ describe('content that can not be read', () => {
     await aws.settle(consumers)
     expect(await recordOf(content)).toMatchObject({ stage: 'failed' })
     expect((await endOf(content))?.out.error).toMatchObject({ name: 'ContentNotFound' })
+  })
+})
+
+describe('content that hashes to another piece', () => {
+  const RAW = 0x55
+  const CAR = 0x0202
+  const DAG_PB = 0x70
+  /** What the source gives for it changes; `content` says what it is called. */
+  const offered = async (seed: string, codec: number) => {
+    const [{ bytes }, { piece }] = [await someContent(seed), await someContent(`not ${seed}`)]
+    const named = { content: linkOf(bytes, codec), piece, bytes }
+    upload(named)
+    await ask(service.api, await offer(named))
+    await settle()
+    return named
+  }
+  const give = ({ content }: Content, seed: string) =>
+    someContent(seed).then(({ bytes }) => upload({ content, bytes } as Content))
+
+  it.each([
+    ['a block', RAW],
+    ['a CAR', CAR],
+  ])('ends at once where its CID is the hash of its bytes: %s', async (name, codec) => {
+    const content = await offered(name, codec)
+    expect(await recordOf(content)).toMatchObject({
+      stage: 'failed',
+      reason: { name: 'InvalidContentPiece' },
+    })
+    expect((await submitOf(content))?.out.error).toMatchObject({ name: 'InvalidPieceCID' })
+  })
+
+  it('does not, where its CID is the hash of other bytes', async () => {
+    const { content, piece } = await someContent('the content')
+    await give({ content } as Content, 'something else')
+    await ask(service.api, await offer({ content, piece: (await someContent('something else')).piece }))
+    await ask(service.api, await offer({ content, piece }))
+    await settle()
+    const something = await recordOf({ content, piece: (await someContent('something else')).piece })
+    expect(something, 'nor is it taken for the content').toMatchObject({ stage: 'offered' })
+    expect(await recordOf({ content, piece })).toMatchObject({ stage: 'offered' })
+  })
+
+  it('is looked at twice where its CID says nothing of its bytes', async () => {
+    const content = await offered('looked at twice', DAG_PB)
+    const before = await recordOf(content)
+    expect(before).toMatchObject({ stage: 'offered', trouble: { times: 1 } })
+    expect(before?.trouble?.message).toContain('looked at once more')
+    expect(await submitOf(content)).toBeUndefined()
+    // Whoever offers it again meanwhile has it looked at, but that is the same time.
+    clock.now += timing.retry - 1
+    await ask(service.api, await offer(content))
+    await parts.queues.submit.send([{ id: before!.id }, { id: before!.id }])
+    await settle()
+    expect(await recordOf(content)).toMatchObject({ stage: 'offered' })
+    await sweepAfter(timing.retry)
+    expect(await recordOf(content)).toMatchObject({
+      stage: 'failed',
+      reason: { name: 'InvalidContentPiece' },
+    })
+    expect((await submitOf(content))?.out.error).toMatchObject({ name: 'InvalidPieceCID' })
+  })
+
+  it('goes on where it was something else that was given for it', async () => {
+    const content = await offered('a bad day', DAG_PB)
+    await give(content, 'another bad day')
+    await sweepAfter(timing.retry)
+    expect(await recordOf(content)).toMatchObject({ stage: 'offered', trouble: { times: 2 } })
+    await give(content, 'not a bad day')
+    await sweepAfter(timing.retry * 2)
+    expect(await recordOf(content)).toMatchObject({ stage: 'queued' })
+    expect((await recordOf(content))?.trouble).toBeUndefined()
+  })
+
+  it('is given up where it is another one each time', async () => {
+    const content = await offered('never the same', DAG_PB)
+    await give(content, 'still not the same')
+    await sweepAfter(timing.longestWait)
+    expect(await recordOf(content)).toMatchObject({ stage: 'failed', reason: { name: 'ContentNotFound' } })
   })
 })
 
