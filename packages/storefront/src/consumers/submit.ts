@@ -72,7 +72,10 @@ export const onSubmit = (
       const bytes = await content.open(record.content, late)
       return bytes && (await pieceOf(watched(bytes, { claim, late, sha256 }), { onProgress })).link
     }
-    const unread = (how = ''): Reading => ({ problem: `The content ${record.content} can not be read${how}` })
+    const unread = (how: string, cause?: unknown): Reading => {
+      log('warn', 'content not read', { content: record.content, bytes: came, cause })
+      return { problem: `The content ${record.content} can not be read${how}` }
+    }
     try {
       // Not left to the source: one that hangs may not hear of the time.
       const piece = await Promise.race([hashed(), rejected(late)])
@@ -86,10 +89,8 @@ export const onSubmit = (
         ? { piece }
         : { piece, problem: `${mismatch(record, piece)}; that is looked at once more` }
     } catch (cause) {
-      log('warn', 'content not read', { content: record.content, bytes: came, cause })
-      return unread(
-        late.aborted ? ` in ${LONGEST_READ / 60_000} minutes: it came as far as ${came} bytes` : '',
-      )
+      const minutes = LONGEST_READ / 60_000
+      return unread(late.aborted ? ` in ${minutes} minutes: it came as far as ${came} bytes` : '', cause)
     }
   }
 
