@@ -10,7 +10,10 @@ export const configSchema = z.strictObject({
   dealTracker: servicePeerSchema,
   /** The group of pieces whose space has no provider in the table. */
   defaultGroup: z.string().min(1),
-  /** Where content is read from, with `{cid}` for its CID. The storefront's own bucket when left out. */
+  /**
+   * Where content is read from, with `{cid}` for its CID: for one of codec raw or CAR the very bytes that hash to it. The
+   * storefront's own bucket when left out.
+   */
   gateway: z.string().includes('{cid}').optional(),
   /** What an offer of content that is not there meets: `wait` until it is uploaded, or `refuse` with `ContentNotFound`. */
   missingContent: z.enum(['wait', 'refuse']).default('wait'),

@@ -7,15 +7,15 @@ import type { ContentSource } from './stores.ts'
  * @param template the gateway's address with `{cid}` where the CID of the content goes
  */
 export const fromGateway = (template: string, fetch: Fetch): ContentSource => {
-  const ask = async (method: 'GET' | 'HEAD', content: string): Promise<Response | undefined> => {
-    const response = await fetch(template.replace('{cid}', content), { method })
+  const ask = async (content: string, init: RequestInit): Promise<Response | undefined> => {
+    const response = await fetch(template.replace('{cid}', content), init)
     if (response.ok) return response
     await response.body?.cancel()
     if (response.status === 404 || response.status === 410) return undefined
     throw new Error(`The gateway answered ${response.status} to the question for ${content}`)
   }
   return {
-    has: async content => (await ask('HEAD', content)) !== undefined,
-    open: async content => (await ask('GET', content))?.body ?? undefined,
+    has: async content => (await ask(content, { method: 'HEAD' })) !== undefined,
+    open: async (content, signal) => (await ask(content, { method: 'GET', signal }))?.body ?? undefined,
   }
 }

@@ -1,3 +1,4 @@
+import { addAbortSignal, type Readable } from 'node:stream'
 import { getObject, hasObject, openContext } from '@w3filecoin/aws'
 import { type Environment, ReceiptLog } from '@w3filecoin/service'
 import { configSchema } from './config.ts'
@@ -19,8 +20,10 @@ export const createContext = (env: Environment) => {
     ? fromGateway(config.gateway, fetch)
     : {
         has: key => hasObject({ ...aws.bucket('content'), key }),
-        open: async key =>
-          (await getObject({ ...aws.bucket('content'), key })) as AsyncIterable<Uint8Array> | undefined,
+        open: async (key, signal) => {
+          const body = (await getObject({ ...aws.bucket('content'), key })) as Readable | undefined
+          return body && addAbortSignal(signal, body)
+        },
       }
   const blocks = aws.blocks('blocks')
   const service = createStorefront({

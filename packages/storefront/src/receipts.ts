@@ -70,20 +70,22 @@ export const noteAggregate = async (
     now(),
     timing,
   )
-  if ((await stores.aggregates.get({ id: aggregate.id })) === undefined)
-    await stores.aggregates.insert(aggregate)
+  const { id } = aggregate
+  const known = await stores.aggregates.get({ id })
+  if (known === undefined) await stores.aggregates.insert(aggregate)
+  // Before the piece says that it is in it: who is cut in between leaves a piece that only its aggregate brings on.
+  else if (known.stage !== 'offered')
+    await update(stores.aggregates, { id }, current => lookedAfter(current, now(), timing))
   const membership = {
     aggregate: aggregate.aggregate,
-    aggregateId: aggregate.id,
+    aggregateId: id,
     inclusion: encode(success.inclusion),
   }
   await update(stores.pieces, { id: record.id }, current => aggregated(current, membership, now(), timing))
   // The outcome may have come before this piece was found to be in it.
-  const outcome = await stores.aggregates.get({ id: aggregate.id })
-  if (outcome && outcome.stage !== 'offered') {
-    await update(stores.aggregates, { id: outcome.id }, current => lookedAfter(current, now(), timing))
-    await queues.accept.send([{ aggregate: outcome.id, pieces: [record.id] }])
-  }
+  const outcome = await stores.aggregates.get({ id })
+  if (outcome && outcome.stage !== 'offered')
+    await queues.accept.send([{ aggregate: id, pieces: [record.id] }])
 }
 
 /** Whether what the aggregator says is about this piece, proves it, and goes on with an offer of that aggregate. */

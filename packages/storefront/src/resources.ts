@@ -66,7 +66,9 @@ export const resources = describe({
       concurrency: 10,
       attempts: 5,
       run: {
-        timeout: 60,
+        // An aggregator that hangs lets it wait six times: for the answer to all offers, then for 50 receipts, ten at a time.
+        // That is 25 s each, and ten more where a host is asked for keys and hangs too.
+        timeout: 240,
         memory: 1024,
         uses: {
           tables: { piece: 'write', aggregate: 'write', receipt: 'write' },

@@ -20,6 +20,9 @@ export interface Stores {
 export interface ContentSource {
   /** Whether the content is there. */
   has(content: string): Promise<boolean>
-  /** The bytes of the content; `undefined` while it is not there. */
-  open(content: string): Promise<AsyncIterable<Uint8Array> | undefined>
+  /**
+   * The bytes of the content, until `signal` comes; `undefined` while it is not there. Those that hash to its CID, where that
+   * is of codec raw or CAR.
+   */
+  open(content: string, signal: AbortSignal): Promise<AsyncIterable<Uint8Array> | undefined>
 }

@@ -8,28 +8,36 @@ import { unfinished } from './unfinished.ts'
 
 type Parts = Pick<Dependencies, 'stores' | 'queues' | 'timing' | 'now'>
 
-/** Looks at every record whose time has come, and gets it moving again. */
+/**
+ * Looks at every record whose time has come, and gets it moving again. A table that can not be swept keeps no other one
+ * from it.
+ */
 export const sweepStorefront = (parts: Parts) => async (): Promise<void> => {
   const { stores, queues, timing, now } = parts
-  await sweep({
-    table: stores.pieces,
-    now,
-    interval: record => nextCheck(record, now(), timing),
-    resend: records => sendAll(queues, unfinished.piece.messages(records)),
-  })
-  await sweep({
-    table: stores.aggregates,
-    now,
-    interval: () => timing.poll,
-    resend: async records => {
-      const left = await pMap(records, record => record.stage === 'offered' || hasMembers(stores, record), {
-        concurrency: 4,
-      })
-      await sendAll(queues, unfinished.aggregate.messages(records.filter((_, n) => left[n])))
-      for (const [n, record] of records.entries())
-        if (!left[n]) await stores.aggregates.replace(aggregateFinished(record))
-    },
-  })
+  const swept = await Promise.allSettled([
+    sweep({
+      table: stores.pieces,
+      now,
+      interval: record => nextCheck(record, now(), timing),
+      resend: records => sendAll(queues, unfinished.piece.messages(records)),
+    }),
+    sweep({
+      table: stores.aggregates,
+      now,
+      interval: () => timing.poll,
+      resend: async records => {
+        const left = await pMap(records, record => record.stage === 'offered' || hasMembers(stores, record), {
+          concurrency: 4,
+        })
+        await sendAll(queues, unfinished.aggregate.messages(records.filter((_, n) => left[n])))
+        for (const [n, record] of records.entries())
+          if (!left[n]) await stores.aggregates.replace(aggregateFinished(record))
+      },
+    }),
+  ])
+  const failures = swept.filter(outcome => outcome.status === 'rejected').map(({ reason }) => reason)
+  // The log tells of one cause, so the message names all.
+  if (failures.length > 0) throw new AggregateError(failures, failures.join('; '), { cause: failures[0] })
 }
 
 /** Whether there are pieces that have not heard of the aggregate's outcome. */

@@ -1,5 +1,8 @@
 import { failure, type Stage } from '@w3filecoin/capabilities'
 import type { Stored } from '@w3filecoin/service'
+import { bytesOf } from '@w3filecoin/testing'
+import { create as createDigest } from 'multiformats/hashes/digest'
+import { create as createLink } from 'multiformats/link'
 import { describe, expect, it } from 'vitest'
 import { fromGateway } from '../src/content.ts'
 import {
@@ -10,9 +13,11 @@ import {
   aggregateId,
   aggregateOffered,
 } from '../src/domain/aggregate.ts'
+import { sha256Of } from '../src/domain/content.ts'
 import {
   aggregated,
   ended,
+  isConfirmed,
   MEMBER_SHARDS,
   memberShard,
   nextCheck,
@@ -148,6 +153,24 @@ describe('a piece', () => {
     },
   )
 
+  it('remembers another piece that its content hashed to, from when it was found first', () => {
+    const [one, none, same, other] = [
+      ['x', 1500],
+      [undefined, 1550],
+      ['x', 1600],
+      ['y', 1700],
+    ] as const
+    const look = (at: Stored<PieceRecord>, [found, now]: readonly [string | undefined, number]) =>
+      troubled(at, 'offered', 'm', now, timing, found)!
+    const thrice = [one, none, same].reduce(look, record('offered'))
+    expect(thrice.trouble).toEqual({ message: 'm', at: 1600, times: 3, found: { piece: 'x', at: 1500 } })
+    expect(look(thrice, other).trouble?.found).toEqual({ piece: 'y', at: 1700 })
+    expect(isConfirmed(record('offered'), 'x', 2000, timing)).toBe(false)
+    expect(isConfirmed(thrice, 'y', 2000, timing)).toBe(false)
+    expect(isConfirmed(thrice, 'x', 1500 + timing.retry - 1, timing)).toBe(false)
+    expect(isConfirmed(thrice, 'x', 1500 + timing.retry, timing)).toBe(true)
+  })
+
   it('whose content is being read is left alone for a while', () => {
     expect(reading(record('offered'), 2000, timing)?.checkAt).toBe(2000 + timing.retry)
     expect(reading(record('submitted'), 2000, timing)).toBeUndefined()
@@ -219,7 +242,22 @@ describe('an aggregate', () => {
   })
 })
 
+describe('the hash of content', () => {
+  const digest = bytesOf('digest', 32)
+  it.each<[string, number, number, Uint8Array, boolean]>([
+    ['of a raw block', 0x55, 0x12, digest, true],
+    ['of a CAR', 0x0202, 0x12, digest, true],
+    ['is not that of a DAG by its root', 0x70, 0x12, digest, false],
+    ['is not in an identity', 0x55, 0x00, digest, false],
+    ['is not another one', 0x55, 0x13, bytesOf('digest', 64), false],
+    ['is not a part of one', 0x55, 0x12, digest.subarray(0, 20), false],
+  ])('%s', (_, codec, code, bytes, known) => {
+    expect(sha256Of(`${createLink(codec, createDigest(code, bytes))}`)).toEqual(known ? bytes : undefined)
+  })
+})
+
 describe('content from a gateway', () => {
+  const { signal } = new AbortController()
   const from = (response: Response, asked: string[] = []) =>
     fromGateway('https://{cid}.example/x', async (url, init) => {
       asked.push(`${init?.method} ${url}`)
@@ -230,18 +268,18 @@ describe('content from a gateway', () => {
     const asked: string[] = []
     const source = from(new Response('bytes'), asked)
     expect(await source.has('bafy')).toBe(true)
-    const chunks = await Array.fromAsync((await source.open('bafy'))!)
+    const chunks = await Array.fromAsync((await source.open('bafy', signal))!)
     expect(Buffer.concat(chunks).toString()).toBe('bytes')
     expect(asked).toEqual(['HEAD https://bafy.example/x', 'GET https://bafy.example/x'])
   })
 
   it.each([404, 410])('is not there: %i', async status => {
-    expect(await from(new Response('', { status })).open('bafy')).toBeUndefined()
+    expect(await from(new Response('', { status })).open('bafy', signal)).toBeUndefined()
     expect(await from(new Response('', { status })).has('bafy')).toBe(false)
   })
 
   it.each([403, 429, 500, 504])('may come later: %i', async status => {
-    await expect(from(new Response('', { status })).open('bafy')).rejects.toThrow(`${status}`)
+    await expect(from(new Response('', { status })).open('bafy', signal)).rejects.toThrow(`${status}`)
     await expect(from(new Response('', { status })).has('bafy')).rejects.toThrow(`${status}`)
   })
 })

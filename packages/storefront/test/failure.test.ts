@@ -7,17 +7,19 @@ import {
   type Content,
   cut,
   effectsOf,
+  linkOf,
   networkOf,
   served,
   someContent,
   somePiece,
 } from '@w3filecoin/testing'
-import { describe, expect, it } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { createStorefront, type Dependencies } from '../src/index.ts'
 import {
   aggregateOf,
   aggregator,
   aws,
+  clock,
   conclude,
   contents,
   dealer,
@@ -107,7 +109,38 @@ describe('content that can not be read', () => {
         },
       'can not be read',
     ],
+    [
+      'takes too long',
+      ({ bytes }) =>
+        async function* () {
+          yield bytes.subarray(0, 500)
+          await new Promise(() => {})
+        },
+      'can not be read in 14 minutes: it came as far as 500 bytes',
+    ],
+    [
+      'is cut short without a word',
+      ({ bytes }) =>
+        async function* () {
+          yield bytes.subarray(0, 500)
+        },
+      'can not be read: the 500 bytes that came do not hash to it',
+    ],
+    [
+      'is an error page in fact',
+      () =>
+        async function* () {
+          yield Buffer.from('Bad gateway')
+        },
+      'can not be read: the 11 bytes that came do not hash to it',
+    ],
   ]
+  // Nobody wants to wait for that here.
+  beforeEach(() => {
+    const { timeout } = AbortSignal
+    vi.spyOn(AbortSignal, 'timeout').mockImplementation(time => timeout(time > 60_000 ? 100 : time))
+  })
+  afterEach(() => void vi.restoreAllMocks())
   const offered = async (seed: string, source: (typeof sources)[number][1]) => {
     const content = await someContent(seed)
     const reading = source(content)
@@ -181,6 +214,84 @@ describe('content that can not be read', () => {
     await aws.settle(consumers)
     expect(await recordOf(content)).toMatchObject({ stage: 'failed' })
     expect((await endOf(content))?.out.error).toMatchObject({ name: 'ContentNotFound' })
+  })
+})
+
+describe('content that hashes to another piece', () => {
+  const RAW = 0x55
+  const CAR = 0x0202
+  const DAG_PB = 0x70
+  /** What the source gives for it changes; `content` says what it is called. */
+  const offered = async (seed: string, codec: number) => {
+    const [{ bytes }, { piece }] = [await someContent(seed), await someContent(`not ${seed}`)]
+    const named = { content: linkOf(bytes, codec), piece, bytes }
+    upload(named)
+    await ask(service.api, await offer(named))
+    await settle()
+    return named
+  }
+  const give = ({ content }: Content, seed: string) =>
+    someContent(seed).then(({ bytes }) => upload({ content, bytes } as Content))
+
+  it.each([
+    ['a block', RAW],
+    ['a CAR', CAR],
+  ])('ends at once where its CID is the hash of its bytes: %s', async (name, codec) => {
+    const content = await offered(name, codec)
+    expect(await recordOf(content)).toMatchObject({
+      stage: 'failed',
+      reason: { name: 'InvalidContentPiece' },
+    })
+    expect((await submitOf(content))?.out.error).toMatchObject({ name: 'InvalidPieceCID' })
+  })
+
+  it('does not, where its CID is the hash of other bytes', async () => {
+    const { content, piece } = await someContent('the content')
+    await give({ content } as Content, 'something else')
+    await ask(service.api, await offer({ content, piece: (await someContent('something else')).piece }))
+    await ask(service.api, await offer({ content, piece }))
+    await settle()
+    const something = await recordOf({ content, piece: (await someContent('something else')).piece })
+    expect(something, 'nor is it taken for the content').toMatchObject({ stage: 'offered' })
+    expect(await recordOf({ content, piece })).toMatchObject({ stage: 'offered' })
+  })
+
+  it('is looked at twice where its CID says nothing of its bytes', async () => {
+    const content = await offered('looked at twice', DAG_PB)
+    const before = await recordOf(content)
+    expect(before).toMatchObject({ stage: 'offered', trouble: { times: 1 } })
+    expect(before?.trouble?.message).toContain('looked at once more')
+    expect(await submitOf(content)).toBeUndefined()
+    // Whoever offers it again meanwhile has it looked at, but that is the same time.
+    clock.now += timing.retry - 1
+    await ask(service.api, await offer(content))
+    await parts.queues.submit.send([{ id: before!.id }, { id: before!.id }])
+    await settle()
+    expect(await recordOf(content)).toMatchObject({ stage: 'offered' })
+    await sweepAfter(timing.retry)
+    expect(await recordOf(content)).toMatchObject({
+      stage: 'failed',
+      reason: { name: 'InvalidContentPiece' },
+    })
+    expect((await submitOf(content))?.out.error).toMatchObject({ name: 'InvalidPieceCID' })
+  })
+
+  it('goes on where it was something else that was given for it', async () => {
+    const content = await offered('a bad day', DAG_PB)
+    await give(content, 'another bad day')
+    await sweepAfter(timing.retry)
+    expect(await recordOf(content)).toMatchObject({ stage: 'offered', trouble: { times: 2 } })
+    await give(content, 'not a bad day')
+    await sweepAfter(timing.retry * 2)
+    expect(await recordOf(content)).toMatchObject({ stage: 'queued' })
+    expect((await recordOf(content))?.trouble).toBeUndefined()
+  })
+
+  it('is given up where it is another one each time', async () => {
+    const content = await offered('never the same', DAG_PB)
+    await give(content, 'still not the same')
+    await sweepAfter(timing.longestWait)
+    expect(await recordOf(content)).toMatchObject({ stage: 'failed', reason: { name: 'ContentNotFound' } })
   })
 })
 
@@ -477,5 +588,23 @@ describe('an aggregate that gets no deal', () => {
     await inNext(first, tried.piece)
     expect(await stagesOf(tried)).toHaveLength(8)
     expect((await endOf(tried))?.out.ok).toBeDefined()
+  })
+})
+
+describe('the sweep', () => {
+  it('goes through all tables, also where one can not be swept', async () => {
+    const [only] = await queuedPieces('swept')
+    const { aggregateOffer, pieceAccepted, inNoDeal } = await aggregateOf([only.piece])
+    await conclude(await pieceAccepted(only.piece))
+    await theAggregator.receipts.put(await inNoDeal({ faults: [only.piece] }, aggregateOffer))
+    const { stores } = parts
+    const { schedules } = createStorefront({
+      ...parts,
+      stores: { ...stores, pieces: cut(stores.pieces, 'find', Infinity) },
+    })
+    clock.now += timing.poll
+    await expect(schedules.sweep!()).rejects.toThrow('Cut by the test')
+    await settle()
+    expect(await recordOf(only)).toMatchObject({ stage: 'failed' })
   })
 })

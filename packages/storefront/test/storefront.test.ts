@@ -10,8 +10,9 @@ import {
 } from '@w3filecoin/capabilities'
 import { verifyInclusion } from '@w3filecoin/piece'
 import { issueReceipt } from '@w3filecoin/service'
-import { ask, call, effectsOf, served, signerOf, someContent, somePiece } from '@w3filecoin/testing'
+import { ask, CUT, call, effectsOf, served, signerOf, someContent, somePiece } from '@w3filecoin/testing'
 import { describe, expect, it } from 'vitest'
+import { createStorefront } from '../src/index.ts'
 import {
   agent,
   aggregateOf,
@@ -41,6 +42,23 @@ import {
   upload,
   uploaded,
 } from './setup.ts'
+
+/** A port after whose call of a method nothing else is done any more, and what is cut with it. */
+const cutAfter = <T extends object>(whole: T, method: keyof T) => {
+  let dead = false
+  const cut = <P extends object>(port: P): P =>
+    new Proxy(port, {
+      get:
+        (target, name) =>
+        async (...given: unknown[]) => {
+          if (dead) throw CUT
+          const answer = await (target[name as keyof P] as (...given: unknown[]) => unknown)(...given)
+          if ((port as object) === whole && name === method) dead = true
+          return answer
+        },
+    })
+  return { port: cut(whole), cut }
+}
 
 describe('filecoin/offer', () => {
   it('promises to submit the piece, and to end its workflow', async () => {
@@ -302,6 +320,33 @@ describe('the end', () => {
     await aws.drain('accept')
     await sweepAfter(timing.poll)
     expect(await recordOf(late)).toMatchObject({ stage: 'accepted' })
+  })
+
+  it('comes also when a piece hears last of all of its aggregate, and whoever noted that ends there', async () => {
+    const [first, last] = await queuedPieces('heard first', 'heard last')
+    const { pieceAccepted, inDeal } = await aggregateOf([first.piece, last.piece])
+    await conclude(await pieceAccepted(first.piece))
+    await conclude(await inDeal())
+    await settle()
+    await sweepAfter(timing.poll)
+    const aggregate = { id: (await recordOf(first))!.aggregateId! }
+    expect((await parts.stores.aggregates.get(aggregate))?.checkAt, 'none is left').toBeUndefined()
+
+    const { pieces, aggregates } = parts.stores
+    const noted = cutAfter(pieces, 'replace')
+    const { api } = createStorefront({
+      ...parts,
+      stores: { ...parts.stores, pieces: noted.port, aggregates: noted.cut(aggregates) },
+      queues: { ...parts.queues, accept: noted.cut(parts.queues.accept) },
+    })
+    const told = await pieceAccepted(last.piece)
+    await ask(
+      api,
+      await Tasks.conclude(aggregator, storefront, { root: told.root, blocks: told.iterateIPLDBlocks() }),
+    )
+    expect(await recordOf(last)).toMatchObject({ stage: 'aggregated' })
+    await sweepAfter(timing.poll)
+    expect(await recordOf(last)).toMatchObject({ stage: 'accepted' })
   })
 
   it('is one receipt, however often it is told, and whatever is told later', async () => {

@@ -1,11 +1,5 @@
-import {
-  type Failure,
-  failure,
-  type PieceLink,
-  type Result,
-  type Task,
-  Tasks,
-} from '@w3filecoin/capabilities'
+import { createHash, type Hash } from 'node:crypto'
+import { type Failure, failure, type PieceLink, type Task, Tasks } from '@w3filecoin/capabilities'
 import { pieceOf } from '@w3filecoin/piece'
 import {
   type Consumer,
@@ -20,45 +14,96 @@ import {
 } from '@w3filecoin/service'
 import { parse as parseLink } from 'multiformats/link'
 import type { Dependencies } from '../dependencies.ts'
-import { type PieceRecord, reading, since, submitted, troubled } from '../domain/piece.ts'
+import { sha256Of } from '../domain/content.ts'
+import { isConfirmed, type PieceRecord, reading, since, submitted, troubled } from '../domain/piece.ts'
 import { type SubmitMessage, submitMessage } from '../queues.ts'
 import { endPiece } from '../receipts.ts'
+import { resources } from '../resources.ts'
+
+const { batch, run } = resources.queues.submit
+
+/**
+ * Milliseconds that content may take to be read: a run that is killed can not say that it took too long, and whoever comes
+ * next is killed too. A minute is for the rest; the contents of a batch are read one after the other.
+ */
+const LONGEST_READ = ((run.timeout - 60) * 1000) / batch
+
+/** The piece that the content hashes to; or why that is not known, with a piece where it is not certain yet. */
+type Reading = { piece: PieceLink; problem?: undefined } | { piece?: PieceLink; problem: string }
+
+/** What goes on beside the reading of content. */
+interface Watch {
+  claim: () => Promise<unknown>
+  /** When there is no time left. */
+  late: AbortSignal
+  sha256: Hash | undefined
+}
+
+const mismatch = ({ content, piece }: PieceRecord, found: PieceLink) =>
+  `The content ${content} hashes to ${found}, not to ${piece}`
+
+/** Fails when the signal comes. */
+const rejected = (signal: AbortSignal) =>
+  new Promise<never>((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)))
 
 /**
  * On `submit`, read the content, and if it hashes to the piece, promise to offer it to the aggregator. Content that
- * is not there yet, or can not be read, is looked for again later, by the record's time, and given up in the end.
+ * is not there yet, or can not be read, is looked for again later, by the record's time, and given up in the end. What is
+ * held against a piece is the content, and not whatever its source gave for it once.
  */
 export const onSubmit = (
   parts: Pick<Dependencies, 'id' | 'stores' | 'queues' | 'content' | 'aggregator' | 'timing' | 'now' | 'log'>,
 ): Consumer<SubmitMessage> => {
   const { id, stores, queues, content, aggregator, timing, now, log } = parts
 
-  /** The piece that the content hashes to. */
-  const read = async (record: Stored<PieceRecord>): Promise<Result<PieceLink>> => {
-    const missing = (message: string) => ({
-      error: failure('ContentNotFound', message, { content: parseLink(record.content) }),
-    })
+  const read = async (record: Stored<PieceRecord>): Promise<Reading> => {
     const claim = () => update(stores.pieces, { id: record.id }, current => reading(current, now(), timing))
     // Not among what follows: that a table can not be reached says nothing of the content.
     await claim()
+    const began = now()
+    const expected = sha256Of(record.content)
+    const sha256 = expected && createHash('sha256')
+    const late = AbortSignal.timeout(LONGEST_READ)
+    let came = 0
+    const onProgress = (bytes: number) => {
+      came = bytes
+    }
+    const hashed = async () => {
+      const bytes = await content.open(record.content, late)
+      return bytes && (await pieceOf(watched(bytes, { claim, late, sha256 }), { onProgress })).link
+    }
+    const unread = (how: string, cause?: unknown): Reading => {
+      log('warn', 'content not read', { content: record.content, bytes: came, cause })
+      return { problem: `The content ${record.content} can not be read${how}` }
+    }
     try {
-      const bytes = await content.open(record.content)
-      if (bytes === undefined) return missing(`There is no content ${record.content}`)
-      return { ok: (await pieceOf(claimed(bytes, claim))).link }
+      // Not left to the source: one that hangs may not hear of the time.
+      const piece = await Promise.race([hashed(), rejected(late)])
+      if (piece === undefined) return { problem: `There is no content ${record.content}` }
+      if (sha256?.digest().equals(expected as Uint8Array) === false)
+        return unread(`: the ${came} bytes that came do not hash to it`)
+      const found = `${piece}`
+      const isSure =
+        sha256 !== undefined || found === record.piece || isConfirmed(record, found, began, timing)
+      return isSure
+        ? { piece }
+        : { piece, problem: `${mismatch(record, piece)}; that is looked at once more` }
     } catch (cause) {
-      log('warn', 'content not read', { content: record.content, cause })
-      return missing(`The content ${record.content} can not be read`)
+      const minutes = LONGEST_READ / 60_000
+      return unread(late.aborted ? ` in ${minutes} minutes: it came as far as ${came} bytes` : '', cause)
     }
   }
 
-  /** The bytes, with the claim renewed as they are read. */
-  async function* claimed(bytes: AsyncIterable<Uint8Array>, claim: () => Promise<unknown>) {
+  /** The bytes, as long as there is time, hashed, and with the claim renewed as they are read. */
+  async function* watched(bytes: AsyncIterable<Uint8Array>, { claim, late, sha256 }: Watch) {
     let since = now()
     for await (const chunk of bytes) {
+      late.throwIfAborted()
       if (now() - since >= timing.retry / 2) {
         await claim()
         since = now()
       }
+      sha256?.update(chunk)
       yield chunk
     }
   }
@@ -66,10 +111,8 @@ export const onSubmit = (
   /** The outcome of `filecoin/submit`, now that it is known what the content hashes to. */
   const outcome = async (record: Stored<PieceRecord>, found: PieceLink): Promise<Outcome> => {
     const piece = parseLink(record.piece) as unknown as PieceLink
-    if (`${found}` !== record.piece) {
-      const message = `The content ${record.content} hashes to ${found}, not to ${record.piece}`
-      return { out: { error: failure('InvalidPieceCID', message, { piece }) } }
-    }
+    if (`${found}` !== record.piece)
+      return { out: { error: failure('InvalidPieceCID', mismatch(record, found), { piece }) } }
     const { group, nonce } = record
     const join = await Tasks.pieceOffer(id, aggregator.principal, { piece, group, nonce })
     return { out: { ok: { piece } }, fx: { join } }
@@ -97,20 +140,22 @@ export const onSubmit = (
         if (record?.stage === 'submitted') await queues.pieceOffer.send([{ id: record.id }])
         return DONE
       }
-      const found = await read(record)
-      if (found.error && now() - since(record) < timing.longestWait) {
-        const { message: trouble } = found.error
+      const { piece, problem } = await read(record)
+      if (problem !== undefined && now() - since(record) < timing.longestWait) {
         await update(stores.pieces, { id: record.id }, current =>
-          troubled(current, 'offered', trouble, now(), timing),
+          troubled(current, 'offered', problem, now(), timing, piece && `${piece}`),
         )
         return DONE
       }
+      const content = parseLink(record.content)
       // The receipt that is filed decides: another run may have been here before, under another key.
       const receipt = await stores.receipts.put(
         await issueReceipt(
           id,
           await unpackTask(record.submit),
-          found.error ? { out: { error: found.error } } : await outcome(record, found.ok),
+          problem === undefined
+            ? await outcome(record, piece)
+            : { out: { error: failure('ContentNotFound', problem, { content }) } },
         ),
       )
       if (receipt.out.error) await end(record, receipt.out.error as Failure)

@@ -14,7 +14,7 @@ export interface PieceRecord extends Due {
   /** The stages that it passed, in order, and when each was reached, in milliseconds since 1970. */
   history: { stage: Stage; at: number }[]
   /** What went wrong at this stage, and is being tried again. */
-  trouble?: { message: string; at: number; times: number } | undefined
+  trouble?: { message: string; at: number; times: number; found?: Found | undefined } | undefined
   /** Why it `failed`. */
   reason?: { name: string; message: string } | undefined
   /** The promised tasks, packed. */
@@ -35,6 +35,12 @@ export interface PieceRecord extends Due {
   former?: { aggregate: string; inclusion: Uint8Array }[] | undefined
   /** CID of the `piece/offer` by which the dealer offered it again. From `retried` on. */
   retry?: string | undefined
+}
+
+/** The piece that content hashed to, which was not the one that was offered, and when that was noted first. */
+interface Found {
+  piece: string
+  at: number
 }
 
 /** Intervals in milliseconds. */
@@ -104,14 +110,30 @@ export const troubled = (
   message: string,
   now: number,
   timing: Timing,
-): Transition =>
-  record.stage === stage
-    ? {
-        ...record,
-        trouble: { message, at: now, times: (record.trouble?.times ?? 0) + 1 },
-        ...dueAt(record.id, now + nextCheck(record, now, timing)),
-      }
-    : undefined
+  /** The piece that the content hashed to. */
+  found?: string,
+): Transition => {
+  if (record.stage !== stage) return undefined
+  const { times = 0, found: before } = record.trouble ?? {}
+  const noted = found === undefined || found === before?.piece ? before : { piece: found, at: now }
+  return {
+    ...record,
+    trouble: { message, at: now, times: times + 1, ...(noted && { found: noted }) },
+    ...dueAt(record.id, now + nextCheck(record, now, timing)),
+  }
+}
+
+/**
+ * Whether another piece than the one offered is what the content hashes to, where nothing else says that the bytes were the
+ * content: another look, some time ago, came to the same.
+ */
+export const isConfirmed = (
+  { trouble }: Pick<PieceRecord, 'trouble'>,
+  found: string,
+  /** When this look began. */
+  began: number,
+  { retry }: Timing,
+): boolean => trouble?.found?.piece === found && began - trouble.found.at >= retry
 
 export const submitted = (
   record: Stored<PieceRecord>,

@@ -31,7 +31,12 @@ export const workflowOf = (
     ...(waitsFor && { waitsFor }),
     ...(info?.next && { next: info.next }),
     ...(trouble && {
-      trouble: { ...trouble, at: iso(trouble.at), again: iso(checkAt ?? trouble.at) },
+      trouble: {
+        message: trouble.message,
+        at: iso(trouble.at),
+        times: trouble.times,
+        again: iso(checkAt ?? trouble.at),
+      },
     }),
     ...(reason && { error: reason }),
   }
