@@ -166,8 +166,14 @@ const MUTANTS: Mutant[] = [
   {
     what: 'look no more after an aggregate that has ended',
     file: 'storefront/src/domain/aggregate.ts',
-    from: '({ ...record, ...dueAt(record.id, now + poll) })',
-    to: '({ ...record, ...(now + poll > 0 ? notDue : {}) })',
+    from: '  ...record,\n  ...dueAt(record.id, now + poll),',
+    to: '  ...record,\n  ...(now + poll > 0 ? notDue : {}),',
+  },
+  {
+    what: 'hold damaged content against a piece',
+    file: 'storefront/src/consumers/submit.ts',
+    from: 'if (sha256?.digest().equals(expected as Uint8Array) === false)',
+    to: 'if (sha256?.digest().equals(expected as Uint8Array) === undefined)',
   },
 ]
 
@@ -175,6 +181,9 @@ const root = fileURLToPath(new URL('../../', import.meta.url))
 
 /** How the simulation and the tests say that they found something. */
 const FOUND = /^\s*(?:[1-9][\d,]* (?:violations|differences)|Tests +\d+ failed)/m
+
+/** What of it is told: the first of a seed, of a crash point, or of the tests. */
+const WHAT = /^(?:seed .*|kill.*\n.*| *FAIL .*)$/m
 
 /** What the simulation says of the code with the fault in it. */
 const notices = ({ file, from, to, tests }: Mutant): { noticed: boolean; by: string } => {
@@ -207,7 +216,7 @@ const notices = ({ file, from, to, tests }: Mutant): { noticed: boolean; by: str
       // A fault that keeps the code from running at all shows nothing.
       if (signal || !FOUND.test(said))
         throw new Error(`${way[0]} did not run: ${signal ?? ''}\n${said}\n${stderr}`)
-      return { noticed: true, by: (/^.*(?:: | call |FAIL ).*$/m.exec(said)?.[0] ?? '').trim().slice(0, 110) }
+      return { noticed: true, by: (WHAT.exec(said)?.[0] ?? '').replaceAll(/\s+/g, ' ').trim().slice(0, 110) }
     }
     return { noticed: false, by: '' }
   } finally {

@@ -40,6 +40,8 @@ export const SETTINGS = {
   /** Of the storefront: for content. Of the dealer: for a deal. */
   contentWait: 7 * DAY,
   dealWait: 5 * DAY,
+  /** So late that nothing may rest on it. */
+  safetyCheck: 365 * DAY,
   defaultGroup: 'did:web:default.test',
   /** Little of everything at a time: three pieces are two ranges, and several pages. */
   sizes: { range: 2, page: 1, lookahead: 2 },
@@ -190,7 +192,7 @@ export const createSystem = (options: Options): System => {
         dealTracker: peer('tracker'),
         defaultGroup: SETTINGS.defaultGroup,
         missingContent: 'wait',
-        timing: { ...SETTINGS.timing, longestWait: SETTINGS.contentWait },
+        timing: { ...SETTINGS.timing, longestWait: SETTINGS.contentWait, safetyCheck: SETTINGS.safetyCheck },
         sizes: SETTINGS.sizes,
       }),
     )

@@ -1,4 +1,4 @@
-import { sendAll, sweep } from '@w3filecoin/service'
+import { sendAll, sweep, sweepAll } from '@w3filecoin/service'
 import type { Dependencies } from './dependencies.ts'
 import { nextCheck } from './domain/aggregate.ts'
 import { unfinished } from './unfinished.ts'
@@ -11,7 +11,7 @@ type Parts = Pick<Dependencies, 'stores' | 'queues' | 'timing' | 'now'>
  */
 export const sweepAggregator = (parts: Parts) => async (): Promise<void> => {
   const { stores, queues, timing, now } = parts
-  const swept = await Promise.allSettled([
+  await sweepAll([
     sweep({
       table: stores.pieces,
       now,
@@ -31,7 +31,4 @@ export const sweepAggregator = (parts: Parts) => async (): Promise<void> => {
       resend: records => sendAll(queues, unfinished.aggregate.messages(records)),
     }),
   ])
-  const failures = swept.filter(outcome => outcome.status === 'rejected').map(({ reason }) => reason)
-  // The log tells of one cause, so the message names all.
-  if (failures.length > 0) throw new AggregateError(failures, failures.join('; '), { cause: failures[0] })
 }

@@ -1,5 +1,5 @@
 import { hash } from 'node:crypto'
-import pMap from 'p-map'
+import pMap, { pMapSettled } from 'p-map'
 import type { Clock, Key, Queue, Stored, Table } from './ports.ts'
 
 /**
@@ -68,7 +68,7 @@ interface SweepOptions<R> {
 
 /**
  * Sends every overdue record again, then looks away from it for a while. Sending comes first: cut short, the
- * next sweep sends again. Returns how many were overdue.
+ * next sweep sends again. A shard that can not be swept keeps no other one from it. Returns how many were overdue.
  */
 export const sweep = async <R extends Due & { id: string }>({
   table,
@@ -77,7 +77,7 @@ export const sweep = async <R extends Due & { id: string }>({
   limit = 200,
   resend,
 }: SweepOptions<R>): Promise<number> => {
-  const swept = await pMap(
+  const swept = await pMapSettled(
     SHARDS,
     async shard => {
       const { items } = await table.find(DUE, shard, { limit, upTo: now() })
@@ -95,5 +95,17 @@ export const sweep = async <R extends Due & { id: string }>({
     },
     { concurrency: 4 },
   )
-  return swept.reduce((sum, count) => sum + count, 0)
+  throwFailures(swept)
+  return swept.reduce((sum, shard) => sum + (shard.status === 'fulfilled' ? shard.value : 0), 0)
+}
+
+/** Waits for all sweeps of a service: one that fails keeps no other from its table. Then throws what they threw. */
+export const sweepAll = async (sweeps: readonly Promise<number>[]): Promise<void> =>
+  throwFailures(await Promise.allSettled(sweeps))
+
+const throwFailures = (outcomes: readonly PromiseSettledResult<unknown>[]): void => {
+  const failures = outcomes.filter(({ status }) => status === 'rejected')
+  const reasons = failures.map(outcome => (outcome as PromiseRejectedResult).reason)
+  // A log tells of one cause, so the message names all.
+  if (reasons.length > 0) throw new AggregateError(reasons, reasons.join('; '), { cause: reasons[0] })
 }

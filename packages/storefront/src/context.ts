@@ -3,6 +3,7 @@ import { getObject, hasObject, openContext } from '@w3filecoin/aws'
 import { type Environment, ReceiptLog } from '@w3filecoin/service'
 import { configSchema } from './config.ts'
 import { fromGateway } from './content.ts'
+import { SAFETY_CHECK } from './domain/piece.ts'
 import { SIZES } from './domain/sizes.ts'
 import { resources } from './resources.ts'
 import { createStorefront } from './storefront.ts'
@@ -28,7 +29,7 @@ export const createContext = (env: Environment) => {
   const blocks = aws.blocks('blocks')
   const service = createStorefront({
     ...common,
-    timing: { ...common.timing, longestWait: config.longestWait * 1000 },
+    timing: { ...common.timing, longestWait: config.longestWait * 1000, safetyCheck: SAFETY_CHECK },
     stores: {
       pieces: aws.table('piece'),
       aggregates: aws.table('aggregate'),

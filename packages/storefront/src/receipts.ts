@@ -71,11 +71,10 @@ export const noteAggregate = async (
     timing,
   )
   const { id } = aggregate
-  const known = await stores.aggregates.get({ id })
-  if (known === undefined) await stores.aggregates.insert(aggregate)
+  const lookAfter = () => update(stores.aggregates, { id }, current => lookedAfter(current, now(), timing))
   // Before the piece says that it is in it: who is cut in between leaves a piece that only its aggregate brings on.
-  else if (known.stage !== 'offered')
-    await update(stores.aggregates, { id }, current => lookedAfter(current, now(), timing))
+  const { record: known } = await lookAfter()
+  if (known === undefined) await stores.aggregates.insert(aggregate)
   const membership = {
     aggregate: aggregate.aggregate,
     aggregateId: id,
@@ -83,7 +82,7 @@ export const noteAggregate = async (
   }
   await update(stores.pieces, { id: record.id }, current => aggregated(current, membership, now(), timing))
   // The outcome may have come before this piece was found to be in it.
-  const outcome = await stores.aggregates.get({ id })
+  const { record: outcome } = await lookAfter()
   if (outcome && outcome.stage !== 'offered')
     await queues.accept.send([{ aggregate: id, pieces: [record.id] }])
 }

@@ -1,4 +1,4 @@
-import { sendAll, sweep } from '@w3filecoin/service'
+import { sendAll, sweep, sweepAll } from '@w3filecoin/service'
 import pMap from 'p-map'
 import type { Dependencies } from './dependencies.ts'
 import { type AggregateRecord, aggregateFinished } from './domain/aggregate.ts'
@@ -14,7 +14,7 @@ type Parts = Pick<Dependencies, 'stores' | 'queues' | 'timing' | 'now'>
  */
 export const sweepStorefront = (parts: Parts) => async (): Promise<void> => {
   const { stores, queues, timing, now } = parts
-  const swept = await Promise.allSettled([
+  await sweepAll([
     sweep({
       table: stores.pieces,
       now,
@@ -35,9 +35,6 @@ export const sweepStorefront = (parts: Parts) => async (): Promise<void> => {
       },
     }),
   ])
-  const failures = swept.filter(outcome => outcome.status === 'rejected').map(({ reason }) => reason)
-  // The log tells of one cause, so the message names all.
-  if (failures.length > 0) throw new AggregateError(failures, failures.join('; '), { cause: failures[0] })
 }
 
 /** Whether there are pieces that have not heard of the aggregate's outcome. */

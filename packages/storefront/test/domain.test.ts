@@ -31,7 +31,7 @@ import {
   troubled,
 } from '../src/domain/piece.ts'
 
-const timing = { retry: 60, poll: 900, longestWait: 5000 }
+const timing = { retry: 60, poll: 900, longestWait: 5000, safetyCheck: 604_800_000 }
 const WEEK = 7 * 24 * 3600 * 1000
 const bytes = new Uint8Array([1])
 const membership = { aggregate: 'a', aggregateId: 'A', inclusion: bytes }

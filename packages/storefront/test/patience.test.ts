@@ -11,6 +11,7 @@ import {
 import { afterEach, expect, it, vi } from 'vitest'
 import { aggregateOffered } from '../src/domain/aggregate.ts'
 import { offered, queued, submitted } from '../src/domain/piece.ts'
+import { SIZES } from '../src/domain/sizes.ts'
 import { createStorefront, type Dependencies } from '../src/index.ts'
 import { resources } from '../src/resources.ts'
 
@@ -25,7 +26,7 @@ const { storefront, aggregator, dealer, tracker } = await signersOf(
   'dealer',
   'tracker',
 )
-const timing = { retry: 60_000, poll: 900_000, longestWait: 24 * 3_600_000 }
+const timing = { retry: 60_000, poll: 900_000, longestWait: 24 * 3_600_000, safetyCheck: 7 * 24 * 3_600_000 }
 
 afterEach(() => void vi.restoreAllMocks())
 
@@ -75,6 +76,7 @@ const startStorefront = () => {
     defaultGroup: 'did:web:default',
     missingContent: 'wait',
     timing,
+    sizes: SIZES,
     now: world.now,
     random: world.nonce,
     log: () => {},

@@ -27,7 +27,7 @@ import {
   type World,
 } from '@w3filecoin/testing'
 import { afterAll, beforeAll, beforeEach } from 'vitest'
-import { pieceId } from '../src/domain/piece.ts'
+import { pieceId, SAFETY_CHECK } from '../src/domain/piece.ts'
 import { SIZES } from '../src/domain/sizes.ts'
 import { createStorefront, type Dependencies } from '../src/index.ts'
 import { resources } from '../src/resources.ts'
@@ -51,7 +51,7 @@ let theTracker: StandIn
 
 export const GROUP = 'did:web:default'
 export const clock = { now: 1_700_000_000_000 }
-export const timing = { retry: 60_000, poll: 900_000, longestWait: 24 * 3_600_000 }
+export const timing = { retry: 60_000, poll: 900_000, longestWait: 24 * 3_600_000, safetyCheck: SAFETY_CHECK }
 /** What is there to be read, and how reading it goes. */
 export const contents = new Map<string, () => AsyncIterable<Uint8Array>>()
 /** What reached the aggregator, and what it says. */

@@ -51,7 +51,7 @@ export const aggregateAccepted = (
   now: number,
   timing: Timing,
 ): Stored<AggregateRecord> | undefined =>
-  record.stage === 'offered' ? lookedAfter({ ...record, ...deal, stage: 'accepted' }, now, timing) : undefined
+  record.stage === 'offered' ? ended({ ...record, ...deal, stage: 'accepted' }, now, timing) : undefined
 
 export const aggregateFailed = (
   record: Stored<AggregateRecord>,
@@ -59,17 +59,24 @@ export const aggregateFailed = (
   now: number,
   timing: Timing,
 ): Stored<AggregateRecord> | undefined =>
-  record.stage === 'offered' ? lookedAfter({ ...record, verdicts, stage: 'failed' }, now, timing) : undefined
+  record.stage === 'offered' ? ended({ ...record, verdicts, stage: 'failed' }, now, timing) : undefined
 
 /**
  * Its pieces are looked for again, until none of them is left: messages to them may be lost, and the index that finds
  * them may lag behind the table.
  */
+const ended = (record: Stored<AggregateRecord>, now: number, { poll }: Timing): Stored<AggregateRecord> => ({
+  ...record,
+  ...dueAt(record.id, now + poll),
+})
+
+/** A piece was found to be in it after all others had heard of its outcome. */
 export const lookedAfter = (
   record: Stored<AggregateRecord>,
   now: number,
-  { poll }: Timing,
-): Stored<AggregateRecord> => ({ ...record, ...dueAt(record.id, now + poll) })
+  timing: Timing,
+): Stored<AggregateRecord> | undefined =>
+  record.stage !== 'offered' && record.checkAt === undefined ? ended(record, now, timing) : undefined
 
 /** None of its pieces is left. */
 export const aggregateFinished = (record: Stored<AggregateRecord>): Stored<AggregateRecord> => ({

@@ -43,6 +43,12 @@ interface Found {
   at: number
 }
 
+/**
+ * Pieces in an aggregate are told of its deal when the aggregate's outcome arrives. Should all that sees to that fail, each
+ * looks for itself after this long.
+ */
+export const SAFETY_CHECK = 7 * 24 * 60 * 60 * 1000
+
 /** Intervals in milliseconds. */
 export interface Timing {
   /** Until work of our own is sent again. */
@@ -51,13 +57,9 @@ export interface Timing {
   poll: number
   /** Until content that is not there, or can not be read, is waited for no more. */
   longestWait: number
+  /** Until a piece in an aggregate looks for the aggregate's outcome by itself. */
+  safetyCheck: number
 }
-
-/**
- * Pieces in an aggregate are told of its deal when the aggregate's outcome arrives, found by an index. An index
- * may lag, so each looks for itself after this long at the latest.
- */
-const SAFETY_CHECK = 7 * 24 * 60 * 60 * 1000
 
 export const pieceId = ({
   content,
@@ -75,9 +77,9 @@ const LONGEST_BACKOFF = 6 * 60 * 60 * 1000
 export const nextCheck = (
   record: Pick<PieceRecord, 'stage' | 'history'>,
   now: number,
-  { retry, poll }: Timing,
+  { retry, poll, safetyCheck }: Timing,
 ): number => {
-  if (record.stage === 'aggregated') return SAFETY_CHECK
+  if (record.stage === 'aggregated') return safetyCheck
   if (record.stage === 'queued') return poll
   return Math.max(retry, Math.min(now - since(record), LONGEST_BACKOFF))
 }
