@@ -16,6 +16,8 @@ export interface Offer {
   /** Milliseconds from the start: when it is offered first, and when its content is there; never, if that is absent. */
   at: number
   uploadedAt?: number | undefined
+  /** Its content begins to come, and never ends. */
+  hangs?: boolean
   /** Offered again by somebody else after the answer. */
   again: boolean
   expected: Expected
@@ -81,6 +83,7 @@ export const randomScenario = (choices: Choices): Scenario => {
     if (n > 0 && kind < 0.1)
       return { ...common, piece: pool[11]!.piece, uploadedAt: 0, expected: 'InvalidContentPiece' }
     if (n > 0 && kind < 0.16) return { ...common, uploadedAt: undefined, expected: 'ContentNotFound' }
+    if (n > 0 && kind < 0.2) return { ...common, uploadedAt: 0, hangs: true, expected: 'ContentNotFound' }
     if (n > 0 && kind < 0.3) {
       faulty.add(`${content.piece}`)
       return { ...common, uploadedAt: 0, expected: 'InvalidContentPiece' }

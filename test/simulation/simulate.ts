@@ -56,7 +56,7 @@ export interface Course {
   losses: readonly number[]
   /** When a service can not be reached, in milliseconds from the start, and whether it refuses or does not answer. */
   outages: readonly { service: string; from: number; to: number; hangs: boolean }[]
-  /** How often the source of content gives something else. */
+  /** How often the source of content gives something else, or hangs. */
   contentFaults: number
   /** How often the chain's file is not what it should be, and providers make no deal, or say nothing. */
   chainFaults: number
@@ -123,8 +123,19 @@ export const simulate = async (
   course: Course,
   log: Log = () => {},
 ): Promise<{ report: Report; system: System }> => {
-  const { scenario, faults, healsAt, lag, duplicates, losses, outages, chainFaults } = course
   const world = new DeterministicWorld({ choices })
+  const { timeout } = AbortSignal
+  AbortSignal.timeout = world.timeout
+  try {
+    return await run(seed, world, course, log)
+  } finally {
+    AbortSignal.timeout = timeout
+  }
+}
+
+const run = async (seed: number, world: DeterministicWorld, course: Course, log: Log) => {
+  const { choices } = world
+  const { scenario, faults, healsAt, lag, duplicates, losses, outages, chainFaults } = course
   const start = world.now()
   const healed = () => world.now() - start >= healsAt
   const away = (service: string) => {
@@ -154,7 +165,9 @@ export const simulate = async (
     world,
     signers,
     storefronts: scenario.storefronts,
-    content: contentOf(world, scenario, start, () => !healed() && choices.chance(course.contentFaults)),
+    content: contentOf(world, scenario, start, () =>
+      !healed() && choices.chance(course.contentFaults) ? choices.one(CONTENT_FAULTS) : undefined,
+    ),
     market,
     chain,
     onWrite: (service, table, item) => watch.wrote(system, service, table, item),
@@ -212,17 +225,19 @@ export const simulate = async (
   return { report, system }
 }
 
+const CONTENT_FAULTS = ['damaged', 'hangs'] as const
+
 const contentOf = (
   world: DeterministicWorld,
   { offers }: Scenario,
   start: number,
-  isDamaged: () => boolean,
+  fault: () => (typeof CONTENT_FAULTS)[number] | undefined,
 ) => {
   const find = (cid: string) =>
     offers.find(
       ({ content, uploadedAt }) =>
         `${content.content}` === cid && uploadedAt !== undefined && world.now() >= start + uploadedAt,
-    )?.content.bytes
+    )
   const call = <T>(method: string, run: () => T) =>
     world.call({ port: 'content', name: 'content', method }, { run })
   return {
@@ -230,12 +245,16 @@ const contentOf = (
     open: async (cid: string) => {
       const found = await call('open', () => find(cid))
       if (found === undefined) return undefined
-      const damaged = isDamaged()
-      if (damaged) world.count('content damaged')
-      const bytes = damaged ? found.subarray(0, world.choices.between(1, found.byteLength - 1)) : found
+      const wrong = found.hangs ? 'hangs' : fault()
+      if (wrong) world.count(`content ${wrong}`)
+      const whole = found.content.bytes
+      const bytes =
+        wrong === 'damaged' ? whole.subarray(0, world.choices.between(1, whole.byteLength - 1)) : whole
       return (async function* () {
-        for (let at = 0; at < bytes.byteLength; at += 4096)
+        for (let at = 0; at < bytes.byteLength; at += 4096) {
           yield await call('read', () => bytes.subarray(at, at + 4096))
+          if (wrong === 'hangs') await new Promise(() => {})
+        }
       })()
     },
   }

@@ -33,11 +33,7 @@ afterEach(() => void vi.restoreAllMocks())
 /** A storefront in a world of its own, all of whose peers hang, and its content. */
 const startStorefront = () => {
   const world = new DeterministicWorld({ choices: new Choices(1) })
-  vi.spyOn(AbortSignal, 'timeout').mockImplementation(milliseconds => {
-    const late = new AbortController()
-    world.timeline.after(milliseconds, () => late.abort(new DOMException('', 'TimeoutError')))
-    return late.signal
-  })
+  vi.spyOn(AbortSignal, 'timeout').mockImplementation(world.timeout)
   const table = (name: keyof typeof resources.tables) =>
     new DeterministicTable<never>({ name, spec: resources.tables[name], world, lag: 0 }) as never
   const queue = (name: keyof typeof resources.queues) =>

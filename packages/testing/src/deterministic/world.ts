@@ -59,6 +59,15 @@ export class DeterministicWorld {
 
   readonly now = (): number => this.timeline.now
 
+  /** `AbortSignal.timeout`, of this world's time. */
+  readonly timeout = (milliseconds: number): AbortSignal => {
+    const controller = new AbortController()
+    this.timeline.after(milliseconds, () =>
+      controller.abort(new DOMException('It took too long', 'TimeoutError')),
+    )
+    return controller.signal
+  }
+
   readonly nonce = (): string => `nonce-${this.#nonces++}`
 
   /** Calls so far. */
