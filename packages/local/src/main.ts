@@ -2,7 +2,7 @@
 import { writeFileSync } from 'node:fs'
 import { join, relative, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { parseArgs } from 'node:util'
+import { parseOptions } from './options.ts'
 import { Trouble } from './trouble.ts'
 
 const HELP = `Runs the whole W3 Filecoin system on this machine, and takes files all the way to a Filecoin deal.
@@ -19,7 +19,7 @@ const HELP = `Runs the whole W3 Filecoin system on this machine, and takes files
                    tried again; may be given more than once
   --timeout SEC    give up when nothing has moved for so many seconds (default: 180)
   --json           print one JSON line an event
-  --help           print this
+  -h, --help       print this
 
 Everything listens on 127.0.0.1 only. Addresses and keys are in DATA/local.json, the services' logs in
 DATA/logs/. npm run ops shows messages that were given up. Ctrl-C stops; a second one stops at once.
@@ -31,7 +31,19 @@ const SAMPLES = fileURLToPath(new URL('../../../samples/', import.meta.url))
 const here = process.env.npm_lifecycle_event === 'start' ? (process.env.INIT_CWD ?? '.') : '.'
 
 const readOptions = () => {
-  const { values } = parse()
+  const { values } = parseOptions('start', {
+    options: {
+      once: { type: 'boolean', default: false },
+      'no-journey': { type: 'boolean', default: false },
+      files: { type: 'string' },
+      data: { type: 'string' },
+      port: { type: 'string', default: '4000' },
+      fault: { type: 'string', multiple: true, default: [] },
+      timeout: { type: 'string', default: '180' },
+      json: { type: 'boolean', default: false },
+      help: { type: 'boolean', short: 'h', default: false },
+    },
+  })
   const port = Number(values.port)
   if (!(Number.isInteger(port) && port >= 0 && port <= 65_535 - 4))
     throw new Trouble(`--port takes a number from 0 to ${65_535 - 4}, not ${values.port}`)
@@ -45,26 +57,6 @@ const readOptions = () => {
     files: values.files === undefined ? SAMPLES : resolve(here, values.files),
     data: values.data === undefined ? resolve('.w3filecoin') : resolve(here, values.data),
     journey: !values['no-journey'],
-  }
-}
-
-const parse = () => {
-  try {
-    return parseArgs({
-      options: {
-        once: { type: 'boolean', default: false },
-        'no-journey': { type: 'boolean', default: false },
-        files: { type: 'string' },
-        data: { type: 'string' },
-        port: { type: 'string', default: '4000' },
-        fault: { type: 'string', multiple: true, default: [] },
-        timeout: { type: 'string', default: '180' },
-        json: { type: 'boolean', default: false },
-        help: { type: 'boolean', default: false },
-      },
-    })
-  } catch (cause) {
-    throw new Trouble(`${(cause as Error).message.split('. ')[0]}; --help says what there is`)
   }
 }
 

@@ -1,7 +1,7 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import { run } from './cli.ts'
 import { temporaryDirectory } from './echo/index.ts'
 
@@ -14,6 +14,25 @@ describe('the command', () => {
     expect(help.stderr).toBe('')
   })
 
+  it('says so in short, too', async () => {
+    const help = run('-h')
+    expect(await help.ended).toBe(0)
+    expect(help.stdout).toContain('npm start')
+  })
+
+  it('does not start without the options that npm took', async () => {
+    vi.stubEnv('npm_lifecycle_event', 'start')
+    vi.stubEnv('npm_config_once', 'true')
+    // What npm has an option of that name for, and nobody typed.
+    vi.stubEnv('npm_config_json', '')
+    const refused = run('--port', '0')
+    vi.unstubAllEnvs()
+    expect(await refused.ended).toBe(1)
+    expect(refused.stderr).toBe(
+      'w3filecoin: npm took --once for itself; options go behind --, as in npm run start -- --once\n',
+    )
+  })
+
   it.each([
     [
       'an option that it does not have',
@@ -21,6 +40,12 @@ describe('the command', () => {
       "Unknown option '--frobnicate'; --help says what there is",
     ],
     ['a port that is none', ['--port', '99999'], '--port takes a number from 0 to 65531, not 99999'],
+    ['a port that is empty', ['--port='], '--port takes a value, and here it is empty'],
+    [
+      'a value with a dash',
+      ['--port', '-1'],
+      "Option '--port' argument is ambiguous; --help says what there is",
+    ],
     [
       'two wishes that exclude each other',
       ['--once', '--no-journey'],

@@ -18,6 +18,8 @@ export interface DeadLetter {
   body: string
   /** When it was sent first, in milliseconds since 1970. */
   sentAt: number
+  /** When it was put where it is now; of one that SQS moved by itself, when it was sent to its queue. */
+  arrivedAt: number
   /** Why and where it was given up. Absent where SQS moved it by itself. */
   postMortem: PostMortem | undefined
   /** For who has received it. */
@@ -128,6 +130,7 @@ const letterOf = ({ MessageId, Body, Attributes, MessageAttributes, ReceiptHandl
     id: `${MessageId}-${Attributes?.SentTimestamp}`,
     body: Body as string,
     sentAt: postMortem?.sentAt ?? Number(Attributes?.SentTimestamp),
+    arrivedAt: Number(Attributes?.SentTimestamp),
     postMortem,
     receipt: ReceiptHandle as string,
     group: Attributes?.MessageGroupId,

@@ -1,7 +1,8 @@
 import { count, fit, table } from '@w3filecoin/local/text'
 import type { DeadLetter } from './dead-letter-queue.ts'
 import type { QueueReport } from './dlq.ts'
-import type { StalledRecord, TableReport } from './reconcile.ts'
+import { wordsOf } from './failure.ts'
+import type { FoundRecord, TableReport } from './reconcile.ts'
 
 /** The most columns of a line: a reason is longer than a terminal is wide, but a body may be anything. */
 const WIDE = 300
@@ -14,63 +15,97 @@ export class Display {
     this.#print = print
   }
 
-  queue({ service, queue, letters, left, fifo }: QueueReport): void {
-    if (letters.length === 0 && left === 0) return
-    const rest =
-      left === 0
-        ? ''
-        : `, about ${count(left)} more ${fifo ? 'behind these in their groups' : 'not looked at'}`
-    this.#line(`${service} ${queue}: ${letterCount(letters.length)}${rest}`)
+  queue(report: QueueReport): void {
+    const { service, queue, letters, left, newer, failed } = report
+    if (letters.length === 0 && left === 0 && newer === 0 && failed === undefined) return
+    const some = letters.length === 0 && left > 0 ? `about ${letterCount(left)}` : letterCount(letters.length)
+    this.#line(
+      `${service} ${queue}: ${failed === undefined ? some : letters.length > 0 ? `${some}, then it failed` : 'it failed'}`,
+    )
+    if (failed !== undefined) this.#line(`  ${wordsOf(failed).replaceAll(/\s+/g, ' ')}`)
+    if (left > 0) this.#line(`  ${letters.length > 0 ? `About ${count(left)} more. ` : ''}${whyLeft(report)}`)
+    if (newer > 0) this.#line('  Others came meanwhile, which may be the same again')
     this.#rows(
-      ['MESSAGE', 'SENT FIRST (UTC)', 'ATTEMPTS', 'WHERE'],
+      ['MESSAGE', 'SENT FIRST (UTC)', 'ATTEMPTS'],
       letters,
       ({ message, sentAt, postMortem }) => [
         message,
-        time(sentAt),
+        time(sentAt) ?? '?',
         postMortem === undefined ? '?' : `${postMortem.attempts}`,
-        postMortem?.at ?? '?',
       ],
-      letter => [reasonOf(letter), letter.body],
+      letter => [
+        reasonOf(letter),
+        ...(letter.postMortem?.at === undefined ? [] : [`at ${letter.postMortem.at}`]),
+        letter.body,
+      ],
     )
   }
 
-  queues(reports: readonly QueueReport[], sent: boolean): void {
-    const letters = reports.reduce((sum, { letters }) => sum + letters.length, 0)
-    const left = reports.reduce((sum, { left }) => sum + left, 0)
-    const among = `${reports.length === 1 ? 'one queue' : `${reports.length} queues`}`
-    if (letters + left === 0) this.#line(`No dead letters in ${among}`)
-    else if (sent)
-      this.#line(
-        `${letterCount(letters)} sent back to their queues${left > 0 ? `; about ${count(left)} are left` : ''}`,
+  queues(reports: readonly QueueReport[], { send, limit }: { send: boolean; limit: number }): void {
+    const sum = (of: (report: QueueReport) => number) => reports.reduce((sum, report) => sum + of(report), 0)
+    const letters = sum(({ letters }) => letters.length)
+    const left = sum(({ left }) => left)
+    const newer = sum(({ newer }) => newer)
+    const failed = sum(({ failed }) => (failed === undefined ? 0 : 1))
+    const queues = (n: number) => (n === 1 ? 'one queue' : `${n} queues`)
+    const among = queues(reports.length - failed)
+    const back = letters === 1 ? 'back to its queue' : 'back to their queues'
+    const said: string[] = []
+    if (letters + left + newer === 0) said.push(`No dead letters in ${among}`)
+    else if (send) {
+      said.push(`${letterCount(letters)} sent ${back}`)
+      if (left > 0) said.push(`about ${count(left)} ${left === 1 ? 'is' : 'are'} left`)
+      if (newer > 0) said.push('others came meanwhile')
+    } else if (letters === 0)
+      said.push(`About ${letterCount(left)} in ${among}, hidden at the moment`, 'look again in a minute')
+    else if (left === 0)
+      said.push(
+        `${letterCount(letters)} in ${among}`,
+        `--send sends ${letters === 1 ? 'it' : 'them'} ${back}`,
       )
-    else this.#line(`${letterCount(letters + left)} in ${among}; --send sends them back to their queues`)
+    else
+      said.push(
+        `${letterCount(letters)} in ${among}, about ${count(left)} more`,
+        `--send: up to ${count(limit)} a queue (--limit)`,
+      )
+    if (failed > 0) said.push(`${queues(failed)} failed`)
+    this.#line(said.join('; '))
   }
 
-  table({ service, table, stalled, more }: TableReport): void {
-    if (stalled.length === 0) return
-    this.#line(`${service} ${table}: ${recordCount(stalled.length)}${more ? ', and more' : ''}`)
+  table({ service, table, found, more }: TableReport): void {
+    if (found.length === 0) return
+    this.#line(`${service} ${table}: ${recordCount(found.length)}${more ? ', and more' : ''}`)
     this.#rows(
-      ['RECORD', 'STAGE', 'SINCE (UTC)', 'TO BE LOOKED AT'],
-      stalled,
-      ({ key, stage, since, lookAt }) => [key, stage ?? '-', time(since), time(lookAt, 'never')],
+      ['RECORD', 'STAGE'],
+      found,
+      ({ key, stage }) => [key, stage ?? '-'],
       record => [
+        ...(record.understood ? [timesOf(record)] : []),
         `Next: ${record.next}`,
         ...messagesOf(record).map(([queue, message]) => `Message to ${queue}: ${JSON.stringify(message)}`),
       ],
     )
   }
 
-  tables(reports: readonly TableReport[], sent: boolean): void {
-    const sum = (of: (report: TableReport) => number) => reports.reduce((sum, report) => sum + of(report), 0)
-    const stalled = sum(({ stalled }) => stalled.length)
-    const among = `${count(sum(({ read }) => read))} records, ${count(sum(({ unfinished }) => unfinished))} unfinished`
-    const more = reports.some(({ more }) => more) ? ', and there are more' : ''
+  tables(reports: readonly TableReport[], { send, all }: { send: boolean; all: boolean }): void {
+    const found = reports.flatMap(({ found }) => found)
+    const understood = found.filter(({ understood }) => understood).length
+    const odd = found.length - understood
+    const unfinished = reports.reduce((sum, { unfinished }) => sum + unfinished, 0)
+    const among = `${recordCount(reports.reduce((sum, { read }) => sum + read, 0))}, ${unfinished === 0 ? 'none' : count(unfinished)} unfinished`
+    const them = odd > 0 ? 'the others' : understood === 1 ? 'it' : 'them'
+    const [did, does] = all
+      ? [send ? 'got messages' : 'shown', `sends messages for ${them}`]
+      : [send ? 'got moving' : 'stalled', `gets ${them} moving`]
+    const said = [
+      ...(understood > 0 ? [`${recordCount(understood)} ${did}`] : []),
+      ...(odd > 0 ? [`${understood > 0 ? count(odd) : recordCount(odd)} not understood`] : []),
+      ...(reports.some(({ more }) => more) ? ['and there are more (--limit)'] : []),
+    ].join(', ')
     this.#line(
-      stalled === 0
-        ? `Nothing is stalled: ${among}`
-        : sent
-          ? `${recordCount(stalled)} got moving${more}: ${among}`
-          : `${recordCount(stalled)} stalled${more}: ${among}; --send gets them moving`,
+      found.length === 0
+        ? `Nothing is ${all ? 'to be done' : 'stalled'}: ${among}`
+        : `${said}: ${among}${send || understood === 0 ? '' : `; --send ${does}`}`,
     )
   }
 
@@ -120,14 +155,45 @@ export const letterLine = (
   sent,
 })
 
+/** A JSON line for a queue that failed. */
+export const failureLine = ({ service, queue, failed }: QueueReport) => ({
+  service,
+  queue,
+  failed: wordsOf(failed),
+})
+
 /** A JSON line for a record. */
 export const recordLine = (
   { service, table }: TableReport,
-  { since, lookAt, ...record }: StalledRecord,
-  sent: boolean,
-) => ({ service, table, ...record, since: iso(since), lookAt: iso(lookAt), sent })
+  { since, lookAt, ...record }: FoundRecord,
+  send: boolean,
+) => ({
+  service,
+  table,
+  ...record,
+  since: iso(since),
+  lookAt: iso(lookAt),
+  sent: send && record.understood,
+})
 
-const messagesOf = ({ messages }: StalledRecord): [string, unknown][] =>
+/** Why letters were not looked at. */
+const whyLeft = ({ ended, fifo }: QueueReport): string =>
+  ended
+    ? 'They were not looked at'
+    : `Somebody else has them at the moment${fifo ? ', or they are behind such' : ''}`
+
+/** How long it has been there, and until when. */
+const timesOf = ({ since, lookAt, stalled }: FoundRecord): string => {
+  const look =
+    lookAt === undefined
+      ? 'nobody will look at it'
+      : `${stalled ? 'was ' : ''}to be looked at ${time(lookAt)} UTC`
+  return since === undefined
+    ? `${look.charAt(0).toUpperCase()}${look.slice(1)}`
+    : `Since ${time(since)} UTC, ${look}`
+}
+
+const messagesOf = ({ messages }: FoundRecord): [string, unknown][] =>
   Object.entries(messages).flatMap(([queue, some = []]) =>
     some.map((message): [string, unknown] => [queue, message]),
   )
@@ -135,8 +201,8 @@ const messagesOf = ({ messages }: StalledRecord): [string, unknown][] =>
 const letterCount = (n: number) => `${count(n)} dead ${n === 1 ? 'letter' : 'letters'}`
 const recordCount = (n: number) => `${count(n)} ${n === 1 ? 'record' : 'records'}`
 
+/** `undefined` also for what is no time. */
 const iso = (time: number | undefined): string | undefined =>
-  time === undefined ? undefined : new Date(time).toISOString()
+  time === undefined || Number.isNaN(new Date(time).getTime()) ? undefined : new Date(time).toISOString()
 
-const time = (time: number | undefined, without = '-'): string =>
-  iso(time)?.slice(0, 19).replace('T', ' ') ?? without
+const time = (time: number | undefined): string | undefined => iso(time)?.slice(0, 19).replace('T', ' ')

@@ -1,8 +1,10 @@
 import type { SQSClient } from '@aws-sdk/client-sqs'
 import { type Resources, variable } from '@w3filecoin/aws/resources'
 import { Trouble } from '@w3filecoin/local/trouble'
-import pMap from 'p-map'
+import type { Clock, Environment } from '@w3filecoin/service'
+import { pMapIterable } from 'p-map'
 import { type DeadLetter, DeadLetterQueue } from './dead-letter-queue.ts'
+import { wordsOf } from './failure.ts'
 import type { Target } from './target.ts'
 
 /** Queues that are looked at at a time. */
@@ -11,54 +13,97 @@ const PARALLEL = 16
 interface DlqOptions {
   target: Target
   client: Pick<SQSClient, 'send'>
-  queues: readonly { resources: Resources; queue: string }[]
+  queues: readonly NamedQueue[]
   /** Whether letters are sent back to their queues; else nothing changes. */
   send: boolean
   /** The most letters of one queue. */
   limit: number
+  now: Clock
+}
+
+interface NamedQueue {
+  resources: Resources
+  queue: string
 }
 
 /** What was found in the dead-letter queue of one queue. */
 export interface QueueReport {
   service: string
   queue: string
-  letters: DeadLetter[]
-  /**
-   * About how many letters were not looked at: there are more than the limit, or somebody else has them, or they are
-   * behind others of their group.
-   */
-  left: number
   fifo: boolean
+  letters: DeadLetter[]
+  /** About how many letters were not looked at. */
+  left: number
+  /** Whether that is because it ended before: at the limit, or at letters that came meanwhile. Else they are hidden. */
+  ended: boolean
+  /** Letters that were seen to come while others were sent back, and stay: they may be the same again. */
+  newer: number
+  /** Why it could not be done, or not to its end. */
+  failed?: unknown
 }
 
-/** Looks at the dead letters of queues, and sends them back if that is asked for. */
-export const deadLetters = ({ target, client, queues, send, limit }: DlqOptions): Promise<QueueReport[]> =>
-  pMap(
+/** Looks at the dead letters of queues, and sends them back if that is asked for; tells of each queue as it ends. */
+export async function* deadLetters({ target, queues, ...options }: DlqOptions): AsyncGenerator<QueueReport> {
+  // Before all else: a system that is not there is the same trouble for all queues.
+  const places: Record<string, Environment> = {}
+  for (const { resources } of queues) places[resources.service] ??= await target.placesOf(resources.service)
+  const failed: QueueReport[] = []
+  for await (const report of pMapIterable(
     queues,
-    async ({ resources: { service, queues }, queue }) => {
-      const places = await target.placesOf(service)
-      const locate = (kind: 'queue' | 'deadLetter'): string => {
-        const url = places[variable(kind, queue)]
-        if (url === undefined)
-          throw new Trouble(`The system does not say where ${service} ${queue} is: it is of another version`)
-        return url
-      }
-      const dead = new DeadLetterQueue({ client, url: locate('deadLetter'), work: locate('queue') })
-      const before = await dead.count()
-      const letters: DeadLetter[] = []
+    queue => readQueue(queue, places[queue.resources.service]!, options),
+    { concurrency: PARALLEL, preserveOrder: false },
+  ))
+    if (report.failed !== undefined && report.letters.length === 0) failed.push(report)
+    else yield report
+  // What keeps all of them from being looked at, as nobody being there, is told once.
+  const reasons = new Set(failed.map(({ failed }) => wordsOf(failed)))
+  if (failed.length > 1 && failed.length === queues.length && reasons.size === 1) throw failed[0]!.failed
+  yield* failed
+}
+
+const readQueue = async (
+  { resources, queue }: NamedQueue,
+  places: Environment,
+  { client, send, limit, now }: Omit<DlqOptions, 'target' | 'queues'>,
+): Promise<QueueReport> => {
+  const { service, queues } = resources
+  const fifo = queues[queue]?.fifo === true
+  const report: QueueReport = { service, queue, fifo, letters: [], left: 0, ended: false, newer: 0 }
+  const locate = (kind: 'queue' | 'deadLetter'): string => {
+    const url = places[variable(kind, queue)]
+    if (url === undefined)
+      throw new Trouble(`The system does not say where ${service} ${queue} is: it is of another version`)
+    return url
+  }
+  try {
+    const dead = new DeadLetterQueue({ client, url: locate('deadLetter'), work: locate('queue') })
+    const start = now()
+    const before = await dead.count()
+    /** Letters that others do not see. */
+    const held = new Set<DeadLetter>()
+    try {
       for await (const some of dead.take(limit)) {
-        // One by one: those of a FIFO queue in their order.
-        if (send) for (const letter of some) await dead.sendBack(letter)
-        letters.push(...some)
+        for (const letter of some) held.add(letter)
+        // What fails again comes back here, and is not to be chased.
+        const old = some.filter(({ arrivedAt }) => !send || arrivedAt <= start)
+        report.newer += some.length - old.length
+        for (const letter of old) {
+          if (send) {
+            // One by one: those of a FIFO queue in their order.
+            await dead.sendBack(letter)
+            held.delete(letter)
+          }
+          report.letters.push(letter)
+        }
+        if (old.length === 0) break
       }
-      if (!send) await dead.release(letters)
-      return {
-        service,
-        queue,
-        letters,
-        left: Math.max(0, before - letters.length),
-        fifo: queues[queue]?.fifo === true,
-      }
-    },
-    { concurrency: PARALLEL },
-  )
+    } finally {
+      await dead.release([...held])
+    }
+    report.left = Math.max(0, before - report.letters.length)
+    report.ended = report.newer > 0 || report.letters.length >= limit
+  } catch (cause) {
+    report.failed = cause
+  }
+  return report
+}

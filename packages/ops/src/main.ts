@@ -1,7 +1,8 @@
 #!/usr/bin/env node
 import { resolve } from 'node:path'
-import { parseArgs } from 'node:util'
+import { parseOptions } from '@w3filecoin/local/options'
 import { Trouble } from '@w3filecoin/local/trouble'
+import { wordsOf } from './failure.ts'
 
 const HELP = `Looks after a system: the one that runs on this machine, or a deployed stage.
 
@@ -16,25 +17,42 @@ reconcile: whether a message for a record is in a queue can not be asked. What c
 it: every unfinished record has a time for that, and a sweep comes by each minute. This reads whole tables, not the
 index that sweeps go by, and shows records that have no such time, or are overdue by more than --overdue. With --send
 they get the message that the sweep would send, and a time to be looked at. While sweeps run, there should be none.
+With --all it shows every unfinished record, whether or not somebody will look at it, and with --send sends the message
+of each now: after a queue was lost, that is faster than waiting. A message that is there already does no harm.
 
   --data DIR       the local system with its data there, as npm start has it (default: .w3filecoin/)
   --stage STAGE    a deployed stage; account and region are those that the AWS SDK finds (AWS_PROFILE, AWS_REGION, …)
   --service NAME   only storefront, aggregator, dealer or deal-tracker
   --queue NAME     only this queue, as in submit or pieceOffer (dlq)
+  --all            every unfinished record, also those that somebody will look at (reconcile)
   --overdue SEC    how late the sweep may be (reconcile; default: 300)
   --limit N        the most letters of one queue, or records of one table (default: 100)
   --send           does something about them
   --json           prints one JSON line for each, and nothing else
-  --help           prints this
+  -h, --help       prints this
 
-Exit code: 0 if there are none, or all were sent; 2 if there are some; 1 if it could not be done.
+Exit code: 0 if there are none, or all were sent; 2 if there are some; 1 if it could not be done, or not everywhere.
 `
 
 /** The most records or letters that are held at once. */
 const MOST = 10_000
 
 const readOptions = () => {
-  const { values, positionals } = parse()
+  const { values, positionals } = parseOptions('ops', {
+    allowPositionals: true,
+    options: {
+      data: { type: 'string' },
+      stage: { type: 'string' },
+      service: { type: 'string' },
+      queue: { type: 'string' },
+      all: { type: 'boolean', default: false },
+      overdue: { type: 'string' },
+      limit: { type: 'string', default: '100' },
+      send: { type: 'boolean', default: false },
+      json: { type: 'boolean', default: false },
+      help: { type: 'boolean', short: 'h', default: false },
+    },
+  })
   const [command, ...rest] = positionals
   if (values.help) return undefined
   if (command !== 'dlq' && command !== 'reconcile')
@@ -45,6 +63,7 @@ const readOptions = () => {
     )
   if (rest.length > 0) throw new Trouble(`${command} does not take ${rest.join(' ')}`)
   if (values.queue !== undefined && command === 'reconcile') throw new Trouble('--queue is for dlq')
+  if (values.all && command === 'dlq') throw new Trouble('--all is for reconcile')
   if (values.overdue !== undefined && command === 'dlq') throw new Trouble('--overdue is for reconcile')
   if (values.stage !== undefined && values.data !== undefined)
     throw new Trouble('Either --data or --stage: a system is here or there')
@@ -54,27 +73,6 @@ const readOptions = () => {
   const overdue = Number(values.overdue ?? 300)
   if (!(overdue >= 0)) throw new Trouble(`--overdue takes a number of seconds, not ${values.overdue}`)
   return { ...values, command, limit, grace: overdue * 1000 }
-}
-
-const parse = () => {
-  try {
-    return parseArgs({
-      allowPositionals: true,
-      options: {
-        data: { type: 'string' },
-        stage: { type: 'string' },
-        service: { type: 'string' },
-        queue: { type: 'string' },
-        overdue: { type: 'string' },
-        limit: { type: 'string', default: '100' },
-        send: { type: 'boolean', default: false },
-        json: { type: 'boolean', default: false },
-        help: { type: 'boolean', default: false },
-      },
-    })
-  } catch (cause) {
-    throw new Trouble(`${(cause as Error).message.split('. ')[0]}; --help says what there is`)
-  }
 }
 
 /** Where the command was typed; npm changes the directory. */
@@ -89,7 +87,7 @@ const run = async (): Promise<number> => {
   }
   const { localTarget, stageTarget } = await import('./target.ts')
   const { queuesNamed, servicesNamed } = await import('./services.ts')
-  const { Display, letterLine, recordLine } = await import('./display.ts')
+  const { Display, failureLine, letterLine, recordLine } = await import('./display.ts')
   const services = servicesNamed(options.service)
   const queues = queuesNamed(services, options.queue)
   const target =
@@ -101,46 +99,48 @@ const run = async (): Promise<number> => {
     for (const name of Object.keys(process.env)) if (name.startsWith('AWS_')) delete process.env[name]
   Object.assign(process.env, target.env)
 
-  const { json, send, limit, grace } = options
+  const { json, all, send, limit, grace } = options
   const display = new Display(json ? () => {} : print)
   const line = (value: object) => json && print(`${JSON.stringify(value)}\n`)
   /** Some were found, and are still there. */
   let some = false
+  let failed = false
 
   if (options.command === 'dlq') {
     const { SQSClient } = await import('@aws-sdk/client-sqs')
     const { deadLetters } = await import('./dlq.ts')
-    const reports = await deadLetters({ target, client: new SQSClient({}), queues, send, limit })
-    for (const report of reports) {
+    const client = new SQSClient({})
+    const reports = []
+    for await (const report of deadLetters({ target, client, queues, send, limit, now: Date.now })) {
+      reports.push(report)
       display.queue(report)
       for (const letter of report.letters) line(letterLine(report, letter, send))
-      some ||= report.left > 0 || (!send && report.letters.length > 0)
+      if (report.failed !== undefined) line(failureLine(report))
+      failed ||= report.failed !== undefined
+      some ||= report.left + report.newer > 0 || (!send && report.letters.length > 0)
     }
-    display.queues(reports, send)
+    display.queues(reports, { send, limit })
   } else {
     const { DynamoDBClient } = await import('@aws-sdk/client-dynamodb')
     const { DynamoDBDocumentClient } = await import('@aws-sdk/lib-dynamodb')
     const { reconcile } = await import('./reconcile.ts')
     const dynamodb = DynamoDBDocumentClient.from(new DynamoDBClient({}))
     const reports = []
-    for await (const report of reconcile({ target, dynamodb, services, send, grace, limit, now: Date.now })) {
+    const how = { target, dynamodb, services, all, send, grace, limit, now: Date.now }
+    for await (const report of reconcile(how)) {
       reports.push(report)
       display.table(report)
-      for (const record of report.stalled) line(recordLine(report, record, send))
-      some ||= report.more || (!send && report.stalled.length > 0)
+      for (const record of report.found) line(recordLine(report, record, send))
+      some ||=
+        report.more ||
+        report.found.some(({ understood }) => !understood) ||
+        // What has no end is shown with --all, but nothing is amiss.
+        (!send && (all ? report.unfinished : report.found.length) > 0)
     }
-    display.tables(reports, send)
+    display.tables(reports, { send, all })
   }
-  return some ? 2 : 0
+  return failed ? 1 : some ? 2 : 0
 }
-
-/** What an operator can do something about: no credentials, no permission, nobody there. */
-const isOutside = (cause: unknown): cause is Error =>
-  cause instanceof Error &&
-  (cause.name === 'CredentialsProviderError' ||
-    cause.message === 'Region is missing' ||
-    '$metadata' in cause ||
-    'code' in cause)
 
 // Whoever read the output is gone: nobody is left to tell anything.
 process.stdout.on('error', () => process.exit(1))
@@ -148,11 +148,5 @@ try {
   process.exitCode = await run()
 } catch (cause) {
   process.exitCode = 1
-  const text =
-    cause instanceof Trouble
-      ? cause.message
-      : isOutside(cause)
-        ? `${cause.name}: ${cause.message}`
-        : ((cause as Error).stack ?? cause)
-  process.stderr.write(`w3filecoin: ${text}\n`)
+  process.stderr.write(`w3filecoin: ${wordsOf(cause)}\n`)
 }

@@ -19,7 +19,9 @@ interface ReconcileOptions {
   target: Target
   dynamodb: DynamoDBDocumentClient
   services: readonly Service[]
-  /** Whether what gets stalled records moving is sent; else nothing changes. */
+  /** Whether every unfinished record is of interest; else those that nobody looks at in time. */
+  all: boolean
+  /** Whether what gets these records moving is sent; else nothing changes. */
   send: boolean
   /** For how long, in milliseconds, a record may be overdue: the sweep will come by. */
   grace: number
@@ -28,9 +30,13 @@ interface ReconcileOptions {
   now: Clock
 }
 
-/** An unfinished record that nobody looks at in time. */
-export interface StalledRecord {
+/** An unfinished record that is of interest. */
+export interface FoundRecord {
   key: string
+  /** Whether it is what records of its table are; else nothing is sent for it. */
+  understood: boolean
+  /** Whether nobody looks at it in time. */
+  stalled: boolean
   stage: string | undefined
   since: number | undefined
   /** When somebody was to look at it. Absent where no sweep sees it. */
@@ -44,15 +50,15 @@ export interface StalledRecord {
 export interface TableReport {
   service: string
   table: string
-  /** Records that were read, and how many of them are unfinished. */
+  /** Records that were read, and how many of them are unfinished; of those without an end the stalled ones. */
   read: number
   unfinished: number
-  stalled: StalledRecord[]
+  found: FoundRecord[]
   /** Whether there may be more than the limit. */
   more: boolean
 }
 
-/** Reads whole tables, and tells of each which of its records are unfinished and nobody looks at in time. */
+/** Reads whole tables, and tells of each which of its records are unfinished, and whether anybody looks at them. */
 export async function* reconcile({ services, ...options }: ReconcileOptions): AsyncGenerator<TableReport> {
   for (const service of services)
     for (const table of Object.keys(service.unfinished)) yield readTable(service, table, options)
@@ -61,7 +67,7 @@ export async function* reconcile({ services, ...options }: ReconcileOptions): As
 const readTable = async (
   service: Service,
   table: string,
-  { target, dynamodb, send, grace, limit, now }: Omit<ReconcileOptions, 'services'>,
+  { target, dynamodb, all, send, grace, limit, now }: Omit<ReconcileOptions, 'services'>,
 ): Promise<TableReport> => {
   const { resources } = service
   const unfinished = service.unfinished[table]!
@@ -75,14 +81,49 @@ const readTable = async (
   const queues = Object.fromEntries(
     Object.keys(resources.queues).map(name => [name, aws.queue(name, service.fifo[name])]),
   )
-  const keyOf = (record: AnyRecord) => `${record[resources.tables[table]!.key.hash as 'id' | 'name']}`
+  const endless = service.endless.includes(table)
+
+  /** What is to be known of a record, unless it is finished. A record may be anything: somebody wrote to the table. */
+  const describe = (record: Stored<AnyRecord>): FoundRecord | undefined => {
+    const found = {
+      key: `${record[resources.tables[table]!.key.hash as 'id' | 'name']}`,
+      stage: record.stage === undefined ? undefined : `${record.stage}`,
+    }
+    try {
+      if (!unfinished.is(record)) return undefined
+      if (typeof record.revision !== 'number') throw new Trouble('it has no revision')
+      const lookAt = timeOf(lookedAt(unfinished, record))
+      const messages = Object.entries(unfinished.messages([record])).filter(([, some]) => some?.length)
+      if (messages.length === 0) throw new Trouble('there is no message that gets it moving')
+      return {
+        ...found,
+        understood: true,
+        stalled: (lookAt ?? 0) < now() - grace,
+        since: timeOf(unfinished.since(record)),
+        lookAt,
+        next: unfinished.next(record),
+        messages: Object.fromEntries(messages),
+      }
+    } catch (cause) {
+      const next = `it can not be understood: ${cause instanceof Trouble ? cause.message : cause}`
+      return {
+        ...found,
+        understood: false,
+        stalled: true,
+        since: undefined,
+        lookAt: undefined,
+        next,
+        messages: {},
+      }
+    }
+  }
 
   const report: TableReport = {
     service: resources.service,
     table,
     read: 0,
     unfinished: 0,
-    stalled: [],
+    found: [],
     more: false,
   }
   // Not by the index, which lacks the very records that no sweep sees.
@@ -90,35 +131,40 @@ const readTable = async (
     { client: dynamodb },
     { TableName, ConsistentRead: true },
   )) {
-    const open = (Items as Stored<AnyRecord>[]).filter(record => unfinished.is(record))
-    const stalled = open.filter(record => (lookAt(unfinished, record) ?? 0) < now() - grace)
-    const room = limit - report.stalled.length
-    report.more ||= stalled.length > room
-    const chosen = stalled.slice(0, room)
+    const open = (Items as Stored<AnyRecord>[]).flatMap(record => {
+      const found = describe(record)
+      return found === undefined ? [] : [{ record, found }]
+    })
+    const wanted = open.filter(({ found }) => all || found.stalled)
+    const chosen = wanted.slice(0, limit - report.found.length)
+    report.more ||= wanted.length > chosen.length
     if (send) {
-      await sendAll(queues, unfinished.messages(chosen))
-      await seeAgain(aws.table(table), chosen, now() + grace)
+      const sendable = chosen.filter(({ found }) => found.understood)
+      await sendAll(queues, unfinished.messages(sendable.map(({ record }) => record)))
+      const stalled = sendable.filter(({ found }) => found.stalled)
+      await seeAgain(
+        aws.table(table),
+        stalled.map(({ record }) => record),
+        now() + grace,
+      )
     }
     report.read += Items.length
-    report.unfinished += open.length
-    for (const record of chosen)
-      report.stalled.push({
-        key: keyOf(record),
-        stage: record.stage,
-        since: unfinished.since(record),
-        lookAt: lookAt(unfinished, record),
-        next: unfinished.next(record),
-        messages: Object.fromEntries(
-          Object.entries(unfinished.messages([record])).filter(([, some]) => some && some.length > 0),
-        ),
-      })
+    report.unfinished += open.filter(({ found }) => found.stalled || !endless).length
+    report.found.push(...chosen.map(({ found }) => found))
   }
   return report
 }
 
 /** When somebody looks at the record; `undefined` where it is not in the index that sweeps go by. */
-const lookAt = (unfinished: Unfinished<AnyRecord, AnyQueues>, record: AnyRecord): number | undefined =>
+const lookedAt = (unfinished: Unfinished<AnyRecord, AnyQueues>, record: AnyRecord): number | undefined =>
   unfinished.lookedAt ? unfinished.lookedAt(record) : record.due === undefined ? undefined : record.checkAt
+
+/** The time, if it is one. */
+const timeOf = (time: number | undefined): number | undefined => {
+  if (time !== undefined && (typeof time !== 'number' || Number.isNaN(new Date(time).getTime())))
+    throw new Trouble(`${time} is no time`)
+  return time
+}
 
 /** From now on the sweep looks after them, should the messages be lost. Whoever changed one meanwhile has seen to that. */
 const seeAgain = async (

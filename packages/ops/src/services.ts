@@ -21,20 +21,27 @@ export interface Service {
   resources: Resources
   /** By table. */
   unfinished: Record<string, Unfinished<AnyRecord, AnyQueues>>
+  /** Tables whose records have no end: somebody is to look at them for ever. */
+  endless: readonly string[]
   /** How the messages of its FIFO queues are told apart. */
   fifo: Record<string, SqsFifo<unknown>>
 }
 
 /** Each table has records of its own, and each queue messages; here only what they have in common counts. */
-const known = (resources: Resources, unfinished: object, fifo: object = {}): Service => ({
+const known = (
+  resources: Resources,
+  unfinished: object,
+  { endless = [], fifo = {} }: { endless?: string[]; fifo?: object } = {},
+): Service => ({
   resources,
   unfinished: unfinished as Service['unfinished'],
+  endless,
   fifo: fifo as Service['fifo'],
 })
 
 const SERVICES = [
   known(storefront, storefrontUnfinished),
-  known(aggregator, aggregatorUnfinished, { seal: sealOrder }),
+  known(aggregator, aggregatorUnfinished, { endless: ['group'], fifo: { seal: sealOrder } }),
   known(dealer, dealerUnfinished),
   known(dealTracker, dealTrackerUnfinished),
 ]

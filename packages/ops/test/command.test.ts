@@ -29,8 +29,29 @@ describe('the command', () => {
   it('says what it can do', async () => {
     const { code, out } = await ops('--help')
     expect(code).toBe(0)
-    for (const word of ['dlq', 'reconcile', '--data', '--stage', '--send', '--json', 'Exit code'])
+    for (const word of ['dlq', 'reconcile', '--data', '--stage', '--all', '--send', '--json', 'Exit code'])
       expect(out).toContain(word)
+    expect(await ops('-h')).toEqual({ code, out, err: '' })
+  })
+
+  it.each([
+    [{ npm_config_stage: 'production', npm_config_send: 'true' }, '--stage'],
+    [{ npm_config_json: 'true' }, '--json'],
+    [{ npm_config_stage: '' }, '--stage'],
+  ])('does nothing without the options that npm took: %o', async (taken, name) => {
+    expect(await opsWith({ ...process.env, npm_lifecycle_event: 'ops', ...taken }, 'dlq')).toEqual({
+      code: 1,
+      out: '',
+      err: `w3filecoin: npm took ${name} for itself; options go behind --, as in npm run ops -- ${name}\n`,
+    })
+  })
+
+  it.each([
+    { npm_lifecycle_event: 'test', npm_config_stage: 'production' },
+    { npm_lifecycle_event: 'ops', npm_config_json: '', npm_config_all: '', npm_config_yes: 'true' },
+  ])('does not take for options what npm says besides: %o', async env => {
+    const { err } = await opsWith({ ...process.env, ...env }, 'dlq', '--data', '/nowhere')
+    expect(err).toMatch(/^w3filecoin: No system runs on \/nowhere/)
   })
 
   it.each([
@@ -47,6 +68,15 @@ describe('the command', () => {
       'There is no queue seal; there are track, report, retry, conclude',
     ],
     ['a limit that is none', ['dlq', '--limit', '0'], '--limit takes a number from 1 to 10000, not 0'],
+    [
+      'a limit with a dash',
+      ['dlq', '--limit', '-1'],
+      "Option '--limit' argument is ambiguous; --help says what there is",
+    ],
+    ['a time that is empty', ['reconcile', '--overdue='], '--overdue takes a value, and here it is empty'],
+    ['a stage that is empty', ['dlq', '--stage='], '--stage takes a value, and here it is empty'],
+    ['a directory that is empty', ['dlq', '--data', ''], '--data takes a value, and here it is empty'],
+    ['all dead letters', ['dlq', '--all'], '--all is for reconcile'],
     [
       'two systems',
       ['dlq', '--data', 'x', '--stage', 'y'],
@@ -115,7 +145,7 @@ describe('a system on this machine', () => {
     const shown = await ops('dlq', '--data', data)
     expect(shown.code).toBe(2)
     expect(shown.out).toContain('aggregator include: 1 dead letter\n')
-    expect(shown.out).toContain('1 dead letter in 13 queues; --send sends them back to their queues\n')
+    expect(shown.out).toContain('1 dead letter in 13 queues; --send sends it back to its queue\n')
 
     await sleep(1100)
     expect(await json('dlq', '--send')).toMatchObject({ code: 0, lines: [{ sent: true }] })
@@ -150,6 +180,26 @@ describe('a system on this machine', () => {
     expect(await json('reconcile', '--send')).toMatchObject({ code: 0, lines: [{ key: 'lost', sent: true }] })
     while ((await pieces.get({ id: 'lost' }))?.stage !== 'pending') await sleep(100)
     expect(await json('reconcile')).toEqual({ code: 0, lines: [] })
+
+    // Its group has no end.
+    const idle = await json('reconcile', '--all')
+    expect(idle).toMatchObject({ code: 0, lines: [{ table: 'group', stalled: false }] })
+    await pieces.removeMany([{ id: 'lost' }])
+  })
+
+  it('says that there is a record that can not be understood, whatever is sent', async () => {
+    const pieces = aggregator.table<object>('piece')
+    await pieces.putMany([{ id: 'odd', stage: 'offered', offeredAt: 'yesterday' }])
+    for (const send of [[], ['--send']]) {
+      const { code, out, err } = await ops('reconcile', '--data', data, ...send)
+      expect([code, err]).toEqual([2, ''])
+      expect(out).toContain('Next: it can not be understood: yesterday is no time\n')
+      expect(await json('reconcile', ...send)).toMatchObject({
+        code: 2,
+        lines: [{ key: 'odd', sent: false }],
+      })
+    }
+    await pieces.removeMany([{ id: 'odd' }])
   })
 
   it('is operated as a stage too, when it is written down as one', async () => {
@@ -157,7 +207,17 @@ describe('a system on this machine', () => {
     const { resources: places } = JSON.parse(readFileSync(join(data, 'local.json'), 'utf8'))
     const store = createServer(async (request, response) => {
       const { Name } = JSON.parse((await request.toArray()).join(''))
-      const value = places[Name.replace('/w3filecoin/production/', '')]
+      const [, , stage, service] = Name.split('/')
+      const value = {
+        production: places[service],
+        gone: Object.fromEntries(
+          Object.entries<string>(places[service] ?? {}).map(([name, place]) => [
+            name,
+            place.replace(/:\d+\//, ':9/'),
+          ]),
+        ),
+        broken: { ...places[service], DEAD_LETTER_RETRY: `${places[service].DEAD_LETTER_RETRY}-gone` },
+      }[stage as string]
       response.statusCode = value ? 200 : 400
       response.setHeader('content-type', 'application/x-amz-json-1.1')
       response.end(
@@ -174,9 +234,9 @@ describe('a system on this machine', () => {
     const { code, out, err } = await opsWith(env, 'reconcile', '--stage', 'production', '--json')
     expect([code, err]).toEqual([2, ''])
     expect(JSON.parse(out)).toMatchObject({ service: 'aggregator', key: 'stalled', sent: false })
-    expect(await opsWith(env, 'dlq', '--stage', 'production')).toEqual({
+    expect(await opsWith(env, 'dlq', '--stage', 'production', '--service', 'dealer')).toEqual({
       code: 0,
-      out: 'No dead letters in 13 queues\n',
+      out: 'No dead letters in 4 queues\n',
       err: '',
     })
     expect(await opsWith(env, 'dlq', '--stage', 'other', '--service', 'dealer')).toEqual({
@@ -184,6 +244,21 @@ describe('a system on this machine', () => {
       out: '',
       err: 'w3filecoin: There is no stage other in this account and region: nothing is at /w3filecoin/other/dealer in the Parameter Store\n',
     })
+
+    // One queue that fails keeps nobody from seeing the others, and is named.
+    const failed = await opsWith(env, 'dlq', '--stage', 'broken', '--service', 'dealer')
+    expect(failed).toMatchObject({ code: 1, err: '' })
+    expect(failed.out).toBe(
+      'dealer retry: it failed\n  QueueDoesNotExist: The specified queue does not exist.\n\nNo dead letters in 3 queues; one queue failed\n',
+    )
+    const line = await opsWith(env, 'dlq', '--stage', 'broken', '--service', 'dealer', '--json')
+    expect([line.code, JSON.parse(line.out)]).toMatchObject([1, { service: 'dealer', queue: 'retry' }])
+    expect(JSON.parse(line.out).failed).toContain('QueueDoesNotExist')
+
+    // Nobody there: one line.
+    const nobody = { ...env, AWS_ENDPOINT_URL_SQS: 'http://127.0.0.1:9' }
+    const { code: one, err: why } = await opsWith(nobody, 'dlq', '--stage', 'gone')
+    expect([one, why.split('\n')]).toEqual([1, [expect.stringContaining('ECONNREFUSED'), '']])
     store.close()
   })
 })

@@ -1,7 +1,7 @@
 import {
-  ChangeMessageVisibilityCommand,
   DeleteMessageCommand,
   ReceiveMessageCommand,
+  SendMessageCommand,
   SQSClient,
 } from '@aws-sdk/client-sqs'
 import { sealOrder } from '@w3filecoin/aggregator/queues'
@@ -12,7 +12,7 @@ import { placesOf, queueName } from '@w3filecoin/local/provision'
 import { type Consumer, each } from '@w3filecoin/service'
 import { CUT, startWorld, type World } from '@w3filecoin/testing'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { deadLetters } from '../src/dlq.ts'
+import { deadLetters, type QueueReport } from '../src/dlq.ts'
 import { servicesNamed } from '../src/services.ts'
 import type { Target } from '../src/target.ts'
 
@@ -68,8 +68,10 @@ const ops = async (
     client = sqs,
   }: { send?: boolean; limit?: number; client?: Pick<SQSClient, 'send'> } = {},
 ) => {
-  const [report] = await deadLetters({ target, client, queues: [{ resources, queue: name }], send, limit })
-  return report!
+  const queues = [{ resources, queue: name }]
+  for await (const report of deadLetters({ target, client, queues, send, limit, now: Date.now }))
+    return report
+  throw new Error('There is a report of each queue')
 }
 
 const untilSeenAgain = () => new Promise(resolve => setTimeout(resolve, 1100))
@@ -124,21 +126,13 @@ describe('dead letters', () => {
     ['seal', 1],
   ])('survive a cut between sending and removing: %s', async (name, times) => {
     await kill(name, [{ group: 'cut', id: 'cut' }])
-    let receipt: string | undefined
     const cutting = {
       send: (command: unknown) => {
         if (!(command instanceof DeleteMessageCommand)) return sqs.send(command as never)
-        receipt = command.input.ReceiptHandle
         return Promise.reject(CUT)
       },
     } as Pick<SQSClient, 'send'>
-    await expect(ops(name, { send: true, client: cutting })).rejects.toBe(CUT)
-
-    // Nobody sees it for a minute: the test does not wait for that.
-    const QueueUrl = (await target.placesOf('aggregator'))[`DEAD_LETTER_${name.toUpperCase()}`]
-    await sqs.send(
-      new ChangeMessageVisibilityCommand({ QueueUrl, ReceiptHandle: receipt, VisibilityTimeout: 1 }),
-    )
+    expect(await ops(name, { send: true, client: cutting })).toMatchObject({ letters: [], failed: CUT })
     await untilSeenAgain()
     expect((await ops(name, { send: true })).letters).toHaveLength(1)
     // SQS takes what it knows from within five minutes once, of a FIFO queue.
@@ -151,8 +145,95 @@ describe('dead letters', () => {
       'piece',
       Array.from({ length: 12 }, (_, n) => ({ id: `${n}` })),
     )
-    expect(await ops('piece', { limit: 11, send: true })).toMatchObject({ left: 1, letters: { length: 11 } })
+    expect(await ops('piece', { limit: 11, send: true })).toMatchObject({
+      left: 1,
+      ended: true,
+      letters: { length: 11 },
+    })
     expect(await ops('piece', { send: true })).toMatchObject({ left: 0, letters: { length: 1 } })
+    await aggregator.drain('piece')
+  })
+
+  it('of healthy queues are shown though another queue fails, with what was sent of that before', async () => {
+    const names = ['include', 'piece', 'seal']
+    const reports = async (client: Pick<SQSClient, 'send'>, queues = names) => {
+      const all: QueueReport[] = []
+      for await (const report of deadLetters({
+        target,
+        client,
+        queues: queues.map(queue => ({ resources, queue })),
+        send: true,
+        limit: 100,
+        now: Date.now,
+      }))
+        all.push(report)
+      return all
+    }
+    await kill('piece', [{ id: '1' }, { id: '2' }, { id: '3' }])
+    await kill('seal', [{ group: 'a', id: 'z' }])
+    let sent = 0
+    const failing = {
+      send: async (command: { input: { QueueUrl: string } }) => {
+        if (/include/.test(command.input.QueueUrl)) throw new Error('There is no such queue')
+        if (command instanceof SendMessageCommand && /piece/.test(command.input.QueueUrl) && ++sent > 2)
+          throw new Error('The queue is gone')
+        return sqs.send(command as never)
+      },
+    } as unknown as Pick<SQSClient, 'send'>
+    const found = await reports(failing)
+    expect(
+      found
+        .map(({ queue, letters, failed }) => [queue, letters.length, failed && (failed as Error).message])
+        .sort(),
+    ).toEqual([
+      ['include', 0, 'There is no such queue'],
+      ['piece', 2, 'The queue is gone'],
+      ['seal', 1, undefined],
+    ])
+    expect(await aggregator.drain('piece')).toHaveLength(2)
+    await aggregator.drain('seal')
+
+    // What was not sent is there for the next who comes.
+    await untilSeenAgain()
+    expect(await ops('piece', { send: true })).toMatchObject({ letters: { length: 1 } })
+    await aggregator.drain('piece')
+
+    // Nobody there: that is one failure, not one a queue.
+    const gone = { send: () => Promise.reject(new Error('Nobody there')) } as Pick<SQSClient, 'send'>
+    await expect(reports(gone)).rejects.toThrow('Nobody there')
+    expect(await reports(gone, ['seal'])).toMatchObject([
+      { queue: 'seal', failed: new Error('Nobody there') },
+    ])
+  })
+
+  it('that fail again meanwhile are not chased', async () => {
+    await kill('piece', [{ id: '1' }, { id: '2' }, { id: '3' }])
+    const { QUEUE_PIECE, DEAD_LETTER_PIECE } = await target.placesOf('aggregator')
+    const again = {
+      send: async (command: unknown) => {
+        if (command instanceof SendMessageCommand && command.input.QueueUrl === QUEUE_PIECE)
+          await sqs.send(new SendMessageCommand({ ...command.input, QueueUrl: DEAD_LETTER_PIECE }))
+        return sqs.send(command as never)
+      },
+    } as Pick<SQSClient, 'send'>
+    expect(await ops('piece', { send: true, client: again })).toMatchObject({
+      letters: { length: 3 },
+      left: 0,
+      newer: expect.toSatisfy(newer => newer > 0),
+    })
+    expect(await aggregator.drain('piece')).toHaveLength(3)
+    await untilSeenAgain()
+    expect(await ops('piece', { send: true })).toMatchObject({ letters: { length: 3 }, newer: 0 })
+    await aggregator.drain('piece')
+  })
+
+  it('that somebody else has are counted', async () => {
+    await kill('piece', [{ id: '1' }])
+    const QueueUrl = (await target.placesOf('aggregator')).DEAD_LETTER_PIECE
+    await sqs.send(new ReceiveMessageCommand({ QueueUrl, VisibilityTimeout: 3 }))
+    expect(await ops('piece')).toMatchObject({ letters: [], left: 1, ended: false })
+    await new Promise(resolve => setTimeout(resolve, 3100))
+    expect(await ops('piece', { limit: 1, send: true })).toMatchObject({ letters: { length: 1 }, left: 0 })
     await aggregator.drain('piece')
   })
 

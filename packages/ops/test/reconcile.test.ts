@@ -1,7 +1,8 @@
 import { DynamoDBClient } from '@aws-sdk/client-dynamodb'
-import { DynamoDBDocumentClient } from '@aws-sdk/lib-dynamodb'
+import { DynamoDBDocumentClient, PutCommand } from '@aws-sdk/lib-dynamodb'
 import { resources as aggregatorResources } from '@w3filecoin/aggregator/resources'
 import { unfinished as aggregatorUnfinished } from '@w3filecoin/aggregator/unfinished'
+import { variable } from '@w3filecoin/aws/resources'
 import { resources as trackerResources } from '@w3filecoin/deal-tracker/resources'
 import { resources as dealerResources } from '@w3filecoin/dealer/resources'
 import { placesOf } from '@w3filecoin/local/provision'
@@ -48,7 +49,7 @@ afterAll(() => world.stop())
 
 const run = async (
   service: string | undefined,
-  { send = false, limit = 100 }: { send?: boolean; limit?: number } = {},
+  { all = false, send = false, limit = 100 }: { all?: boolean; send?: boolean; limit?: number } = {},
 ): Promise<TableReport[]> => {
   const reports: TableReport[] = []
   const services = servicesNamed(service)
@@ -56,6 +57,7 @@ const run = async (
     target,
     dynamodb,
     services,
+    all,
     send,
     limit,
     grace: GRACE,
@@ -66,10 +68,7 @@ const run = async (
 }
 const keys = (reports: TableReport[]) =>
   Object.fromEntries(
-    reports.map(({ service, table, stalled }) => [
-      `${service} ${table}`,
-      stalled.map(({ key }) => key).sort(),
-    ]),
+    reports.map(({ service, table, found }) => [`${service} ${table}`, found.map(({ key }) => key).sort()]),
   )
 const bodies = (messages: { Body?: string | undefined }[]) =>
   messages.map(({ Body }) => JSON.parse(Body!)).sort()
@@ -78,8 +77,9 @@ const pieces = () => aggregator.table<Due & { id: string; stage: string }>('piec
 const offered = { stage: 'offered', offeredAt: NOW - 60 * MINUTE }
 
 describe('reconcile', () => {
+  const ids = ['none', 'late', 'soon', 'later', 'blind', 'listed', 'done']
+  afterAll(() => pieces().removeMany(ids.map(id => ({ id }))))
   beforeEach(async () => {
-    const ids = ['none', 'late', 'soon', 'later', 'blind', 'listed', 'done']
     await pieces().removeMany(ids.map(id => ({ id })))
     await pieces().putMany([
       { id: 'none', ...offered },
@@ -96,7 +96,7 @@ describe('reconcile', () => {
   it('shows what no sweep sees, or sees too late, and changes nothing', async () => {
     const [report] = await run('aggregator')
     expect(report).toMatchObject({ table: 'piece', read: 7, unfinished: 5, more: false })
-    expect(report!.stalled.sort((a, b) => (a.key < b.key ? -1 : 1))).toEqual([
+    expect(report!.found.sort((a, b) => (a.key < b.key ? -1 : 1))).toEqual([
       expect.objectContaining({ key: 'blind', stage: 'offered', lookAt: undefined }),
       expect.objectContaining({ key: 'late', lookAt: LATE, messages: { piece: [{ id: 'late' }] } }),
       expect.objectContaining({
@@ -139,10 +139,90 @@ describe('reconcile', () => {
 
   it('takes no more of a table than it is told, and says so', async () => {
     const [report] = await run('aggregator', { limit: 2, send: true })
-    expect([report!.stalled.length, report!.more]).toEqual([2, true])
+    expect([report!.found.length, report!.more]).toEqual([2, true])
     const [rest] = await run('aggregator', { limit: 2, send: true })
-    expect([rest!.stalled.length, rest!.more]).toEqual([1, false])
+    expect([rest!.found.length, rest!.more]).toEqual([1, false])
     expect(await aggregator.drain('piece')).toHaveLength(3)
+  })
+})
+
+describe('a record that can not be understood', () => {
+  const cases: [string, 'storefront' | 'aggregator', string, object, string][] = [
+    ['no revision', 'aggregator', 'piece', { stage: 'offered', offeredAt: NOW }, 'it has no revision'],
+    [
+      'a time that is none',
+      'aggregator',
+      'piece',
+      { stage: 'offered', offeredAt: 'yesterday', revision: 1 },
+      'yesterday is no time',
+    ],
+    [
+      'a stage that there is not',
+      'storefront',
+      'piece',
+      { stage: 'lost', history: [], revision: 1 },
+      'there is no message that gets it moving',
+    ],
+    ['no ranges', 'aggregator', 'aggregate', { stage: 'accepted', revision: 1 }, 'TypeError: '],
+    ['no history', 'storefront', 'piece', { stage: 'offered', revision: 1 }, 'TypeError: '],
+  ]
+
+  it.each(cases)('is shown, and nothing is sent for it: %s', async (_, service, table, record, why) => {
+    const queue = service === 'aggregator' ? 'piece' : 'submit'
+    const bound = { storefront, aggregator }[service] as typeof aggregator
+    const id = 'odd'
+    await bound
+      .table<object>(table as never)
+      .putMany([{ id: 'fine', openRanges: [], history: [], ...offered }])
+    const places = await target.placesOf(service)
+    const TableName = places[variable('table', table)]
+    await dynamodb.send(new PutCommand({ TableName, Item: { ...record, id } }))
+
+    const reports = await run(service, { send: true })
+    expect(reports.map(({ table }) => table)).toEqual(Object.keys(servicesNamed(service)[0]!.unfinished))
+    const { found } = reports.find(report => report.table === table)!
+    expect(found.find(({ key }) => key === 'odd')).toMatchObject({
+      understood: false,
+      next: expect.stringContaining(`it can not be understood: ${why}`),
+      messages: {},
+    })
+    expect(found.find(({ key }) => key === 'fine')).toMatchObject({ understood: true })
+    expect(JSON.stringify(bodies(await bound.drain(queue as never)))).not.toContain('odd')
+    const item = await bound.table<object>(table as never).get({ id })
+    expect(item).toEqual({ ...record, id })
+    await bound.table<object>(table as never).removeMany([{ id }, { id: 'fine' }])
+    for (const name of ['pieceOffer', 'aggregateOffer', 'include'])
+      if (name in servicesNamed(service)[0]!.resources.queues) await bound.drain(name as never)
+  })
+})
+
+describe('all that is unfinished', () => {
+  it('is shown, whether or not somebody will look at it, and gets its messages', async () => {
+    await pieces().putMany([
+      { id: 'later', ...offered, ...dueAt('later', NOW + MINUTE) },
+      { ...offered, id: 'done', stage: 'included' },
+    ])
+    const [report] = await run('aggregator', { all: true })
+    expect(report!.found).toMatchObject([{ key: 'later', stalled: false, lookAt: NOW + MINUTE }])
+    await run('aggregator', { all: true, send: true })
+    expect(bodies(await aggregator.drain('piece'))).toEqual([{ id: 'later' }])
+    // Somebody looks at it when somebody was to look at it.
+    expect(await pieces().get({ id: 'later' })).toMatchObject({ checkAt: NOW + MINUTE, revision: 1 })
+    await pieces().removeMany([{ id: 'later' }, { id: 'done' }])
+  })
+
+  it('has no groups among it, which are never finished, but they get their messages too', async () => {
+    const groups = aggregator.table<object>('group' as never)
+    await groups.putMany([{ id: 'idle', open: [], ...dueAt('idle', NOW + MINUTE) }])
+    const ofGroups = async (how: object) =>
+      (await run('aggregator', how)).find(({ table }) => table === 'group')
+    expect(await ofGroups({})).toMatchObject({ read: 1, unfinished: 0, found: [] })
+    expect(await ofGroups({ all: true, send: true })).toMatchObject({
+      unfinished: 0,
+      found: [{ key: 'idle' }],
+    })
+    expect(bodies(await aggregator.drain('seal'))).toEqual([{ group: 'idle', id: 'due-1' }])
+    await groups.removeMany([{ id: 'idle' }])
   })
 })
 
@@ -233,6 +313,6 @@ describe('what is stalled, service by service', () => {
     }
     // All have a time now when somebody looks at them; a source has none but that of its schedule.
     const report = (await run(service)).find(report => report.table === table)
-    expect(report!.stalled.map(({ key }) => key)).toEqual(service === 'deal-tracker' ? ['0'] : [])
+    expect(report!.found.map(({ key }) => key)).toEqual(service === 'deal-tracker' ? ['0'] : [])
   })
 })
