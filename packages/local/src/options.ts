@@ -1,13 +1,16 @@
 import { type ParseArgsConfig, parseArgs } from 'node:util'
 import { Trouble } from './trouble.ts'
 
+/** Options that npm has too: they may come from where it is configured. */
+const OF_NPM = new Set(['json', 'all'])
+
 /** What was typed behind the command, which is a script of npm; all that makes no sense to anybody is refused here. */
 export const parseOptions = <T extends ParseArgsConfig>(script: string, config: T) => {
   const options = Object.entries(config.options ?? {})
-  // Without `--`, npm takes options for its own and tells us by the environment only. What it has options of that name
-  // itself for (`json`, `all`) may be there and empty.
+  // Without `--`, npm takes options for its own and tells us by the environment only.
   if (process.env.npm_lifecycle_event === script)
     for (const [name, { type }] of options) {
+      if (OF_NPM.has(name)) continue
       const value = process.env[`npm_config_${name.replaceAll('-', '_')}`]
       if (type === 'string' ? value !== undefined : value === 'true')
         throw new Trouble(

@@ -24,7 +24,7 @@ describe('the command', () => {
     vi.stubEnv('npm_lifecycle_event', 'start')
     vi.stubEnv('npm_config_once', 'true')
     // What npm has an option of that name for, and nobody typed.
-    vi.stubEnv('npm_config_json', '')
+    vi.stubEnv('npm_config_json', 'true')
     const refused = run('--port', '0')
     vi.unstubAllEnvs()
     expect(await refused.ended).toBe(1)

@@ -36,7 +36,6 @@ describe('the command', () => {
 
   it.each([
     [{ npm_config_stage: 'production', npm_config_send: 'true' }, '--stage'],
-    [{ npm_config_json: 'true' }, '--json'],
     [{ npm_config_stage: '' }, '--stage'],
   ])('does nothing without the options that npm took: %o', async (taken, name) => {
     expect(await opsWith({ ...process.env, npm_lifecycle_event: 'ops', ...taken }, 'dlq')).toEqual({
@@ -48,7 +47,7 @@ describe('the command', () => {
 
   it.each([
     { npm_lifecycle_event: 'test', npm_config_stage: 'production' },
-    { npm_lifecycle_event: 'ops', npm_config_json: '', npm_config_all: '', npm_config_yes: 'true' },
+    { npm_lifecycle_event: 'ops', npm_config_json: 'true', npm_config_all: '', npm_config_yes: 'true' },
   ])('does not take for options what npm says besides: %o', async env => {
     const { err } = await opsWith({ ...process.env, ...env }, 'dlq', '--data', '/nowhere')
     expect(err).toMatch(/^w3filecoin: No system runs on \/nowhere/)
