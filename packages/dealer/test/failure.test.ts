@@ -391,7 +391,12 @@ describe('pieces that are tried again', () => {
 
   it.each<[string, boolean]>([
     ['HandlerExecutionError', true],
+    ['Unauthorized', true],
+    ['HandlerNotFound', true],
+    ['UnknownStorefront', true],
     ['ProofNotFound', false],
+    ['InvalidPieceCID', false],
+    ['UnknownAggregate', false],
   ])('and answered with %s are offered once more: %s', async (name, again) => {
     const offered = anAggregate(`answered with ${name}`)
     await offer(offered)
@@ -405,6 +410,51 @@ describe('pieces that are tried again', () => {
     refusals.clear()
     await later(timing.retry)
     expect(retriedOf(offered)).toHaveLength(offered.pieces.length * (again ? 2 : 1))
+    expect(await recordOf(offered)).toMatchObject(failedRecord)
+  })
+
+  it('are all offered where one is refused for now, and offered once more where the answer has no receipt', async () => {
+    const pieces = Array.from({ length: 60 }, (_, n) => somePiece(`some ${n}`))
+    const built = buildAggregate({ pieces, size: 2 ** 23 }).ok!
+    const offered = { aggregate: built.link, pieces: built.pieces }
+    await offer(offered)
+    await report(offered)
+    await deliver('report')
+    const before = await recordOf(offered)
+    refusals.set(`${offered.pieces[0]}`, failure('Unauthorized', 'not this one'))
+    expect(await deliver('retry')).toEqual({ taken: 1, failed: [] })
+    expect(reached(offered)).toEqual(await retriesOf(offered, offered.pieces))
+    expect(await recordOf(offered)).toEqual(before)
+
+    refusals.clear()
+    const logged: unknown[] = []
+    const mute = {
+      did: aggregator.did(),
+      reachable: true,
+      execute: async (tasks: unknown[]) =>
+        tasks.map(() => ({ error: failure('UnsignedReceipt', 'Signed by nobody we know') })),
+    } as unknown as Peer
+    const { consumers } = createDealer({
+      ...parts,
+      aggregators: new Map([[aggregator.did(), mute]]),
+      log: (...line) => logged.push(line),
+    })
+    await parts.queues.retry.send([{ aggregate: before.id, range: 0 }])
+    expect(await aws.deliver('retry', consumers.retry as never)).toEqual({ taken: 1, failed: [] })
+    expect(await recordOf(offered)).toEqual(before)
+    expect(logged).toEqual([
+      [
+        'warn',
+        'retries are to be offered again',
+        {
+          aggregate: before.aggregate,
+          range: 0,
+          count: 60,
+          refusal: { name: 'UnsignedReceipt', message: 'Signed by nobody we know' },
+        },
+      ],
+    ])
+    await later(timing.retry)
     expect(await recordOf(offered)).toMatchObject(failedRecord)
   })
 
