@@ -60,7 +60,8 @@ export const resources = describe({
       concurrency: 10,
       attempts: 5,
       run: {
-        timeout: 120,
+        // Eight messages to the aggregator, one after the other, each of which may take 25 seconds to answer.
+        timeout: 240,
         memory: 1024,
         uses: { tables: { aggregate: 'write' }, buckets: { blocks: 'read' } },
       },
