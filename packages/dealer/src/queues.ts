@@ -9,8 +9,8 @@ export const trackMessage = z.object({ aggregates: z.array(z.string()).min(1).ma
 export type TrackMessage = z.infer<typeof trackMessage>
 
 /**
- * "Deal making has given up this aggregate." Comes from outside, from those who make deals. `offer` is the name of the
- * offer document; `invalid` are the pieces at fault, if any.
+ * "There will be no deal for this aggregate." Comes from outside, from those who make deals, and from `track` when it
+ * waited too long. `offer` is the name of the offer document; `invalid` are the pieces at fault, if any.
  */
 export const reportMessage = z.strictObject({
   offer: z.string().max(300),
@@ -28,6 +28,7 @@ export type RetryMessage = z.infer<typeof retryMessage>
 
 export interface Queues {
   track: Queue<TrackMessage>
+  report: Queue<ReportMessage>
   retry: Queue<RetryMessage>
   conclude: Queue<ConcludeMessage>
 }

@@ -34,12 +34,12 @@ export const resources = describe({
         memory: 3008,
         uses: {
           tables: { aggregate: 'write', receipt: 'write' },
-          queues: ['retry', 'conclude'],
+          queues: ['report', 'retry', 'conclude'],
           buckets: { blocks: 'write' },
         },
       },
     },
-    /** End the workflow of an aggregate that deal making has given up. Those who make deals send to it. */
+    /** End the workflow of an aggregate without a deal. Those who make deals send to it, and `track` does. */
     report: {
       batch: 1,
       concurrency: 2,

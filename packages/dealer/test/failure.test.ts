@@ -37,7 +37,7 @@ const cutStore =
   (store: 'aggregates' | 'receipts' | 'blocks', method: string): Cut =>
   ({ stores }) => ({ stores: { ...stores, [store]: cut(stores[store] as never, method as never) } })
 const cutQueue =
-  (queue: 'retry' | 'conclude'): Cut =>
+  (queue: 'report' | 'retry' | 'conclude'): Cut =>
   ({ queues }) => ({ queues: { ...queues, [queue]: cut(queues[queue] as never, 'send' as never) } })
 
 const LIVE = { 35: { status: 'Active', provider: 'f01000' } }
@@ -196,6 +196,18 @@ describe('an aggregate that is in no deal for too long', () => {
     expect(effectsOf(receipt).fork.toSorted()).toEqual(await retriesOf(offered, offered.pieces))
     expect(reached(offered)).toEqual(expect.arrayContaining(await retriesOf(offered, offered.pieces)))
     expect(await recordOf(offered)).toMatchObject(failedRecord)
+  })
+
+  it('is ended by itself: what asks the tracker about many ends none', async () => {
+    const many = ['one of two', 'two of two'].map(anAggregate)
+    for (const offered of many) await offer(offered)
+    clock.now += wait
+    const before = await Promise.all(many.map(offered => recordOf(offered)))
+    await parts.queues.track.send([{ aggregates: before.map(({ id }) => id) }])
+    expect(await deliver('track')).toEqual({ taken: 1, failed: [] })
+    expect(await Promise.all(many.map(offered => recordOf(offered)))).toEqual(before)
+    expect(await deliver('report')).toEqual({ taken: 2, failed: [] })
+    for (const offered of many) expect(await recordOf(offered)).toMatchObject({ stage: 'failed' })
   })
 
   it('is accepted all the same where there is a deal by then', async () => {
@@ -505,7 +517,7 @@ describe('pieces that are tried again', () => {
     ['before the retries are sent', 'report', cutQueue('retry')],
     // It asks for the receipt that it is not told of.
     ['before the aggregator is told', 'report', cutQueue('conclude')],
-    ['after too long, before the record', 'track', cutStore('aggregates', 'replace')],
+    ['after too long', 'track', cutQueue('report')],
     ['before the retries are read', 'retry', cutStore('blocks', 'get')],
     ['before it is noted that they were offered', 'retry', cutStore('aggregates', 'replace')],
   ]
