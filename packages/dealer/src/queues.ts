@@ -1,5 +1,6 @@
 import type { ConcludeMessage, Queue } from '@w3filecoin/service'
 import { z } from 'zod'
+import { MOST_FAULTS } from './domain/aggregate.ts'
 
 /** Aggregates that one message asks about. */
 export const TRACK_BATCH = 50
@@ -17,7 +18,7 @@ export const reportMessage = z.strictObject({
   message: z.string().min(1).max(1000),
   invalid: z
     .array(z.strictObject({ piece: z.string().max(200), message: z.string().min(1).max(500) }))
-    .max(1000)
+    .max(MOST_FAULTS)
     .default([]),
 })
 export type ReportMessage = z.infer<typeof reportMessage>

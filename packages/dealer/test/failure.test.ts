@@ -4,7 +4,7 @@ import { buildAggregate } from '@w3filecoin/piece'
 import { Authority, isWhole, Peer } from '@w3filecoin/service'
 import { ask, cut, effectsOf, served, somePiece } from '@w3filecoin/testing'
 import { describe, expect, it } from 'vitest'
-import { RANGE } from '../src/domain/aggregate.ts'
+import { MOST_FAULTS, MOST_REFUSED, RANGE } from '../src/domain/aggregate.ts'
 import { documentName } from '../src/domain/offer-document.ts'
 import { createDealer, type Dependencies } from '../src/index.ts'
 import type { ReportMessage } from '../src/queues.ts'
@@ -330,6 +330,26 @@ describe('D3: an offer with pieces at fault', () => {
     expect(reached(offered)).toEqual(
       [...(await retriesOf(offered, others)), ...(await retriesOf(offered, others, 'n'))].toSorted(),
     )
+  })
+
+  it.each<[string, number, number]>([
+    ['of more pieces than a request can try again', 11, MOST_REFUSED],
+    ['of more pieces at fault than a receipt names', MOST_FAULTS + 1, 1],
+  ])('%s is for people to look at', async (how, faults, others) => {
+    const { aggregate } = anAggregate(how)
+    const pieces = [
+      ...Array.from({ length: faults }, (_, n) => somePiece(`${how} ${n}`, 11)),
+      ...Array.from({ length: others }, (_, n) => somePiece(`${how} ${n}`)),
+    ]
+    const receipt = await offer({ aggregate, pieces })
+    expect(errorOf(receipt)).toMatchObject({
+      name: 'InvalidPiece',
+      message: expect.stringContaining('too many'),
+      cause: [],
+    })
+    expect(receipt.fx.fork).toEqual([])
+    expect(await served(service.api, receipt.ran.link())).toBeUndefined()
+    await expect(recordOf({ aggregate, pieces })).rejects.toThrow('There is no record')
   })
 
   it('says nothing of the same aggregate with the pieces that make it', async () => {
