@@ -119,6 +119,9 @@ export const pieceOfferHandler = ({
           ? { filed: await stores.receipts.put(await issueReceipt(id, invocation, { out })) }
           : { out }
       }
+      // Refused for good under other limits: that stands, and nobody wants a place for the piece.
+      const filed = await stores.receipts.get(`${invocation.cid}`)
+      if (filed?.out.error) return { filed }
       const { storefront } = offer.ok
       const first = await noted(offer.ok, piece)
       const record = first.storefront === storefront ? first : await noted(offer.ok, piece, storefront)
