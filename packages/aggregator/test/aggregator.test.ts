@@ -180,6 +180,19 @@ describe('piece/offer', () => {
     await aws.drain('piece')
   })
 
+  it('takes a group of 128 bytes, and refuses a longer one', async () => {
+    const piece = somePiece('of a group with a long name')
+    const [longest, longer] = ['ü'.repeat(64), `${'ü'.repeat(64)}.`]
+    expect((await ask(service.api, await offer(piece, longest))).out.ok).toBeDefined()
+    const refused = await ask(service.api, await offer(piece, longer))
+    expect(errorOf(refused)).toEqual({
+      name: 'InvalidGroup',
+      message: 'The group has 129 bytes, at most 128 are taken',
+    })
+    expect(await recordOf(piece, longer)).toBeUndefined()
+    expect(await served(service.api, refused.ran.link()), 'the storefront may mend that').toBeUndefined()
+  })
+
   it('takes the largest that an aggregate can hold', async () => {
     expect(
       (await ask(service.api, await offer(somePiece('largest', HALF), freshGroup()))).out.ok,

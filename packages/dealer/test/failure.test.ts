@@ -1,11 +1,12 @@
 import type { Invocation, Receipt } from '@ucanto/interface'
-import { failure, type PieceLink, Tasks } from '@w3filecoin/capabilities'
+import { failure, MOST_GROUP_BYTES, type PieceLink, Tasks } from '@w3filecoin/capabilities'
 import { buildAggregate } from '@w3filecoin/piece'
-import { Authority, isWhole, Peer } from '@w3filecoin/service'
+import { Authority, encodeMessage, issueReceipt, isWhole, Peer } from '@w3filecoin/service'
 import { ask, cut, effectsOf, served, somePiece } from '@w3filecoin/testing'
 import { describe, expect, it } from 'vitest'
-import { MOST_FAULTS, MOST_REFUSED, RANGE } from '../src/domain/aggregate.ts'
+import { MOST_FAULTS, MOST_RECEIPT, MOST_REFUSED, RANGE } from '../src/domain/aggregate.ts'
 import { documentName } from '../src/domain/offer-document.ts'
+import { failedOutcome, mostBytes } from '../src/failure.ts'
 import { createDealer, type Dependencies } from '../src/index.ts'
 import type { ReportMessage } from '../src/queues.ts'
 import {
@@ -13,6 +14,7 @@ import {
   anAggregate,
   asked,
   aws,
+  blockOf,
   clock,
   dealer,
   documentOf,
@@ -383,6 +385,56 @@ describe('D3: an offer with pieces at fault', () => {
     await later(timing.retry + 1)
     expect(reached(offered)).toEqual(await retriesOf(offered, others))
     expect(await recordOf(offered)).toMatchObject(failedRecord)
+  })
+})
+
+describe('the receipt of an aggregate, should it fail,', () => {
+  const pieces = Array.from({ length: 400 }, (_, n) => somePiece(`of a receipt ${n}`))
+  const failing = {
+    aggregate: `${somePiece('aggregate', 30)}`,
+    aggregator: aggregator.did(),
+    group: 'g'.repeat(MOST_GROUP_BYTES),
+    nonce: `${'s'.repeat(43)}-1000000`,
+  }
+
+  it('has no more bytes than are counted on, with the longest group and a nonce as with others', async () => {
+    for (const aggregate of [failing, { ...failing, group: 'g', nonce: undefined }]) {
+      const task = await Tasks.aggregateAccept(dealer, {
+        aggregate: pieces[0]!,
+        pieces: pieces[0] as never,
+      })
+      const reason = { message: 'm', faults: [] }
+      const receipt = await issueReceipt(dealer, task, await failedOutcome(dealer, aggregate, pieces, reason))
+      const { byteLength } = await encodeMessage({ receipts: [receipt] })
+      const [none, most] = [
+        await mostBytes(dealer, aggregate, []),
+        await mostBytes(dealer, aggregate, pieces),
+      ]
+      expect(most).toBeGreaterThan(byteLength)
+      expect((most - none) / byteLength, 'and not many more').toBeCloseTo(1, 1)
+    }
+    expect(await mostBytes(dealer, failing, Array(95_000).fill(pieces[0]))).toBeLessThan(MOST_RECEIPT)
+  })
+
+  it('is one that can be read: another aggregate is not taken', async () => {
+    const many = Array.from({ length: 27_000 }, (_, n) => somePiece(`of very many ${n}`))
+    const built = buildAggregate({ pieces: many, size: 2 ** 32 }).ok!
+    const block = await blockOf(built.pieces)
+    const offered = { aggregate: built.link, pieces: built.pieces }
+    const [group, nonce] = ['g'.repeat(1_000), 'n'.repeat(1_000)]
+    const task = await Tasks.aggregateOffer(aggregator, dealer, {
+      aggregate: built.link,
+      pieces: block.cid as never,
+      nonce,
+      tenant: { ...TENANT, group },
+      block: block as never,
+    })
+    expect(errorOf(await ask(service.api, task))).toMatchObject({
+      name: 'AggregateTooLarge',
+      message: expect.stringContaining('fewer pieces, or a shorter group or nonce'),
+    })
+    expect(await served(service.api, task.cid)).toBeUndefined()
+    await expect(recordOf(offered, nonce)).rejects.toThrow('There is no record')
   })
 })
 

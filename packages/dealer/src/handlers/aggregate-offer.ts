@@ -26,11 +26,12 @@ import {
   aggregateId,
   failed,
   MOST_FAULTS,
+  MOST_RECEIPT,
   MOST_REFUSED,
   offered,
 } from '../domain/aggregate.ts'
 import { documentName, documentOf, tenantOf } from '../domain/offer-document.ts'
-import { failedOutcome, keepRetries } from '../failure.ts'
+import { failedOutcome, keepRetries, mostBytes } from '../failure.ts'
 
 /**
  * `aggregate/offer`: checks that the pieces make the aggregate, hands it to deal making, and promises to tell of a
@@ -87,11 +88,18 @@ export const aggregateOfferHandler = (
         aggregator,
         ...tenantOf(invocation.facts as Record<string, unknown>[], aggregator),
       }
+      if (checked.error && checked.error.cause.length === 0)
+        return { out: { error: failure('InvalidPiece', checked.error.message, { aggregate, cause: [] }) } }
+      const listed = checked.ok ?? checked.error.pieces
+      const most = await mostBytes(id, offer, listed)
+      if (most > MOST_RECEIPT) {
+        const message = `Should ${aggregate} fail, its receipt may have ${most} bytes, of ${MOST_RECEIPT} that are read: offer fewer pieces, or a shorter group or nonce`
+        return { out: { error: failure('AggregateTooLarge', message) } }
+      }
       if (checked.error) {
-        const { message, cause, pieces: listed } = checked.error
-        const tooMany = cause.length > MOST_FAULTS || listed.length > MOST_REFUSED
-        if (cause.length === 0 || tooMany) {
-          const why = tooMany ? `${message}: too many to name these and try the others again` : message
+        const { message, cause } = checked.error
+        if (cause.length > MOST_FAULTS || listed.length > MOST_REFUSED) {
+          const why = `${message}: too many to name these and try the others again`
           return { out: { error: failure('InvalidPiece', why, { aggregate, cause: [] }) } }
         }
         const outcome = await failedOutcome(id, offer, listed, { message, faults: cause })
