@@ -29,14 +29,14 @@ const MUTANTS: Mutant[] = [
   {
     what: 'forget the pieces of sealings whose pieces are still being told',
     file: 'aggregator/src/consumers/seal.ts',
-    from: 'if (sealedBefore.has(row.id)) continue',
-    to: '',
+    from: '!sealedBefore.has(id) && !taken.has(piece)',
+    to: '!taken.has(piece)',
   },
   {
     what: 'seal newer pieces first',
     file: 'aggregator/src/consumers/seal.ts',
-    from: 'for (const [n, row] of page.items.entries()) {',
-    to: 'for (const [n, row] of [...page.items.entries()].reverse()) {',
+    from: 'for (const [n, row] of rows.entries()) {',
+    to: 'for (const [n, row] of [...rows.entries()].reverse()) {',
   },
   {
     what: 'mark a piece as listed before it is in the list',
