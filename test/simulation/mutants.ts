@@ -25,6 +25,7 @@ const MUTANTS: Mutant[] = [
     file: 'aggregator/src/consumers/seal.ts',
     from: 'current.sequence === group.sequence',
     to: 'true',
+    tests: 'packages/aggregator/test/seal.test.ts',
   },
   {
     what: 'forget the pieces of sealings whose pieces are still being told',

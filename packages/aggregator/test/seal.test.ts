@@ -21,10 +21,10 @@ const [KIB, MINUTE, HOUR] = [2 ** 10, 60_000, 3_600_000]
 const [HALF, QUARTER, EIGHTH] = [9, 8, 7]
 const limits: Limits = { size: 32 * KIB, minimumFill: 16 * KIB, maxPieces: 4, longestWait: HOUR }
 
-/** Looks once at a group with these pieces in its list, each of which came a moment after the one before. */
+/** Looks at a group with these pieces in its list, each of which came a moment after the one before; so often at once. */
 const sealOf = async (
   listed: readonly PieceLink[],
-  { waited = HOUR, ...of }: Partial<Limits & { waited: number }>,
+  { waited = HOUR, times = 1, ...of }: Partial<Limits & { waited: number; times: number }>,
 ) => {
   const world = new DeterministicWorld({ choices: new Choices(1) })
   const table = <R extends object>(name: keyof typeof resources.tables) =>
@@ -81,8 +81,14 @@ const sealOf = async (
   let sealed: string[] | undefined
   let ended = false
   const look = async () => {
-    expect(await take([{ group: id, id: 'look' }])).toEqual([{ ok: {} }])
-    const [seal] = (await groups.get({ id }))?.open ?? []
+    const looks = Array.from({ length: times }, (_, n) => take([{ group: id, id: `look ${n}` }]))
+    const outcomes = (await Promise.all(looks)).flat()
+    expect(
+      outcomes.filter(({ ok }) => ok),
+      'whoever comes later says so',
+    ).toHaveLength(1)
+    const [seal, ...others] = (await groups.get({ id }))?.open ?? []
+    expect(others).toEqual([])
     sealed = seal && (await getValue<unknown[]>(blocks, seal.pieces)).map(piece => `${piece}`)
   }
   const looked = look().finally(() => {
@@ -97,6 +103,11 @@ const many = 6_000
 const some = (name: string, count: number, height: number) =>
   Array.from({ length: count }, (_, n) => somePiece(`${name} ${n}`, height))
 const texts = (...pieces: readonly PieceLink[]) => pieces.map(piece => `${piece}`)
+
+it('a group at which two look at once is sealed once', async () => {
+  const pieces = some('at once', 3, QUARTER)
+  expect(await sealOf(pieces, { times: 2 })).toMatchObject({ sealed: texts(...pieces) })
+})
 
 describe('a group whose list begins', () => {
   const behind = some('behind', 3, EIGHTH)
