@@ -25,18 +25,19 @@ const MUTANTS: Mutant[] = [
     file: 'aggregator/src/consumers/seal.ts',
     from: 'current.sequence === group.sequence',
     to: 'true',
+    tests: 'packages/aggregator/test/seal.test.ts',
   },
   {
     what: 'forget the pieces of sealings whose pieces are still being told',
     file: 'aggregator/src/consumers/seal.ts',
-    from: 'if (sealedBefore.has(row.id)) continue',
-    to: '',
+    from: '!sealedBefore.has(id) && !taken.has(piece)',
+    to: '!taken.has(piece)',
   },
   {
     what: 'seal newer pieces first',
     file: 'aggregator/src/consumers/seal.ts',
-    from: 'for (const [n, row] of page.items.entries()) {',
-    to: 'for (const [n, row] of [...page.items.entries()].reverse()) {',
+    from: 'for (const [n, row] of rows.entries()) {',
+    to: 'for (const [n, row] of [...rows.entries()].reverse()) {',
   },
   {
     what: 'mark a piece as listed before it is in the list',
@@ -156,6 +157,7 @@ const MUTANTS: Mutant[] = [
     file: 'dealer/src/failure.ts',
     from: 'const receipt = await stores.receipts.put(await issueReceipt(id, accept, outcome))',
     to: 'const receipt = await issueReceipt(id, accept, outcome); await stores.receipts.put(receipt)',
+    tests: 'packages/dealer/test/failure.test.ts',
   },
   {
     what: 'answer an offer without filing the receipt',

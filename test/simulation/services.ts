@@ -245,7 +245,12 @@ export const createSystem = (options: Options): System => {
               ),
           },
         },
-        queues: { track: queue('track'), retry: queue('retry'), conclude: queue('conclude') },
+        queues: {
+          track: queue('track'),
+          report: queue('report'),
+          retry: queue('retry'),
+          conclude: queue('conclude'),
+        },
         aggregators: new Map([[did('aggregator'), peer('aggregator')]]),
         dealTracker: peer('tracker'),
         timing: { ...SETTINGS.timing, longestWait: SETTINGS.dealWait },

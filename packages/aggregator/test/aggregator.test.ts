@@ -166,6 +166,33 @@ describe('piece/offer', () => {
     expect(`${filed?.root.cid}`).toBe(`${receipt.root.cid}`)
   })
 
+  it('A7: refuses what it refused for good, also when it could hold it now; a new offer is taken', async () => {
+    const [group, piece] = [freshGroup(), somePiece('A7, later', 15)]
+    const task = await offer(piece, group)
+    const refused = await ask(service.api, task)
+    expect(errorOf(refused)?.name).toBe('InvalidPieceCID')
+    const { api } = createAggregator({ ...parts, limitsOf: () => ({ ...limits, size: 2 ** 30 }) })
+    expect(`${(await ask(api, task)).root.cid}`).toBe(`${refused.root.cid}`)
+    expect(await recordOf(piece, group)).toBeUndefined()
+    expect(await aws.drain('piece')).toEqual([])
+    expect((await ask(api, await offer(piece, group, { nonce: 'n' }))).out.ok).toBeDefined()
+    expect(await recordOf(piece, group, 'n')).toMatchObject({ stage: 'offered' })
+    await aws.drain('piece')
+  })
+
+  it('takes a group of 128 bytes, and refuses a longer one', async () => {
+    const piece = somePiece('of a group with a long name')
+    const [longest, longer] = ['ü'.repeat(64), `${'ü'.repeat(64)}.`]
+    expect((await ask(service.api, await offer(piece, longest))).out.ok).toBeDefined()
+    const refused = await ask(service.api, await offer(piece, longer))
+    expect(errorOf(refused)).toEqual({
+      name: 'InvalidGroup',
+      message: 'The group has 129 bytes, at most 128 are taken',
+    })
+    expect(await recordOf(piece, longer)).toBeUndefined()
+    expect(await served(service.api, refused.ran.link()), 'the storefront may mend that').toBeUndefined()
+  })
+
   it('takes the largest that an aggregate can hold', async () => {
     expect(
       (await ask(service.api, await offer(somePiece('largest', HALF), freshGroup()))).out.ok,

@@ -32,6 +32,7 @@ export const createContext = (env: Environment) => {
     },
     queues: {
       track: aws.queue('track'),
+      report: aws.queue('report'),
       retry: aws.queue('retry'),
       conclude: aws.queue('conclude'),
     },

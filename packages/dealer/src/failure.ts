@@ -18,6 +18,38 @@ import type { Dependencies } from './dependencies.ts'
 import { type AggregateRecord, accepted, failed, type Retries } from './domain/aggregate.ts'
 
 type Parts = Pick<Dependencies, 'id' | 'stores' | 'queues' | 'aggregators' | 'timing' | 'sizes' | 'now'>
+type Failing = Pick<AggregateRecord, 'aggregate' | 'nonce' | 'aggregator' | 'group'>
+
+/** The task by which a piece of a failed aggregate is tried again. */
+const retryOf = (
+  id: Parts['id'],
+  { aggregate, nonce, aggregator, group }: Failing,
+  piece: PieceLink,
+): Promise<Task> =>
+  Tasks.pieceOffer(id, principal(aggregator), {
+    piece,
+    group,
+    nonce: Tasks.retryNonce({ aggregate: parseLink(aggregate) as unknown as PieceLink, nonce }),
+  })
+
+/** Bytes that a receipt has for a task beside its block: the CID in front of that, and the link to it. */
+const LINKS = 80
+/** Bytes that a receipt has beside these tasks: the pieces at fault, with a reason of 500 characters each, and the rest. */
+const REST = 1_700_000
+
+/** How many bytes the receipt of an aggregate with these pieces may have, should it fail. */
+export const mostBytes = async (
+  id: Parts['id'],
+  failing: Failing,
+  pieces: readonly PieceLink[],
+): Promise<number> => {
+  const longest = pieces.reduce(
+    (a, b) => (b.byteLength > a.byteLength ? b : a),
+    parseLink(failing.aggregate) as unknown as PieceLink,
+  )
+  const { bytes } = await retryOf(id, failing, longest)
+  return REST + pieces.length * (bytes.byteLength + LINKS)
+}
 
 /**
  * The outcome of an aggregate that gets no deal: `InvalidPiece` where pieces are at fault, else `DealNotFound`. Every
@@ -25,28 +57,21 @@ type Parts = Pick<Dependencies, 'id' | 'stores' | 'queues' | 'aggregators' | 'ti
  */
 export const failedOutcome = async (
   id: Parts['id'],
-  {
-    aggregate,
-    nonce,
-    aggregator,
-    group,
-  }: Pick<AggregateRecord, 'aggregate' | 'nonce' | 'aggregator' | 'group'>,
+  failing: Failing,
   pieces: readonly PieceLink[],
   { message, faults }: { message: string; faults: readonly InvalidPieceCID[] },
 ): Promise<Outcome> => {
-  const link = parseLink(aggregate) as unknown as PieceLink
+  const aggregate = parseLink(failing.aggregate) as unknown as PieceLink
   const invalid = new Set(faults.map(({ piece }) => `${piece}`))
-  const audience = principal(aggregator)
   const fork = await pMap(
     pieces.filter(piece => !invalid.has(`${piece}`)),
-    piece =>
-      Tasks.pieceOffer(id, audience, { piece, group, nonce: Tasks.retryNonce({ aggregate: link, nonce }) }),
+    piece => retryOf(id, failing, piece),
     { concurrency: 100 },
   )
   const error: Failure =
     faults.length === 0
-      ? failure('DealNotFound', message, { piece: link })
-      : failure('InvalidPiece', message, { aggregate: link, cause: [...faults] })
+      ? failure('DealNotFound', message, { piece: aggregate })
+      : failure('InvalidPiece', message, { aggregate, cause: [...faults] })
   return { out: { error }, fx: { fork } }
 }
 

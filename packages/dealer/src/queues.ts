@@ -1,5 +1,6 @@
 import type { ConcludeMessage, Queue } from '@w3filecoin/service'
 import { z } from 'zod'
+import { MOST_FAULTS } from './domain/aggregate.ts'
 
 /** Aggregates that one message asks about. */
 export const TRACK_BATCH = 50
@@ -9,15 +10,15 @@ export const trackMessage = z.object({ aggregates: z.array(z.string()).min(1).ma
 export type TrackMessage = z.infer<typeof trackMessage>
 
 /**
- * "Deal making has given up this aggregate." Comes from outside, from those who make deals. `offer` is the name of the
- * offer document; `invalid` are the pieces at fault, if any.
+ * "There will be no deal for this aggregate." Comes from outside, from those who make deals, and from `track` when it
+ * waited too long. `offer` is the name of the offer document; `invalid` are the pieces at fault, if any.
  */
 export const reportMessage = z.strictObject({
   offer: z.string().max(300),
   message: z.string().min(1).max(1000),
   invalid: z
     .array(z.strictObject({ piece: z.string().max(200), message: z.string().min(1).max(500) }))
-    .max(1000)
+    .max(MOST_FAULTS)
     .default([]),
 })
 export type ReportMessage = z.infer<typeof reportMessage>
@@ -28,6 +29,7 @@ export type RetryMessage = z.infer<typeof retryMessage>
 
 export interface Queues {
   track: Queue<TrackMessage>
+  report: Queue<ReportMessage>
   retry: Queue<RetryMessage>
   conclude: Queue<ConcludeMessage>
 }

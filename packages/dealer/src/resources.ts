@@ -34,12 +34,12 @@ export const resources = describe({
         memory: 3008,
         uses: {
           tables: { aggregate: 'write', receipt: 'write' },
-          queues: ['retry', 'conclude'],
+          queues: ['report', 'retry', 'conclude'],
           buckets: { blocks: 'write' },
         },
       },
     },
-    /** End the workflow of an aggregate that deal making has given up. Those who make deals send to it. */
+    /** End the workflow of an aggregate without a deal. Those who make deals send to it, and `track` does. */
     report: {
       batch: 1,
       concurrency: 2,
@@ -60,7 +60,8 @@ export const resources = describe({
       concurrency: 10,
       attempts: 5,
       run: {
-        timeout: 120,
+        // Eight messages to the aggregator, one after the other, each of which may take 25 seconds to answer.
+        timeout: 240,
         memory: 1024,
         uses: { tables: { aggregate: 'write' }, buckets: { blocks: 'read' } },
       },

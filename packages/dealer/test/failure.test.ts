@@ -1,11 +1,13 @@
 import type { Invocation, Receipt } from '@ucanto/interface'
-import { failure, type PieceLink, Tasks } from '@w3filecoin/capabilities'
+import { failure, MOST_GROUP_BYTES, type PieceLink, Tasks } from '@w3filecoin/capabilities'
 import { buildAggregate } from '@w3filecoin/piece'
-import { Authority, isWhole, Peer } from '@w3filecoin/service'
+import { Authority, encodeMessage, issueReceipt, isWhole, Peer } from '@w3filecoin/service'
 import { ask, cut, effectsOf, served, somePiece } from '@w3filecoin/testing'
 import { describe, expect, it } from 'vitest'
+import { MOST_FAULTS, MOST_RECEIPT, MOST_REFUSED } from '../src/domain/aggregate.ts'
 import { documentName } from '../src/domain/offer-document.ts'
 import { SIZES } from '../src/domain/sizes.ts'
+import { failedOutcome, mostBytes } from '../src/failure.ts'
 import { createDealer, type Dependencies } from '../src/index.ts'
 import type { ReportMessage } from '../src/queues.ts'
 import {
@@ -13,6 +15,7 @@ import {
   anAggregate,
   asked,
   aws,
+  blockOf,
   clock,
   dealer,
   documentOf,
@@ -37,7 +40,7 @@ const cutStore =
   (store: 'aggregates' | 'receipts' | 'blocks', method: string): Cut =>
   ({ stores }) => ({ stores: { ...stores, [store]: cut(stores[store] as never, method as never) } })
 const cutQueue =
-  (queue: 'retry' | 'conclude'): Cut =>
+  (queue: 'report' | 'retry' | 'conclude'): Cut =>
   ({ queues }) => ({ queues: { ...queues, [queue]: cut(queues[queue] as never, 'send' as never) } })
 
 const LIVE = { 35: { status: 'Active', provider: 'f01000' } }
@@ -198,6 +201,18 @@ describe('an aggregate that is in no deal for too long', () => {
     expect(await recordOf(offered)).toMatchObject(failedRecord)
   })
 
+  it('is ended by itself: what asks the tracker about many ends none', async () => {
+    const many = ['one of two', 'two of two'].map(anAggregate)
+    for (const offered of many) await offer(offered)
+    clock.now += wait
+    const before = await Promise.all(many.map(offered => recordOf(offered)))
+    await parts.queues.track.send([{ aggregates: before.map(({ id }) => id) }])
+    expect(await deliver('track')).toEqual({ taken: 1, failed: [] })
+    expect(await Promise.all(many.map(offered => recordOf(offered)))).toEqual(before)
+    expect(await deliver('report')).toEqual({ taken: 2, failed: [] })
+    for (const offered of many) expect(await recordOf(offered)).toMatchObject({ stage: 'failed' })
+  })
+
   it('is accepted all the same where there is a deal by then', async () => {
     const offered = anAggregate('just in time')
     await offer(offered)
@@ -320,6 +335,26 @@ describe('D3: an offer with pieces at fault', () => {
     )
   })
 
+  it.each<[string, number, number]>([
+    ['of more pieces than a request can try again', 11, MOST_REFUSED],
+    ['of more pieces at fault than a receipt names', MOST_FAULTS + 1, 1],
+  ])('%s is for people to look at', async (how, faults, others) => {
+    const { aggregate } = anAggregate(how)
+    const pieces = [
+      ...Array.from({ length: faults }, (_, n) => somePiece(`${how} ${n}`, 11)),
+      ...Array.from({ length: others }, (_, n) => somePiece(`${how} ${n}`)),
+    ]
+    const receipt = await offer({ aggregate, pieces })
+    expect(errorOf(receipt)).toMatchObject({
+      name: 'InvalidPiece',
+      message: expect.stringContaining('too many'),
+      cause: [],
+    })
+    expect(receipt.fx.fork).toEqual([])
+    expect(await served(service.api, receipt.ran.link())).toBeUndefined()
+    await expect(recordOf({ aggregate, pieces })).rejects.toThrow('There is no record')
+  })
+
   it('says nothing of the same aggregate with the pieces that make it', async () => {
     const [right, wrong] = [anAggregate('right'), faulty('right')]
     expect(errorOf(await offer(wrong))).toMatchObject({ name: 'InvalidPiece' })
@@ -351,6 +386,56 @@ describe('D3: an offer with pieces at fault', () => {
     await later(timing.retry + 1)
     expect(reached(offered)).toEqual(await retriesOf(offered, others))
     expect(await recordOf(offered)).toMatchObject(failedRecord)
+  })
+})
+
+describe('the receipt of an aggregate, should it fail,', () => {
+  const pieces = Array.from({ length: 400 }, (_, n) => somePiece(`of a receipt ${n}`))
+  const failing = {
+    aggregate: `${somePiece('aggregate', 30)}`,
+    aggregator: aggregator.did(),
+    group: 'g'.repeat(MOST_GROUP_BYTES),
+    nonce: `${'s'.repeat(43)}-1000000`,
+  }
+
+  it('has no more bytes than are counted on, with the longest group and a nonce as with others', async () => {
+    for (const aggregate of [failing, { ...failing, group: 'g', nonce: undefined }]) {
+      const task = await Tasks.aggregateAccept(dealer, {
+        aggregate: pieces[0]!,
+        pieces: pieces[0] as never,
+      })
+      const reason = { message: 'm', faults: [] }
+      const receipt = await issueReceipt(dealer, task, await failedOutcome(dealer, aggregate, pieces, reason))
+      const { byteLength } = await encodeMessage({ receipts: [receipt] })
+      const [none, most] = [
+        await mostBytes(dealer, aggregate, []),
+        await mostBytes(dealer, aggregate, pieces),
+      ]
+      expect(most).toBeGreaterThan(byteLength)
+      expect((most - none) / byteLength, 'and not many more').toBeCloseTo(1, 1)
+    }
+    expect(await mostBytes(dealer, failing, Array(95_000).fill(pieces[0]))).toBeLessThan(MOST_RECEIPT)
+  })
+
+  it('is one that can be read: another aggregate is not taken', async () => {
+    const many = Array.from({ length: 27_000 }, (_, n) => somePiece(`of very many ${n}`))
+    const built = buildAggregate({ pieces: many, size: 2 ** 32 }).ok!
+    const block = await blockOf(built.pieces)
+    const offered = { aggregate: built.link, pieces: built.pieces }
+    const [group, nonce] = ['g'.repeat(1_000), 'n'.repeat(1_000)]
+    const task = await Tasks.aggregateOffer(aggregator, dealer, {
+      aggregate: built.link,
+      pieces: block.cid as never,
+      nonce,
+      tenant: { ...TENANT, group },
+      block: block as never,
+    })
+    expect(errorOf(await ask(service.api, task))).toMatchObject({
+      name: 'AggregateTooLarge',
+      message: expect.stringContaining('fewer pieces, or a shorter group or nonce'),
+    })
+    expect(await served(service.api, task.cid)).toBeUndefined()
+    await expect(recordOf(offered, nonce)).rejects.toThrow('There is no record')
   })
 })
 
@@ -391,7 +476,12 @@ describe('pieces that are tried again', () => {
 
   it.each<[string, boolean]>([
     ['HandlerExecutionError', true],
+    ['Unauthorized', true],
+    ['HandlerNotFound', true],
+    ['UnknownStorefront', true],
     ['ProofNotFound', false],
+    ['InvalidPieceCID', false],
+    ['UnknownAggregate', false],
   ])('and answered with %s are offered once more: %s', async (name, again) => {
     const offered = anAggregate(`answered with ${name}`)
     await offer(offered)
@@ -405,6 +495,51 @@ describe('pieces that are tried again', () => {
     refusals.clear()
     await later(timing.retry)
     expect(retriedOf(offered)).toHaveLength(offered.pieces.length * (again ? 2 : 1))
+    expect(await recordOf(offered)).toMatchObject(failedRecord)
+  })
+
+  it('are all offered where one is refused for now, and offered once more where the answer has no receipt', async () => {
+    const pieces = Array.from({ length: 60 }, (_, n) => somePiece(`some ${n}`))
+    const built = buildAggregate({ pieces, size: 2 ** 23 }).ok!
+    const offered = { aggregate: built.link, pieces: built.pieces }
+    await offer(offered)
+    await report(offered)
+    await deliver('report')
+    const before = await recordOf(offered)
+    refusals.set(`${offered.pieces[0]}`, failure('Unauthorized', 'not this one'))
+    expect(await deliver('retry')).toEqual({ taken: 1, failed: [] })
+    expect(reached(offered)).toEqual(await retriesOf(offered, offered.pieces))
+    expect(await recordOf(offered)).toEqual(before)
+
+    refusals.clear()
+    const logged: unknown[] = []
+    const mute = {
+      did: aggregator.did(),
+      reachable: true,
+      execute: async (tasks: unknown[]) =>
+        tasks.map(() => ({ error: failure('UnsignedReceipt', 'Signed by nobody we know') })),
+    } as unknown as Peer
+    const { consumers } = createDealer({
+      ...parts,
+      aggregators: new Map([[aggregator.did(), mute]]),
+      log: (...line) => logged.push(line),
+    })
+    await parts.queues.retry.send([{ aggregate: before.id, range: 0 }])
+    expect(await aws.deliver('retry', consumers.retry as never)).toEqual({ taken: 1, failed: [] })
+    expect(await recordOf(offered)).toEqual(before)
+    expect(logged).toEqual([
+      [
+        'warn',
+        'retries are to be offered again',
+        {
+          aggregate: before.aggregate,
+          range: 0,
+          count: 60,
+          refusal: { name: 'UnsignedReceipt', message: 'Signed by nobody we know' },
+        },
+      ],
+    ])
+    await later(timing.retry)
     expect(await recordOf(offered)).toMatchObject(failedRecord)
   })
 
@@ -448,6 +583,22 @@ describe('pieces that are tried again', () => {
     expect([receipt.fx.fork.length, isWhole(receipt)]).toEqual([pieces.length, true])
   })
 
+  it('that failed by the receipt that is filed have failed, though a deal came before the record was written', async () => {
+    const offered = anAggregate('filed before its deal')
+    const promise = await offer(offered)
+    await report(offered)
+    await deliver('report', createDealer({ ...parts, ...cutStore('blocks', 'put')(parts) }))
+    const filed = (await served(service.api, promise.fx.join!.link())) as Receipt
+    expect(errorOf(filed)).toMatchObject({ name: 'DealNotFound' })
+    expect(await recordOf(offered)).toMatchObject({ stage: 'offered' })
+    await aws.drain('report')
+    state.deals = LIVE
+    await later()
+    expect(await recordOf(offered)).toMatchObject(failedRecord)
+    expect(reached(offered)).toEqual(await retriesOf(offered, offered.pieces))
+    expect((await served(service.api, promise.fx.join!.link()))?.root.cid).toEqual(filed.root.cid)
+  })
+
   const cuts: [string, 'report' | 'track' | 'retry', Cut][] = [
     ['before the receipt is filed', 'report', cutStore('receipts', 'put')],
     ['before the retries are stored', 'report', cutStore('blocks', 'put')],
@@ -455,7 +606,7 @@ describe('pieces that are tried again', () => {
     ['before the retries are sent', 'report', cutQueue('retry')],
     // It asks for the receipt that it is not told of.
     ['before the aggregator is told', 'report', cutQueue('conclude')],
-    ['after too long, before the record', 'track', cutStore('aggregates', 'replace')],
+    ['after too long', 'track', cutQueue('report')],
     ['before the retries are read', 'retry', cutStore('blocks', 'get')],
     ['before it is noted that they were offered', 'retry', cutStore('aggregates', 'replace')],
   ]

@@ -130,7 +130,12 @@ beforeAll(async () => {
           }),
       },
     },
-    queues: { track: aws.queue('track'), retry: aws.queue('retry'), conclude: aws.queue('conclude') },
+    queues: {
+      track: aws.queue('track'),
+      report: aws.queue('report'),
+      retry: aws.queue('retry'),
+      conclude: aws.queue('conclude'),
+    },
     aggregators: new Map([[aggregator.did(), peer(theAggregator)]]),
     dealTracker: peer(theTracker),
     authority,

@@ -1,3 +1,4 @@
+import { MOST_GROUP_BYTES } from '@w3filecoin/capabilities'
 import { commonSchema, peerSchema, servicePeerSchema } from '@w3filecoin/service'
 import { z } from 'zod'
 
@@ -9,7 +10,12 @@ export const configSchema = z.strictObject({
   dealer: peerSchema,
   dealTracker: servicePeerSchema,
   /** The group of pieces whose space has no provider in the table. */
-  defaultGroup: z.string().min(1),
+  defaultGroup: z
+    .string()
+    .min(1)
+    .refine(group => Buffer.byteLength(group) <= MOST_GROUP_BYTES, {
+      error: `The aggregator takes groups of at most ${MOST_GROUP_BYTES} bytes`,
+    }),
   /**
    * Where content is read from, with `{cid}` for its CID: for one of codec raw or CAR the very bytes that hash to it. The
    * storefront's own bucket when left out.

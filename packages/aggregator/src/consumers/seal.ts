@@ -4,7 +4,7 @@ import { parse as parseLink } from 'multiformats/link'
 import pMap from 'p-map'
 import type { Dependencies } from '../dependencies.ts'
 import { closed, type GroupRecord, lookAgain, type Seal, sealed } from '../domain/group.ts'
-import { type Backlog, isFull, isRipe, type Limits } from '../domain/limits.ts'
+import { type Backlog, isEnough, isFull, isRipe, type Limits } from '../domain/limits.ts'
 import type { PendingRecord } from '../domain/piece.ts'
 import { type SealMessage, sealMessage } from '../queues.ts'
 import { type Candidate, completeSeal, makeAggregate } from '../sealing.ts'
@@ -14,6 +14,8 @@ type Parts = Pick<
   'id' | 'stores' | 'queues' | 'dealer' | 'limitsOf' | 'timing' | 'sizes' | 'now'
 >
 
+/** Rows that are read at all, should too few of them go into one aggregate: so many are read in some two minutes. */
+const MOST_READ = 1_000_000
 /** Aggregates of a group whose pieces are still being told, before another one is sealed. */
 const MOST_OPEN = 4
 
@@ -74,7 +76,11 @@ const finishOpen = async (parts: Parts, group: GroupRecord): Promise<Set<number>
   return done
 }
 
-/** Goes through the list of the group in its order, and takes what fits. */
+/**
+ * Goes through the list of the group in its order, and takes what fits, until there is enough and little more to find. An
+ * aggregate holds a piece once: of one that was offered with many nonces the first is taken, and the others are not in
+ * the way of what stands behind them.
+ */
 const choose = async (
   { stores, sizes }: Pick<Parts, 'stores' | 'sizes'>,
   group: GroupRecord,
@@ -82,30 +88,35 @@ const choose = async (
 ): Promise<{ chosen: readonly Candidate[]; bytes: number; backlog: Backlog }> => {
   const sealedBefore = await membersOf(stores.blocks, group.open)
   const selection = new Selection<Candidate>({ size: limits.size, maxPieces: limits.maxPieces })
+  const taken = new Set<string>()
   const backlog: Backlog = { pieces: 0, bytes: 0 }
   let { lookahead } = sizes
+  let read = 0
   let after: string | undefined
   do {
     const page = await stores.pending.list(group.id, { limit: sizes.page, after })
-    const records = await stores.pieces.getMany(page.items.map(({ id }) => ({ id })))
+    const rows = page.items.filter(({ id, piece }) => !sealedBefore.has(id) && !taken.has(piece))
+    const records = await stores.pieces.getMany(rows.map(({ id }) => ({ id })))
     const stale: PendingRecord[] = []
-    for (const [n, row] of page.items.entries()) {
-      if (sealedBefore.has(row.id)) continue
+    for (const [n, row] of rows.entries()) {
+      if (taken.has(row.piece)) continue
       const record = records[n]
       // A late duplicate of a message may have put a piece back that is in an aggregate.
       if (record === undefined || record.stage === 'included') {
         stale.push(row)
         continue
       }
-      selection.offer({ piece: parseLink(row.piece) as unknown as Candidate['piece'], row })
+      const fits = selection.offer({ piece: parseLink(row.piece) as unknown as Candidate['piece'], row })
+      if (fits) taken.add(row.piece)
       backlog.pieces += 1
       backlog.bytes += row.size
       backlog.oldest = Math.min(backlog.oldest ?? row.offeredAt, row.offeredAt)
     }
     await stores.pending.removeMany(stale.map(row => ({ group: row.group, order: row.order })))
-    if (isFull(backlog, limits)) lookahead -= page.items.length
+    if (isEnough(selection.bytes, limits) && isFull(backlog, limits)) lookahead -= page.items.length
+    read += page.items.length
     after = page.next
-  } while (after !== undefined && !selection.full && lookahead > 0)
+  } while (after !== undefined && !selection.full && lookahead > 0 && read < MOST_READ)
   return { chosen: selection.chosen, bytes: selection.bytes, backlog }
 }
 

@@ -12,7 +12,7 @@ export interface Limits {
   longestWait: number
 }
 
-/** What is pending in a group. */
+/** What is pending in a group, for the next aggregate: of a piece that is there more than once, one. */
 export interface Backlog {
   pieces: number
   bytes: number
@@ -24,6 +24,10 @@ export interface Backlog {
 export const isFull = ({ pieces, bytes }: Backlog, { size, maxPieces }: Limits): boolean =>
   bytes >= capacityOf(size) || pieces >= maxPieces
 
+/** Whether the dealer takes an aggregate of pieces that have so many padded bytes together. */
+export const isEnough = (chosen: number, { minimumFill }: Limits): boolean =>
+  chosen > 0 && chosen >= minimumFill
+
 /**
  * Whether a group is sealed now: the dealer takes what was chosen, and the group is full, or its oldest piece waited
  * its time.
@@ -31,6 +35,5 @@ export const isFull = ({ pieces, bytes }: Backlog, { size, maxPieces }: Limits):
  * @param chosen padded bytes of the pieces that would go into the aggregate
  */
 export const isRipe = (backlog: Backlog, chosen: number, limits: Limits, now: number): boolean =>
-  chosen > 0 &&
-  chosen >= limits.minimumFill &&
+  isEnough(chosen, limits) &&
   (isFull(backlog, limits) || (backlog.oldest !== undefined && now - backlog.oldest >= limits.longestWait))

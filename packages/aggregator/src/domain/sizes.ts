@@ -4,7 +4,7 @@ export interface Sizes {
   range: number
   /** Rows of the list of a group that are read at once. */
   page: number
-  /** Rows that are read to fill the rest of an aggregate, when what was read would make one. */
+  /** Rows that are read to fill the rest of an aggregate, when what was chosen makes one. */
   lookahead: number
 }
 

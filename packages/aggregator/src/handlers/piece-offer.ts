@@ -2,6 +2,7 @@ import type { DID, Invocation } from '@ucanto/interface'
 import {
   type Failure,
   failure,
+  MOST_GROUP_BYTES,
   type PieceLink,
   pieceOffer,
   type Result,
@@ -51,6 +52,9 @@ export const pieceOfferHandler = ({
     // First of all: what is final is filed, and strangers have nothing filed.
     const storefront = storefrontOf(capability.with, invocation, { self: id.did(), listed: storefronts })
     if (storefront.error) return storefront
+    const length = Buffer.byteLength(group)
+    if (length > MOST_GROUP_BYTES)
+      return refuse('InvalidGroup', `The group has ${length} bytes, at most ${MOST_GROUP_BYTES} are taken`)
     const decoded = decodePiece(piece)
     if (decoded.error) return { error: { ...decoded.error, final: true } }
     if (!canHold(piece, size))
@@ -119,6 +123,9 @@ export const pieceOfferHandler = ({
           ? { filed: await stores.receipts.put(await issueReceipt(id, invocation, { out })) }
           : { out }
       }
+      // Refused for good under other limits: that stands, and nobody wants a place for the piece.
+      const filed = await stores.receipts.get(`${invocation.cid}`)
+      if (filed?.out.error) return { filed }
       const { storefront } = offer.ok
       const first = await noted(offer.ok, piece)
       const record = first.storefront === storefront ? first : await noted(offer.ok, piece, storefront)

@@ -11,14 +11,15 @@ import {
 } from '@w3filecoin/service'
 import type { Dependencies } from '../dependencies.ts'
 import { rangeSent } from '../domain/aggregate.ts'
+import { isFinal } from '../domain/retry.ts'
 import { type RetryMessage, retryMessage } from '../queues.ts'
 
 /** Offers in one message to the aggregator. */
 const BATCH = 50
 
 /**
- * On `retry`, offer a range of the pieces of a failed aggregate to the aggregator again. An aggregator that can not take
- * them now is asked again by the record's time.
+ * On `retry`, offer a range of the pieces of a failed aggregate to the aggregator again. The range is closed when each has
+ * an answer that stays. An aggregator that can not take all of them now is asked for the range again by the record's time.
  */
 export const onRetry = ({
   stores,
@@ -37,16 +38,28 @@ export const onRetry = ({
         return { error: new Error(`The configuration gives no URL for ${record.aggregator}`) }
       const ranges = await getValue<string[]>(stores.blocks, record.retries as string)
       const packed = await getValue<Uint8Array[]>(stores.blocks, ranges[range] as string)
+      const passing: Failure[] = []
       for (const batch of batchesOf(packed, BATCH)) {
         const offers = await Promise.all(batch.map(unpackTask))
         const answers = await reach(aggregator, () => aggregator.execute(offers), log)
         if (answers.error) return DONE
         for (const { ok, error } of answers.ok) {
           const refusal = (error ?? ok?.out.error) as Failure | undefined
-          if (refusal) log('warn', 'retry refused', { aggregate: record.aggregate, refusal })
-          // Another refusal will stay one, and whoever waits for the piece reads why in its receipt.
-          if (error || refusal?.name === 'HandlerExecutionError') return DONE
+          if (refusal === undefined) continue
+          if (ok && isFinal(refusal)) log('warn', 'retry refused', { aggregate: record.aggregate, refusal })
+          // The others are offered all the same: what one is refused for need not be true of them.
+          else passing.push(refusal)
         }
+      }
+      const [refusal] = passing
+      if (refusal) {
+        log('warn', 'retries are to be offered again', {
+          aggregate: record.aggregate,
+          range,
+          count: passing.length,
+          refusal,
+        })
+        return DONE
       }
       await update(stores.aggregates, { id }, current => rangeSent(current, range, now(), timing))
       return DONE

@@ -6,19 +6,21 @@ import {
   type PieceLink,
   Tasks,
 } from '@w3filecoin/capabilities'
-import { type Consumer, DONE, each, getValue, type Outcome, reach, type Stored } from '@w3filecoin/service'
+import { type Consumer, DONE, each, type Outcome, reach, type Stored } from '@w3filecoin/service'
 import { parse as parseLink } from 'multiformats/link'
 import pMap from 'p-map'
 import type { Dependencies } from '../dependencies.ts'
 import type { AggregateRecord } from '../domain/aggregate.ts'
 import { liveDeal } from '../domain/deal.ts'
-import { failedOutcome, settleAggregate } from '../failure.ts'
-import { type TrackMessage, trackMessage } from '../queues.ts'
+import { documentName } from '../domain/offer-document.ts'
+import { settleAggregate } from '../failure.ts'
+import { type ReportMessage, type TrackMessage, trackMessage } from '../queues.ts'
 
 /**
- * On `track`, ask the deal tracker about aggregates, all in one message; where a deal is live, or none came in time,
- * end the aggregate's workflow, and hand the receipt to its aggregator. The others are asked about again, by their
- * records' times.
+ * On `track`, ask the deal tracker about aggregates, all in one message; where a deal is live, end the aggregate's
+ * workflow, and hand the receipt to its aggregator. One that is in no deal in time is reported as those who make deals
+ * would: to end it takes as much time and memory as one run has. The others are asked about again, by their records'
+ * times.
  */
 export const onTrack = (
   parts: Pick<
@@ -26,7 +28,7 @@ export const onTrack = (
     'id' | 'stores' | 'queues' | 'aggregators' | 'dealTracker' | 'timing' | 'sizes' | 'now' | 'random' | 'log'
   >,
 ): Consumer<TrackMessage> => {
-  const { id, stores, dealTracker, timing, now, random, log } = parts
+  const { id, stores, queues, dealTracker, timing, now, random, log } = parts
   const ask = async (records: Stored<AggregateRecord>[]) => {
     const questions = records.map(({ aggregate }) =>
       Tasks.dealInfo(id, dealTracker.principal, { piece: linkOf(aggregate), nonce: random() }),
@@ -43,12 +45,13 @@ export const onTrack = (
     return { out: { ok: success } }
   }
 
-  const inNoDeal = async (record: AggregateRecord): Promise<Outcome> => {
+  const inNoDeal = (record: AggregateRecord): ReportMessage => {
     const days = Number((timing.longestWait / 86_400_000).toPrecision(2))
-    return failedOutcome(id, record, await getValue<PieceLink[]>(stores.blocks, record.pieces), {
+    return {
+      offer: documentName(record),
       message: `No deal was made for ${record.aggregate} within ${days} days`,
-      faults: [],
-    })
+      invalid: [],
+    }
   }
 
   const take = async (record: Stored<AggregateRecord>, answer: Receipt) => {
@@ -59,8 +62,7 @@ export const onTrack = (
     }
     const deal = answer.out.ok && liveDeal(answer.out.ok as DealInfoSuccess)
     if (deal !== undefined) await settleAggregate(parts, record, inDeal(record, deal))
-    else if (now() - record.offeredAt >= timing.longestWait)
-      await settleAggregate(parts, record, await inNoDeal(record))
+    else if (now() - record.offeredAt >= timing.longestWait) await queues.report.send([inNoDeal(record)])
   }
 
   return each(

@@ -36,6 +36,18 @@ export interface AggregateRecord extends Due {
   openRanges?: number[] | undefined
 }
 
+/** Pieces that are named as at fault: each is in the receipt, with the reason. */
+export const MOST_FAULTS = 1_000
+
+/**
+ * Pieces of an offer that is refused at once with pieces at fault. The answer has a task for each of the others: 95,000
+ * take 25 s and 2 GB, more than a request has. An aggregator makes no such offer unless something is wrong with it.
+ */
+export const MOST_REFUSED = 30_000
+
+/** Bytes of a receipt that other services read. */
+export const MOST_RECEIPT = 64 * 1024 * 1024
+
 /** Intervals in milliseconds. */
 export interface Timing {
   retry: number

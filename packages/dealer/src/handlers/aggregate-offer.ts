@@ -21,14 +21,23 @@ import {
 } from '@w3filecoin/service'
 import { isLink, parse as parseLink } from 'multiformats/link'
 import type { Dependencies } from '../dependencies.ts'
-import { type AggregateRecord, aggregateId, failed, offered } from '../domain/aggregate.ts'
+import {
+  type AggregateRecord,
+  aggregateId,
+  failed,
+  MOST_FAULTS,
+  MOST_RECEIPT,
+  MOST_REFUSED,
+  offered,
+} from '../domain/aggregate.ts'
 import { documentName, documentOf, tenantOf } from '../domain/offer-document.ts'
-import { failedOutcome, keepRetries } from '../failure.ts'
+import { failedOutcome, keepRetries, mostBytes } from '../failure.ts'
 
 /**
  * `aggregate/offer`: checks that the pieces make the aggregate, hands it to deal making, and promises to tell of a
  * deal. The same offer again finds the record and gets the same promise; with another nonce it is processed anew. An
- * aggregate with pieces at fault has failed at once: the receipt names them, and the others are offered again.
+ * aggregate with pieces at fault has failed at once: the receipt names them, and the others are offered again. One of so
+ * many pieces that a request can not do that is refused without a receipt that is kept, for people to look at.
  */
 export const aggregateOfferHandler = (
   parts: Pick<Dependencies, 'id' | 'stores' | 'queues' | 'aggregators' | 'timing' | 'sizes' | 'now'>,
@@ -79,10 +88,20 @@ export const aggregateOfferHandler = (
         aggregator,
         ...tenantOf(invocation.facts as Record<string, unknown>[], aggregator),
       }
+      if (checked.error && checked.error.cause.length === 0)
+        return { out: { error: failure('InvalidPiece', checked.error.message, { aggregate, cause: [] }) } }
+      const listed = checked.ok ?? checked.error.pieces
+      const most = await mostBytes(id, offer, listed)
+      if (most > MOST_RECEIPT) {
+        const message = `Should ${aggregate} fail, its receipt may have ${most} bytes, of ${MOST_RECEIPT} that are read: offer fewer pieces, or a shorter group or nonce`
+        return { out: { error: failure('AggregateTooLarge', message) } }
+      }
       if (checked.error) {
-        const { message, cause, pieces: listed } = checked.error
-        if (cause.length === 0)
-          return { out: { error: failure('InvalidPiece', message, { aggregate, cause: [] }) } }
+        const { message, cause } = checked.error
+        if (cause.length > MOST_FAULTS || listed.length > MOST_REFUSED) {
+          const why = `${message}: too many to name these and try the others again`
+          return { out: { error: failure('InvalidPiece', why, { aggregate, cause: [] }) } }
+        }
         const outcome = await failedOutcome(id, offer, listed, { message, faults: cause })
         const filed = await stores.receipts.put(await issueReceipt(id, invocation, outcome))
         const retries = await keepRetries(parts, aggregator, filed)

@@ -1,0 +1,143 @@
+import type { PieceLink } from '@w3filecoin/capabilities'
+import { decodePiece } from '@w3filecoin/piece'
+import { getValue } from '@w3filecoin/service'
+import { signersOf, somePiece } from '@w3filecoin/testing'
+import {
+  Choices,
+  DeterministicBlocks,
+  DeterministicTable,
+  DeterministicWorld,
+} from '@w3filecoin/testing/deterministic'
+import { describe, expect, it } from 'vitest'
+import { onSeal } from '../src/consumers/seal.ts'
+import { type GroupRecord, newGroup } from '../src/domain/group.ts'
+import type { Limits } from '../src/domain/limits.ts'
+import { groupId, type PendingRecord, type PieceRecord, pendingRow } from '../src/domain/piece.ts'
+import { SIZES } from '../src/domain/sizes.ts'
+import { resources } from '../src/resources.ts'
+
+const { aggregator, dealer, one } = await signersOf('aggregator', 'dealer', 'one')
+const [KIB, MINUTE, HOUR] = [2 ** 10, 60_000, 3_600_000]
+/** Heights of pieces of 16, 8 and 4 KiB. */
+const [HALF, QUARTER, EIGHTH] = [9, 8, 7]
+const limits: Limits = { size: 32 * KIB, minimumFill: 16 * KIB, maxPieces: 4, longestWait: HOUR }
+
+/** Looks at a group with these pieces in its list, each of which came a moment after the one before; so often at once. */
+const sealOf = async (
+  listed: readonly PieceLink[],
+  { waited = HOUR, times = 1, ...of }: Partial<Limits & { waited: number; times: number }>,
+) => {
+  const world = new DeterministicWorld({ choices: new Choices(1) })
+  const table = <R extends object>(name: keyof typeof resources.tables) =>
+    new DeterministicTable<R>({ name, spec: resources.tables[name], world, lag: 0 })
+  const [pieces, pending, groups] = [
+    table<PieceRecord>('piece'),
+    table<PendingRecord>('pending'),
+    table<GroupRecord>('group'),
+  ]
+  const blocks = new DeterministicBlocks({ name: 'blocks', world })
+  const tenant = { storefront: one.did(), group: 'group' }
+  for (const [n, piece] of listed.entries()) {
+    const record: PieceRecord = {
+      ...tenant,
+      id: `${n}`,
+      piece: `${piece}`,
+      size: decodePiece(piece).ok!.size,
+      nonce: `${n}`,
+      stage: 'pending',
+      offeredAt: world.now() - waited + n / listed.length,
+      accept: new Uint8Array(),
+    }
+    pieces.seed({ ...record, revision: 1 })
+    pending.seed({ ...pendingRow({ ...record, offeredAt: n }), offeredAt: record.offeredAt, revision: 1 })
+  }
+  groups.seed({ ...newGroup(tenant, 0), revision: 1 })
+  let read = 0
+  const counted = Object.assign(Object.create(pending), {
+    list: async (...options: Parameters<typeof pending.list>) => {
+      const page = await pending.list(...options)
+      read += page.items.length
+      return page
+    },
+    removeMany: (rows: never) => pending.removeMany(rows),
+  })
+  const queue = { send: async () => {} }
+  const { take } = onSeal({
+    id: aggregator,
+    stores: {
+      pieces,
+      pending: counted,
+      groups,
+      blocks,
+      tallies: table('tally'),
+      aggregates: table('aggregate'),
+    } as never,
+    queues: { seal: queue, include: queue, aggregateOffer: queue } as never,
+    dealer: { principal: dealer } as never,
+    limitsOf: () => ({ ...limits, ...of }),
+    timing: { retry: MINUTE, poll: 15 * MINUTE },
+    sizes: SIZES,
+    now: world.now,
+  })
+  const id = groupId(tenant)
+  let sealed: string[] | undefined
+  let ended = false
+  const look = async () => {
+    const looks = Array.from({ length: times }, (_, n) => take([{ group: id, id: `look ${n}` }]))
+    const outcomes = (await Promise.all(looks)).flat()
+    expect(
+      outcomes.filter(({ ok }) => ok),
+      'whoever comes later says so',
+    ).toHaveLength(1)
+    const [seal, ...others] = (await groups.get({ id }))?.open ?? []
+    expect(others).toEqual([])
+    sealed = seal && (await getValue<unknown[]>(blocks, seal.pieces)).map(piece => `${piece}`)
+  }
+  const looked = look().finally(() => {
+    ended = true
+  })
+  await world.timeline.run(() => ended)
+  await looked
+  return { sealed, read }
+}
+
+const many = 6_000
+const some = (name: string, count: number, height: number) =>
+  Array.from({ length: count }, (_, n) => somePiece(`${name} ${n}`, height))
+const texts = (...pieces: readonly PieceLink[]) => pieces.map(piece => `${piece}`)
+
+it('a group at which two look at once is sealed once', async () => {
+  const pieces = some('at once', 3, QUARTER)
+  expect(await sealOf(pieces, { times: 2 })).toMatchObject({ sealed: texts(...pieces) })
+})
+
+describe('a group whose list begins', () => {
+  const behind = some('behind', 3, EIGHTH)
+
+  it('with one piece under very many nonces is sealed with one of them, and what stands behind', async () => {
+    const piece = somePiece('one', QUARTER)
+    const { sealed } = await sealOf([...Array(many).fill(piece), ...behind], {})
+    expect(sealed).toEqual(texts(piece, ...behind))
+  })
+
+  it('with very many pieces that have no room beside the first is sealed with what stands behind', async () => {
+    const [first, ...others] = some('large', many, HALF) as [PieceLink, ...PieceLink[]]
+    const { sealed } = await sealOf([first, ...others, ...behind], { minimumFill: 20 * KIB })
+    expect(sealed).toEqual(texts(first, ...behind))
+  })
+
+  it('with enough is read only a little further', async () => {
+    const large = some('large', 2 * many, HALF)
+    const { sealed, read } = await sealOf([...large, ...behind], {})
+    expect(sealed).toEqual(texts(large[0]!))
+    expect(read).toBeLessThanOrEqual(5_500)
+  })
+
+  it('with one piece under many nonces is not full by that', async () => {
+    const listed = Array(10).fill(somePiece('one', QUARTER))
+    expect(await sealOf(listed, { minimumFill: 0, waited: HOUR - MINUTE })).toMatchObject({
+      sealed: undefined,
+    })
+    expect(await sealOf(listed, { minimumFill: 0 })).toMatchObject({ sealed: texts(listed[0]) })
+  })
+})
