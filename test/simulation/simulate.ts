@@ -93,7 +93,7 @@ export const randomCourse = (choices: Choices): Course => {
     scenario,
     faults: randomFaults(choices, rates),
     healsAt,
-    lag: choices.one([0, 1000, 2 * MINUTE]),
+    lag: choices.one([0, 1000, 2 * MINUTE, 3 * HOUR]),
     duplicates: choices.one([0, 0.05, 0.3]),
     losses: Array.from({ length: choices.one([0, 0, 1, 4]) }, () => choices.between(0, healsAt)),
     outages: Array.from({ length: choices.one([0, 0, 1, 3]) }, () => {
