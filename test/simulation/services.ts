@@ -34,7 +34,7 @@ const DAY = 24 * HOUR
 
 /** How the services are set up; what people would configure for weeks is here hours. */
 export const SETTINGS = {
-  timing: { retry: 40 * MINUTE, poll: 12 * HOUR },
+  timing: { retry: 10 * MINUTE, poll: 12 * HOUR },
   /** How much rarer schedules run than on AWS: a week of minutes has too many sweeps. */
   pace: 60,
   /** Of the storefront: for content. Of the dealer: for a deal. */

@@ -1,6 +1,6 @@
 import { type PieceLink, Tasks } from '@w3filecoin/capabilities'
 import { buildAggregate } from '@w3filecoin/piece'
-import { batchesOf, packTask, putValue, type Stored } from '@w3filecoin/service'
+import { batchesOf, getValue, packTask, putValue, type Stored } from '@w3filecoin/service'
 import { parse as parseLink } from 'multiformats/link'
 import pMap from 'p-map'
 import type { Dependencies } from './dependencies.ts'
@@ -53,7 +53,6 @@ export const makeAggregate = async (
       chosen.map(({ row }) => row.id),
     ),
     ranges: await putValue(stores.blocks, ranges),
-    rangeCount: ranges.length,
     sealedAt: now(),
   }
 }
@@ -81,6 +80,7 @@ const recordSeal = async (
   group: GroupRecord,
   seal: Seal,
 ): Promise<{ record: Stored<AggregateRecord>; isNew: boolean }> => {
+  const ranges = await getValue<string[]>(stores.blocks, seal.ranges)
   for (const nonce of [undefined, sealNonce(group, seal)]) {
     const offer = await Tasks.aggregateOffer(id, dealer.principal, {
       aggregate: parseLink(seal.aggregate) as unknown as PieceLink,
@@ -93,7 +93,13 @@ const recordSeal = async (
       },
     })
     const inserted = await stores.aggregates.insert(
-      newAggregate(group, seal, { nonce, offer: await packTask(offer) }, now(), timing),
+      newAggregate(
+        group,
+        seal,
+        { nonce, offer: await packTask(offer), ranges: ranges.length },
+        now(),
+        timing,
+      ),
     )
     if (inserted.ok) return { record: inserted.ok, isNew: true }
     if (isOf(inserted.error.record, group, seal)) return { record: inserted.error.record, isNew: false }

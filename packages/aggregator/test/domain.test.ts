@@ -118,13 +118,12 @@ describe('a piece', () => {
   })
 })
 
-const seal = (sequence: number, rangeCount = 1): Seal => ({
+const seal = (sequence: number): Seal => ({
   sequence,
   aggregate: 'a',
   pieces: 'p',
   members: 'm',
   ranges: 'r',
-  rangeCount,
   sealedAt: 5,
 })
 const group = stored(newGroup({ storefront, group: 'g' }, 1000))
@@ -142,14 +141,14 @@ describe('a group', () => {
 
 describe('an aggregate', () => {
   const timing = { retry: 60, poll: 900 }
-  const record = (rangeCount = 1) =>
-    stored(newAggregate(group, seal(1, rangeCount), { offer: new Uint8Array() }, 1000, timing))
+  const record = (ranges = 1) =>
+    stored(newAggregate(group, seal(1), { offer: new Uint8Array(), ranges }, 1000, timing))
 
   it.each([
     [1, [0]],
     [3, [0, 1, 2]],
-  ])('of %i ranges of pieces tells them all', (rangeCount, openRanges) => {
-    expect(record(rangeCount)).toMatchObject({ stage: 'sealed', openRanges, checkAt: 1060 })
+  ])('of %i ranges of pieces tells them all', (ranges, openRanges) => {
+    expect(record(ranges)).toMatchObject({ stage: 'sealed', openRanges, checkAt: 1060 })
   })
 
   type Event = 'offered' | 'told' | 'accepted' | 'failed'

@@ -86,9 +86,16 @@ export const hasObject = async ({
 }
 
 /** The body of an object as a stream; `undefined` when there is none. */
-export const getObject = async ({ client, bucket, key }: BucketOptions & { key: string }) => {
+export const getObject = async ({
+  client,
+  bucket,
+  key,
+  signal,
+}: BucketOptions & { key: string; signal?: AbortSignal }) => {
   try {
-    const { Body } = await client.send(new GetObjectCommand({ Bucket: bucket, Key: key }))
+    const { Body } = await client.send(new GetObjectCommand({ Bucket: bucket, Key: key }), {
+      ...(signal && { abortSignal: signal }),
+    })
     return Body
   } catch (cause) {
     if (cause instanceof NoSuchKey) return undefined

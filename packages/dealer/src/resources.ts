@@ -60,8 +60,9 @@ export const resources = describe({
       concurrency: 10,
       attempts: 5,
       run: {
-        // Eight messages to the aggregator, one after the other, each of which may take 25 seconds to answer.
-        timeout: 240,
+        // Eight messages to the aggregator, one after the other, each of which may take 25 seconds to answer, and ten more
+        // where a host is asked for keys.
+        timeout: 300,
         memory: 1024,
         uses: { tables: { aggregate: 'write' }, buckets: { blocks: 'read' } },
       },

@@ -18,8 +18,6 @@ export interface DeadLetter {
   body: string
   /** When it was sent first, in milliseconds since 1970. */
   sentAt: number
-  /** When it was put where it is now; of one that SQS moved by itself, when it was sent to its queue. */
-  arrivedAt: number
   /** Why and where it was given up. Absent where SQS moved it by itself. */
   postMortem: PostMortem | undefined
   /** For who has received it. */
@@ -108,10 +106,10 @@ export class DeadLetterQueue {
 
   /**
    * Sends a letter to its queue again, then removes it here: cut in between, it is sent once more by the next who comes,
-   * and a message may come twice.
+   * and a message may come twice. Returns the id of the message that it is now.
    */
-  async sendBack({ id, body, group, receipt }: DeadLetter): Promise<void> {
-    await this.#client.send(
+  async sendBack({ id, body, group, receipt }: DeadLetter): Promise<string> {
+    const { MessageId } = await this.#client.send(
       new SendMessageCommand({
         QueueUrl: this.#work,
         MessageBody: body,
@@ -120,6 +118,7 @@ export class DeadLetterQueue {
       }),
     )
     await this.#client.send(new DeleteMessageCommand({ QueueUrl: this.#url, ReceiptHandle: receipt }))
+    return MessageId as string
   }
 }
 
@@ -130,7 +129,6 @@ const letterOf = ({ MessageId, Body, Attributes, MessageAttributes, ReceiptHandl
     id: `${MessageId}-${Attributes?.SentTimestamp}`,
     body: Body as string,
     sentAt: postMortem?.sentAt ?? Number(Attributes?.SentTimestamp),
-    arrivedAt: Number(Attributes?.SentTimestamp),
     postMortem,
     receipt: ReceiptHandle as string,
     group: Attributes?.MessageGroupId,

@@ -16,15 +16,15 @@ export class Display {
   }
 
   queue(report: QueueReport): void {
-    const { service, queue, letters, left, newer, failed } = report
-    if (letters.length === 0 && left === 0 && newer === 0 && failed === undefined) return
+    const { service, queue, letters, left, again, failed } = report
+    if (letters.length === 0 && left === 0 && failed === undefined) return
     const some = letters.length === 0 && left > 0 ? `about ${letterCount(left)}` : letterCount(letters.length)
     this.#line(
       `${service} ${queue}: ${failed === undefined ? some : letters.length > 0 ? `${some}, then it failed` : 'it failed'}`,
     )
     if (failed !== undefined) this.#line(`  ${wordsOf(failed).replaceAll(/\s+/g, ' ')}`)
     if (left > 0) this.#line(`  ${letters.length > 0 ? `About ${count(left)} more. ` : ''}${whyLeft(report)}`)
-    if (newer > 0) this.#line('  Others came meanwhile, which may be the same again')
+    if (again > 0) this.#line(`  ${failedAgain(again)}, and ${isOrAre(again)} here`)
     this.#rows(
       ['MESSAGE', 'SENT FIRST (UTC)', 'ATTEMPTS'],
       letters,
@@ -45,17 +45,17 @@ export class Display {
     const sum = (of: (report: QueueReport) => number) => reports.reduce((sum, report) => sum + of(report), 0)
     const letters = sum(({ letters }) => letters.length)
     const left = sum(({ left }) => left)
-    const newer = sum(({ newer }) => newer)
+    const again = sum(({ again }) => again)
     const failed = sum(({ failed }) => (failed === undefined ? 0 : 1))
     const queues = (n: number) => (n === 1 ? 'one queue' : `${n} queues`)
     const among = queues(reports.length - failed)
     const back = letters === 1 ? 'back to its queue' : 'back to their queues'
     const said: string[] = []
-    if (letters + left + newer === 0) said.push(`No dead letters in ${among}`)
+    if (letters + left === 0) said.push(`No dead letters in ${among}`)
     else if (send) {
       said.push(`${letterCount(letters)} sent ${back}`)
-      if (left > 0) said.push(`about ${count(left)} ${left === 1 ? 'is' : 'are'} left`)
-      if (newer > 0) said.push('others came meanwhile')
+      if (left > 0) said.push(`about ${count(left)} ${isOrAre(left)} left`)
+      if (again > 0) said.push(failedAgain(again))
     } else if (letters === 0)
       said.push(`About ${letterCount(left)} in ${among}, hidden at the moment`, 'look again in a minute')
     else if (left === 0)
@@ -175,6 +175,9 @@ export const recordLine = (
   lookAt: iso(lookAt),
   sent: send && record.understood,
 })
+
+const failedAgain = (n: number) => `${count(n)} of them failed again`
+const isOrAre = (n: number) => (n === 1 ? 'is' : 'are')
 
 /** Why letters were not looked at. */
 const whyLeft = ({ ended, fifo }: QueueReport): string =>

@@ -1,7 +1,7 @@
 import type { SQSClient } from '@aws-sdk/client-sqs'
 import { type Resources, variable } from '@w3filecoin/aws/resources'
 import { Trouble } from '@w3filecoin/local/trouble'
-import type { Clock, Environment } from '@w3filecoin/service'
+import type { Environment } from '@w3filecoin/service'
 import { pMapIterable } from 'p-map'
 import { type DeadLetter, DeadLetterQueue } from './dead-letter-queue.ts'
 import { wordsOf } from './failure.ts'
@@ -18,7 +18,6 @@ interface DlqOptions {
   send: boolean
   /** The most letters of one queue. */
   limit: number
-  now: Clock
 }
 
 interface NamedQueue {
@@ -34,10 +33,10 @@ export interface QueueReport {
   letters: DeadLetter[]
   /** About how many letters were not looked at. */
   left: number
-  /** Whether that is because it ended before: at the limit, or at letters that came meanwhile. Else they are hidden. */
+  /** Whether that is because it ended before: at the limit, or at letters that had been sent back. Else they are hidden. */
   ended: boolean
-  /** Letters that were seen to come while others were sent back, and stay: they may be the same again. */
-  newer: number
+  /** How many of those that were sent back failed again meanwhile, and are here. */
+  again: number
   /** Why it could not be done, or not to its end. */
   failed?: unknown
 }
@@ -64,11 +63,11 @@ export async function* deadLetters({ target, queues, ...options }: DlqOptions): 
 const readQueue = async (
   { resources, queue }: NamedQueue,
   places: Environment,
-  { client, send, limit, now }: Omit<DlqOptions, 'target' | 'queues'>,
+  { client, send, limit }: Omit<DlqOptions, 'target' | 'queues'>,
 ): Promise<QueueReport> => {
   const { service, queues } = resources
   const fifo = queues[queue]?.fifo === true
-  const report: QueueReport = { service, queue, fifo, letters: [], left: 0, ended: false, newer: 0 }
+  const report: QueueReport = { service, queue, fifo, letters: [], left: 0, ended: false, again: 0 }
   const locate = (kind: 'queue' | 'deadLetter'): string => {
     const url = places[variable(kind, queue)]
     if (url === undefined)
@@ -77,31 +76,32 @@ const readQueue = async (
   }
   try {
     const dead = new DeadLetterQueue({ client, url: locate('deadLetter'), work: locate('queue') })
-    const start = now()
     const before = await dead.count()
+    /** Messages that letters were sent back as. */
+    const sent = new Set<string>()
     /** Letters that others do not see. */
     const held = new Set<DeadLetter>()
     try {
       for await (const some of dead.take(limit)) {
         for (const letter of some) held.add(letter)
         // What fails again comes back here, and is not to be chased.
-        const old = some.filter(({ arrivedAt }) => !send || arrivedAt <= start)
-        report.newer += some.length - old.length
-        for (const letter of old) {
+        const others = some.filter(({ message }) => !sent.has(message))
+        report.again += some.length - others.length
+        for (const letter of others) {
           if (send) {
             // One by one: those of a FIFO queue in their order.
-            await dead.sendBack(letter)
+            sent.add(await dead.sendBack(letter))
             held.delete(letter)
           }
           report.letters.push(letter)
         }
-        if (old.length === 0) break
+        if (others.length === 0) break
       }
     } finally {
       await dead.release([...held])
     }
     report.left = Math.max(0, before - report.letters.length)
-    report.ended = report.newer > 0 || report.letters.length >= limit
+    report.ended = report.again > 0 || report.letters.length >= limit
   } catch (cause) {
     report.failed = cause
   }

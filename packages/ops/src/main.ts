@@ -111,13 +111,13 @@ const run = async (): Promise<number> => {
     const { deadLetters } = await import('./dlq.ts')
     const client = new SQSClient({})
     const reports = []
-    for await (const report of deadLetters({ target, client, queues, send, limit, now: Date.now })) {
+    for await (const report of deadLetters({ target, client, queues, send, limit })) {
       reports.push(report)
       display.queue(report)
       for (const letter of report.letters) line(letterLine(report, letter, send))
       if (report.failed !== undefined) line(failureLine(report))
       failed ||= report.failed !== undefined
-      some ||= report.left + report.newer > 0 || (!send && report.letters.length > 0)
+      some ||= report.left + report.again > 0 || (!send && report.letters.length > 0)
     }
     display.queues(reports, { send, limit })
   } else {

@@ -22,7 +22,6 @@ const letter: DeadLetter = {
   id: 'x',
   body: '{"no":"message"}',
   sentAt: AT,
-  arrivedAt: AT,
   postMortem: {
     service: 'storefront',
     queue: 'submit',
@@ -42,7 +41,7 @@ const queue = ({ letters = 0, ...rest }: Partial<Omit<QueueReport, 'letters'>> &
   fifo: false,
   left: 0,
   ended: false,
-  newer: 0,
+  again: 0,
   ...rest,
   letters: Array<DeadLetter>(letters).fill(letter),
 })
@@ -79,9 +78,9 @@ describe('dead letters, for people', () => {
       ['5 dead letters', '  About 7 more. They were not looked at'],
     ],
     [
-      'that came meanwhile',
-      { letters: 5, newer: 1, ended: true },
-      ['5 dead letters', '  Others came meanwhile, which may be the same again'],
+      'that failed again',
+      { letters: 5, again: 1, ended: true },
+      ['5 dead letters', '  1 of them failed again, and is here'],
     ],
     [
       'of a queue that failed',
@@ -115,9 +114,9 @@ describe('dead letters, for people', () => {
     ['sent', [{ letters: 1, left: 1 }], true, '1 dead letter sent back to its queue; about 1 is left'],
     [
       'sent, and back',
-      [{ letters: 4000, newer: 10 }],
+      [{ letters: 4000, again: 10 }],
       true,
-      '4,000 dead letters sent back to their queues; others came meanwhile',
+      '4,000 dead letters sent back to their queues; 10 of them failed again',
     ],
     ['none to send', [{}], true, 'No dead letters in one queue'],
     [

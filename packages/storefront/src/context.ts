@@ -22,7 +22,7 @@ export const createContext = (env: Environment) => {
     : {
         has: key => hasObject({ ...aws.bucket('content'), key }),
         open: async (key, signal) => {
-          const body = (await getObject({ ...aws.bucket('content'), key })) as Readable | undefined
+          const body = (await getObject({ ...aws.bucket('content'), key, signal })) as Readable | undefined
           return body && addAbortSignal(signal, body)
         },
       }

@@ -12,6 +12,7 @@ import {
   aggregateFinished,
   aggregateId,
   aggregateOffered,
+  lookedAfter,
 } from '../src/domain/aggregate.ts'
 import { sha256Of } from '../src/domain/content.ts'
 import {
@@ -227,6 +228,15 @@ describe('an aggregate', () => {
     expect(aggregateAccepted(after, { ...deal, dealID: 8 }, 3000, timing)).toBeUndefined()
     expect(aggregateFailed(after, 'verdicts', 3000, timing)).toBeUndefined()
     expect(aggregateFinished(after)).toMatchObject({ stage: 'accepted', checkAt: undefined, due: undefined })
+  })
+
+  it('is looked after for a piece that comes late, unless that is not soon anyway', () => {
+    const after = aggregateAccepted(stored(), deal, 2000, timing)!
+    const due = (checkAt: number | undefined) => lookedAfter({ ...after, checkAt }, 5000, timing)?.checkAt
+    expect(lookedAfter(stored(), 5000, timing), 'an outcome will come').toBeUndefined()
+    expect(due(undefined)).toBe(5000 + timing.poll)
+    expect(due(5001), 'that look may be under way').toBe(5000 + timing.poll)
+    expect(due(5000 + timing.poll - 1)).toBeUndefined()
   })
 
   it('is failed once, looked at again, and done', () => {

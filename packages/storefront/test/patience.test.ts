@@ -136,3 +136,21 @@ it.each(Object.keys(worst) as (keyof typeof worst)[])(
     expect(await running).toEqual({ ok: messages.map(() => ({ ok: {} })) })
   },
 )
+
+it('content that hangs is not read by anybody else meanwhile', async () => {
+  const storefront = startStorefront()
+  const { world, consumers, parts } = storefront
+  const message = await note(storefront, 'claimed', 'offered')
+  const running = world.execute({ name: 'submit', seconds: resources.queues.submit.run.timeout }, () =>
+    consumers.submit!.take([message] as never),
+  )
+  const free: number[] = []
+  for (let minute = 1; minute < 14; minute++)
+    world.timeline.after(minute * 60_000, async () => {
+      const record = await parts.stores.pieces.get(message)
+      if ((record?.checkAt as number) <= world.now()) free.push(minute)
+    })
+  await world.timeline.run(() => world.running === 0)
+  expect(await running).toMatchObject({ ok: [{ ok: {} }] })
+  expect(free).toEqual([])
+})

@@ -56,12 +56,12 @@ export const sealNonce = ({ id }: Pick<GroupRecord, 'id'>, { sequence }: Seal): 
 export const newAggregate = (
   { storefront, group }: Pick<GroupRecord, 'storefront' | 'group'>,
   seal: Seal,
-  { nonce, offer }: { nonce?: string | undefined; offer: Uint8Array },
+  { nonce, offer, ranges }: { nonce?: string | undefined; offer: Uint8Array; ranges: number },
   now: number,
   { retry }: Timing,
 ): AggregateRecord => {
   const id = aggregateId({ aggregate: seal.aggregate, nonce })
-  const openRanges = Array.from({ length: seal.rangeCount }, (_, n) => n)
+  const openRanges = Array.from({ length: ranges }, (_, n) => n)
   return {
     ...seal,
     id,

@@ -13,7 +13,6 @@ export interface Seal {
   members: string
   /** Link of the DAG-CBOR list of CIDs of the ranges, each a list of `RangeEntry`. */
   ranges: string
-  rangeCount: number
   sealedAt: number
 }
 

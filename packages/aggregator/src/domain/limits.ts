@@ -12,7 +12,7 @@ export interface Limits {
   longestWait: number
 }
 
-/** What is pending in a group, for the next aggregate: of a piece that is there more than once, one. */
+/** What is pending in a group, for the next aggregate: of a piece that was chosen already, no other. */
 export interface Backlog {
   pieces: number
   bytes: number

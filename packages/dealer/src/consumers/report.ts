@@ -7,8 +7,8 @@ import { type ReportMessage, reportMessage } from '../queues.ts'
 
 /**
  * On `report`, end the workflow of an aggregate that deal making has given up, or that waited too long: those who make
- * deals say which pieces are at fault, if any; the others are tried again. A report that names no aggregate of ours, or a piece that is not
- * in it, is for people to look at.
+ * deals say which pieces are at fault, if any; the others are tried again. A report that names no aggregate of ours, or a
+ * piece that is not in it, is for people to look at.
  */
 export const onReport = (
   parts: Pick<Dependencies, 'id' | 'stores' | 'queues' | 'aggregators' | 'timing' | 'sizes' | 'now'>,

@@ -33,7 +33,6 @@ type Reading = { piece: PieceLink; problem?: undefined } | { piece?: PieceLink; 
 
 /** What goes on beside the reading of content. */
 interface Watch {
-  claim: () => Promise<unknown>
   /** When there is no time left. */
   late: AbortSignal
   sha256: Hash | undefined
@@ -70,8 +69,18 @@ export const onSubmit = (
     }
     const hashed = async () => {
       const bytes = await content.open(record.content, late)
-      return bytes && (await pieceOf(watched(bytes, { claim, late, sha256 }), { onProgress })).link
+      return bytes && (await pieceOf(watched(bytes, { late, sha256 }), { onProgress })).link
     }
+    let isOver = false
+    /** Nobody else is sent to it as long as this goes on, whether or not anything of it comes. */
+    const keepClaim = async () => {
+      for (;;) {
+        await rejected(AbortSignal.timeout(timing.retry / 2)).catch(() => {})
+        if (isOver) return
+        await claim()
+      }
+    }
+    keepClaim().catch(cause => log('warn', 'claim not renewed', { content: record.content, cause }))
     const unread = (how: string, cause?: unknown): Reading => {
       log('warn', 'content not read', { content: record.content, bytes: came, cause })
       return { problem: `The content ${record.content} can not be read${how}` }
@@ -91,18 +100,15 @@ export const onSubmit = (
     } catch (cause) {
       const minutes = LONGEST_READ / 60_000
       return unread(late.aborted ? ` in ${minutes} minutes: it came as far as ${came} bytes` : '', cause)
+    } finally {
+      isOver = true
     }
   }
 
-  /** The bytes, as long as there is time, hashed, and with the claim renewed as they are read. */
-  async function* watched(bytes: AsyncIterable<Uint8Array>, { claim, late, sha256 }: Watch) {
-    let since = now()
+  /** The bytes, as long as there is time, hashed. */
+  async function* watched(bytes: AsyncIterable<Uint8Array>, { late, sha256 }: Watch) {
     for await (const chunk of bytes) {
       late.throwIfAborted()
-      if (now() - since >= timing.retry / 2) {
-        await claim()
-        since = now()
-      }
       sha256?.update(chunk)
       yield chunk
     }

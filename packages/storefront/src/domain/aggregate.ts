@@ -70,13 +70,18 @@ const ended = (record: Stored<AggregateRecord>, now: number, { poll }: Timing): 
   ...dueAt(record.id, now + poll),
 })
 
-/** A piece was found to be in it after all others had heard of its outcome. */
+/**
+ * A piece was found to be in it after its outcome. A look that is due soon may be under way, and not find the piece yet, so
+ * it takes another one; but not for each of its pieces.
+ */
 export const lookedAfter = (
   record: Stored<AggregateRecord>,
   now: number,
   timing: Timing,
 ): Stored<AggregateRecord> | undefined =>
-  record.stage !== 'offered' && record.checkAt === undefined ? ended(record, now, timing) : undefined
+  record.stage !== 'offered' && (record.checkAt ?? 0) < now + timing.poll / 2
+    ? ended(record, now, timing)
+    : undefined
 
 /** None of its pieces is left. */
 export const aggregateFinished = (record: Stored<AggregateRecord>): Stored<AggregateRecord> => ({

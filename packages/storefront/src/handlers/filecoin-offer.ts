@@ -1,7 +1,15 @@
-import { failure, filecoinOffer, type PieceLink, Tasks, type UnknownLink } from '@w3filecoin/capabilities'
-import { type Handler, packTask, provide, unpackTask } from '@w3filecoin/service'
+import {
+  failure,
+  filecoinOffer,
+  MOST_GROUP_BYTES,
+  type PieceLink,
+  type Result,
+  Tasks,
+  type UnknownLink,
+} from '@w3filecoin/capabilities'
+import { type Handler, packTask, provide, type Stored, unpackTask } from '@w3filecoin/service'
 import type { Dependencies } from '../dependencies.ts'
-import { offered, pieceId } from '../domain/piece.ts'
+import { offered, type PieceRecord, pieceId } from '../domain/piece.ts'
 
 /**
  * `filecoin/offer`: notes the piece, and promises to submit it and to end it. The same offer again, whoever makes
@@ -24,12 +32,16 @@ export const filecoinOfferHandler = ({
     offer: { content: string; piece: string; nonce: string | undefined },
     links: Links,
     space: string,
-  ) => {
-    const provider = (await stores.spaces.get({ space }))?.provider
+  ): Promise<Result<Stored<PieceRecord>>> => {
+    const group = (await stores.spaces.get({ space }))?.provider ?? defaultGroup
+    if (Buffer.byteLength(group) > MOST_GROUP_BYTES)
+      return {
+        error: failure('InvalidGroup', `The provider of ${space} has more than ${MOST_GROUP_BYTES} bytes`),
+      }
     const record = offered(
       {
         ...offer,
-        group: provider ?? defaultGroup,
+        group,
         submit: await packTask(await Tasks.filecoinSubmit(id, { ...links, nonce: offer.nonce })),
         accept: await packTask(await Tasks.filecoinAccept(id, { ...links, nonce: offer.nonce })),
       },
@@ -37,7 +49,7 @@ export const filecoinOfferHandler = ({
       timing,
     )
     const inserted = await stores.pieces.insert(record)
-    return inserted.ok ?? inserted.error.record
+    return { ok: inserted.ok ?? inserted.error.record }
   }
 
   return provide(
@@ -48,7 +60,10 @@ export const filecoinOfferHandler = ({
       const known = await stores.pieces.get({ id: pieceId(offer) })
       if (!known && missingContent === 'refuse' && !(await source.has(offer.content)))
         return { out: { error: failure('ContentNotFound', `There is no content ${content}`, { content }) } }
-      const record = known ?? (await first(offer, { content, piece }, capability.with))
+      const noted = known ? { ok: known } : await first(offer, { content, piece }, capability.with)
+      // The operator mends that, and the offer is made again.
+      if (noted.error) return { out: noted }
+      const record = noted.ok
       if (record.stage === 'offered') await queues.submit.send([{ id: record.id }])
       return {
         out: { ok: { piece } },
