@@ -20,7 +20,6 @@ import {
   aws,
   clock,
   conclude,
-  contents,
   DEAL,
   dealer,
   errorOf,
