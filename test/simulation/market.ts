@@ -18,6 +18,8 @@ export interface MarketOptions {
    * from `healed` on.
    */
   moods: { refusals: number; silence: number; contradictions: number }
+  /** The least and the most that they take to decide, in milliseconds. */
+  decision: readonly [least: number, most: number]
   healed: () => boolean
   report: (message: object) => void
   chainChanged: () => void
@@ -42,8 +44,8 @@ export class Market {
   offer(name: string, document: OfferDocument): void {
     if (this.#seen.has(name)) return
     this.#seen.add(name)
-    const { world, choices } = this.#options
-    world.timeline.after(choices.between(HOUR, 30 * HOUR), () => this.#decide(name, document))
+    const { world, choices, decision } = this.#options
+    world.timeline.after(choices.between(...decision), () => this.#decide(name, document))
   }
 
   #decide(name: string, { aggregate, pieces }: OfferDocument): void {

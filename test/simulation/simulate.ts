@@ -64,6 +64,8 @@ export interface Course {
   silence: number
   /** How often they make the deal nevertheless, sooner or later. */
   contradictions: number
+  /** The least and the most that they take to decide, in milliseconds. */
+  decision: readonly [number, number]
 }
 
 /** Kinds of faults with a call, with the most that a run has of each. */
@@ -107,6 +109,7 @@ export const randomCourse = (choices: Choices): Course => {
     refusals: choices.one([0, 0.1, 0.4]),
     silence: choices.one([0, 0.1, 0.3]),
     contradictions: choices.one([0, 0.5]),
+    decision: [HOUR, 30 * HOUR],
   }
 }
 
@@ -152,6 +155,7 @@ const run = async (seed: number, world: DeterministicWorld, course: Course, log:
     choices,
     faulty: scenario.faulty,
     moods: course,
+    decision: course.decision,
     healed,
     report: message => void system.services.get('dealer')?.queues.report?.deliver(message as never),
     chainChanged: () => system.chainChanged(),
