@@ -38,6 +38,7 @@ const MUTANTS: Mutant[] = [
     file: 'aggregator/src/consumers/seal.ts',
     from: 'for (const [n, row] of rows.entries()) {',
     to: 'for (const [n, row] of [...rows.entries()].reverse()) {',
+    tests: 'packages/aggregator/test/aggregator.test.ts',
   },
   {
     what: 'mark a piece as listed before it is in the list',
@@ -151,6 +152,7 @@ const MUTANTS: Mutant[] = [
     file: 'storefront/src/consumers/accept.ts',
     from: 'await queues.accept.send([{ ...message, after: page.next }])',
     to: 'void page.next',
+    tests: 'packages/storefront/test/storefront.test.ts',
   },
   {
     what: 'go by what one found of an aggregate, and not by the receipt that is filed',

@@ -12,6 +12,7 @@ import { verifyInclusion } from '@w3filecoin/piece'
 import { issueReceipt } from '@w3filecoin/service'
 import { ask, CUT, call, effectsOf, served, signerOf, someContent, somePiece } from '@w3filecoin/testing'
 import { describe, expect, it } from 'vitest'
+import { MEMBER_SHARDS } from '../src/domain/piece.ts'
 import { createStorefront } from '../src/index.ts'
 import {
   agent,
@@ -287,6 +288,18 @@ describe('the end', () => {
     await settle()
     expect(await recordOf(second)).toMatchObject({ stage: 'accepted' })
     expect((await served(service.api, second.accept.cid))?.out.ok).toBeDefined()
+  })
+
+  it('comes to all pieces of an aggregate, page by page', async () => {
+    // One more than there are ranges: at least two are in one.
+    const seeds = Array.from({ length: MEMBER_SHARDS + 1 }, (_, n) => `page ${n}`)
+    const pieces = await queuedPieces(...seeds)
+    const { pieceAccepted, inDeal } = await aggregateOf(pieces.map(({ piece }) => piece))
+    for (const { piece } of pieces) await conclude(await pieceAccepted(piece))
+    await conclude(await inDeal())
+    const { consumers } = createStorefront({ ...parts, sizes: { page: 1 } })
+    await aws.settle(consumers)
+    for (const piece of pieces) expect(await recordOf(piece)).toMatchObject({ stage: 'accepted' })
   })
 
   it('comes also when the messages to the pieces of an aggregate are lost, again and again', async () => {
