@@ -20,17 +20,12 @@ import { type AggregateRecord, accepted, failed, type Retries } from './domain/a
 type Parts = Pick<Dependencies, 'id' | 'stores' | 'queues' | 'aggregators' | 'timing' | 'sizes' | 'now'>
 type Failing = Pick<AggregateRecord, 'aggregate' | 'nonce' | 'aggregator' | 'group'>
 
-/** The task by which a piece of a failed aggregate is tried again. */
-const retryOf = (
-  id: Parts['id'],
-  { aggregate, nonce, aggregator, group }: Failing,
-  piece: PieceLink,
-): Promise<Task> =>
-  Tasks.pieceOffer(id, principal(aggregator), {
-    piece,
-    group,
-    nonce: Tasks.retryNonce({ aggregate: parseLink(aggregate) as unknown as PieceLink, nonce }),
-  })
+/** Makes the tasks by which the pieces of a failed aggregate are tried again. */
+const retriesOf = (id: Parts['id'], { aggregate, nonce: of, aggregator, group }: Failing) => {
+  const audience = principal(aggregator)
+  const nonce = Tasks.retryNonce({ aggregate: parseLink(aggregate) as unknown as PieceLink, nonce: of })
+  return (piece: PieceLink): Promise<Task> => Tasks.pieceOffer(id, audience, { piece, group, nonce })
+}
 
 /** Bytes that a receipt has for a task beside its block: the CID in front of that, and the link to it. */
 const LINKS = 80
@@ -47,7 +42,7 @@ export const mostBytes = async (
     (a, b) => (b.byteLength > a.byteLength ? b : a),
     parseLink(failing.aggregate) as unknown as PieceLink,
   )
-  const { bytes } = await retryOf(id, failing, longest)
+  const { bytes } = await retriesOf(id, failing)(longest)
   return REST + pieces.length * (bytes.byteLength + LINKS)
 }
 
@@ -65,7 +60,7 @@ export const failedOutcome = async (
   const invalid = new Set(faults.map(({ piece }) => `${piece}`))
   const fork = await pMap(
     pieces.filter(piece => !invalid.has(`${piece}`)),
-    piece => retryOf(id, failing, piece),
+    retriesOf(id, failing),
     { concurrency: 100 },
   )
   const error: Failure =

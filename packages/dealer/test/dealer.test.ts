@@ -15,6 +15,7 @@ import {
   blockOf,
   clock,
   dealer,
+  documentFor,
   documentOf,
   errorOf,
   later,
@@ -40,15 +41,7 @@ describe('aggregate/offer', () => {
     expect(capability).toMatchObject({ can: 'aggregate/accept', with: dealer.did() })
 
     const record = await recordOf(offered)
-    expect(await documentOf(documentName(record))).toEqual({
-      aggregate: `${offered.aggregate}`,
-      pieces: offered.pieces.map(piece => `${piece}`),
-      collection: TENANT.group,
-      tenant: TENANT.storefront,
-      group: TENANT.group,
-      label: TENANT.label,
-      orderID: clock.now,
-    })
+    expect(await documentOf(documentName(record))).toEqual(documentFor(offered, clock.now))
   })
 
   it('again gives the same result and effects; with a nonce it is processed anew', async () => {

@@ -1,10 +1,17 @@
 import type { Invocation, Receipt } from '@ucanto/interface'
 import { failure, MOST_GROUP_BYTES, type PieceLink, Tasks } from '@w3filecoin/capabilities'
 import { buildAggregate } from '@w3filecoin/piece'
-import { Authority, encodeMessage, issueReceipt, isWhole, Peer } from '@w3filecoin/service'
+import {
+  Authority,
+  encodeMessage,
+  issueReceipt,
+  isWhole,
+  MOST_RECEIPT_BYTES,
+  Peer,
+} from '@w3filecoin/service'
 import { ask, cut, effectsOf, served, somePiece } from '@w3filecoin/testing'
 import { describe, expect, it } from 'vitest'
-import { MOST_FAULTS, MOST_RECEIPT, MOST_REFUSED } from '../src/domain/aggregate.ts'
+import { MOST_FAULTS, MOST_REFUSED } from '../src/domain/aggregate.ts'
 import { documentName } from '../src/domain/offer-document.ts'
 import { SIZES } from '../src/domain/sizes.ts'
 import { failedOutcome, mostBytes } from '../src/failure.ts'
@@ -18,6 +25,7 @@ import {
   blockOf,
   clock,
   dealer,
+  documentFor,
   documentOf,
   errorOf,
   later,
@@ -255,15 +263,7 @@ describe('an offer that is cut', () => {
     // The record has all that it takes, whatever the list of pieces.
     const receipt = await offer(offered, { attach: false })
     expect(receipt.out.ok).toBeDefined()
-    expect(await documentOf(documentName(record))).toEqual({
-      aggregate: `${offered.aggregate}`,
-      pieces: offered.pieces.map(piece => `${piece}`),
-      collection: TENANT.group,
-      tenant: TENANT.storefront,
-      group: TENANT.group,
-      label: TENANT.label,
-      orderID: record.offeredAt,
-    })
+    expect(await documentOf(documentName(record))).toEqual(documentFor(offered, record.offeredAt))
     const never = without(parts, Number.POSITIVE_INFINITY)
     expect(effectsOf(await offer(offered, {}, never.api))).toEqual(effectsOf(receipt))
   })
@@ -414,7 +414,7 @@ describe('the receipt of an aggregate, should it fail,', () => {
       expect(most).toBeGreaterThan(byteLength)
       expect((most - none) / byteLength, 'and not many more').toBeCloseTo(1, 1)
     }
-    expect(await mostBytes(dealer, failing, Array(95_000).fill(pieces[0]))).toBeLessThan(MOST_RECEIPT)
+    expect(await mostBytes(dealer, failing, Array(95_000).fill(pieces[0]))).toBeLessThan(MOST_RECEIPT_BYTES)
   })
 
   it('is one that can be read: another aggregate is not taken', async () => {

@@ -213,6 +213,17 @@ export const documentOf = async (name: string) => {
   return JSON.parse((await Body?.transformToString()) as string)
 }
 
+/** The document that there has to be for an aggregate of {@link TENANT}. */
+export const documentFor = ({ aggregate, pieces }: Offered, orderID: number) => ({
+  aggregate: `${aggregate}`,
+  pieces: pieces.map(piece => `${piece}`),
+  collection: TENANT.group,
+  tenant: TENANT.storefront,
+  group: TENANT.group,
+  label: TENANT.label,
+  orderID,
+})
+
 export const recordOf = async ({ aggregate, pieces }: Offered, nonce?: string) => {
   const { cid } = await blockOf(pieces)
   const id = aggregateId({ aggregate: `${aggregate}`, pieces: `${cid}`, nonce })

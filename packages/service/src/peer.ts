@@ -4,7 +4,7 @@ import { parse as parseLink } from 'multiformats/link'
 import { type Authority, type PeerConfig, principal } from './authority.ts'
 import { CAR, decodeMessage, encodeMessage, MESSAGE_LIMITS, type MessageLimits } from './message.ts'
 import type { Fetch, Log } from './ports.ts'
-import { isReadable } from './receipt.ts'
+import { isReadable, MOST_RECEIPT_BYTES } from './receipt.ts'
 
 /** How long another service may take to answer, in milliseconds. */
 const TIMEOUT = 25_000
@@ -21,7 +21,7 @@ const ANSWER: MessageLimits = {
 /** What a receipt may have: as many effects as an aggregate has pieces. */
 const RECEIPT: MessageLimits = {
   ...ANSWER,
-  bytes: 64 * 1024 * 1024,
+  bytes: MOST_RECEIPT_BYTES,
   blocks: 200_000,
   receipts: 1,
   chain: { depth: 10, checks: 200_000 },

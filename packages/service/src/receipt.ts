@@ -28,6 +28,9 @@ export const MOST_EFFECTS = 100
 export const isWhole = ({ fx }: Receipt): boolean =>
   [...fx.fork, ...(fx.join ? [fx.join] : [])].every(effect => isDelegation(effect as never))
 
+/** The most bytes of a receipt that services read of one another: it has as many effects as an aggregate has pieces. */
+export const MOST_RECEIPT_BYTES = 64 * 1024 * 1024
+
 /** Whether all that a receipt names can be read: views decode lazily, and throw on what is no UCAN. */
 export const isReadable = (receipt: Receipt): boolean => {
   try {

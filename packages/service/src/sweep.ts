@@ -104,8 +104,7 @@ export const sweepAll = async (sweeps: readonly Promise<number>[]): Promise<void
   throwFailures(await Promise.allSettled(sweeps))
 
 const throwFailures = (outcomes: readonly PromiseSettledResult<unknown>[]): void => {
-  const failures = outcomes.filter(({ status }) => status === 'rejected')
-  const reasons = failures.map(outcome => (outcome as PromiseRejectedResult).reason)
+  const reasons = outcomes.flatMap(outcome => (outcome.status === 'rejected' ? [outcome.reason] : []))
   // A log tells of one cause, so the message names all.
   if (reasons.length > 0) throw new AggregateError(reasons, reasons.join('; '), { cause: reasons[0] })
 }

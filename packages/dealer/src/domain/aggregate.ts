@@ -45,9 +45,6 @@ export const MOST_FAULTS = 1_000
  */
 export const MOST_REFUSED = 30_000
 
-/** Bytes of a receipt that other services read. */
-export const MOST_RECEIPT = 64 * 1024 * 1024
-
 /** Intervals in milliseconds. */
 export interface Timing {
   retry: number

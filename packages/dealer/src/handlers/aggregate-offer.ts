@@ -13,6 +13,7 @@ import {
   getValue,
   type Handler,
   issueReceipt,
+  MOST_RECEIPT_BYTES,
   outcomeOf,
   packTask,
   provide,
@@ -26,7 +27,6 @@ import {
   aggregateId,
   failed,
   MOST_FAULTS,
-  MOST_RECEIPT,
   MOST_REFUSED,
   offered,
 } from '../domain/aggregate.ts'
@@ -92,8 +92,8 @@ export const aggregateOfferHandler = (
         return { out: { error: failure('InvalidPiece', checked.error.message, { aggregate, cause: [] }) } }
       const listed = checked.ok ?? checked.error.pieces
       const most = await mostBytes(id, offer, listed)
-      if (most > MOST_RECEIPT) {
-        const message = `Should ${aggregate} fail, its receipt may have ${most} bytes, of ${MOST_RECEIPT} that are read: offer fewer pieces, or a shorter group or nonce`
+      if (most > MOST_RECEIPT_BYTES) {
+        const message = `Should ${aggregate} fail, its receipt may have ${most} bytes, of ${MOST_RECEIPT_BYTES} that are read: offer fewer pieces, or a shorter group or nonce`
         return { out: { error: failure('AggregateTooLarge', message) } }
       }
       if (checked.error) {
