@@ -39,6 +39,8 @@ export class Findings {
 }
 
 type Item = Record<string, unknown>
+/** Receipts, by service and task. */
+type Logs = ReadonlyMap<string, ReadonlyMap<string, Receipt>>
 
 /** Whether a record is finished, by service and table. Those that are not named here never have to be looked at. */
 const FINISHED: Record<string, (item: Item) => boolean> = {
@@ -93,16 +95,17 @@ export class Watch {
     this.#promises.set(service, promises.set(task, receipt))
   }
 
-  checkEnd({ services }: System): void {
-    for (const [name, promises] of this.#promises) {
-      const log = receiptsOf(services.get(name) as Simulated)
-      for (const [task, receipt] of promises)
+  /** Looks for what was promised. `logs` are all receipts in the end, by service and task. */
+  checkPromises(logs: Logs): void {
+    for (const [name, promises] of this.#promises)
+      for (const [task, receipt] of promises) {
+        const filed = logs.get(name)?.get(task)?.root.cid
         this.#findings.check(
           'a task has one receipt',
-          `${log.get(task)?.root.cid}` === receipt,
-          () => `${name} answered ${task} with ${receipt}, and has ${log.get(task)?.root.cid}`,
+          `${filed}` === receipt,
+          () => `${name} answered ${task} with ${receipt}, and has ${filed}`,
         )
-    }
+      }
   }
 
   #receipt({ task, receipt }: Item): void {
@@ -184,10 +187,12 @@ export const receiptsOf = ({ tables, blocks }: Simulated): Map<string, Receipt> 
 /** Looks at what there is in the end. `acknowledged` are the offers that were answered `ok`. */
 export const checkEnd = async (
   findings: Findings,
+  watch: Watch,
   system: System,
   acknowledged: readonly Offer[],
 ): Promise<void> => {
-  const logs = new Map([...system.services].map(([name, service]) => [name, receiptsOf(service)]))
+  const logs: Logs = new Map([...system.services].map(([name, service]) => [name, receiptsOf(service)]))
+  watch.checkPromises(logs)
   for (const offer of acknowledged) {
     const { id } = system.services.get(offer.storefront) as Simulated
     await checkOffer(findings, id, offer, logs.get(offer.storefront))
@@ -245,11 +250,7 @@ const checkInclusion = (findings: Findings, claim: Inclusion): void => {
 }
 
 /** What the receipts of a service promise and claim. */
-const checkReceipts = (
-  findings: Findings,
-  log: ReadonlyMap<string, Receipt>,
-  logs: ReadonlyMap<string, ReadonlyMap<string, Receipt>>,
-): void => {
+const checkReceipts = (findings: Findings, log: ReadonlyMap<string, Receipt>, logs: Logs): void => {
   for (const [task, { fx, out }] of log) {
     for (const effect of [...fx.fork, ...(fx.join ? [fx.join] : [])])
       findings.check(

@@ -100,7 +100,7 @@ const simulateSeeds = async (from: number, count: number, chatty: boolean): Prom
 }
 
 const visitCrashPoints = async (every: number): Promise<number> => {
-  const { journey } = await import('./crash-points.ts')
+  const { CRASHES, journey } = await import('./crash-points.ts')
   const undisturbed = await journey()
   const { report } = undisturbed
   say(
@@ -109,7 +109,7 @@ const visitCrashPoints = async (every: number): Promise<number> => {
   let [visited, differences] = [0, 0]
   const jobs = (function* (): Generator<Job> {
     for (let at = 0; at < report.calls; at += every)
-      for (const how of ['killBefore', 'killAfter'] as const) yield { crash: { at, how }, undisturbed }
+      for (const how of CRASHES) yield { crash: { at, how }, undisturbed }
   })()
   await work(jobs, ({ report: { violations }, crash, difference = [] }) => {
     visited += 1

@@ -17,9 +17,13 @@ export interface MarketOptions {
    * How often storage providers make no deal, and say so, or say nothing; and how often they make it nevertheless. Never
    * from `healed` on.
    */
-  moods: { refusals: number; silence: number; contradictions: number }
-  /** The least and the most that they take to decide, in milliseconds. */
-  decision: readonly [least: number, most: number]
+  moods: {
+    refusals: number
+    silence: number
+    contradictions: number
+    /** The least and the most that they take to decide, in milliseconds. */
+    decision: readonly [least: number, most: number]
+  }
   healed: () => boolean
   report: (message: object) => void
   chainChanged: () => void
@@ -44,8 +48,8 @@ export class Market {
   offer(name: string, document: OfferDocument): void {
     if (this.#seen.has(name)) return
     this.#seen.add(name)
-    const { world, choices, decision } = this.#options
-    world.timeline.after(choices.between(...decision), () => this.#decide(name, document))
+    const { world, choices, moods } = this.#options
+    world.timeline.after(choices.between(...moods.decision), () => this.#decide(name, document))
   }
 
   #decide(name: string, { aggregate, pieces }: OfferDocument): void {

@@ -155,7 +155,6 @@ const run = async (seed: number, world: DeterministicWorld, course: Course, log:
     choices,
     faulty: scenario.faulty,
     moods: course,
-    decision: course.decision,
     healed,
     report: message => void system.services.get('dealer')?.queues.report?.deliver(message as never),
     chainChanged: () => system.chainChanged(),
@@ -210,8 +209,7 @@ const run = async (seed: number, world: DeterministicWorld, course: Course, log:
   const done = () =>
     agents === 0 && world.running === 0 && (healed() || healsAt === Infinity) && hasEnded(system)
   const ended = await world.timeline.run(done, start + LONGEST)
-  await checkEnd(findings, system, acknowledged)
-  watch.checkEnd(system)
+  await checkEnd(findings, watch, system, acknowledged)
   findings.check(
     'an acknowledged offer ends in a final receipt',
     ended,

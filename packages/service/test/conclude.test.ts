@@ -120,6 +120,19 @@ describe('ucan/conclude', () => {
     expect((await hand(receipt)).out.error).toEqual({ name: 'UnknownTask', message: 'not mine' })
   })
 
+  const bytes = new Uint8Array(100)
+  const noUcan = { cid: linkOf(bytes), bytes } as unknown as Block
+  /** Hands over a receipt that names this block, as what was run if nothing else is said. */
+  const concludeNaming = async (block: Block, names: object = {}) => {
+    const receipt = await Receipts.issue({
+      issuer: aggregator,
+      ran: block.cid as never,
+      result: { ok: {} },
+      ...names,
+    })
+    return conclude(receipt.root, [...receipt.iterateIPLDBlocks(), block])
+  }
+
   it.each<[string, string, () => Promise<Invocation>]>([
     [
       'signed by another key than it says',
@@ -219,44 +232,13 @@ describe('ucan/conclude', () => {
     [
       'of a task that is none',
       'ReceiptNotFound',
-      async () => {
-        const nothing = await CBOR.write({ hello: 'world' })
-        const receipt = await Receipts.issue({
-          issuer: aggregator,
-          ran: nothing.cid as never,
-          result: { ok: {} },
-        })
-        return conclude(receipt.root, [...receipt.iterateIPLDBlocks(), nothing])
-      },
+      async () => concludeNaming(await CBOR.write({ hello: 'world' })),
     ],
-    [
-      'of a task in bytes that are no UCAN',
-      'ReceiptNotFound',
-      async () => {
-        const bytes = new Uint8Array(100)
-        const nothing = { cid: linkOf(bytes), bytes } as unknown as Block
-        const receipt = await Receipts.issue({
-          issuer: aggregator,
-          ran: nothing.cid as never,
-          result: { ok: {} },
-        })
-        return conclude(receipt.root, [...receipt.iterateIPLDBlocks(), nothing])
-      },
-    ],
+    ['of a task in bytes that are no UCAN', 'ReceiptNotFound', () => concludeNaming(noUcan)],
     [
       'with an effect in bytes that are no UCAN',
       'ReceiptNotFound',
-      async () => {
-        const bytes = new Uint8Array(100)
-        const nothing = { cid: linkOf(bytes), bytes } as unknown as Block
-        const receipt = await Receipts.issue({
-          issuer: aggregator,
-          ran: (await accept()) as never,
-          result: { ok: {} },
-          fx: { fork: [], join: nothing.cid as never },
-        })
-        return conclude(receipt.root, [...receipt.iterateIPLDBlocks(), nothing])
-      },
+      async () => concludeNaming(noUcan, { ran: await accept(), fx: { fork: [], join: noUcan.cid } }),
     ],
   ])('refuses a receipt %s: %s', async (_, name, make) => {
     const { out } = await ask(waiting.api, await make())
