@@ -1,4 +1,4 @@
-import { type QueueSpec, type ScheduleSpec, visibilityTimeout } from '@w3filecoin/aws/resources'
+import { type QueueSpec, type ScheduleSpec, visibilityTimeout } from '@w3filecoin/runtime/resources'
 
 export type Alarms = ReturnType<typeof makeAlarms>
 

@@ -1,4 +1,4 @@
-import { type Resources, type Uses, variable } from '@w3filecoin/aws/resources'
+import { type Resources, type Uses, variable } from '@w3filecoin/runtime/resources'
 
 /** The real resources of a service, by the names in its description. */
 export interface Made {

@@ -5,7 +5,7 @@ import {
   type ScheduleSpec,
   type TableSpec,
   visibilityTimeout,
-} from '@w3filecoin/aws/resources'
+} from '@w3filecoin/runtime/resources'
 import hashtree from '../packages/piece/node_modules/@chainsafe/hashtree/package.json'
 import type { Alarms } from './alarms.ts'
 import { componentName } from './names.ts'

@@ -13,7 +13,7 @@ import {
 } from '@w3filecoin/capabilities'
 import { type Address, type Local, type LocalOptions, startLocal } from '@w3filecoin/local'
 import { buildAggregate } from '@w3filecoin/piece'
-import { Authority, Peer, parseSigner } from '@w3filecoin/service'
+import { Authority, Peer, parseSigner } from '@w3filecoin/runtime'
 import {
   bytesOf,
   keyOf,

@@ -2,7 +2,7 @@ import { CAR } from '@ucanto/core'
 import type { Receipt } from '@ucanto/interface'
 import { ed25519 } from '@ucanto/principal'
 import { expect, test } from 'vitest'
-import manifest from '../packages/service/package.json' with { type: 'json' }
+import manifest from '../packages/runtime/package.json' with { type: 'json' }
 import { randomContent, upload } from './content.ts'
 import { follow } from './follow.ts'
 import { ask, offer, taskOf } from './invoke.ts'

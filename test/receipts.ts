@@ -1,7 +1,7 @@
 import type { Invocation, Receipt } from '@ucanto/interface'
 import { Verifier } from '@ucanto/principal'
 import type { Address } from '@w3filecoin/local'
-import { readReceipt } from '@w3filecoin/service'
+import { readReceipt } from '@w3filecoin/runtime'
 import { expect, vi } from 'vitest'
 
 /** How long a piece may take from offer to deal here. */

@@ -11,7 +11,7 @@ import {
 } from '@w3filecoin/capabilities'
 import { type Address, readIdentities, readPlaces } from '@w3filecoin/local/identity'
 import { type Accepted, verifyAccept } from '@w3filecoin/local/verify'
-import { Authority, Peer, parseSigner } from '@w3filecoin/service'
+import { Authority, Peer, parseSigner } from '@w3filecoin/runtime'
 import type { Content } from '@w3filecoin/testing'
 import { Receipts } from './receipts.ts'
 

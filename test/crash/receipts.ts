@@ -1,5 +1,5 @@
 import type { DID, Effect, Receipt } from '@ucanto/interface'
-import { readReceipt } from '@w3filecoin/service'
+import { readReceipt } from '@w3filecoin/runtime'
 
 /** A task whose receipt a service owes. */
 interface Owed {

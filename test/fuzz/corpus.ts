@@ -3,7 +3,7 @@ import type { Block, Delegation as DelegationView, Invocation, Signer } from '@u
 import { Tasks } from '@w3filecoin/capabilities'
 import type { Address, Identity } from '@w3filecoin/local'
 import { buildAggregate } from '@w3filecoin/piece'
-import { parseSigner } from '@w3filecoin/service'
+import { parseSigner } from '@w3filecoin/runtime'
 import { keyOf, signersOf, someContent, somePiece } from '@w3filecoin/testing'
 
 /** Who takes part: the services, those who call them, and one whom nobody knows. */

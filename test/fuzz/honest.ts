@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { filecoinOffer } from '@w3filecoin/capabilities'
 import type { Local } from '@w3filecoin/local'
-import { Authority, Peer, parseSigner } from '@w3filecoin/service'
+import { Authority, Peer, parseSigner } from '@w3filecoin/runtime'
 import { randomContent, upload } from '../content.ts'
 
 /** How long a piece may take from its offer to its end, in milliseconds. */

@@ -3,7 +3,7 @@ import type { Invocation, Receipt, Signer } from '@ucanto/interface'
 import { Verifier } from '@ucanto/principal'
 import { type PieceLink, Tasks } from '@w3filecoin/capabilities'
 import { capacityOf, decodePiece, type EncodedInclusion, verifyInclusion } from '@w3filecoin/piece'
-import { readReceipt } from '@w3filecoin/service'
+import { readReceipt } from '@w3filecoin/runtime'
 import type { Offer } from './scenario.ts'
 import { SETTINGS, type Simulated, type System } from './services.ts'
 

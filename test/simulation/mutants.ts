@@ -69,14 +69,14 @@ const MUTANTS: Mutant[] = [
     file: 'service/src/consumer.ts',
     from: 'return { error: cause instanceof Error ? cause',
     to: 'return true ? DONE : { error: cause instanceof Error ? cause',
-    tests: 'packages/service/test/records.test.ts',
+    tests: 'packages/runtime/test/records.test.ts',
   },
   {
     what: 'give up when somebody else changed the record',
     file: 'service/src/record.ts',
     from: 'const UPDATE_ATTEMPTS = 20',
     to: 'const UPDATE_ATTEMPTS = 1',
-    tests: 'packages/service/test/records.test.ts',
+    tests: 'packages/runtime/test/records.test.ts',
   },
   {
     what: 'note the end of a piece without its receipt',
@@ -89,7 +89,7 @@ const MUTANTS: Mutant[] = [
     file: 'service/src/receipt-log.ts',
     from: 'const stored = await this.#table.insert({',
     to: 'const stored = await (async (record: ReceiptRecord) => (await this.#table.putMany([record]), { ok: record as never, error: undefined as never }))({',
-    tests: 'packages/service/test/records.test.ts',
+    tests: 'packages/runtime/test/records.test.ts',
   },
   {
     what: 'forget when to look again at a piece that is with the aggregator',

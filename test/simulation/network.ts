@@ -1,5 +1,5 @@
 import type { Receipt } from '@ucanto/interface'
-import { decodeMessage, type Fetch, MESSAGE_LIMITS } from '@w3filecoin/service'
+import { decodeMessage, type Fetch, MESSAGE_LIMITS } from '@w3filecoin/runtime'
 import type { DeterministicWorld } from '@w3filecoin/testing/deterministic'
 import type { Simulated } from './services.ts'
 

@@ -1,7 +1,7 @@
 import type { DID, Receipt, Signer } from '@ucanto/interface'
 import { createAggregator, sealOrder } from '@w3filecoin/aggregator'
 import { resources as aggregatorResources } from '@w3filecoin/aggregator/resources'
-import { queueFunction, type Resources } from '@w3filecoin/aws'
+import { queueFunction } from '@w3filecoin/aws'
 import { activeReplicas, createDealTracker } from '@w3filecoin/deal-tracker'
 import { resources as dealTrackerResources } from '@w3filecoin/deal-tracker/resources'
 import { createDealer, type OfferDocument } from '@w3filecoin/dealer'
@@ -15,7 +15,8 @@ import {
   ReceiptLog,
   type ReceiptRecord,
   type Service,
-} from '@w3filecoin/service'
+} from '@w3filecoin/runtime'
+import type { Resources } from '@w3filecoin/runtime/resources'
 import { createStorefront } from '@w3filecoin/storefront'
 import { resources as storefrontResources } from '@w3filecoin/storefront/resources'
 import {

@@ -1,5 +1,5 @@
 import type { Receipt, Signer } from '@ucanto/interface'
-import { encodeMessage, type Log, principal, readReceipt } from '@w3filecoin/service'
+import { encodeMessage, type Log, principal, readReceipt } from '@w3filecoin/runtime'
 import {
   type CallFault,
   Choices,

@@ -1,5 +1,5 @@
 import { parentPort } from 'node:worker_threads'
-import { jsonLog } from '@w3filecoin/service'
+import { jsonLog } from '@w3filecoin/runtime'
 import { type Crash, difference, type Journey, journey } from './crash-points.ts'
 import { type Report, simulateSeed } from './simulate.ts'
 

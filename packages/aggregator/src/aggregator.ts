@@ -1,4 +1,4 @@
-import { concludeHandler, createHttpApp, onConclude, Server, type Service } from '@w3filecoin/service'
+import { concludeHandler, createHttpApp, onConclude, Server, type Service } from '@w3filecoin/runtime'
 import { onAggregateOffer } from './consumers/aggregate-offer.ts'
 import { onInclude } from './consumers/include.ts'
 import { onPiece } from './consumers/piece.ts'

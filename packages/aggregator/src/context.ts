@@ -1,6 +1,6 @@
 import { openContext } from '@w3filecoin/aws'
 import { indexEntries } from '@w3filecoin/piece'
-import { type Environment, ReceiptLog } from '@w3filecoin/service'
+import { type Environment, ReceiptLog } from '@w3filecoin/runtime'
 import { createAggregator } from './aggregator.ts'
 import { configSchema } from './config.ts'
 import type { Limits } from './domain/limits.ts'

@@ -1,5 +1,5 @@
 import type { Signer } from '@ucanto/interface'
-import type { Authority, Clock, Log, Peer } from '@w3filecoin/service'
+import type { Authority, Clock, Log, Peer } from '@w3filecoin/runtime'
 import type { Timing } from './domain/aggregate.ts'
 import type { Limits } from './domain/limits.ts'
 import type { Sizes } from './domain/sizes.ts'

@@ -1,4 +1,4 @@
-import type { ConcludeMessage, Queue } from '@w3filecoin/service'
+import type { ConcludeMessage, Queue } from '@w3filecoin/runtime'
 import { z } from 'zod'
 
 /** "Put this piece into the list of its group." */

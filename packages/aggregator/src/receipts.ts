@@ -1,6 +1,6 @@
 import type { Invocation, Receipt } from '@ucanto/interface'
 import { failure, type Result } from '@w3filecoin/capabilities'
-import { isWhole, update } from '@w3filecoin/service'
+import { isWhole, update } from '@w3filecoin/runtime'
 import type { Dependencies } from './dependencies.ts'
 import { aggregateId, ended } from './domain/aggregate.ts'
 

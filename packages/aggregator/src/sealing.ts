@@ -1,6 +1,6 @@
 import { type PieceLink, Tasks } from '@w3filecoin/capabilities'
 import { buildAggregate } from '@w3filecoin/piece'
-import { batchesOf, getValue, packTask, putValue, type Stored } from '@w3filecoin/service'
+import { batchesOf, getValue, packTask, putValue, type Stored } from '@w3filecoin/runtime'
 import { parse as parseLink } from 'multiformats/link'
 import pMap from 'p-map'
 import type { Dependencies } from './dependencies.ts'

@@ -1,4 +1,4 @@
-import type { Blocks, ReceiptLog, Table } from '@w3filecoin/service'
+import type { Blocks, ReceiptLog, Table } from '@w3filecoin/runtime'
 import type { AggregateRecord } from './domain/aggregate.ts'
 import type { GroupRecord, TallyRecord } from './domain/group.ts'
 import type { MemberRecord, PendingRecord, PieceRecord } from './domain/piece.ts'

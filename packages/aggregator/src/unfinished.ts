@@ -1,4 +1,4 @@
-import type { Unfinished } from '@w3filecoin/service'
+import type { Unfinished } from '@w3filecoin/runtime'
 import { type AggregateRecord, isFinished } from './domain/aggregate.ts'
 import type { GroupRecord } from './domain/group.ts'
 import type { PieceRecord } from './domain/piece.ts'

@@ -1,6 +1,6 @@
 import type { DID } from '@ucanto/interface'
 import { capacityOf } from '@w3filecoin/piece'
-import type { Stored } from '@w3filecoin/service'
+import type { Stored } from '@w3filecoin/runtime'
 import { describe, expect, it } from 'vitest'
 import {
   type AggregateRecord,

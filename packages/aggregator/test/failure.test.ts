@@ -10,7 +10,7 @@ import {
   Peer,
   provide,
   Server,
-} from '@w3filecoin/service'
+} from '@w3filecoin/runtime'
 import { ask, cut, effectsOf, networkOf, served, somePiece } from '@w3filecoin/testing'
 import { describe, expect, it } from 'vitest'
 import { type AggregateRecord, aggregateId } from '../src/domain/aggregate.ts'

@@ -1,6 +1,6 @@
 import type { PieceLink } from '@w3filecoin/capabilities'
 import { decodePiece } from '@w3filecoin/piece'
-import { getValue } from '@w3filecoin/service'
+import { getValue } from '@w3filecoin/runtime'
 import { signersOf, somePiece } from '@w3filecoin/testing'
 import {
   Choices,

@@ -7,7 +7,7 @@ import {
   type PieceLink,
   Tasks,
 } from '@w3filecoin/capabilities'
-import { Authority, concludeHandler, Peer, provide, ReceiptLog } from '@w3filecoin/service'
+import { Authority, concludeHandler, Peer, provide, ReceiptLog } from '@w3filecoin/runtime'
 import {
   ask,
   networkOf,

@@ -9,11 +9,11 @@ import {
   type PeerConfig,
   readConfig,
   readSigner,
-} from '@w3filecoin/service'
+} from '@w3filecoin/runtime'
+import type { Resources, TableSpec } from '@w3filecoin/runtime/resources'
 import type { z } from 'zod'
 import { bind } from './bind.ts'
 import { hostFetch } from './host-fetch.ts'
-import type { Resources, TableSpec } from './resources.ts'
 
 /**
  * What every service on AWS is given, from its environment: configuration, principal, resources, log, and the time,

@@ -1,5 +1,5 @@
 import { type MessageAttributeValue, SendMessageCommand, type SQSClient } from '@aws-sdk/client-sqs'
-import type { Failure } from '@w3filecoin/service'
+import type { Failure } from '@w3filecoin/runtime'
 import type { SQSRecord } from 'aws-lambda'
 import { z } from 'zod'
 

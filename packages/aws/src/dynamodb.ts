@@ -18,10 +18,10 @@ import type {
   RevisionConflict,
   Stored,
   Table,
-} from '@w3filecoin/service'
-import { batchesOf } from '@w3filecoin/service'
+} from '@w3filecoin/runtime'
+import { batchesOf } from '@w3filecoin/runtime'
+import type { TableSpec } from '@w3filecoin/runtime/resources'
 import pMap from 'p-map'
-import type { TableSpec } from './resources.ts'
 
 /** The most that DynamoDB takes in one call. */
 const READ_BATCH = 100

@@ -3,7 +3,7 @@ import { request as requestHttp } from 'node:http'
 import { request as requestHttps } from 'node:https'
 import { BlockList, isIP, type LookupFunction } from 'node:net'
 import { Readable } from 'node:stream'
-import type { Fetch } from '@w3filecoin/service'
+import type { Fetch } from '@w3filecoin/runtime'
 
 /** What the IANA registries of special addresses say that can not be reached globally, and what is out of use. */
 const special4 = new BlockList()

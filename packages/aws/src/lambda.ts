@@ -1,5 +1,5 @@
-import type { Consumer, Log, Service, Taken } from '@w3filecoin/service'
-import { settled } from '@w3filecoin/service'
+import type { Consumer, Log, Service, Taken } from '@w3filecoin/runtime'
+import { settled } from '@w3filecoin/runtime'
 import type { APIGatewayProxyEventV2, Context, SQSBatchResponse, SQSEvent, SQSRecord } from 'aws-lambda'
 import { handle } from 'hono/aws-lambda'
 import type { DeadLetters } from './dead-letter.ts'

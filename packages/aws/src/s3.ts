@@ -7,7 +7,7 @@ import {
   type S3Client,
 } from '@aws-sdk/client-s3'
 import { getSignedUrl } from '@aws-sdk/s3-request-presigner'
-import type { Blocks } from '@w3filecoin/service'
+import type { Blocks } from '@w3filecoin/runtime'
 import type { Link } from 'multiformats'
 import { sha256 } from 'multiformats/hashes/sha2'
 import { create as createLink } from 'multiformats/link'

@@ -1,5 +1,5 @@
 import { SendMessageBatchCommand, type SQSClient } from '@aws-sdk/client-sqs'
-import { batchesOf, type Queue } from '@w3filecoin/service'
+import { batchesOf, type Queue } from '@w3filecoin/runtime'
 import pMap from 'p-map'
 
 /** The most messages that SQS takes in one call. */

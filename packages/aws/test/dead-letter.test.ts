@@ -1,15 +1,11 @@
 import { DeleteMessageCommand, type Message, ReceiveMessageCommand, SQSClient } from '@aws-sdk/client-sqs'
 import { sqsEvent } from '@w3filecoin/local/events'
 import { deadLetterName, queueName, queueUrl } from '@w3filecoin/local/provision'
-import { type Consumer, DONE, each } from '@w3filecoin/service'
+import { type Consumer, DONE, each } from '@w3filecoin/runtime'
+import { describeResources } from '@w3filecoin/runtime/resources'
 import { startWorld, type World } from '@w3filecoin/testing'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import {
-  type DeadLetters,
-  describe as describeResources,
-  queueFunction,
-  readPostMortem,
-} from '../src/index.ts'
+import { type DeadLetters, queueFunction, readPostMortem } from '../src/index.ts'
 
 const run = { timeout: 10, memory: 128, uses: {} }
 const resources = describeResources({

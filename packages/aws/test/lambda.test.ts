@@ -1,4 +1,4 @@
-import { type Consumer, DONE, each } from '@w3filecoin/service'
+import { type Consumer, DONE, each } from '@w3filecoin/runtime'
 import type { APIGatewayProxyEventV2, APIGatewayProxyStructuredResultV2, SQSEvent } from 'aws-lambda'
 import { Hono } from 'hono'
 import { describe, expect, it } from 'vitest'

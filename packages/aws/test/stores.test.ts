@@ -1,3 +1,4 @@
+import { describeResources, variable, visibilityTimeout } from '@w3filecoin/runtime/resources'
 import {
   blocksContract,
   queueContract,
@@ -10,7 +11,7 @@ import {
   type World,
 } from '@w3filecoin/testing'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { bind, describe as describeResources, putObject, variable, visibilityTimeout } from '../src/index.ts'
+import { bind, putObject } from '../src/index.ts'
 
 const run = { timeout: 10, memory: 128, uses: {} }
 

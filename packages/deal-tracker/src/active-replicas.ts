@@ -1,7 +1,7 @@
 import { pipeline } from 'node:stream/promises'
 import { createZstdDecompress } from 'node:zlib'
 import { JSONParser } from '@streamparser/json'
-import type { Fetch } from '@w3filecoin/service'
+import type { Fetch } from '@w3filecoin/runtime'
 import type { SourceConfig } from './config.ts'
 import type { Source } from './dependencies.ts'
 import { ActiveReplicas } from './domain/report.ts'

@@ -1,4 +1,4 @@
-import { commonSchema, peerSchema } from '@w3filecoin/service'
+import { commonSchema, peerSchema } from '@w3filecoin/runtime'
 import { z } from 'zod'
 
 const sourceSchema = z.strictObject({

@@ -1,5 +1,5 @@
 import { openContext } from '@w3filecoin/aws'
-import { type Environment, ReceiptLog } from '@w3filecoin/service'
+import { type Environment, ReceiptLog } from '@w3filecoin/runtime'
 import { activeReplicas } from './active-replicas.ts'
 import { configSchema } from './config.ts'
 import { createDealTracker } from './deal-tracker.ts'

@@ -1,4 +1,4 @@
-import { createHttpApp, Server, type Service } from '@w3filecoin/service'
+import { createHttpApp, Server, type Service } from '@w3filecoin/runtime'
 import { onUpdate } from './consumers/update.ts'
 import type { Dependencies } from './dependencies.ts'
 import { dealInfoHandler } from './handlers/deal-info.ts'

@@ -1,5 +1,5 @@
 import type { Signer } from '@ucanto/interface'
-import type { Authority, Clock, Log } from '@w3filecoin/service'
+import type { Authority, Clock, Log } from '@w3filecoin/runtime'
 import type { Limits } from './domain/judge.ts'
 import type { Report } from './domain/report.ts'
 import type { Sizes } from './domain/sizes.ts'

@@ -1,4 +1,4 @@
-import type { Queue } from '@w3filecoin/service'
+import type { Queue } from '@w3filecoin/runtime'
 import { z } from 'zod'
 
 /** "Write this range of the deals that a run of a source changed." `changes` is the run's list of ranges. */

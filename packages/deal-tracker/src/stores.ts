@@ -1,4 +1,4 @@
-import type { Blocks, ReceiptLog, Table } from '@w3filecoin/service'
+import type { Blocks, ReceiptLog, Table } from '@w3filecoin/runtime'
 import type { DealRecord } from './domain/deal.ts'
 import type { SourceRecord } from './domain/source.ts'
 

@@ -1,4 +1,4 @@
-import { batchesOf, getValue, putValue, type Stored, sendAll } from '@w3filecoin/service'
+import { batchesOf, getValue, putValue, type Stored, sendAll } from '@w3filecoin/runtime'
 import pMap from 'p-map'
 import type { Dependencies, Source } from './dependencies.ts'
 import { dealRecord } from './domain/deal.ts'

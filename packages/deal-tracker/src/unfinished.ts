@@ -1,4 +1,4 @@
-import type { Unfinished } from '@w3filecoin/service'
+import type { Unfinished } from '@w3filecoin/runtime'
 import { openUpdates, type SourceRecord } from './domain/source.ts'
 import type { Queues } from './queues.ts'
 import { resources } from './resources.ts'

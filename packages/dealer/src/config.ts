@@ -1,4 +1,4 @@
-import { commonSchema, peerSchema, servicePeerSchema } from '@w3filecoin/service'
+import { commonSchema, peerSchema, servicePeerSchema } from '@w3filecoin/runtime'
 import { z } from 'zod'
 
 /** The dealer's configuration, as the environment variable `CONFIG` holds it in JSON. */

@@ -1,5 +1,5 @@
 import { openContext, putObject } from '@w3filecoin/aws'
-import { type Environment, ReceiptLog } from '@w3filecoin/service'
+import { type Environment, ReceiptLog } from '@w3filecoin/runtime'
 import { configSchema } from './config.ts'
 import { createDealer } from './dealer.ts'
 import { SIZES } from './domain/sizes.ts'

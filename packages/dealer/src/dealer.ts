@@ -1,4 +1,4 @@
-import { createHttpApp, onConclude, Server, type Service } from '@w3filecoin/service'
+import { createHttpApp, onConclude, Server, type Service } from '@w3filecoin/runtime'
 import { onReport } from './consumers/report.ts'
 import { onRetry } from './consumers/retry.ts'
 import { onTrack } from './consumers/track.ts'

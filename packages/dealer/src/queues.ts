@@ -1,4 +1,4 @@
-import type { ConcludeMessage, Queue } from '@w3filecoin/service'
+import type { ConcludeMessage, Queue } from '@w3filecoin/runtime'
 import { z } from 'zod'
 import { MOST_FAULTS } from './domain/aggregate.ts'
 

@@ -1,7 +1,7 @@
-import { describe } from '@w3filecoin/aws/resources'
+import { describeResources } from '@w3filecoin/runtime/resources'
 
 /** What the dealer keeps and listens to. The stacks and the local system make what is described here. */
-export const resources = describe({
+export const resources = describeResources({
   service: 'dealer',
   api: {
     timeout: 29,

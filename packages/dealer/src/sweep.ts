@@ -1,4 +1,4 @@
-import { sendAll, sweep } from '@w3filecoin/service'
+import { sendAll, sweep } from '@w3filecoin/runtime'
 import type { Dependencies } from './dependencies.ts'
 import { nextCheck } from './domain/aggregate.ts'
 import { unfinished } from './unfinished.ts'

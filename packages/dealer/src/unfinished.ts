@@ -1,4 +1,4 @@
-import { batchesOf, type Unfinished } from '@w3filecoin/service'
+import { batchesOf, type Unfinished } from '@w3filecoin/runtime'
 import type { AggregateRecord } from './domain/aggregate.ts'
 import { type Queues, TRACK_BATCH } from './queues.ts'
 

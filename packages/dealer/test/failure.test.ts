@@ -8,7 +8,7 @@ import {
   isWhole,
   MOST_RECEIPT_BYTES,
   Peer,
-} from '@w3filecoin/service'
+} from '@w3filecoin/runtime'
 import { ask, cut, effectsOf, served, somePiece } from '@w3filecoin/testing'
 import { describe, expect, it } from 'vitest'
 import { MOST_FAULTS, MOST_REFUSED } from '../src/domain/aggregate.ts'

@@ -13,7 +13,7 @@ import {
   Tasks,
 } from '@w3filecoin/capabilities'
 import { buildAggregate } from '@w3filecoin/piece'
-import { Authority, concludeHandler, Peer, provide, ReceiptLog } from '@w3filecoin/service'
+import { Authority, concludeHandler, Peer, provide, ReceiptLog } from '@w3filecoin/runtime'
 import {
   ask,
   networkOf,

@@ -1,6 +1,6 @@
 import { chmodSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { generateKey, parseSigner } from '@w3filecoin/service'
+import { generateKey, parseSigner } from '@w3filecoin/runtime'
 import { Trouble } from './trouble.ts'
 
 export interface Identity {

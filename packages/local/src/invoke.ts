@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import type { FunctionSpec } from '@w3filecoin/aws/resources'
+import type { FunctionSpec } from '@w3filecoin/runtime/resources'
 import { runContext } from './events.ts'
 
 /** A Lambda function, as a service's `functions.ts` exports it. */

@@ -10,7 +10,7 @@ import {
   type Task,
 } from '@w3filecoin/capabilities'
 import type { PieceLink } from '@w3filecoin/piece'
-import { Authority, type Failure, Peer, parseSigner, type Result } from '@w3filecoin/service'
+import { Authority, type Failure, Peer, parseSigner, type Result } from '@w3filecoin/runtime'
 import type { CID } from 'multiformats/cid'
 import pMap from 'p-map'
 import { type ContentFile, identify, store } from './content.ts'

@@ -1,5 +1,5 @@
 import { accessSync, constants, mkdirSync, realpathSync } from 'node:fs'
-import type { Resources } from '@w3filecoin/aws/resources'
+import type { Resources } from '@w3filecoin/runtime/resources'
 import { type Engines, startEngines } from './engines.ts'
 import { type Address, type Identity, newIdentity, readIdentities, writeIdentities } from './identity.ts'
 import { LogFile } from './log-file.ts'

@@ -20,7 +20,7 @@ import {
   type TableSpec,
   variable,
   visibilityTimeout,
-} from '@w3filecoin/aws/resources'
+} from '@w3filecoin/runtime/resources'
 import { ACCOUNT } from './engines.ts'
 import { arnOf } from './events.ts'
 import { Trouble } from './trouble.ts'

@@ -6,8 +6,8 @@ import {
   ReceiveMessageCommand,
   type SQSClient,
 } from '@aws-sdk/client-sqs'
-import type { QueueSpec } from '@w3filecoin/aws/resources'
-import type { Log } from '@w3filecoin/service'
+import type { Log } from '@w3filecoin/runtime'
+import type { QueueSpec } from '@w3filecoin/runtime/resources'
 import { failedOf, sqsEvent } from './events.ts'
 import { type EventSource, invoke, type LambdaFunction } from './invoke.ts'
 

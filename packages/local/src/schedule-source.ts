@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { ScheduleSpec } from '@w3filecoin/aws/resources'
-import type { Log } from '@w3filecoin/service'
+import type { Log } from '@w3filecoin/runtime'
+import type { ScheduleSpec } from '@w3filecoin/runtime/resources'
 import { scheduleEvent } from './events.ts'
 import { type EventSource, invoke, type LambdaFunction } from './invoke.ts'
 

@@ -10,7 +10,7 @@ import {
 } from '@aws-sdk/client-dynamodb'
 import { GetObjectCommand, ListBucketsCommand, PutObjectCommand, S3Client } from '@aws-sdk/client-s3'
 import { GetQueueAttributesCommand, ListQueuesCommand, SQSClient } from '@aws-sdk/client-sqs'
-import { describe as describeResources, type Resources } from '@w3filecoin/aws/resources'
+import { describeResources, type Resources } from '@w3filecoin/runtime/resources'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { type Engines, startEngines } from '../src/engines.ts'
 import { LogFile } from '../src/log-file.ts'

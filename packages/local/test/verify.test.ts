@@ -1,6 +1,6 @@
 import { failure, Tasks } from '@w3filecoin/capabilities'
 import { buildAggregate, pieceOf } from '@w3filecoin/piece'
-import { generateKey, issueReceipt, type Outcome, parseSigner } from '@w3filecoin/service'
+import { generateKey, issueReceipt, type Outcome, parseSigner } from '@w3filecoin/runtime'
 import { CID } from 'multiformats/cid'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { verifyAccept } from '../src/verify.ts'

@@ -1,6 +1,5 @@
 import { type DynamoDBDocumentClient, paginateScan } from '@aws-sdk/lib-dynamodb'
 import { bind } from '@w3filecoin/aws'
-import { variable } from '@w3filecoin/aws/resources'
 import { Trouble } from '@w3filecoin/local/trouble'
 import {
   type Clock,
@@ -10,7 +9,8 @@ import {
   sendAll,
   type Table,
   type Unfinished,
-} from '@w3filecoin/service'
+} from '@w3filecoin/runtime'
+import { variable } from '@w3filecoin/runtime/resources'
 import pMap from 'p-map'
 import type { AnyQueues, AnyRecord, Service } from './services.ts'
 import type { Target } from './target.ts'

@@ -2,7 +2,7 @@ import { GetParameterCommand, ParameterNotFound, SSMClient } from '@aws-sdk/clie
 import { readPlaces } from '@w3filecoin/local/identity'
 import { isLocked } from '@w3filecoin/local/lock'
 import { Trouble } from '@w3filecoin/local/trouble'
-import type { Environment } from '@w3filecoin/service'
+import type { Environment } from '@w3filecoin/runtime'
 import { z } from 'zod'
 
 /** Name of the app in `sst.config.ts`. */

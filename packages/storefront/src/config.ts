@@ -1,5 +1,5 @@
 import { MOST_GROUP_BYTES } from '@w3filecoin/capabilities'
-import { commonSchema, peerSchema, servicePeerSchema } from '@w3filecoin/service'
+import { commonSchema, peerSchema, servicePeerSchema } from '@w3filecoin/runtime'
 import { z } from 'zod'
 
 /** The storefront's configuration, as the environment variable `CONFIG` holds it in JSON. */

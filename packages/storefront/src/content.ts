@@ -1,4 +1,4 @@
-import type { Fetch } from '@w3filecoin/service'
+import type { Fetch } from '@w3filecoin/runtime'
 import type { ContentSource } from './stores.ts'
 
 /**

@@ -1,6 +1,6 @@
 import { addAbortSignal, type Readable } from 'node:stream'
 import { getObject, hasObject, openContext } from '@w3filecoin/aws'
-import { type Environment, ReceiptLog } from '@w3filecoin/service'
+import { type Environment, ReceiptLog } from '@w3filecoin/runtime'
 import { configSchema } from './config.ts'
 import { fromGateway } from './content.ts'
 import { SAFETY_CHECK } from './domain/piece.ts'

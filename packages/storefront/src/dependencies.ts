@@ -1,5 +1,5 @@
 import type { Signer } from '@ucanto/interface'
-import type { Authority, Clock, Log, Peer, Random } from '@w3filecoin/service'
+import type { Authority, Clock, Log, Peer, Random } from '@w3filecoin/runtime'
 import type { Timing } from './domain/piece.ts'
 import type { Sizes } from './domain/sizes.ts'
 import type { Queues } from './queues.ts'

@@ -1,4 +1,4 @@
-import type { Queue } from '@w3filecoin/service'
+import type { Queue } from '@w3filecoin/runtime'
 import { z } from 'zod'
 
 /** "Read the content of this piece." */

@@ -23,7 +23,7 @@ import {
   type Stored,
   unpackTask,
   update,
-} from '@w3filecoin/service'
+} from '@w3filecoin/runtime'
 import { parse as parseLink } from 'multiformats/link'
 import pMap from 'p-map'
 import type { Dependencies } from './dependencies.ts'

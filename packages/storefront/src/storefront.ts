@@ -1,4 +1,4 @@
-import { concludeHandler, createHttpApp, Server, type Service } from '@w3filecoin/service'
+import { concludeHandler, createHttpApp, Server, type Service } from '@w3filecoin/runtime'
 import { onAccept } from './consumers/accept.ts'
 import { onPieceOffer } from './consumers/piece-offer.ts'
 import { onSubmit } from './consumers/submit.ts'

@@ -1,4 +1,4 @@
-import { sendAll, sweep, sweepAll } from '@w3filecoin/service'
+import { sendAll, sweep, sweepAll } from '@w3filecoin/runtime'
 import pMap from 'p-map'
 import type { Dependencies } from './dependencies.ts'
 import { type AggregateRecord, aggregateFinished } from './domain/aggregate.ts'

@@ -1,4 +1,4 @@
-import type { Unfinished } from '@w3filecoin/service'
+import type { Unfinished } from '@w3filecoin/runtime'
 import type { AggregateRecord } from './domain/aggregate.ts'
 import { type PieceRecord, since } from './domain/piece.ts'
 import type { Queues } from './queues.ts'

@@ -1,5 +1,5 @@
 import { failure, type Stage } from '@w3filecoin/capabilities'
-import type { Stored } from '@w3filecoin/service'
+import type { Stored } from '@w3filecoin/runtime'
 import { bytesOf } from '@w3filecoin/testing'
 import { create as createDigest } from 'multiformats/hashes/digest'
 import { create as createLink } from 'multiformats/link'

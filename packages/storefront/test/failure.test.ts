@@ -1,7 +1,7 @@
 import type { Receipt } from '@ucanto/interface'
 import { type FilecoinAcceptSuccess, failure, type PieceLink, Tasks } from '@w3filecoin/capabilities'
 import { verifyInclusion } from '@w3filecoin/piece'
-import { Authority, issueReceipt, onConclude, Peer } from '@w3filecoin/service'
+import { Authority, issueReceipt, onConclude, Peer } from '@w3filecoin/runtime'
 import {
   ask,
   type Content,

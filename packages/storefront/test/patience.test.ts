@@ -1,5 +1,5 @@
 import { Tasks } from '@w3filecoin/capabilities'
-import { Authority, Peer, packTask, ReceiptLog } from '@w3filecoin/service'
+import { Authority, Peer, packTask, ReceiptLog } from '@w3filecoin/runtime'
 import { linkOf, signersOf, someContent, somePiece } from '@w3filecoin/testing'
 import {
   Choices,

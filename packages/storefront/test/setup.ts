@@ -12,7 +12,7 @@ import {
   Tasks,
 } from '@w3filecoin/capabilities'
 import { buildAggregate } from '@w3filecoin/piece'
-import { Authority, issueReceipt, Peer, provide, ReceiptLog } from '@w3filecoin/service'
+import { Authority, issueReceipt, Peer, provide, ReceiptLog } from '@w3filecoin/runtime'
 import {
   ask,
   type Content,

@@ -9,7 +9,7 @@ import {
   Tasks,
 } from '@w3filecoin/capabilities'
 import { verifyInclusion } from '@w3filecoin/piece'
-import { issueReceipt } from '@w3filecoin/service'
+import { issueReceipt } from '@w3filecoin/runtime'
 import { ask, CUT, call, effectsOf, served, signerOf, someContent, somePiece } from '@w3filecoin/testing'
 import { describe, expect, it } from 'vitest'
 import { MEMBER_SHARDS } from '../src/domain/piece.ts'

@@ -1,6 +1,6 @@
 import { CAR, Message } from '@ucanto/core'
 import type { Invocation, IssuedInvocation, Receipt } from '@ucanto/interface'
-import { encodeMessage, type Service } from '@w3filecoin/service'
+import { encodeMessage, type Service } from '@w3filecoin/runtime'
 
 type Api = Service['api']
 

@@ -1,7 +1,7 @@
 import { hash } from 'node:crypto'
 import type { DID, Signer } from '@ucanto/interface'
 import { ed25519 } from '@ucanto/principal'
-import { parseSigner } from '@w3filecoin/service'
+import { parseSigner } from '@w3filecoin/runtime'
 
 /** The private key of somebody, the same in every run, as `@ucanto/principal` formats it. */
 export const keyOf = async (name: string): Promise<string> =>

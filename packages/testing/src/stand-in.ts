@@ -1,5 +1,4 @@
 import type { DID, Signer } from '@ucanto/interface'
-import { describe as describeResources, type Resources } from '@w3filecoin/aws'
 import {
   type Authority,
   createHttpApp,
@@ -10,7 +9,8 @@ import {
   type ReceiptRecord,
   Server,
   type Service,
-} from '@w3filecoin/service'
+} from '@w3filecoin/runtime'
+import { describeResources, type Resources } from '@w3filecoin/runtime/resources'
 import type { World } from './world.ts'
 
 /** Another service, with the handlers that a test gives it. */

@@ -11,12 +11,13 @@ import {
   SendMessageCommand,
   SQSClient,
 } from '@aws-sdk/client-sqs'
-import { bind, queueFunction, type Resources, type Uses, variable } from '@w3filecoin/aws'
+import { bind, queueFunction } from '@w3filecoin/aws'
 import { startEngines } from '@w3filecoin/local/engines'
 import { failedOf, sqsEvent } from '@w3filecoin/local/events'
 import { LogFile } from '@w3filecoin/local/log-file'
 import { provision } from '@w3filecoin/local/provision'
-import type { Consumer, Environment, Service } from '@w3filecoin/service'
+import type { Consumer, Environment, Service } from '@w3filecoin/runtime'
+import { type Resources, type Uses, variable } from '@w3filecoin/runtime/resources'
 
 /** The embedded engines, for the tests of one file. */
 export interface World {

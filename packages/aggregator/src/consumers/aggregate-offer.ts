@@ -1,7 +1,7 @@
 import { isDelegation } from '@ucanto/core/delegation'
 import type { Invocation, Link } from '@ucanto/interface'
 import type { Failure } from '@w3filecoin/capabilities'
-import { type Consumer, DONE, each, isWhole, reach, unpackTask, update } from '@w3filecoin/service'
+import { type Consumer, DONE, each, isWhole, reach, unpackTask, update } from '@w3filecoin/runtime'
 import { parse as parseLink } from 'multiformats/link'
 import type { Dependencies } from '../dependencies.ts'
 import { offeredToDealer } from '../domain/aggregate.ts'

@@ -1,4 +1,4 @@
-import { type Consumer, DONE, type Stored, settled, type Taken, update } from '@w3filecoin/service'
+import { type Consumer, DONE, type Stored, settled, type Taken, update } from '@w3filecoin/runtime'
 import pMap from 'p-map'
 import type { Dependencies } from '../dependencies.ts'
 import { newGroup } from '../domain/group.ts'

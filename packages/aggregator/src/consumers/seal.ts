@@ -1,5 +1,5 @@
 import { Selection } from '@w3filecoin/piece'
-import { type Consumer, DONE, each, getValue, update } from '@w3filecoin/service'
+import { type Consumer, DONE, each, getValue, update } from '@w3filecoin/runtime'
 import { parse as parseLink } from 'multiformats/link'
 import pMap from 'p-map'
 import type { Dependencies } from '../dependencies.ts'

@@ -1,5 +1,5 @@
 import type { DID } from '@ucanto/interface'
-import { type Due, dueAt, type Stored } from '@w3filecoin/service'
+import { type Due, dueAt, type Stored } from '@w3filecoin/runtime'
 import { groupId } from './piece.ts'
 
 /** An aggregate that a group was sealed into. All that follows from it can be completed from here. */

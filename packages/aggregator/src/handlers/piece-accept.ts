@@ -1,6 +1,6 @@
 import type { DID, Fact } from '@ucanto/interface'
 import { pieceAccept } from '@w3filecoin/capabilities'
-import { type Handler, ownTask, unpackTask } from '@w3filecoin/service'
+import { type Handler, ownTask, unpackTask } from '@w3filecoin/runtime'
 import { pieceId } from '../domain/piece.ts'
 import type { Stores } from '../stores.ts'
 

@@ -1,6 +1,6 @@
 import { failure, type PieceInfoSuccess, type PieceLink, pieceInfo } from '@w3filecoin/capabilities'
 import { capacityOf } from '@w3filecoin/piece'
-import { type Handler, provide, type Stored } from '@w3filecoin/service'
+import { type Handler, provide, type Stored } from '@w3filecoin/runtime'
 import { parse as parseLink } from 'multiformats/link'
 import type { Dependencies } from '../dependencies.ts'
 import { groupId, type PieceRecord, pieceId } from '../domain/piece.ts'

@@ -9,7 +9,7 @@ import {
   Tasks,
 } from '@w3filecoin/capabilities'
 import { canHold, decodePiece } from '@w3filecoin/piece'
-import { type Handler, issueReceipt, packTask, provide, type Stored, unpackTask } from '@w3filecoin/service'
+import { type Handler, issueReceipt, packTask, provide, type Stored, unpackTask } from '@w3filecoin/runtime'
 import type { Dependencies } from '../dependencies.ts'
 import { aggregateId } from '../domain/aggregate.ts'
 import { MOST_ATTEMPTS, type Offer, offered, type PieceRecord, pieceId } from '../domain/piece.ts'

@@ -1,4 +1,4 @@
-import { type Consumer, DONE, each, getValue, update } from '@w3filecoin/service'
+import { type Consumer, DONE, each, getValue, update } from '@w3filecoin/runtime'
 import pMap from 'p-map'
 import type { Dependencies } from '../dependencies.ts'
 import { changed, type DealRecord } from '../domain/deal.ts'

@@ -1,6 +1,6 @@
 import type { Deal } from '@w3filecoin/capabilities'
 import type { PieceV1 } from '@w3filecoin/piece'
-import type { Stored } from '@w3filecoin/service'
+import type { Stored } from '@w3filecoin/runtime'
 import { timeOf } from './epoch.ts'
 
 /** A deal as a source reports it. */

@@ -1,4 +1,4 @@
-import type { Stored } from '@w3filecoin/service'
+import type { Stored } from '@w3filecoin/runtime'
 
 /** A source, and what its last good run brought. */
 export interface SourceRecord {

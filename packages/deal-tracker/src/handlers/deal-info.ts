@@ -1,6 +1,6 @@
 import { dealInfo, failure, type PieceLink } from '@w3filecoin/capabilities'
 import { toV1 } from '@w3filecoin/piece'
-import { type Handler, provide } from '@w3filecoin/service'
+import { type Handler, provide } from '@w3filecoin/runtime'
 import type { Dependencies } from '../dependencies.ts'
 import { type DealRecord, pieceKey, told } from '../domain/deal.ts'
 

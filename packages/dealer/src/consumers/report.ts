@@ -1,5 +1,5 @@
 import { failure, type PieceLink } from '@w3filecoin/capabilities'
-import { type Consumer, DONE, each, getValue } from '@w3filecoin/service'
+import { type Consumer, DONE, each, getValue } from '@w3filecoin/runtime'
 import type { Dependencies } from '../dependencies.ts'
 import { recordIn } from '../domain/offer-document.ts'
 import { failedOutcome, settleAggregate } from '../failure.ts'

@@ -8,7 +8,7 @@ import {
   reach,
   unpackTask,
   update,
-} from '@w3filecoin/service'
+} from '@w3filecoin/runtime'
 import type { Dependencies } from '../dependencies.ts'
 import { rangeSent } from '../domain/aggregate.ts'
 import { isFinal } from '../domain/retry.ts'

@@ -6,7 +6,7 @@ import {
   type PieceLink,
   Tasks,
 } from '@w3filecoin/capabilities'
-import { type Consumer, DONE, each, type Outcome, reach, type Stored } from '@w3filecoin/service'
+import { type Consumer, DONE, each, type Outcome, reach, type Stored } from '@w3filecoin/runtime'
 import { parse as parseLink } from 'multiformats/link'
 import pMap from 'p-map'
 import type { Dependencies } from '../dependencies.ts'

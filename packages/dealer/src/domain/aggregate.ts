@@ -1,5 +1,5 @@
 import type { DID } from '@ucanto/interface'
-import { type Due, dueAt, notDue, recordId, type Stored } from '@w3filecoin/service'
+import { type Due, dueAt, notDue, recordId, type Stored } from '@w3filecoin/runtime'
 
 /**
  * An aggregate that deals are made for:

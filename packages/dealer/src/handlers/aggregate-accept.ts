@@ -1,5 +1,5 @@
 import { aggregateAccept } from '@w3filecoin/capabilities'
-import { type Handler, ownTask, unpackTask } from '@w3filecoin/service'
+import { type Handler, ownTask, unpackTask } from '@w3filecoin/runtime'
 import { aggregateId } from '../domain/aggregate.ts'
 import type { Stores } from '../stores.ts'
 

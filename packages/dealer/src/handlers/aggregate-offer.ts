@@ -19,7 +19,7 @@ import {
   provide,
   type Stored,
   unpackTask,
-} from '@w3filecoin/service'
+} from '@w3filecoin/runtime'
 import { isLink, parse as parseLink } from 'multiformats/link'
 import type { Dependencies } from '../dependencies.ts'
 import {

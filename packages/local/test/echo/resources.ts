@@ -1,9 +1,9 @@
-import { describe } from '@w3filecoin/aws/resources'
+import { describeResources } from '@w3filecoin/runtime/resources'
 
 const run = { timeout: 30, memory: 128, uses: {} }
 
 /** A service with one of everything that can be described. */
-export const resources = describe({
+export const resources = describeResources({
   service: 'echo',
   api: run,
   tables: {

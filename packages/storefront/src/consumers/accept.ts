@@ -1,4 +1,4 @@
-import { type Consumer, DONE, each, type Key, type Stored } from '@w3filecoin/service'
+import { type Consumer, DONE, each, type Key, type Stored } from '@w3filecoin/runtime'
 import pMap from 'p-map'
 import type { Dependencies } from '../dependencies.ts'
 import type { PieceRecord } from '../domain/piece.ts'

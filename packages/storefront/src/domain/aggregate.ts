@@ -1,4 +1,4 @@
-import { type Due, dueAt, notDue, recordId, type Stored } from '@w3filecoin/service'
+import { type Due, dueAt, notDue, recordId, type Stored } from '@w3filecoin/runtime'
 import type { Timing } from './piece.ts'
 
 /** An aggregate that pieces of this storefront are in: `offered` to a dealer, and in the end `accepted` or `failed`. */

@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto'
 import type { Failure, Stage } from '@w3filecoin/capabilities'
-import { type Due, dueAt, notDue, recordId, type Stored } from '@w3filecoin/service'
+import { type Due, dueAt, notDue, recordId, type Stored } from '@w3filecoin/runtime'
 
 /** A content piece on its way to a deal, once for every content and nonce that it is offered with. */
 export interface PieceRecord extends Due {

@@ -6,7 +6,7 @@ import type {
   PieceLink,
   Workflow,
 } from '@w3filecoin/capabilities'
-import type { Stored } from '@w3filecoin/service'
+import type { Stored } from '@w3filecoin/runtime'
 import { parse as parseLink } from 'multiformats/link'
 import { type PieceRecord, since, type Timing } from './piece.ts'
 

@@ -9,7 +9,7 @@ import {
   type PieceLink,
   Tasks,
 } from '@w3filecoin/capabilities'
-import { type Handler, type Key, provide, reach, type Stored, unpackTask } from '@w3filecoin/service'
+import { type Handler, type Key, provide, reach, type Stored, unpackTask } from '@w3filecoin/runtime'
 import type { Dependencies } from '../dependencies.ts'
 import type { PieceRecord } from '../domain/piece.ts'
 import { aggregatesOf, workflowOf } from '../domain/workflow.ts'

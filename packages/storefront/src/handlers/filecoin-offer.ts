@@ -7,7 +7,7 @@ import {
   Tasks,
   type UnknownLink,
 } from '@w3filecoin/capabilities'
-import { type Handler, packTask, provide, type Stored, unpackTask } from '@w3filecoin/service'
+import { type Handler, packTask, provide, type Stored, unpackTask } from '@w3filecoin/runtime'
 import type { Dependencies } from '../dependencies.ts'
 import { offered, type PieceRecord, pieceId } from '../domain/piece.ts'
 

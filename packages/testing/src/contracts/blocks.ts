@@ -1,4 +1,4 @@
-import type { Blocks } from '@w3filecoin/service'
+import type { Blocks } from '@w3filecoin/runtime'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { bytesOf, linkOf } from '../pieces.ts'
 

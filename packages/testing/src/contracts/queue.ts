@@ -1,4 +1,4 @@
-import type { Queue } from '@w3filecoin/service'
+import type { Queue } from '@w3filecoin/runtime'
 import { beforeAll, describe, expect, it } from 'vitest'
 
 export interface SampleMessage {

@@ -1,4 +1,4 @@
-import type { Key, Table } from '@w3filecoin/service'
+import type { Key, Table } from '@w3filecoin/runtime'
 import { beforeAll, describe, expect, it } from 'vitest'
 
 /** A row of the tables that {@link tableContract} is run on; `word` and `due` need not be there. */

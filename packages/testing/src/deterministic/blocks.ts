@@ -1,4 +1,4 @@
-import type { Blocks } from '@w3filecoin/service'
+import type { Blocks } from '@w3filecoin/runtime'
 import type { Link } from 'multiformats'
 import { linkOf } from '../pieces.ts'
 import type { DeterministicWorld } from './world.ts'

@@ -1,5 +1,5 @@
-import { type QueueSpec, visibilityTimeout } from '@w3filecoin/aws/resources'
-import type { Queue } from '@w3filecoin/service'
+import type { Queue } from '@w3filecoin/runtime'
+import { type QueueSpec, visibilityTimeout } from '@w3filecoin/runtime/resources'
 import type { SQSBatchResponse, SQSEvent, SQSRecord } from 'aws-lambda'
 import type { Choices } from './random.ts'
 import type { DeterministicWorld } from './world.ts'

@@ -1,4 +1,3 @@
-import type { TableSpec } from '@w3filecoin/aws/resources'
 import type {
   Key,
   ListOptions,
@@ -8,7 +7,8 @@ import type {
   RevisionConflict,
   Stored,
   Table,
-} from '@w3filecoin/service'
+} from '@w3filecoin/runtime'
+import type { TableSpec } from '@w3filecoin/runtime/resources'
 import type { Choices } from './random.ts'
 import type { DeterministicWorld, Effect } from './world.ts'
 

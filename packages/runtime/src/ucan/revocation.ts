@@ -2,10 +2,10 @@ import { Delegation, isDelegation } from '@ucanto/core'
 import type { Authorization, Delegation as DelegationView, UCANLink } from '@ucanto/interface'
 import { Revoked } from '@ucanto/validator'
 import { failure, type RevokeSuccess, revoke } from '@w3filecoin/capabilities'
-import { Chains } from './chain.ts'
+import type { Clock, Table } from '../ports.ts'
 import { type Handler, provide } from './handler.ts'
 import { MESSAGE_LIMITS } from './message.ts'
-import type { Clock, Table } from './ports.ts'
+import { Chains } from './proof-chain.ts'
 
 /** "This principal revoked that delegation." Never taken back. */
 export interface RevocationRecord {

@@ -1,10 +1,10 @@
 import type { AgentMessage, DID, Principal, Receipt } from '@ucanto/interface'
 import { type Failure, failure, type Result, type Task } from '@w3filecoin/capabilities'
 import { parse as parseLink } from 'multiformats/link'
+import type { Fetch, Log } from '../ports.ts'
+import { isReadable, MOST_RECEIPT_BYTES } from '../receipts/receipt.ts'
 import { type Authority, type PeerConfig, principal } from './authority.ts'
 import { CAR, decodeMessage, encodeMessage, MESSAGE_LIMITS, type MessageLimits } from './message.ts'
-import type { Fetch, Log } from './ports.ts'
-import { isReadable, MOST_RECEIPT_BYTES } from './receipt.ts'
 
 /** How long another service may take to answer, in milliseconds. */
 const TIMEOUT = 25_000

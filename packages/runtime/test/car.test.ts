@@ -1,7 +1,7 @@
 import { CAR, CBOR } from '@ucanto/core'
 import { bytesOf, linkOf } from '@w3filecoin/testing'
 import { describe, expect, it } from 'vitest'
-import { readCar } from '../src/car.ts'
+import { readCar } from '../src/ucan/car.ts'
 
 const blocks = ['a', 'b', 'c'].map(seed => ({ cid: linkOf(bytesOf(seed, 300)), bytes: bytesOf(seed, 300) }))
 const car = CAR.encode({

@@ -1,8 +1,8 @@
 import type { CapabilityParser, Match, ParsedCapability } from '@ucanto/interface'
 import { failure } from '@w3filecoin/capabilities'
+import { outcomeOf } from '../receipts/receipt.ts'
+import type { ReceiptLog } from '../receipts/receipt-log.ts'
 import { type Handler, type Input, type Parsed, provide } from './handler.ts'
-import { outcomeOf } from './receipt.ts'
-import type { ReceiptLog } from './receipt-log.ts'
 
 /**
  * The handler of a task that the service promises and ends itself (`filecoin/submit` and every `…/accept`): asked to run

@@ -1,8 +1,8 @@
 import { CAR, Message } from '@ucanto/core'
 import type { Receipt } from '@ucanto/interface'
 import { parse as parseLink } from 'multiformats/link'
-import { encodeMessage } from './message.ts'
-import type { Blocks, Clock, Table } from './ports.ts'
+import type { Blocks, Clock, Table } from '../ports.ts'
+import { encodeMessage } from '../ucan/message.ts'
 
 /** A receipt as the table holds it: small ones in the record, large ones as a block. */
 export interface ReceiptRecord {

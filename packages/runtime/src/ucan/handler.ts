@@ -1,7 +1,7 @@
 import type { CapabilityParser, Invocation, Match, ParsedCapability, Receipt } from '@ucanto/interface'
 import * as Ucanto from '@ucanto/server'
 import type { Failure } from '@w3filecoin/capabilities'
-import type { Outcome } from './receipt.ts'
+import type { Outcome } from '../receipts/receipt.ts'
 
 /**
  * The answer to a task that was promised and is not finished: an error to this request, without a receipt for

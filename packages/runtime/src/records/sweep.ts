@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto'
 import pMap, { pMapSettled } from 'p-map'
-import type { Clock, Key, Queue, Stored, Table } from './ports.ts'
+import type { Clock, Key, Queue, Stored, Table } from '../ports.ts'
 
 /**
  * Every record of unfinished work carries the time when somebody should look at it again. A sparse index sorts by

@@ -1,6 +1,6 @@
 import type { DID, Signer } from '@ucanto/interface'
 import { z } from 'zod'
-import { parseSigner } from './principal.ts'
+import { parseSigner } from './ucan/principal.ts'
 
 const did = z.custom<DID>(
   value => typeof value === 'string' && /^did:[a-z0-9]+:\S+$/.test(value),

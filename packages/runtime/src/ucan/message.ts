@@ -3,9 +3,9 @@ import { CAR as Car, Message, Receipt as Receipts } from '@ucanto/core'
 import type { AgentMessage, Block, Invocation, Link, Receipt, ReceiptModel } from '@ucanto/interface'
 import { type Failure, failure, type Result } from '@w3filecoin/capabilities'
 import type { CID } from 'multiformats/cid'
+import { MOST_EFFECTS } from '../receipts/receipt.ts'
 import { readCar } from './car.ts'
-import { type ChainLimits, Chains, UCAN_LIMITS } from './chain.ts'
-import { MOST_EFFECTS } from './receipt.ts'
+import { type ChainLimits, Chains, UCAN_LIMITS } from './proof-chain.ts'
 
 /** The media type of messages. */
 export const CAR = 'application/vnd.ipld.car'

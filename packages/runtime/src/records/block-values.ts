@@ -1,6 +1,6 @@
 import { code as CBOR, decode, encode } from '@ipld/dag-cbor'
 import { parse as parseLink } from 'multiformats/link'
-import type { Blocks } from './ports.ts'
+import type { Blocks } from '../ports.ts'
 
 /** Stores a value as a DAG-CBOR block; returns its CID. */
 export const putValue = async (blocks: Blocks, value: unknown): Promise<string> =>

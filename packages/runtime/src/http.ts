@@ -2,10 +2,10 @@ import { Hono } from 'hono'
 import { bodyLimit } from 'hono/body-limit'
 import { parse as parseLink } from 'multiformats/link'
 import manifest from '../package.json' with { type: 'json' }
-import { CAR, decodeMessage, encodeAnswer, MESSAGE_LIMITS, type MessageLimits } from './message.ts'
 import type { Log } from './ports.ts'
-import type { ReceiptLog } from './receipt-log.ts'
-import type { Server } from './server.ts'
+import type { ReceiptLog } from './receipts/receipt-log.ts'
+import { CAR, decodeMessage, encodeAnswer, MESSAGE_LIMITS, type MessageLimits } from './ucan/message.ts'
+import type { Server } from './ucan/server.ts'
 
 export interface HttpOptions {
   server: Server

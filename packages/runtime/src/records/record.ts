@@ -1,7 +1,7 @@
 import { hash } from 'node:crypto'
 import { extract } from '@ucanto/core/delegation'
 import type { Task } from '@w3filecoin/capabilities'
-import type { Key, Stored, Table } from './ports.ts'
+import type { Key, Stored, Table } from '../ports.ts'
 
 /** The key of a record: a hash of what makes it that record, so that keys have one length and spread evenly. */
 export const recordId = (...parts: (string | undefined)[]): string =>

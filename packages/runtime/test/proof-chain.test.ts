@@ -6,8 +6,8 @@ import { bytesOf, linkOf, signersOf } from '@w3filecoin/testing'
 import { CID } from 'multiformats/cid'
 import { create as createDigest } from 'multiformats/hashes/digest'
 import { describe, expect, it } from 'vitest'
-import { Chains, UCAN_LIMITS } from '../src/chain.ts'
 import { MESSAGE_LIMITS } from '../src/index.ts'
+import { Chains, UCAN_LIMITS } from '../src/ucan/proof-chain.ts'
 
 const { service, space, team, agent } = await signersOf('service', 'space', 'team', 'agent')
 const LIMITS = MESSAGE_LIMITS.chain

@@ -6,8 +6,8 @@ import { bytesOf, documentOf, signerOf, startWebHost, type WebHost } from '@w3fi
 import { base58btc } from 'multiformats/bases/base58'
 import { base64url } from 'multiformats/bases/base64'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { documentUrl } from '../src/did-web.ts'
 import { Authority, type Fetch, type PeerConfig } from '../src/index.ts'
+import { documentUrl } from '../src/ucan/did-web.ts'
 
 const SECOND = 1000
 const MINUTE = 60 * SECOND

@@ -77,4 +77,4 @@ export const variable = (kind: Kind, name: string): string =>
   `${kind}_${name}`.replaceAll(/([A-Z])|-/g, '_$1').toUpperCase()
 
 /** Types a description, so that the names in it can be used as types. */
-export const describe = <const R extends Resources>(resources: R): R => resources
+export const describeResources = <const R extends Resources>(resources: R): R => resources
