@@ -24,11 +24,11 @@ const system = useSystem({
     role === 'aggregator'
       ? {
           ...config,
-          limits: { size: SIZE, minimumFill: 0, longestWait: 1 },
+          limits: { paddedBytes: SIZE, minPaddedBytes: 0, maxWaitSeconds: 1 },
           groups: {
-            patient: { longestWait: LONG },
-            'patient too': { longestWait: LONG },
-            least: { minimumFill: 512 },
+            patient: { maxWaitSeconds: LONG },
+            'patient too': { maxWaitSeconds: LONG },
+            least: { minPaddedBytes: 512 },
           },
         }
       : config,

@@ -52,7 +52,7 @@ const system = useSystem({
     if (role !== 'dealTracker') return config
     const url = `http://127.0.0.1:${(source.address() as AddressInfo).port}/`
     // The chain of these tests is small: a share of its deals that goes is large.
-    return { ...config, maxLoss: 1, sources: [{ name: 'chain', kind: 'active-replicas', url }] }
+    return { ...config, maxLossShare: 1, sources: [{ name: 'chain', kind: 'active-replicas', url }] }
   },
 })
 

@@ -36,7 +36,7 @@ describe('storage providers find fault with a piece', async () => {
   const system = useSystem({
     faulty: [`${faulty.piece}`],
     configure: (role, config) =>
-      role === 'aggregator' ? { ...config, limits: { size: 2 ** 22, longestWait: 5 } } : config,
+      role === 'aggregator' ? { ...config, limits: { paddedBytes: 2 ** 22, maxWaitSeconds: 5 } } : config,
   })
 
   test('D5, S7, S9: its aggregate fails, it ends with the reason, and the others end in a later aggregate', async () => {
@@ -166,9 +166,9 @@ describe('deals that never come', () => {
     dealDelay: 7_000,
     configure: (role, config) =>
       role === 'aggregator'
-        ? { ...config, limits: { size: 2 ** 20, longestWait: 1 } }
+        ? { ...config, limits: { paddedBytes: 2 ** 20, maxWaitSeconds: 1 } }
         : role === 'dealer'
-          ? { ...config, longestWait: 4 }
+          ? { ...config, dealWaitSeconds: 4 }
           : config,
   })
 
@@ -203,9 +203,9 @@ describe('content that is not what was said, or not there', () => {
       role === 'refusing'
         ? { ...config, missingContent: 'refuse' }
         : role === 'impatient'
-          ? { ...config, longestWait: 2 }
+          ? { ...config, dealWaitSeconds: 2 }
           : role === 'aggregator'
-            ? { ...config, limits: { size: 2 ** 20, longestWait: 3 } }
+            ? { ...config, limits: { paddedBytes: 2 ** 20, maxWaitSeconds: 3 } }
             : config,
   })
 

@@ -19,7 +19,9 @@ const SIZE = 2 ** 22
 const system = useSystem({
   storefronts: ['otherStorefront'],
   configure: (role, config) =>
-    role === 'aggregator' ? { ...config, limits: { ...config.limits, size: SIZE, longestWait: 1 } } : config,
+    role === 'aggregator'
+      ? { ...config, limits: { ...config.limits, paddedBytes: SIZE, maxWaitSeconds: 1 } }
+      : config,
 })
 const storefront = () => system.at('storefront')
 

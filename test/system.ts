@@ -16,7 +16,7 @@ export interface System {
 }
 
 /** Seconds until what is not done is looked at again: nobody should wait for that. */
-const TIMING = { retry: 1, poll: 1 }
+const TIMING = { retrySeconds: 1, pollSeconds: 1 }
 
 /**
  * Starts the system before the tests of a file, on data of its own, and stops it after them. It looks at everything

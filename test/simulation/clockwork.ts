@@ -1,3 +1,4 @@
+import type { Row } from '@w3filecoin/runtime'
 import type { DeterministicTable, DeterministicWorld } from '@w3filecoin/testing/deterministic'
 
 /**
@@ -6,11 +7,11 @@ import type { DeterministicTable, DeterministicWorld } from '@w3filecoin/testing
  */
 export class Clockwork {
   readonly #world: DeterministicWorld
-  readonly #tables: () => readonly DeterministicTable<never>[]
+  readonly #tables: () => readonly DeterministicTable<Row>[]
   #schedules: Schedule[] = []
   #woken = false
 
-  constructor(world: DeterministicWorld, tables: () => readonly DeterministicTable<never>[]) {
+  constructor(world: DeterministicWorld, tables: () => readonly DeterministicTable<Row>[]) {
     this.#world = world
     this.#tables = tables
   }

@@ -45,7 +45,7 @@ export const journey = async (crash?: { at: number; how: Crash }): Promise<Journ
 }
 
 /** Milliseconds that a crash may cost: what it cut short waits for the next look at it, and so may what follows from it. */
-const DELAY = 2 * SETTINGS.timing.poll
+const DELAY = 2 * SETTINGS.timing.pollMs
 
 /** Where the end differs: what is missing, what should not be there, and whether it came too late. */
 export const difference = (undisturbed: Journey, { report, end }: Journey): string[] => {

@@ -136,7 +136,7 @@ export class Watch {
       .filter(row => row.group === group)
       .map(row => row as unknown as { id: string; order: string; piece: string; size: number })
       .sort((a, b) => (a.order < b.order ? -1 : 1))
-    const { size, maxPieces } = SETTINGS.limits
+    const { paddedBytes: size, maxPieces } = SETTINGS.limits
     const passed = new Set<string>()
     // An aggregate holds a piece once: the same one of another offer has to wait.
     const held = new Set(list.filter(({ id }) => members.has(id)).map(({ piece }) => piece))
@@ -296,7 +296,7 @@ const checkDeals = (
 }
 
 const checkAggregates = (findings: Findings, { tables, blocks }: Simulated): void => {
-  const { size, maxPieces } = SETTINGS.limits
+  const { paddedBytes: size, maxPieces } = SETTINGS.limits
   /** The aggregate that a piece is a member of. */
   const holders = new Map<string, string>()
   for (const item of tables.aggregate!.items.values()) {

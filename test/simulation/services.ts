@@ -1,24 +1,35 @@
 import type { DID, Receipt, Signer } from '@ucanto/interface'
-import { createAggregator, sealOrder } from '@w3filecoin/aggregator'
+import * as aggregatorFormats from '@w3filecoin/aggregator'
+import { createAggregator } from '@w3filecoin/aggregator'
 import { resources as aggregatorResources } from '@w3filecoin/aggregator/resources'
 import { queueFunction } from '@w3filecoin/aws'
+import * as dealTrackerFormats from '@w3filecoin/deal-tracker'
 import { activeReplicas, createDealTracker } from '@w3filecoin/deal-tracker'
 import { resources as dealTrackerResources } from '@w3filecoin/deal-tracker/resources'
+import * as dealerFormats from '@w3filecoin/dealer'
 import { createDealer, type OfferDocument } from '@w3filecoin/dealer'
 import { resources as dealerResources } from '@w3filecoin/dealer/resources'
 import { indexEntries } from '@w3filecoin/piece'
 import {
   Authority,
+  type COMMON_FORMATS,
+  type Engine,
   type Fetch,
   type Log,
+  type MessageFormats,
+  type MessageOrder,
+  openQueues,
+  openStores,
   Peer,
-  ReceiptLog,
-  type ReceiptRecord,
+  type Row,
   type Service,
+  type TableFormats,
 } from '@w3filecoin/runtime'
-import type { Resources } from '@w3filecoin/runtime/resources'
+import type { QueueSpec, Resources, TableSpec } from '@w3filecoin/runtime/resources'
+import * as storefrontFormats from '@w3filecoin/storefront'
 import { createStorefront } from '@w3filecoin/storefront'
 import { resources as storefrontResources } from '@w3filecoin/storefront/resources'
+import { Grants } from '@w3filecoin/testing'
 import {
   DeterministicBlocks,
   DeterministicQueue,
@@ -35,18 +46,26 @@ const DAY = 24 * HOUR
 
 /** How the services are set up; what people would configure for weeks is here hours. */
 export const SETTINGS = {
-  timing: { retry: 10 * MINUTE, poll: 12 * HOUR },
+  timing: { retryMs: 10 * MINUTE, pollMs: 12 * HOUR },
   /** How much rarer schedules run than on AWS: a week of minutes has too many sweeps. */
   pace: 60,
-  /** Of the storefront: for content. Of the dealer: for a deal. */
-  contentWait: 7 * DAY,
-  dealWait: 5 * DAY,
+  /** How long the storefront waits for content, and the dealer for a deal. */
+  contentWaitMs: 7 * DAY,
+  dealWaitMs: 5 * DAY,
   /** So late that nothing may rest on it. */
-  safetyCheck: 365 * DAY,
+  safetyCheckMs: 365 * DAY,
   defaultGroup: 'did:web:default.test',
   /** Little of everything at a time: three pieces are two ranges, and several pages. */
-  sizes: { range: 2, page: 1, lookahead: 2 },
-  limits: { size: 2 ** 15, minimumFill: 0, maxPieces: 3, longestWait: 6 * HOUR },
+  batching: {
+    rangePieces: 2,
+    rangeDeals: 2,
+    pageRecords: 1,
+    pageRows: 1,
+    lookaheadRows: 2,
+  },
+  /** Most receipts are large: they are stored as blocks, and some are served from there. */
+  receipts: { maxInlineBytes: 1_500, maxServedBytes: 4_000 },
+  limits: { paddedBytes: 2 ** 15, minPaddedBytes: 0, maxPieces: 3, maxWaitMs: 6 * HOUR },
 }
 
 /** A service of the real code, on the stores and queues of the deterministic world. */
@@ -56,9 +75,11 @@ export interface Simulated {
   id: Signer
   resources: Resources
   service: Service
-  tables: Record<string, DeterministicTable<never>>
+  tables: Record<string, DeterministicTable<Row>>
   queues: Record<string, DeterministicQueue<never>>
   blocks: DeterministicBlocks
+  /** Holds each function to what it may touch, and knows what it touched. */
+  grants: Grants
 }
 
 export interface Options {
@@ -106,14 +127,22 @@ export const createSystem = (options: Options): System => {
   const urlOf = (name: string) => `https://${name}.test`
 
   /** What every service is given. */
-  const parts = <R extends Resources>(name: string, resources: R) => {
+  const open = <
+    R extends Resources,
+    T extends TableFormats<R> & typeof COMMON_FORMATS,
+    M extends MessageFormats<R>,
+  >(
+    name: string,
+    resources: R,
+    formats: { tables: T; messages: M },
+  ) => {
     const tables: Simulated['tables'] = {}
     const queues: Simulated['queues'] = {}
     const clockwork = new Clockwork(world, () => Object.values(tables))
-    for (const [table, spec] of Object.entries(resources.tables))
-      tables[table] = new DeterministicTable<never>({
+    const openTable = (table: string) => {
+      const opened = new DeterministicTable<Row>({
         name: `${name}.${table}`,
-        spec,
+        spec: resources.tables[table] as TableSpec,
         world,
         lag,
         onWrite: item => {
@@ -121,35 +150,39 @@ export const createSystem = (options: Options): System => {
           onWrite(name, table, item)
         },
       })
-    for (const [queue, spec] of Object.entries(resources.queues))
-      queues[queue] = new DeterministicQueue<never>({
-        name: `${name}.${queue}`,
-        spec,
-        world,
-        duplicates,
-        fifo: spec.fifo ? (sealOrder as never) : undefined,
-      })
+      tables[table] = opened
+      return opened
+    }
+    const openQueue = <M>(queue: string, order?: MessageOrder<M>) => {
+      const spec = resources.queues[queue] as QueueSpec
+      const opened = new DeterministicQueue<M>({ name: `${name}.${queue}`, spec, world, duplicates, order })
+      queues[queue] = opened as never
+      return opened
+    }
     const blocks = new DeterministicBlocks({ name: `${name}.blocks`, world })
-    const authority = new Authority([], {
-      revocations: { table: tables.revocation as never, now: world.now },
+    const grants = new Grants(resources)
+    const engine = grants.engine({
+      table: openTable as Engine['table'],
+      queue: openQueue,
+      blocks: () => blocks,
     })
-    const receipts = new ReceiptLog({
-      table: tables.receipt as never as DeterministicTable<ReceiptRecord>,
-      blocks,
-      now: world.now,
-    })
+    const stores = openStores(engine, formats.tables, { now: world.now, limits: SETTINGS.receipts })
+    const authority = new Authority([], { revocations: { table: stores.revocation, now: world.now } })
     const common = {
       id: signer(name),
       authority,
+      stores,
+      queues: openQueues(engine, formats.messages),
+      timing: SETTINGS.timing,
+      batching: SETTINGS.batching,
       now: world.now,
       random: world.nonce,
       log: ((level, event, fields) => log(level, event, { service: name, ...fields })) as Log,
     }
     const peer = (to: string) => new Peer({ did: did(to), url: urlOf(to) }, { authority, fetch })
-    const table = (of: keyof R['tables'] & string) => tables[of] as never
-    const queue = (of: keyof R['queues'] & string) => queues[of] as never
     /** Has events reach the service. */
-    const connect = (service: Service): Clockwork => {
+    const connect = (bare: Service): Clockwork => {
+      const service = grants.host(bare)
       for (const [queue, consumer] of Object.entries(service.consumers))
         queues[queue]!.consume(queueFunction(consumer, common.log))
       for (const [schedule, { everySeconds, run }] of Object.entries(resources.schedules))
@@ -168,105 +201,82 @@ export const createSystem = (options: Options): System => {
         tables,
         queues,
         blocks,
+        grants,
       })
       return clockwork
     }
-    return { common, receipts, blocks, table, queue, peer, connect }
+    return { common, peer, grants, connect }
   }
 
   for (const name of storefronts) {
-    const { common, receipts, blocks, table, queue, peer, connect } = parts(name, storefrontResources)
+    const { common, peer, grants, connect } = open(name, storefrontResources, storefrontFormats)
     connect(
       createStorefront({
         ...common,
-        stores: {
-          pieces: table('piece'),
-          aggregates: table('aggregate'),
-          spaces: table('space'),
-          receipts,
-          blocks,
+        content: {
+          has: async cid => {
+            grants.touch('buckets', 'content', 'read')
+            return content.has(cid)
+          },
+          open: async cid => {
+            grants.touch('buckets', 'content', 'read')
+            return content.open(cid)
+          },
         },
-        queues: { submit: queue('submit'), pieceOffer: queue('pieceOffer'), accept: queue('accept') },
-        content,
         aggregator: peer('aggregator'),
         dealer: did('dealer'),
         dealTracker: peer('tracker'),
         defaultGroup: SETTINGS.defaultGroup,
         missingContent: 'wait',
-        timing: { ...SETTINGS.timing, longestWait: SETTINGS.contentWait, safetyCheck: SETTINGS.safetyCheck },
-        sizes: SETTINGS.sizes,
+        timing: {
+          ...SETTINGS.timing,
+          contentWaitMs: SETTINGS.contentWaitMs,
+          safetyCheckMs: SETTINGS.safetyCheckMs,
+        },
       }),
     )
   }
   {
-    const { common, receipts, blocks, table, queue, peer, connect } = parts('aggregator', aggregatorResources)
+    const { common, peer, connect } = open('aggregator', aggregatorResources, aggregatorFormats)
     const { limits } = SETTINGS
     connect(
       createAggregator({
         ...common,
-        stores: {
-          pieces: table('piece'),
-          pending: table('pending'),
-          groups: table('group'),
-          tallies: table('tally'),
-          aggregates: table('aggregate'),
-          members: table('member'),
-          receipts,
-          blocks,
-        },
-        queues: {
-          piece: queue('piece'),
-          seal: queue('seal'),
-          include: queue('include'),
-          aggregateOffer: queue('aggregateOffer'),
-          conclude: queue('conclude'),
-        },
         storefronts: new Map(storefronts.map(name => [did(name), peer(name)])),
         dealer: peer('dealer'),
-        limitsOf: () => ({ ...limits, maxPieces: Math.min(limits.maxPieces, indexEntries(limits.size)) }),
-        timing: SETTINGS.timing,
-        sizes: SETTINGS.sizes,
+        limitsOf: () => ({
+          ...limits,
+          maxPieces: Math.min(limits.maxPieces, indexEntries(limits.paddedBytes)),
+        }),
       }),
     )
   }
   {
-    const { common, receipts, blocks, table, queue, peer, connect } = parts('dealer', dealerResources)
+    const { common, peer, grants, connect } = open('dealer', dealerResources, dealerFormats)
     connect(
       createDealer({
         ...common,
-        stores: {
-          aggregates: table('aggregate'),
-          receipts,
-          blocks,
-          offers: {
-            put: (name, document) =>
-              world.call(
-                { port: 'blocks', name: 'dealer.offers', method: 'put' },
-                { run: () => market.offer(name, document) },
-              ),
+        offerDocuments: {
+          put: (name, document) => {
+            grants.touch('buckets', 'offers', 'write')
+            return world.call(
+              { port: 'blocks', name: 'dealer.offers', method: 'put' },
+              { run: () => market.offer(name, document) },
+            )
           },
-        },
-        queues: {
-          track: queue('track'),
-          report: queue('report'),
-          retry: queue('retry'),
-          conclude: queue('conclude'),
         },
         aggregators: new Map([[did('aggregator'), peer('aggregator')]]),
         dealTracker: peer('tracker'),
-        timing: { ...SETTINGS.timing, longestWait: SETTINGS.dealWait },
-        sizes: SETTINGS.sizes,
+        timing: { ...SETTINGS.timing, dealWaitMs: SETTINGS.dealWaitMs },
       }),
     )
   }
-  const { common, receipts, blocks, table, queue, connect } = parts('tracker', dealTrackerResources)
+  const { common, connect } = open('tracker', dealTrackerResources, dealTrackerFormats)
   const readChain = () =>
     world.call({ port: 'chain', name: 'chain', method: 'read' }, { run: () => new Response(chain()) })
   const clockwork = connect(
     createDealTracker({
       ...common,
-      stores: { deals: table('deal'), sources: table('source'), receipts, blocks },
-      queues: { update: queue('update') },
       clients: new Set([...storefronts, 'dealer'].map(did)),
       sources: [
         activeReplicas(
@@ -274,8 +284,7 @@ export const createSystem = (options: Options): System => {
           { fetch: readChain },
         ),
       ],
-      limits: { maxAge: 3 * DAY, maxLoss: 0.1 },
-      sizes: SETTINGS.sizes,
+      limits: { maxAgeMs: 3 * DAY, maxLossShare: 0.1 },
     }),
   )
   return { services, fetch, chainChanged: () => clockwork.wake() }

@@ -1,5 +1,5 @@
 import { concludeHandler, createHttpApp, onConclude, Server, type Service } from '@w3filecoin/runtime'
-import { onAggregateOffer } from './consumers/aggregate-offer.ts'
+import { onDeal } from './consumers/deal.ts'
 import { onInclude } from './consumers/include.ts'
 import { onPiece } from './consumers/piece.ts'
 import { onSeal } from './consumers/seal.ts'
@@ -7,11 +7,13 @@ import type { Dependencies } from './dependencies.ts'
 import { pieceAcceptHandler } from './handlers/piece-accept.ts'
 import { pieceInfoHandler } from './handlers/piece-info.ts'
 import { pieceOfferHandler } from './handlers/piece-offer.ts'
-import { takeAggregateAccept } from './receipts.ts'
+import type { messages } from './queues.ts'
+import { receiveAggregateAccept } from './receipts.ts'
+import type { resources } from './resources.ts'
 import { sweepAggregator } from './sweep.ts'
 
 /** The aggregator: storefronts offer pieces to it, and it makes aggregates of them for the dealer. */
-export const createAggregator = (parts: Dependencies): Service => {
+export const createAggregator = (parts: Dependencies): Service<typeof resources, typeof messages> => {
   const { id, authority, stores, storefronts, now, log } = parts
   const { receipts } = stores
   const server = new Server({
@@ -24,8 +26,8 @@ export const createAggregator = (parts: Dependencies): Service => {
       concludeHandler({
         authority,
         now,
-        from: [parts.dealer.did],
-        take: { 'aggregate/accept': (receipt, ran) => takeAggregateAccept(parts, receipt, ran) },
+        senders: [parts.dealer.did],
+        routes: { 'aggregate/accept': (receipt, ran) => receiveAggregateAccept(parts, receipt, ran) },
       }),
     ],
     receipts,
@@ -37,7 +39,7 @@ export const createAggregator = (parts: Dependencies): Service => {
       piece: onPiece(parts),
       seal: onSeal(parts),
       include: onInclude(parts),
-      aggregateOffer: onAggregateOffer(parts),
+      deal: onDeal(parts),
       conclude: onConclude({ id, receipts, peers: storefronts, log }),
     },
     schedules: { sweep: sweepAggregator(parts) },

@@ -3,23 +3,23 @@ import { z } from 'zod'
 
 const limits = {
   /** Padded bytes of an aggregate, a power of two. 32 GiB is the sector size that most providers seal. */
-  size: z
+  paddedBytes: z
     .number()
     .int()
     .min(512)
     .refine(size => Number.isInteger(Math.log2(size)), 'expected a power of two'),
   /** The least padded bytes of pieces that the dealer makes a deal for. */
-  minimumFill: z.number().int().nonnegative(),
+  minPaddedBytes: z.number().int().nonnegative(),
   /** The most pieces in an aggregate: what the dealer takes in one message. */
   maxPieces: z.number().int().positive().max(95_000),
   /** Seconds after which a piece waits no more for others. */
-  longestWait: z.number().positive(),
+  maxWaitSeconds: z.number().positive(),
 }
 const limitsSchema = z.strictObject({
-  size: limits.size.default(2 ** 35),
-  minimumFill: limits.minimumFill.default(0),
+  paddedBytes: limits.paddedBytes.default(2 ** 35),
+  minPaddedBytes: limits.minPaddedBytes.default(0),
   maxPieces: limits.maxPieces.default(95_000),
-  longestWait: limits.longestWait.default(6 * 60 * 60),
+  maxWaitSeconds: limits.maxWaitSeconds.default(6 * 60 * 60),
 })
 
 /** The aggregator's configuration, as the environment variable `CONFIG` holds it in JSON. */

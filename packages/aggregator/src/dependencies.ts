@@ -1,8 +1,8 @@
 import type { Signer } from '@ucanto/interface'
 import type { Authority, Clock, Log, Peer } from '@w3filecoin/runtime'
 import type { Timing } from './domain/aggregate.ts'
+import type { Batching } from './domain/batching.ts'
 import type { Limits } from './domain/limits.ts'
-import type { Sizes } from './domain/sizes.ts'
 import type { Queues } from './queues.ts'
 import type { Stores } from './stores.ts'
 
@@ -18,7 +18,7 @@ export interface Dependencies {
   /** The limits of a group. */
   limitsOf: (group: string) => Limits
   timing: Timing
-  sizes: Sizes
+  batching: Batching
   now: Clock
   log: Log
 }

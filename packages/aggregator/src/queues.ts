@@ -1,32 +1,45 @@
-import type { ConcludeMessage, Queue } from '@w3filecoin/runtime'
+import {
+  concludeMessage,
+  type MessageFormats,
+  type MessageOf,
+  messageFormat,
+  orderedFormat,
+  type QueuesOf,
+} from '@w3filecoin/runtime'
 import { z } from 'zod'
+import type { resources } from './resources.ts'
 
 /** "Put this piece into the list of its group." */
-export const pieceMessage = z.object({ id: z.string() })
-export type PieceMessage = z.infer<typeof pieceMessage>
+export const pieceMessage = messageFormat(z.object({ id: z.string() }))
+export type PieceMessage = MessageOf<typeof pieceMessage>
 
-/** "See whether this group makes an aggregate." `id` says which occasion it is; the same one counts once. */
-export const sealMessage = z.object({ group: z.string(), id: z.string() })
-export type SealMessage = z.infer<typeof sealMessage>
+/**
+ * "Seal this group if its pending pieces make an aggregate." One group is sealed at a time. `id` names the occasion, and
+ * the same occasion is one message.
+ *
+ * @example { "v": 1, "group": "kD3…", "id": "full-4" }
+ */
+export const sealMessage = orderedFormat(z.object({ group: z.string(), id: z.string() }), {
+  group: ({ group }) => group,
+  id: ({ group, id }) => `${group}-${id}`,
+})
+export type SealMessage = MessageOf<typeof sealMessage>
 
-/** One seal of a group after the other; the same occasion is one message. */
-export const sealOrder = {
-  group: ({ group }: SealMessage) => group,
-  id: ({ group, id }: SealMessage) => `${group}-${id}`,
-}
+/** "Issue the receipts of this range of an aggregate's pieces." */
+export const includeMessage = messageFormat(z.object({ aggregate: z.string(), range: z.number().int() }))
+export type IncludeMessage = MessageOf<typeof includeMessage>
 
-/** "Tell this range of the pieces of an aggregate that they are in it." */
-export const includeMessage = z.object({ aggregate: z.string(), range: z.number().int() })
-export type IncludeMessage = z.infer<typeof includeMessage>
+/** "Get this aggregate into a deal": offer it to the dealer, or ask for the outcome if it was offered. */
+export const dealMessage = messageFormat(z.object({ aggregate: z.string() }))
+export type DealMessage = MessageOf<typeof dealMessage>
 
-/** "Offer this aggregate to the dealer." */
-export const aggregateOfferMessage = z.object({ aggregate: z.string() })
-export type AggregateOfferMessage = z.infer<typeof aggregateOfferMessage>
+/** The messages of each queue. */
+export const messages = {
+  piece: pieceMessage,
+  seal: sealMessage,
+  include: includeMessage,
+  deal: dealMessage,
+  conclude: concludeMessage,
+} satisfies MessageFormats<typeof resources>
 
-export interface Queues {
-  piece: Queue<PieceMessage>
-  seal: Queue<SealMessage>
-  include: Queue<IncludeMessage>
-  aggregateOffer: Queue<AggregateOfferMessage>
-  conclude: Queue<ConcludeMessage>
-}
+export type Queues = QueuesOf<typeof messages>

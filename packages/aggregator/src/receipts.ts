@@ -1,31 +1,31 @@
 import type { Invocation, Receipt } from '@ucanto/interface'
 import { failure, type Result } from '@w3filecoin/capabilities'
-import { isWhole, update } from '@w3filecoin/runtime'
+import { hasEffectBlocks, update } from '@w3filecoin/runtime'
 import type { Dependencies } from './dependencies.ts'
-import { aggregateId, ended } from './domain/aggregate.ts'
+import { aggregateId, markEnded } from './domain/aggregate.ts'
 
 type Parts = Pick<Dependencies, 'stores' | 'queues' | 'dealer' | 'timing' | 'now'>
 
-const unknown = (message: string) => ({ error: failure('UnknownTask', message) })
+const unknownTask = (message: string) => ({ error: failure('UnknownTask', message) })
 
 /**
  * The dealer says what became of an aggregate: `aggregate/accept`, whether it was handed over or fetched. The
  * receipt is filed here too, with all its effects, and handed on to the storefront.
  */
-export const takeAggregateAccept = async (
+export const receiveAggregateAccept = async (
   parts: Parts,
   receipt: Receipt,
   ran: Invocation,
 ): Promise<Result<object>> => {
   const { stores, queues, dealer } = parts
   const task = `${ran.cid}`
-  if (receipt.issuer?.did() !== dealer.did) return unknown(`${task} was not run by our dealer`)
+  if (receipt.issuer?.did() !== dealer.did) return unknownTask(`${task} was not run by our dealer`)
   const { aggregate } = (ran.capabilities[0]?.nb ?? {}) as { aggregate?: unknown }
   const id = aggregateId({ aggregate: `${aggregate}`, nonce: ran.nonce })
-  const record = await stores.aggregates.get({ id })
-  if (record?.accept !== task) return unknown(`No aggregate waits for ${task}`)
-  if (isWhole(receipt)) await endAggregate(parts, record, receipt)
-  else await queues.aggregateOffer.send([{ aggregate: id }])
+  const record = await stores.aggregate.get({ id })
+  if (record?.acceptCid !== task) return unknownTask(`No aggregate waits for ${task}`)
+  if (hasEffectBlocks(receipt)) await endAggregate(parts, record, receipt)
+  else await queues.deal.send([{ aggregate: id }])
   return { ok: {} }
 }
 
@@ -37,6 +37,6 @@ export const endAggregate = async (
 ): Promise<void> => {
   const filed = await stores.receipts.put(receipt)
   const stage = filed.out.error ? 'failed' : 'accepted'
-  await update(stores.aggregates, { id }, current => ended(current, stage, now(), timing))
+  await update(stores.aggregate, { id }, current => markEnded(current, stage, now(), timing))
   await queues.conclude.send([{ to: storefront, tasks: [`${receipt.ran.link()}`] }])
 }

@@ -1,4 +1,4 @@
-import { describeResources } from '@w3filecoin/runtime/resources'
+import { COMMON_TABLES, describeResources } from '@w3filecoin/runtime/resources'
 
 /** What the aggregator keeps and listens to. The stacks and the local system make what is described here. */
 export const resources = describeResources({
@@ -15,11 +15,12 @@ export const resources = describeResources({
         receipt: 'write',
         tally: 'read',
       },
-      queues: ['piece', 'aggregateOffer', 'conclude'],
+      queues: ['piece', 'deal', 'conclude'],
       buckets: { blocks: 'write' },
     },
   },
   tables: {
+    ...COMMON_TABLES,
     /** A piece that a storefront offered, by group, piece and nonce; a second storefront's also by that. */
     piece: {
       fields: { id: 'string', due: 'string', checkAt: 'number' },
@@ -47,9 +48,6 @@ export const resources = describeResources({
       fields: { aggregate: 'string', piece: 'string' },
       key: { hash: 'aggregate', range: 'piece' },
     },
-    receipt: { fields: { task: 'string' }, key: { hash: 'task' } },
-    /** Delegations that were revoked here, and by whom. */
-    revocation: { fields: { ucan: 'string', by: 'string' }, key: { hash: 'ucan', range: 'by' } },
   },
   queues: {
     /** Put offered pieces into the list of their group. */
@@ -78,7 +76,7 @@ export const resources = describeResources({
         memory: 3008,
         uses: {
           tables: { piece: 'read', pending: 'write', group: 'write', tally: 'write', aggregate: 'write' },
-          queues: ['seal', 'include', 'aggregateOffer'],
+          queues: ['seal', 'include', 'deal'],
           buckets: { blocks: 'write' },
         },
       },
@@ -105,7 +103,7 @@ export const resources = describeResources({
       },
     },
     /** Offer an aggregate to the dealer. */
-    aggregateOffer: {
+    deal: {
       batch: 1,
       concurrency: 5,
       attempts: 5,
@@ -140,7 +138,7 @@ export const resources = describeResources({
         memory: 1024,
         uses: {
           tables: { piece: 'write', group: 'write', aggregate: 'write', receipt: 'write' },
-          queues: ['piece', 'seal', 'include', 'aggregateOffer', 'conclude'],
+          queues: ['piece', 'seal', 'include', 'deal', 'conclude'],
           buckets: { blocks: 'write' },
         },
       },

@@ -23,13 +23,13 @@ const PARALLEL = 4
  * decision yet: blocks that nothing refers to do no harm.
  */
 export const makeAggregate = async (
-  { stores, sizes, now }: Pick<Dependencies, 'stores' | 'sizes' | 'now'>,
+  { stores, batching, now }: Pick<Dependencies, 'stores' | 'batching' | 'now'>,
   group: GroupRecord,
   chosen: readonly Candidate[],
-  { size }: Limits,
+  { paddedBytes }: Limits,
 ): Promise<Seal> => {
   const rows = new Map(chosen.map(({ piece, row }) => [`${piece}`, row]))
-  const built = buildAggregate({ pieces: chosen.map(({ piece }) => piece), size })
+  const built = buildAggregate({ pieces: chosen.map(({ piece }) => piece), size: paddedBytes })
   if (built.error) throw new Error(`Pieces that were taken do not make an aggregate: ${built.error.message}`)
   const aggregate = built.ok
   const { link, pieces } = aggregate
@@ -40,7 +40,7 @@ export const makeAggregate = async (
   }
   const ranges = await pMap(
     // Places in the aggregate, so that the proofs of one range at a time are in memory.
-    batchesOf([...pieces.keys()], sizes.range),
+    batchesOf([...pieces.keys()], batching.rangePieces),
     places => putValue(stores.blocks, places.map(entryOf)),
     { concurrency: PARALLEL },
   )
@@ -68,8 +68,8 @@ export const completeSeal = async (
 ): Promise<AggregateRecord> => {
   const { record, isNew } = await recordSeal(parts, group, seal)
   if (isNew) {
-    await parts.queues.aggregateOffer.send([{ aggregate: record.id }])
-    await parts.queues.include.send(record.openRanges.map(range => ({ aggregate: record.id, range })))
+    await parts.queues.deal.send([{ aggregate: record.id }])
+    await parts.queues.include.send(record.rangesToInclude.map(range => ({ aggregate: record.id, range })))
   }
   return record
 }
@@ -92,11 +92,11 @@ const recordSeal = async (
         label: `${group.group} #${seal.sequence}`,
       },
     })
-    const inserted = await stores.aggregates.insert(
+    const inserted = await stores.aggregate.insert(
       newAggregate(
         group,
         seal,
-        { nonce, offer: await packTask(offer), ranges: ranges.length },
+        { nonce, offerTask: await packTask(offer), ranges: ranges.length },
         now(),
         timing,
       ),

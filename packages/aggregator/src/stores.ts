@@ -1,15 +1,20 @@
-import type { Blocks, ReceiptLog, Table } from '@w3filecoin/runtime'
+import { COMMON_FORMATS, recordFormat, type StoresOf, type TableFormats } from '@w3filecoin/runtime'
 import type { AggregateRecord } from './domain/aggregate.ts'
 import type { GroupRecord, TallyRecord } from './domain/group.ts'
 import type { MemberRecord, PendingRecord, PieceRecord } from './domain/piece.ts'
+import type { resources } from './resources.ts'
 
-export interface Stores {
-  pieces: Table<PieceRecord>
-  pending: Table<PendingRecord>
-  groups: Table<GroupRecord>
-  tallies: Table<TallyRecord>
-  aggregates: Table<AggregateRecord>
-  members: Table<MemberRecord>
-  receipts: ReceiptLog
-  blocks: Blocks
-}
+/** The records of each table. */
+export const tables = {
+  ...COMMON_FORMATS,
+  piece: recordFormat<PieceRecord>({ stored: { acceptTask: 'accept' } }),
+  pending: recordFormat<PendingRecord>(),
+  group: recordFormat<GroupRecord>({ stored: { openSeals: 'open' } }),
+  tally: recordFormat<TallyRecord>(),
+  aggregate: recordFormat<AggregateRecord>({
+    stored: { offerTask: 'offer', acceptCid: 'accept', rangesToInclude: 'openRanges' },
+  }),
+  member: recordFormat<MemberRecord>(),
+} satisfies TableFormats<typeof resources>
+
+export type Stores = StoresOf<typeof tables>

@@ -1,6 +1,6 @@
 import { sendAll, sweep, sweepAll } from '@w3filecoin/runtime'
 import type { Dependencies } from './dependencies.ts'
-import { nextCheck } from './domain/aggregate.ts'
+import { nextCheckMs } from './domain/aggregate.ts'
 import { unfinished } from './unfinished.ts'
 
 type Parts = Pick<Dependencies, 'stores' | 'queues' | 'timing' | 'now'>
@@ -13,21 +13,21 @@ export const sweepAggregator = (parts: Parts) => async (): Promise<void> => {
   const { stores, queues, timing, now } = parts
   await sweepAll([
     sweep({
-      table: stores.pieces,
+      table: stores.piece,
       now,
-      interval: () => timing.retry,
+      intervalMs: () => timing.retryMs,
       resend: records => sendAll(queues, unfinished.piece.messages(records)),
     }),
     sweep({
-      table: stores.groups,
+      table: stores.group,
       now,
-      interval: () => timing.retry,
+      intervalMs: () => timing.retryMs,
       resend: records => sendAll(queues, unfinished.group.messages(records)),
     }),
     sweep({
-      table: stores.aggregates,
+      table: stores.aggregate,
       now,
-      interval: record => nextCheck(record, now(), timing),
+      intervalMs: record => nextCheckMs(record, now(), timing),
       resend: records => sendAll(queues, unfinished.aggregate.messages(records)),
     }),
   ])

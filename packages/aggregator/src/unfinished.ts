@@ -6,35 +6,37 @@ import type { Queues } from './queues.ts'
 
 /** One that is `pending` is looked after by its group. */
 const piece: Unfinished<PieceRecord, Queues> = {
-  is: ({ stage }) => stage === 'offered',
-  since: ({ offeredAt }) => offeredAt,
-  next: () => 'it is to be put into the list of its group',
+  isUnfinished: ({ stage }) => stage === 'offered',
+  stageSince: ({ offeredAt }) => offeredAt,
+  describeNext: () => 'it is to be put into the list of its group',
   messages: records => ({ piece: records.map(({ id }) => ({ id })) }),
 }
 
 const group: Unfinished<GroupRecord, Queues> = {
-  is: () => true,
-  since: () => undefined,
-  next: () => 'its pieces are to be counted, and sealed when they are enough',
+  isUnfinished: () => true,
+  stageSince: () => undefined,
+  describeNext: () => 'its pieces are to be counted, and sealed when they are enough',
   messages: records => ({
     seal: records.map(({ id, revision }) => ({ group: id, id: `due-${revision}` })),
   }),
 }
 
 const aggregate: Unfinished<AggregateRecord, Queues> = {
-  is: record => !isFinished(record),
-  since: ({ sealedAt }) => sealedAt,
-  next: ({ stage, openRanges }) =>
+  isUnfinished: record => !isFinished(record),
+  stageSince: ({ sealedAt }) => sealedAt,
+  describeNext: ({ stage, rangesToInclude }) =>
     [
       ...(stage === 'sealed' ? ['the dealer is to take it'] : []),
       ...(stage === 'offered' ? ['the dealer is to end it'] : []),
-      ...(openRanges.length > 0 ? ['its pieces are to be told that they are in it'] : []),
+      ...(rangesToInclude.length > 0 ? ['its pieces are to be told that they are in it'] : []),
     ].join(', '),
   messages: records => ({
-    aggregateOffer: records
+    deal: records
       .filter(({ stage }) => stage === 'sealed' || stage === 'offered')
       .map(({ id }) => ({ aggregate: id })),
-    include: records.flatMap(({ id, openRanges }) => openRanges.map(range => ({ aggregate: id, range }))),
+    include: records.flatMap(({ id, rangesToInclude }) =>
+      rangesToInclude.map(range => ({ aggregate: id, range })),
+    ),
   }),
 }
 

@@ -83,7 +83,7 @@ describe('piece/offer', () => {
     await settle()
     expect(new Set(receipts.map(receipt => JSON.stringify(effectsOf(receipt)))).size).toBe(1)
     expect(await listed(group)).toHaveLength(1)
-    expect(await parts.stores.tallies.get({ id: groupId({ storefront: one.did(), group }) })).toMatchObject({
+    expect(await parts.stores.tally.get({ id: groupId({ storefront: one.did(), group }) })).toMatchObject({
       pieces: 1,
       bytes: 128,
     })
@@ -171,7 +171,7 @@ describe('piece/offer', () => {
     const task = await offer(piece, group)
     const refused = await ask(service.api, task)
     expect(errorOf(refused)?.name).toBe('InvalidPieceCID')
-    const { api } = createAggregator({ ...parts, limitsOf: () => ({ ...limits, size: 2 ** 30 }) })
+    const { api } = createAggregator({ ...parts, limitsOf: () => ({ ...limits, paddedBytes: 2 ** 30 }) })
     expect(`${(await ask(api, task)).root.cid}`).toBe(`${refused.root.cid}`)
     expect(await recordOf(piece, group)).toBeUndefined()
     expect(await aws.drain('piece')).toEqual([])
@@ -249,7 +249,7 @@ describe('a group is sealed', () => {
         `${(offersOf(group)[0]!.capabilities[0]!.nb as PieceAcceptSuccess).aggregate}`,
       )
       expect(effectsOf(receipt).join).toBe(`${offersOf(group)[0]!.cid}`)
-      expect(decodePiece(ok.aggregate).ok?.size).toBe(limits.size)
+      expect(decodePiece(ok.aggregate).ok?.size).toBe(limits.paddedBytes)
       expect(await recordOf(piece, group)).toMatchObject({ stage: 'included' })
     }
     expect(await outcomeOf(pieces[4]!, group)).toBeUndefined()
@@ -349,13 +349,13 @@ describe('a group is sealed', () => {
     clock.now += HOUR
     const id = groupId({ storefront: one.did(), group })
     const sealers = Array.from({ length: 5 }, (_, n) =>
-      service.consumers.seal!.take([{ group: id, id: `${n}` }]),
+      service.consumers.seal!.handle([{ group: id, id: `${n}` }]),
     )
     const outcomes = (await Promise.all(sealers)).flat()
     expect(outcomes.filter(({ ok }) => ok).length).toBeGreaterThan(0)
     await settle()
     expect(offeredPieces(group)).toEqual([texts(pieces)])
-    expect(await parts.stores.groups.get({ id })).toMatchObject({ sequence: 1 })
+    expect(await parts.stores.group.get({ id })).toMatchObject({ sequence: 1 })
   })
 })
 
@@ -364,7 +364,7 @@ describe('a sealing that is cut', () => {
   const cuts: [string, Cut][] = [
     [
       'before it is decided',
-      ({ stores }) => ({ stores: { ...stores, groups: cut(stores.groups, 'replace') } }),
+      ({ stores }) => ({ stores: { ...stores, group: cut(stores.group, 'replace') } }),
     ],
     [
       'before the list of pieces is stored',
@@ -372,12 +372,9 @@ describe('a sealing that is cut', () => {
     ],
     [
       'before the aggregate has a record',
-      ({ stores }) => ({ stores: { ...stores, aggregates: cut(stores.aggregates, 'insert') } }),
+      ({ stores }) => ({ stores: { ...stores, aggregate: cut(stores.aggregate, 'insert') } }),
     ],
-    [
-      'before the offer is sent',
-      ({ queues }) => ({ queues: { ...queues, aggregateOffer: cut(queues.aggregateOffer, 'send') } }),
-    ],
+    ['before the offer is sent', ({ queues }) => ({ queues: { ...queues, deal: cut(queues.deal, 'send') } })],
     [
       'before the pieces are told',
       ({ queues }) => ({ queues: { ...queues, include: cut(queues.include, 'send') } }),
@@ -395,12 +392,12 @@ describe('a sealing that is cut', () => {
     const id = groupId({ storefront: one.did(), group })
     clock.now += HOUR
     const { consumers } = createAggregator({ ...parts, ...cutting(parts) })
-    const [taken] = await consumers.seal!.take([{ group: id, id: 'cut' }])
+    const [taken] = await consumers.seal!.handle([{ group: id, id: 'cut' }])
     expect(taken?.error?.message).toBe('Cut by the test')
     // More comes in meanwhile, and it is Lambda that tries again.
     const more = await offerAll([SMALL], group)
     await settle()
-    expect((await service.consumers.seal!.take([{ group: id, id: 'cut' }]))[0]?.ok).toBeDefined()
+    expect((await service.consumers.seal!.handle([{ group: id, id: 'cut' }]))[0]?.ok).toBeDefined()
     await settle()
     for (let n = 0; n < 3; n++) await sweepAfter(HOUR)
     const all = offeredPieces(group)
@@ -417,7 +414,7 @@ describe('a sealing that is cut', () => {
     ],
     [
       'before pieces are marked',
-      ({ stores }) => ({ stores: { ...stores, pieces: cut(stores.pieces, 'replace') } }),
+      ({ stores }) => ({ stores: { ...stores, piece: cut(stores.piece, 'replace') } }),
     ],
     [
       'before they leave the list',
@@ -429,14 +426,14 @@ describe('a sealing that is cut', () => {
     ],
     [
       'before that is noted',
-      ({ stores }) => ({ stores: { ...stores, aggregates: cut(stores.aggregates, 'replace') } }),
+      ({ stores }) => ({ stores: { ...stores, aggregate: cut(stores.aggregate, 'replace') } }),
     ],
   ])('while its pieces are told, %s, tells them again', async (how, cutting) => {
     const group = freshGroup(how)
     const pieces = await offerAll([HALF, QUARTER], group)
     await aws.deliver('piece', service.consumers.piece as never)
     clock.now += HOUR
-    await service.consumers.seal!.take([{ group: groupId({ storefront: one.did(), group }), id: 'x' }])
+    await service.consumers.seal!.handle([{ group: groupId({ storefront: one.did(), group }), id: 'x' }])
     const { consumers } = createAggregator({ ...parts, ...cutting(parts) })
     const { failed } = await aws.deliver('include', consumers.include as never)
     expect(failed).toMatchObject([{ message: 'Cut by the test' }])
@@ -455,7 +452,7 @@ describe('the dealer', () => {
     const [piece] = (await offerAll([QUARTER], group)) as [PieceLink]
     await aws.deliver('piece', service.consumers.piece as never)
     clock.now += HOUR
-    await service.consumers.seal!.take([{ group: groupId({ storefront: one.did(), group }), id: 'x' }])
+    await service.consumers.seal!.handle([{ group: groupId({ storefront: one.did(), group }), id: 'x' }])
     return { group, piece }
   }
   const inDeal = async (issuer: Signer = dealer) => {
@@ -483,27 +480,27 @@ describe('the dealer', () => {
     const { group, piece } = await sealed(how)
     await aws.deliver('include', service.consumers.include as never)
     const { aggregateId: id } = (await recordOf(piece, group)) as { aggregateId: string }
-    const before = await parts.stores.aggregates.get({ id })
-    expect(before).toMatchObject({ stage: 'sealed', checkAt: clock.now + timing.retry })
+    const before = await parts.stores.aggregate.get({ id })
+    expect(before).toMatchObject({ stage: 'sealed', checkAt: clock.now + timing.retryMs })
 
     Object.assign(state, trouble)
     const logged: string[] = []
     const { consumers } = createAggregator({ ...parts, log: (_, event) => logged.push(event) })
     // It waits in the table, not in the queue, where messages end as dead letters.
-    expect(await aws.deliver('aggregateOffer', consumers.aggregateOffer as never)).toEqual({
+    expect(await aws.deliver('deal', consumers.deal as never)).toEqual({
       taken: 1,
       failed: [],
     })
     expect(logged).toEqual([event])
-    expect(await parts.stores.aggregates.get({ id })).toEqual(before)
+    expect(await parts.stores.aggregate.get({ id })).toEqual(before)
 
     Object.assign(state, { refusal: undefined, down: false })
     offers.splice(0)
     await settle()
     expect(offersOf(group), 'not yet').toEqual([])
-    await sweepAfter(timing.retry)
+    await sweepAfter(timing.retryMs)
     expect(offersOf(group)).toHaveLength(1)
-    expect(await parts.stores.aggregates.get({ id })).toMatchObject({ stage: 'offered' })
+    expect(await parts.stores.aggregate.get({ id })).toMatchObject({ stage: 'offered' })
   })
 
   it('gets the list of pieces, as the aggregate was computed from it, and keeps its receipt', async () => {
@@ -530,7 +527,7 @@ describe('the dealer', () => {
       expect(await receipt.verifySignature(dealer.verifier as never)).toMatchObject({ ok: {} })
     }
     const { aggregateId } = (await recordOf(piece, group))!
-    expect(await parts.stores.aggregates.get({ id: aggregateId as string })).toMatchObject({
+    expect(await parts.stores.aggregate.get({ id: aggregateId as string })).toMatchObject({
       stage: 'accepted',
     })
   })
@@ -540,7 +537,7 @@ describe('the dealer', () => {
     await settle()
     const receipt = await inDeal()
     await theDealer.receipts.put(receipt)
-    await sweepAfter(timing.poll)
+    await sweepAfter(timing.pollMs)
     expect(told.map(({ task }) => task)).toContain(`${receipt.ran.link()}`)
   })
 
@@ -568,11 +565,11 @@ describe('the list of a group', () => {
     expect(offersOf(group)).toHaveLength(1)
     await parts.stores.pending.putMany([row])
     const id = groupId({ storefront: one.did(), group })
-    await parts.stores.tallies.add({ id }, { pieces: 7, bytes: 7 })
+    await parts.stores.tally.add({ id }, { pieces: 7, bytes: 7 })
     await sweepAfter(2 * HOUR)
     expect(offersOf(group)).toHaveLength(1)
     expect(await listed(group)).toEqual([])
-    expect(await parts.stores.tallies.get({ id })).toMatchObject({ pieces: 0, bytes: 0 })
+    expect(await parts.stores.tally.get({ id })).toMatchObject({ pieces: 0, bytes: 0 })
     expect(await recordOf(piece, group)).toMatchObject({ stage: 'included' })
   })
 })

@@ -5,22 +5,22 @@ import { describe, expect, it } from 'vitest'
 import {
   type AggregateRecord,
   aggregateId,
-  ended,
+  closeRange,
   isOf,
+  markEnded,
+  markOffered,
   newAggregate,
-  nextCheck,
-  offeredToDealer,
-  rangeTold,
+  nextCheckMs,
   sealNonce,
 } from '../src/domain/aggregate.ts'
-import { closed, lookAgain, newGroup, type Seal, sealed } from '../src/domain/group.ts'
+import { addSeal, closeSeals, newGroup, type Seal, scheduleCheck } from '../src/domain/group.ts'
 import { type Backlog, isFull, isRipe, type Limits } from '../src/domain/limits.ts'
 import {
   groupId,
-  included,
-  offered,
+  markIncluded,
+  markPending,
+  newPiece,
   type PieceRecord,
-  pending,
   pendingRow,
   pieceId,
 } from '../src/domain/piece.ts'
@@ -30,25 +30,25 @@ const other = 'did:web:other' as DID
 const stored = <R extends object>(record: R): Stored<R> => ({ ...record, revision: 3 })
 
 describe('limits', () => {
-  const limits: Limits = { size: 2 ** 20, minimumFill: 1000, maxPieces: 5, longestWait: 60 }
-  const capacity = capacityOf(limits.size)
+  const limits: Limits = { paddedBytes: 2 ** 20, minPaddedBytes: 1000, maxPieces: 5, maxWaitMs: 60 }
+  const capacity = capacityOf(limits.paddedBytes)
   const NOW = 10_000
 
   it.each<[string, Backlog, { full: boolean; ripe: boolean }]>([
     ['nothing', { pieces: 0, bytes: 0 }, { full: false, ripe: false }],
-    ['something new', { pieces: 1, bytes: 5000, oldest: NOW - 59 }, { full: false, ripe: false }],
-    ['something that waited', { pieces: 1, bytes: 5000, oldest: NOW - 60 }, { full: false, ripe: true }],
-    ['just enough that waited', { pieces: 1, bytes: 1000, oldest: 0 }, { full: false, ripe: true }],
-    ['too little, however long', { pieces: 4, bytes: 999, oldest: 0 }, { full: false, ripe: false }],
-    ['almost all bytes', { pieces: 1, bytes: capacity - 1, oldest: NOW }, { full: false, ripe: false }],
-    ['all bytes', { pieces: 1, bytes: capacity, oldest: NOW }, { full: true, ripe: true }],
-    ['all pieces', { pieces: 5, bytes: 5000, oldest: NOW }, { full: true, ripe: true }],
+    ['something new', { pieces: 1, bytes: 5000, oldestAt: NOW - 59 }, { full: false, ripe: false }],
+    ['something that waited', { pieces: 1, bytes: 5000, oldestAt: NOW - 60 }, { full: false, ripe: true }],
+    ['just enough that waited', { pieces: 1, bytes: 1000, oldestAt: 0 }, { full: false, ripe: true }],
+    ['too little, however long', { pieces: 4, bytes: 999, oldestAt: 0 }, { full: false, ripe: false }],
+    ['almost all bytes', { pieces: 1, bytes: capacity - 1, oldestAt: NOW }, { full: false, ripe: false }],
+    ['all bytes', { pieces: 1, bytes: capacity, oldestAt: NOW }, { full: true, ripe: true }],
+    ['all pieces', { pieces: 5, bytes: 5000, oldestAt: NOW }, { full: true, ripe: true }],
     [
       'all pieces, and too little for the dealer',
-      { pieces: 5, bytes: 640, oldest: NOW },
+      { pieces: 5, bytes: 640, oldestAt: NOW },
       { full: true, ripe: false },
     ],
-    ['more than that', { pieces: 50, bytes: capacity * 9, oldest: NOW }, { full: true, ripe: true }],
+    ['more than that', { pieces: 50, bytes: capacity * 9, oldestAt: NOW }, { full: true, ripe: true }],
   ])('%s', (_, backlog, expected) => {
     expect({
       full: isFull(backlog, limits),
@@ -60,10 +60,10 @@ describe('limits', () => {
 describe('a piece', () => {
   const offer = { storefront, group: 'g', piece: 'p', size: 128 }
   const record = (stage: PieceRecord['stage']) =>
-    stored({ ...offered({ ...offer, id: 'id', accept: new Uint8Array() }, 1000, 60), stage })
+    stored({ ...newPiece({ ...offer, id: 'id', acceptTask: new Uint8Array() }, 1000, 60), stage })
 
   it('is offered, to be put into its list soon', () => {
-    expect(offered({ ...offer, id: 'id', accept: new Uint8Array() }, 1000, 60)).toMatchObject({
+    expect(newPiece({ ...offer, id: 'id', acceptTask: new Uint8Array() }, 1000, 60)).toMatchObject({
       stage: 'offered',
       offeredAt: 1000,
       checkAt: 1060,
@@ -77,14 +77,14 @@ describe('a piece', () => {
   ])('at %s can become %s and %s', (stage, afterPending, afterIncluded) => {
     const before = record(stage)
     const copy = structuredClone(before)
-    expect(pending(before)?.stage).toBe(afterPending)
-    expect(included(before, 'A')?.stage).toBe(afterIncluded)
+    expect(markPending(before)?.stage).toBe(afterPending)
+    expect(markIncluded(before, 'A')?.stage).toBe(afterIncluded)
     expect(before).toEqual(copy)
   })
 
   it('is not looked at by itself any more, once it is in a list', () => {
-    expect(pending(record('offered'))).toMatchObject({ checkAt: undefined, due: undefined })
-    expect(included(record('pending'), 'A')).toMatchObject({ checkAt: undefined, aggregateId: 'A' })
+    expect(markPending(record('offered'))).toMatchObject({ checkAt: undefined, due: undefined })
+    expect(markIncluded(record('pending'), 'A')).toMatchObject({ checkAt: undefined, aggregateId: 'A' })
   })
 
   it.each<[string, Parameters<typeof pieceId>, boolean]>([
@@ -130,19 +130,19 @@ const group = stored(newGroup({ storefront, group: 'g' }, 1000))
 
 describe('a group', () => {
   it('names the aggregates it was sealed into until their pieces have been told', () => {
-    const once = stored(sealed(group, seal(1), 2000))
+    const once = stored(addSeal(group, seal(1), 2000))
     expect(once).toMatchObject({ sequence: 1, open: [seal(1)], checkAt: 2000 })
-    const twice = stored(sealed(once, seal(2), 3000))
+    const twice = stored(addSeal(once, seal(2), 3000))
     expect(twice).toMatchObject({ sequence: 2, open: [seal(1), seal(2)] })
-    expect(closed(twice, new Set([1]))).toMatchObject({ sequence: 2, open: [seal(2)] })
-    expect(lookAgain(twice, 9000)).toMatchObject({ checkAt: 9000, sequence: 2 })
+    expect(closeSeals(twice, new Set([1]))).toMatchObject({ sequence: 2, open: [seal(2)] })
+    expect(scheduleCheck(twice, 9000)).toMatchObject({ checkAt: 9000, sequence: 2 })
   })
 })
 
 describe('an aggregate', () => {
-  const timing = { retry: 60, poll: 900 }
+  const timing = { retryMs: 60, pollMs: 900 }
   const record = (ranges = 1) =>
-    stored(newAggregate(group, seal(1), { offer: new Uint8Array(), ranges }, 1000, timing))
+    stored(newAggregate(group, seal(1), { offerTask: new Uint8Array(), ranges }, 1000, timing))
 
   it.each([
     [1, [0]],
@@ -153,24 +153,24 @@ describe('an aggregate', () => {
 
   type Event = 'offered' | 'told' | 'accepted' | 'failed'
   const events: Record<Event, (at: Stored<AggregateRecord>) => Stored<AggregateRecord> | undefined> = {
-    offered: at => offeredToDealer(at, 'task', 2000, timing),
-    told: at => rangeTold(at, 0, 2000, timing),
-    accepted: at => ended(at, 'accepted', 2000, timing),
-    failed: at => ended(at, 'failed', 2000, timing),
+    offered: at => markOffered(at, 'task', 2000, timing),
+    told: at => closeRange(at, 0, 2000, timing),
+    accepted: at => markEnded(at, 'accepted', 2000, timing),
+    failed: at => markEnded(at, 'failed', 2000, timing),
   }
   it.each<[Event[], Partial<AggregateRecord> | undefined]>([
-    [['offered'], { stage: 'offered', accept: 'task', checkAt: 2060 }],
+    [['offered'], { stage: 'offered', acceptCid: 'task', checkAt: 2060 }],
     [['offered', 'offered'], undefined],
     // Sealed long ago, and the dealer has not taken it: it is asked as rarely as one that took it.
-    [['told'], { stage: 'sealed', openRanges: [], checkAt: 2900 }],
+    [['told'], { stage: 'sealed', rangesToInclude: [], checkAt: 2900 }],
     [['told', 'told'], undefined],
-    [['failed'], { stage: 'failed', openRanges: [0], checkAt: 2060 }],
+    [['failed'], { stage: 'failed', rangesToInclude: [0], checkAt: 2060 }],
     [['told', 'failed'], { stage: 'failed', checkAt: undefined, due: undefined }],
     [['failed', 'offered'], undefined],
     [['failed', 'accepted'], undefined],
     [['offered', 'told'], { stage: 'offered', checkAt: 2900 }],
     [['told', 'offered'], { stage: 'offered', checkAt: 2900 }],
-    [['offered', 'accepted'], { stage: 'accepted', openRanges: [0], checkAt: 2060 }],
+    [['offered', 'accepted'], { stage: 'accepted', rangesToInclude: [0], checkAt: 2060 }],
     [['offered', 'accepted', 'accepted'], undefined],
     [['offered', 'accepted', 'failed'], undefined],
     [['offered', 'failed', 'told'], { stage: 'failed', checkAt: undefined, due: undefined }],
@@ -196,8 +196,8 @@ describe('an aggregate', () => {
     ['failed', [1], 0, 60],
   ])(
     'at %s with %j to be told, sealed %i ago, is looked at after %i',
-    (stage, openRanges, since, interval) => {
-      expect(nextCheck({ stage, openRanges, sealedAt: 10_000 - since }, 10_000, timing)).toBe(interval)
+    (stage, rangesToInclude, since, interval) => {
+      expect(nextCheckMs({ stage, rangesToInclude, sealedAt: 10_000 - since }, 10_000, timing)).toBe(interval)
     },
   )
 

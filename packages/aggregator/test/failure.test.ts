@@ -3,10 +3,10 @@ import type { Invocation, Receipt, Signer } from '@ucanto/interface'
 import { aggregateOffer, failure, type PieceLink, Tasks } from '@w3filecoin/capabilities'
 import {
   createHttpApp,
+  hasEffectBlocks,
   issueReceipt,
-  isWhole,
+  MAX_EFFECTS,
   MESSAGE_LIMITS,
-  MOST_EFFECTS,
   Peer,
   provide,
   Server,
@@ -14,7 +14,7 @@ import {
 import { ask, cut, effectsOf, networkOf, served, somePiece } from '@w3filecoin/testing'
 import { describe, expect, it } from 'vitest'
 import { type AggregateRecord, aggregateId } from '../src/domain/aggregate.ts'
-import { groupId, MOST_ATTEMPTS } from '../src/domain/piece.ts'
+import { groupId, MAX_ATTEMPTS } from '../src/domain/piece.ts'
 import { createAggregator, type Dependencies } from '../src/index.ts'
 import {
   aggregator,
@@ -67,7 +67,7 @@ const sealedOf = (group: string): Sealed[] =>
     offer,
   }))
 const aggregateOf = async ({ aggregate, nonce }: Sealed): Promise<AggregateRecord> => {
-  const record = await parts.stores.aggregates.get({ id: aggregateId({ aggregate: `${aggregate}`, nonce }) })
+  const record = await parts.stores.aggregate.get({ id: aggregateId({ aggregate: `${aggregate}`, nonce }) })
   if (!record) throw new Error(`There is no record of ${aggregate}`)
   return record
 }
@@ -76,7 +76,7 @@ const seal = async (group: string, storefront = one) => {
   await aws.deliver('piece', service.consumers.piece as never)
   clock.now += HOUR
   const message = { group: groupId({ storefront: storefront.did(), group }), id: `${clock.now}` }
-  expect((await service.consumers.seal!.take([message]))[0]?.ok).toBeDefined()
+  expect((await service.consumers.seal!.handle([message]))[0]?.ok).toBeDefined()
 }
 /** Pieces of these heights in an aggregate that the dealer has. */
 const sealed = async (seed: string, heights: number[] = [QUARTER, EIGHTH]) => {
@@ -296,7 +296,7 @@ describe('D5: a piece that the dealer offers again', () => {
     const group = freshGroup('untold')
     const [piece] = (await offerAll([QUARTER], group)) as [PieceLink]
     await seal(group)
-    await aws.deliver('aggregateOffer', service.consumers.aggregateOffer as never)
+    await aws.deliver('deal', service.consumers.deal as never)
     const aggregate = sealedOf(group)[0]!
     const early = await retry(piece, group, aggregate)
     expect(errorOf(early)?.name).toBe('HandlerExecutionError')
@@ -310,7 +310,7 @@ describe('D5: a piece that the dealer offers again', () => {
       'before its receipt',
       ({ stores }) => ({ stores: { ...stores, receipts: cut(stores.receipts, 'put') } }),
     ],
-    ['before its record', ({ stores }) => ({ stores: { ...stores, pieces: cut(stores.pieces, 'insert') } })],
+    ['before its record', ({ stores }) => ({ stores: { ...stores, piece: cut(stores.piece, 'insert') } })],
     ['before its message', ({ queues }) => ({ queues: { ...queues, piece: cut(queues.piece, 'send') } })],
   ])('cut %s is taken once when it is offered once more', async (how, cutting) => {
     const { group, pieces, aggregate } = await sealed(how)
@@ -319,14 +319,14 @@ describe('D5: a piece that the dealer offers again', () => {
     const task = await retryOf(piece, group, aggregate)
     expect(errorOf(await ask(api, task))?.name).toBe('HandlerExecutionError')
     expect((await ask(service.api, task)).out.ok).toBeDefined()
-    await sweepAfter(timing.retry)
+    await sweepAfter(timing.retryMs)
     expect(await listed(group)).toHaveLength(1)
   })
 
   it('is sealed again as the same aggregate, with a nonce; that one may fail too, until it is enough', async () => {
     const { group, pieces, aggregate: first } = await sealed('enough', [QUARTER])
     const [piece] = pieces as [PieceLink]
-    for (let attempt = 1; attempt < MOST_ATTEMPTS; attempt++) {
+    for (let attempt = 1; attempt < MAX_ATTEMPTS; attempt++) {
       const from = sealedOf(group).at(-1)!
       expect((await retry(piece, group, from)).out.ok).toBeDefined()
       await seal(group)
@@ -336,7 +336,7 @@ describe('D5: a piece that the dealer offers again', () => {
       expect(again.nonce).not.toBe(from.nonce)
       expect(await attemptOf(piece, group, from)).toMatchObject({ stage: 'included', attempt: attempt + 1 })
     }
-    expect(offersOf(group)).toHaveLength(MOST_ATTEMPTS)
+    expect(offersOf(group)).toHaveLength(MAX_ATTEMPTS)
     const last = sealedOf(group).at(-1)!
     const refusal = await retry(piece, group, last)
     expect(errorOf(refusal)).toMatchObject({ name: 'ProofNotFound' })
@@ -365,14 +365,14 @@ describe('an aggregate that the dealer', () => {
     expect(`${(await served(service.api, task))?.root.cid}`).toBe(`${receipt.root.cid}`)
     expect(new Set(toldOf(task).map(({ root }) => root))).toEqual(new Set([`${receipt.root.cid}`]))
     expect(
-      told.filter(({ task: about }) => about === `${task}`).every(({ receipt }) => isWhole(receipt)),
+      told.filter(({ task: about }) => about === `${task}`).every(({ receipt }) => hasEffectBlocks(receipt)),
     ).toBe(true)
 
     // What comes late changes nothing.
     const { offer, ...aggregated } = aggregate
     const deal = { ok: { aggregate: aggregate.aggregate, dataType: 0, dataSource: { dealID: 7 } } }
     await conclude(await issueReceipt(dealer, await Tasks.aggregateAccept(dealer, aggregated), { out: deal }))
-    await parts.queues.aggregateOffer.send([{ aggregate: record.id }])
+    await parts.queues.deal.send([{ aggregate: record.id }])
     await settle()
     expect(await aggregateOf(aggregate)).toEqual(record)
     expect(`${(await served(service.api, task))?.root.cid}`).toBe(`${receipt.root.cid}`)
@@ -381,8 +381,8 @@ describe('an aggregate that the dealer', () => {
   it('ends with two receipts has ended as the first one says', async () => {
     const { group, aggregate, verdict } = await offeredAggregate('two receipts')
     const receipt = await inNoDeal(group, aggregate, verdict)
-    const aggregates = cut(parts.stores.aggregates, 'replace')
-    const { api } = createAggregator({ ...parts, stores: { ...parts.stores, aggregates } })
+    const cutTable = cut(parts.stores.aggregate, 'replace')
+    const { api } = createAggregator({ ...parts, stores: { ...parts.stores, aggregate: cutTable } })
     expect(errorOf(await conclude(receipt, undefined, api))?.name).toBe('HandlerExecutionError')
     const deal = { ok: { aggregate: aggregate.aggregate, dataType: 0, dataSource: { dealID: 7 } } }
     await conclude(await issueReceipt(dealer, receipt.ran as Invocation, { out: deal }))
@@ -399,14 +399,14 @@ describe('an aggregate that the dealer', () => {
     await theDealer.receipts.put(receipt)
     await settle()
     expect(await aggregateOf(aggregate)).toMatchObject({ stage: 'failed' })
-    expect(isWhole((await served(service.api, receipt.ran.link()))!)).toBe(true)
+    expect(hasEffectBlocks((await served(service.api, receipt.ran.link()))!)).toBe(true)
   })
 
   it('gives up, telling nobody, is asked', async () => {
     const { group, aggregate, verdict } = await offeredAggregate('silent')
     const receipt = await inNoDeal(group, aggregate, verdict)
     await theDealer.receipts.put(receipt)
-    await sweepAfter(timing.poll)
+    await sweepAfter(timing.pollMs)
     expect(await aggregateOf(aggregate)).toMatchObject({ stage: 'failed' })
     expect(toldOf(receipt.ran.link())).toHaveLength(1)
   })
@@ -418,7 +418,7 @@ describe('an aggregate that the dealer', () => {
     ],
     [
       'before it is noted',
-      ({ stores }) => ({ stores: { ...stores, aggregates: cut(stores.aggregates, 'replace') } }),
+      ({ stores }) => ({ stores: { ...stores, aggregate: cut(stores.aggregate, 'replace') } }),
     ],
     [
       'before the storefront is told',
@@ -443,7 +443,7 @@ describe('an aggregate that the dealer', () => {
     ],
     [
       ', cut before it is noted',
-      ({ stores }) => ({ stores: { ...stores, aggregates: cut(stores.aggregates, 'replace') } }),
+      ({ stores }) => ({ stores: { ...stores, aggregate: cut(stores.aggregate, 'replace') } }),
     ],
     [
       ', cut before the storefront is told',
@@ -458,11 +458,11 @@ describe('an aggregate that the dealer', () => {
     })
     if (cutting) {
       const { consumers } = createAggregator({ ...parts, ...cutting(parts) })
-      const { failed } = await aws.deliver('aggregateOffer', consumers.aggregateOffer as never)
+      const { failed } = await aws.deliver('deal', consumers.deal as never)
       expect(failed).toMatchObject(CUT)
     }
     await settle()
-    await sweepAfter(timing.retry)
+    await sweepAfter(timing.retryMs)
     const aggregate = sealedOf(group)[0]!
     expect(await aggregateOf(aggregate)).toMatchObject({ stage: 'failed', openRanges: [] })
     const filed = (await served(service.api, aggregate.offer.cid))!
@@ -479,7 +479,7 @@ describe('an aggregate that the dealer', () => {
     const group = freshGroup('at fault among many')
     const [fault] = (await offerAll([QUARTER], group)) as [PieceLink]
     await seal(group)
-    const again = Array.from({ length: MOST_EFFECTS + 1 }, (_, n) => somePiece(`not at fault ${n}`))
+    const again = Array.from({ length: MAX_EFFECTS + 1 }, (_, n) => somePiece(`not at fault ${n}`))
     const { receipts } = theDealer
     const refusing = provide(aggregateOffer, async ({ capability: { nb }, invocation }) => {
       const offered = { ...(nb as Omit<Sealed, 'offer'>), nonce: invocation.nonce, offer: invocation }
@@ -511,7 +511,7 @@ describe('an aggregate that the dealer', () => {
       },
     })
     const { consumers } = createAggregator({ ...parts, dealer: peer })
-    const offerToDealer = () => aws.deliver('aggregateOffer', consumers.aggregateOffer as never)
+    const offerToDealer = () => aws.deliver('deal', consumers.deal as never)
 
     // Without them nobody would know what is tried again.
     expect(await offerToDealer()).toEqual({ taken: 1, failed: [] })
@@ -520,13 +520,13 @@ describe('an aggregate that the dealer', () => {
     expect(await served(service.api, aggregate.offer.cid)).toBeUndefined()
 
     away = false
-    await parts.queues.aggregateOffer.send([{ aggregate: (await aggregateOf(aggregate)).id }])
+    await parts.queues.deal.send([{ aggregate: (await aggregateOf(aggregate)).id }])
     expect(await offerToDealer()).toEqual({ taken: 1, failed: [] })
     const both = ['/', `/receipt/${aggregate.offer.cid}`]
     expect(fetched).toEqual([...both, ...both])
     expect(await aggregateOf(aggregate)).toMatchObject({ stage: 'failed' })
     const filed = (await served(service.api, aggregate.offer.cid))!
-    expect(isWhole(filed)).toBe(true)
+    expect(hasEffectBlocks(filed)).toBe(true)
     expect(effectsOf(filed)).toEqual(effectsOf((await receipts.get(`${aggregate.offer.cid}`))!))
   })
 })

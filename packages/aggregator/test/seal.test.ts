@@ -10,17 +10,17 @@ import {
 } from '@w3filecoin/testing/deterministic'
 import { describe, expect, it } from 'vitest'
 import { onSeal } from '../src/consumers/seal.ts'
+import { BATCHING } from '../src/domain/batching.ts'
 import { type GroupRecord, newGroup } from '../src/domain/group.ts'
 import type { Limits } from '../src/domain/limits.ts'
 import { groupId, type PendingRecord, type PieceRecord, pendingRow } from '../src/domain/piece.ts'
-import { SIZES } from '../src/domain/sizes.ts'
 import { resources } from '../src/resources.ts'
 
 const { aggregator, dealer, one } = await signersOf('aggregator', 'dealer', 'one')
 const [KIB, MINUTE, HOUR] = [2 ** 10, 60_000, 3_600_000]
 /** Heights of pieces of 16, 8 and 4 KiB. */
 const [HALF, QUARTER, EIGHTH] = [9, 8, 7]
-const limits: Limits = { size: 32 * KIB, minimumFill: 16 * KIB, maxPieces: 4, longestWait: HOUR }
+const limits: Limits = { paddedBytes: 32 * KIB, minPaddedBytes: 16 * KIB, maxPieces: 4, maxWaitMs: HOUR }
 
 /** Looks at a group with these pieces in its list, each of which came a moment after the one before; so often at once. */
 const sealOf = async (
@@ -46,7 +46,7 @@ const sealOf = async (
       nonce: `${n}`,
       stage: 'pending',
       offeredAt: world.now() - waited + n / listed.length,
-      accept: new Uint8Array(),
+      acceptTask: new Uint8Array(),
     }
     pieces.seed({ ...record, revision: 1 })
     pending.seed({ ...pendingRow({ ...record, offeredAt: n }), offeredAt: record.offeredAt, revision: 1 })
@@ -62,7 +62,7 @@ const sealOf = async (
     removeMany: (rows: never) => pending.removeMany(rows),
   })
   const queue = { send: async () => {} }
-  const { take } = onSeal({
+  const { handle } = onSeal({
     id: aggregator,
     stores: {
       pieces,
@@ -72,24 +72,24 @@ const sealOf = async (
       tallies: table('tally'),
       aggregates: table('aggregate'),
     } as never,
-    queues: { seal: queue, include: queue, aggregateOffer: queue } as never,
+    queues: { seal: queue, include: queue, deal: queue } as never,
     dealer: { principal: dealer } as never,
     limitsOf: () => ({ ...limits, ...of }),
-    timing: { retry: MINUTE, poll: 15 * MINUTE },
-    sizes: SIZES,
+    timing: { retryMs: MINUTE, pollMs: 15 * MINUTE },
+    batching: BATCHING,
     now: world.now,
   })
   const id = groupId(tenant)
   let sealed: string[] | undefined
   let ended = false
   const look = async () => {
-    const looks = Array.from({ length: times }, (_, n) => take([{ group: id, id: `look ${n}` }]))
+    const looks = Array.from({ length: times }, (_, n) => handle([{ group: id, id: `look ${n}` }]))
     const outcomes = (await Promise.all(looks)).flat()
     expect(
       outcomes.filter(({ ok }) => ok),
       'whoever comes later says so',
     ).toHaveLength(1)
-    const [seal, ...others] = (await groups.get({ id }))?.open ?? []
+    const [seal, ...others] = (await groups.get({ id }))?.openSeals ?? []
     expect(others).toEqual([])
     sealed = seal && (await getValue<unknown[]>(blocks, seal.pieces)).map(piece => `${piece}`)
   }
@@ -122,7 +122,7 @@ describe('a group whose list begins', () => {
 
   it('with very many pieces that have no room beside the first is sealed with what stands behind', async () => {
     const [first, ...others] = some('large', many, HALF) as [PieceLink, ...PieceLink[]]
-    const { sealed } = await sealOf([first, ...others, ...behind], { minimumFill: 20 * KIB })
+    const { sealed } = await sealOf([first, ...others, ...behind], { minPaddedBytes: 20 * KIB })
     expect(sealed).toEqual(texts(first, ...behind))
   })
 
@@ -135,9 +135,9 @@ describe('a group whose list begins', () => {
 
   it('with one piece under many nonces is not full by that', async () => {
     const listed = Array(10).fill(somePiece('one', QUARTER))
-    expect(await sealOf(listed, { minimumFill: 0, waited: HOUR - MINUTE })).toMatchObject({
+    expect(await sealOf(listed, { minPaddedBytes: 0, waited: HOUR - MINUTE })).toMatchObject({
       sealed: undefined,
     })
-    expect(await sealOf(listed, { minimumFill: 0 })).toMatchObject({ sealed: texts(listed[0]) })
+    expect(await sealOf(listed, { minPaddedBytes: 0 })).toMatchObject({ sealed: texts(listed[0]) })
   })
 })

@@ -7,7 +7,7 @@ import {
   type PieceLink,
   Tasks,
 } from '@w3filecoin/capabilities'
-import { Authority, concludeHandler, Peer, provide, ReceiptLog } from '@w3filecoin/runtime'
+import { Authority, concludeHandler, openQueues, openStores, Peer, provide } from '@w3filecoin/runtime'
 import {
   ask,
   networkOf,
@@ -21,11 +21,10 @@ import {
   type World,
 } from '@w3filecoin/testing'
 import { afterAll, beforeAll, beforeEach } from 'vitest'
+import { BATCHING } from '../src/domain/batching.ts'
 import type { Limits } from '../src/domain/limits.ts'
 import { groupId, pieceId } from '../src/domain/piece.ts'
-import { SIZES } from '../src/domain/sizes.ts'
-import { createAggregator, type Dependencies } from '../src/index.ts'
-import type { SealMessage } from '../src/queues.ts'
+import { createAggregator, type Dependencies, messages, tables } from '../src/index.ts'
 import { resources } from '../src/resources.ts'
 
 export const { aggregator, dealer, one, two, unlisted, stranger } = await signersOf(
@@ -45,10 +44,10 @@ export let theDealer: StandIn
 let storefronts: StandIn[]
 
 export const clock = { now: 1_700_000_000_000 }
-export const timing = { retry: 60_000, poll: 900_000 }
+export const timing = { retryMs: 60_000, pollMs: 900_000 }
 export const HOUR = 3_600_000
 /** An aggregate has room for two halves less its index: never both. */
-export const limits: Limits = { size: 2 ** 20, minimumFill: 0, maxPieces: 8, longestWait: HOUR }
+export const limits: Limits = { paddedBytes: 2 ** 20, minPaddedBytes: 0, maxPieces: 8, maxWaitMs: HOUR }
 export const [HALF, QUARTER, EIGHTH, SMALL] = [14, 13, 12, 4]
 
 /** What reached the dealer, and the storefronts. */
@@ -83,9 +82,9 @@ beforeAll(async () => {
         handlers: [
           concludeHandler({
             authority,
-            from: [aggregator.did()],
+            senders: [aggregator.did()],
             now: () => 0,
-            take: Object.fromEntries(
+            routes: Object.fromEntries(
               ['piece/accept', 'aggregate/accept', 'aggregate/offer'].map(can => [
                 can,
                 async (receipt: Receipt, ran: Invocation) => {
@@ -108,44 +107,24 @@ beforeAll(async () => {
         return network(url, init)
       },
     })
-  const blocks = aws.blocks('blocks')
   parts = {
     id: aggregator,
-    stores: {
-      pieces: aws.table('piece'),
-      pending: aws.table('pending'),
-      groups: aws.table('group'),
-      tallies: aws.table('tally'),
-      aggregates: aws.table('aggregate'),
-      members: aws.table('member'),
-      receipts: new ReceiptLog({ table: aws.table('receipt'), blocks, now: () => clock.now }),
-      blocks,
-    },
-    queues: {
-      piece: aws.queue('piece'),
-      seal: aws.queue<SealMessage>('seal', {
-        group: ({ group }) => group,
-        id: ({ group, id }) => `${group}-${id}`,
-      }),
-      include: aws.queue('include'),
-      aggregateOffer: aws.queue('aggregateOffer'),
-      conclude: aws.queue('conclude'),
-    },
+    stores: openStores(aws, tables, { now: () => clock.now }),
+    queues: openQueues(aws, messages),
     storefronts: new Map(storefronts.map(standIn => [standIn.did, peer(standIn)])),
     dealer: peer(theDealer),
     authority,
-    limitsOf: group => ({ ...limits, ...(group.startsWith('minimum') ? { minimumFill: 2 ** 18 } : {}) }),
+    limitsOf: group => ({ ...limits, ...(group.startsWith('minimum') ? { minPaddedBytes: 2 ** 18 } : {}) }),
     timing,
-    sizes: SIZES,
+    batching: BATCHING,
     now: () => clock.now,
     log: () => {},
   }
-  service = createAggregator(parts)
+  service = aws.host(createAggregator(parts))
 })
 afterAll(() => world.stop())
 beforeEach(async () => {
-  for (const queue of ['piece', 'include', 'aggregateOffer', 'conclude', 'seal'] as const)
-    await aws.drain(queue)
+  for (const queue of ['piece', 'include', 'deal', 'conclude', 'seal'] as const) await aws.drain(queue)
   offers.splice(0)
   told.splice(0)
   Object.assign(state, { refusal: undefined, down: false })
@@ -193,7 +172,7 @@ export const offeredPieces = (...of: string[]) =>
   })
 export const texts = (pieces: readonly PieceLink[]) => pieces.map(piece => `${piece}`).toSorted()
 export const recordOf = (piece: PieceLink, group: string, nonce?: string) =>
-  parts.stores.pieces.get({ id: pieceId({ piece: `${piece}`, group, nonce }) })
+  parts.stores.piece.get({ id: pieceId({ piece: `${piece}`, group, nonce }) })
 export const listed = async (group: string, storefront = one) =>
   (await parts.stores.pending.list(groupId({ storefront: storefront.did(), group }), { limit: 100 })).items
 export const settle = () => aws.settle(service.consumers)

@@ -2,12 +2,12 @@ import { DynamoDBClient } from '@aws-sdk/client-dynamodb'
 import { S3Client } from '@aws-sdk/client-s3'
 import { SQSClient } from '@aws-sdk/client-sqs'
 import { DynamoDBDocumentClient } from '@aws-sdk/lib-dynamodb'
-import type { Blocks, Queue, Table } from '@w3filecoin/runtime'
+import type { Blocks, Engine, MessageOrder, Queue, Row, Table } from '@w3filecoin/runtime'
 import { type Kind, type Resources, type TableSpec, variable } from '@w3filecoin/runtime/resources'
 import { type DeadLetters, SqsDeadLetters } from './dead-letter.ts'
 import { DynamoTable } from './dynamodb.ts'
 import { S3Blocks } from './s3.ts'
-import { type SqsFifo, SqsQueue } from './sqs.ts'
+import { SqsQueue } from './sqs.ts'
 
 const KINDS: Record<Kind, string> = {
   table: 'table',
@@ -18,12 +18,20 @@ const KINDS: Record<Kind, string> = {
 
 export type Environment = Record<string, string | undefined>
 
+/** The resources of a service on AWS. */
+export interface Bound<R extends Resources> extends Engine {
+  /** The dead-letter queue of a queue. */
+  deadLetters(queue: keyof R['queues'] & string): DeadLetters
+  /** The S3 client and the name of a bucket, for objects that are not blocks. */
+  bucket(name: keyof R['buckets'] & string): { client: S3Client; bucket: string }
+}
+
 /**
  * The resources of a service behind the ports, each looked up in the environment when it is used first: the
  * environment of a function names only what that function may touch. Regions, credentials and endpoints are
  * the AWS SDK's own variables (`AWS_REGION`, `AWS_ENDPOINT_URL_DYNAMODB`, …).
  */
-export const bind = <const R extends Resources>(resources: R, env: Environment) => {
+export const bind = <const R extends Resources>(resources: R, env: Environment): Bound<R> => {
   const locate = (kind: Kind, name: string): string => {
     const value = env[variable(kind, name)]
     if (!value)
@@ -39,19 +47,18 @@ export const bind = <const R extends Resources>(resources: R, env: Environment) 
   // Buckets in the host name need DNS; an engine on this machine has none.
   const s3 = new S3Client({ forcePathStyle: env.AWS_ENDPOINT_URL_S3 !== undefined })
 
-  const bucket = (name: keyof R['buckets'] & string) => ({ client: s3, bucket: locate('bucket', name) })
+  const bucket = (name: string) => ({ client: s3, bucket: locate('bucket', name) })
 
   return {
-    table: <T extends object>(name: keyof R['tables'] & string): Table<T> =>
+    table: <T extends object = Row>(name: string): Table<T> =>
       new DynamoTable<T>({
         client: dynamodb,
         name: () => locate('table', name),
         spec: resources.tables[name] as TableSpec,
       }),
-    queue: <M>(name: keyof R['queues'] & string, fifo?: SqsFifo<M>): Queue<M> =>
-      new SqsQueue<M>({ client: sqs, url: () => locate('queue', name), fifo }),
-    /** Where the messages of a queue go that were tried too often. */
-    deadLetters: (queue: string): DeadLetters => {
+    queue: <M>(name: string, order?: MessageOrder<M>): Queue<M> =>
+      new SqsQueue<M>({ client: sqs, url: () => locate('queue', name), order }),
+    deadLetters: queue => {
       const { service, queues } = resources
       const spec = queues[queue]
       if (spec === undefined) throw new TypeError(`The ${service} has no queue ${queue}`)
@@ -63,8 +70,7 @@ export const bind = <const R extends Resources>(resources: R, env: Environment) 
         url: () => locate('deadLetter', queue),
       })
     },
-    blocks: (name: keyof R['buckets'] & string): Blocks => new S3Blocks(() => bucket(name)),
-    /** The S3 client and the name of a bucket, for what is no block. */
+    blocks: (name: string): Blocks => new S3Blocks(() => bucket(name)),
     bucket,
   }
 }

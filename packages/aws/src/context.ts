@@ -1,31 +1,45 @@
 import { randomUUID } from 'node:crypto'
 import {
   Authority,
+  type COMMON_FORMATS,
   type CommonConfig,
   type Environment,
   jsonLog,
-  milliseconds,
+  type MessageFormats,
+  openQueues,
+  openStores,
   Peer,
   type PeerConfig,
   readConfig,
   readSigner,
+  type TableFormats,
+  toTiming,
 } from '@w3filecoin/runtime'
-import type { Resources, TableSpec } from '@w3filecoin/runtime/resources'
+import type { Resources } from '@w3filecoin/runtime/resources'
 import type { z } from 'zod'
 import { bind } from './bind.ts'
 import { hostFetch } from './host-fetch.ts'
 
+/** A service as data: its resources, and the formats of the records and messages in them. */
+interface Definition<R extends Resources, T, M> {
+  resources: R
+  tables: T
+  messages: M
+}
+
 /**
- * What every service on AWS is given, from its environment: configuration, principal, resources, log, and the time,
- * randomness and network that nothing else reaches for.
+ * Opens what every service on AWS has, from its environment: configuration, principal, stores, queues and log; and the
+ * time, randomness and network, which nothing else may take from anywhere.
  *
- * @param peers whom the configuration names
+ * @param peers the principals that the configuration names
  */
 export const openContext = <
-  const R extends Resources & { tables: { revocation: TableSpec } },
+  const R extends Resources,
+  T extends TableFormats<R> & typeof COMMON_FORMATS,
+  M extends MessageFormats<R>,
   S extends z.ZodType<CommonConfig>,
 >(
-  resources: R,
+  { resources, tables, messages }: Definition<R, T, M>,
   schema: S,
   peers: (config: z.infer<S>) => readonly PeerConfig[],
   env: Environment,
@@ -36,21 +50,24 @@ export const openContext = <
     service: resources.service,
     level: env.LOG_LEVEL,
   })
+  const stores = openStores(aws, tables, { now: Date.now })
   const { self, didWeb } = config
   // A service is never asked for its own keys.
   const authority = new Authority([...(self?.keys ? [self] : []), ...peers(config)], {
-    revocations: { table: aws.table('revocation'), now: Date.now },
+    revocations: { table: stores.revocation, now: Date.now },
     didWeb: { ...didWeb, fetch: hostFetch(didWeb), now: Date.now, log },
   })
   return {
     config,
     aws,
     peer: (peer: PeerConfig) => new Peer(peer, { authority, fetch }),
-    /** What all services have among their dependencies. */
+    /** The dependencies that all services have. */
     common: {
       id: readSigner(env, self?.did),
+      stores,
+      queues: openQueues(aws, messages),
       authority,
-      timing: milliseconds(config.timing),
+      timing: toTiming(config),
       now: Date.now,
       random: randomUUID,
       log,

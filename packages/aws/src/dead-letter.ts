@@ -26,8 +26,8 @@ export type PostMortem = z.infer<typeof postMortemSchema>
 const ATTRIBUTE = 'PostMortem'
 
 /** Bounds of a post-mortem, which counts towards the size of the message. */
-const MOST_CAUSES = 5
-const LONGEST_TEXT = 1000
+const MAX_CAUSES = 5
+const MAX_TEXT_CHARACTERS = 1000
 
 /** The dead-letter queue of a queue. */
 export interface DeadLetters {
@@ -98,7 +98,7 @@ export const readPostMortem = (
 
 const causesOf = (reason: Failure | Error): PostMortem['reason'] => {
   const causes: PostMortem['reason'] = []
-  for (let cause: unknown = reason; causes.length < MOST_CAUSES && isFailure(cause); cause = cause.cause)
+  for (let cause: unknown = reason; causes.length < MAX_CAUSES && isFailure(cause); cause = cause.cause)
     causes.push({
       name: shorten(cause.name),
       // Its message is JSON of some lines for each fault.
@@ -114,7 +114,7 @@ const isFailure = (cause: unknown): cause is Failure =>
   typeof (cause as Failure).message === 'string'
 
 const shorten = (text: string): string =>
-  text.length > LONGEST_TEXT ? `${text.slice(0, LONGEST_TEXT - 1)}…` : text
+  text.length > MAX_TEXT_CHARACTERS ? `${text.slice(0, MAX_TEXT_CHARACTERS - 1)}…` : text
 
 /** The first line of the stack that is neither Node's nor a dependency's: `onSeal (packages/…/seal.ts:12:3)`. */
 const placeOf = (reason: Failure | Error): string | undefined => {

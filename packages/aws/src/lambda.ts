@@ -1,5 +1,6 @@
-import type { Consumer, Log, Service, Taken } from '@w3filecoin/runtime'
-import { settled } from '@w3filecoin/runtime'
+import type { Consumer, Handled, Log, MessageFormats, Service } from '@w3filecoin/runtime'
+import { catchErrors } from '@w3filecoin/runtime'
+import type { FunctionName, Resources } from '@w3filecoin/runtime/resources'
 import type { APIGatewayProxyEventV2, Context, SQSBatchResponse, SQSEvent, SQSRecord } from 'aws-lambda'
 import { handle } from 'hono/aws-lambda'
 import type { DeadLetters } from './dead-letter.ts'
@@ -46,32 +47,47 @@ export const queueFunction =
     return { batchItemFailures: again.map(({ messageId }) => ({ itemIdentifier: messageId })) }
   }
 
-/** The Lambda entries of a service, by the names of its queues and schedules. */
-export const lambdaFunctions = ({
+/** A service on AWS: what its functions run, and where they report to. */
+export interface LambdaContext<R extends Resources, M extends MessageFormats<R>> {
+  service: Service<R, M>
+  log: Log
+  deadLetters: (queue: keyof R['queues'] & string) => DeadLetters
+}
+
+type LambdaFunctions<R extends Resources> = {
+  [F in FunctionName<R>]: F extends 'api'
+    ? ReturnType<typeof apiFunction>
+    : F extends keyof R['queues']
+      ? ReturnType<typeof queueFunction>
+      : () => Promise<void>
+}
+
+/** The Lambda entries of a service, by the names of its functions. A module must export each under its name. */
+export const lambdaFunctions = <R extends Resources, M extends MessageFormats<R>>({
   service,
   log,
   deadLetters,
-}: {
-  service: Service
-  log: Log
-  deadLetters: (queue: string) => DeadLetters
-}) => ({
-  api: apiFunction(service),
-  queue: (name: string) => queueFunction(named(service.consumers, name), log, deadLetters(name)),
-  schedule: (name: string) => {
-    const run = named(service.schedules, name)
-    return () => run()
-  },
-})
-
-const named = <T>(parts: Record<string, T>, name: string): T => {
-  const part = parts[name]
-  if (part === undefined) throw new TypeError(`The service has no ${name}`)
-  return part
+}: LambdaContext<R, M>): LambdaFunctions<R> => {
+  const queues = Object.entries(service.consumers).map(([name, consumer]) => [
+    name,
+    queueFunction(consumer as Consumer<unknown>, log, deadLetters(name)),
+  ])
+  const schedules = Object.entries<() => Promise<void>>(service.schedules).map(([name, run]) => [
+    name,
+    () => run(),
+  ])
+  return { api: apiFunction(service), ...Object.fromEntries([...queues, ...schedules]) }
 }
 
-const together = async <M>(consumer: Consumer<M>, records: SQSRecord[]): Promise<Taken[]> => {
-  const taken: Taken[] = []
+/**
+ * Fails to compile when a module does not export all functions of a service.
+ *
+ * @example export type Complete = AllExported<typeof functions, typeof import('./functions.ts')>
+ */
+export type AllExported<F, Module extends { [name in keyof F]: unknown }> = Module
+
+const together = async <M>(consumer: Consumer<M>, records: SQSRecord[]): Promise<Handled[]> => {
+  const taken: Handled[] = []
   const messages: { message: M; at: number }[] = []
   for (const [at, { body }] of records.entries()) {
     try {
@@ -81,20 +97,22 @@ const together = async <M>(consumer: Consumer<M>, records: SQSRecord[]): Promise
     }
   }
   if (messages.length === 0) return taken
-  const outcomes = await consumer.take(messages.map(({ message }) => message)).catch((cause: Error) => cause)
+  const outcomes = await consumer
+    .handle(messages.map(({ message }) => message))
+    .catch((cause: Error) => cause)
   for (const [n, { at }] of messages.entries())
     taken[at] = outcomes instanceof Error ? { error: outcomes } : outcomes[n]!
   return taken
 }
 
-const inOrder = async <M>(consumer: Consumer<M>, records: SQSRecord[]): Promise<Taken[]> => {
+const inOrder = async <M>(consumer: Consumer<M>, records: SQSRecord[]): Promise<Handled[]> => {
   const stopped = new Set<string | undefined>()
-  const taken: Taken[] = []
+  const taken: Handled[] = []
   for (const record of records) {
     const group = record.attributes.MessageGroupId
-    const outcome: Taken = stopped.has(group)
+    const outcome: Handled = stopped.has(group)
       ? { error: new Error('A message before this one in its group failed') }
-      : await settled(async () => (await together(consumer, [record]))[0]!)
+      : await catchErrors(async () => (await together(consumer, [record]))[0]!)
     if (outcome.error) stopped.add(group)
     taken.push(outcome)
   }

@@ -1,37 +1,29 @@
 import { SendMessageBatchCommand, type SQSClient } from '@aws-sdk/client-sqs'
-import { batchesOf, type Queue } from '@w3filecoin/runtime'
+import { batchesOf, type MessageOrder, type Queue } from '@w3filecoin/runtime'
 import pMap from 'p-map'
 
 /** The most messages that SQS takes in one call. */
 const BATCH = 10
 const PARALLEL = 8
 
-/**
- * For a FIFO queue: the group whose messages come one after the other, and what a message *is*. Two messages of the
- * same id within five minutes are one.
- */
-export interface SqsFifo<M> {
-  group: (message: M) => string
-  id: (message: M) => string
-}
-
 interface SqsQueueOptions<M> {
   client: SQSClient
   /** Asked for at the first use. */
   url: () => string
-  fifo?: SqsFifo<M> | undefined
+  /** Required for a FIFO queue. */
+  order?: MessageOrder<M> | undefined
 }
 
 /** A queue in SQS; messages are JSON. */
 export class SqsQueue<M> implements Queue<M> {
   readonly #client: SQSClient
   readonly #url: () => string
-  readonly #fifo: SqsQueueOptions<M>['fifo']
+  readonly #order: MessageOrder<M> | undefined
 
-  constructor({ client, url, fifo }: SqsQueueOptions<M>) {
+  constructor({ client, url, order }: SqsQueueOptions<M>) {
     this.#client = client
     this.#url = url
-    this.#fifo = fifo
+    this.#order = order
   }
 
   async send(messages: readonly M[], { delaySeconds }: { delaySeconds?: number } = {}): Promise<void> {
@@ -45,9 +37,9 @@ export class SqsQueue<M> implements Queue<M> {
               Id: `${n}`,
               MessageBody: JSON.stringify(message),
               ...(delaySeconds === undefined ? {} : { DelaySeconds: delaySeconds }),
-              ...(this.#fifo && {
-                MessageGroupId: this.#fifo.group(message),
-                MessageDeduplicationId: this.#fifo.id(message),
+              ...(this.#order && {
+                MessageGroupId: this.#order.group(message),
+                MessageDeduplicationId: this.#order.id(message),
               }),
             })),
           }),

@@ -57,13 +57,10 @@ const attempt = async (queue: 'work' | 'inOrder', count: number) => {
 }
 
 const failWith = (reason: Error | { name: string; message: string }): Consumer<unknown> =>
-  each(
-    body => body,
-    async () => {
-      if (reason instanceof Error) throw reason
-      return { error: reason }
-    },
-  )
+  each({ decode: body => body }, async () => {
+    if (reason instanceof Error) throw reason
+    return { error: reason }
+  })
 
 describe('a message that fails', () => {
   it('comes again before its last attempt', async () => {
@@ -128,7 +125,7 @@ describe('a message that fails', () => {
     await queue.send([{ group: 'a' }, { group: 'b' }])
     const event = await attempt('inOrder', 1)
     const consumer: Consumer<{ group: string }> = each(
-      body => body as { group: string },
+      { decode: body => body as { group: string } },
       async ({ group }) => (group === 'a' ? { error: { name: 'Busy', message: 'not now' } } : DONE),
     )
     const take = queueFunction(consumer, () => {}, mortal.deadLetters('inOrder'))

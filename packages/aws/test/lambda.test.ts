@@ -1,4 +1,5 @@
-import { type Consumer, DONE, each } from '@w3filecoin/runtime'
+import { type Consumer, DONE, each, messageFormat } from '@w3filecoin/runtime'
+import { describeResources } from '@w3filecoin/runtime/resources'
 import type { APIGatewayProxyEventV2, APIGatewayProxyStructuredResultV2, SQSEvent } from 'aws-lambda'
 import { Hono } from 'hono'
 import { describe, expect, it } from 'vitest'
@@ -119,7 +120,7 @@ describe('queueFunction', () => {
     const seen: Message[] = []
     const logged: { level: string; event: string; fields: Record<string, unknown> }[] = []
     const consumer: Consumer<Message> = each(
-      body => z.object({ do: z.enum(['work', 'fail', 'throw', 'reject']) }).parse(body),
+      { decode: body => z.object({ do: z.enum(['work', 'fail', 'throw', 'reject']) }).parse(body) },
       async message => {
         seen.push(message)
         if (message.do === 'throw') throw new Error('broken')
@@ -162,7 +163,7 @@ describe('queueFunction', () => {
     const batches: number[] = []
     const consumer: Consumer<unknown> = {
       decode: body => body,
-      take: async messages => {
+      handle: async messages => {
         batches.push(messages.length)
         return messages.map(() => DONE)
       },
@@ -209,26 +210,39 @@ describe('queueFunction', () => {
 })
 
 describe('lambdaFunctions', () => {
-  it('finds consumers and schedules by name, and refuses others at once', async () => {
+  it('gives each queue and schedule of the service its function', async () => {
+    const run = { timeout: 10, memory: 128, uses: {} }
+    const resources = describeResources({
+      service: 'small',
+      api: run,
+      tables: {},
+      queues: { submit: { batch: 1, concurrency: 1, attempts: 5, run } },
+      buckets: {},
+      schedules: { sweep: { everySeconds: 60, run } },
+    })
     let ran = 0
-    const functions = lambdaFunctions({
+    const messages: unknown[] = []
+    const format = messageFormat(z.object({ n: z.number() }))
+    const functions = lambdaFunctions<typeof resources, { submit: typeof format }>({
       service: {
         api: new Hono(),
         consumers: {
-          submit: each(
-            body => body,
-            async () => DONE,
-          ),
+          submit: each(format, async message => {
+            messages.push(message)
+            return DONE
+          }),
         },
         schedules: { sweep: async () => void ran++ },
       },
       log: () => {},
       deadLetters: () => ({ attempts: 5, put: async () => {} }),
     })
-    expect(await functions.queue('submit')(sqsEvent({ body: 1 }))).toEqual({ batchItemFailures: [] })
-    await functions.schedule('sweep')()
+    expect(Object.keys(functions)).toEqual(['api', 'submit', 'sweep'])
+    expect(await functions.submit(sqsEvent({ body: { n: 1 } }))).toEqual({ batchItemFailures: [] })
+    expect(messages).toEqual([{ n: 1 }])
+    await functions.sweep()
     expect(ran).toBe(1)
-    expect(() => functions.queue('sweep')).toThrow('The service has no sweep')
-    expect(() => functions.schedule('submit')).toThrow('The service has no submit')
+    // @ts-expect-error there is no such queue or schedule
+    expect(functions.submitt).toBeUndefined()
   })
 })

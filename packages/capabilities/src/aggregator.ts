@@ -5,7 +5,7 @@ import { covers, type Inclusion, type PieceLink, pieceLink } from './schema.ts'
  * The most bytes of a group's name. It is in the task by which a piece is tried again, and the receipt of a failed
  * aggregate has 95,000 of these: 61 MB with such a name and a nonce, of 64 MiB that are read.
  */
-export const MOST_GROUP_BYTES = 128
+export const MAX_GROUP_BYTES = 128
 
 const grouped = Schema.struct({
   piece: pieceLink,

@@ -24,11 +24,11 @@ export const configSchema = z.strictObject({
     )
     .default([]),
   /** Seconds after which what a source looked at is too old. */
-  maxAge: z
+  maxAgeSeconds: z
     .number()
     .positive()
     .default(3 * 24 * 60 * 60),
   /** The most of its deals that a source may lose from one good run to the next, as a share. */
-  maxLoss: z.number().min(0).max(1).default(0.1),
+  maxLossShare: z.number().min(0).max(1).default(0.1),
 })
 export type DealTrackerConfig = z.infer<typeof configSchema>

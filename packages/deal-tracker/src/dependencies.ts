@@ -1,8 +1,8 @@
 import type { Signer } from '@ucanto/interface'
 import type { Authority, Clock, Log } from '@w3filecoin/runtime'
-import type { Limits } from './domain/judge.ts'
+import type { Batching } from './domain/batching.ts'
 import type { Report } from './domain/report.ts'
-import type { Sizes } from './domain/sizes.ts'
+import type { Limits } from './domain/report-check.ts'
 import type { Queues } from './queues.ts'
 import type { Stores } from './stores.ts'
 
@@ -22,7 +22,7 @@ export interface Dependencies {
   clients: ReadonlySet<string>
   sources: readonly Source[]
   limits: Limits
-  sizes: Sizes
+  batching: Batching
   authority: Authority
   now: Clock
   log: Log

@@ -1,8 +1,8 @@
-import { lambdaFunctions } from '@w3filecoin/aws'
+import { type AllExported, lambdaFunctions } from '@w3filecoin/aws'
 import { createContext } from './context.ts'
 
 const functions = lambdaFunctions(createContext(process.env))
 
-export const api = functions.api
-export const update = functions.queue('update')
-export const sync = functions.schedule('sync')
+export const { api, update, sync } = functions
+
+export type Complete = AllExported<typeof functions, typeof import('./functions.ts')>

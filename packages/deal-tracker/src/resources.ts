@@ -1,4 +1,4 @@
-import { describeResources } from '@w3filecoin/runtime/resources'
+import { COMMON_TABLES, describeResources } from '@w3filecoin/runtime/resources'
 
 /** What the deal tracker keeps and listens to. The stacks and the local system make what is described here. */
 export const resources = describeResources({
@@ -9,14 +9,11 @@ export const resources = describeResources({
     uses: { tables: { revocation: 'write', deal: 'read', receipt: 'read' }, buckets: { blocks: 'read' } },
   },
   tables: {
+    ...COMMON_TABLES,
     /** A deal on chain, by the piece that it is for. */
     deal: { fields: { piece: 'string', deal: 'string' }, key: { hash: 'piece', range: 'deal' } },
     /** A chain source, and what its last good run brought. */
     source: { fields: { name: 'string' }, key: { hash: 'name' } },
-    /** Stays empty: an answer of the tracker is of the moment, and is not kept. */
-    receipt: { fields: { task: 'string' }, key: { hash: 'task' } },
-    /** Delegations that were revoked here, and by whom. */
-    revocation: { fields: { ucan: 'string', by: 'string' }, key: { hash: 'ucan', range: 'by' } },
   },
   queues: {
     /** Write a range of the deals that a run of a source changed. */

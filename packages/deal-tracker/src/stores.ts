@@ -1,10 +1,15 @@
-import type { Blocks, ReceiptLog, Table } from '@w3filecoin/runtime'
+import { COMMON_FORMATS, recordFormat, type StoresOf, type TableFormats } from '@w3filecoin/runtime'
 import type { DealRecord } from './domain/deal.ts'
 import type { SourceRecord } from './domain/source.ts'
+import type { resources } from './resources.ts'
 
-export interface Stores {
-  deals: Table<DealRecord>
-  sources: Table<SourceRecord>
-  receipts: ReceiptLog
-  blocks: Blocks
-}
+/** The records of each table. */
+export const tables = {
+  ...COMMON_FORMATS,
+  deal: recordFormat<DealRecord>(),
+  source: recordFormat<SourceRecord>({
+    stored: { snapshotCid: 'snapshot', changesCid: 'changes', rangesToWrite: 'openRanges' },
+  }),
+} satisfies TableFormats<typeof resources>
+
+export type Stores = StoresOf<typeof tables>

@@ -2,12 +2,12 @@ import { batchesOf, getValue, putValue, type Stored, sendAll } from '@w3filecoin
 import pMap from 'p-map'
 import type { Dependencies, Source } from './dependencies.ts'
 import { dealRecord } from './domain/deal.ts'
-import { judge } from './domain/judge.ts'
+import { checkReport } from './domain/report-check.ts'
 import { difference, EMPTY, fromRows, type Snapshot, toRows } from './domain/snapshot.ts'
 import type { SourceRecord } from './domain/source.ts'
 import { unfinished } from './unfinished.ts'
 
-type Parts = Pick<Dependencies, 'stores' | 'queues' | 'sources' | 'limits' | 'sizes' | 'now' | 'log'>
+type Parts = Pick<Dependencies, 'stores' | 'queues' | 'sources' | 'limits' | 'batching' | 'now' | 'log'>
 
 /** Blocks that are written at a time. */
 const PARALLEL = 4
@@ -34,19 +34,19 @@ export const syncSources = (parts: Parts) => async (): Promise<void> => {
  * blocks; what follows from it is completed by the consumer, or has the next run send it again.
  */
 const syncSource = async (parts: Parts, source: Source): Promise<void> => {
-  const { stores, queues, limits, sizes, now, log } = parts
+  const { stores, queues, limits, batching, now, log } = parts
   const { name } = source
-  const record = await stores.sources.get({ name })
-  if (record && record.openRanges.length > 0) {
+  const record = await stores.source.get({ name })
+  if (record && record.rangesToWrite.length > 0) {
     // Deals are written in the order of the runs.
     await sendAll(queues, unfinished.source.messages([record]))
-    log('info', 'source still being written', { source: name, ranges: record.openRanges.length })
+    log('info', 'source still being written', { source: name, ranges: record.rangesToWrite.length })
     return
   }
 
   const next = await source.read()
   const previous = await readSnapshot(parts, record)
-  const refused = judge(previous, next, limits, now())
+  const refused = checkReport(previous, next, limits, now())
   if (refused) throw Object.assign(new Error(refused.message), { name: refused.name })
   const { stateEpoch, malformed } = next
   if (malformed > 0) log('warn', 'malformed records skipped', { source: name, malformed })
@@ -54,14 +54,14 @@ const syncSource = async (parts: Parts, source: Source): Promise<void> => {
   const at = Math.max(now(), (record?.syncedAt ?? 0) + 1)
   const { changes, deals } = difference(previous, next, at)
   if (record && deals === previous.deals && stateEpoch === record.stateEpoch) return
-  const ranges = batchesOf(changes, sizes.range)
+  const ranges = batchesOf(changes, batching.rangeDeals)
   const counts = { deals: deals.size, malformed, changed: changes.length }
   const run: SourceRecord = {
     name,
     stateEpoch,
-    snapshot:
-      record && deals === previous.deals ? record.snapshot : await putValue(stores.blocks, toRows(deals)),
-    openRanges: [...ranges.keys()],
+    snapshotCid:
+      record && deals === previous.deals ? record.snapshotCid : await putValue(stores.blocks, toRows(deals)),
+    rangesToWrite: [...ranges.keys()],
     ...counts,
     syncedAt: at,
   }
@@ -75,12 +75,12 @@ const syncSource = async (parts: Parts, source: Source): Promise<void> => {
         ),
       { concurrency: PARALLEL },
     )
-    run.changes = await putValue(stores.blocks, links)
+    run.changesCid = await putValue(stores.blocks, links)
   }
 
   const decided = record
-    ? await stores.sources.replace({ ...run, revision: record.revision })
-    : await stores.sources.insert(run)
+    ? await stores.source.replace({ ...run, revision: record.revision })
+    : await stores.source.insert(run)
   if (decided.error) {
     log('info', 'source synced by another run', { source: name })
     return
@@ -95,4 +95,4 @@ const readSnapshot = async (
 ): Promise<Snapshot> =>
   record === undefined
     ? EMPTY
-    : { stateEpoch: record.stateEpoch, deals: fromRows(await getValue(stores.blocks, record.snapshot)) }
+    : { stateEpoch: record.stateEpoch, deals: fromRows(await getValue(stores.blocks, record.snapshotCid)) }

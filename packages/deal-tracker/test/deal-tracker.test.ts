@@ -5,17 +5,18 @@ import { delegate } from '@ucanto/core'
 import type { Signer } from '@ucanto/interface'
 import { dealInfo } from '@w3filecoin/capabilities'
 import { type PieceLink, toV1 } from '@w3filecoin/piece'
-import { Authority, ReceiptLog, type ReceiptRecord } from '@w3filecoin/runtime'
+import { Authority, openQueues, openStores } from '@w3filecoin/runtime'
 import { ask, type Provided, signersOf, somePiece, startWorld, type World } from '@w3filecoin/testing'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { activeReplicas } from '../src/active-replicas.ts'
 import { configSchema } from '../src/config.ts'
 import { createDealTracker } from '../src/deal-tracker.ts'
-import { type DealRecord, pieceKey } from '../src/domain/deal.ts'
+import { BATCHING } from '../src/domain/batching.ts'
+import { pieceKey } from '../src/domain/deal.ts'
 import { timeOf } from '../src/domain/epoch.ts'
-import { SIZES } from '../src/domain/sizes.ts'
-import type { SourceRecord } from '../src/domain/source.ts'
+import { messages } from '../src/queues.ts'
 import { resources } from '../src/resources.ts'
+import { tables } from '../src/stores.ts'
 import { type Replica, replica } from './replicas.ts'
 
 const EPOCH = 1000
@@ -51,43 +52,38 @@ describe('the deal tracker', () => {
     const { tracker, client, stranger } = signers
     const clock = { now: timeOf(EPOCH) }
     const logged: unknown[][] = []
-    const sources = aws.table<SourceRecord>('source')
-    const deals = aws.table<DealRecord>('deal')
-    const blocks = aws.blocks('blocks')
     const origin = `http://127.0.0.1:${(web.address() as AddressInfo).port}`
     const now = () => clock.now
-    const { api, consumers, schedules } = createDealTracker({
+    const stores = openStores(aws, tables, { now })
+    const service = createDealTracker({
       id: tracker,
-      stores: {
-        deals,
-        sources,
-        receipts: new ReceiptLog({ table: aws.table<ReceiptRecord>('receipt'), blocks, now }),
-        blocks,
-      },
-      queues: { update: aws.queue('update') },
+      stores,
+      queues: openQueues(aws, messages),
       clients: new Set([client.did()]),
       sources: names.map(name =>
         activeReplicas({ name, kind: 'active-replicas', url: `${origin}/${name}` }, { fetch }),
       ),
-      limits: { maxAge: 3 * 24 * 3600 * 1000, maxLoss: 0.5 },
-      sizes: SIZES,
+      limits: { maxAgeMs: 3 * 24 * 3600 * 1000, maxLossShare: 0.5 },
+      batching: BATCHING,
       authority: new Authority([]),
       now,
       log: (...line) => logged.push(line),
     })
+    const { api, consumers, schedules } = aws.host(service)
     const [first = ''] = names
     let nonce = 0
     return {
       api,
       clock,
       logged,
-      sources,
+      sources: stores.source,
+      deals: stores.deal,
       update: consumers.update!,
       settle: () => aws.settle(consumers),
       sync: schedules.sync!,
-      source: (name = first) => sources.get({ name }),
+      source: (name = first) => stores.source.get({ name }),
       deal: (piece: PieceLink, id: number) =>
-        deals.get({ piece: pieceKey(toV1(piece).ok!), deal: `${id}@${first}` }),
+        stores.deal.get({ piece: pieceKey(toV1(piece).ok!), deal: `${id}@${first}` }),
       publish: (
         replicas: unknown[],
         { name = first, epoch = EPOCH }: { name?: string; epoch?: number } = {},
@@ -220,7 +216,7 @@ describe('the deal tracker', () => {
     expect(await aws.drain('update')).toEqual([])
     publish([replica(piece, [41, END])], { epoch: EPOCH + 1 })
     await sync()
-    expect(await source()).toMatchObject({ stateEpoch: EPOCH + 1, snapshot: before?.snapshot })
+    expect(await source()).toMatchObject({ stateEpoch: EPOCH + 1, snapshot: before?.snapshotCid })
     expect(await aws.drain('update')).toEqual([])
     expect(await deal(piece, 41)).toEqual(record)
   })
@@ -322,7 +318,7 @@ describe('the deal tracker', () => {
     publish(all)
     await sync()
     const first = await source()
-    expect(first).toMatchObject({ openRanges: [0, 1], deals: 1005, changed: 1005 })
+    expect(first).toMatchObject({ rangesToWrite: [0, 1], deals: 1005, changed: 1005 })
     // The messages are lost, and there is news.
     expect(await aws.drain('update')).toHaveLength(2)
     const news = somePiece('ranges news', 30)
@@ -330,7 +326,7 @@ describe('the deal tracker', () => {
     await sync()
     expect(await source()).toEqual(first)
     await settle()
-    expect(await source()).toMatchObject({ openRanges: [], changes: first?.changes })
+    expect(await source()).toMatchObject({ openRanges: [], changes: first?.changesCid })
     for (const piece of [pieces[0]!, pieces.at(-1)!]) {
       const { ok } = await info(piece)
       expect(Object.keys((ok as { deals: object }).deals)).toHaveLength(5)
@@ -339,29 +335,29 @@ describe('the deal tracker', () => {
     await settle()
     expect(await info(news)).toMatchObject({ ok: { deals: { '20000': {} } } })
     // A message of the first run that comes late does nothing.
-    const message = update.decode({ source: 'ranges', changes: first?.changes, range: 0 })
+    const message = update.decode({ source: 'ranges', changes: first?.changesCid, range: 0 })
     const after = await source()
-    expect(await update.take([message])).toEqual([{ ok: {} }])
+    expect(await update.handle([message])).toEqual([{ ok: {} }])
     expect(await source()).toEqual(after)
   })
 
   it('writes the same when a range is written twice, or half', async () => {
-    const { publish, sync, source, sources, update, deal } = start('twice')
+    const { publish, sync, source, sources, deals, update, deal } = start('twice')
     const [a, b] = piecesOf('twice', 2) as [PieceLink, PieceLink]
     publish([replica(a, [101, END]), replica(b, [102, END])])
     await sync()
     const open = (await source())!
     await aws.drain('update')
-    const message = update.decode({ source: 'twice', changes: open.changes, range: 0 })
-    await Promise.all([update.take([message]), update.take([message])])
+    const message = update.decode({ source: 'twice', changes: open.changesCid, range: 0 })
+    await Promise.all([update.handle([message]), update.handle([message])])
     const written = [await deal(a, 101), await deal(b, 102)]
     expect(written).toEqual([expect.objectContaining({ id: 101 }), expect.objectContaining({ id: 102 })])
     // As if it had been cut before it said that the range is done.
-    await sources.replace({ ...(await source())!, openRanges: [0] })
-    await aws.table<DealRecord>('deal').removeMany([{ piece: written[1]!.piece, deal: written[1]!.deal }])
-    expect(await update.take([message])).toEqual([{ ok: {} }])
+    await sources.replace({ ...(await source())!, rangesToWrite: [0] })
+    await deals.removeMany([{ piece: written[1]!.piece, deal: written[1]!.deal }])
+    expect(await update.handle([message])).toEqual([{ ok: {} }])
     expect([await deal(a, 101), await deal(b, 102)]).toEqual(written)
-    expect(await source()).toMatchObject({ openRanges: [] })
+    expect(await source()).toMatchObject({ rangesToWrite: [] })
   })
 
   it('lets one of two runs at the same time decide', async () => {
@@ -371,7 +367,7 @@ describe('the deal tracker', () => {
     one.publish([replica(piece, [111, END])])
     await Promise.all([one.sync(), other.sync()])
     await one.settle()
-    expect(await one.source()).toMatchObject({ revision: 2, openRanges: [] })
+    expect(await one.source()).toMatchObject({ revision: 2, rangesToWrite: [] })
     expect(await one.info(piece)).toMatchObject({ ok: { deals: { '111': { status: 'Active' } } } })
   })
 })
@@ -383,16 +379,16 @@ describe('the configuration', () => {
       clients: [],
       didWeb: { allowPrivate: false },
       sources: [],
-      maxAge: 259_200,
-      maxLoss: 0.1,
-      timing: { retry: 60, poll: 900 },
+      maxAgeSeconds: 259_200,
+      maxLossShare: 0.1,
+      timing: { retrySeconds: 60, pollSeconds: 900 },
     })
   })
   it.each([
     ['two sources of one name', { sources: [source, source] }],
     ['a source of another kind', { sources: [{ ...source, kind: 'chain' }] }],
     ['a source that is no web address', { sources: [{ ...source, url: 'file:///etc/passwd' }] }],
-    ['a share above one', { maxLoss: 10 }],
+    ['a share above one', { maxLossShare: 10 }],
     ['what it does not know', { maxLos: 0.1 }],
   ])('refuses %s', (_, config) => {
     expect(configSchema.safeParse(config).success).toBe(false)

@@ -1,7 +1,7 @@
 import { toV1 } from '@w3filecoin/piece'
 import { somePiece } from '@w3filecoin/testing'
 import { describe, expect, it } from 'vitest'
-import { changed, dealRecord, type KnownDeal, pieceKey, statusOf, told } from '../src/domain/deal.ts'
+import { dealRecord, type KnownDeal, mergeChange, pieceKey, statusOf, toDeals } from '../src/domain/deal.ts'
 import { LAST_EPOCH, timeOf } from '../src/domain/epoch.ts'
 
 describe('an epoch', () => {
@@ -37,7 +37,7 @@ describe('a deal', () => {
   })
 
   it('is told with all that is known of it', () => {
-    expect(told([deal], piece, timeOf(50))).toEqual({
+    expect(toDeals([deal], piece, timeOf(50))).toEqual({
       '7': {
         provider: 'f01001',
         storageProvider: 'f01001',
@@ -57,7 +57,7 @@ describe('a deal', () => {
       [lost, longer, deal],
       [deal, lost, longer],
     ])
-      expect(told(records, piece, timeOf(50))).toMatchObject({
+      expect(toDeals(records, piece, timeOf(50))).toMatchObject({
         '7': { status: 'Active', expiration: new Date(timeOf(200)).toISOString() },
       })
   })
@@ -65,15 +65,15 @@ describe('a deal', () => {
   it('is changed by later runs only, and keeps the time when it was seen first', () => {
     const record = { ...dealRecord('a', deal), revision: 3 }
     const change = dealRecord('a', { ...deal, terminated: true, created: timeOf(30), updated: timeOf(30) })
-    expect(changed(record, change)).toEqual({
+    expect(mergeChange(record, change)).toEqual({
       ...record,
       terminated: true,
       created: timeOf(10),
       updated: timeOf(30),
     })
-    expect(changed(record, { ...change, updated: deal.updated })).toBeUndefined()
-    expect(changed(record, { ...change, updated: deal.updated - 1 })).toBeUndefined()
+    expect(mergeChange(record, { ...change, updated: deal.updated })).toBeUndefined()
+    expect(mergeChange(record, { ...change, updated: deal.updated - 1 })).toBeUndefined()
     const back = dealRecord('a', { ...deal, updated: timeOf(40) })
-    expect(changed({ ...change, revision: 4 }, back)).toEqual({ ...back, revision: 4 })
+    expect(mergeChange({ ...change, revision: 4 }, back)).toEqual({ ...back, revision: 4 })
   })
 })

@@ -2,8 +2,8 @@ import { decode, encode } from '@ipld/dag-cbor'
 import { describe, expect, it } from 'vitest'
 import type { ChainDeal, KnownDeal } from '../src/domain/deal.ts'
 import { timeOf } from '../src/domain/epoch.ts'
-import { judge } from '../src/domain/judge.ts'
 import type { Report } from '../src/domain/report.ts'
+import { checkReport } from '../src/domain/report-check.ts'
 import {
   difference,
   EMPTY,
@@ -92,7 +92,7 @@ describe('the difference of two runs', () => {
 })
 
 describe('a report', () => {
-  const LIMITS = { maxAge: 3 * 24 * 3600 * 1000, maxLoss: 0.1 }
+  const LIMITS = { maxAgeMs: 3 * 24 * 3600 * 1000, maxLossShare: 0.1 }
   const NOW = timeOf(101)
   const many = (count: number) => Array.from({ length: count }, (_, n) => n)
   const before = snapshot(many(20).map(id => known(id)))
@@ -102,8 +102,8 @@ describe('a report', () => {
     [undefined, 'of the first run', EMPTY, report(all), NOW],
     [undefined, 'without deals, of the first run', EMPTY, report([]), NOW],
     [undefined, 'of the same epoch', before, report(all, { stateEpoch: 100 }), NOW],
-    [undefined, 'of three days ago', before, report(all), NOW + LIMITS.maxAge],
-    ['StaleSource', 'that is older', before, report(all), NOW + LIMITS.maxAge + 1],
+    [undefined, 'of three days ago', before, report(all), NOW + LIMITS.maxAgeMs],
+    ['StaleSource', 'that is older', before, report(all), NOW + LIMITS.maxAgeMs + 1],
     [undefined, 'of a clock that is a bit ahead', before, report(all), NOW - 3_600_000],
     ['SourceAhead', 'of the future', before, report(all), NOW - 3_600_001],
     ['SourceWentBack', 'of an earlier epoch', before, report(all, { stateEpoch: 99 }), NOW],
@@ -127,6 +127,6 @@ describe('a report', () => {
       NOW,
     ],
   ])('is %s: %s', (name, _, previous, next, now) => {
-    expect(judge(previous, next, LIMITS, now)?.name).toBe(name)
+    expect(checkReport(previous, next, LIMITS, now)?.name).toBe(name)
   })
 })

@@ -8,7 +8,7 @@ export const configSchema = z.strictObject({
   aggregators: z.array(peerSchema),
   dealTracker: servicePeerSchema,
   /** Seconds after which an aggregate that is in no deal has failed, and its pieces are tried again. */
-  longestWait: z
+  dealWaitSeconds: z
     .number()
     .positive()
     .default(14 * 24 * 60 * 60),

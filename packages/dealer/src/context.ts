@@ -1,45 +1,35 @@
 import { openContext, putObject } from '@w3filecoin/aws'
-import { type Environment, ReceiptLog } from '@w3filecoin/runtime'
+import type { Environment } from '@w3filecoin/runtime'
 import { configSchema } from './config.ts'
 import { createDealer } from './dealer.ts'
-import { SIZES } from './domain/sizes.ts'
+import { BATCHING } from './domain/batching.ts'
+import { messages } from './queues.ts'
 import { resources } from './resources.ts'
+import { tables } from './stores.ts'
 
 /** The dealer on AWS, from its environment. */
 export const createContext = (env: Environment) => {
   const { config, aws, peer, common } = openContext(
-    resources,
+    { resources, tables, messages },
     configSchema,
     ({ aggregators, dealTracker }) => [...aggregators, dealTracker],
     env,
   )
-  const blocks = aws.blocks('blocks')
   const service = createDealer({
     ...common,
-    stores: {
-      aggregates: aws.table('aggregate'),
-      receipts: new ReceiptLog({ table: aws.table('receipt'), blocks, now: common.now }),
-      blocks,
-      offers: {
-        put: (key, document) =>
-          putObject({
-            ...aws.bucket('offers'),
-            key,
-            bytes: Buffer.from(JSON.stringify(document)),
-            type: 'application/json',
-          }),
-      },
+    offerDocuments: {
+      put: (key, document) =>
+        putObject({
+          ...aws.bucket('offers'),
+          key,
+          bytes: Buffer.from(JSON.stringify(document)),
+          type: 'application/json',
+        }),
     },
-    queues: {
-      track: aws.queue('track'),
-      report: aws.queue('report'),
-      retry: aws.queue('retry'),
-      conclude: aws.queue('conclude'),
-    },
-    timing: { ...common.timing, longestWait: config.longestWait * 1000 },
+    timing: { ...common.timing, dealWaitMs: config.dealWaitSeconds * 1000 },
     aggregators: new Map(config.aggregators.map(config => [config.did, peer(config)])),
     dealTracker: peer(config.dealTracker),
-    sizes: SIZES,
+    batching: BATCHING,
   })
   return { service, log: common.log, deadLetters: aws.deadLetters }
 }

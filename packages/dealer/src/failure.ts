@@ -15,9 +15,9 @@ import {
 import { parse as parseLink } from 'multiformats/link'
 import pMap from 'p-map'
 import type { Dependencies } from './dependencies.ts'
-import { type AggregateRecord, accepted, failed, type Retries } from './domain/aggregate.ts'
+import { type AggregateRecord, markAccepted, markFailed, type Retries } from './domain/aggregate.ts'
 
-type Parts = Pick<Dependencies, 'id' | 'stores' | 'queues' | 'aggregators' | 'timing' | 'sizes' | 'now'>
+type Parts = Pick<Dependencies, 'id' | 'stores' | 'queues' | 'aggregators' | 'timing' | 'batching' | 'now'>
 type Failing = Pick<AggregateRecord, 'aggregate' | 'nonce' | 'aggregator' | 'group'>
 
 /** Makes the tasks by which the pieces of a failed aggregate are tried again. */
@@ -33,7 +33,7 @@ const LINKS = 80
 const REST = 1_700_000
 
 /** How many bytes the receipt of an aggregate with these pieces may have, should it fail. */
-export const mostBytes = async (
+export const maxReceiptBytes = async (
   id: Parts['id'],
   failing: Failing,
   pieces: readonly PieceLink[],
@@ -50,7 +50,7 @@ export const mostBytes = async (
  * The outcome of an aggregate that gets no deal: `InvalidPiece` where pieces are at fault, else `DealNotFound`. Every
  * other piece can be tried again: the dealer offers it to the aggregator once more, and says so in the effects.
  */
-export const failedOutcome = async (
+export const failureOutcome = async (
   id: Parts['id'],
   failing: Failing,
   pieces: readonly PieceLink[],
@@ -72,19 +72,19 @@ export const failedOutcome = async (
 
 /** Keeps the tasks by which the pieces are tried again, in ranges. An aggregator that can not be called reads them in
  * the receipt. */
-export const keepRetries = async (
-  { stores, aggregators, sizes }: Pick<Parts, 'stores' | 'aggregators' | 'sizes'>,
+export const storeRetries = async (
+  { stores, aggregators, batching }: Pick<Parts, 'stores' | 'aggregators' | 'batching'>,
   aggregator: string,
   { fx }: Pick<Receipt, 'fx'>,
 ): Promise<Retries> => {
   const ranges = await pMap(
-    batchesOf(fx.fork as Task[], sizes.range),
+    batchesOf(fx.fork as Task[], batching.rangePieces),
     async range => putValue(stores.blocks, await Promise.all(range.map(packTask))),
     { concurrency: 4 },
   )
   return {
-    retries: await putValue(stores.blocks, ranges),
-    openRanges: aggregators.get(aggregator)?.reachable ? [...ranges.keys()] : [],
+    retriesCid: await putValue(stores.blocks, ranges),
+    rangesToRetry: aggregators.get(aggregator)?.reachable ? [...ranges.keys()] : [],
   }
 }
 
@@ -98,17 +98,17 @@ export const settleAggregate = async (
   outcome: Outcome,
 ): Promise<void> => {
   const { id, stores, queues, timing, now } = parts
-  const accept = await unpackTask(record.accept as Uint8Array)
+  const accept = await unpackTask(record.acceptTask as Uint8Array)
   const receipt = await stores.receipts.put(await issueReceipt(id, accept, outcome))
   const success = receipt.out.ok as { dataSource: { dealID: number } } | undefined
   if (success)
-    await update(stores.aggregates, { id: record.id }, current =>
-      accepted(current, Number(success.dataSource.dealID), now()),
+    await update(stores.aggregate, { id: record.id }, current =>
+      markAccepted(current, Number(success.dataSource.dealID), now()),
     )
   else {
-    const retries = await keepRetries(parts, record.aggregator, receipt)
-    await update(stores.aggregates, { id: record.id }, current => failed(current, retries, now(), timing))
-    await queues.retry.send(retries.openRanges.map(range => ({ aggregate: record.id, range })))
+    const retries = await storeRetries(parts, record.aggregator, receipt)
+    await update(stores.aggregate, { id: record.id }, current => markFailed(current, retries, now(), timing))
+    await queues.retry.send(retries.rangesToRetry.map(range => ({ aggregate: record.id, range })))
   }
   await queues.conclude.send([{ to: record.aggregator, tasks: [`${receipt.ran.link()}`] }])
 }

@@ -1,4 +1,4 @@
-import { describeResources } from '@w3filecoin/runtime/resources'
+import { COMMON_TABLES, describeResources } from '@w3filecoin/runtime/resources'
 
 /** What the dealer keeps and listens to. The stacks and the local system make what is described here. */
 export const resources = describeResources({
@@ -13,15 +13,13 @@ export const resources = describeResources({
     },
   },
   tables: {
+    ...COMMON_TABLES,
     /** An aggregate that deals are made for, by aggregate, list of its pieces, and nonce. */
     aggregate: {
       fields: { id: 'string', due: 'string', checkAt: 'number' },
       key: { hash: 'id' },
       indexes: { due: { hash: 'due', range: 'checkAt' } },
     },
-    receipt: { fields: { task: 'string' }, key: { hash: 'task' } },
-    /** Delegations that were revoked here, and by whom. */
-    revocation: { fields: { ucan: 'string', by: 'string' }, key: { hash: 'ucan', range: 'by' } },
   },
   queues: {
     /** Ask the deal tracker about aggregates. */

@@ -1,16 +1,26 @@
-import type { Blocks, ReceiptLog, Table } from '@w3filecoin/runtime'
+import { COMMON_FORMATS, recordFormat, type StoresOf, type TableFormats } from '@w3filecoin/runtime'
 import type { AggregateRecord } from './domain/aggregate.ts'
 import type { OfferDocument } from './domain/offer-document.ts'
+import type { resources } from './resources.ts'
 
-/** Where deal making finds the aggregates that deals are wanted for. */
+/** Where deal making finds the aggregates that need deals. */
 export interface OfferDocuments {
   /** Writes a document; resolves when it is durable. Writing it again replaces it. */
   put(name: string, document: OfferDocument): Promise<void>
 }
 
-export interface Stores {
-  aggregates: Table<AggregateRecord>
-  receipts: ReceiptLog
-  blocks: Blocks
-  offers: OfferDocuments
-}
+/** The records of each table. */
+export const tables = {
+  ...COMMON_FORMATS,
+  aggregate: recordFormat<AggregateRecord>({
+    stored: {
+      piecesCid: 'pieces',
+      acceptTask: 'accept',
+      refusedOfferCid: 'refused',
+      retriesCid: 'retries',
+      rangesToRetry: 'openRanges',
+    },
+  }),
+} satisfies TableFormats<typeof resources>
+
+export type Stores = StoresOf<typeof tables>

@@ -3,7 +3,7 @@ import type { Invocation } from '@ucanto/interface'
 import { Tasks } from '@w3filecoin/capabilities'
 import { ask, effectsOf, served } from '@w3filecoin/testing'
 import { describe, expect, it } from 'vitest'
-import { type AggregateRecord, nextCheck } from '../src/domain/aggregate.ts'
+import { type AggregateRecord, nextCheckMs } from '../src/domain/aggregate.ts'
 import { liveDeal } from '../src/domain/deal.ts'
 import { documentName, tenantOf } from '../src/domain/offer-document.ts'
 import { createDealer } from '../src/index.ts'
@@ -132,10 +132,10 @@ describe('aggregate/accept', () => {
     const { fx } = await offer(offered)
     state.deals = { 7: live }
     state.trackerDown = true
-    clock.now += timing.poll + 1
+    clock.now += timing.pollMs + 1
     await service.schedules.sweep?.()
     const before = await recordOf(offered)
-    expect(before).toMatchObject({ stage: 'offered', checkAt: clock.now + timing.poll })
+    expect(before).toMatchObject({ stage: 'offered', checkAt: clock.now + timing.pollMs })
     // It waits in the table, not in the queue, where messages end as dead letters.
     const logged: string[] = []
     const { consumers } = createDealer({ ...parts, log: (_, event) => logged.push(event) })
@@ -171,7 +171,7 @@ describe('nextCheck', () => {
     ['failed', 9_500, 500],
     ['failed', 5_000, 900],
   ])('of one that is %s, at %s', (stage, endedAt, expected) => {
-    expect(nextCheck({ stage, endedAt }, 10_000, { retry: 60, poll: 900 })).toBe(expected)
+    expect(nextCheckMs({ stage, endedAt }, 10_000, { retryMs: 60, pollMs: 900 })).toBe(expected)
   })
 })
 

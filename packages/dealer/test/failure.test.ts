@@ -1,20 +1,20 @@
 import type { Invocation, Receipt } from '@ucanto/interface'
-import { failure, MOST_GROUP_BYTES, type PieceLink, Tasks } from '@w3filecoin/capabilities'
+import { failure, MAX_GROUP_BYTES, type PieceLink, Tasks } from '@w3filecoin/capabilities'
 import { buildAggregate } from '@w3filecoin/piece'
 import {
   Authority,
   encodeMessage,
+  hasEffectBlocks,
   issueReceipt,
-  isWhole,
-  MOST_RECEIPT_BYTES,
+  MAX_RECEIPT_BYTES,
   Peer,
 } from '@w3filecoin/runtime'
 import { ask, cut, effectsOf, served, somePiece } from '@w3filecoin/testing'
 import { describe, expect, it } from 'vitest'
-import { MOST_FAULTS, MOST_REFUSED } from '../src/domain/aggregate.ts'
+import { MAX_FAULTS, MAX_REFUSED } from '../src/domain/aggregate.ts'
+import { BATCHING } from '../src/domain/batching.ts'
 import { documentName } from '../src/domain/offer-document.ts'
-import { SIZES } from '../src/domain/sizes.ts'
-import { failedOutcome, mostBytes } from '../src/failure.ts'
+import { failureOutcome, maxReceiptBytes } from '../src/failure.ts'
 import { createDealer, type Dependencies } from '../src/index.ts'
 import type { ReportMessage } from '../src/queues.ts'
 import {
@@ -45,7 +45,7 @@ import {
 type Service = ReturnType<typeof createDealer>
 type Cut = (whole: Dependencies) => Partial<Dependencies>
 const cutStore =
-  (store: 'aggregates' | 'receipts' | 'blocks', method: string): Cut =>
+  (store: 'aggregate' | 'receipts' | 'blocks', method: string): Cut =>
   ({ stores }) => ({ stores: { ...stores, [store]: cut(stores[store] as never, method as never) } })
 const cutQueue =
   (queue: 'report' | 'retry' | 'conclude'): Cut =>
@@ -182,7 +182,7 @@ describe('D5: a report', () => {
     await settle()
     await parts.queues.track.send([{ aggregates: [before.id] }])
     await settle()
-    await later(timing.longestWait)
+    await later(timing.dealWaitMs)
     expect(await recordOf(offered)).toEqual(before)
     expect(`${(await served(service.api, promise.fx.join!.link()))?.root.cid}`).toBe(`${receipt?.root.cid}`)
     expect(retriedOf(offered)).toHaveLength(count)
@@ -190,7 +190,7 @@ describe('D5: a report', () => {
 })
 
 describe('an aggregate that is in no deal for too long', () => {
-  const wait = timing.longestWait
+  const wait = timing.dealWaitMs
 
   it('has failed, and its pieces are tried again', async () => {
     const offered = anAggregate('too long')
@@ -237,7 +237,7 @@ describe('an aggregate that is in no deal for too long', () => {
     await offer(offered)
     Object.assign(state, trouble)
     await later(wait)
-    expect(await recordOf(offered)).toMatchObject({ stage: 'offered', checkAt: clock.now + timing.poll })
+    expect(await recordOf(offered)).toMatchObject({ stage: 'offered', checkAt: clock.now + timing.pollMs })
     Object.assign(state, { trackerDown: false, trackerRefusal: undefined })
     await later()
     expect(await recordOf(offered)).toMatchObject(failedRecord)
@@ -250,8 +250,8 @@ describe('an offer that is cut', () => {
       () => true,
       () => false,
     )
-  const without = ({ stores }: Dependencies, times?: number) =>
-    createDealer({ ...parts, stores: { ...stores, offers: cut(stores.offers, 'put', times) } })
+  const without = ({ offerDocuments }: Dependencies, times?: number) =>
+    createDealer({ ...parts, offerDocuments: cut(offerDocuments, 'put', times) })
 
   it('before its document has it written when it is made again, and once it is answered never more', async () => {
     const offered = anAggregate('cut before its document')
@@ -282,7 +282,7 @@ describe('an offer that is cut', () => {
   it('before its document, and has failed when it is made again, has none', async () => {
     const offered = anAggregate('failed without a document')
     await offer(offered, {}, without(parts).api)
-    await later(timing.longestWait)
+    await later(timing.dealWaitMs)
     expect(await recordOf(offered)).toMatchObject(failedRecord)
     const { fx } = await offer(offered)
     expect(errorOf((await served(service.api, fx.join!.link()))!)).toMatchObject({ name: 'DealNotFound' })
@@ -302,7 +302,7 @@ describe('D3: an offer with pieces at fault', () => {
     expect(`${(errorOf(receipt)!.cause![0] as { piece: unknown }).piece}`).toBe(`${offered.fault}`)
     expect(effectsOf(receipt).fork.toSorted()).toEqual(await retriesOf(offered, others))
     expect(receipt.fx.join).toBeUndefined()
-    expect(isWhole(receipt)).toBe(true)
+    expect(hasEffectBlocks(receipt)).toBe(true)
     await settle()
     expect(reached(offered)).toEqual(await retriesOf(offered, others))
     const record = await recordOf(offered)
@@ -336,8 +336,8 @@ describe('D3: an offer with pieces at fault', () => {
   })
 
   it.each<[string, number, number]>([
-    ['of more pieces than a request can try again', 11, MOST_REFUSED],
-    ['of more pieces at fault than a receipt names', MOST_FAULTS + 1, 1],
+    ['of more pieces than a request can try again', 11, MAX_REFUSED],
+    ['of more pieces at fault than a receipt names', MAX_FAULTS + 1, 1],
   ])('%s is for people to look at', async (how, faults, others) => {
     const { aggregate } = anAggregate(how)
     const pieces = [
@@ -372,7 +372,7 @@ describe('D3: an offer with pieces at fault', () => {
   it.each<[string, Cut]>([
     ['before the receipt is filed', cutStore('receipts', 'put')],
     ['before the retries are stored', cutStore('blocks', 'put')],
-    ['before the record', cutStore('aggregates', 'insert')],
+    ['before the record', cutStore('aggregate', 'insert')],
     ['before the retries are sent', cutQueue('retry')],
   ])('cut %s is refused the same when it is made again', async (how, cutting) => {
     const offered = faulty(how)
@@ -383,7 +383,7 @@ describe('D3: an offer with pieces at fault', () => {
     expect(errorOf(receipt)).toMatchObject({ name: 'InvalidPiece' })
     expect(`${(await served(service.api, receipt.ran.link()))?.root.cid}`).toBe(`${receipt.root.cid}`)
     await settle()
-    await later(timing.retry + 1)
+    await later(timing.retryMs + 1)
     expect(reached(offered)).toEqual(await retriesOf(offered, others))
     expect(await recordOf(offered)).toMatchObject(failedRecord)
   })
@@ -394,7 +394,7 @@ describe('the receipt of an aggregate, should it fail,', () => {
   const failing = {
     aggregate: `${somePiece('aggregate', 30)}`,
     aggregator: aggregator.did(),
-    group: 'g'.repeat(MOST_GROUP_BYTES),
+    group: 'g'.repeat(MAX_GROUP_BYTES),
     nonce: `${'s'.repeat(43)}-1000000`,
   }
 
@@ -405,16 +405,22 @@ describe('the receipt of an aggregate, should it fail,', () => {
         pieces: pieces[0] as never,
       })
       const reason = { message: 'm', faults: [] }
-      const receipt = await issueReceipt(dealer, task, await failedOutcome(dealer, aggregate, pieces, reason))
+      const receipt = await issueReceipt(
+        dealer,
+        task,
+        await failureOutcome(dealer, aggregate, pieces, reason),
+      )
       const { byteLength } = await encodeMessage({ receipts: [receipt] })
       const [none, most] = [
-        await mostBytes(dealer, aggregate, []),
-        await mostBytes(dealer, aggregate, pieces),
+        await maxReceiptBytes(dealer, aggregate, []),
+        await maxReceiptBytes(dealer, aggregate, pieces),
       ]
       expect(most).toBeGreaterThan(byteLength)
       expect((most - none) / byteLength, 'and not many more').toBeCloseTo(1, 1)
     }
-    expect(await mostBytes(dealer, failing, Array(95_000).fill(pieces[0]))).toBeLessThan(MOST_RECEIPT_BYTES)
+    expect(await maxReceiptBytes(dealer, failing, Array(95_000).fill(pieces[0]))).toBeLessThan(
+      MAX_RECEIPT_BYTES,
+    )
   })
 
   it('is one that can be read: another aggregate is not taken', async () => {
@@ -450,7 +456,7 @@ describe('pieces that are tried again', () => {
     expect(before).toMatchObject({
       stage: 'failed',
       openRanges: [0],
-      checkAt: clock.now + timing.retry,
+      checkAt: clock.now + timing.retryMs,
     })
     // It waits in the table, not in the queue, where messages end as dead letters.
     expect(await deliver('retry')).toEqual({ taken: 1, failed: [] })
@@ -464,12 +470,12 @@ describe('pieces that are tried again', () => {
       await later(waits[n])
       expect(await recordOf(offered)).toMatchObject({ openRanges: [0] })
     }
-    expect(waits.map(wait => wait / timing.retry)).toEqual([1, 1, 2, 4, 8, 15])
+    expect(waits.map(wait => wait / timing.retryMs)).toEqual([1, 1, 2, 4, 8, 15])
 
     state.aggregatorDown = false
     await settle()
     expect(reached(offered), 'not yet').toEqual([])
-    await later(timing.poll)
+    await later(timing.pollMs)
     expect(reached(offered)).toEqual(await retriesOf(offered, offered.pieces))
     expect(await recordOf(offered)).toMatchObject(failedRecord)
   })
@@ -493,7 +499,7 @@ describe('pieces that are tried again', () => {
     if (again) expect(await recordOf(offered)).toEqual(before)
     else expect(await recordOf(offered)).toMatchObject(failedRecord)
     refusals.clear()
-    await later(timing.retry)
+    await later(timing.retryMs)
     expect(retriedOf(offered)).toHaveLength(offered.pieces.length * (again ? 2 : 1))
     expect(await recordOf(offered)).toMatchObject(failedRecord)
   })
@@ -539,7 +545,7 @@ describe('pieces that are tried again', () => {
         },
       ],
     ])
-    await later(timing.retry)
+    await later(timing.retryMs)
     expect(await recordOf(offered)).toMatchObject(failedRecord)
   })
 
@@ -551,7 +557,7 @@ describe('pieces that are tried again', () => {
     const promise = await offer(offered)
     await report(offered)
     await aws.settle(consumers)
-    clock.now += timing.poll
+    clock.now += timing.pollMs
     await schedules.sweep!()
     await aws.settle(consumers)
     const record = await recordOf(offered)
@@ -563,24 +569,24 @@ describe('pieces that are tried again', () => {
   })
 
   it('are offered by ranges where they are many', async () => {
-    const pieces = Array.from({ length: SIZES.range + 2 }, (_, n) => somePiece(`many ${n}`))
+    const pieces = Array.from({ length: BATCHING.rangePieces + 2 }, (_, n) => somePiece(`many ${n}`))
     const built = buildAggregate({ pieces, size: 2 ** 26 }).ok!
     const offered = { aggregate: built.link, pieces: built.pieces }
     const promise = await offer(offered)
     await report(offered)
     await deliver('report')
     expect(await recordOf(offered)).toMatchObject({ stage: 'failed', openRanges: [0, 1] })
-    const { consumers } = createDealer({ ...parts, ...cutStore('aggregates', 'replace')(parts) })
+    const { consumers } = createDealer({ ...parts, ...cutStore('aggregate', 'replace')(parts) })
     expect((await aws.deliver('retry', consumers.retry as never)).failed).toMatchObject(CUT)
-    expect((await recordOf(offered)).openRanges).toHaveLength(1)
+    expect((await recordOf(offered)).rangesToRetry).toHaveLength(1)
     await aws.drain('retry')
-    await later(timing.retry + 1)
+    await later(timing.retryMs + 1)
     expect(await recordOf(offered)).toMatchObject(failedRecord)
     expect(reached(offered)).toEqual(await retriesOf(offered, offered.pieces))
     // It is handed over without them.
-    expect(toldOf(promise).map(receipt => isWhole(receipt))).toEqual([false])
+    expect(toldOf(promise).map(receipt => hasEffectBlocks(receipt))).toEqual([false])
     const receipt = (await served(service.api, promise.fx.join!.link())) as Receipt
-    expect([receipt.fx.fork.length, isWhole(receipt)]).toEqual([pieces.length, true])
+    expect([receipt.fx.fork.length, hasEffectBlocks(receipt)]).toEqual([pieces.length, true])
   })
 
   it('that failed by the receipt that is filed have failed, though a deal came before the record was written', async () => {
@@ -602,27 +608,27 @@ describe('pieces that are tried again', () => {
   const cuts: [string, 'report' | 'track' | 'retry', Cut][] = [
     ['before the receipt is filed', 'report', cutStore('receipts', 'put')],
     ['before the retries are stored', 'report', cutStore('blocks', 'put')],
-    ['before the record', 'report', cutStore('aggregates', 'replace')],
+    ['before the record', 'report', cutStore('aggregate', 'replace')],
     ['before the retries are sent', 'report', cutQueue('retry')],
     // It asks for the receipt that it is not told of.
     ['before the aggregator is told', 'report', cutQueue('conclude')],
     ['after too long', 'track', cutQueue('report')],
     ['before the retries are read', 'retry', cutStore('blocks', 'get')],
-    ['before it is noted that they were offered', 'retry', cutStore('aggregates', 'replace')],
+    ['before it is noted that they were offered', 'retry', cutStore('aggregate', 'replace')],
   ]
   it.each(cuts)('cut %s on %s are offered all the same', async (how, queue, cutting) => {
     const offered = anAggregate(`${queue}, ${how}`)
     const [blamed, ...others] = offered.pieces as [PieceLink, ...PieceLink[]]
     const promise = await offer(offered)
     if (queue === 'track') {
-      clock.now += timing.longestWait
+      clock.now += timing.dealWaitMs
       await parts.queues.track.send([{ aggregates: [(await recordOf(offered)).id] }])
     } else await report(offered, { invalid: [{ piece: `${blamed}`, message: 'broken' }] })
     if (queue === 'retry') await deliver('report')
     const { failed } = await deliver(queue, createDealer({ ...parts, ...cutting(parts) }))
     expect(failed).toMatchObject(CUT)
     await settle()
-    await later(timing.retry + 1)
+    await later(timing.retryMs + 1)
     const receipt = (await served(service.api, promise.fx.join!.link())) as Receipt
     const expected = await retriesOf(offered, queue === 'track' ? offered.pieces : others)
     expect(effectsOf(receipt).fork.toSorted()).toEqual(expected)

@@ -13,7 +13,7 @@ import {
   Tasks,
 } from '@w3filecoin/capabilities'
 import { buildAggregate } from '@w3filecoin/piece'
-import { Authority, concludeHandler, Peer, provide, ReceiptLog } from '@w3filecoin/runtime'
+import { Authority, concludeHandler, openQueues, openStores, Peer, provide } from '@w3filecoin/runtime'
 import {
   ask,
   networkOf,
@@ -29,8 +29,8 @@ import { sha256 } from 'multiformats/hashes/sha2'
 import { create as createLink } from 'multiformats/link'
 import { afterAll, beforeAll, beforeEach } from 'vitest'
 import { aggregateId } from '../src/domain/aggregate.ts'
-import { SIZES } from '../src/domain/sizes.ts'
-import { createDealer, type Dependencies } from '../src/index.ts'
+import { BATCHING } from '../src/domain/batching.ts'
+import { createDealer, type Dependencies, messages, tables } from '../src/index.ts'
 import { resources } from '../src/resources.ts'
 
 export const { dealer, aggregator, stranger, tracker } = await signersOf(
@@ -47,7 +47,7 @@ export let service: ReturnType<typeof createDealer>
 
 export const clock = { now: 1_700_000_000_000 }
 const DAY = 24 * 3_600_000
-export const timing = { retry: 60_000, poll: 900_000, longestWait: 14 * DAY }
+export const timing = { retryMs: 60_000, pollMs: 900_000, dealWaitMs: 14 * DAY }
 
 /** What the tracker knows, what it was asked, and what reached the aggregator. */
 export const state: {
@@ -87,9 +87,9 @@ beforeAll(async () => {
     handlers: [
       concludeHandler({
         authority,
-        from: [dealer.did()],
+        senders: [dealer.did()],
         now: () => 0,
-        take: {
+        routes: {
           'aggregate/accept': async receipt => {
             told.push(receipt)
             return { ok: {} }
@@ -113,39 +113,29 @@ beforeAll(async () => {
         return network(url, init)
       },
     })
-  const blocks = aws.blocks('blocks')
   parts = {
     id: dealer,
-    stores: {
-      aggregates: aws.table('aggregate'),
-      receipts: new ReceiptLog({ table: aws.table('receipt'), blocks, now: () => clock.now }),
-      blocks,
-      offers: {
-        put: (key, document) =>
-          putObject({
-            ...aws.bucket('offers'),
-            key,
-            bytes: Buffer.from(JSON.stringify(document)),
-            type: 'application/json',
-          }),
-      },
-    },
-    queues: {
-      track: aws.queue('track'),
-      report: aws.queue('report'),
-      retry: aws.queue('retry'),
-      conclude: aws.queue('conclude'),
+    stores: openStores(aws, tables, { now: () => clock.now }),
+    queues: openQueues(aws, messages),
+    offerDocuments: {
+      put: (key, document) =>
+        putObject({
+          ...aws.bucket('offers'),
+          key,
+          bytes: Buffer.from(JSON.stringify(document)),
+          type: 'application/json',
+        }),
     },
     aggregators: new Map([[aggregator.did(), peer(theAggregator)]]),
     dealTracker: peer(theTracker),
     authority,
     timing,
-    sizes: SIZES,
+    batching: BATCHING,
     now: () => clock.now,
     random: () => `${Math.random()}`,
     log: () => {},
   }
-  service = createDealer(parts)
+  service = aws.host(createDealer(parts))
 })
 
 afterAll(() => world?.stop())
@@ -226,14 +216,14 @@ export const documentFor = ({ aggregate, pieces }: Offered, orderID: number) => 
 
 export const recordOf = async ({ aggregate, pieces }: Offered, nonce?: string) => {
   const { cid } = await blockOf(pieces)
-  const id = aggregateId({ aggregate: `${aggregate}`, pieces: `${cid}`, nonce })
-  const record = await parts.stores.aggregates.get({ id })
+  const id = aggregateId({ aggregate: `${aggregate}`, piecesCid: `${cid}`, nonce })
+  const record = await parts.stores.aggregate.get({ id })
   if (!record) throw new Error(`There is no record of ${aggregate}`)
   return record
 }
 
 /** What a sweep does when the records' time has come. */
-export const later = async (milliseconds = timing.poll + 1) => {
+export const later = async (milliseconds = timing.pollMs + 1) => {
   clock.now += milliseconds
   await service.schedules.sweep?.()
   await aws.settle(service.consumers)

@@ -65,7 +65,7 @@ export interface Local {
 }
 
 /** Seconds until what is not done is looked at again. Shorter, and many files would be begun again and again. */
-const TIMING = { retry: 10, poll: 10 }
+const TIMING = { retrySeconds: 10, pollSeconds: 10 }
 
 const storefront = (role: string): ServiceSpec => ({
   role,
@@ -93,7 +93,7 @@ const fourServices = (storefronts: readonly string[]): ServiceSpec[] => [
       storefronts: ['storefront', ...storefronts].map(role => peer(services[role])),
       dealer: peer(services.dealer),
       // Aggregates are of the size that storage providers take. Here they need not be full, nor wait for long.
-      limits: { minimumFill: 0, longestWait: 3 },
+      limits: { minPaddedBytes: 0, maxWaitSeconds: 3 },
       timing: TIMING,
     }),
   },
@@ -106,7 +106,7 @@ const fourServices = (storefronts: readonly string[]): ServiceSpec[] => [
       aggregators: [peer(services.aggregator)],
       dealTracker: peer(services.dealTracker),
       // The market makes deals in a moment.
-      timing: { ...TIMING, poll: 1 },
+      timing: { ...TIMING, pollSeconds: 1 },
     }),
   },
   {

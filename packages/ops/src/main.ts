@@ -23,7 +23,7 @@ of each now: after a queue was lost, that is faster than waiting. A message that
   --data DIR       the local system with its data there, as npm start has it (default: .w3filecoin/)
   --stage STAGE    a deployed stage; account and region are those that the AWS SDK finds (AWS_PROFILE, AWS_REGION, …)
   --service NAME   only storefront, aggregator, dealer or deal-tracker
-  --queue NAME     only this queue, as in submit or pieceOffer (dlq)
+  --queue NAME     only this queue, as in submit or aggregation (dlq)
   --all            every unfinished record, also those that somebody will look at (reconcile)
   --overdue SEC    how late the sweep may be (reconcile; default: 300)
   --limit N        the most letters of one queue, or records of one table (default: 100)

@@ -4,7 +4,10 @@ import { Trouble } from '@w3filecoin/local/trouble'
 import {
   type Clock,
   dueAt,
+  formatted,
   type Messages,
+  openQueues,
+  type Row,
   type Stored,
   sendAll,
   type Table,
@@ -78,43 +81,37 @@ const readTable = async (
       `The system does not say where ${resources.service} ${table} is: it is of another version`,
     )
   const aws = bind(resources, places)
-  const queues = Object.fromEntries(
-    Object.keys(resources.queues).map(name => [name, aws.queue(name, service.fifo[name])]),
-  )
+  const format = service.tables[table]!
+  const queues = openQueues(aws, service.messages) as AnyQueues
   const endless = service.endless.includes(table)
 
   /** What is to be known of a record, unless it is finished. A record may be anything: somebody wrote to the table. */
-  const describe = (record: Stored<AnyRecord>): FoundRecord | undefined => {
+  const describe = (row: Row): { found: FoundRecord; record?: Stored<AnyRecord> } | undefined => {
     const found = {
-      key: `${record[resources.tables[table]!.key.hash as 'id' | 'name']}`,
-      stage: record.stage === undefined ? undefined : `${record.stage}`,
+      key: `${row[resources.tables[table]!.key.hash]}`,
+      stage: row.stage === undefined ? undefined : `${row.stage}`,
     }
     try {
-      if (!unfinished.is(record)) return undefined
+      const record: Stored<AnyRecord> = format.decode(row)
+      if (!unfinished.isUnfinished(record)) return undefined
       if (typeof record.revision !== 'number') throw new Trouble('it has no revision')
       const lookAt = timeOf(lookedAt(unfinished, record))
       const messages = Object.entries(unfinished.messages([record])).filter(([, some]) => some?.length)
       if (messages.length === 0) throw new Trouble('there is no message that gets it moving')
-      return {
+      const understood: FoundRecord = {
         ...found,
         understood: true,
         stalled: (lookAt ?? 0) < now() - grace,
-        since: timeOf(unfinished.since(record)),
+        since: timeOf(unfinished.stageSince(record)),
         lookAt,
-        next: unfinished.next(record),
+        next: unfinished.describeNext(record),
         messages: Object.fromEntries(messages),
       }
+      return { found: understood, record }
     } catch (cause) {
       const next = `it can not be understood: ${cause instanceof Trouble ? cause.message : cause}`
-      return {
-        ...found,
-        understood: false,
-        stalled: true,
-        since: undefined,
-        lookAt: undefined,
-        next,
-        messages: {},
-      }
+      const unknown = { since: undefined, lookAt: undefined, next, messages: {} }
+      return { found: { ...found, understood: false, stalled: true, ...unknown } }
     }
   }
 
@@ -131,19 +128,16 @@ const readTable = async (
     { client: dynamodb },
     { TableName, ConsistentRead: true },
   )) {
-    const open = (Items as Stored<AnyRecord>[]).flatMap(record => {
-      const found = describe(record)
-      return found === undefined ? [] : [{ record, found }]
-    })
+    const open = Items.flatMap(row => describe(row) ?? [])
     const wanted = open.filter(({ found }) => all || found.stalled)
     const chosen = wanted.slice(0, limit - report.found.length)
     report.more ||= wanted.length > chosen.length
     if (send) {
-      const sendable = chosen.filter(({ found }) => found.understood)
+      const sendable = chosen.flatMap(({ found, record }) => (record ? [{ found, record }] : []))
       await sendAll(queues, unfinished.messages(sendable.map(({ record }) => record)))
       const stalled = sendable.filter(({ found }) => found.stalled)
       await seeAgain(
-        aws.table(table),
+        formatted(aws.table(table), format),
         stalled.map(({ record }) => record),
         now() + grace,
       )
@@ -157,7 +151,11 @@ const readTable = async (
 
 /** When somebody looks at the record; `undefined` where it is not in the index that sweeps go by. */
 const lookedAt = (unfinished: Unfinished<AnyRecord, AnyQueues>, record: AnyRecord): number | undefined =>
-  unfinished.lookedAt ? unfinished.lookedAt(record) : record.due === undefined ? undefined : record.checkAt
+  unfinished.nextCheckAt
+    ? unfinished.nextCheckAt(record)
+    : record.due === undefined
+      ? undefined
+      : record.checkAt
 
 /** The time, if it is one. */
 const timeOf = (time: number | undefined): number | undefined => {

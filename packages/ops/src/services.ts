@@ -1,14 +1,16 @@
-import { sealOrder } from '@w3filecoin/aggregator/queues'
+import { messages as aggregatorMessages, tables as aggregatorTables } from '@w3filecoin/aggregator'
 import { resources as aggregator } from '@w3filecoin/aggregator/resources'
 import { unfinished as aggregatorUnfinished } from '@w3filecoin/aggregator/unfinished'
-import type { SqsFifo } from '@w3filecoin/aws'
+import { messages as dealTrackerMessages, tables as dealTrackerTables } from '@w3filecoin/deal-tracker'
 import { resources as dealTracker } from '@w3filecoin/deal-tracker/resources'
 import { unfinished as dealTrackerUnfinished } from '@w3filecoin/deal-tracker/unfinished'
+import { messages as dealerMessages, tables as dealerTables } from '@w3filecoin/dealer'
 import { resources as dealer } from '@w3filecoin/dealer/resources'
 import { unfinished as dealerUnfinished } from '@w3filecoin/dealer/unfinished'
 import { Trouble } from '@w3filecoin/local/trouble'
-import type { Due, Queue, Unfinished } from '@w3filecoin/runtime'
+import type { AnyMessageFormats, Due, Queue, TableFormats, Unfinished } from '@w3filecoin/runtime'
 import type { Resources } from '@w3filecoin/runtime/resources'
+import { messages as storefrontMessages, tables as storefrontTables } from '@w3filecoin/storefront'
 import { resources as storefront } from '@w3filecoin/storefront/resources'
 import { unfinished as storefrontUnfinished } from '@w3filecoin/storefront/unfinished'
 
@@ -23,27 +25,25 @@ export interface Service {
   unfinished: Record<string, Unfinished<AnyRecord, AnyQueues>>
   /** Tables whose records have no end: somebody is to look at them for ever. */
   endless: readonly string[]
-  /** How the messages of its FIFO queues are told apart. */
-  fifo: Record<string, SqsFifo<unknown>>
+  /** The formats of its records and messages, by table and queue. */
+  tables: TableFormats<Resources>
+  messages: AnyMessageFormats
 }
 
 /** Each table has records of its own, and each queue messages; here only what they have in common counts. */
 const known = (
   resources: Resources,
+  tables: Service['tables'],
+  messages: Service['messages'],
   unfinished: object,
-  { endless = [], fifo = {} }: { endless?: string[]; fifo?: object } = {},
-): Service => ({
-  resources,
-  unfinished: unfinished as Service['unfinished'],
-  endless,
-  fifo: fifo as Service['fifo'],
-})
+  endless: readonly string[] = [],
+): Service => ({ resources, tables, messages, unfinished: unfinished as Service['unfinished'], endless })
 
 const SERVICES = [
-  known(storefront, storefrontUnfinished),
-  known(aggregator, aggregatorUnfinished, { endless: ['group'], fifo: { seal: sealOrder } }),
-  known(dealer, dealerUnfinished),
-  known(dealTracker, dealTrackerUnfinished),
+  known(storefront, storefrontTables, storefrontMessages, storefrontUnfinished),
+  known(aggregator, aggregatorTables, aggregatorMessages, aggregatorUnfinished, ['group']),
+  known(dealer, dealerTables, dealerMessages, dealerUnfinished),
+  known(dealTracker, dealTrackerTables, dealTrackerMessages, dealTrackerUnfinished),
 ]
 
 /** All services, or the one of this name. */

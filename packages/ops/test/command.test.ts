@@ -102,7 +102,7 @@ describe('a system on this machine', () => {
       everySeconds: 1,
       // What is put into the list of a group stays there.
       configure: (role, config) =>
-        role === 'aggregator' ? { ...config, limits: { ...config.limits, longestWait: 3600 } } : config,
+        role === 'aggregator' ? { ...config, limits: { ...config.limits, maxWaitSeconds: 3600 } } : config,
     })
     Object.assign(process.env, local.engines.env)
     aggregator = bind(resources, placesOf({ resources, service: 'aggregator', sqs: local.engines.sqs }))

@@ -4,7 +4,7 @@ import {
   SendMessageCommand,
   SQSClient,
 } from '@aws-sdk/client-sqs'
-import { sealOrder } from '@w3filecoin/aggregator/queues'
+import { messages as formats } from '@w3filecoin/aggregator'
 import { resources } from '@w3filecoin/aggregator/resources'
 import { queueFunction } from '@w3filecoin/aws'
 import { sqsEvent } from '@w3filecoin/local/events'
@@ -37,16 +37,15 @@ afterAll(() => world.stop())
 
 type Name = 'piece' | 'seal'
 
-const failing: Consumer<unknown> = each(
-  body => body,
-  async () => {
-    throw new Error('The table is gone', { cause: new Error('Somebody dropped it') })
-  },
-)
+const failing: Consumer<unknown> = each({ decode: body => body }, async () => {
+  throw new Error('The table is gone', { cause: new Error('Somebody dropped it') })
+})
 
 /** Fails at messages until they are given up. */
 const kill = async (name: Name, messages: object[]) => {
-  await aggregator.queue(name, name === 'seal' ? (sealOrder as never) : undefined).send(messages as never[])
+  await aggregator
+    .queue(name, name === 'seal' ? (formats.seal.order as never) : undefined)
+    .send(messages as never[])
   for (let left = messages.length; left > 0; ) {
     const event = sqsEvent(
       queueName('aggregator', name, resources.queues[name]),

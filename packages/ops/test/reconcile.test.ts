@@ -127,7 +127,7 @@ describe('reconcile', () => {
     await sweep({
       table: pieces(),
       now: () => checkAt,
-      interval: () => MINUTE,
+      intervalMs: () => MINUTE,
       resend: records =>
         sendAll(
           { piece: aggregator.queue('piece') },
@@ -191,7 +191,7 @@ describe('a record that can not be understood', () => {
     const item = await bound.table<object>(table as never).get({ id })
     expect(item).toEqual({ ...record, id })
     await bound.table<object>(table as never).removeMany([{ id }, { id: 'fine' }])
-    for (const name of ['pieceOffer', 'aggregateOffer', 'include'])
+    for (const name of ['aggregation', 'deal', 'include'])
       if (name in servicesNamed(service)[0]!.resources.queues) await bound.drain(name as never)
   })
 })

@@ -37,9 +37,9 @@ export const commonSchema = {
   timing: z
     .strictObject({
       /** Seconds until unfinished work is sent again. */
-      retry: seconds.default(60),
+      retrySeconds: seconds.default(60),
       /** Seconds until another service is asked for what it should have told. */
-      poll: seconds.default(900),
+      pollSeconds: seconds.default(900),
     })
     .prefault({}),
 }
@@ -66,9 +66,11 @@ export const readSigner = ({ SERVICE_KEY }: Environment, did?: DID): Signer => {
   return parseSigner(SERVICE_KEY, did)
 }
 
-/** Seconds of the configuration as the milliseconds that the clock counts. */
-export const milliseconds = <T extends Record<string, number>>(timing: T): T =>
-  Object.fromEntries(Object.entries(timing).map(([name, value]) => [name, value * 1000])) as T
+/** The intervals of the configuration as the clock counts them. */
+export const toTiming = ({ timing: { retrySeconds, pollSeconds } }: CommonConfig) => ({
+  retryMs: retrySeconds * 1000,
+  pollMs: pollSeconds * 1000,
+})
 
 const common = z.object(commonSchema)
 export type CommonConfig = z.infer<typeof common>

@@ -83,6 +83,15 @@ export interface Queue<M> {
   send(messages: readonly M[], options?: { delaySeconds?: number }): Promise<void>
 }
 
+/**
+ * The order of a FIFO queue. Messages of one group are delivered one after the other. Two messages with the same id, sent
+ * within five minutes, are one message.
+ */
+export interface MessageOrder<M> {
+  group: (message: M) => string
+  id: (message: M) => string
+}
+
 /** Immutable blocks named by their hash. */
 export interface Blocks {
   /** Stores bytes under the CIDv1 (sha2-256) with the given codec; resolves when they are durable. */
@@ -91,6 +100,13 @@ export interface Blocks {
   get(link: Link): Promise<Uint8Array | undefined>
   /** An address where anybody can fetch a block that is there, for some minutes, with this content type. */
   locate(link: Link, type: string): Promise<string>
+}
+
+/** Opens the tables, queues and buckets of one service, each by its name in the service's resources. */
+export interface Engine {
+  table<R extends object = Row>(name: string): Table<R>
+  queue<M>(name: string, order?: MessageOrder<M>): Queue<M>
+  blocks(name: string): Blocks
 }
 
 /** Time in milliseconds since 1970. */

@@ -40,6 +40,14 @@ export interface TableSpec {
   indexes?: Record<string, { hash: string; range?: string }>
 }
 
+/** The tables that every service has. */
+export const COMMON_TABLES = {
+  /** The signed receipt of each task that the service finished. */
+  receipt: { fields: { task: 'string' }, key: { hash: 'task' } },
+  /** Delegations that were revoked at this service, and by whom. */
+  revocation: { fields: { ucan: 'string', by: 'string' }, key: { hash: 'ucan', range: 'by' } },
+} as const satisfies Record<string, TableSpec>
+
 export interface QueueSpec {
   fifo?: boolean
   /** The most messages that one run of the consumer takes. */
@@ -76,5 +84,34 @@ export type Kind = 'table' | 'queue' | 'deadLetter' | 'bucket'
 export const variable = (kind: Kind, name: string): string =>
   `${kind}_${name}`.replaceAll(/([A-Z])|-/g, '_$1').toUpperCase()
 
+/** The functions of a service: one for its API, one for each queue, one for each schedule. */
+export type FunctionName<R extends Resources> =
+  | 'api'
+  | (keyof R['queues'] & string)
+  | (keyof R['schedules'] & string)
+
+/** What the named function may touch. */
+export const usesOf = (resources: Resources, name: string): Uses => {
+  const spec = name === 'api' ? resources.api : (resources.queues[name] ?? resources.schedules[name])?.run
+  if (spec === undefined) throw new TypeError(`The ${resources.service} has no function ${name}`)
+  return spec.uses
+}
+
+/** `U` if it names only what `R` describes; else a type that the misspelt name does not fit. */
+type KnownUses<U extends Uses, R extends Resources> = {
+  tables?: { [T in keyof U['tables']]: T extends keyof R['tables'] ? 'read' | 'write' : never }
+  queues?: readonly (keyof R['queues'])[]
+  buckets?: { [B in keyof U['buckets']]: B extends keyof R['buckets'] ? 'read' | 'write' : never }
+}
+
+/** The same description, whose functions use nothing that it does not describe. */
+interface Coherent<R extends Resources> {
+  api: { uses: KnownUses<R['api']['uses'], R> }
+  queues: { [Q in keyof R['queues']]: { run: { uses: KnownUses<R['queues'][Q]['run']['uses'], R> } } }
+  schedules: {
+    [S in keyof R['schedules']]: { run: { uses: KnownUses<R['schedules'][S]['run']['uses'], R> } }
+  }
+}
+
 /** Types a description, so that the names in it can be used as types. */
-export const describeResources = <const R extends Resources>(resources: R): R => resources
+export const describeResources = <const R extends Resources>(resources: R & Coherent<R>): R => resources

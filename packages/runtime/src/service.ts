@@ -1,13 +1,15 @@
 import type { Hono } from 'hono'
-import type { Consumer } from './consumer.ts'
+import type { Consumer } from './messages/consumer.ts'
+import type { MessageOf } from './messages/message-format.ts'
+import type { Resources } from './resources.ts'
+import type { MessageFormats } from './stores.ts'
 
-/** A service, wired: what its functions hand their events to. */
-export interface Service {
-  /** Takes every HTTP request. */
+/** A service, wired: the code behind each function that its resources describe. */
+export interface Service<R extends Resources = Resources, M extends MessageFormats<R> = MessageFormats<R>> {
+  /** Answers every HTTP request. */
   api: Hono
   /** By the name of the queue. */
-  // biome-ignore lint/suspicious/noExplicitAny: each consumer has messages of its own
-  consumers: Record<string, Consumer<any>>
+  consumers: { [Q in keyof R['queues']]: Consumer<MessageOf<M[Q]>> }
   /** By the name of the schedule. */
-  schedules: Record<string, () => Promise<void>>
+  schedules: { [S in keyof R['schedules']]: () => Promise<void> }
 }

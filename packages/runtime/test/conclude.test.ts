@@ -18,14 +18,14 @@ import {
   concludeHandler,
   concludeMessage,
   encodeMessage,
+  hasEffectBlocks,
   issueReceipt,
-  isWhole,
   type Outcome,
   onConclude,
   Peer,
   principal,
+  type ReceiptHandler,
   reach,
-  type TakeReceipt,
 } from '../src/index.ts'
 
 const { storefront, aggregator, between, stranger } = await signersOf(
@@ -47,7 +47,7 @@ let world: World
 let waiting: StandIn
 let ran: StandIn
 let taken: { receipt: Receipt; task: Invocation }[] = []
-let answer: Awaited<ReturnType<TakeReceipt>> | Error = { ok: {} }
+let answer: Awaited<ReturnType<ReceiptHandler>> | Error = { ok: {} }
 const logged: { event: string; fields: object }[] = []
 const log = (_: string, event: string, fields: object = {}) => void logged.push({ event, fields })
 const authority = new Authority([])
@@ -56,7 +56,7 @@ const peer = (to: Pick<StandIn, 'did'> & { url?: string }) => new Peer(to, { aut
 
 beforeAll(async () => {
   world = await startWorld()
-  const take: TakeReceipt = async (receipt, task) => {
+  const take: ReceiptHandler = async (receipt, task) => {
     if (answer instanceof Error) throw answer
     taken.push({ receipt, task })
     return answer
@@ -68,8 +68,8 @@ beforeAll(async () => {
     handlers: [
       concludeHandler({
         authority,
-        from: [aggregator.did(), between.did(), stranger.did()],
-        take: { 'piece/accept': take },
+        senders: [aggregator.did(), between.did(), stranger.did()],
+        routes: { 'piece/accept': take },
         now: () => 1234,
       }),
     ],
@@ -264,7 +264,7 @@ describe('on conclude', () => {
     await ran.receipts.put(await issueReceipt(aggregator, task, outcome))
     return `${task.cid}`
   }
-  const run = async (to: string, tasks: string[]) => (await consumer().take([{ to, tasks }]))[0]!
+  const run = async (to: string, tasks: string[]) => (await consumer().handle([{ to, tasks }]))[0]!
 
   it('hands over all receipts that there are, in one message', async () => {
     const tasks = [await file('1'), await file('2'), `${(await accept('unfinished')).cid}`]
@@ -283,16 +283,16 @@ describe('on conclude', () => {
     )
     const task = await accept(how)
     const receipt = await issueReceipt(aggregator, task, { ...outcome, fx: { fork } })
-    expect(isWhole(receipt)).toBe(true)
+    expect(hasEffectBlocks(receipt)).toBe(true)
     await ran.receipts.put(receipt)
     expect((await run(waiting.did, [`${task.cid}`])).ok).toBeDefined()
-    expect(taken.map(({ receipt }) => isWhole(receipt))).toEqual([whole])
+    expect(taken.map(({ receipt }) => hasEffectBlocks(receipt))).toEqual([whole])
     // Which effects there are is signed, and the log of the one who ran it has all of them.
     expect(taken[0]!.receipt.fx.fork.map(effect => `${effect.link()}`)).toEqual(
       fork.map(({ cid }) => `${cid}`),
     )
     const fetched = await peer(ran).receipt(`${task.cid}`)
-    expect(isWhole(fetched!)).toBe(true)
+    expect(hasEffectBlocks(fetched!)).toBe(true)
   })
 
   it('is done with who can not be called, or is not known', async () => {
@@ -320,7 +320,7 @@ describe('on conclude', () => {
     'takes no other message: %j',
     body => {
       expect(() => consumer().decode(body)).toThrow()
-      expect(concludeMessage.safeParse(body).success).toBe(false)
+      expect(() => concludeMessage.decode(body)).toThrow()
     },
   )
 })
@@ -333,7 +333,7 @@ describe('isWhole', () => {
     ['without the fork', { fork: [fork!.cid as never], join: join! }, false],
     ['without the join', { fork: [fork!], join: join!.cid as never }, false],
   ])('tells a receipt %s', async (_, fx, expected) => {
-    expect(isWhole(await issueReceipt(aggregator, await accept(), { ...outcome, fx }))).toBe(expected)
+    expect(hasEffectBlocks(await issueReceipt(aggregator, await accept(), { ...outcome, fx }))).toBe(expected)
   })
 })
 

@@ -10,8 +10,8 @@ import {
   decodeMessage,
   encodeAnswer,
   encodeMessage,
+  hasEffectBlocks,
   issueReceipt,
-  isWhole,
   MESSAGE_LIMITS,
   readReceipt,
 } from '../src/index.ts'
@@ -191,7 +191,7 @@ describe('encodeAnswer', () => {
       expect(ok!.byteLength).toBeLessThanOrEqual(most)
       const read = answered.map(({ ran }) => readReceipt(`${ran.link()}`, ok!)!)
       expect(read.map(receipt => isDelegation(receipt.ran as never))).toEqual([ran, ran, ran])
-      expect(read.map(isWhole)).toEqual(whole)
+      expect(read.map(hasEffectBlocks)).toEqual(whole)
       // Which effects there are is signed.
       expect(read.map(effectsOf)).toEqual(answered.map(effectsOf))
       most = ok!.byteLength - 1

@@ -11,7 +11,6 @@ import {
   issueReceipt,
   jsonLog,
   type Key,
-  milliseconds,
   notDue,
   packTask,
   ReceiptLog,
@@ -23,6 +22,7 @@ import {
   type Server,
   sweep,
   type Table,
+  toTiming,
   unpackTask,
   update,
 } from '../src/index.ts'
@@ -120,7 +120,7 @@ describe('sweep', () => {
     const count = await sweep<Work>({
       table,
       now: () => NOW,
-      interval: () => 60,
+      intervalMs: () => 60,
       resend: async records => void resent.push(...records.map(({ id }) => id)),
       ...options,
     })
@@ -285,7 +285,7 @@ describe('a consumer of single messages', () => {
   it('answers each, in order, so many at a time, and turns what is thrown into a reason', async () => {
     let [now, most] = [0, 0]
     const consumer = each(
-      body => body as number,
+      { decode: body => body as number },
       async n => {
         most = Math.max(most, ++now)
         await new Promise(resolve => setImmediate(resolve))
@@ -296,7 +296,7 @@ describe('a consumer of single messages', () => {
       },
       { concurrency: 2 },
     )
-    const taken = await consumer.take([0, 1, 2, 3])
+    const taken = await consumer.handle([0, 1, 2, 3])
     expect(taken.map(({ error }) => error?.message)).toEqual([undefined, 'one', 'two', undefined])
     expect(most).toBe(2)
   })
@@ -310,7 +310,8 @@ describe('configuration', () => {
     expect(() => readConfig(schema, {})).toThrow('CONFIG')
     expect(() => readConfig(schema, { CONFIG: '{"name":1,"more":2}' })).toThrow(/name|more/)
     expect(() => readSigner({})).toThrow('SERVICE_KEY')
-    expect(milliseconds({ retry: 1.5 })).toEqual({ retry: 1500 })
+    const timing = { retrySeconds: 1.5, pollSeconds: 2 }
+    expect(toTiming({ timing, didWeb: { allowPrivate: false } })).toEqual({ retryMs: 1500, pollMs: 2000 })
   })
 })
 

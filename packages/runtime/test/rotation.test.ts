@@ -6,8 +6,8 @@ import {
   createHttpApp,
   generateKey,
   issueReceipt,
-  ownTask,
   parseSigner,
+  promisedTask,
   type ReceiptLog,
   Server,
 } from '../src/index.ts'
@@ -30,7 +30,7 @@ const server = (keys: Key[], get: ReceiptLog['get']) =>
   new Server({
     id: after,
     authority: new Authority([{ did: DID, keys }]),
-    handlers: [ownTask(filecoinAccept, { get } as ReceiptLog, async () => `${promised.cid}`)],
+    handlers: [promisedTask(filecoinAccept, { get } as ReceiptLog, async () => `${promised.cid}`)],
     receipts: {} as ReceiptLog,
     log: () => {},
   })

@@ -23,7 +23,7 @@ import {
   type Handler,
   issueReceipt,
   MESSAGE_LIMITS,
-  ownTask,
+  promisedTask,
   provide,
   Server,
 } from '../src/index.ts'
@@ -70,8 +70,10 @@ const handlers = (receipts: () => StandIn['receipts']): Handler[] => [
     throw new Error('the secret of /var/task/store.ts', { cause: new Error('inner secret') })
   }),
   provide(text('test/throw-odd'), async () => Promise.reject('the secret itself')),
-  ownTask(pieceAccept, { get: (task: string) => receipts().get(task) } as never, async ({ capability }) =>
-    capability.nb.group === 'nobody' ? undefined : `${(await next()).cid}`,
+  promisedTask(
+    pieceAccept,
+    { get: (task: string) => receipts().get(task) } as never,
+    async ({ capability }) => (capability.nb.group === 'nobody' ? undefined : `${(await next()).cid}`),
   ),
 ]
 

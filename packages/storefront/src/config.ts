@@ -1,4 +1,4 @@
-import { MOST_GROUP_BYTES } from '@w3filecoin/capabilities'
+import { MAX_GROUP_BYTES } from '@w3filecoin/capabilities'
 import { commonSchema, peerSchema, servicePeerSchema } from '@w3filecoin/runtime'
 import { z } from 'zod'
 
@@ -13,8 +13,8 @@ export const configSchema = z.strictObject({
   defaultGroup: z
     .string()
     .min(1)
-    .refine(group => Buffer.byteLength(group) <= MOST_GROUP_BYTES, {
-      error: `The aggregator takes groups of at most ${MOST_GROUP_BYTES} bytes`,
+    .refine(group => Buffer.byteLength(group) <= MAX_GROUP_BYTES, {
+      error: `The aggregator takes groups of at most ${MAX_GROUP_BYTES} bytes`,
     }),
   /**
    * Where content is read from, with `{cid}` for its CID: for one of codec raw or CAR the very bytes that hash to it. The
@@ -24,7 +24,7 @@ export const configSchema = z.strictObject({
   /** What an offer of content that is not there meets: `wait` until it is uploaded, or `refuse` with `ContentNotFound`. */
   missingContent: z.enum(['wait', 'refuse']).default('wait'),
   /** Seconds after which content that is not there, or can not be read, is waited for no more. */
-  longestWait: z
+  contentWaitSeconds: z
     .number()
     .positive()
     .default(7 * 24 * 60 * 60),

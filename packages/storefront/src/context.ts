@@ -1,18 +1,19 @@
 import { addAbortSignal, type Readable } from 'node:stream'
 import { getObject, hasObject, openContext } from '@w3filecoin/aws'
-import { type Environment, ReceiptLog } from '@w3filecoin/runtime'
+import type { Environment } from '@w3filecoin/runtime'
 import { configSchema } from './config.ts'
 import { fromGateway } from './content.ts'
-import { SAFETY_CHECK } from './domain/piece.ts'
-import { SIZES } from './domain/sizes.ts'
+import { BATCHING } from './domain/batching.ts'
+import { SAFETY_CHECK_MS } from './domain/piece.ts'
+import { messages } from './queues.ts'
 import { resources } from './resources.ts'
 import { createStorefront } from './storefront.ts'
-import type { ContentSource } from './stores.ts'
+import { type ContentSource, tables } from './stores.ts'
 
 /** The storefront on AWS, from its environment. */
 export const createContext = (env: Environment) => {
   const { config, aws, peer, common } = openContext(
-    resources,
+    { resources, tables, messages },
     configSchema,
     ({ aggregator, dealer, dealTracker }) => [aggregator, dealer, dealTracker],
     env,
@@ -26,25 +27,12 @@ export const createContext = (env: Environment) => {
           return body && addAbortSignal(signal, body)
         },
       }
-  const blocks = aws.blocks('blocks')
   const service = createStorefront({
     ...common,
-    timing: { ...common.timing, longestWait: config.longestWait * 1000, safetyCheck: SAFETY_CHECK },
-    stores: {
-      pieces: aws.table('piece'),
-      aggregates: aws.table('aggregate'),
-      spaces: aws.table('space'),
-      receipts: new ReceiptLog({
-        table: aws.table('receipt'),
-        blocks,
-        now: common.now,
-      }),
-      blocks,
-    },
-    queues: {
-      submit: aws.queue('submit'),
-      pieceOffer: aws.queue('pieceOffer'),
-      accept: aws.queue('accept'),
+    timing: {
+      ...common.timing,
+      contentWaitMs: config.contentWaitSeconds * 1000,
+      safetyCheckMs: SAFETY_CHECK_MS,
     },
     content,
     aggregator: peer(config.aggregator),
@@ -52,7 +40,7 @@ export const createContext = (env: Environment) => {
     dealTracker: peer(config.dealTracker),
     defaultGroup: config.defaultGroup,
     missingContent: config.missingContent,
-    sizes: SIZES,
+    batching: BATCHING,
   })
   return { service, log: common.log, deadLetters: aws.deadLetters }
 }

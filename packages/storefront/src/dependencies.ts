@@ -1,7 +1,7 @@
 import type { Signer } from '@ucanto/interface'
 import type { Authority, Clock, Log, Peer, Random } from '@w3filecoin/runtime'
+import type { Batching } from './domain/batching.ts'
 import type { Timing } from './domain/piece.ts'
-import type { Sizes } from './domain/sizes.ts'
 import type { Queues } from './queues.ts'
 import type { ContentSource, Stores } from './stores.ts'
 
@@ -21,7 +21,7 @@ export interface Dependencies {
   /** Whether content that is not there is waited for, or its offer refused. */
   missingContent: 'wait' | 'refuse'
   timing: Timing
-  sizes: Sizes
+  batching: Batching
   now: Clock
   random: Random
   log: Log

@@ -1,10 +1,8 @@
-import { lambdaFunctions } from '@w3filecoin/aws'
+import { type AllExported, lambdaFunctions } from '@w3filecoin/aws'
 import { createContext } from './context.ts'
 
 const functions = lambdaFunctions(createContext(process.env))
 
-export const api = functions.api
-export const submit = functions.queue('submit')
-export const pieceOffer = functions.queue('pieceOffer')
-export const accept = functions.queue('accept')
-export const sweep = functions.schedule('sweep')
+export const { api, submit, aggregation, outcome, sweep } = functions
+
+export type Complete = AllExported<typeof functions, typeof import('./functions.ts')>

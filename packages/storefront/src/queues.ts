@@ -1,27 +1,35 @@
-import type { Queue } from '@w3filecoin/runtime'
+import { type MessageFormats, type MessageOf, messageFormat, type QueuesOf } from '@w3filecoin/runtime'
 import { z } from 'zod'
+import type { resources } from './resources.ts'
 
-/** "Read the content of this piece." */
-export const submitMessage = z.object({ id: z.string() })
-export type SubmitMessage = z.infer<typeof submitMessage>
+/** "Read the content of this piece, and check that it hashes to the piece." */
+export const submitMessage = messageFormat(z.object({ id: z.string() }))
+export type SubmitMessage = MessageOf<typeof submitMessage>
 
-/** "Offer this piece to the aggregator", or ask after it if that was done. */
-export const pieceOfferMessage = z.object({ id: z.string() })
-export type PieceOfferMessage = z.infer<typeof pieceOfferMessage>
+/** "Get this piece into an aggregate": offer it to the aggregator, or ask how that stands if it was offered. */
+export const aggregationMessage = messageFormat(z.object({ id: z.string() }))
+export type AggregationMessage = MessageOf<typeof aggregationMessage>
 
 /**
- * "The aggregate is in a deal: end the workflows of these pieces", or of a range of all pieces in it; or with neither,
- * "see what became of the aggregate".
+ * "Settle these pieces with the outcome of their aggregate", or a shard of all its pieces; or with neither, "find out the
+ * outcome of this aggregate".
+ *
+ * @example { "v": 1, "aggregate": "kD3…", "shard": 7 }
  */
-export const acceptMessage = z.union([
-  z.object({ aggregate: z.string(), pieces: z.array(z.string()).min(1) }),
-  z.object({ aggregate: z.string(), shard: z.number().int(), after: z.string().optional() }),
-  z.strictObject({ aggregate: z.string() }),
-])
-export type AcceptMessage = z.infer<typeof acceptMessage>
+export const outcomeMessage = messageFormat(
+  z.union([
+    z.object({ aggregate: z.string(), pieces: z.array(z.string()).min(1) }),
+    z.object({ aggregate: z.string(), shard: z.number().int(), after: z.string().optional() }),
+    z.strictObject({ aggregate: z.string() }),
+  ]),
+)
+export type OutcomeMessage = MessageOf<typeof outcomeMessage>
 
-export interface Queues {
-  submit: Queue<SubmitMessage>
-  pieceOffer: Queue<PieceOfferMessage>
-  accept: Queue<AcceptMessage>
-}
+/** The messages of each queue. */
+export const messages = {
+  submit: submitMessage,
+  aggregation: aggregationMessage,
+  outcome: outcomeMessage,
+} satisfies MessageFormats<typeof resources>
+
+export type Queues = QueuesOf<typeof messages>

@@ -1,4 +1,4 @@
-import { describeResources } from '@w3filecoin/runtime/resources'
+import { COMMON_TABLES, describeResources } from '@w3filecoin/runtime/resources'
 
 /** What the storefront keeps and listens to. The stacks and the local system make what is described here. */
 export const resources = describeResources({
@@ -8,11 +8,12 @@ export const resources = describeResources({
     memory: 1024,
     uses: {
       tables: { revocation: 'write', piece: 'write', aggregate: 'write', receipt: 'write', space: 'read' },
-      queues: ['submit', 'accept'],
+      queues: ['submit', 'outcome'],
       buckets: { blocks: 'write', content: 'read' },
     },
   },
   tables: {
+    ...COMMON_TABLES,
     /** A content piece on its way, by content, piece and nonce. */
     piece: {
       fields: {
@@ -37,9 +38,6 @@ export const resources = describeResources({
       key: { hash: 'id' },
       indexes: { due: { hash: 'due', range: 'checkAt' } },
     },
-    receipt: { fields: { task: 'string' }, key: { hash: 'task' } },
-    /** Delegations that were revoked here, and by whom. */
-    revocation: { fields: { ucan: 'string', by: 'string' }, key: { hash: 'ucan', range: 'by' } },
     /** The provider of a space; its pieces are grouped by it. Filled by the operator. */
     space: { fields: { space: 'string' }, key: { hash: 'space' } },
   },
@@ -54,13 +52,13 @@ export const resources = describeResources({
         memory: 1769,
         uses: {
           tables: { piece: 'write', receipt: 'write' },
-          queues: ['pieceOffer'],
+          queues: ['aggregation'],
           buckets: { blocks: 'write', content: 'read' },
         },
       },
     },
     /** Offer pieces to the aggregator. */
-    pieceOffer: {
+    aggregation: {
       batch: 50,
       window: 1,
       concurrency: 10,
@@ -72,23 +70,23 @@ export const resources = describeResources({
         memory: 1024,
         uses: {
           tables: { piece: 'write', aggregate: 'write', receipt: 'write' },
-          queues: ['accept'],
+          queues: ['outcome'],
           buckets: { blocks: 'write' },
         },
       },
     },
     /** End the workflows of a range of the pieces in an aggregate. */
-    accept: {
+    outcome: {
       batch: 1,
       concurrency: 20,
       attempts: 5,
       run: {
         timeout: 300,
-        // As the aggregator's `aggregateOffer`: it reads such receipts.
+        // As the aggregator's `deal`: it reads such receipts.
         memory: 3008,
         uses: {
           tables: { piece: 'write', aggregate: 'write', receipt: 'write' },
-          queues: ['pieceOffer', 'accept'],
+          queues: ['aggregation', 'outcome'],
           buckets: { blocks: 'write' },
         },
       },
@@ -107,7 +105,7 @@ export const resources = describeResources({
         memory: 1024,
         uses: {
           tables: { piece: 'write', aggregate: 'write' },
-          queues: ['submit', 'pieceOffer', 'accept'],
+          queues: ['submit', 'aggregation', 'outcome'],
         },
       },
     },

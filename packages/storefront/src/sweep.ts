@@ -1,8 +1,8 @@
 import { sendAll, sweep, sweepAll } from '@w3filecoin/runtime'
 import pMap from 'p-map'
 import type { Dependencies } from './dependencies.ts'
-import { type AggregateRecord, aggregateFinished } from './domain/aggregate.ts'
-import { nextCheck } from './domain/piece.ts'
+import { type AggregateRecord, markFinished } from './domain/aggregate.ts'
+import { nextCheckMs } from './domain/piece.ts'
 import { allShards } from './receipts.ts'
 import { unfinished } from './unfinished.ts'
 
@@ -16,30 +16,30 @@ export const sweepStorefront = (parts: Parts) => async (): Promise<void> => {
   const { stores, queues, timing, now } = parts
   await sweepAll([
     sweep({
-      table: stores.pieces,
+      table: stores.piece,
       now,
-      interval: record => nextCheck(record, now(), timing),
+      intervalMs: record => nextCheckMs(record, now(), timing),
       resend: records => sendAll(queues, unfinished.piece.messages(records)),
     }),
     sweep({
-      table: stores.aggregates,
+      table: stores.aggregate,
       now,
-      interval: () => timing.poll,
+      intervalMs: () => timing.pollMs,
       resend: async records => {
         const left = await pMap(records, record => record.stage === 'offered' || hasMembers(stores, record), {
           concurrency: 4,
         })
         await sendAll(queues, unfinished.aggregate.messages(records.filter((_, n) => left[n])))
         for (const [n, record] of records.entries())
-          if (!left[n]) await stores.aggregates.replace(aggregateFinished(record))
+          if (!left[n]) await stores.aggregate.replace(markFinished(record))
       },
     }),
   ])
 }
 
 /** Whether there are pieces that have not heard of the aggregate's outcome. */
-const hasMembers = async ({ pieces }: Parts['stores'], { id }: AggregateRecord): Promise<boolean> => {
+const hasMembers = async ({ piece }: Parts['stores'], { id }: AggregateRecord): Promise<boolean> => {
   for (const { shard } of allShards(id))
-    if ((await pieces.find('memberOf', `${id}#${shard}`, { limit: 1 })).items.length > 0) return true
+    if ((await piece.find('memberOf', `${id}#${shard}`, { limit: 1 })).items.length > 0) return true
   return false
 }

@@ -1,6 +1,6 @@
 import type { Unfinished } from '@w3filecoin/runtime'
 import type { AggregateRecord } from './domain/aggregate.ts'
-import { type PieceRecord, since } from './domain/piece.ts'
+import { type PieceRecord, stageReachedAt } from './domain/piece.ts'
 import type { Queues } from './queues.ts'
 
 const NEXT: Partial<Record<PieceRecord['stage'], string>> = {
@@ -12,16 +12,16 @@ const NEXT: Partial<Record<PieceRecord['stage'], string>> = {
 }
 
 const piece: Unfinished<PieceRecord, Queues> = {
-  is: ({ stage }) => stage !== 'accepted' && stage !== 'failed',
-  since,
-  next: ({ stage }) => NEXT[stage] ?? 'nothing',
+  isUnfinished: ({ stage }) => stage !== 'accepted' && stage !== 'failed',
+  stageSince: stageReachedAt,
+  describeNext: ({ stage }) => NEXT[stage] ?? 'nothing',
   messages: records => {
     const ids = (...stages: PieceRecord['stage'][]) =>
       records.filter(({ stage }) => stages.includes(stage)).map(({ id }) => ({ id }))
     return {
       submit: ids('offered'),
-      pieceOffer: ids('submitted', 'queued', 'retried'),
-      accept: records
+      aggregation: ids('submitted', 'queued', 'retried'),
+      outcome: records
         .filter(({ stage }) => stage === 'aggregated')
         .map(({ id, aggregateId }) => ({ aggregate: aggregateId as string, pieces: [id] })),
     }
@@ -29,10 +29,11 @@ const piece: Unfinished<PieceRecord, Queues> = {
 }
 
 const aggregate: Unfinished<AggregateRecord, Queues> = {
-  is: ({ stage, checkAt }) => stage === 'offered' || checkAt !== undefined,
-  since: () => undefined,
-  next: ({ stage }) => (stage === 'offered' ? 'the dealer is to end it' : 'its pieces are to hear of that'),
-  messages: records => ({ accept: records.map(({ id }) => ({ aggregate: id })) }),
+  isUnfinished: ({ stage, checkAt }) => stage === 'offered' || checkAt !== undefined,
+  stageSince: () => undefined,
+  describeNext: ({ stage }) =>
+    stage === 'offered' ? 'the dealer is to end it' : 'its pieces are to hear of that',
+  messages: records => ({ outcome: records.map(({ id }) => ({ aggregate: id })) }),
 }
 
 /** By table. */

@@ -7,37 +7,37 @@ import { describe, expect, it } from 'vitest'
 import { fromGateway } from '../src/content.ts'
 import {
   type AggregateRecord,
-  aggregateAccepted,
-  aggregateFailed,
-  aggregateFinished,
   aggregateId,
-  aggregateOffered,
-  lookedAfter,
+  ensureMemberCheck,
+  markAccepted,
+  markFailed,
+  markFinished,
+  newAggregate,
 } from '../src/domain/aggregate.ts'
 import { sha256Of } from '../src/domain/content.ts'
 import {
-  aggregated,
-  ended,
   isConfirmed,
   MEMBER_SHARDS,
+  markAggregated,
+  markEnded,
+  markQueued,
+  markRetried,
+  markSubmitted,
   memberShard,
-  nextCheck,
-  offered,
+  newPiece,
+  nextCheckMs,
   type PieceRecord,
   pieceId,
-  queued,
-  reading,
-  retried,
-  submitted,
-  troubled,
+  recordProblem,
+  renewClaim,
 } from '../src/domain/piece.ts'
 
-const timing = { retry: 60, poll: 900, longestWait: 5000, safetyCheck: 604_800_000 }
+const timing = { retryMs: 60, pollMs: 900, contentWaitMs: 5000, safetyCheckMs: 604_800_000 }
 const WEEK = 7 * 24 * 3600 * 1000
 const bytes = new Uint8Array([1])
 const membership = { aggregate: 'a', aggregateId: 'A', inclusion: bytes }
 const record = (stage: Stage): Stored<PieceRecord> => ({
-  ...offered({ content: 'c', piece: 'p', group: 'g', submit: bytes, accept: bytes }, 1000, timing),
+  ...newPiece({ content: 'c', piece: 'p', group: 'g', submitTask: bytes, acceptTask: bytes }, 1000, timing),
   ...membership,
   stage,
   revision: 3,
@@ -45,8 +45,8 @@ const record = (stage: Stage): Stored<PieceRecord> => ({
 
 describe('a piece', () => {
   it('is offered first, and looked at again after a while', () => {
-    const { id, ...rest } = offered(
-      { content: 'c', piece: 'p', nonce: 'n', group: 'g', submit: bytes, accept: bytes },
+    const { id, ...rest } = newPiece(
+      { content: 'c', piece: 'p', nonce: 'n', group: 'g', submitTask: bytes, acceptTask: bytes },
       1000,
       timing,
     )
@@ -55,12 +55,12 @@ describe('a piece', () => {
   })
 
   const events: Record<string, (at: Stored<PieceRecord>) => Stored<PieceRecord> | undefined> = {
-    submitted: at => submitted(at, bytes, 2000, timing),
-    queued: at => queued(at, { waitsFor: 'task', nonce: 'n' }, 2000, timing),
-    aggregated: at => aggregated(at, membership, 2000, timing),
-    retried: at => retried(at, { aggregateId: 'A', retry: 'offer' }, 2000, timing),
-    accepted: at => ended(at, undefined, 2000),
-    failed: at => ended(at, failure('ProofNotFound', 'no deal', { piece: 'p' }), 2000),
+    submitted: at => markSubmitted(at, bytes, 2000, timing),
+    queued: at => markQueued(at, { waitsFor: 'task', nonce: 'n' }, 2000, timing),
+    aggregated: at => markAggregated(at, membership, 2000, timing),
+    retried: at => markRetried(at, { aggregateId: 'A', retry: 'offer' }, 2000, timing),
+    accepted: at => markEnded(at, undefined, 2000),
+    failed: at => markEnded(at, failure('ProofNotFound', 'no deal', { piece: 'p' }), 2000),
   }
   const stages: Stage[] = ['offered', 'submitted', 'queued', 'aggregated', 'retried', 'accepted', 'failed']
   const unfinished = stages.slice(0, 5)
@@ -123,14 +123,14 @@ describe('a piece', () => {
     for (const gone of ['aggregate', 'aggregateId', 'inclusion', 'memberOf', 'waitsFor'] as const)
       expect(first[gone]).toBeUndefined()
     const again = { aggregate: 'b', aggregateId: 'B', inclusion: bytes }
-    const second = aggregated(
-      queued(first, { waitsFor: 'task 2', nonce: 'A' }, 3000, timing)!,
+    const second = markAggregated(
+      markQueued(first, { waitsFor: 'task 2', nonce: 'A' }, 3000, timing)!,
       again,
       4000,
       timing,
     )!
     expect(events.retried!(second), 'the aggregate before').toBeUndefined()
-    const third = retried(second, { aggregateId: 'B', retry: 'offer 2' }, 5000, timing)
+    const third = markRetried(second, { aggregateId: 'B', retry: 'offer 2' }, 5000, timing)
     expect(third?.former?.map(({ aggregate }) => aggregate)).toEqual(['a', 'b'])
     expect(third?.history.map(({ stage }) => stage)).toEqual([
       'offered',
@@ -145,10 +145,12 @@ describe('a piece', () => {
     'at %s is in trouble only there, and tried again by the time that it has been there',
     stage => {
       const before = record(stage)
-      const [once, elsewhere] = ['offered', stage].map(at => troubled(before, at as Stage, 'x', 1500, timing))
+      const [once, elsewhere] = ['offered', stage].map(at =>
+        recordProblem(before, at as Stage, 'x', 1500, timing),
+      )
       expect(once === undefined).toBe(stage !== 'offered')
       expect(elsewhere).toMatchObject({ stage, trouble: { message: 'x', at: 1500, times: 1 } })
-      const twice = troubled(elsewhere!, stage, 'y', 3000, timing)
+      const twice = recordProblem(elsewhere!, stage, 'y', 3000, timing)
       expect(twice).toMatchObject({ trouble: { message: 'y', at: 3000, times: 2 } })
       if (stage === 'offered') expect([elsewhere?.checkAt, twice?.checkAt]).toEqual([2000, 5000])
     },
@@ -162,19 +164,19 @@ describe('a piece', () => {
       ['y', 1700],
     ] as const
     const look = (at: Stored<PieceRecord>, [found, now]: readonly [string | undefined, number]) =>
-      troubled(at, 'offered', 'm', now, timing, found)!
+      recordProblem(at, 'offered', 'm', now, timing, found)!
     const thrice = [one, none, same].reduce(look, record('offered'))
     expect(thrice.trouble).toEqual({ message: 'm', at: 1600, times: 3, found: { piece: 'x', at: 1500 } })
     expect(look(thrice, other).trouble?.found).toEqual({ piece: 'y', at: 1700 })
     expect(isConfirmed(record('offered'), 'x', 2000, timing)).toBe(false)
     expect(isConfirmed(thrice, 'y', 2000, timing)).toBe(false)
-    expect(isConfirmed(thrice, 'x', 1500 + timing.retry - 1, timing)).toBe(false)
-    expect(isConfirmed(thrice, 'x', 1500 + timing.retry, timing)).toBe(true)
+    expect(isConfirmed(thrice, 'x', 1500 + timing.retryMs - 1, timing)).toBe(false)
+    expect(isConfirmed(thrice, 'x', 1500 + timing.retryMs, timing)).toBe(true)
   })
 
   it('whose content is being read is left alone for a while', () => {
-    expect(reading(record('offered'), 2000, timing)?.checkAt).toBe(2000 + timing.retry)
-    expect(reading(record('submitted'), 2000, timing)).toBeUndefined()
+    expect(renewClaim(record('offered'), 2000, timing)?.checkAt).toBe(2000 + timing.retryMs)
+    expect(renewClaim(record('submitted'), 2000, timing)).toBeUndefined()
   })
 
   it.each<[Stage, number]>([
@@ -184,7 +186,7 @@ describe('a piece', () => {
     ['aggregated', WEEK],
     ['retried', 60],
   ])('at %s is looked at every %i ms', (stage, interval) => {
-    expect(nextCheck({ stage, history: [{ stage, at: 1000 }] }, 1000, timing)).toBe(interval)
+    expect(nextCheckMs({ stage, history: [{ stage, at: 1000 }] }, 1000, timing)).toBe(interval)
   })
 
   it.each([
@@ -193,7 +195,7 @@ describe('a piece', () => {
     ['at the latest', WEEK, 6 * 60 * 60 * 1000],
   ])('waits for what is missing as long as it has been: %s', (_, age, interval) => {
     expect(
-      nextCheck({ stage: 'offered', history: [{ stage: 'offered', at: 1000 }] }, 1000 + age, timing),
+      nextCheckMs({ stage: 'offered', history: [{ stage: 'offered', at: 1000 }] }, 1000 + age, timing),
     ).toBe(interval)
   })
 
@@ -214,37 +216,38 @@ describe('a piece', () => {
 })
 
 describe('an aggregate', () => {
-  const offer = { aggregate: 'a', aggregateOffer: 'task' }
+  const offer = { aggregate: 'a', aggregateOfferCid: 'task' }
   const stored = (): Stored<AggregateRecord> => ({
-    ...aggregateOffered({ ...offer, nonce: undefined }, 1000, timing),
+    ...newAggregate({ ...offer, nonce: undefined }, 1000, timing),
     revision: 1,
   })
   const deal = { dataType: 0, dealID: 7 }
 
   it('is offered, accepted once, looked at again, and done', () => {
     expect(stored()).toMatchObject({ stage: 'offered', checkAt: 1900, id: aggregateId({ aggregate: 'a' }) })
-    const after = aggregateAccepted(stored(), deal, 2000, timing)!
-    expect(after).toMatchObject({ stage: 'accepted', ...deal, checkAt: 2000 + timing.poll })
-    expect(aggregateAccepted(after, { ...deal, dealID: 8 }, 3000, timing)).toBeUndefined()
-    expect(aggregateFailed(after, 'verdicts', 3000, timing)).toBeUndefined()
-    expect(aggregateFinished(after)).toMatchObject({ stage: 'accepted', checkAt: undefined, due: undefined })
+    const after = markAccepted(stored(), deal, 2000, timing)!
+    expect(after).toMatchObject({ stage: 'accepted', ...deal, checkAt: 2000 + timing.pollMs })
+    expect(markAccepted(after, { ...deal, dealID: 8 }, 3000, timing)).toBeUndefined()
+    expect(markFailed(after, 'verdicts', 3000, timing)).toBeUndefined()
+    expect(markFinished(after)).toMatchObject({ stage: 'accepted', checkAt: undefined, due: undefined })
   })
 
   it('is looked after for a piece that comes late, unless that is not soon anyway', () => {
-    const after = aggregateAccepted(stored(), deal, 2000, timing)!
-    const due = (checkAt: number | undefined) => lookedAfter({ ...after, checkAt }, 5000, timing)?.checkAt
-    expect(lookedAfter(stored(), 5000, timing), 'an outcome will come').toBeUndefined()
-    expect(due(undefined)).toBe(5000 + timing.poll)
-    expect(due(5001), 'that look may be under way').toBe(5000 + timing.poll)
-    expect(due(5000 + timing.poll - 1)).toBeUndefined()
+    const after = markAccepted(stored(), deal, 2000, timing)!
+    const due = (checkAt: number | undefined) =>
+      ensureMemberCheck({ ...after, checkAt }, 5000, timing)?.checkAt
+    expect(ensureMemberCheck(stored(), 5000, timing), 'an outcome will come').toBeUndefined()
+    expect(due(undefined)).toBe(5000 + timing.pollMs)
+    expect(due(5001), 'that look may be under way').toBe(5000 + timing.pollMs)
+    expect(due(5000 + timing.pollMs - 1)).toBeUndefined()
   })
 
   it('is failed once, looked at again, and done', () => {
-    const after = aggregateFailed(stored(), 'verdicts', 2000, timing)!
-    expect(after).toMatchObject({ stage: 'failed', verdicts: 'verdicts', checkAt: 2000 + timing.poll })
-    expect(aggregateFailed(after, 'others', 3000, timing)).toBeUndefined()
-    expect(aggregateAccepted(after, deal, 3000, timing)).toBeUndefined()
-    expect(aggregateFinished(after)).toMatchObject({ stage: 'failed', checkAt: undefined, due: undefined })
+    const after = markFailed(stored(), 'verdicts', 2000, timing)!
+    expect(after).toMatchObject({ stage: 'failed', verdicts: 'verdicts', checkAt: 2000 + timing.pollMs })
+    expect(markFailed(after, 'others', 3000, timing)).toBeUndefined()
+    expect(markAccepted(after, deal, 3000, timing)).toBeUndefined()
+    expect(markFinished(after)).toMatchObject({ stage: 'failed', checkAt: undefined, due: undefined })
   })
 
   it('is another one with a nonce', () => {

@@ -162,7 +162,7 @@ describe('content that can not be read', () => {
     expect(JSON.stringify(before)).not.toContain('secret')
     expect(await submitOf(content)).toBeUndefined()
     upload(content)
-    await sweepAfter(timing.retry)
+    await sweepAfter(timing.retryMs)
     expect(await recordOf(content)).toMatchObject({ stage: 'queued' })
     expect((await submitOf(content))?.out.ok).toBeDefined()
   })
@@ -170,7 +170,7 @@ describe('content that can not be read', () => {
   it.each(sources)('that %s is given up in the end', async (how, source, message) => {
     hurry(how)
     const content = await offered(`never ${how}`, source)
-    await sweepAfter(timing.longestWait - 1)
+    await sweepAfter(timing.contentWaitMs - 1)
     expect(await recordOf(content)).toMatchObject({ stage: 'offered', trouble: { times: 2 } })
     expect(await endOf(content)).toBeUndefined()
     await sweepAfter(6 * 3_600_000)
@@ -200,15 +200,15 @@ describe('content that can not be read', () => {
       'before the receipt',
       ({ stores }) => ({ stores: { ...stores, receipts: cut(stores.receipts, 'put') } }),
     ],
-    ['before the record', ({ stores }) => ({ stores: { ...stores, pieces: cut(stores.pieces, 'replace') } })],
+    ['before the record', ({ stores }) => ({ stores: { ...stores, piece: cut(stores.piece, 'replace') } })],
   ])('is given up once, also when that is cut %s', async (how, cutting) => {
     const content = await offered(how, () => undefined)
-    await sweepAfter(timing.longestWait - 1)
+    await sweepAfter(timing.contentWaitMs - 1)
     const { id } = (await recordOf(content))!
     const { consumers } = createStorefront({
       ...parts,
       ...cutting(parts),
-      timing: { ...timing, longestWait: 1 },
+      timing: { ...timing, contentWaitMs: 1 },
     })
     await parts.queues.submit.send([{ id }])
     expect((await aws.deliver('submit', consumers.submit as never)).failed).toMatchObject([
@@ -266,12 +266,12 @@ describe('content that hashes to another piece', () => {
     expect(before?.trouble?.message).toContain('looked at once more')
     expect(await submitOf(content)).toBeUndefined()
     // Whoever offers it again meanwhile has it looked at, but that is the same time.
-    clock.now += timing.retry - 1
+    clock.now += timing.retryMs - 1
     await ask(service.api, await offer(content))
     await parts.queues.submit.send([{ id: before!.id }, { id: before!.id }])
     await settle()
     expect(await recordOf(content)).toMatchObject({ stage: 'offered' })
-    await sweepAfter(timing.retry)
+    await sweepAfter(timing.retryMs)
     expect(await recordOf(content)).toMatchObject({
       stage: 'failed',
       reason: { name: 'InvalidContentPiece' },
@@ -282,10 +282,10 @@ describe('content that hashes to another piece', () => {
   it('goes on where it was something else that was given for it', async () => {
     const content = await offered('a bad day', DAG_PB)
     await give(content, 'another bad day')
-    await sweepAfter(timing.retry)
+    await sweepAfter(timing.retryMs)
     expect(await recordOf(content)).toMatchObject({ stage: 'offered', trouble: { times: 2 } })
     await give(content, 'not a bad day')
-    await sweepAfter(timing.retry * 2)
+    await sweepAfter(timing.retryMs * 2)
     expect(await recordOf(content)).toMatchObject({ stage: 'queued' })
     expect((await recordOf(content))?.trouble).toBeUndefined()
   })
@@ -293,21 +293,21 @@ describe('content that hashes to another piece', () => {
   it('is given up where it is another one each time', async () => {
     const content = await offered('never the same', DAG_PB)
     await give(content, 'still not the same')
-    await sweepAfter(timing.longestWait)
+    await sweepAfter(timing.contentWaitMs)
     expect(await recordOf(content)).toMatchObject({ stage: 'failed', reason: { name: 'ContentNotFound' } })
   })
 })
 
 describe('reading content', () => {
   it.each<[string, Cut]>([
-    ['before the record', ({ stores }) => ({ stores: { ...stores, pieces: cut(stores.pieces, 'replace') } })],
+    ['before the record', ({ stores }) => ({ stores: { ...stores, piece: cut(stores.piece, 'replace') } })],
     [
       'before the receipt',
       ({ stores }) => ({ stores: { ...stores, receipts: cut(stores.receipts, 'put') } }),
     ],
     [
       'before the message',
-      ({ queues }) => ({ queues: { ...queues, pieceOffer: cut(queues.pieceOffer, 'send') } }),
+      ({ queues }) => ({ queues: { ...queues, aggregation: cut(queues.aggregation, 'send') } }),
     ],
   ])('cut %s is done again', async (how, cutting) => {
     const content = await uploaded(`cut ${how}`)
@@ -398,8 +398,8 @@ describe('an aggregate that gets no deal', () => {
     const before = await Promise.all([blamed, tried].map(content => recordOf(content)))
     for (const late of [receipt, await first.inDeal(), await first.pieceAccepted(tried.piece)])
       await conclude(late)
-    await parts.queues.pieceOffer.send(before.map(record => ({ id: record!.id })))
-    await sweepAfter(timing.poll)
+    await parts.queues.aggregation.send(before.map(record => ({ id: record!.id })))
+    await sweepAfter(timing.pollMs)
     expect(await Promise.all([blamed, tried].map(content => recordOf(content)))).toEqual(before)
   })
 
@@ -412,7 +412,7 @@ describe('an aggregate that gets no deal', () => {
       await conclude(await failed.inNoDeal({ again: [content.piece] }))
       await settle()
       await ask(theAggregator.api, await failed.retry(content.piece))
-      await sweepAfter(timing.retry)
+      await sweepAfter(timing.retryMs)
       // The second one is of the same piece alone: the same aggregate, with a nonce.
       const next = await (n === 0
         ? aggregateOf([content.piece], 'sealed again')
@@ -444,8 +444,8 @@ describe('an aggregate that gets no deal', () => {
       peers: new Map([[here.did, new Peer(here, { authority, fetch })]]),
       log: (_, event) => expect.fail(event),
     })
-    await handing.take([{ to: here.did, tasks: [`${receipt.ran.link()}`] }])
-    expect(await parts.stores.aggregates.get({ id: (await recordOf(tried))!.aggregateId! })).toMatchObject({
+    await handing.handle([{ to: here.did, tasks: [`${receipt.ran.link()}`] }])
+    expect(await parts.stores.aggregate.get({ id: (await recordOf(tried))!.aggregateId! })).toMatchObject({
       stage: 'offered',
     })
     await settle()
@@ -465,7 +465,7 @@ describe('an aggregate that gets no deal', () => {
     )
     if (how === 'handed over') await conclude(refusal)
     else await theAggregator.receipts.put(refusal)
-    await sweepAfter(timing.poll)
+    await sweepAfter(timing.pollMs)
     expect((await endOf(blamed))?.out.error).toMatchObject({ name: 'InvalidContentPiece' })
     expect(await recordOf(tried)).toMatchObject({ stage: 'retried' })
   })
@@ -514,7 +514,7 @@ describe('an aggregate that gets no deal', () => {
     await theAggregator.receipts.put(
       await issueReceipt(aggregator, await first.retry(content.piece), refusal),
     )
-    await sweepAfter(timing.retry)
+    await sweepAfter(timing.retryMs)
     expect(reasonOf(await endOf(content))).toMatchObject({ name: expected, message: 'ten times is enough' })
     const record = await recordOf(content)
     expect(record).toMatchObject({ stage: 'failed', reason: { name: expected } })
@@ -544,11 +544,11 @@ describe('an aggregate that gets no deal', () => {
     ],
     [
       'before the aggregate is marked',
-      ({ stores }) => ({ stores: { ...stores, aggregates: cut(stores.aggregates, 'replace') } }),
+      ({ stores }) => ({ stores: { ...stores, aggregate: cut(stores.aggregate, 'replace') } }),
     ],
     [
       'before the ranges of its pieces are sent',
-      ({ queues }) => ({ queues: { ...queues, accept: cut(queues.accept, 'send') } }),
+      ({ queues }) => ({ queues: { ...queues, outcome: cut(queues.outcome, 'send') } }),
     ],
     [
       'before what becomes of the pieces is read',
@@ -560,11 +560,11 @@ describe('an aggregate that gets no deal', () => {
     ],
     [
       'before a piece is marked',
-      ({ stores }) => ({ stores: { ...stores, pieces: cut(stores.pieces, 'replace') } }),
+      ({ stores }) => ({ stores: { ...stores, piece: cut(stores.piece, 'replace') } }),
     ],
     [
       'before the aggregator is asked',
-      ({ queues }) => ({ queues: { ...queues, pieceOffer: cut(queues.pieceOffer, 'send') } }),
+      ({ queues }) => ({ queues: { ...queues, aggregation: cut(queues.aggregation, 'send') } }),
     ],
   ])('cut %s ends the same', async (how, cutting) => {
     const first = await aggregatedPieces([`blamed, cut ${how}`, `tried, cut ${how}`])
@@ -576,12 +576,12 @@ describe('an aggregate that gets no deal', () => {
       blocks: receipt.iterateIPLDBlocks(),
     })
     const answer = errorOf(await ask(api, told))
-    const { failed } = await aws.deliver('accept', consumers.accept as never)
+    const { failed } = await aws.deliver('outcome', consumers.outcome as never)
     expect([answer?.name, ...failed].filter(reason => reason !== undefined)).toHaveLength(1)
     await conclude(receipt)
     await settle()
     // Should the messages have been lost, the sweep looks once more.
-    await sweepAfter(timing.poll)
+    await sweepAfter(timing.pollMs)
     expect(await recordOf(blamed)).toMatchObject({ stage: 'failed' })
     expect((await endOf(blamed))?.out.error).toMatchObject({ name: 'InvalidContentPiece' })
     expect(await recordOf(tried)).toMatchObject({
@@ -603,9 +603,9 @@ describe('the sweep', () => {
     const { stores } = parts
     const { schedules } = createStorefront({
       ...parts,
-      stores: { ...stores, pieces: cut(stores.pieces, 'find', Infinity) },
+      stores: { ...stores, piece: cut(stores.piece, 'find', Infinity) },
     })
-    clock.now += timing.poll
+    clock.now += timing.pollMs
     await expect(schedules.sweep!()).rejects.toThrow('Cut by the test')
     await settle()
     expect(await recordOf(only)).toMatchObject({ stage: 'failed' })

@@ -1,5 +1,5 @@
 import { Tasks } from '@w3filecoin/capabilities'
-import { Authority, Peer, packTask, ReceiptLog } from '@w3filecoin/runtime'
+import { Authority, type Engine, openQueues, openStores, Peer, packTask } from '@w3filecoin/runtime'
 import { linkOf, signersOf, someContent, somePiece } from '@w3filecoin/testing'
 import {
   Choices,
@@ -9,10 +9,10 @@ import {
   DeterministicWorld,
 } from '@w3filecoin/testing/deterministic'
 import { afterEach, expect, it, vi } from 'vitest'
-import { aggregateOffered } from '../src/domain/aggregate.ts'
-import { offered, queued, submitted } from '../src/domain/piece.ts'
-import { SIZES } from '../src/domain/sizes.ts'
-import { createStorefront, type Dependencies } from '../src/index.ts'
+import { newAggregate } from '../src/domain/aggregate.ts'
+import { BATCHING } from '../src/domain/batching.ts'
+import { markQueued, markSubmitted, newPiece } from '../src/domain/piece.ts'
+import { createStorefront, type Dependencies, messages, tables } from '../src/index.ts'
 import { resources } from '../src/resources.ts'
 
 /**
@@ -26,19 +26,26 @@ const { storefront, aggregator, dealer, tracker } = await signersOf(
   'dealer',
   'tracker',
 )
-const timing = { retry: 60_000, poll: 900_000, longestWait: 24 * 3_600_000, safetyCheck: 7 * 24 * 3_600_000 }
+const timing = {
+  retryMs: 60_000,
+  pollMs: 900_000,
+  contentWaitMs: 24 * 3_600_000,
+  safetyCheckMs: 7 * 24 * 3_600_000,
+}
 
 afterEach(() => void vi.restoreAllMocks())
+
+const specOf = <T>(specs: Record<string, T>, name: string): T => specs[name] as T
 
 /** A storefront in a world of its own, all of whose peers hang, and its content. */
 const startStorefront = () => {
   const world = new DeterministicWorld({ choices: new Choices(1) })
   vi.spyOn(AbortSignal, 'timeout').mockImplementation(world.timeout)
-  const table = (name: keyof typeof resources.tables) =>
-    new DeterministicTable<never>({ name, spec: resources.tables[name], world, lag: 0 }) as never
-  const queue = (name: keyof typeof resources.queues) =>
-    new DeterministicQueue<never>({ name, spec: resources.queues[name], world })
-  const blocks = new DeterministicBlocks({ name: 'blocks', world })
+  const engine: Engine = {
+    table: name => new DeterministicTable({ name, spec: specOf(resources.tables, name), world, lag: 0 }),
+    queue: name => new DeterministicQueue({ name, spec: specOf(resources.queues, name), world }),
+    blocks: name => new DeterministicBlocks({ name, world }),
+  }
   const authority = new Authority([])
   const hangs = (signal: AbortSignal) =>
     new Promise<never>((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)))
@@ -49,14 +56,8 @@ const startStorefront = () => {
     )
   const parts: Dependencies = {
     id: storefront,
-    stores: {
-      pieces: table('piece'),
-      aggregates: table('aggregate'),
-      spaces: table('space'),
-      receipts: new ReceiptLog({ table: table('receipt'), blocks, now: world.now }),
-      blocks,
-    },
-    queues: { submit: queue('submit'), pieceOffer: queue('pieceOffer'), accept: queue('accept') },
+    stores: openStores(engine, tables, { now: world.now }),
+    queues: openQueues(engine, messages),
     content: {
       has: async () => true,
       open: async () =>
@@ -72,7 +73,7 @@ const startStorefront = () => {
     defaultGroup: 'did:web:default',
     missingContent: 'wait',
     timing,
-    sizes: SIZES,
+    batching: BATCHING,
     now: world.now,
     random: world.nonce,
     log: () => {},
@@ -86,18 +87,16 @@ type World = ReturnType<typeof startStorefront>
 const note = async ({ world, parts }: World, seed: string, stage: 'offered' | 'submitted' | 'queued') => {
   const { content, piece } = await someContent(seed)
   const task = await packTask(await Tasks.pieceOffer(storefront, aggregator, { piece, group: 'g' }))
-  const record = offered(
-    { content: `${content}`, piece: `${piece}`, group: 'g', submit: task, accept: task },
+  const record = newPiece(
+    { content: `${content}`, piece: `${piece}`, group: 'g', submitTask: task, acceptTask: task },
     world.now(),
     timing,
   )
   const first = { ...record, revision: 1 }
-  const second = submitted(first, task, world.now(), timing)!
-  const third = queued(second, { waitsFor: `${linkOf(task)}`, nonce: undefined }, world.now(), timing)!
-  const { pieces } = parts.stores
-  ;(pieces as DeterministicTable<never>).seed(
-    { offered: first, submitted: second, queued: third }[stage] as never,
-  )
+  const second = markSubmitted(first, task, world.now(), timing)!
+  const third = markQueued(second, { waitsFor: `${linkOf(task)}`, nonce: undefined }, world.now(), timing)!
+  const { revision: _, ...noted } = { offered: first, submitted: second, queued: third }[stage]
+  await parts.stores.piece.putMany([noted])
   return { id: record.id }
 }
 
@@ -105,21 +104,22 @@ const note = async ({ world, parts }: World, seed: string, stage: 'offered' | 's
 const worst: Record<keyof typeof resources.queues, (world: World, size: number) => Promise<object[]>> = {
   submit: (world, size) =>
     Promise.all(Array.from({ length: size }, (_, n) => note(world, `submit ${n}`, 'offered'))),
-  pieceOffer: (world, size) =>
+  aggregation: (world, size) =>
     Promise.all(
       Array.from({ length: size }, (_, n) => note(world, `offer ${n}`, n === 0 ? 'submitted' : 'queued')),
     ),
-  accept: async ({ world, parts }, size) =>
-    Array.from({ length: size }, (_, n) => {
+  outcome: async ({ world, parts }, size) => {
+    const records = Array.from({ length: size }, (_, n) => {
       const offer = {
         aggregate: `${somePiece(n)}`,
         nonce: undefined,
-        aggregateOffer: `${linkOf(new Uint8Array([n]))}`,
+        aggregateOfferCid: `${linkOf(new Uint8Array([n]))}`,
       }
-      const record = aggregateOffered(offer, world.now(), timing)
-      ;(parts.stores.aggregates as DeterministicTable<never>).seed({ ...record, revision: 1 } as never)
-      return { aggregate: record.id }
-    }),
+      return newAggregate(offer, world.now(), timing)
+    })
+    await parts.stores.aggregate.putMany(records)
+    return records.map(({ id }) => ({ aggregate: id }))
+  },
 }
 
 it.each(Object.keys(worst) as (keyof typeof worst)[])(
@@ -130,7 +130,7 @@ it.each(Object.keys(worst) as (keyof typeof worst)[])(
     const { batch, run } = resources.queues[name]
     const messages = await worst[name](storefront, batch)
     const running = world.execute({ name, seconds: run.timeout }, () =>
-      consumers[name]!.take(messages as never),
+      consumers[name]!.handle(messages as never),
     )
     await world.timeline.run(() => world.running === 0)
     expect(await running).toEqual({ ok: messages.map(() => ({ ok: {} })) })
@@ -142,12 +142,12 @@ it('content that hangs is not read by anybody else meanwhile', async () => {
   const { world, consumers, parts } = storefront
   const message = await note(storefront, 'claimed', 'offered')
   const running = world.execute({ name: 'submit', seconds: resources.queues.submit.run.timeout }, () =>
-    consumers.submit!.take([message] as never),
+    consumers.submit!.handle([message] as never),
   )
   const free: number[] = []
   for (let minute = 1; minute < 14; minute++)
     world.timeline.after(minute * 60_000, async () => {
-      const record = await parts.stores.pieces.get(message)
+      const record = await parts.stores.piece.get(message)
       if ((record?.checkAt as number) <= world.now()) free.push(minute)
     })
   await world.timeline.run(() => world.running === 0)

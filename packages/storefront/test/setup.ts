@@ -12,7 +12,7 @@ import {
   Tasks,
 } from '@w3filecoin/capabilities'
 import { buildAggregate } from '@w3filecoin/piece'
-import { Authority, issueReceipt, Peer, provide, ReceiptLog } from '@w3filecoin/runtime'
+import { Authority, issueReceipt, openQueues, openStores, Peer, provide } from '@w3filecoin/runtime'
 import {
   ask,
   type Content,
@@ -27,9 +27,9 @@ import {
   type World,
 } from '@w3filecoin/testing'
 import { afterAll, beforeAll, beforeEach } from 'vitest'
-import { pieceId, SAFETY_CHECK } from '../src/domain/piece.ts'
-import { SIZES } from '../src/domain/sizes.ts'
-import { createStorefront, type Dependencies } from '../src/index.ts'
+import { BATCHING } from '../src/domain/batching.ts'
+import { pieceId, SAFETY_CHECK_MS } from '../src/domain/piece.ts'
+import { createStorefront, type Dependencies, messages, tables } from '../src/index.ts'
 import { resources } from '../src/resources.ts'
 
 export const { storefront, aggregator, dealer, tracker, agent, space, stranger } = await signersOf(
@@ -51,7 +51,12 @@ let theTracker: StandIn
 
 export const GROUP = 'did:web:default'
 export const clock = { now: 1_700_000_000_000 }
-export const timing = { retry: 60_000, poll: 900_000, longestWait: 24 * 3_600_000, safetyCheck: SAFETY_CHECK }
+export const timing = {
+  retryMs: 60_000,
+  pollMs: 900_000,
+  contentWaitMs: 24 * 3_600_000,
+  safetyCheckMs: SAFETY_CHECK_MS,
+}
 /** What is there to be read, and how reading it goes. */
 export const contents = new Map<string, () => AsyncIterable<Uint8Array>>()
 /** What reached the aggregator, and what it says. */
@@ -112,22 +117,8 @@ beforeAll(async () => {
     })
   parts = {
     id: storefront,
-    stores: {
-      pieces: aws.table('piece'),
-      aggregates: aws.table('aggregate'),
-      spaces: aws.table('space'),
-      receipts: new ReceiptLog({
-        table: aws.table('receipt'),
-        blocks: aws.blocks('blocks'),
-        now: () => clock.now,
-      }),
-      blocks: aws.blocks('blocks'),
-    },
-    queues: {
-      submit: aws.queue('submit'),
-      pieceOffer: aws.queue('pieceOffer'),
-      accept: aws.queue('accept'),
-    },
+    stores: openStores(aws, tables, { now: () => clock.now }),
+    queues: openQueues(aws, messages),
     content: {
       has: async content => contents.has(content),
       open: async content => contents.get(content)?.(),
@@ -139,16 +130,16 @@ beforeAll(async () => {
     defaultGroup: GROUP,
     missingContent: 'wait',
     timing,
-    sizes: SIZES,
+    batching: BATCHING,
     now: () => clock.now,
     random: () => crypto.randomUUID(),
     log: () => {},
   }
-  service = createStorefront(parts)
+  service = aws.host(createStorefront(parts))
 })
 afterAll(() => world.stop())
 beforeEach(async () => {
-  for (const queue of ['submit', 'pieceOffer', 'accept'] as const) await aws.drain(queue)
+  for (const queue of ['submit', 'aggregation', 'outcome'] as const) await aws.drain(queue)
   offers.splice(0)
   Object.assign(state, { refusal: undefined, down: false, deals: { 42: DEAL }, info: undefined })
 })
@@ -175,7 +166,7 @@ export const offer = async (
   })
 
 export const recordOf = ({ content, piece }: Pick<Content, 'content' | 'piece'>, nonce?: string) =>
-  parts.stores.pieces.get({ id: pieceId({ content: `${content}`, piece: `${piece}`, nonce }) })
+  parts.stores.piece.get({ id: pieceId({ content: `${content}`, piece: `${piece}`, nonce }) })
 export const errorOf = ({ out }: Receipt) => out.error as { name: string; message: string } | undefined
 export const settle = () => aws.settle(service.consumers)
 export const sweepAfter = async (milliseconds: number) => {

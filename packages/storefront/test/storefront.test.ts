@@ -112,7 +112,7 @@ describe('filecoin/offer', () => {
   })
 
   it('is grouped by the provider of its space', async () => {
-    await parts.stores.spaces.insert({ space: space.did(), provider: 'did:web:provider' })
+    await parts.stores.space.insert({ space: space.did(), provider: 'did:web:provider' })
     const content = await someContent('grouped')
     await ask(service.api, await offer(content))
     expect(await recordOf(content)).toMatchObject({ group: 'did:web:provider' })
@@ -120,7 +120,7 @@ describe('filecoin/offer', () => {
   })
 
   it('is refused, and noted nowhere, where that is no name for a group', async () => {
-    await parts.stores.spaces.insert({ space: space.did(), provider: `did:web:${'p'.repeat(121)}` })
+    await parts.stores.space.insert({ space: space.did(), provider: `did:web:${'p'.repeat(121)}` })
     const content = await someContent('of a long group')
     expect(errorOf(await ask(service.api, await offer(content)))?.name).toBe('InvalidGroup')
     expect(await recordOf(content)).toBeUndefined()
@@ -191,7 +191,7 @@ describe('on submit', () => {
     expect(await recordOf(content)).toMatchObject({ stage: 'offered' })
     expect(await served(service.api, fx.fork[0]!.link())).toBeUndefined()
     upload(content)
-    await sweepAfter(timing.retry)
+    await sweepAfter(timing.retryMs)
     expect(await recordOf(content)).toMatchObject({ stage: 'queued' })
   })
 
@@ -234,7 +234,7 @@ describe('on pieceOffer', () => {
     await settle()
     expect(await recordOf(content)).toMatchObject({ stage: 'submitted', trouble: { message, times: 1 } })
     Object.assign(state, { refusal: undefined, down: false })
-    await sweepAfter(timing.retry)
+    await sweepAfter(timing.retryMs)
     expect(await recordOf(content)).toMatchObject({ stage: 'queued' })
     expect((await recordOf(content))?.trouble).toBeUndefined()
   })
@@ -297,7 +297,7 @@ describe('the end', () => {
     const { pieceAccepted, inDeal } = await aggregateOf(pieces.map(({ piece }) => piece))
     for (const { piece } of pieces) await conclude(await pieceAccepted(piece))
     await conclude(await inDeal())
-    const { consumers } = createStorefront({ ...parts, sizes: { page: 1 } })
+    const { consumers } = createStorefront({ ...parts, batching: { pageRecords: 1 } })
     await aws.settle(consumers)
     for (const piece of pieces) expect(await recordOf(piece)).toMatchObject({ stage: 'accepted' })
   })
@@ -308,21 +308,21 @@ describe('the end', () => {
     await conclude(await pieceAccepted(first.piece))
     await conclude(await inDeal())
     for (const _ of ['by the deal', 'by the sweep']) {
-      await aws.drain('accept')
-      clock.now += timing.poll
+      await aws.drain('outcome')
+      clock.now += timing.pollMs
       await service.schedules.sweep!()
     }
-    await aws.drain('accept')
+    await aws.drain('outcome')
     expect(await recordOf(first)).toMatchObject({ stage: 'aggregated' })
-    await sweepAfter(timing.poll)
+    await sweepAfter(timing.pollMs)
     expect(await recordOf(first)).toMatchObject({ stage: 'accepted' })
 
-    await sweepAfter(timing.poll)
-    const aggregate = { id: (await recordOf(first))!.aggregateId! }
-    expect((await parts.stores.aggregates.get(aggregate))?.checkAt, 'none is left').toBeUndefined()
+    await sweepAfter(timing.pollMs)
+    const key = { id: (await recordOf(first))!.aggregateId! }
+    expect((await parts.stores.aggregate.get(key))?.checkAt, 'none is left').toBeUndefined()
     await conclude(await pieceAccepted(late.piece))
-    await aws.drain('accept')
-    await sweepAfter(timing.poll)
+    await aws.drain('outcome')
+    await sweepAfter(timing.pollMs)
     expect(await recordOf(late)).toMatchObject({ stage: 'accepted' })
   })
 
@@ -332,16 +332,16 @@ describe('the end', () => {
     await conclude(await pieceAccepted(first.piece))
     await conclude(await inDeal())
     await settle()
-    await sweepAfter(timing.poll)
-    const aggregate = { id: (await recordOf(first))!.aggregateId! }
-    expect((await parts.stores.aggregates.get(aggregate))?.checkAt, 'none is left').toBeUndefined()
+    await sweepAfter(timing.pollMs)
+    const key = { id: (await recordOf(first))!.aggregateId! }
+    expect((await parts.stores.aggregate.get(key))?.checkAt, 'none is left').toBeUndefined()
 
-    const { pieces, aggregates } = parts.stores
-    const noted = cutAfter(pieces, 'replace')
+    const { piece, aggregate } = parts.stores
+    const noted = cutAfter(piece, 'replace')
     const { api } = createStorefront({
       ...parts,
-      stores: { ...parts.stores, pieces: noted.port, aggregates: noted.cut(aggregates) },
-      queues: { ...parts.queues, accept: noted.cut(parts.queues.accept) },
+      stores: { ...parts.stores, piece: noted.port, aggregate: noted.cut(aggregate) },
+      queues: { ...parts.queues, outcome: noted.cut(parts.queues.outcome) },
     })
     const told = await pieceAccepted(last.piece)
     await ask(
@@ -349,7 +349,7 @@ describe('the end', () => {
       await Tasks.conclude(aggregator, storefront, { root: told.root, blocks: told.iterateIPLDBlocks() }),
     )
     expect(await recordOf(last)).toMatchObject({ stage: 'aggregated' })
-    await sweepAfter(timing.poll)
+    await sweepAfter(timing.pollMs)
     expect(await recordOf(last)).toMatchObject({ stage: 'accepted' })
   })
 
@@ -371,20 +371,20 @@ describe('the end', () => {
     const [only] = await queuedPieces('untold')
     const { aggregateOffer, aggregateAccept, pieceAccepted, inDeal } = await aggregateOf([only.piece])
     await theAggregator.receipts.put(await pieceAccepted(only.piece))
-    await sweepAfter(timing.poll)
+    await sweepAfter(timing.pollMs)
     expect(await recordOf(only)).toMatchObject({ stage: 'aggregated' })
 
-    await sweepAfter(timing.poll)
+    await sweepAfter(timing.pollMs)
     expect(await recordOf(only), 'no deal yet').toMatchObject({ stage: 'aggregated' })
     state.down = true
-    await sweepAfter(timing.poll)
+    await sweepAfter(timing.pollMs)
     expect(await recordOf(only), 'nobody to ask').toMatchObject({ stage: 'aggregated' })
     state.down = false
     const promised = { out: { ok: {} }, fx: { join: aggregateAccept } }
     const offered = await issueReceipt(dealer, aggregateOffer, promised)
     await theAggregator.receipts.put(offered)
     await theAggregator.receipts.put(await inDeal())
-    await sweepAfter(timing.poll)
+    await sweepAfter(timing.pollMs)
     expect(await recordOf(only)).toMatchObject({ stage: 'accepted' })
   })
 

@@ -1,6 +1,7 @@
 export * from './call.ts'
 export * from './contracts/index.ts'
 export * from './faults.ts'
+export * from './grants.ts'
 export * from './pieces.ts'
 export * from './principals.ts'
 export * from './stand-in.ts'

@@ -1,16 +1,17 @@
 import type { DID, Signer } from '@ucanto/interface'
 import {
   type Authority,
+  COMMON_FORMATS,
   createHttpApp,
   type Fetch,
   type Handler,
   type Log,
-  ReceiptLog,
-  type ReceiptRecord,
+  openStores,
+  type ReceiptLog,
   Server,
   type Service,
 } from '@w3filecoin/runtime'
-import { describeResources, type Resources } from '@w3filecoin/runtime/resources'
+import { COMMON_TABLES, describeResources, type Resources } from '@w3filecoin/runtime/resources'
 import type { World } from './world.ts'
 
 /** Another service, with the handlers that a test gives it. */
@@ -25,7 +26,7 @@ export const standInResources = (name: string) =>
   describeResources({
     service: name,
     api: { timeout: 1, memory: 128, uses: {} },
-    tables: { receipt: { fields: { task: 'string' }, key: { hash: 'task' } } },
+    tables: COMMON_TABLES,
     queues: {},
     buckets: { blocks: { holds: 'large receipts' } },
     schedules: {},
@@ -42,11 +43,7 @@ export const standIn = async (
   }: { name: string; id: Signer; authority: Authority; handlers: readonly Handler[]; log?: Log },
 ): Promise<StandIn> => {
   const aws = await world.provide(standInResources(name))
-  const receipts = new ReceiptLog({
-    table: aws.table<ReceiptRecord>('receipt'),
-    blocks: aws.blocks('blocks'),
-    now: () => 0,
-  })
+  const { receipts } = openStores(aws, COMMON_FORMATS, { now: () => 0 })
   const server = new Server({ id, authority, handlers, receipts, log })
   const api = createHttpApp({ server, receipts, name, log })
   return { did: id.did(), url: `https://${name}.test`, api, receipts }

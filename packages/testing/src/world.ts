@@ -11,13 +11,14 @@ import {
   SendMessageCommand,
   SQSClient,
 } from '@aws-sdk/client-sqs'
-import { bind, queueFunction } from '@w3filecoin/aws'
+import { type Bound, bind, queueFunction } from '@w3filecoin/aws'
 import { startEngines } from '@w3filecoin/local/engines'
 import { failedOf, sqsEvent } from '@w3filecoin/local/events'
 import { LogFile } from '@w3filecoin/local/log-file'
 import { provision } from '@w3filecoin/local/provision'
-import type { Consumer, Environment, Service } from '@w3filecoin/runtime'
-import { type Resources, type Uses, variable } from '@w3filecoin/runtime/resources'
+import type { Consumer, Service } from '@w3filecoin/runtime'
+import { type Resources, variable } from '@w3filecoin/runtime/resources'
+import { Grants } from './grants.ts'
 
 /** The embedded engines, for the tests of one file. */
 export interface World {
@@ -26,13 +27,14 @@ export interface World {
   stop(): Promise<void>
 }
 
-export interface Provided<R extends Resources> extends ReturnType<typeof bind<R>> {
+export interface Provided<R extends Resources> extends Bound<R> {
+  /** The service, each of whose functions may touch what its resources say, and nothing else. */
+  host<S extends Service>(service: S): S
   /** Takes the messages that are in a queue now out of it. */
   drain(queue: keyof R['queues'] & string): Promise<Message[]>
   /**
-   * Hands what is in a queue now to its consumer, in batches as Lambda does; it may use what its resources say, and
-   * nothing else. What it fails at is put back.
-   * Returns how many messages it took, and why it failed at others.
+   * Hands the messages that are in a queue now to its consumer, in batches as Lambda does. Failed messages are put back.
+   * Returns how many messages were handled, and why the others failed.
    */
   deliver(
     queue: keyof R['queues'] & string,
@@ -63,10 +65,18 @@ export const startWorld = async (): Promise<World> => {
     provide: async resources => {
       const { service } = resources
       const env = await provision({ resources, service, clients, sqs: engines.sqs })
-      const running: Running = {}
+      const aws = bind(resources, { ...process.env, ...env })
+      const grants = new Grants(resources)
       return {
-        ...bind(resources, asGranted({ ...process.env, ...env }, env, running)),
-        ...queuesOf(resources, clients.sqs, env, running),
+        ...aws,
+        ...grants.engine(aws),
+        bucket: name => {
+          // Whether an object is read or written shows later, so writing is asked for where it is granted at all.
+          grants.touch('buckets', name, 'read')
+          return aws.bucket(name)
+        },
+        host: service => grants.host(service),
+        ...queuesOf(resources, clients.sqs, env),
       }
     },
     stop: async () => {
@@ -77,25 +87,6 @@ export const startWorld = async (): Promise<World> => {
   }
 }
 
-/** What the consumer that runs may use; nothing is said while none does. */
-interface Running {
-  uses?: Uses | undefined
-}
-
-/** On AWS the environment of a function names only what it may use: here too, while a consumer runs. */
-const asGranted = (env: Environment, resources: Environment, running: Running): Environment =>
-  new Proxy(env, {
-    get: (all, name: string) => (name in resources && !mayUse(running, name) ? undefined : all[name]),
-  })
-
-const mayUse = ({ uses }: Running, name: string): boolean =>
-  uses === undefined ||
-  [
-    ...Object.keys(uses.tables ?? {}).map(table => variable('table', table)),
-    ...(uses.queues ?? []).map(queue => variable('queue', queue)),
-    ...Object.keys(uses.buckets ?? {}).map(bucket => variable('bucket', bucket)),
-  ].includes(name)
-
 /** The most messages that SQS gives in one call. */
 const BATCH = 10
 
@@ -103,7 +94,6 @@ const queuesOf = <R extends Resources>(
   { queues }: R,
   sqs: SQSClient,
   env: Record<string, string>,
-  running: Running,
 ): Pick<Provided<R>, 'drain' | 'deliver' | 'settle'> => {
   type Name = keyof R['queues'] & string
   const urlOf = (name: string) => env[variable('queue', name)] as string
@@ -151,9 +141,7 @@ const queuesOf = <R extends Resources>(
       failed.push((fields as { reason: unknown }).reason),
     )
     for (let batch = await receive(name); batch.length > 0; batch = await receive(name)) {
-      running.uses = queues[name]!.run.uses
       const answer = await run(sqsEvent(name, batch))
-      running.uses = undefined
       const again = failedOf(batch, answer)
       for (const message of batch) if (!again.includes(message)) await remove(name, message)
       back.push(...again)

@@ -50,7 +50,7 @@ describe('DeterministicQueue', () => {
       name: 'fifo',
       spec: { ...spec, fifo: true },
       world,
-      fifo: { group: ({ group }) => group, id: ({ group, n }) => `${group}-${n}` },
+      order: { group: ({ group }) => group, id: ({ group, n }) => `${group}-${n}` },
     })
     return { standard, fifo, take: async name => ({ standard, fifo })[name].take() }
   })

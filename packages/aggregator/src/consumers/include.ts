@@ -14,8 +14,8 @@ import {
 import { parse as parseLink } from 'multiformats/link'
 import pMap from 'p-map'
 import type { Dependencies } from '../dependencies.ts'
-import { type AggregateRecord, type RangeEntry, rangeTold } from '../domain/aggregate.ts'
-import { groupId, included, type PieceRecord } from '../domain/piece.ts'
+import { type AggregateRecord, closeRange, type RangeEntry } from '../domain/aggregate.ts'
+import { groupId, markIncluded, type PieceRecord } from '../domain/piece.ts'
 import { type IncludeMessage, includeMessage } from '../queues.ts'
 
 type Parts = Pick<Dependencies, 'id' | 'stores' | 'queues' | 'timing' | 'now'>
@@ -26,19 +26,19 @@ type Parts = Pick<Dependencies, 'id' | 'stores' | 'queues' | 'timing' | 'now'>
  */
 export const onInclude = ({ id, stores, queues, timing, now }: Parts): Consumer<IncludeMessage> =>
   each(
-    body => includeMessage.parse(body),
+    includeMessage,
     async ({ aggregate: aggregateId, range }) => {
-      const aggregate = await stores.aggregates.get({ id: aggregateId })
-      if (!aggregate?.openRanges.includes(range)) return DONE
+      const aggregate = await stores.aggregate.get({ id: aggregateId })
+      if (!aggregate?.rangesToInclude.includes(range)) return DONE
       const entries = await readRange(stores, aggregate, range)
-      const records = await stores.pieces.getMany(entries.map(({ id }) => ({ id })))
-      const offer = await unpackTask(aggregate.offer)
+      const records = await stores.piece.getMany(entries.map(({ id }) => ({ id })))
+      const offer = await unpackTask(aggregate.offerTask)
 
-      await stores.members.putMany(
+      await stores.member.putMany(
         entries.map(({ id, piece }) => ({ aggregate: aggregate.id, piece: `${piece}`, id })),
       )
       const tell = async (record: Stored<PieceRecord>, { piece, inclusion }: RangeEntry): Promise<string> => {
-        const accept = await unpackTask(record.accept)
+        const accept = await unpackTask(record.acceptTask)
         const success: PieceAcceptSuccess = {
           piece: piece as PieceLink,
           aggregate: parseLink(aggregate.aggregate) as unknown as PieceLink,
@@ -47,7 +47,7 @@ export const onInclude = ({ id, stores, queues, timing, now }: Parts): Consumer<
         await stores.receipts.put(
           await issueReceipt(id, accept, { out: { ok: success }, fx: { join: offer } }),
         )
-        await update(stores.pieces, { id: record.id }, current => included(current, aggregate.id))
+        await update(stores.piece, { id: record.id }, current => markIncluded(current, aggregate.id))
         return `${accept.cid}`
       }
       const tasks = await pMap(
@@ -65,8 +65,8 @@ export const onInclude = ({ id, stores, queues, timing, now }: Parts): Consumer<
       await queues.conclude.send(
         batchesOf(tasks, CONCLUDE_BATCH).map(batch => ({ to: aggregate.storefront, tasks: batch })),
       )
-      await update(stores.aggregates, { id: aggregate.id }, current =>
-        rangeTold(current, range, now(), timing),
+      await update(stores.aggregate, { id: aggregate.id }, current =>
+        closeRange(current, range, now(), timing),
       )
       return DONE
     },

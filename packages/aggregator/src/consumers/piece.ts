@@ -1,9 +1,9 @@
-import { type Consumer, DONE, type Stored, settled, type Taken, update } from '@w3filecoin/runtime'
+import { type Consumer, catchErrors, DONE, type Handled, type Stored, update } from '@w3filecoin/runtime'
 import pMap from 'p-map'
 import type { Dependencies } from '../dependencies.ts'
 import { newGroup } from '../domain/group.ts'
 import { isFull } from '../domain/limits.ts'
-import { groupId, type PieceRecord, pending, pendingRow } from '../domain/piece.ts'
+import { groupId, markPending, type PieceRecord, pendingRow } from '../domain/piece.ts'
 import { type PieceMessage, pieceMessage } from '../queues.ts'
 
 /**
@@ -21,13 +21,13 @@ export const onPiece = ({
     const id = groupId({ storefront, group })
     const limits = limitsOf(group)
     await stores.pending.putMany(records.map(pendingRow))
-    const known = await stores.groups.get({ id })
-    if (!known) await stores.groups.insert(newGroup({ storefront, group }, now() + limits.longestWait))
-    const marked = await pMap(records, record => update(stores.pieces, { id: record.id }, pending), {
+    const known = await stores.group.get({ id })
+    if (!known) await stores.group.insert(newGroup({ storefront, group }, now() + limits.maxWaitMs))
+    const marked = await pMap(records, record => update(stores.piece, { id: record.id }, markPending), {
       concurrency: 10,
     })
     const added = records.filter((_, n) => marked[n]?.changed)
-    const tally = await stores.tallies.add(
+    const tally = await stores.tally.add(
       { id },
       { pieces: added.length, bytes: added.reduce((sum, { size }) => sum + size, 0) },
     )
@@ -36,20 +36,20 @@ export const onPiece = ({
   }
 
   return {
-    decode: body => pieceMessage.parse(body),
-    take: async messages => {
-      const records = await stores.pieces.getMany(messages.map(({ id }) => ({ id })))
+    decode: pieceMessage.decode,
+    handle: async messages => {
+      const records = await stores.piece.getMany(messages.map(({ id }) => ({ id })))
       const groups = new Map<string, Map<string, Stored<PieceRecord>>>()
       for (const record of records)
         if (record?.stage === 'offered') {
           const id = groupId(record)
           groups.set(id, (groups.get(id) ?? new Map()).set(record.id, record))
         }
-      const outcomes = new Map<string, Taken>()
+      const outcomes = new Map<string, Handled>()
       for (const [id, members] of groups)
         outcomes.set(
           id,
-          await settled(async () => {
+          await catchErrors(async () => {
             await enlist([...members.values()])
             return DONE
           }),

@@ -3,7 +3,7 @@ import { type Consumer, DONE, each, getValue, update } from '@w3filecoin/runtime
 import { parse as parseLink } from 'multiformats/link'
 import pMap from 'p-map'
 import type { Dependencies } from '../dependencies.ts'
-import { closed, type GroupRecord, lookAgain, type Seal, sealed } from '../domain/group.ts'
+import { addSeal, closeSeals, type GroupRecord, type Seal, scheduleCheck } from '../domain/group.ts'
 import { type Backlog, isEnough, isFull, isRipe, type Limits } from '../domain/limits.ts'
 import type { PendingRecord } from '../domain/piece.ts'
 import { type SealMessage, sealMessage } from '../queues.ts'
@@ -11,13 +11,13 @@ import { type Candidate, completeSeal, makeAggregate } from '../sealing.ts'
 
 type Parts = Pick<
   Dependencies,
-  'id' | 'stores' | 'queues' | 'dealer' | 'limitsOf' | 'timing' | 'sizes' | 'now'
+  'id' | 'stores' | 'queues' | 'dealer' | 'limitsOf' | 'timing' | 'batching' | 'now'
 >
 
 /** Rows that are read at all, should too few of them go into one aggregate: so many are read in some two minutes. */
-const MOST_READ = 1_000_000
+const MAX_READ = 1_000_000
 /** Aggregates of a group whose pieces are still being told, before another one is sealed. */
-const MOST_OPEN = 4
+const MAX_OPEN = 4
 
 /**
  * On `seal`, make an aggregate of the pending pieces of a group if they are enough. The decision is one conditional
@@ -28,15 +28,15 @@ export const onSeal = (parts: Parts): Consumer<SealMessage> => {
   const { stores, queues, limitsOf, timing, now } = parts
 
   return each(
-    body => sealMessage.parse(body),
+    sealMessage,
     async message => {
-      const found = await stores.groups.get({ id: message.group })
+      const found = await stores.group.get({ id: message.group })
       if (found === undefined) return DONE
       const done = await finishOpen(parts, found)
-      const group = closed(found, done)
+      const group = closeSeals(found, done)
       const limits = limitsOf(group.group)
-      if (group.open.length >= MOST_OPEN) {
-        await stores.groups.replace(lookAgain(group, now() + timing.retry))
+      if (group.openSeals.length >= MAX_OPEN) {
+        await stores.group.replace(scheduleCheck(group, now() + timing.retryMs))
         return DONE
       }
       const { chosen, backlog, bytes } = await choose(parts, group, limits)
@@ -44,15 +44,15 @@ export const onSeal = (parts: Parts): Consumer<SealMessage> => {
       if (!isRipe(backlog, bytes, limits, now())) {
         await correctTally(parts, group.id, backlog)
         // A conflict means that somebody was here meanwhile, and has said when to look again.
-        await stores.groups.replace(lookAgain(group, nextLook(backlog, limits, timing.poll, now())))
+        await stores.group.replace(scheduleCheck(group, nextLook(backlog, limits, timing.pollMs, now())))
         return DONE
       }
 
       const seal = await makeAggregate(parts, group, chosen, limits)
       // Whoever only changed the time to look again is not in the way; another sealing is.
-      const { record, changed } = await update(stores.groups, { id: group.id }, current =>
+      const { record, changed } = await update(stores.group, { id: group.id }, current =>
         current.sequence === group.sequence
-          ? sealed(closed(current, done), seal, now() + timing.retry)
+          ? addSeal(closeSeals(current, done), seal, now() + timing.retryMs)
           : undefined,
       )
       if (!changed || record === undefined)
@@ -69,9 +69,9 @@ export const onSeal = (parts: Parts): Consumer<SealMessage> => {
 /** Completes what a cut left open; returns the aggregates whose pieces have all been told. */
 const finishOpen = async (parts: Parts, group: GroupRecord): Promise<Set<number>> => {
   const done = new Set<number>()
-  for (const seal of group.open) {
+  for (const seal of group.openSeals) {
     const record = await completeSeal(parts, group, seal)
-    if (record.openRanges.length === 0) done.add(seal.sequence)
+    if (record.rangesToInclude.length === 0) done.add(seal.sequence)
   }
   return done
 }
@@ -82,21 +82,21 @@ const finishOpen = async (parts: Parts, group: GroupRecord): Promise<Set<number>
  * the way of what stands behind them.
  */
 const choose = async (
-  { stores, sizes }: Pick<Parts, 'stores' | 'sizes'>,
+  { stores, batching }: Pick<Parts, 'stores' | 'batching'>,
   group: GroupRecord,
   limits: Limits,
 ): Promise<{ chosen: readonly Candidate[]; bytes: number; backlog: Backlog }> => {
-  const sealedBefore = await membersOf(stores.blocks, group.open)
-  const selection = new Selection<Candidate>({ size: limits.size, maxPieces: limits.maxPieces })
+  const sealedBefore = await membersOf(stores.blocks, group.openSeals)
+  const selection = new Selection<Candidate>({ size: limits.paddedBytes, maxPieces: limits.maxPieces })
   const taken = new Set<string>()
   const backlog: Backlog = { pieces: 0, bytes: 0 }
-  let { lookahead } = sizes
+  let { lookaheadRows } = batching
   let read = 0
   let after: string | undefined
   do {
-    const page = await stores.pending.list(group.id, { limit: sizes.page, after })
+    const page = await stores.pending.list(group.id, { limit: batching.pageRows, after })
     const rows = page.items.filter(({ id, piece }) => !sealedBefore.has(id) && !taken.has(piece))
-    const records = await stores.pieces.getMany(rows.map(({ id }) => ({ id })))
+    const records = await stores.piece.getMany(rows.map(({ id }) => ({ id })))
     const stale: PendingRecord[] = []
     for (const [n, row] of rows.entries()) {
       if (taken.has(row.piece)) continue
@@ -110,13 +110,13 @@ const choose = async (
       if (fits) taken.add(row.piece)
       backlog.pieces += 1
       backlog.bytes += row.size
-      backlog.oldest = Math.min(backlog.oldest ?? row.offeredAt, row.offeredAt)
+      backlog.oldestAt = Math.min(backlog.oldestAt ?? row.offeredAt, row.offeredAt)
     }
     await stores.pending.removeMany(stale.map(row => ({ group: row.group, order: row.order })))
-    if (isEnough(selection.bytes, limits) && isFull(backlog, limits)) lookahead -= page.items.length
+    if (isEnough(selection.bytes, limits) && isFull(backlog, limits)) lookaheadRows -= page.items.length
     read += page.items.length
     after = page.next
-  } while (after !== undefined && !selection.full && lookahead > 0 && read < MOST_READ)
+  } while (after !== undefined && !selection.full && lookaheadRows > 0 && read < MAX_READ)
   return { chosen: selection.chosen, bytes: selection.bytes, backlog }
 }
 
@@ -132,14 +132,14 @@ const correctTally = async (
   id: string,
   backlog: Backlog,
 ): Promise<void> => {
-  const tally = (await stores.tallies.get({ id })) ?? { pieces: 0, bytes: 0 }
+  const tally = (await stores.tally.get({ id })) ?? { pieces: 0, bytes: 0 }
   const pieces = backlog.pieces - tally.pieces
   const bytes = backlog.bytes - tally.bytes
-  if (pieces !== 0 || bytes !== 0) await stores.tallies.add({ id }, { pieces, bytes })
+  if (pieces !== 0 || bytes !== 0) await stores.tally.add({ id }, { pieces, bytes })
 }
 
 /** When the group may be ripe without another piece coming in. */
-const nextLook = ({ oldest }: Backlog, { longestWait }: Limits, poll: number, now: number): number => {
-  const ripe = (oldest ?? now) + longestWait
+const nextLook = ({ oldestAt }: Backlog, { maxWaitMs }: Limits, poll: number, now: number): number => {
+  const ripe = (oldestAt ?? now) + maxWaitMs
   return ripe > now ? ripe : now + poll
 }

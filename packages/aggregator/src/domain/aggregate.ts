@@ -20,17 +20,17 @@ export interface AggregateRecord extends Due, Seal {
   nonce?: string | undefined
   stage: 'sealed' | 'offered' | 'accepted' | 'failed'
   /** Ranges of pieces that are still to be told. */
-  openRanges: number[]
+  rangesToInclude: number[]
   /** The promised `aggregate/offer`, packed, without the block of pieces. */
-  offer: Uint8Array
+  offerTask: Uint8Array
   /** CID of the `aggregate/accept` that the dealer promised. From `offered` on. */
-  accept?: string | undefined
+  acceptCid?: string | undefined
 }
 
 /** Intervals in milliseconds. */
 export interface Timing {
-  retry: number
-  poll: number
+  retryMs: number
+  pollMs: number
 }
 
 /** One piece in a range of an aggregate. */
@@ -56,22 +56,22 @@ export const sealNonce = ({ id }: Pick<GroupRecord, 'id'>, { sequence }: Seal): 
 export const newAggregate = (
   { storefront, group }: Pick<GroupRecord, 'storefront' | 'group'>,
   seal: Seal,
-  { nonce, offer, ranges }: { nonce?: string | undefined; offer: Uint8Array; ranges: number },
+  { nonce, offerTask, ranges }: { nonce?: string | undefined; offerTask: Uint8Array; ranges: number },
   now: number,
-  { retry }: Timing,
+  { retryMs }: Timing,
 ): AggregateRecord => {
   const id = aggregateId({ aggregate: seal.aggregate, nonce })
-  const openRanges = Array.from({ length: ranges }, (_, n) => n)
+  const rangesToInclude = Array.from({ length: ranges }, (_, n) => n)
   return {
     ...seal,
     id,
     storefront,
     group,
     nonce,
-    offer,
-    openRanges,
+    offerTask,
+    rangesToInclude,
     stage: 'sealed',
-    ...dueAt(id, now + retry),
+    ...dueAt(id, now + retryMs),
   }
 }
 
@@ -83,50 +83,54 @@ export const isOf = (record: AggregateRecord, group: GroupRecord, { sequence }: 
  * How long until an aggregate is looked at again, in milliseconds. A dealer that does not take it is asked again after as
  * long as it has been so.
  */
-export const nextCheck = (
-  { stage, openRanges, sealedAt }: Pick<AggregateRecord, 'stage' | 'openRanges' | 'sealedAt'>,
+export const nextCheckMs = (
+  { stage, rangesToInclude, sealedAt }: Pick<AggregateRecord, 'stage' | 'rangesToInclude' | 'sealedAt'>,
   now: number,
-  { retry, poll }: Timing,
+  { retryMs, pollMs }: Timing,
 ): number => {
-  if (openRanges.length > 0) return retry
-  return stage === 'sealed' ? Math.max(retry, Math.min(now - sealedAt, poll)) : poll
+  if (rangesToInclude.length > 0) return retryMs
+  return stage === 'sealed' ? Math.max(retryMs, Math.min(now - sealedAt, pollMs)) : pollMs
 }
 
-export const offeredToDealer = (
+export const markOffered = (
   record: Stored<AggregateRecord>,
-  accept: string,
+  acceptCid: string,
   now: number,
   timing: Timing,
 ): Stored<AggregateRecord> | undefined =>
-  record.stage === 'sealed' ? settle({ ...record, stage: 'offered', accept }, now, timing) : undefined
+  record.stage === 'sealed' ? schedule({ ...record, stage: 'offered', acceptCid }, now, timing) : undefined
 
-export const rangeTold = (
+export const closeRange = (
   record: Stored<AggregateRecord>,
   range: number,
   now: number,
   timing: Timing,
 ): Stored<AggregateRecord> | undefined =>
-  record.openRanges.includes(range)
-    ? settle({ ...record, openRanges: record.openRanges.filter(open => open !== range) }, now, timing)
+  record.rangesToInclude.includes(range)
+    ? schedule(
+        { ...record, rangesToInclude: record.rangesToInclude.filter(open => open !== range) },
+        now,
+        timing,
+      )
     : undefined
 
 /** The dealer has said what became of it. */
-export const ended = (
+export const markEnded = (
   record: Stored<AggregateRecord>,
   stage: 'accepted' | 'failed',
   now: number,
   timing: Timing,
 ): Stored<AggregateRecord> | undefined =>
-  isEnded(record) ? undefined : settle({ ...record, stage }, now, timing)
+  isEnded(record) ? undefined : schedule({ ...record, stage }, now, timing)
 
 const isEnded = ({ stage }: Pick<AggregateRecord, 'stage'>): boolean =>
   stage === 'accepted' || stage === 'failed'
 
 /** Nothing is left to do for it. */
-export const isFinished = (record: Pick<AggregateRecord, 'stage' | 'openRanges'>): boolean =>
-  isEnded(record) && record.openRanges.length === 0
+export const isFinished = (record: Pick<AggregateRecord, 'stage' | 'rangesToInclude'>): boolean =>
+  isEnded(record) && record.rangesToInclude.length === 0
 
-const settle = (record: Stored<AggregateRecord>, now: number, timing: Timing): Stored<AggregateRecord> => ({
+const schedule = (record: Stored<AggregateRecord>, now: number, timing: Timing): Stored<AggregateRecord> => ({
   ...record,
-  ...(isFinished(record) ? notDue : dueAt(record.id, now + nextCheck(record, now, timing))),
+  ...(isFinished(record) ? notDue : dueAt(record.id, now + nextCheckMs(record, now, timing))),
 })

@@ -27,7 +27,7 @@ export interface GroupRecord extends Required<Due> {
   /** How many aggregates were sealed. */
   sequence: number
   /** Aggregates whose pieces are not all told yet; their pieces may still be in the list. */
-  open: Seal[]
+  openSeals: Seal[]
 }
 
 /** Counters of what is pending in a group: a hint, corrected whenever the list is counted. */
@@ -42,24 +42,24 @@ export const newGroup = (
   checkAt: number,
 ): GroupRecord => {
   const id = groupId({ storefront, group })
-  return { id, storefront, group, sequence: 0, open: [], ...dueAt(id, checkAt) }
+  return { id, storefront, group, sequence: 0, openSeals: [], ...dueAt(id, checkAt) }
 }
 
 /** The decision that these pieces are in that aggregate. */
-export const sealed = (group: Stored<GroupRecord>, seal: Seal, checkAt: number): Stored<GroupRecord> => ({
+export const addSeal = (group: Stored<GroupRecord>, seal: Seal, checkAt: number): Stored<GroupRecord> => ({
   ...group,
   sequence: seal.sequence,
-  open: [...group.open, seal],
+  openSeals: [...group.openSeals, seal],
   ...dueAt(group.id, checkAt),
 })
 
 /** Forgets aggregates whose pieces have all been told. */
-export const closed = (group: Stored<GroupRecord>, done: ReadonlySet<number>): Stored<GroupRecord> => ({
+export const closeSeals = (group: Stored<GroupRecord>, done: ReadonlySet<number>): Stored<GroupRecord> => ({
   ...group,
-  open: group.open.filter(({ sequence }) => !done.has(sequence)),
+  openSeals: group.openSeals.filter(({ sequence }) => !done.has(sequence)),
 })
 
-export const lookAgain = (group: Stored<GroupRecord>, checkAt: number): Stored<GroupRecord> => ({
+export const scheduleCheck = (group: Stored<GroupRecord>, checkAt: number): Stored<GroupRecord> => ({
   ...group,
   ...dueAt(group.id, checkAt),
 })

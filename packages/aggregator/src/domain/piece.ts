@@ -20,7 +20,7 @@ export interface PieceRecord extends Due {
   /** When it was offered, in milliseconds since 1970. */
   offeredAt: number
   /** The promised `piece/accept`, packed. */
-  accept: Uint8Array
+  acceptTask: Uint8Array
   /** Record id of the aggregate. From `included` on. */
   aggregateId?: string | undefined
   /** Which attempt to get it into a deal this is, from 2; absent for the first. */
@@ -28,7 +28,7 @@ export interface PieceRecord extends Due {
 }
 
 /** Aggregates that a piece may be in without a deal, before it is given up. */
-export const MOST_ATTEMPTS = 10
+export const MAX_ATTEMPTS = 10
 
 export type Offer = Pick<PieceRecord, 'storefront' | 'group' | 'piece' | 'size' | 'nonce' | 'attempt'>
 
@@ -42,17 +42,17 @@ export const pieceId = (
 ): string =>
   storefront === undefined ? recordId(group, piece, nonce) : recordId(group, piece, nonce, storefront)
 
-export const offered = (
-  offer: Offer & { id: string; accept: Uint8Array },
+export const newPiece = (
+  offer: Offer & { id: string; acceptTask: Uint8Array },
   now: number,
-  retry: number,
-): PieceRecord => ({ ...offer, stage: 'offered', offeredAt: now, ...dueAt(offer.id, now + retry) })
+  retryMs: number,
+): PieceRecord => ({ ...offer, stage: 'offered', offeredAt: now, ...dueAt(offer.id, now + retryMs) })
 
 /** In the list of its group; from here on the group is looked after. */
-export const pending = (record: Stored<PieceRecord>): Stored<PieceRecord> | undefined =>
+export const markPending = (record: Stored<PieceRecord>): Stored<PieceRecord> | undefined =>
   record.stage === 'offered' ? { ...record, stage: 'pending', ...notDue } : undefined
 
-export const included = (
+export const markIncluded = (
   record: Stored<PieceRecord>,
   aggregateId: string,
 ): Stored<PieceRecord> | undefined =>

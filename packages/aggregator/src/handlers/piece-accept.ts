@@ -1,13 +1,13 @@
 import type { DID, Fact } from '@ucanto/interface'
 import { pieceAccept } from '@w3filecoin/capabilities'
-import { type Handler, ownTask, unpackTask } from '@w3filecoin/runtime'
+import { type Handler, promisedTask, unpackTask } from '@w3filecoin/runtime'
 import { pieceId } from '../domain/piece.ts'
 import type { Stores } from '../stores.ts'
 
 /** `piece/accept`: the aggregate that a piece is in. */
-export const pieceAcceptHandler = ({ pieces, receipts }: Stores): Handler =>
-  ownTask(pieceAccept, receipts, async ({ capability: { nb }, invocation: { nonce, facts } }) => {
+export const pieceAcceptHandler = ({ piece, receipts }: Stores): Handler =>
+  promisedTask(pieceAccept, receipts, async ({ capability: { nb }, invocation: { nonce, facts } }) => {
     const owner = facts.map((fact: Fact) => fact.storefront as DID | undefined).find(did => did !== undefined)
-    const record = await pieces.get({ id: pieceId({ group: nb.group, piece: `${nb.piece}`, nonce }, owner) })
-    return record && `${(await unpackTask(record.accept)).cid}`
+    const record = await piece.get({ id: pieceId({ group: nb.group, piece: `${nb.piece}`, nonce }, owner) })
+    return record && `${(await unpackTask(record.acceptTask)).cid}`
   })

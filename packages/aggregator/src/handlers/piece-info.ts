@@ -17,11 +17,11 @@ export const pieceInfoHandler = (parts: Parts): Handler => {
     const { group, nonce } = capability.nb
     const piece = capability.nb.piece as PieceLink
     const offer = { group, piece: `${piece}`, nonce }
-    const first = await stores.pieces.get({ id: pieceId(offer) })
+    const first = await stores.piece.get({ id: pieceId(offer) })
     const record =
       first?.storefront === storefront.ok
         ? first
-        : await stores.pieces.get({ id: pieceId(offer, storefront.ok) })
+        : await stores.piece.get({ id: pieceId(offer, storefront.ok) })
     if (record === undefined)
       return {
         out: { error: failure('PieceNotFound', `${storefront.ok} did not offer ${piece}`, { piece }) },
@@ -36,15 +36,15 @@ const next = async (
   { stores, limitsOf }: Parts,
   { storefront, group, offeredAt }: Stored<PieceRecord>,
 ): Promise<Pick<PieceInfoSuccess, 'next'>> => {
-  const { size, minimumFill, longestWait } = limitsOf(group)
-  const tally = await stores.tallies.get({ id: groupId({ storefront, group }) })
+  const { paddedBytes, minPaddedBytes, maxWaitMs } = limitsOf(group)
+  const tally = await stores.tally.get({ id: groupId({ storefront, group }) })
   return {
     next: {
       pieces: Math.max(tally?.pieces ?? 0, 0),
       bytes: Math.max(tally?.bytes ?? 0, 0),
-      capacity: capacityOf(size),
-      minimum: minimumFill,
-      sealedBy: new Date(offeredAt + longestWait).toISOString(),
+      capacity: capacityOf(paddedBytes),
+      minimum: minPaddedBytes,
+      sealedBy: new Date(offeredAt + maxWaitMs).toISOString(),
     },
   }
 }
@@ -53,7 +53,7 @@ const current = async (
   { stores }: Parts,
   { aggregateId }: Stored<PieceRecord>,
 ): Promise<Pick<PieceInfoSuccess, 'aggregate'>> => {
-  const record = await stores.aggregates.get({ id: aggregateId as string })
+  const record = await stores.aggregate.get({ id: aggregateId as string })
   if (record === undefined) return {}
   const { aggregate, stage, sealedAt } = record
   return {

@@ -2,7 +2,7 @@ import type { DID, Invocation } from '@ucanto/interface'
 import {
   type Failure,
   failure,
-  MOST_GROUP_BYTES,
+  MAX_GROUP_BYTES,
   type PieceLink,
   pieceOffer,
   type Result,
@@ -12,7 +12,7 @@ import { canHold, decodePiece } from '@w3filecoin/piece'
 import { type Handler, issueReceipt, packTask, provide, type Stored, unpackTask } from '@w3filecoin/runtime'
 import type { Dependencies } from '../dependencies.ts'
 import { aggregateId } from '../domain/aggregate.ts'
-import { MOST_ATTEMPTS, type Offer, offered, type PieceRecord, pieceId } from '../domain/piece.ts'
+import { MAX_ATTEMPTS, newPiece, type Offer, type PieceRecord, pieceId } from '../domain/piece.ts'
 import { storefrontOf } from '../domain/storefront.ts'
 
 type Capability = { with: DID; nb: { piece: { toString(): string }; group: string } }
@@ -48,19 +48,19 @@ export const pieceOfferHandler = ({
   const newOffer = (capability: Capability, invocation: Invocation): Result<Offer, Refusal> => {
     const { group } = capability.nb
     const piece = capability.nb.piece as PieceLink
-    const { size } = limitsOf(group)
+    const { paddedBytes } = limitsOf(group)
     // First of all: what is final is filed, and strangers have nothing filed.
     const storefront = storefrontOf(capability.with, invocation, { self: id.did(), listed: storefronts })
     if (storefront.error) return storefront
     const length = Buffer.byteLength(group)
-    if (length > MOST_GROUP_BYTES)
-      return refuse('InvalidGroup', `The group has ${length} bytes, at most ${MOST_GROUP_BYTES} are taken`)
+    if (length > MAX_GROUP_BYTES)
+      return refuse('InvalidGroup', `The group has ${length} bytes, at most ${MAX_GROUP_BYTES} are taken`)
     const decoded = decodePiece(piece)
     if (decoded.error) return { error: { ...decoded.error, final: true } }
-    if (!canHold(piece, size))
+    if (!canHold(piece, paddedBytes))
       return refuse(
         'InvalidPieceCID',
-        `${piece} has ${decoded.ok.size} padded bytes; no aggregate of ${size} can hold it`,
+        `${piece} has ${decoded.ok.size} padded bytes; no aggregate of ${paddedBytes} can hold it`,
         { piece, final: true },
       )
     return {
@@ -75,17 +75,17 @@ export const pieceOfferHandler = ({
   }
 
   /** What the dealer offers again. */
-  const retriedOffer = async ({ nb }: Capability, { nonce }: Invocation): Promise<Result<Offer, Refusal>> => {
+  const retryOffer = async ({ nb }: Capability, { nonce }: Invocation): Promise<Result<Offer, Refusal>> => {
     const piece = `${nb.piece}`
-    const aggregate = await stores.aggregates.get({ id: aggregateId(Tasks.retriedFrom(nonce ?? '')) })
+    const aggregate = await stores.aggregate.get({ id: aggregateId(Tasks.retriedFrom(nonce ?? '')) })
     if (aggregate === undefined || aggregate.group !== nb.group || aggregate.stage === 'accepted')
       return refuse('UnknownAggregate', `${nonce} is no aggregate of group ${nb.group} that failed`, {
         final: true,
       })
-    const member = await stores.members.get({ aggregate: aggregate.id, piece })
-    const record = member && (await stores.pieces.get({ id: member.id }))
+    const member = await stores.member.get({ aggregate: aggregate.id, piece })
+    const record = member && (await stores.piece.get({ id: member.id }))
     if (record === undefined) {
-      if (aggregate.openRanges.length > 0)
+      if (aggregate.rangesToInclude.length > 0)
         throw new Error(`${aggregate.aggregate} is still telling its pieces`)
       return refuse('InvalidPieceCID', `${piece} is not in ${aggregate.aggregate}`, {
         piece: nb.piece,
@@ -93,19 +93,19 @@ export const pieceOfferHandler = ({
       })
     }
     const { storefront, group, size, attempt = 1 } = record
-    if (attempt >= MOST_ATTEMPTS)
+    if (attempt >= MAX_ATTEMPTS)
       return refuse('ProofNotFound', `${attempt} aggregates with ${piece} got no deal`, { final: true })
     return { ok: { storefront, group, piece, size, nonce, attempt: attempt + 1 } }
   }
 
   /** The record under the key, made if there is none. */
-  const noted = async (offer: Offer, link: PieceLink, owner?: DID): Promise<Stored<PieceRecord>> => {
+  const findOrInsert = async (offer: Offer, link: PieceLink, owner?: DID): Promise<Stored<PieceRecord>> => {
     const key = pieceId(offer, owner)
-    const known = await stores.pieces.get({ id: key })
+    const known = await stores.piece.get({ id: key })
     if (known) return known
     const accept = await Tasks.pieceAccept(id, { ...offer, piece: link, storefront: owner })
-    const inserted = await stores.pieces.insert(
-      offered({ ...offer, id: key, accept: await packTask(accept) }, now(), timing.retry),
+    const inserted = await stores.piece.insert(
+      newPiece({ ...offer, id: key, acceptTask: await packTask(accept) }, now(), timing.retryMs),
     )
     return inserted.ok ?? inserted.error.record
   }
@@ -115,7 +115,7 @@ export const pieceOfferHandler = ({
     async ({ capability, invocation }) => {
       const piece = capability.nb.piece as PieceLink
       const retried = capability.with === dealer.did
-      const offer = retried ? await retriedOffer(capability, invocation) : newOffer(capability, invocation)
+      const offer = retried ? await retryOffer(capability, invocation) : newOffer(capability, invocation)
       if (offer.error) {
         const { final, ...error } = offer.error
         const out = { error }
@@ -127,10 +127,10 @@ export const pieceOfferHandler = ({
       const filed = await stores.receipts.get(`${invocation.cid}`)
       if (filed?.out.error) return { filed }
       const { storefront } = offer.ok
-      const first = await noted(offer.ok, piece)
-      const record = first.storefront === storefront ? first : await noted(offer.ok, piece, storefront)
+      const first = await findOrInsert(offer.ok, piece)
+      const record = first.storefront === storefront ? first : await findOrInsert(offer.ok, piece, storefront)
       if (record.stage === 'offered') await queues.piece.send([{ id: record.id }])
-      return { out: { ok: { piece } }, fx: { join: await unpackTask(record.accept) } }
+      return { out: { ok: { piece } }, fx: { join: await unpackTask(record.acceptTask) } }
     },
     { keep: true },
   )

@@ -1,8 +1,8 @@
 import { type Consumer, DONE, each, getValue, update } from '@w3filecoin/runtime'
 import pMap from 'p-map'
 import type { Dependencies } from '../dependencies.ts'
-import { changed, type DealRecord } from '../domain/deal.ts'
-import { isOpen, rangeWritten } from '../domain/source.ts'
+import { type DealRecord, mergeChange } from '../domain/deal.ts'
+import { closeRange, isOpen } from '../domain/source.ts'
 import { type UpdateMessage, updateMessage } from '../queues.ts'
 
 /**
@@ -11,21 +11,23 @@ import { type UpdateMessage, updateMessage } from '../queues.ts'
  */
 export const onUpdate = ({ stores }: Pick<Dependencies, 'stores'>): Consumer<UpdateMessage> => {
   const write = async (change: DealRecord): Promise<void> => {
-    const inserted = await stores.deals.insert(change)
-    if (inserted.ok || changed(inserted.error.record, change) === undefined) return
-    await update(stores.deals, { piece: change.piece, deal: change.deal }, record => changed(record, change))
+    const inserted = await stores.deal.insert(change)
+    if (inserted.ok || mergeChange(inserted.error.record, change) === undefined) return
+    await update(stores.deal, { piece: change.piece, deal: change.deal }, record =>
+      mergeChange(record, change),
+    )
   }
 
   return each(
-    body => updateMessage.parse(body),
+    updateMessage,
     async ({ source: name, changes, range }) => {
-      const source = await stores.sources.get({ name })
+      const source = await stores.source.get({ name })
       if (source === undefined || !isOpen(source, { changes, range })) return DONE
       const ranges = await getValue<string[]>(stores.blocks, changes)
       await pMap(await getValue<DealRecord[]>(stores.blocks, ranges[range] as string), write, {
         concurrency: 25,
       })
-      await update(stores.sources, { name }, current => rangeWritten(current, { changes, range }))
+      await update(stores.source, { name }, current => closeRange(current, { changes, range }))
       return DONE
     },
     { concurrency: 1 },

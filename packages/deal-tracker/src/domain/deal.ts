@@ -42,7 +42,7 @@ export const dealRecord = (source: string, deal: KnownDeal): DealRecord => ({
 })
 
 /** The record as a run of a source leaves it; nothing, if the record is of that run or of a later one. */
-export const changed = (
+export const mergeChange = (
   record: Stored<DealRecord>,
   { created, ...change }: DealRecord,
 ): Stored<DealRecord> | undefined =>
@@ -59,7 +59,7 @@ export const statusOf = (
 }
 
 /** The deals of a piece as `deal/info` tells them. A deal that any source still sees is not lost. */
-export const told = (
+export const toDeals = (
   records: readonly KnownDeal[],
   { root }: Pick<PieceV1, 'root'>,
   now: number,

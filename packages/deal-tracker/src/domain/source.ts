@@ -6,11 +6,11 @@ export interface SourceRecord {
   /** The epoch that the last good run told of. */
   stateEpoch: number
   /** CID of the block with its deals. */
-  snapshot: string
+  snapshotCid: string
   /** CID of the block that lists the ranges of what the run changed. Absent if nothing changed. */
-  changes?: string | undefined
+  changesCid?: string | undefined
   /** Ranges that are still to be written. The next run waits for them. */
-  openRanges: number[]
+  rangesToWrite: number[]
   deals: number
   malformed: number
   changed: number
@@ -21,16 +21,16 @@ export interface SourceRecord {
 export const isOpen = (
   record: SourceRecord,
   { changes, range }: { changes: string; range: number },
-): boolean => record.changes === changes && record.openRanges.includes(range)
+): boolean => record.changesCid === changes && record.rangesToWrite.includes(range)
 
 /** The messages that have the open ranges of a source written. */
-export const openUpdates = ({ name, changes, openRanges }: SourceRecord) =>
-  changes === undefined ? [] : openRanges.map(range => ({ source: name, changes, range }))
+export const updateMessages = ({ name, changesCid, rangesToWrite }: SourceRecord) =>
+  changesCid === undefined ? [] : rangesToWrite.map(range => ({ source: name, changes: changesCid, range }))
 
-export const rangeWritten = (
+export const closeRange = (
   record: Stored<SourceRecord>,
   written: { changes: string; range: number },
 ): Stored<SourceRecord> | undefined =>
   isOpen(record, written)
-    ? { ...record, openRanges: record.openRanges.filter(open => open !== written.range) }
+    ? { ...record, rangesToWrite: record.rangesToWrite.filter(open => open !== written.range) }
     : undefined

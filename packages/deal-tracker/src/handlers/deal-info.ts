@@ -2,7 +2,7 @@ import { dealInfo, failure, type PieceLink } from '@w3filecoin/capabilities'
 import { toV1 } from '@w3filecoin/piece'
 import { type Handler, provide } from '@w3filecoin/runtime'
 import type { Dependencies } from '../dependencies.ts'
-import { type DealRecord, pieceKey, told } from '../domain/deal.ts'
+import { type DealRecord, pieceKey, toDeals } from '../domain/deal.ts'
 
 /** Deals that are read at once. */
 const PAGE = 1000
@@ -18,7 +18,7 @@ export const dealInfoHandler = ({
     const deals: DealRecord[] = []
     let after: string | undefined
     do {
-      const page = await stores.deals.list(piece, { limit: PAGE, after })
+      const page = await stores.deal.list(piece, { limit: PAGE, after })
       deals.push(...page.items)
       after = page.next
     } while (after !== undefined)
@@ -37,6 +37,6 @@ export const dealInfoHandler = ({
     const deals = await dealsOf(pieceKey(chain.ok))
     if (deals.length === 0)
       return { out: { error: failure('DealNotFound', `No deal is known of ${piece}`, { piece }) } }
-    return { out: { ok: { deals: told(deals, chain.ok, now()) } } }
+    return { out: { ok: { deals: toDeals(deals, chain.ok, now()) } } }
   })
 }

@@ -2,7 +2,7 @@ import { failure, type PieceLink } from '@w3filecoin/capabilities'
 import { type Consumer, DONE, each, getValue } from '@w3filecoin/runtime'
 import type { Dependencies } from '../dependencies.ts'
 import { recordIn } from '../domain/offer-document.ts'
-import { failedOutcome, settleAggregate } from '../failure.ts'
+import { failureOutcome, settleAggregate } from '../failure.ts'
 import { type ReportMessage, reportMessage } from '../queues.ts'
 
 /**
@@ -11,25 +11,25 @@ import { type ReportMessage, reportMessage } from '../queues.ts'
  * piece that is not in it, is for people to look at.
  */
 export const onReport = (
-  parts: Pick<Dependencies, 'id' | 'stores' | 'queues' | 'aggregators' | 'timing' | 'sizes' | 'now'>,
+  parts: Pick<Dependencies, 'id' | 'stores' | 'queues' | 'aggregators' | 'timing' | 'batching' | 'now'>,
 ): Consumer<ReportMessage> => {
   const { id, stores } = parts
   return each(
-    body => reportMessage.parse(body),
+    reportMessage,
     async ({ offer, message, invalid }) => {
       const key = recordIn(offer)
-      const record = key === undefined ? undefined : await stores.aggregates.get({ id: key })
+      const record = key === undefined ? undefined : await stores.aggregate.get({ id: key })
       if (record === undefined)
         return { error: failure('UnknownOffer', `${offer} is no offer document of this dealer`) }
       if (record.stage !== 'offered') return DONE
-      const pieces = await getValue<PieceLink[]>(stores.blocks, record.pieces)
+      const pieces = await getValue<PieceLink[]>(stores.blocks, record.piecesCid)
       const links = new Map(pieces.map(piece => [`${piece}`, piece]))
       const stray = invalid.find(({ piece }) => !links.has(piece))
       if (stray) return { error: failure('UnknownPiece', `${stray.piece} is not in ${record.aggregate}`) }
       const faults = invalid.map(({ piece, message }) =>
         failure('InvalidPieceCID', message, { piece: links.get(piece) as PieceLink }),
       )
-      await settleAggregate(parts, record, await failedOutcome(id, record, pieces, { message, faults }))
+      await settleAggregate(parts, record, await failureOutcome(id, record, pieces, { message, faults }))
       return DONE
     },
     { concurrency: 1 },

@@ -10,7 +10,7 @@ import {
   update,
 } from '@w3filecoin/runtime'
 import type { Dependencies } from '../dependencies.ts'
-import { rangeSent } from '../domain/aggregate.ts'
+import { closeRange } from '../domain/aggregate.ts'
 import { isFinal } from '../domain/retry.ts'
 import { type RetryMessage, retryMessage } from '../queues.ts'
 
@@ -29,14 +29,14 @@ export const onRetry = ({
   log,
 }: Pick<Dependencies, 'stores' | 'aggregators' | 'timing' | 'now' | 'log'>): Consumer<RetryMessage> =>
   each(
-    body => retryMessage.parse(body),
+    retryMessage,
     async ({ aggregate: id, range }) => {
-      const record = await stores.aggregates.get({ id })
-      if (!record?.openRanges?.includes(range)) return DONE
+      const record = await stores.aggregate.get({ id })
+      if (!record?.rangesToRetry?.includes(range)) return DONE
       const aggregator = aggregators.get(record.aggregator)
       if (!aggregator?.reachable)
         return { error: new Error(`The configuration gives no URL for ${record.aggregator}`) }
-      const ranges = await getValue<string[]>(stores.blocks, record.retries as string)
+      const ranges = await getValue<string[]>(stores.blocks, record.retriesCid as string)
       const packed = await getValue<Uint8Array[]>(stores.blocks, ranges[range] as string)
       const passing: Failure[] = []
       for (const batch of batchesOf(packed, BATCH)) {
@@ -61,7 +61,7 @@ export const onRetry = ({
         })
         return DONE
       }
-      await update(stores.aggregates, { id }, current => rangeSent(current, range, now(), timing))
+      await update(stores.aggregate, { id }, current => closeRange(current, range, now(), timing))
       return DONE
     },
     { concurrency: 1 },

@@ -25,7 +25,16 @@ import { type ReportMessage, type TrackMessage, trackMessage } from '../queues.t
 export const onTrack = (
   parts: Pick<
     Dependencies,
-    'id' | 'stores' | 'queues' | 'aggregators' | 'dealTracker' | 'timing' | 'sizes' | 'now' | 'random' | 'log'
+    | 'id'
+    | 'stores'
+    | 'queues'
+    | 'aggregators'
+    | 'dealTracker'
+    | 'timing'
+    | 'batching'
+    | 'now'
+    | 'random'
+    | 'log'
   >,
 ): Consumer<TrackMessage> => {
   const { id, stores, queues, dealTracker, timing, now, random, log } = parts
@@ -36,7 +45,7 @@ export const onTrack = (
     return dealTracker.execute(await Promise.all(questions))
   }
 
-  const inDeal = ({ aggregate }: AggregateRecord, dealID: number): Outcome => {
+  const acceptedOutcome = ({ aggregate }: AggregateRecord, dealID: number): Outcome => {
     const success: AggregateAcceptSuccess = {
       aggregate: linkOf(aggregate),
       dataType: 0,
@@ -45,8 +54,8 @@ export const onTrack = (
     return { out: { ok: success } }
   }
 
-  const inNoDeal = (record: AggregateRecord): ReportMessage => {
-    const days = Number((timing.longestWait / 86_400_000).toPrecision(2))
+  const overdueReport = (record: AggregateRecord): ReportMessage => {
+    const days = Number((timing.dealWaitMs / 86_400_000).toPrecision(2))
     return {
       offer: documentName(record),
       message: `No deal was made for ${record.aggregate} within ${days} days`,
@@ -61,14 +70,14 @@ export const onTrack = (
       return
     }
     const deal = answer.out.ok && liveDeal(answer.out.ok as DealInfoSuccess)
-    if (deal !== undefined) await settleAggregate(parts, record, inDeal(record, deal))
-    else if (now() - record.offeredAt >= timing.longestWait) await queues.report.send([inNoDeal(record)])
+    if (deal !== undefined) await settleAggregate(parts, record, acceptedOutcome(record, deal))
+    else if (now() - record.offeredAt >= timing.dealWaitMs) await queues.report.send([overdueReport(record)])
   }
 
   return each(
-    body => trackMessage.parse(body),
+    trackMessage,
     async ({ aggregates }) => {
-      const found = await stores.aggregates.getMany(aggregates.map(id => ({ id })))
+      const found = await stores.aggregate.getMany(aggregates.map(id => ({ id })))
       const waiting = found.filter(record => record?.stage === 'offered') as Stored<AggregateRecord>[]
       if (waiting.length === 0) return DONE
       const answers = await reach(dealTracker, () => ask(waiting), log)

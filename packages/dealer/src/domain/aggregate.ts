@@ -12,7 +12,7 @@ export interface AggregateRecord extends Due {
   id: string
   aggregate: string
   /** Link of the DAG-CBOR list of the pieces. */
-  pieces: string
+  piecesCid: string
   nonce?: string | undefined
   /** Who offered it, and waits for the receipt. */
   aggregator: DID
@@ -25,52 +25,61 @@ export interface AggregateRecord extends Due {
   offeredAt: number
   endedAt?: number | undefined
   /** The promised `aggregate/accept`, packed. Absent where the offer itself was refused: nothing was promised. */
-  accept?: Uint8Array | undefined
+  acceptTask?: Uint8Array | undefined
   /** CID of the `aggregate/offer` whose receipt is the refusal. */
-  refused?: string | undefined
+  refusedOfferCid?: string | undefined
   /** The deal that ended the wait. */
   dealID?: number | undefined
   /** CID of the list of CIDs of ranges of `piece/offer` tasks, packed. When `failed`. */
-  retries?: string | undefined
+  retriesCid?: string | undefined
   /** Ranges of them that are still to be sent. */
-  openRanges?: number[] | undefined
+  rangesToRetry?: number[] | undefined
 }
 
 /** Pieces that are named as at fault: each is in the receipt, with the reason. */
-export const MOST_FAULTS = 1_000
+export const MAX_FAULTS = 1_000
 
 /**
  * Pieces of an offer that is refused at once with pieces at fault. The answer has a task for each of the others: 95,000
  * take 25 s and 2 GB, more than a request has. An aggregator makes no such offer unless something is wrong with it.
  */
-export const MOST_REFUSED = 30_000
+export const MAX_REFUSED = 30_000
 
 /** Intervals in milliseconds. */
 export interface Timing {
-  retry: number
-  poll: number
+  retryMs: number
+  pollMs: number
   /** Until an aggregate that is in no deal has failed. */
-  longestWait: number
+  dealWaitMs: number
 }
 
 type Offer = Pick<
   AggregateRecord,
-  'aggregate' | 'pieces' | 'nonce' | 'aggregator' | 'storefront' | 'group' | 'label' | 'accept' | 'refused'
+  | 'aggregate'
+  | 'piecesCid'
+  | 'nonce'
+  | 'aggregator'
+  | 'storefront'
+  | 'group'
+  | 'label'
+  | 'acceptTask'
+  | 'refusedOfferCid'
 >
 
 /** What was said of another list of pieces, that it is not the aggregate's, says nothing of this one. */
 export const aggregateId = ({
   aggregate,
-  pieces,
+  piecesCid,
   nonce,
-}: Pick<AggregateRecord, 'aggregate' | 'pieces' | 'nonce'>): string => recordId(aggregate, pieces, nonce)
+}: Pick<AggregateRecord, 'aggregate' | 'piecesCid' | 'nonce'>): string =>
+  recordId(aggregate, piecesCid, nonce)
 
-export const offered = (offer: Offer, now: number, { poll }: Timing): AggregateRecord => {
+export const newAggregate = (offer: Offer, now: number, { pollMs }: Timing): AggregateRecord => {
   const id = aggregateId(offer)
-  return { ...offer, id, stage: 'offered', offeredAt: now, ...dueAt(id, now + poll) }
+  return { ...offer, id, stage: 'offered', offeredAt: now, ...dueAt(id, now + pollMs) }
 }
 
-export const accepted = (
+export const markAccepted = (
   record: Stored<AggregateRecord>,
   dealID: number,
   now: number,
@@ -79,41 +88,44 @@ export const accepted = (
 
 /** The pieces that can be tried again, and are to be offered again now. */
 export interface Retries {
-  retries: string
-  openRanges: number[]
+  retriesCid: string
+  rangesToRetry: number[]
 }
 
-export const failed = <R extends AggregateRecord>(
+export const markFailed = <R extends AggregateRecord>(
   record: R,
-  { retries, openRanges }: Retries,
+  { retriesCid, rangesToRetry }: Retries,
   now: number,
-  { retry }: Timing,
+  { retryMs }: Timing,
 ): R | undefined =>
   record.stage === 'offered'
-    ? settle({ ...record, stage: 'failed', endedAt: now, retries, openRanges }, now + retry)
+    ? schedule({ ...record, stage: 'failed', endedAt: now, retriesCid, rangesToRetry }, now + retryMs)
     : undefined
 
-export const rangeSent = (
+export const closeRange = (
   record: Stored<AggregateRecord>,
   range: number,
   now: number,
-  { retry }: Timing,
+  { retryMs }: Timing,
 ): Stored<AggregateRecord> | undefined =>
-  record.openRanges?.includes(range)
-    ? settle({ ...record, openRanges: record.openRanges.filter(open => open !== range) }, now + retry)
+  record.rangesToRetry?.includes(range)
+    ? schedule(
+        { ...record, rangesToRetry: record.rangesToRetry.filter(open => open !== range) },
+        now + retryMs,
+      )
     : undefined
 
-const settle = <R extends AggregateRecord>(record: R, checkAt: number): R => ({
+const schedule = <R extends AggregateRecord>(record: R, checkAt: number): R => ({
   ...record,
-  ...(record.openRanges?.length === 0 ? notDue : dueAt(record.id, checkAt)),
+  ...(record.rangesToRetry?.length === 0 ? notDue : dueAt(record.id, checkAt)),
 })
 
 /**
  * How long until the record is looked at again, in milliseconds. An aggregator that does not take the retries is asked
  * again after as long as it has been so.
  */
-export const nextCheck = (
+export const nextCheckMs = (
   { stage, endedAt }: Pick<AggregateRecord, 'stage' | 'endedAt'>,
   now: number,
-  { retry, poll }: Pick<Timing, 'retry' | 'poll'>,
-): number => (stage === 'failed' ? Math.max(retry, Math.min(now - (endedAt ?? now), poll)) : poll)
+  { retryMs, pollMs }: Pick<Timing, 'retryMs' | 'pollMs'>,
+): number => (stage === 'failed' ? Math.max(retryMs, Math.min(now - (endedAt ?? now), pollMs)) : pollMs)

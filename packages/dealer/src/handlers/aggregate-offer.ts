@@ -13,7 +13,7 @@ import {
   getValue,
   type Handler,
   issueReceipt,
-  MOST_RECEIPT_BYTES,
+  MAX_RECEIPT_BYTES,
   outcomeOf,
   packTask,
   provide,
@@ -25,13 +25,13 @@ import type { Dependencies } from '../dependencies.ts'
 import {
   type AggregateRecord,
   aggregateId,
-  failed,
-  MOST_FAULTS,
-  MOST_REFUSED,
-  offered,
+  MAX_FAULTS,
+  MAX_REFUSED,
+  markFailed,
+  newAggregate,
 } from '../domain/aggregate.ts'
 import { documentName, documentOf, tenantOf } from '../domain/offer-document.ts'
-import { failedOutcome, keepRetries, mostBytes } from '../failure.ts'
+import { failureOutcome, maxReceiptBytes, storeRetries } from '../failure.ts'
 
 /**
  * `aggregate/offer`: checks that the pieces make the aggregate, hands it to deal making, and promises to tell of a
@@ -40,22 +40,25 @@ import { failedOutcome, keepRetries, mostBytes } from '../failure.ts'
  * many pieces that a request can not do that is refused without a receipt that is kept, for people to look at.
  */
 export const aggregateOfferHandler = (
-  parts: Pick<Dependencies, 'id' | 'stores' | 'queues' | 'aggregators' | 'timing' | 'sizes' | 'now'>,
+  parts: Pick<
+    Dependencies,
+    'id' | 'stores' | 'queues' | 'offerDocuments' | 'aggregators' | 'timing' | 'batching' | 'now'
+  >,
 ): Handler => {
-  const { id, stores, queues, aggregators, timing, now } = parts
+  const { id, stores, queues, offerDocuments, aggregators, timing, now } = parts
 
   /** What the record of an offer promised, or why it was refused. */
-  const answer = async ({ aggregate, accept, refused }: Stored<AggregateRecord>) => {
-    const refusal = refused === undefined ? undefined : await stores.receipts.get(refused)
+  const answer = async ({ aggregate, acceptTask, refusedOfferCid }: Stored<AggregateRecord>) => {
+    const refusal = refusedOfferCid === undefined ? undefined : await stores.receipts.get(refusedOfferCid)
     if (refusal) return outcomeOf(refusal)
     return {
       out: { ok: { aggregate: parseLink(aggregate) as unknown as PieceLink } },
-      fx: { join: await unpackTask(accept as Uint8Array) },
+      fx: { join: await unpackTask(acceptTask as Uint8Array) },
     }
   }
 
   const handOver = (record: AggregateRecord, pieces: readonly PieceLink[]): Promise<void> =>
-    stores.offers.put(documentName(record), documentOf(record, pieces))
+    offerDocuments.put(documentName(record), documentOf(record, pieces))
 
   return provide(
     aggregateOffer,
@@ -70,12 +73,12 @@ export const aggregateOfferHandler = (
           out: { error: failure('UnknownAggregator', `${aggregator} is no aggregator of this dealer`) },
         }
 
-      const key = aggregateId({ aggregate: `${aggregate}`, pieces: `${pieces}`, nonce: invocation.nonce })
-      const known = await stores.aggregates.get({ id: key })
+      const key = aggregateId({ aggregate: `${aggregate}`, piecesCid: `${pieces}`, nonce: invocation.nonce })
+      const known = await stores.aggregate.get({ id: key })
       if (known) {
         // Cut short after the record, the document is still to be written.
         if (known.stage === 'offered' && !(await stores.receipts.get(`${invocation.cid}`)))
-          await handOver(known, await getValue<PieceLink[]>(stores.blocks, known.pieces))
+          await handOver(known, await getValue<PieceLink[]>(stores.blocks, known.piecesCid))
         return answer(known)
       }
 
@@ -83,7 +86,7 @@ export const aggregateOfferHandler = (
       const checked = checkPieces(block?.bytes, aggregate)
       const offer = {
         aggregate: `${aggregate}`,
-        pieces: `${pieces}`,
+        piecesCid: `${pieces}`,
         nonce: invocation.nonce,
         aggregator,
         ...tenantOf(invocation.facts as Record<string, unknown>[], aggregator),
@@ -91,30 +94,30 @@ export const aggregateOfferHandler = (
       if (checked.error && checked.error.cause.length === 0)
         return { out: { error: failure('InvalidPiece', checked.error.message, { aggregate, cause: [] }) } }
       const listed = checked.ok ?? checked.error.pieces
-      const most = await mostBytes(id, offer, listed)
-      if (most > MOST_RECEIPT_BYTES) {
-        const message = `Should ${aggregate} fail, its receipt may have ${most} bytes, of ${MOST_RECEIPT_BYTES} that are read: offer fewer pieces, or a shorter group or nonce`
+      const most = await maxReceiptBytes(id, offer, listed)
+      if (most > MAX_RECEIPT_BYTES) {
+        const message = `Should ${aggregate} fail, its receipt may have ${most} bytes, of ${MAX_RECEIPT_BYTES} that are read: offer fewer pieces, or a shorter group or nonce`
         return { out: { error: failure('AggregateTooLarge', message) } }
       }
       if (checked.error) {
         const { message, cause } = checked.error
-        if (cause.length > MOST_FAULTS || listed.length > MOST_REFUSED) {
+        if (cause.length > MAX_FAULTS || listed.length > MAX_REFUSED) {
           const why = `${message}: too many to name these and try the others again`
           return { out: { error: failure('InvalidPiece', why, { aggregate, cause: [] }) } }
         }
-        const outcome = await failedOutcome(id, offer, listed, { message, faults: cause })
+        const outcome = await failureOutcome(id, offer, listed, { message, faults: cause })
         const filed = await stores.receipts.put(await issueReceipt(id, invocation, outcome))
-        const retries = await keepRetries(parts, aggregator, filed)
-        const record = offered({ ...offer, refused: `${invocation.cid}` }, now(), timing)
-        await stores.aggregates.insert(failed(record, retries, now(), timing) as AggregateRecord)
-        await queues.retry.send(retries.openRanges.map(range => ({ aggregate: key, range })))
+        const retries = await storeRetries(parts, aggregator, filed)
+        const record = newAggregate({ ...offer, refusedOfferCid: `${invocation.cid}` }, now(), timing)
+        await stores.aggregate.insert(markFailed(record, retries, now(), timing) as AggregateRecord)
+        await queues.retry.send(retries.rangesToRetry.map(range => ({ aggregate: key, range })))
         return { filed }
       }
 
       const accept = await Tasks.aggregateAccept(id, { aggregate, pieces, nonce: invocation.nonce })
-      const record = offered({ ...offer, accept: await packTask(accept) }, now(), timing)
+      const record = newAggregate({ ...offer, acceptTask: await packTask(accept) }, now(), timing)
       await stores.blocks.put(block?.bytes as Uint8Array, CBOR)
-      const inserted = await stores.aggregates.insert(record)
+      const inserted = await stores.aggregate.insert(record)
       const noted = inserted.ok ?? inserted.error.record
       // After the record: whoever reads the document may report on it at once.
       if (noted.stage === 'offered') await handOver(noted, checked.ok)

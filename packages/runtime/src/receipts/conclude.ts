@@ -4,35 +4,36 @@ import type { Block, Invocation, Receipt, Signer } from '@ucanto/interface'
 import { conclude, type Failure, failure, type Result, Tasks } from '@w3filecoin/capabilities'
 import pMap from 'p-map'
 import { z } from 'zod'
-import { type Consumer, DONE, each } from '../consumer.ts'
+import { type Consumer, DONE, each } from '../messages/consumer.ts'
+import { type MessageOf, messageFormat } from '../messages/message-format.ts'
 import type { Clock, Log } from '../ports.ts'
 import type { Authority } from '../ucan/authority.ts'
 import { type Handler, provide } from '../ucan/handler.ts'
 import { MESSAGE_LIMITS } from '../ucan/message.ts'
 import { type Peer, reach } from '../ucan/peer.ts'
 import { Chains } from '../ucan/proof-chain.ts'
-import { isReadable, MOST_EFFECTS } from './receipt.ts'
+import { isReadable, MAX_EFFECTS } from './receipt.ts'
 import type { ReceiptLog } from './receipt-log.ts'
 
 /** Takes the final receipt of a task that this service waits for. */
-export type TakeReceipt = (receipt: Receipt, ran: Invocation) => Promise<Result<object>>
+export type ReceiptHandler = (receipt: Receipt, ran: Invocation) => Promise<Result<object>>
 
 export interface ConcludeOptions {
   authority: Authority
   /** Who takes the receipts of which ability; others are refused. */
-  take: Record<string, TakeReceipt>
+  routes: Record<string, ReceiptHandler>
   /** Who may hand receipts over. */
-  from: readonly string[]
+  senders: readonly string[]
   now: Clock
 }
 
 /**
  * `ucan/conclude`: another service hands over a receipt. The receipt must be signed by the service that ran the
- * task; whether the task is one that somebody waits for is for `take` to say.
+ * task; the route of its ability decides whether a record waits for the task.
  */
-export const concludeHandler = ({ authority, take, from, now }: ConcludeOptions): Handler => {
-  const senders = new Set(from)
-  const routes = new Map(Object.entries(take))
+export const concludeHandler = ({ authority, now, ...options }: ConcludeOptions): Handler => {
+  const senders = new Set(options.senders)
+  const routes = new Map(Object.entries(options.routes))
   return provide(conclude, async ({ capability, invocation }) => {
     if (!senders.has(capability.with))
       return {
@@ -78,16 +79,18 @@ const readable = <T>(read: () => T): T | undefined => {
 }
 
 /** "Hand these receipts to that service." */
-export const concludeMessage = z.object({
-  to: z.string().startsWith('did:'),
-  /** CIDs of the tasks whose receipts are in the log. */
-  tasks: z.array(z.string()).min(1).max(100),
-})
-export type ConcludeMessage = z.infer<typeof concludeMessage>
+export const concludeMessage = messageFormat(
+  z.object({
+    to: z.string().startsWith('did:'),
+    /** CIDs of the tasks whose receipts are in the log. */
+    tasks: z.array(z.string()).min(1).max(100),
+  }),
+)
+export type ConcludeMessage = MessageOf<typeof concludeMessage>
 
 /** The receipt, with the blocks of its effects if there are not too many. */
 const attached = (receipt: Receipt): Block[] => {
-  if (receipt.fx.fork.length <= MOST_EFFECTS) return [...receipt.iterateIPLDBlocks()]
+  if (receipt.fx.fork.length <= MAX_EFFECTS) return [...receipt.iterateIPLDBlocks()]
   return [receipt.root, ...(receipt.ran as Invocation).iterateIPLDBlocks()]
 }
 
@@ -107,7 +110,7 @@ interface Delivery {
  */
 export const onConclude = ({ id, receipts, peers, log }: Delivery): Consumer<ConcludeMessage> =>
   each(
-    body => concludeMessage.parse(body),
+    concludeMessage,
     async ({ to, tasks }) => {
       const peer = peers.get(to)
       if (!peer?.reachable) return DONE

@@ -18,11 +18,15 @@ export interface ReceiptRecord {
   issuedAt: number
 }
 
-/** CARs up to this many bytes stay in the record (DynamoDB holds small items; larger ones are blocks). */
-const INLINE = 100_000
+/** What a receipt log does with large receipts. */
+export interface ReceiptLogLimits {
+  /** CARs up to this size are stored in the record, larger ones as a block: DynamoDB holds items of up to 400 KB. */
+  maxInlineBytes: number
+  /** CARs up to this size are served by the function: a Lambda function's response has at most 6 MB, base64 included. */
+  maxServedBytes: number
+}
 
-/** The most bytes that a function answers with: a Lambda's answer has 6 MB, base64 included. */
-const MOST_SERVED = 4_000_000
+const LIMITS: ReceiptLogLimits = { maxInlineBytes: 100_000, maxServedBytes: 4_000_000 }
 
 export const CAR_TYPE = 'application/vnd.ipld.car'
 
@@ -36,8 +40,20 @@ export class ReceiptLog {
   readonly #table: Table<ReceiptRecord>
   readonly #blocks: Blocks
   readonly #now: Clock
+  readonly #limits: ReceiptLogLimits
 
-  constructor({ table, blocks, now }: { table: Table<ReceiptRecord>; blocks: Blocks; now: Clock }) {
+  constructor({
+    table,
+    blocks,
+    now,
+    limits = LIMITS,
+  }: {
+    table: Table<ReceiptRecord>
+    blocks: Blocks
+    now: Clock
+    limits?: ReceiptLogLimits
+  }) {
+    this.#limits = limits
     this.#table = table
     this.#blocks = blocks
     this.#now = now
@@ -51,7 +67,7 @@ export class ReceiptLog {
       task,
       receipt: `${receipt.root.cid}`,
       issuedAt: this.#now(),
-      ...(car.byteLength <= INLINE
+      ...(car.byteLength <= this.#limits.maxInlineBytes
         ? { car }
         : { block: `${await this.#blocks.put(car, RAW)}`, size: car.byteLength }),
     })
@@ -70,7 +86,7 @@ export class ReceiptLog {
     const record = await this.#table.get({ task })
     if (record === undefined) return undefined
     const { block, size = 0 } = record
-    if (block !== undefined && size > MOST_SERVED)
+    if (block !== undefined && size > this.#limits.maxServedBytes)
       return { at: await this.#blocks.locate(parseLink(block), CAR_TYPE) }
     return { car: await this.#read(record) }
   }

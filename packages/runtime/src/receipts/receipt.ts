@@ -14,22 +14,22 @@ export const issueReceipt = (issuer: Signer, ran: Invocation, { out, fx }: Outco
   Receipts.issue({
     issuer,
     ran,
-    result: out.error === undefined ? { ok: out.ok as object } : { error: plain(out.error) },
+    result: out.error === undefined ? { ok: out.ok as object } : { error: toPublicFailure(out.error) },
     fx: { fork: [...(fx?.fork ?? [])], ...(fx?.join === undefined ? {} : { join: fx.join }) },
   }) as unknown as Promise<Receipt>
 
 /** Effects whose blocks are handed over with their receipt; of more, the receiver reads them in the sender's log. */
-export const MOST_EFFECTS = 100
+export const MAX_EFFECTS = 100
 
 /**
  * Whether the blocks of its effects came with the receipt. A receipt with very many is handed over without them; the
  * log of the service that issued it has all.
  */
-export const isWhole = ({ fx }: Receipt): boolean =>
+export const hasEffectBlocks = ({ fx }: Receipt): boolean =>
   [...fx.fork, ...(fx.join ? [fx.join] : [])].every(effect => isDelegation(effect as never))
 
 /** The most bytes of a receipt that services read of one another: it has as many effects as an aggregate has pieces. */
-export const MOST_RECEIPT_BYTES = 64 * 1024 * 1024
+export const MAX_RECEIPT_BYTES = 64 * 1024 * 1024
 
 /** Whether all that a receipt names can be read: views decode lazily, and throw on what is no UCAN. */
 export const isReadable = (receipt: Receipt): boolean => {
@@ -56,7 +56,7 @@ const MAX_MESSAGE = 2_000
  * A failure as it may leave the service: the name, the message and the protocol's own fields. Errors of
  * libraries are reduced to name and message, so that no stack trace gets out.
  */
-export const plain = (error: Failure): Failure => {
+export const toPublicFailure = (error: Failure): Failure => {
   const { name, message } = error
   const clipped = message.length > MAX_MESSAGE ? `${message.slice(0, MAX_MESSAGE)}…` : message
   if (error instanceof Error) return failure(name, clipped)

@@ -45,21 +45,21 @@ export const sendAll = async <Q extends { [N in keyof Q]: Queue<never> }>(
  */
 export interface Unfinished<R, Q> {
   /** Whether there is anything left to do, whatever the record says about when to look. */
-  is: (record: R) => boolean
+  isUnfinished: (record: R) => boolean
   /** Since when the record is at its stage, in milliseconds since 1970, where that is known. */
-  since: (record: R) => number | undefined
+  stageSince: (record: R) => number | undefined
   /** What is to happen next, for people. */
-  next: (record: R) => string
+  describeNext: (record: R) => string
   messages: (records: readonly Stored<R>[]) => Messages<Q>
   /** When somebody looks at a record that is not {@link Due}: no sweep does then, but a schedule of its own. */
-  lookedAt?: (record: R) => number
+  nextCheckAt?: (record: R) => number
 }
 
 interface SweepOptions<R> {
   table: Table<R>
   now: Clock
   /** How long until a record that was sent again is looked at the next time, in milliseconds. */
-  interval: (record: R) => number
+  intervalMs: (record: R) => number
   /** The most records of one shard in one sweep; the rest is for the next one. */
   limit?: number
   /** Sends what gets these records moving again. */
@@ -73,7 +73,7 @@ interface SweepOptions<R> {
 export const sweep = async <R extends Due & { id: string }>({
   table,
   now,
-  interval,
+  intervalMs,
   limit = 200,
   resend,
 }: SweepOptions<R>): Promise<number> => {
@@ -88,7 +88,7 @@ export const sweep = async <R extends Due & { id: string }>({
       if (overdue.length === 0) return 0
       await resend(overdue)
       // Whoever changed a record meanwhile has said when to look again.
-      await pMap(overdue, record => table.replace({ ...record, checkAt: now() + interval(record) }), {
+      await pMap(overdue, record => table.replace({ ...record, checkAt: now() + intervalMs(record) }), {
         concurrency: 8,
       })
       return overdue.length

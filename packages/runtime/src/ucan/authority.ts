@@ -3,7 +3,7 @@ import type { DID, Principal, Receipt, Signer } from '@ucanto/interface'
 import { DIDResolutionError } from '@ucanto/validator'
 import { type DidWebOptions, HostKeys } from './did-web.ts'
 import { fixedKeys, type Keys, principals, verifierOf } from './principal.ts'
-import { type Revocations, unrevoked } from './revocation.ts'
+import { type Revocations, revocationCheck } from './revocation.ts'
 
 /** Another service, or a principal that this one knows, as the configuration names it. */
 export interface PeerConfig {
@@ -62,7 +62,7 @@ export class Authority {
       principal: {
         parse: (did: DID) => (isKey(did) ? principals.parse(did) : verifierOf(did, this.#keysOf(did)!)),
       },
-      validateAuthorization: this.revocations ? unrevoked(this.revocations) : () => ({ ok: {} }),
+      validateAuthorization: this.revocations ? revocationCheck(this.revocations) : () => ({ ok: {} }),
     }
   }
 

@@ -3,7 +3,7 @@ import { CAR as Car, Message, Receipt as Receipts } from '@ucanto/core'
 import type { AgentMessage, Block, Invocation, Link, Receipt, ReceiptModel } from '@ucanto/interface'
 import { type Failure, failure, type Result } from '@w3filecoin/capabilities'
 import type { CID } from 'multiformats/cid'
-import { MOST_EFFECTS } from '../receipts/receipt.ts'
+import { MAX_EFFECTS } from '../receipts/receipt.ts'
 import { readCar } from './car.ts'
 import { type ChainLimits, Chains, UCAN_LIMITS } from './proof-chain.ts'
 
@@ -118,7 +118,7 @@ export const encodeAnswer = async (
   const sent = new Set([...asked.iterateIPLDBlocks()].map(({ cid }) => `${cid}`))
   const short = carOf(message, block => !sent.has(`${block.cid}`))
   if (short.byteLength <= limits.answer) return { ok: short }
-  const listed = receipts.flatMap(({ fx }) => (fx.fork.length > MOST_EFFECTS ? fx.fork : []))
+  const listed = receipts.flatMap(({ fx }) => (fx.fork.length > MAX_EFFECTS ? fx.fork : []))
   const effects = new Set(listed.map(effect => `${effect.link()}`))
   const bare = carOf(message, ({ cid }) => !sent.has(`${cid}`) && !effects.has(`${cid}`))
   if (bare.byteLength <= limits.answer) return { ok: bare }

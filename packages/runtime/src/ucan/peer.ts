@@ -2,7 +2,7 @@ import type { AgentMessage, DID, Principal, Receipt } from '@ucanto/interface'
 import { type Failure, failure, type Result, type Task } from '@w3filecoin/capabilities'
 import { parse as parseLink } from 'multiformats/link'
 import type { Fetch, Log } from '../ports.ts'
-import { isReadable, MOST_RECEIPT_BYTES } from '../receipts/receipt.ts'
+import { isReadable, MAX_RECEIPT_BYTES } from '../receipts/receipt.ts'
 import { type Authority, type PeerConfig, principal } from './authority.ts'
 import { CAR, decodeMessage, encodeMessage, MESSAGE_LIMITS, type MessageLimits } from './message.ts'
 
@@ -21,7 +21,7 @@ const ANSWER: MessageLimits = {
 /** What a receipt may have: as many effects as an aggregate has pieces. */
 const RECEIPT: MessageLimits = {
   ...ANSWER,
-  bytes: MOST_RECEIPT_BYTES,
+  bytes: MAX_RECEIPT_BYTES,
   blocks: 200_000,
   receipts: 1,
   chain: { depth: 10, checks: 200_000 },

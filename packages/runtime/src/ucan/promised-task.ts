@@ -10,7 +10,7 @@ import { type Handler, type Input, type Parsed, provide } from './handler.ts'
  *
  * @param find the CID of the promised task that the invocation is about, if there is one
  */
-export const ownTask = <C extends CapabilityParser<Match<ParsedCapability>>>(
+export const promisedTask = <C extends CapabilityParser<Match<ParsedCapability>>>(
   capability: C,
   receipts: ReceiptLog,
   find: (input: Input<Parsed<C>>) => Promise<string | undefined>,

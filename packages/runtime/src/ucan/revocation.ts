@@ -22,7 +22,7 @@ export interface Revocations {
 }
 
 /** Delegations of one chain that are looked at; a longer chain is refused. */
-const MOST_DELEGATIONS = 50
+const MAX_DELEGATIONS = 50
 
 /**
  * `ucan/revoke`: notes that a principal on the chain of a delegation revoked it, in force from the answer on. It needs
@@ -60,7 +60,7 @@ const principalsOf = (delegation: DelegationView): Set<string> => {
   const principals = new Set<string>()
   const seen = new Set<string>()
   const open = [delegation]
-  for (let next = open.pop(); next !== undefined && seen.size < MOST_DELEGATIONS; next = open.pop()) {
+  for (let next = open.pop(); next !== undefined && seen.size < MAX_DELEGATIONS; next = open.pop()) {
     if (seen.has(`${next.cid}`)) continue
     seen.add(`${next.cid}`)
     principals.add(next.issuer.did()).add(next.audience.did())
@@ -74,7 +74,7 @@ const principalsOf = (delegation: DelegationView): Set<string> => {
  * the chain from there to its root. An invocation that needs no delegation costs no read. `@ucanto/server` settles on
  * the first chain that fits: one that was revoked and is brought along is not made up for by another.
  */
-export const unrevoked =
+export const revocationCheck =
   ({ table }: Revocations) =>
   async (authorization: Authorization) => {
     const links = chainOf(authorization)

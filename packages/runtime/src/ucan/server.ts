@@ -3,7 +3,7 @@ import { Receipt as Receipts } from '@ucanto/core'
 import type { AgentMessage, Invocation, Receipt, Signer } from '@ucanto/interface'
 import { type Failure, failure } from '@w3filecoin/capabilities'
 import type { Log } from '../ports.ts'
-import { issueReceipt, plain } from '../receipts/receipt.ts'
+import { issueReceipt, toPublicFailure } from '../receipts/receipt.ts'
 import type { ReceiptLog } from '../receipts/receipt-log.ts'
 import type { Authority } from './authority.ts'
 import type { Handler } from './handler.ts'
@@ -95,6 +95,6 @@ export class Server {
 const unsigned = (id: Signer, ran: Invocation, error: Failure): Promise<Receipt> =>
   Receipts.issue({
     ran,
-    result: { error: plain(error) },
+    result: { error: toPublicFailure(error) },
     issuer: { did: () => id.did(), sign: () => createNonStandard('', new Uint8Array()) } as never,
   }) as unknown as Promise<Receipt>

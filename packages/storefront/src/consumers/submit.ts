@@ -15,7 +15,14 @@ import {
 import { parse as parseLink } from 'multiformats/link'
 import type { Dependencies } from '../dependencies.ts'
 import { sha256Of } from '../domain/content.ts'
-import { isConfirmed, type PieceRecord, reading, since, submitted, troubled } from '../domain/piece.ts'
+import {
+  isConfirmed,
+  markSubmitted,
+  type PieceRecord,
+  recordProblem,
+  renewClaim,
+  stageReachedAt,
+} from '../domain/piece.ts'
 import { type SubmitMessage, submitMessage } from '../queues.ts'
 import { endPiece } from '../receipts.ts'
 import { resources } from '../resources.ts'
@@ -26,7 +33,7 @@ const { batch, run } = resources.queues.submit
  * Milliseconds that content may take to be read: a run that is killed can not say that it took too long, and whoever comes
  * next is killed too. A minute is for the rest; the contents of a batch are read one after the other.
  */
-const LONGEST_READ = ((run.timeout - 60) * 1000) / batch
+const MAX_READ_MS = ((run.timeout - 60) * 1000) / batch
 
 /** The piece that the content hashes to; or why that is not known, with a piece where it is not certain yet. */
 type Reading = { piece: PieceLink; problem?: undefined } | { piece?: PieceLink; problem: string }
@@ -56,13 +63,13 @@ export const onSubmit = (
   const { id, stores, queues, content, aggregator, timing, now, log } = parts
 
   const read = async (record: Stored<PieceRecord>): Promise<Reading> => {
-    const claim = () => update(stores.pieces, { id: record.id }, current => reading(current, now(), timing))
+    const claim = () => update(stores.piece, { id: record.id }, current => renewClaim(current, now(), timing))
     // Not among what follows: that a table can not be reached says nothing of the content.
     await claim()
     const began = now()
     const expected = sha256Of(record.content)
     const sha256 = expected && createHash('sha256')
-    const late = AbortSignal.timeout(LONGEST_READ)
+    const late = AbortSignal.timeout(MAX_READ_MS)
     let came = 0
     const onProgress = (bytes: number) => {
       came = bytes
@@ -75,7 +82,7 @@ export const onSubmit = (
     /** Nobody else is sent to it as long as this goes on, whether or not anything of it comes. */
     const keepClaim = async () => {
       for (;;) {
-        await rejected(AbortSignal.timeout(timing.retry / 2)).catch(() => {})
+        await rejected(AbortSignal.timeout(timing.retryMs / 2)).catch(() => {})
         if (isOver) return
         await claim()
       }
@@ -98,7 +105,7 @@ export const onSubmit = (
         ? { piece }
         : { piece, problem: `${mismatch(record, piece)}; that is looked at once more` }
     } catch (cause) {
-      const minutes = LONGEST_READ / 60_000
+      const minutes = MAX_READ_MS / 60_000
       return unread(late.aborted ? ` in ${minutes} minutes: it came as far as ${came} bytes` : '', cause)
     } finally {
       isOver = true
@@ -134,22 +141,22 @@ export const onSubmit = (
 
   const passOn = async (record: Stored<PieceRecord>, pieceOffer: Task) => {
     const promised = await packTask(pieceOffer)
-    await update(stores.pieces, { id: record.id }, current => submitted(current, promised, now(), timing))
-    await queues.pieceOffer.send([{ id: record.id }])
+    await update(stores.piece, { id: record.id }, current => markSubmitted(current, promised, now(), timing))
+    await queues.aggregation.send([{ id: record.id }])
   }
 
   return each(
-    body => submitMessage.parse(body),
+    submitMessage,
     async message => {
-      const record = await stores.pieces.get({ id: message.id })
+      const record = await stores.piece.get({ id: message.id })
       if (record?.stage !== 'offered') {
-        if (record?.stage === 'submitted') await queues.pieceOffer.send([{ id: record.id }])
+        if (record?.stage === 'submitted') await queues.aggregation.send([{ id: record.id }])
         return DONE
       }
       const { piece, problem } = await read(record)
-      if (problem !== undefined && now() - since(record) < timing.longestWait) {
-        await update(stores.pieces, { id: record.id }, current =>
-          troubled(current, 'offered', problem, now(), timing, piece && `${piece}`),
+      if (problem !== undefined && now() - stageReachedAt(record) < timing.contentWaitMs) {
+        await update(stores.piece, { id: record.id }, current =>
+          recordProblem(current, 'offered', problem, now(), timing, piece && `${piece}`),
         )
         return DONE
       }
@@ -158,7 +165,7 @@ export const onSubmit = (
       const receipt = await stores.receipts.put(
         await issueReceipt(
           id,
-          await unpackTask(record.submit),
+          await unpackTask(record.submitTask),
           problem === undefined
             ? await outcome(record, piece)
             : { out: { error: failure('ContentNotFound', problem, { content }) } },

@@ -6,13 +6,13 @@ export interface AggregateRecord extends Due {
   id: string
   aggregate: string
   /** CID of the `aggregate/offer` that the aggregator promised. */
-  aggregateOffer: string
+  aggregateOfferCid: string
   stage: 'offered' | 'accepted' | 'failed'
   /** From `accepted` on. */
   dataType?: number | undefined
   dealID?: number | undefined
   /** CID of the list of CIDs of {@link Verdict}s, by shards. When `failed`. */
-  verdicts?: string | undefined
+  verdictsCid?: string | undefined
 }
 
 /** What becomes of a piece of a failed aggregate. */
@@ -32,59 +32,67 @@ export const aggregateId = ({
   nonce?: string | undefined
 }): string => recordId(aggregate, nonce)
 
-export const aggregateOffered = (
+export const newAggregate = (
   {
     aggregate,
     nonce,
-    aggregateOffer,
-  }: { aggregate: string; nonce?: string | undefined; aggregateOffer: string },
+    aggregateOfferCid,
+  }: { aggregate: string; nonce?: string | undefined; aggregateOfferCid: string },
   now: number,
-  { poll }: Timing,
+  { pollMs }: Timing,
 ): AggregateRecord => {
   const id = aggregateId({ aggregate, nonce })
-  return { id, aggregate, aggregateOffer, stage: 'offered', ...dueAt(id, now + poll) }
+  return { id, aggregate, aggregateOfferCid, stage: 'offered', ...dueAt(id, now + pollMs) }
 }
 
-export const aggregateAccepted = (
+export const markAccepted = (
   record: Stored<AggregateRecord>,
   deal: { dataType: number; dealID: number },
   now: number,
   timing: Timing,
 ): Stored<AggregateRecord> | undefined =>
-  record.stage === 'offered' ? ended({ ...record, ...deal, stage: 'accepted' }, now, timing) : undefined
+  record.stage === 'offered'
+    ? scheduleMemberCheck({ ...record, ...deal, stage: 'accepted' }, now, timing)
+    : undefined
 
-export const aggregateFailed = (
+export const markFailed = (
   record: Stored<AggregateRecord>,
-  verdicts: string,
+  verdictsCid: string,
   now: number,
   timing: Timing,
 ): Stored<AggregateRecord> | undefined =>
-  record.stage === 'offered' ? ended({ ...record, verdicts, stage: 'failed' }, now, timing) : undefined
+  record.stage === 'offered'
+    ? scheduleMemberCheck({ ...record, verdictsCid, stage: 'failed' }, now, timing)
+    : undefined
 
 /**
  * Its pieces are looked for again, until none of them is left: messages to them may be lost, and the index that finds
  * them may lag behind the table.
  */
-const ended = (record: Stored<AggregateRecord>, now: number, { poll }: Timing): Stored<AggregateRecord> => ({
+const scheduleMemberCheck = (
+  record: Stored<AggregateRecord>,
+  now: number,
+  { pollMs }: Timing,
+): Stored<AggregateRecord> => ({
   ...record,
-  ...dueAt(record.id, now + poll),
+  ...dueAt(record.id, now + pollMs),
 })
 
 /**
  * A piece was found to be in it after its outcome. A look that is due soon may be under way, and not find the piece yet, so
  * it takes another one; but not for each of its pieces.
  */
-export const lookedAfter = (
+export const ensureMemberCheck = (
   record: Stored<AggregateRecord>,
   now: number,
   timing: Timing,
 ): Stored<AggregateRecord> | undefined =>
-  record.stage !== 'offered' && (record.checkAt ?? 0) < now + timing.poll / 2
-    ? ended(record, now, timing)
+  record.stage !== 'offered' && (record.checkAt ?? 0) < now + timing.pollMs / 2
+    ? scheduleMemberCheck(record, now, timing)
     : undefined
 
 /** None of its pieces is left. */
-export const aggregateFinished = (record: Stored<AggregateRecord>): Stored<AggregateRecord> => ({
+export const markFinished = (record: Stored<AggregateRecord>): Stored<AggregateRecord> => ({
   ...record,
   ...notDue,
 })

@@ -18,13 +18,13 @@ export interface PieceRecord extends Due {
   /** Why it `failed`. */
   reason?: { name: string; message: string } | undefined
   /** The promised tasks, packed. */
-  submit: Uint8Array
-  accept: Uint8Array
+  submitTask: Uint8Array
+  acceptTask: Uint8Array
   /** The `piece/offer` that `filecoin/submit` promised, packed. From `submitted` on. */
-  pieceOffer?: Uint8Array | undefined
+  pieceOfferTask?: Uint8Array | undefined
   /** CID of the `piece/accept` that the aggregator promised, and the nonce of the offer. From `queued` on. */
   waitsFor?: string | undefined
-  queuedWith?: string | undefined
+  offerNonce?: string | undefined
   /** Record id, piece CID, and proof (DAG-CBOR) of the aggregate. From `aggregated` on. */
   aggregateId?: string | undefined
   aggregate?: string | undefined
@@ -34,7 +34,7 @@ export interface PieceRecord extends Due {
   /** The aggregates that it was in before, which got no deal, each with the proof (DAG-CBOR). */
   former?: { aggregate: string; inclusion: Uint8Array }[] | undefined
   /** CID of the `piece/offer` by which the dealer offered it again. From `retried` on. */
-  retry?: string | undefined
+  retryOfferCid?: string | undefined
 }
 
 /** The piece that content hashed to, which was not the one that was offered, and when that was noted first. */
@@ -47,18 +47,18 @@ interface Found {
  * Pieces in an aggregate are told of its deal when the aggregate's outcome arrives. Should all that sees to that fail, each
  * looks for itself after this long.
  */
-export const SAFETY_CHECK = 7 * 24 * 60 * 60 * 1000
+export const SAFETY_CHECK_MS = 7 * 24 * 60 * 60 * 1000
 
 /** Intervals in milliseconds. */
 export interface Timing {
   /** Until work of our own is sent again. */
-  retry: number
+  retryMs: number
   /** Until another service is asked for a receipt that it should have sent. */
-  poll: number
+  pollMs: number
   /** Until content that is not there, or can not be read, is waited for no more. */
-  longestWait: number
+  contentWaitMs: number
   /** Until a piece in an aggregate looks for the aggregate's outcome by itself. */
-  safetyCheck: number
+  safetyCheckMs: number
 }
 
 export const pieceId = ({
@@ -68,31 +68,31 @@ export const pieceId = ({
 }: Pick<PieceRecord, 'content' | 'piece' | 'nonce'>): string => recordId(content, piece, nonce)
 
 /** The longest that a piece waits for another look at what is missing, in milliseconds. */
-const LONGEST_BACKOFF = 6 * 60 * 60 * 1000
+const MAX_BACKOFF_MS = 6 * 60 * 60 * 1000
 
 /**
  * How long until a piece at this stage is looked at again. What we wait for to change by itself, content that is
  * not there or an aggregator that refuses, is tried again after as long as it has been so.
  */
-export const nextCheck = (
+export const nextCheckMs = (
   record: Pick<PieceRecord, 'stage' | 'history'>,
   now: number,
-  { retry, poll, safetyCheck }: Timing,
+  { retryMs, pollMs, safetyCheckMs }: Timing,
 ): number => {
-  if (record.stage === 'aggregated') return safetyCheck
-  if (record.stage === 'queued') return poll
-  return Math.max(retry, Math.min(now - since(record), LONGEST_BACKOFF))
+  if (record.stage === 'aggregated') return safetyCheckMs
+  if (record.stage === 'queued') return pollMs
+  return Math.max(retryMs, Math.min(now - stageReachedAt(record), MAX_BACKOFF_MS))
 }
 
 /** When it reached the stage that it is at. */
-export const since = ({ history }: Pick<PieceRecord, 'history'>): number => history.at(-1)?.at ?? 0
+export const stageReachedAt = ({ history }: Pick<PieceRecord, 'history'>): number => history.at(-1)?.at ?? 0
 
-type Offer = Pick<PieceRecord, 'content' | 'piece' | 'nonce' | 'group' | 'submit' | 'accept'>
+type Offer = Pick<PieceRecord, 'content' | 'piece' | 'nonce' | 'group' | 'submitTask' | 'acceptTask'>
 
-export const offered = (offer: Offer, now: number, timing: Timing): PieceRecord => {
+export const newPiece = (offer: Offer, now: number, timing: Timing): PieceRecord => {
   const id = pieceId(offer)
   const start = { stage: 'offered' as const, history: [{ stage: 'offered' as const, at: now }] }
-  return { ...offer, ...start, id, ...dueAt(id, now + nextCheck(start, now, timing)) }
+  return { ...offer, ...start, id, ...dueAt(id, now + nextCheckMs(start, now, timing)) }
 }
 
 /**
@@ -102,11 +102,11 @@ export const offered = (offer: Offer, now: number, timing: Timing): PieceRecord 
 type Transition = Stored<PieceRecord> | undefined
 
 /** Somebody reads the content, and says so again as long as that goes on: nobody else is sent to it meanwhile. */
-export const reading = (record: Stored<PieceRecord>, now: number, { retry }: Timing): Transition =>
-  record.stage === 'offered' ? { ...record, ...dueAt(record.id, now + retry) } : undefined
+export const renewClaim = (record: Stored<PieceRecord>, now: number, { retryMs }: Timing): Transition =>
+  record.stage === 'offered' ? { ...record, ...dueAt(record.id, now + retryMs) } : undefined
 
 /** Something went wrong that may go right later: it is tried again after as long as it has been at this stage. */
-export const troubled = (
+export const recordProblem = (
   record: Stored<PieceRecord>,
   stage: Stage,
   message: string,
@@ -121,7 +121,7 @@ export const troubled = (
   return {
     ...record,
     trouble: { message, at: now, times: times + 1, ...(noted && { found: noted }) },
-    ...dueAt(record.id, now + nextCheck(record, now, timing)),
+    ...dueAt(record.id, now + nextCheckMs(record, now, timing)),
   }
 }
 
@@ -134,25 +134,25 @@ export const isConfirmed = (
   found: string,
   /** When this look began. */
   began: number,
-  { retry }: Timing,
-): boolean => trouble?.found?.piece === found && began - trouble.found.at >= retry
+  { retryMs }: Timing,
+): boolean => trouble?.found?.piece === found && began - trouble.found.at >= retryMs
 
-export const submitted = (
+export const markSubmitted = (
   record: Stored<PieceRecord>,
-  pieceOffer: Uint8Array,
+  pieceOfferTask: Uint8Array,
   now: number,
   timing: Timing,
 ): Transition =>
-  record.stage === 'offered' ? reach('submitted', { ...record, pieceOffer }, now, timing) : undefined
+  record.stage === 'offered' ? enterStage('submitted', { ...record, pieceOfferTask }, now, timing) : undefined
 
-export const queued = (
+export const markQueued = (
   record: Stored<PieceRecord>,
   { waitsFor, nonce }: { waitsFor: string; nonce: string | undefined },
   now: number,
   timing: Timing,
 ): Transition =>
   record.stage === 'submitted' || record.stage === 'retried'
-    ? reach('queued', { ...record, waitsFor, queuedWith: nonce }, now, timing)
+    ? enterStage('queued', { ...record, waitsFor, offerNonce: nonce }, now, timing)
     : undefined
 
 interface Membership {
@@ -161,14 +161,14 @@ interface Membership {
   inclusion: Uint8Array
 }
 
-export const aggregated = (
+export const markAggregated = (
   record: Stored<PieceRecord>,
   membership: Membership,
   now: number,
   timing: Timing,
 ): Transition =>
   record.stage === 'queued'
-    ? reach(
+    ? enterStage(
         'aggregated',
         { ...record, ...membership, memberOf: memberShard(membership.aggregateId, record.piece) },
         now,
@@ -177,7 +177,7 @@ export const aggregated = (
     : undefined
 
 /** Its aggregate got no deal; `retry` is the `piece/offer` by which the dealer offers it again. */
-export const retried = (
+export const markRetried = (
   record: Stored<PieceRecord>,
   from: { aggregateId: string; retry: string },
   now: number,
@@ -185,13 +185,13 @@ export const retried = (
 ): Transition => {
   const { aggregate, aggregateId, inclusion, memberOf: _, former = [], ...rest } = record
   if (record.stage !== 'aggregated' || aggregateId !== from.aggregateId) return undefined
-  return reach(
+  return enterStage(
     'retried',
     {
       ...rest,
       former: [...former, { aggregate: aggregate as string, inclusion: inclusion as Uint8Array }],
       waitsFor: undefined,
-      retry: from.retry,
+      retryOfferCid: from.retry,
     },
     now,
     timing,
@@ -199,7 +199,7 @@ export const retried = (
 }
 
 /** The workflow has its last receipt: nobody looks for it among the pieces of its aggregate any more. */
-export const ended = (
+export const markEnded = (
   { trouble: _, memberOf: __, ...record }: Stored<PieceRecord>,
   reason: Failure | undefined,
   now: number,
@@ -215,14 +215,14 @@ export const ended = (
   }
 }
 
-const reach = (
+const enterStage = (
   stage: Stage,
   { trouble: _, ...record }: Stored<PieceRecord>,
   now: number,
   timing: Timing,
 ): Stored<PieceRecord> => {
   const reached = { stage, history: [...record.history, { stage, at: now }] }
-  return { ...record, ...reached, ...dueAt(record.id, now + nextCheck(reached, now, timing)) }
+  return { ...record, ...reached, ...dueAt(record.id, now + nextCheckMs(reached, now, timing)) }
 }
 
 /** The members of an aggregate are cut in ranges that are worked on side by side. */

@@ -8,7 +8,7 @@ import type {
 } from '@w3filecoin/capabilities'
 import type { Stored } from '@w3filecoin/runtime'
 import { parse as parseLink } from 'multiformats/link'
-import { type PieceRecord, since, type Timing } from './piece.ts'
+import { type PieceRecord, stageReachedAt, type Timing } from './piece.ts'
 
 /** How a record is told to whoever asks where the piece is. */
 export const workflowOf = (
@@ -25,7 +25,7 @@ export const workflowOf = (
     ...(nonce === undefined ? {} : { nonce }),
     group,
     stage,
-    since: iso(since(record)),
+    since: iso(stageReachedAt(record)),
     history: history.map(({ stage, at }) => ({ stage, at: iso(at) })),
     accept,
     ...(waitsFor && { waitsFor }),
@@ -45,12 +45,12 @@ export const workflowOf = (
 const waitingFor = (
   record: Stored<PieceRecord>,
   info: PieceInfoSuccess | undefined,
-  { longestWait }: Timing,
+  { contentWaitMs }: Timing,
 ): string | undefined => {
   const { stage, content, aggregate, former = [] } = record
   switch (stage) {
     case 'offered':
-      return `The content ${content} is to be read and checked; given up on ${iso(since(record) + longestWait)}`
+      return `The content ${content} is to be read and checked; given up on ${iso(stageReachedAt(record) + contentWaitMs)}`
     case 'submitted':
       return 'The aggregator is to take the piece'
     case 'queued':

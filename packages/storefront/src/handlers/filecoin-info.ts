@@ -61,8 +61,8 @@ export const filecoinInfoHandler = ({
   ): Promise<Map<string, PieceInfoSuccess>> => {
     const there = records.filter(({ stage }) => stage === 'queued' || stage === 'aggregated')
     if (there.length === 0) return new Map()
-    const questions = there.map(({ group, queuedWith }) =>
-      Tasks.pieceInfo(id, aggregator.principal, { piece, group, nonce: queuedWith }),
+    const questions = there.map(({ group, offerNonce }) =>
+      Tasks.pieceInfo(id, aggregator.principal, { piece, group, nonce: offerNonce }),
     )
     const answers = await reach(aggregator, async () => aggregator.execute(await Promise.all(questions)), log)
     return new Map(
@@ -74,8 +74,8 @@ export const filecoinInfoHandler = ({
 
   return provide(filecoinInfo, async ({ capability }) => {
     const piece = capability.nb.piece as PieceLink
-    const { items } = await stores.pieces.find('piece', `${piece}`, { limit: LIMIT })
-    const records = (await stores.pieces.getMany(items as Key[])).filter(record => record !== undefined)
+    const { items } = await stores.piece.find('piece', `${piece}`, { limit: LIMIT })
+    const records = (await stores.piece.getMany(items as Key[])).filter(record => record !== undefined)
     if (records.length === 0)
       return { out: { error: failure('PieceNotFound', `Nobody offered ${piece}`, { piece }) } }
     const aggregates = aggregatesOf(records).slice(0, LIMIT)
@@ -90,7 +90,7 @@ export const filecoinInfoHandler = ({
       pastDeals: deals.filter(deal => !isLive(deal)),
       workflows: await Promise.all(
         records.map(async record => {
-          const { cid } = await unpackTask(record.accept)
+          const { cid } = await unpackTask(record.acceptTask)
           return workflowOf(record, cid as never, told.get(record.id), timing)
         }),
       ),

@@ -1,7 +1,7 @@
 import {
   failure,
   filecoinOffer,
-  MOST_GROUP_BYTES,
+  MAX_GROUP_BYTES,
   type PieceLink,
   type Result,
   Tasks,
@@ -9,7 +9,7 @@ import {
 } from '@w3filecoin/capabilities'
 import { type Handler, packTask, provide, type Stored, unpackTask } from '@w3filecoin/runtime'
 import type { Dependencies } from '../dependencies.ts'
-import { offered, type PieceRecord, pieceId } from '../domain/piece.ts'
+import { newPiece, type PieceRecord, pieceId } from '../domain/piece.ts'
 
 /**
  * `filecoin/offer`: notes the piece, and promises to submit it and to end it. The same offer again, whoever makes
@@ -33,22 +33,22 @@ export const filecoinOfferHandler = ({
     links: Links,
     space: string,
   ): Promise<Result<Stored<PieceRecord>>> => {
-    const group = (await stores.spaces.get({ space }))?.provider ?? defaultGroup
-    if (Buffer.byteLength(group) > MOST_GROUP_BYTES)
+    const group = (await stores.space.get({ space }))?.provider ?? defaultGroup
+    if (Buffer.byteLength(group) > MAX_GROUP_BYTES)
       return {
-        error: failure('InvalidGroup', `The provider of ${space} has more than ${MOST_GROUP_BYTES} bytes`),
+        error: failure('InvalidGroup', `The provider of ${space} has more than ${MAX_GROUP_BYTES} bytes`),
       }
-    const record = offered(
+    const record = newPiece(
       {
         ...offer,
         group,
-        submit: await packTask(await Tasks.filecoinSubmit(id, { ...links, nonce: offer.nonce })),
-        accept: await packTask(await Tasks.filecoinAccept(id, { ...links, nonce: offer.nonce })),
+        submitTask: await packTask(await Tasks.filecoinSubmit(id, { ...links, nonce: offer.nonce })),
+        acceptTask: await packTask(await Tasks.filecoinAccept(id, { ...links, nonce: offer.nonce })),
       },
       now(),
       timing,
     )
-    const inserted = await stores.pieces.insert(record)
+    const inserted = await stores.piece.insert(record)
     return { ok: inserted.ok ?? inserted.error.record }
   }
 
@@ -57,7 +57,7 @@ export const filecoinOfferHandler = ({
     async ({ capability, invocation }) => {
       const { content, piece } = capability.nb as Links
       const offer = { content: `${content}`, piece: `${piece}`, nonce: invocation.nonce }
-      const known = await stores.pieces.get({ id: pieceId(offer) })
+      const known = await stores.piece.get({ id: pieceId(offer) })
       if (!known && missingContent === 'refuse' && !(await source.has(offer.content)))
         return { out: { error: failure('ContentNotFound', `There is no content ${content}`, { content }) } }
       const noted = known ? { ok: known } : await first(offer, { content, piece }, capability.with)
@@ -67,7 +67,7 @@ export const filecoinOfferHandler = ({
       if (record.stage === 'offered') await queues.submit.send([{ id: record.id }])
       return {
         out: { ok: { piece } },
-        fx: { fork: [await unpackTask(record.submit)], join: await unpackTask(record.accept) },
+        fx: { fork: [await unpackTask(record.submitTask)], join: await unpackTask(record.acceptTask) },
       }
     },
     { keep: true },

@@ -1,13 +1,13 @@
 import { filecoinSubmit } from '@w3filecoin/capabilities'
-import { type Handler, ownTask, unpackTask } from '@w3filecoin/runtime'
+import { type Handler, promisedTask, unpackTask } from '@w3filecoin/runtime'
 import { pieceId } from '../domain/piece.ts'
 import type { Stores } from '../stores.ts'
 
 /** `filecoin/submit`: what came of checking the content. */
-export const filecoinSubmitHandler = ({ pieces, receipts }: Stores): Handler =>
-  ownTask(filecoinSubmit, receipts, async ({ capability: { nb }, invocation: { nonce } }) => {
-    const record = await pieces.get({
+export const filecoinSubmitHandler = ({ piece, receipts }: Stores): Handler =>
+  promisedTask(filecoinSubmit, receipts, async ({ capability: { nb }, invocation: { nonce } }) => {
+    const record = await piece.get({
       id: pieceId({ content: `${nb.content}`, piece: `${nb.piece}`, nonce }),
     })
-    return record && `${(await unpackTask(record.submit)).cid}`
+    return record && `${(await unpackTask(record.submitTask)).cid}`
   })

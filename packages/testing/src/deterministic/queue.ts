@@ -1,4 +1,4 @@
-import type { Queue } from '@w3filecoin/runtime'
+import type { MessageOrder, Queue } from '@w3filecoin/runtime'
 import { type QueueSpec, visibilityTimeout } from '@w3filecoin/runtime/resources'
 import type { SQSBatchResponse, SQSEvent, SQSRecord } from 'aws-lambda'
 import type { Choices } from './random.ts'
@@ -18,14 +18,14 @@ interface Options<M> {
   name: string
   spec: QueueSpec
   world: DeterministicWorld
-  fifo?: { group: (message: M) => string; id: (message: M) => string } | undefined
+  order?: MessageOrder<M> | undefined
   /** How often a message is delivered a second time. */
   duplicates?: number
 }
 
 /** Milliseconds for which a FIFO queue knows the ids of what it was sent. */
 const DEDUPLICATION = 5 * 60_000
-const MOST_BYTES = 1_048_576
+const MAX_BYTES = 1_048_576
 
 /**
  * A queue of the deterministic world, as SQS behaves: messages come late, twice, out of order; what is not deleted
@@ -51,17 +51,17 @@ export class DeterministicQueue<M> implements Queue<M> {
   }
 
   send(messages: readonly M[], { delaySeconds = 0 }: { delaySeconds?: number } = {}): Promise<void> {
-    const { world, name, fifo } = this.#options
+    const { world, name, order } = this.#options
     const bodies = messages.map(message => ({ message, body: JSON.stringify(message) }))
     if (bodies.length === 0) return Promise.resolve()
     const add = ({ message, body }: { message: M; body: string }) => {
-      if (Buffer.byteLength(body) > MOST_BYTES) throw new Error(`A message to ${name} is too large`)
-      const id = fifo?.id(message)
+      if (Buffer.byteLength(body) > MAX_BYTES) throw new Error(`A message to ${name} is too large`)
+      const id = order?.id(message)
       if (id !== undefined) {
         if ((this.#known.get(id) ?? -Infinity) > world.now() - DEDUPLICATION) return
         this.#known.set(id, world.now())
       }
-      this.#add(body, fifo?.group(message), delaySeconds * 1000)
+      this.#add(body, order?.group(message), delaySeconds * 1000)
     }
     return world.call(
       { port: 'queue', name, method: 'send' },
@@ -79,7 +79,7 @@ export class DeterministicQueue<M> implements Queue<M> {
 
   /** Puts a message in from outside: nothing goes wrong with that. */
   deliver(message: M): void {
-    this.#add(JSON.stringify(message), this.#options.fifo?.group(message), 0)
+    this.#add(JSON.stringify(message), this.#options.order?.group(message), 0)
   }
 
   #add(body: string, group: string | undefined, delay: number): void {

@@ -25,7 +25,7 @@ interface Options {
 }
 
 /** DynamoDB holds items of 400 KB. */
-const MOST_BYTES = 400_000
+const MAX_BYTES = 400_000
 
 /**
  * A table of the deterministic world, as DynamoDB's tables behave behind the port: items are copies, writes are
@@ -166,7 +166,7 @@ export class DeterministicTable<R extends object> implements Table<R> {
   #write(item: Item): void {
     const id = this.#id(item)
     const { onWrite, name } = this.#options
-    if (sizeOf(item) > MOST_BYTES) throw new Error(`An item of ${name} has more than ${MOST_BYTES} bytes`)
+    if (sizeOf(item) > MAX_BYTES) throw new Error(`An item of ${name} has more than ${MAX_BYTES} bytes`)
     onWrite?.(item, this.items.get(id))
     this.items.set(id, copy(item))
     this.#show(id)

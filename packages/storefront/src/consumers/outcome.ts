@@ -2,46 +2,46 @@ import { type Consumer, DONE, each, type Key, type Stored } from '@w3filecoin/ru
 import pMap from 'p-map'
 import type { Dependencies } from '../dependencies.ts'
 import type { PieceRecord } from '../domain/piece.ts'
-import { type AcceptMessage, acceptMessage } from '../queues.ts'
-import { allShards, askAfter, endAccepted, endFailed } from '../receipts.ts'
+import { type OutcomeMessage, outcomeMessage } from '../queues.ts'
+import { allShards, fetchOutcome, settleAccepted, settleFailed } from '../receipts.ts'
 
 /**
  * On `accept`, see to the pieces of an aggregate whose outcome is known: end the workflows of those in a deal and of those
  * at fault, and follow those that are tried again. Where it is not known, ask: the receipt may have been lost on its
  * way.
  */
-export const onAccept = (
+export const onOutcome = (
   parts: Pick<
     Dependencies,
-    'id' | 'stores' | 'queues' | 'aggregator' | 'dealer' | 'timing' | 'sizes' | 'now' | 'log'
+    'id' | 'stores' | 'queues' | 'aggregator' | 'dealer' | 'timing' | 'batching' | 'now' | 'log'
   >,
-): Consumer<AcceptMessage> => {
-  const { stores, queues, sizes } = parts
+): Consumer<OutcomeMessage> => {
+  const { stores, queues, batching } = parts
   return each(
-    body => acceptMessage.parse(body),
+    outcomeMessage,
     async message => {
-      const aggregate = await stores.aggregates.get({ id: message.aggregate })
+      const aggregate = await stores.aggregate.get({ id: message.aggregate })
       if (aggregate === undefined) return DONE
       if (!('pieces' in message || 'shard' in message)) {
-        if (aggregate.stage === 'offered') await askAfter(parts, aggregate)
-        else await queues.accept.send(allShards(aggregate.id))
+        if (aggregate.stage === 'offered') await fetchOutcome(parts, aggregate)
+        else await queues.outcome.send(allShards(aggregate.id))
         return DONE
       }
       if (aggregate.stage === 'offered') return DONE
       const page =
         'pieces' in message
           ? { items: message.pieces.map(id => ({ id })) }
-          : await stores.pieces.find('memberOf', `${message.aggregate}#${message.shard}`, {
-              limit: sizes.page,
+          : await stores.piece.find('memberOf', `${message.aggregate}#${message.shard}`, {
+              limit: batching.pageRecords,
               after: message.after,
             })
       if ('shard' in message && 'next' in page && page.next !== undefined)
-        await queues.accept.send([{ ...message, after: page.next }])
-      const records = (await stores.pieces.getMany(page.items as Key[])).filter(
+        await queues.outcome.send([{ ...message, after: page.next }])
+      const records = (await stores.piece.getMany(page.items as Key[])).filter(
         record => record?.aggregateId === aggregate.id,
       ) as Stored<PieceRecord>[]
-      if (aggregate.stage === 'failed') await endFailed(parts, records, aggregate)
-      else await pMap(records, record => endAccepted(parts, record, aggregate), { concurrency: 10 })
+      if (aggregate.stage === 'failed') await settleFailed(parts, records, aggregate)
+      else await pMap(records, record => settleAccepted(parts, record, aggregate), { concurrency: 10 })
       return DONE
     },
     { concurrency: 2 },

@@ -1,43 +1,43 @@
 import { isDelegation } from '@ucanto/core/delegation'
 import type { Invocation, Link } from '@ucanto/interface'
 import type { Failure } from '@w3filecoin/capabilities'
-import { type Consumer, DONE, each, isWhole, reach, unpackTask, update } from '@w3filecoin/runtime'
+import { type Consumer, DONE, each, hasEffectBlocks, reach, unpackTask, update } from '@w3filecoin/runtime'
 import { parse as parseLink } from 'multiformats/link'
 import type { Dependencies } from '../dependencies.ts'
-import { offeredToDealer } from '../domain/aggregate.ts'
-import { type AggregateOfferMessage, aggregateOfferMessage } from '../queues.ts'
-import { endAggregate, takeAggregateAccept } from '../receipts.ts'
+import { markOffered } from '../domain/aggregate.ts'
+import { type DealMessage, dealMessage } from '../queues.ts'
+import { endAggregate, receiveAggregateAccept } from '../receipts.ts'
 
 /**
  * On `aggregateOffer`, offer an aggregate with the list of its pieces to the dealer, and note what it promises. Of one
  * that was offered already, fetch the outcome, should it not have arrived. Where the dealer finds pieces at fault, the
  * aggregate has failed.
  */
-export const onAggregateOffer = (
+export const onDeal = (
   parts: Pick<Dependencies, 'stores' | 'queues' | 'dealer' | 'timing' | 'now' | 'log'>,
-): Consumer<AggregateOfferMessage> => {
+): Consumer<DealMessage> => {
   const { stores, dealer, timing, now, log } = parts
   return each(
-    body => aggregateOfferMessage.parse(body),
+    dealMessage,
     async ({ aggregate: id }) => {
-      const record = await stores.aggregates.get({ id })
+      const record = await stores.aggregate.get({ id })
       if (record?.stage === 'offered') {
-        const { ok: receipt } = await reach(dealer, () => dealer.receipt(record.accept as string), log)
+        const { ok: receipt } = await reach(dealer, () => dealer.receipt(record.acceptCid as string), log)
         if (receipt && isDelegation(receipt.ran as never))
-          await takeAggregateAccept(parts, receipt, receipt.ran as Invocation)
+          await receiveAggregateAccept(parts, receipt, receipt.ran as Invocation)
       }
       if (record?.stage !== 'sealed') return DONE
       const cid = parseLink(record.pieces) as Link
       const bytes = await stores.blocks.get(cid as never)
       if (bytes === undefined) throw new Error(`The list of pieces of ${record.aggregate} is missing`)
-      const offer = await unpackTask(record.offer)
+      const offer = await unpackTask(record.offerTask)
       offer.attach({ cid, bytes } as never)
       const answers = await reach(dealer, () => dealer.execute([offer]), log)
       if (answers.error) return DONE
       const [answer] = answers.ok
       const refusal = (answer?.error ?? answer?.ok.out.error) as Failure | undefined
       if (answer?.ok && isFinal(refusal)) {
-        const refused = isWhole(answer.ok)
+        const refused = hasEffectBlocks(answer.ok)
           ? answer.ok
           : (await reach(dealer, () => dealer.receipt(`${offer.cid}`), log)).ok
         if (refused) await endAggregate(parts, record, refused)
@@ -50,9 +50,7 @@ export const onAggregateOffer = (
         return DONE
       }
       await stores.receipts.put(answer.ok)
-      await update(stores.aggregates, { id }, current =>
-        offeredToDealer(current, `${join.link()}`, now(), timing),
-      )
+      await update(stores.aggregate, { id }, current => markOffered(current, `${join.link()}`, now(), timing))
       return DONE
     },
     { concurrency: 1 },

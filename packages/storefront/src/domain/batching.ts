@@ -1,7 +1,7 @@
 /** How much is done at a time. Tests have less, so that a little content makes several of each. */
-export interface Sizes {
+export interface Batching {
   /** Pieces of an aggregate that one message ends; the rest is left to the next. */
-  page: number
+  pageRecords: number
 }
 
-export const SIZES: Sizes = { page: 100 }
+export const BATCHING: Batching = { pageRecords: 100 }

@@ -6,26 +6,26 @@ import { isMissing, type Snapshot } from './snapshot.ts'
 /** What is believed of a source. */
 export interface Limits {
   /** Milliseconds after which what it looked at is too old. */
-  maxAge: number
+  maxAgeMs: number
   /** The most of its deals that it may lose from one good run to the next, as a share. */
-  maxLoss: number
+  maxLossShare: number
 }
 
 /** How far a source's clock may be ahead of ours. */
-const AHEAD = 60 * 60 * 1000
+const MAX_AHEAD_MS = 60 * 60 * 1000
 
 /** Why a report is not to be believed, if it is not. */
-export const judge = (
+export const checkReport = (
   previous: Snapshot,
   next: Report,
-  { maxAge, maxLoss }: Limits,
+  { maxAgeMs, maxLossShare }: Limits,
   now: number,
 ): Failure | undefined => {
   const { stateEpoch, malformed } = next
   const at = timeOf(stateEpoch)
-  if (now - at > maxAge)
+  if (now - at > maxAgeMs)
     return failure('StaleSource', `It tells of epoch ${stateEpoch}, ${hours(now - at)} hours ago`)
-  if (at - now > AHEAD)
+  if (at - now > MAX_AHEAD_MS)
     return failure(
       'SourceAhead',
       `It tells of epoch ${stateEpoch}, which is ${hours(at - now)} hours from now`,
@@ -38,7 +38,7 @@ export const judge = (
   if (next.deals.size === 0 && malformed > 0)
     return failure('UnreadableSource', `None of its ${malformed} records could be read`)
   const { live, lost } = lossOf(previous, next)
-  if (lost > live * maxLoss)
+  if (lost > live * maxLossShare)
     return failure('SourceLostDeals', `It lost ${lost} of the ${live} deals that it had in its last good run`)
   return undefined
 }

@@ -3,20 +3,20 @@ import type { Invocation, Receipt } from '@ucanto/interface'
 import { type Failure, failure } from '@w3filecoin/capabilities'
 import {
   type Consumer,
+  catchErrors,
   DONE,
+  type Handled,
   reach,
   type Stored,
-  settled,
-  type Taken,
   unpackTask,
   update,
 } from '@w3filecoin/runtime'
 import { parse as parseLink } from 'multiformats/link'
 import pMap from 'p-map'
 import type { Dependencies } from '../dependencies.ts'
-import { type PieceRecord, queued, troubled } from '../domain/piece.ts'
-import { type PieceOfferMessage, pieceOfferMessage } from '../queues.ts'
-import { endPiece, noteAggregate } from '../receipts.ts'
+import { markQueued, type PieceRecord, recordProblem } from '../domain/piece.ts'
+import { type AggregationMessage, aggregationMessage } from '../queues.ts'
+import { endPiece, recordAggregation } from '../receipts.ts'
 
 /** Refusals of a piece that will not be others one day. */
 const LASTING = new Set(['InvalidPieceCID', 'ProofNotFound'])
@@ -31,24 +31,24 @@ type Parts = Pick<
  * that were offered already, fetch the receipt, should it not have arrived; of those that the dealer offers again, see
  * what the aggregator promised it. An aggregator that can not be reached is asked again by the record's time.
  */
-export const onPieceOffer = (parts: Parts): Consumer<PieceOfferMessage> => {
+export const onAggregation = (parts: Parts): Consumer<AggregationMessage> => {
   const { stores, aggregator, timing, now, log } = parts
 
   /** It goes right later, or people mend it: the record says what is wrong, and when to ask again. */
-  const trouble = async (record: Stored<PieceRecord>, message: string): Promise<Taken> => {
-    await update(stores.pieces, { id: record.id }, current =>
-      troubled(current, record.stage, message, now(), timing),
+  const trouble = async (record: Stored<PieceRecord>, message: string): Promise<Handled> => {
+    await update(stores.piece, { id: record.id }, current =>
+      recordProblem(current, record.stage, message, now(), timing),
     )
     return DONE
   }
 
   /** What the aggregator says to the offer of a piece. */
-  const note = async (record: Stored<PieceRecord>, { ran, out, fx: { join } }: Receipt): Promise<Taken> => {
+  const note = async (record: Stored<PieceRecord>, { ran, out, fx: { join } }: Receipt): Promise<Handled> => {
     if (join) {
       // The answer to our own offer need not hold it; one that the dealer made, and we fetched, does.
       const { nonce } = isDelegation(ran as never) ? (ran as Invocation) : record
-      await update(stores.pieces, { id: record.id }, current =>
-        queued(current, { waitsFor: `${join.link()}`, nonce }, now(), timing),
+      await update(stores.piece, { id: record.id }, current =>
+        markQueued(current, { waitsFor: `${join.link()}`, nonce }, now(), timing),
       )
       return DONE
     }
@@ -71,7 +71,7 @@ export const onPieceOffer = (parts: Parts): Consumer<PieceOfferMessage> => {
     record: Stored<PieceRecord>,
     task: string,
     take: (receipt: Receipt) => Promise<unknown>,
-  ): Promise<Taken> => {
+  ): Promise<Handled> => {
     const receipt = await reach(aggregator, () => aggregator.receipt(task), log)
     if (receipt.error) return trouble(record, receipt.error.message)
     if (receipt.ok) await take(receipt.ok)
@@ -79,13 +79,13 @@ export const onPieceOffer = (parts: Parts): Consumer<PieceOfferMessage> => {
   }
 
   return {
-    decode: body => pieceOfferMessage.parse(body),
-    take: async messages => {
-      const records = await stores.pieces.getMany(messages.map(({ id }) => ({ id })))
+    decode: aggregationMessage.decode,
+    handle: async messages => {
+      const records = await stores.piece.getMany(messages.map(({ id }) => ({ id })))
       const offers = new Map<string, Stored<PieceRecord>>()
       for (const record of records) if (record?.stage === 'submitted') offers.set(record.id, record)
       const tasks = await Promise.all(
-        [...offers.values()].map(record => unpackTask(record.pieceOffer as Uint8Array)),
+        [...offers.values()].map(record => unpackTask(record.pieceOfferTask as Uint8Array)),
       )
       const answers =
         tasks.length === 0 ? { ok: [] } : await reach(aggregator, () => aggregator.execute(tasks), log)
@@ -95,11 +95,13 @@ export const onPieceOffer = (parts: Parts): Consumer<PieceOfferMessage> => {
       return pMap(
         records,
         record =>
-          settled(async () => {
+          catchErrors(async () => {
             if (record?.stage === 'queued')
-              return look(record, record.waitsFor as string, receipt => noteAggregate(parts, record, receipt))
+              return look(record, record.waitsFor as string, receipt =>
+                recordAggregation(parts, record, receipt),
+              )
             if (record?.stage === 'retried')
-              return look(record, record.retry as string, receipt => note(record, receipt))
+              return look(record, record.retryOfferCid as string, receipt => note(record, receipt))
             const answer = record && answered.get(record.id)
             if (record === undefined || answer === undefined) return DONE
             return answer.error ? trouble(record, answer.error.message) : note(record, answer.ok)
