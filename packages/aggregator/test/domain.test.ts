@@ -131,10 +131,10 @@ const group = stored(newGroup({ storefront, group: 'g' }, 1000))
 describe('a group', () => {
   it('names the aggregates it was sealed into until their pieces have been told', () => {
     const once = stored(addSeal(group, seal(1), 2000))
-    expect(once).toMatchObject({ sequence: 1, open: [seal(1)], checkAt: 2000 })
+    expect(once).toMatchObject({ sequence: 1, openSeals: [seal(1)], checkAt: 2000 })
     const twice = stored(addSeal(once, seal(2), 3000))
-    expect(twice).toMatchObject({ sequence: 2, open: [seal(1), seal(2)] })
-    expect(closeSeals(twice, new Set([1]))).toMatchObject({ sequence: 2, open: [seal(2)] })
+    expect(twice).toMatchObject({ sequence: 2, openSeals: [seal(1), seal(2)] })
+    expect(closeSeals(twice, new Set([1]))).toMatchObject({ sequence: 2, openSeals: [seal(2)] })
     expect(scheduleCheck(twice, 9000)).toMatchObject({ checkAt: 9000, sequence: 2 })
   })
 })
@@ -147,8 +147,8 @@ describe('an aggregate', () => {
   it.each([
     [1, [0]],
     [3, [0, 1, 2]],
-  ])('of %i ranges of pieces tells them all', (ranges, openRanges) => {
-    expect(record(ranges)).toMatchObject({ stage: 'sealed', openRanges, checkAt: 1060 })
+  ])('of %i ranges of pieces tells them all', (ranges, rangesToInclude) => {
+    expect(record(ranges)).toMatchObject({ stage: 'sealed', rangesToInclude, checkAt: 1060 })
   })
 
   type Event = 'offered' | 'told' | 'accepted' | 'failed'

@@ -360,7 +360,7 @@ describe('an aggregate that the dealer', () => {
     await settle()
     const task = receipt.ran.link()
     const record = await aggregateOf(aggregate)
-    expect(record).toMatchObject({ stage: 'failed', openRanges: [] })
+    expect(record).toMatchObject({ stage: 'failed', rangesToInclude: [] })
     expect(record.checkAt).toBeUndefined()
     expect(`${(await served(service.api, task))?.root.cid}`).toBe(`${receipt.root.cid}`)
     expect(new Set(toldOf(task).map(({ root }) => root))).toEqual(new Set([`${receipt.root.cid}`]))
@@ -464,7 +464,7 @@ describe('an aggregate that the dealer', () => {
     await settle()
     await sweepAfter(timing.retryMs)
     const aggregate = sealedOf(group)[0]!
-    expect(await aggregateOf(aggregate)).toMatchObject({ stage: 'failed', openRanges: [] })
+    expect(await aggregateOf(aggregate)).toMatchObject({ stage: 'failed', rangesToInclude: [] })
     const filed = (await served(service.api, aggregate.offer.cid))!
     expect(errorOf(filed)).toMatchObject({ name: 'InvalidPiece' })
     expect(await filed.verifySignature(dealer.verifier as never)).toMatchObject({ ok: {} })

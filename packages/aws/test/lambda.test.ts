@@ -155,7 +155,7 @@ describe('queueFunction', () => {
 
   it('brings all well-formed ones again when the consumer itself fails', async () => {
     const { run, consumer } = setUp()
-    const broken = { ...consumer, take: async () => Promise.reject(new Error('no table')) }
+    const broken = { ...consumer, handle: async () => Promise.reject(new Error('no table')) }
     expect(await run(sqsEvent({ body: work }, { body: '{' }, { body: work }), broken)).toEqual([0, 1, 2])
   })
 

@@ -216,7 +216,7 @@ describe('the deal tracker', () => {
     expect(await aws.drain('update')).toEqual([])
     publish([replica(piece, [41, END])], { epoch: EPOCH + 1 })
     await sync()
-    expect(await source()).toMatchObject({ stateEpoch: EPOCH + 1, snapshot: before?.snapshotCid })
+    expect(await source()).toMatchObject({ stateEpoch: EPOCH + 1, snapshotCid: before?.snapshotCid })
     expect(await aws.drain('update')).toEqual([])
     expect(await deal(piece, 41)).toEqual(record)
   })
@@ -326,7 +326,7 @@ describe('the deal tracker', () => {
     await sync()
     expect(await source()).toEqual(first)
     await settle()
-    expect(await source()).toMatchObject({ openRanges: [], changes: first?.changesCid })
+    expect(await source()).toMatchObject({ rangesToWrite: [], changesCid: first?.changesCid })
     for (const piece of [pieces[0]!, pieces.at(-1)!]) {
       const { ok } = await info(piece)
       expect(Object.keys((ok as { deals: object }).deals)).toHaveLength(5)

@@ -79,7 +79,7 @@ const retriedOf = ({ aggregate }: Offered) =>
 const reached = (offered: Offered) => [...new Set(retriedOf(offered).map(({ cid }) => `${cid}`))].toSorted()
 /** What the aggregator was told of it. */
 const toldOf = ({ fx }: Receipt) => told.filter(({ ran }) => `${ran.link()}` === `${fx.join!.link()}`)
-const failedRecord = { stage: 'failed', openRanges: [] }
+const failedRecord = { stage: 'failed', rangesToRetry: [] }
 
 /** An offer whose last piece has no room in the aggregate. */
 const faulty = (name: string): Offered & { fault: PieceLink } => {
@@ -455,7 +455,7 @@ describe('pieces that are tried again', () => {
     const before = await recordOf(offered)
     expect(before).toMatchObject({
       stage: 'failed',
-      openRanges: [0],
+      rangesToRetry: [0],
       checkAt: clock.now + timing.retryMs,
     })
     // It waits in the table, not in the queue, where messages end as dead letters.
@@ -468,7 +468,7 @@ describe('pieces that are tried again', () => {
       const { checkAt } = await recordOf(offered)
       waits.push((checkAt as number) - clock.now)
       await later(waits[n])
-      expect(await recordOf(offered)).toMatchObject({ openRanges: [0] })
+      expect(await recordOf(offered)).toMatchObject({ rangesToRetry: [0] })
     }
     expect(waits.map(wait => wait / timing.retryMs)).toEqual([1, 1, 2, 4, 8, 15])
 
@@ -575,7 +575,7 @@ describe('pieces that are tried again', () => {
     const promise = await offer(offered)
     await report(offered)
     await deliver('report')
-    expect(await recordOf(offered)).toMatchObject({ stage: 'failed', openRanges: [0, 1] })
+    expect(await recordOf(offered)).toMatchObject({ stage: 'failed', rangesToRetry: [0, 1] })
     const { consumers } = createDealer({ ...parts, ...cutStore('aggregate', 'replace')(parts) })
     expect((await aws.deliver('retry', consumers.retry as never)).failed).toMatchObject(CUT)
     expect((await recordOf(offered)).rangesToRetry).toHaveLength(1)

@@ -71,7 +71,13 @@ const keys = (reports: TableReport[]) =>
     reports.map(({ service, table, found }) => [`${service} ${table}`, found.map(({ key }) => key).sort()]),
   )
 const bodies = (messages: { Body?: string | undefined }[]) =>
-  messages.map(({ Body }) => JSON.parse(Body!)).sort()
+  messages
+    .map(({ Body }) => {
+      const { v, ...message } = JSON.parse(Body!)
+      expect(v).toBe(1)
+      return message
+    })
+    .sort()
 
 const pieces = () => aggregator.table<Due & { id: string; stage: string }>('piece')
 const offered = { stage: 'offered', offeredAt: NOW - 60 * MINUTE }
@@ -242,15 +248,15 @@ describe('what is stalled, service by service', () => {
       ],
       {
         submit: [{ id: '0' }],
-        pieceOffer: [{ id: '1' }, { id: '2' }, { id: '4' }],
-        accept: [{ aggregate: 'a', pieces: ['3'] }],
+        aggregation: [{ id: '1' }, { id: '2' }, { id: '4' }],
+        outcome: [{ aggregate: 'a', pieces: ['3'] }],
       },
     ],
     [
       'storefront',
       'aggregate',
       [{ stage: 'offered' }, { stage: 'accepted' }, { stage: 'failed' }],
-      { accept: [{ aggregate: '0' }] },
+      { outcome: [{ aggregate: '0' }] },
     ],
     ['aggregator', 'group', [{ open: [] }], { seal: [{ group: '0', id: 'due-1' }] }],
     [
@@ -263,7 +269,7 @@ describe('what is stalled, service by service', () => {
         { stage: 'failed', openRanges: [] },
       ],
       {
-        aggregateOffer: [{ aggregate: '0' }, { aggregate: '1' }],
+        deal: [{ aggregate: '0' }, { aggregate: '1' }],
         include: [
           { aggregate: '0', range: 0 },
           { aggregate: '0', range: 1 },

@@ -110,8 +110,8 @@ describe('a piece', () => {
   })
 
   it('carries what each stage adds', () => {
-    expect(events.submitted!(record('offered'))).toMatchObject({ pieceOffer: bytes })
-    expect(events.queued!(record('submitted'))).toMatchObject({ waitsFor: 'task', queuedWith: 'n' })
+    expect(events.submitted!(record('offered'))).toMatchObject({ pieceOfferTask: bytes })
+    expect(events.queued!(record('submitted'))).toMatchObject({ waitsFor: 'task', offerNonce: 'n' })
     const member = events.aggregated!(record('queued'))!
     expect(member).toMatchObject({ ...membership, memberOf: memberShard('A', member.piece) })
     expect(events.failed!(record('queued'))?.reason).toEqual({ name: 'ProofNotFound', message: 'no deal' })
@@ -119,7 +119,7 @@ describe('a piece', () => {
 
   it('that is tried again remembers the aggregates that it was in', () => {
     const first = events.retried!(record('aggregated'))!
-    expect(first).toMatchObject({ retry: 'offer', former: [{ aggregate: 'a', inclusion: bytes }] })
+    expect(first).toMatchObject({ retryOfferCid: 'offer', former: [{ aggregate: 'a', inclusion: bytes }] })
     for (const gone of ['aggregate', 'aggregateId', 'inclusion', 'memberOf', 'waitsFor'] as const)
       expect(first[gone]).toBeUndefined()
     const again = { aggregate: 'b', aggregateId: 'B', inclusion: bytes }
@@ -244,7 +244,7 @@ describe('an aggregate', () => {
 
   it('is failed once, looked at again, and done', () => {
     const after = markFailed(stored(), 'verdicts', 2000, timing)!
-    expect(after).toMatchObject({ stage: 'failed', verdicts: 'verdicts', checkAt: 2000 + timing.pollMs })
+    expect(after).toMatchObject({ stage: 'failed', verdictsCid: 'verdicts', checkAt: 2000 + timing.pollMs })
     expect(markFailed(after, 'others', 3000, timing)).toBeUndefined()
     expect(markAccepted(after, deal, 3000, timing)).toBeUndefined()
     expect(markFinished(after)).toMatchObject({ stage: 'failed', checkAt: undefined, due: undefined })

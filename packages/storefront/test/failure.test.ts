@@ -374,7 +374,7 @@ describe('an aggregate that gets no deal', () => {
     expect((await recordOf(blamed))?.checkAt).toBeUndefined()
     expect(await recordOf(tried)).toMatchObject({
       stage: 'retried',
-      retry: `${(await first.retry(tried.piece)).cid}`,
+      retryOfferCid: `${(await first.retry(tried.piece)).cid}`,
       former: [{ aggregate: `${first.link}` }],
     })
     expect(await endOf(tried)).toBeUndefined()
