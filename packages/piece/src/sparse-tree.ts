@@ -1,3 +1,4 @@
+import type { AggregateTree, ProofData } from '@web3-storage/data-segment'
 import { copyNode, hashLevel, NODE_SIZE, zeroCommitment } from './merkle.ts'
 import { type Sha256, sha256 } from './sha256.ts'
 
@@ -5,39 +6,42 @@ const PAIR_SIZE = 2 * NODE_SIZE
 
 /** Nodes of one level of a tree. */
 export interface Nodes {
-  /** Where in the level each one is, counted from the left, ascending. */
+  /** Position of each node within the level, counted from the left, ascending. */
   positions: Float64Array
-  /** The nodes, one behind the other. */
+  /** The nodes, concatenated. */
   bytes: Uint8Array
 }
 
 /** A level of the tree: every pair of siblings that is not all zeros. */
 interface Level {
-  /** The position of each pair, ascending, which is also that of its parent in the level above. */
+  /** Position of each pair, ascending. It is also the position of the pair's parent in the level above. */
   pairs: Float64Array
-  /** The pairs, one behind the other. Where only one sibling was given, the other is the zero commitment. */
+  /** The pairs, concatenated. A sibling that was not supplied is the zero commitment. */
   bytes: Uint8Array
 }
 
 /**
- * A Merkle tree that is zeros but for some given subtrees, built from the bottom up: every level is hashed in
- * one batch, and only what is not zero is kept.
+ * A Merkle tree that is all zeros except for the supplied subtrees. It has the members of the published library's
+ * tree that an aggregate needs.
+ *
+ * It is built from the bottom up: each level is hashed in one batch, and only nodes that are not zero are kept.
+ * The library's tree instead hashes the whole path to the root again for every node that it is given.
  */
-export class SparseTree {
+export class SparseTree implements Pick<AggregateTree, 'root' | 'height' | 'collectProof'> {
   readonly root: Uint8Array
   readonly height: number
   readonly #levels: Level[] = []
 
   /**
    * @param height of the tree; leaves are at level 0
-   * @param given the roots of the subtrees by level. None may lie within another.
+   * @param nodesOf returns the roots of the subtrees at a level. No subtree may lie within another.
    */
-  constructor(height: number, given: (level: number) => Nodes | undefined, backend: Sha256 = sha256) {
+  constructor(height: number, nodesOf: (level: number) => Nodes | undefined, backend: Sha256 = sha256) {
     this.height = height
     const none: Nodes = { positions: new Float64Array(0), bytes: new Uint8Array(0) }
     let below = none
     for (let h = 0; h < height; h++) {
-      const level = pairUp(merge(below, given(h) ?? none), zeroCommitment(h))
+      const level = pairUp(merge(below, nodesOf(h) ?? none), zeroCommitment(h))
       const bytes = new Uint8Array(level.bytes.length / 2)
       hashLevel(level.bytes, bytes, backend)
       this.#levels.push(level)
@@ -47,25 +51,25 @@ export class SparseTree {
   }
 
   /**
-   * The siblings on the way from a node that was given, or one above such, up to the root. Copies, so that a
-   * path does not keep the tree in memory.
+   * The proof of a supplied node, or of a node above one: its position, and the siblings on its path to the root.
+   * The siblings are copies, so a proof does not keep the tree in memory.
    */
-  path(level: number, position: number): Uint8Array[] {
+  collectProof(level: number, position: bigint): ProofData {
     const path: Uint8Array[] = []
-    let at = position
+    let at = Number(position)
     for (let h = level; h < this.height; h++) {
       const { pairs, bytes } = this.#levels[h]!
       const parent = Math.floor(at / 2)
-      // The sibling of a left node is the right one of the pair.
+      // The sibling of a left node is the right node of the pair.
       const sibling = indexOf(pairs, parent) * PAIR_SIZE + (at % 2 === 0 ? NODE_SIZE : 0)
       path.push(bytes.slice(sibling, sibling + NODE_SIZE))
       at = parent
     }
-    return path
+    return [position, path]
   }
 }
 
-/** Both runs of nodes as one. Neither has a node that the other has. */
+/** Merges two runs of nodes of the same level. No node may be in both. */
 const merge = (a: Nodes, b: Nodes): Nodes => {
   if (b.positions.length === 0) return a
   if (a.positions.length === 0) return b
@@ -83,7 +87,7 @@ const merge = (a: Nodes, b: Nodes): Nodes => {
   return { positions, bytes }
 }
 
-/** Puts each node beside its sibling, which is the zero commitment if it is not among them. */
+/** Pairs each node with its sibling, or with the zero commitment if the sibling is missing. */
 const pairUp = ({ positions, bytes }: Nodes, zero: Uint8Array): Level => {
   const pairs = new Float64Array(countPairs(positions))
   const paired = new Uint8Array(pairs.length * PAIR_SIZE)
@@ -107,7 +111,7 @@ const countPairs = (positions: Float64Array): number => {
   return count
 }
 
-/** Index of a number that is known to be among the sorted ones. */
+/** Index of a number that the sorted array contains. */
 const indexOf = (sorted: Float64Array, wanted: number): number => {
   let low = 0
   let high = sorted.length - 1
