@@ -19,7 +19,7 @@ import {
   MAX_HEIGHT,
   type PieceLink,
 } from './link.ts'
-import { copyNode, hashLevel, NODE_SIZE } from './merkle.ts'
+import { hashLevel, NODE_SIZE } from './merkle.ts'
 import type { Result } from './result.ts'
 import { type Sha256, sha256, toHasher } from './sha256.ts'
 import { type Nodes, SparseTree } from './sparse-tree.ts'
@@ -122,7 +122,7 @@ interface Contents {
   parts: MerkleTreeNodeSource[]
 }
 
-/** Has the library place each piece, in the order supplied, at the next multiple of its size. */
+/** Places each piece, in the order supplied, at the next multiple of its size, and collects those that do not fit. */
 const place = (pieces: readonly AnyLink[], size: number): Result<Contents, InvalidPiece> => {
   const builder = Library.createBuilder({ size: aggregateSize(size) })
   const links: PieceLink[] = []
@@ -188,7 +188,7 @@ class BuiltAggregate implements Aggregate {
 
   proof(i: number): Inclusion {
     const part = this.#parts[i]
-    if (part === undefined) throw new RangeError(`No piece ${i} among ${this.pieces.length}`)
+    if (!part) throw new RangeError(`No piece ${i}: the aggregate has ${this.pieces.length}`)
     const { level, index } = part.location
     return {
       subtree: this.#tree.collectProof(level, index),
@@ -231,7 +231,7 @@ const groupByLevel = (parts: readonly MerkleTreeNodeSource[]): Nodes[] => {
     const { positions, bytes } = levels[location.level]!
     const at = filled[location.level]!++
     positions[at] = Number(location.index)
-    copyNode(node, 0, bytes, at * NODE_SIZE)
+    bytes.set(node, at * NODE_SIZE)
   }
   return levels
 }

@@ -1,4 +1,4 @@
-import { Aggregate, Index, Inclusion, type PieceSize } from '@web3-storage/data-segment'
+import { Aggregate, Inclusion, Index, type PieceSize } from '@web3-storage/data-segment'
 import { MAX_HEIGHT, MIN_HEIGHT, sizeOf } from './link.ts'
 
 /** Bytes of an entry of the data segment index: root, offset, size and checksum of a piece. */

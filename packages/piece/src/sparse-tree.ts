@@ -1,5 +1,5 @@
 import type { AggregateTree, ProofData } from '@web3-storage/data-segment'
-import { copyNode, hashLevel, NODE_SIZE, zeroCommitment } from './merkle.ts'
+import { hashLevel, NODE_SIZE, zeroCommitment } from './merkle.ts'
 import { type Sha256, sha256 } from './sha256.ts'
 
 const PAIR_SIZE = 2 * NODE_SIZE
@@ -8,7 +8,7 @@ const PAIR_SIZE = 2 * NODE_SIZE
 export interface Nodes {
   /** Position of each node within the level, counted from the left, ascending. */
   positions: Float64Array
-  /** The nodes, concatenated. */
+  /** The nodes, concatenated. They must be aligned to 4 bytes, as those of every new array are. */
   bytes: Uint8Array
 }
 
@@ -75,14 +75,19 @@ const merge = (a: Nodes, b: Nodes): Nodes => {
   if (a.positions.length === 0) return b
   const positions = new Float64Array(a.positions.length + b.positions.length)
   const bytes = new Uint8Array(positions.length * NODE_SIZE)
+  const words = wordsOf(bytes)
+  const aWords = wordsOf(a.bytes)
+  const bWords = wordsOf(b.bytes)
   let i = 0
   let j = 0
   for (let n = 0; n < positions.length; n++) {
-    const isA = j === b.positions.length || (i < a.positions.length && a.positions[i]! < b.positions[j]!)
-    const from = isA ? a : b
-    const index = isA ? i++ : j++
-    positions[n] = from.positions[index]!
-    copyNode(from.bytes, index * NODE_SIZE, bytes, n * NODE_SIZE)
+    if (j === b.positions.length || (i < a.positions.length && a.positions[i]! < b.positions[j]!)) {
+      positions[n] = a.positions[i]!
+      copyNode(aWords, i++, words, n)
+    } else {
+      positions[n] = b.positions[j]!
+      copyNode(bWords, j++, words, n)
+    }
   }
   return { positions, bytes }
 }
@@ -91,16 +96,29 @@ const merge = (a: Nodes, b: Nodes): Nodes => {
 const pairUp = ({ positions, bytes }: Nodes, zero: Uint8Array): Level => {
   const pairs = new Float64Array(countPairs(positions))
   const paired = new Uint8Array(pairs.length * PAIR_SIZE)
+  const pairedWords = wordsOf(paired)
+  const words = wordsOf(bytes)
+  const zeroWords = wordsOf(zero)
   for (let n = 0, pair = 0; pair < pairs.length; pair++) {
     const parent = Math.floor(positions[n]! / 2)
     pairs[pair] = parent
     for (let side = 0; side < 2; side++) {
-      const to = pair * PAIR_SIZE + side * NODE_SIZE
-      if (positions[n] === 2 * parent + side) copyNode(bytes, n++ * NODE_SIZE, paired, to)
-      else copyNode(zero, 0, paired, to)
+      if (positions[n] === 2 * parent + side) copyNode(words, n++, pairedWords, 2 * pair + side)
+      else copyNode(zeroWords, 0, pairedWords, 2 * pair + side)
     }
   }
   return { pairs, bytes: paired }
+}
+
+/** The nodes as words of 32 bits: nodes are copied several times faster this way than byte by byte. */
+const wordsOf = (bytes: Uint8Array) => new Int32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4)
+
+const WORDS_PER_NODE = NODE_SIZE / 4
+
+/** Copies a node. A loop, because for so few words it is faster than `set` of a `subarray`. */
+const copyNode = (source: Int32Array, from: number, target: Int32Array, to: number): void => {
+  for (let i = 0; i < WORDS_PER_NODE; i++)
+    target[WORDS_PER_NODE * to + i] = source[WORDS_PER_NODE * from + i]!
 }
 
 const countPairs = (positions: Float64Array): number => {
