@@ -1,8 +1,11 @@
 /**
  * An aggregate of 32 GiB: `node bench/piece-aggregate.ts [pieces, default 262144]`.
  *
- * Prints the time to select, build and recompute it, and for 1,000 proofs; then the same for the published
- * library with fewer pieces, whose root and proofs must be equal.
+ * Prints the time to select its pieces, to build and recompute it, and to compute and verify its proofs. Then builds a
+ * smaller aggregate with the published library too, and fails if root or proofs differ.
+ *
+ * Repeated measurements print the median of elapsed time, and of the main thread's processor time, which other
+ * processes disturb less.
  */
 import { randomFillSync } from 'node:crypto'
 import {
@@ -17,7 +20,7 @@ import {
 
 const size = 2 ** 35
 const count = Number(process.argv[2] ?? 262_144)
-const publishedCount = Math.min(count, 2000)
+const fewCount = Math.min(count, 2000)
 
 const links: PieceLink[] = Array.from({ length: count }, (_, n) => {
   const root = randomFillSync(new Uint8Array(32))
@@ -26,37 +29,53 @@ const links: PieceLink[] = Array.from({ length: count }, (_, n) => {
   return encodePiece({ root, height: 2 + (n % 11), padding: 0n })
 })
 
-const timed = <T>(what: string, run: () => T, each = 0): T => {
-  const start = performance.now()
-  const result = run()
-  const ms = performance.now() - start
+const medianOf = (values: number[]) => values.sort((a, b) => a - b)[Math.floor(values.length / 2)]!
+
+/** Prints the median time of `runs` runs, and of each of `steps` if there are several. Returns the last result. */
+const measure = <T>(name: string, run: () => T, { runs = 1, steps = 1 } = {}): T => {
+  const elapsedMs: number[] = []
+  const processorMs: number[] = []
+  let result: T
+  do {
+    const start = performance.now()
+    const before = process.threadCpuUsage()
+    result = run()
+    const { user, system } = process.threadCpuUsage(before)
+    processorMs.push((user + system) / 1000)
+    elapsedMs.push(performance.now() - start)
+  } while (elapsedMs.length < runs)
+  const ms = medianOf(elapsedMs)
+  const digits = ms < 100 ? 1 : 0
+  const each = steps > 1 ? `, ${((ms * 1000) / steps).toFixed(0)} µs each` : ''
+  const repeated = runs > 1 ? `, median of ${runs}` : ''
   console.log(
-    `${what.padEnd(44)} ${ms.toFixed(0)} ms${each ? `, ${((ms * 1000) / each).toFixed(0)} µs each` : ''}`,
+    `${name.padEnd(36)} ${ms.toFixed(digits)} ms${each} (processor ${medianOf(processorMs).toFixed(digits)} ms${repeated})`,
   )
   return result
 }
 
-const peak = () => (process.resourceUsage().maxRSS / 1024).toFixed(0)
+const printPeak = (when: string) =>
+  console.log(`peak RSS ${(process.resourceUsage().maxRSS / 1024).toFixed(0)} MB ${when}`)
 
-console.log(`peak RSS ${peak()} MB with the links in memory`)
+printPeak('with the links in memory')
 console.log(`@w3filecoin/piece, ${count} pieces`)
-const { chosen } = timed('select', () =>
+const { chosen } = measure('select', () =>
   select(
     links.map(piece => ({ piece })),
     { size },
   ),
 )
 const pieces = chosen.map(({ piece }) => piece)
-const { ok: aggregate } = timed('build, cold', () => buildAggregate({ pieces, size }))
-console.log(`peak RSS ${peak()} MB`)
-timed('build, warm', () => buildAggregate({ pieces, size }))
+measure('build, first run', () => buildAggregate({ pieces, size }))
+printPeak('after one build')
+const { ok: aggregate } = measure('build', () => buildAggregate({ pieces, size }), { runs: 5 })
 if (!aggregate) throw new Error('No aggregate')
-timed('recompute from the pieces', () => recompute(aggregate.pieces, aggregate.link))
+measure('recompute', () => recompute(aggregate.pieces, aggregate.link), { runs: 5 })
+printPeak('after all builds')
 
 const sample = Array.from({ length: 1000 }, (_, n) => Math.floor((n * pieces.length) / 1000))
-const proofs = timed('1,000 proofs', () => sample.map(i => aggregate.proof(i)), 1000)
-timed('all proofs, one after the other', () => Array.from(aggregate.proofs(), () => 0), pieces.length)
-timed(
+const proofs = measure('1,000 proofs', () => sample.map(i => aggregate.proof(i)), { steps: 1000 })
+measure(
   'verify 1,000 proofs',
   () => {
     for (const [n, i] of sample.entries()) {
@@ -68,31 +87,40 @@ timed(
       if (error) throw new Error(error.message)
     }
   },
-  1000,
+  { steps: 1000 },
 )
-console.log(`peak RSS ${peak()} MB\n`)
+measure('all proofs, one after the other', () => Array.from(aggregate.proofs(), () => 0), {
+  steps: pieces.length,
+})
+printPeak('at the end\n')
 
-// A dependency of the package, not of the workspace.
+// Imported by path because it is a dependency of the package, not of the workspace.
 const { Aggregate, Piece } = await import(
   new URL('../packages/piece/node_modules/@web3-storage/data-segment/src/lib.js', import.meta.url).href
 )
-console.log(`Both, ${publishedCount} pieces`)
-const { ok: few } = timed('@w3filecoin/piece: build', () =>
-  buildAggregate({ pieces: pieces.slice(0, publishedCount), size }),
+console.log(`Both, ${fewCount} pieces`)
+const few = pieces.slice(0, fewCount)
+const { ok: ours } = measure('@w3filecoin/piece: build', () => buildAggregate({ pieces: few, size }), {
+  runs: 101,
+})
+if (!ours) throw new Error('No aggregate')
+const published = measure('published library: build', () =>
+  Aggregate.build({ pieces: ours.pieces.map(Piece.fromLink), size: BigInt(size) }),
 )
-if (!few) throw new Error('No aggregate')
-const published = timed('published library: build', () =>
-  Aggregate.build({ pieces: few.pieces.map(Piece.fromLink), size: BigInt(size) }),
-)
-const some = Array.from({ length: 100 }, (_, n) => Math.floor((n * publishedCount) / 100))
-const ours = timed('@w3filecoin/piece: 100 proofs', () => some.map(i => toInclusionProof(few.proof(i))), 100)
-const theirs = timed(
+const some = Array.from({ length: 100 }, (_, n) => Math.floor((n * fewCount) / 100))
+const ourProofs = measure('@w3filecoin/piece: 100 proofs', () => some.map(i => ours.proof(i)), { steps: 100 })
+const publishedProofs = measure(
   'published library: 100 proofs',
-  () => some.map(i => published.resolveProof(few.pieces[i]!).ok),
-  100,
+  () => some.map(i => published.resolveProof(ours.pieces[i]!).ok),
+  { steps: 100 },
 )
 
-const text = (value: unknown) =>
+const textOf = (value: unknown) =>
   JSON.stringify(value, (_, v) => (typeof v === 'bigint' ? `${v}` : v instanceof Uint8Array ? [...v] : v))
-if (`${few.link}` !== `${published.link}` || text(ours) !== text(theirs)) throw new Error('They differ')
+if (
+  `${ours.link}` !== `${published.link}` ||
+  textOf(ourProofs.map(toInclusionProof)) !== textOf(publishedProofs)
+) {
+  throw new Error('Root or proofs differ')
+}
 console.log('Root and proofs are equal.')

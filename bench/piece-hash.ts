@@ -1,8 +1,8 @@
 /**
  * Piece CID of a stream: `node bench/piece-hash.ts [MiB, default 1024]`.
  *
- * Prints speed, peak memory of the process and the longest that the event loop was held up, for each SHA-256
- * backend; then the published hasher on less of the same content, which must give the same link.
+ * For each SHA-256 backend, prints the speed, the peak memory of the process and the longest delay of the event loop.
+ * Then runs the published hasher on less of the same content, and fails if the links differ.
  */
 import { randomBytes } from 'node:crypto'
 import { monitorEventLoopDelay } from 'node:perf_hooks'
@@ -13,7 +13,7 @@ const MiB = 2 ** 20
 const size = Number(process.argv[2] ?? 1024)
 const chunk = randomBytes(64 * 1024)
 
-/** As a file or a response would be read: one chunk at a time, each changed a little. */
+/** Yields content as a file or a response does: chunk by chunk, each slightly different. */
 const content = async function* (MiBs: number) {
   for (let n = 0; n < (MiBs * MiB) / chunk.length; n++) {
     chunk.writeUInt32LE(n)
@@ -38,7 +38,7 @@ const measure = async (backend: typeof wasm, MiBs: number) => {
     `@w3filecoin/piece, ${backend.name}`,
     MiBs,
     ms,
-    `, peak RSS ${peak} MB, longest hold ${(delay.max / 1e6).toFixed(0)} ms`,
+    `, peak RSS ${peak} MB, longest delay ${(delay.max / 1e6).toFixed(0)} ms`,
   )
   return `${link}`
 }
@@ -47,7 +47,7 @@ if (native) await measure(native, size)
 else console.log('No native SHA-256 on this machine.')
 await measure(wasm, Math.min(size, 256))
 
-// A dependency of the package's tests, not of the workspace.
+// Imported by path because it is a dependency of the package's tests, not of the workspace.
 const { create } = await import(
   new URL(
     '../packages/piece/node_modules/fr32-sha2-256-trunc254-padded-binary-tree-multihash/src/lib.js',

@@ -1,6 +1,7 @@
 import type { Capability, Failure as UcanFailure } from '@ucanto/interface'
 import { fail, ok, Schema } from '@ucanto/validator'
 import type { PieceLink } from '@web3-storage/data-segment'
+import { parse as parseLink } from 'multiformats/link'
 
 export type { UnknownLink } from 'multiformats'
 export type { PieceLink }
@@ -11,6 +12,24 @@ export const pieceLink = Schema.link({
   version: 1,
   multihash: { code: 0x1011 },
 }) as unknown as Schema.Schema<PieceLink>
+
+/**
+ * Parses a piece CID v2 and checks its version, codec and multihash. It does not decode the digest: use `parsePiece` of
+ * `@w3filecoin/piece` for the height, the padding and their validation.
+ *
+ * @example parsePieceLink('bafkzcibcaapao7s73y24kcutaosvacpdjgfe5pw76ooefnyqw4ynr3d2y6x2mpq') // an empty piece of 32 GiB
+ * @throws TypeError if the text is not a CID, or not one of a piece
+ */
+export const parsePieceLink = (text: string): PieceLink => {
+  try {
+    return pieceLink.from(parseLink(text))
+  } catch (cause) {
+    throw new TypeError(
+      `Not a piece CID: '${text}'. Pass a CIDv1 with codec 0x55 and multihash 0x1011 ("bafkzci…").`,
+      { cause },
+    )
+  }
+}
 
 /**
  * An inclusion proof on the wire: two paths of `@web3-storage/data-segment`'s ProofData, each `[offset, nodes]`

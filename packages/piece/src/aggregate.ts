@@ -1,9 +1,16 @@
-import type { ProofData } from '@web3-storage/data-segment'
+import {
+  type AggregateLink,
+  Inclusion as InclusionProof,
+  Index,
+  Aggregate as Library,
+  type MerkleTreeNode,
+  type MerkleTreeNodeSource,
+  Segment,
+} from '@web3-storage/data-segment'
 import type { Inclusion } from './inclusion.ts'
-import { capacityOf, INDEX_ENTRY_SIZE, indexEntries, MIN_AGGREGATE_SIZE } from './limits.ts'
+import { aggregateSize, INDEX_ENTRY_SIZE, MIN_AGGREGATE_SIZE } from './limits.ts'
 import {
   type AnyLink,
-  copyRoot,
   decodePiece,
   encodePiece,
   faultOf,
@@ -11,31 +18,34 @@ import {
   type InvalidPieceCID,
   MAX_HEIGHT,
   type PieceLink,
-  sizeOf,
 } from './link.ts'
-import { copyNode, hashLevel, NODE_SIZE } from './merkle.ts'
+import { hashLevel, NODE_SIZE } from './merkle.ts'
 import type { Result } from './result.ts'
-import { type Sha256, sha256 } from './sha256.ts'
+import { type Sha256, sha256, toHasher } from './sha256.ts'
 import { type Nodes, SparseTree } from './sparse-tree.ts'
 
-/** Pieces that together are a Filecoin piece, and where in it each one is. */
+/** An aggregate: pieces that together form one Filecoin piece, and their positions in it. */
 export interface Aggregate {
-  link: PieceLink
+  link: AggregateLink
   /** Root of the aggregate's tree, 32 bytes. */
-  root: Uint8Array
+  root: MerkleTreeNode
   /** Height of the aggregate's tree: 30 for 32 GiB. */
   height: number
   /** Padded bytes of the aggregate. */
   size: number
   /** The pieces in the order in which they lie in the aggregate. */
   pieces: PieceLink[]
-  /** Proves that `pieces[i]` is in the aggregate. */
+  /**
+   * Proves that `pieces[i]` is in the aggregate.
+   *
+   * @throws RangeError if there is no `pieces[i]`
+   */
   proof(i: number): Inclusion
-  /** Proves of each of `pieces` in turn that it is in the aggregate. Each proof is made when it is asked for. */
+  /** Proves for each of `pieces` in turn that it is in the aggregate. A proof is computed when it is requested. */
   proofs(): Iterable<Inclusion>
 }
 
-/** Some pieces cannot be in the aggregate: `cause` names each, and says why. */
+/** Some pieces cannot be in the aggregate: `cause` names each of them and says why. */
 export interface InvalidPiece {
   name: 'InvalidPiece'
   message: string
@@ -43,11 +53,11 @@ export interface InvalidPiece {
 }
 
 /**
- * The order in which pieces are laid out: largest first, and in the order given where they are equally large.
- * Each then starts where the one before it ends. (A piece starts at a multiple of its size. What lies before it
- * are pieces of its size or a multiple of that, so no gap is needed.)
+ * Sorts pieces into the order in which an aggregate wastes no space: largest first, and equally large ones in the
+ * order supplied. Each piece then starts where the previous one ends: a piece starts at a multiple of its size, and
+ * the pieces before it have its size or a multiple of it.
  *
- * A link that is not one of a piece comes last.
+ * Links that are not piece links are put last.
  */
 export const layout = (pieces: readonly PieceLink[]): PieceLink[] => {
   const byHeight: PieceLink[][] = Array.from({ length: MAX_HEIGHT + 1 }, () => [])
@@ -56,12 +66,13 @@ export const layout = (pieces: readonly PieceLink[]): PieceLink[] => {
 }
 
 /**
- * Aggregates pieces, laid out largest first, with a data segment index of them at the end.
+ * Builds the aggregate of the pieces, laid out largest first, with a data segment index of them at the end.
  *
- * Takes about a second for 262,144 pieces, all of it synchronous. No piece's content is needed, only its link.
+ * Takes one to two seconds for 262,144 pieces, all of it synchronous. It needs only the pieces' links, not their
+ * content.
  *
  * @param options.size padded bytes of the aggregate
- * @returns `InvalidPiece` if there are more pieces than the index has entries, or if one is too large or invalid
+ * @returns `InvalidPiece` if the index has fewer entries than there are pieces, or if a piece is too large or invalid
  * @throws RangeError if no aggregate has this size
  * @see https://github.com/filecoin-project/FIPs/blob/master/FRCs/frc-0058.md
  */
@@ -74,87 +85,67 @@ export const buildAggregate = ({
   size: number
   backend?: Sha256
 }): Result<Aggregate, InvalidPiece> => {
-  const { ok: segments, error } = place(layout(pieces), size)
-  return segments ? { ok: new BuiltAggregate(segments, size, backend) } : { error }
+  const { ok: contents, error } = place(layout(pieces), size)
+  return contents ? { ok: new BuiltAggregate(contents, size, backend) } : { error }
 }
 
 /**
- * The aggregate that is made by exactly these pieces in exactly this order, of the size that `aggregate` says:
- * the same link as `aggregate` if, and only if, that was computed from them. Where a piece would not start at
- * a multiple of its size, space before it is left empty, as published implementations do.
+ * Computes the link of the aggregate of exactly these pieces in exactly this order, with the size of `aggregate`.
+ * The result equals `aggregate` if, and only if, `aggregate` was computed from these pieces. A piece that would not
+ * start at a multiple of its size leaves a gap before it, as in the published implementations.
  *
- * @returns `InvalidPieceCID` if `aggregate` cannot be one, `InvalidPiece` if the pieces cannot make one
+ * @returns `InvalidPieceCID` if `aggregate` cannot be an aggregate, `InvalidPiece` if the pieces do not fit
  */
 export const recompute = (
   pieces: readonly AnyLink[],
   aggregate: AnyLink,
   { backend = sha256 }: { backend?: Sha256 } = {},
-): Result<PieceLink, InvalidPieceCID | InvalidPiece> => {
+): Result<AggregateLink, InvalidPieceCID | InvalidPiece> => {
   const { ok: claimed, error } = decodePiece(aggregate)
   if (error) return { error }
   if (claimed.padding > 0n || claimed.size < MIN_AGGREGATE_SIZE) {
     return {
       error: {
         name: 'InvalidPieceCID',
-        message: `Not the link of an aggregate: those have ${MIN_AGGREGATE_SIZE} padded bytes or more, and no padding`,
+        message: `Not the link of an aggregate: expected ${MIN_AGGREGATE_SIZE} padded bytes or more, and no padding`,
         piece: aggregate,
       },
     }
   }
-  const placed = place(pieces, claimed.size)
-  if (placed.error) return placed
-  return { ok: new BuiltAggregate(placed.ok, claimed.size, backend).link }
+  const { ok: contents, error: invalid } = place(pieces, claimed.size)
+  return invalid ? { error: invalid } : { ok: new BuiltAggregate(contents, claimed.size, backend).link }
 }
 
-/**
- * The pieces of an aggregate, in columns: what is needed of a link is read once, since following hundreds of
- * thousands of them through memory is slower than all the hashing.
- */
-interface Segments {
+/** The pieces of an aggregate, and in the same order their roots with their positions in its tree. */
+interface Contents {
   links: PieceLink[]
-  heights: Uint8Array
-  /** 32 bytes for each piece. */
-  roots: Uint8Array
-  /** Padded bytes before each piece, a multiple of its size. */
-  offsets: Float64Array
+  parts: MerkleTreeNodeSource[]
 }
 
-/** Gives each piece the first place behind the piece before it that is a multiple of its size. */
-const place = (pieces: readonly AnyLink[], size: number): Result<Segments, InvalidPiece> => {
-  const entries = indexEntries(size)
-  const capacity = capacityOf(size)
-  const most = Math.min(pieces.length, entries)
+/** Places each piece, in the order supplied, at the next multiple of its size, and collects those that do not fit. */
+const place = (pieces: readonly AnyLink[], size: number): Result<Contents, InvalidPiece> => {
+  const builder = Library.createBuilder({ size: aggregateSize(size) })
   const links: PieceLink[] = []
-  const heights = new Uint8Array(most)
-  const roots = new Uint8Array(most * NODE_SIZE)
-  const offsets = new Float64Array(most)
   const cause: InvalidPieceCID[] = []
-  let end = 0
   for (const link of pieces) {
-    const fault = faultOf(link)
-    if (fault) {
-      cause.push(fault)
+    const { ok: piece, error } = decodePiece(link)
+    if (error) {
+      cause.push(error)
       continue
     }
-    const height = heightOf(link)
-    const pieceSize = sizeOf(height)
-    const offset = Math.ceil(end / pieceSize) * pieceSize
-    const n = links.length
-    if (n === entries || offset + pieceSize > capacity) {
+    try {
+      builder.write(piece)
+      links.push(piece.link)
+    } catch {
+      const placedBytes = builder.offset * BigInt(NODE_SIZE)
       cause.push({
         name: 'InvalidPieceCID',
-        message: `No room in an aggregate of ${size} bytes behind ${n} pieces that take ${end}`,
+        message: `No room in an aggregate of ${size} bytes behind ${links.length} pieces that take ${placedBytes}`,
         piece: link,
       })
-      continue
     }
-    heights[n] = height
-    copyRoot(link, roots, n * NODE_SIZE)
-    offsets[n] = offset
-    links.push(link as PieceLink)
-    end = offset + pieceSize
   }
-  if (cause.length === 0) return { ok: { links, heights, roots, offsets } }
+  if (cause.length === 0) return { ok: { links, parts: builder.parts } }
   return {
     error: {
       name: 'InvalidPiece',
@@ -165,104 +156,82 @@ const place = (pieces: readonly AnyLink[], size: number): Result<Segments, Inval
 }
 
 class BuiltAggregate implements Aggregate {
-  readonly link: PieceLink
-  readonly root: Uint8Array
+  readonly link: AggregateLink
+  readonly root: MerkleTreeNode
   readonly height: number
   readonly size: number
   readonly pieces: PieceLink[]
-  readonly #offsets: Float64Array
+  readonly #parts: MerkleTreeNodeSource[]
   readonly #tree: SparseTree
-  /** Position of the first index entry among nodes of level 1, each of which is over one entry. */
-  readonly #indexStart: number
+  /** Position of the first index entry among the nodes of level 1, each of which is the parent of one entry. */
+  readonly #indexStart: bigint
 
-  constructor(segments: Segments, size: number, backend: Sha256) {
+  constructor({ links, parts }: Contents, size: number, backend: Sha256) {
     this.size = size
     this.height = Math.log2(size / NODE_SIZE)
-    this.pieces = segments.links
-    this.#offsets = segments.offsets
-    this.#indexStart = capacityOf(size) / INDEX_ENTRY_SIZE
+    this.pieces = links
+    this.#parts = parts
+    this.#indexStart = InclusionProof.indexAreaStart(aggregateSize(size)) / Index.EntrySize
 
+    const subtrees = groupByLevel(parts)
+    const first = Number(this.#indexStart)
     const index: Nodes = {
-      positions: new Float64Array(segments.links.length).map((_, n) => this.#indexStart + n),
-      bytes: hashIndex(segments, backend),
+      positions: new Float64Array(parts.length).map((_, n) => first + n),
+      bytes: hashIndex(parts, backend),
     }
-    const byHeight = groupByHeight(segments)
-    this.#tree = new SparseTree(this.height, level => (level === 1 ? index : byHeight[level]), backend)
+    // The smallest piece has its root at level 2.
+    this.#tree = new SparseTree(this.height, level => (level === 1 ? index : subtrees[level]), backend)
 
     this.root = this.#tree.root
     this.link = encodePiece({ root: this.root, height: this.height, padding: 0n })
   }
 
   proof(i: number): Inclusion {
-    const link = this.pieces[i]
-    if (link === undefined) throw new RangeError(`No piece ${i} among ${this.pieces.length}`)
-    const height = heightOf(link)
+    const part = this.#parts[i]
+    if (!part) throw new RangeError(`No piece ${i}: the aggregate has ${this.pieces.length}`)
+    const { level, index } = part.location
     return {
-      subtree: this.#proofData(height, this.#offsets[i]! / sizeOf(height)),
-      index: this.#proofData(1, this.#indexStart + i),
+      subtree: this.#tree.collectProof(level, index),
+      index: this.#tree.collectProof(1, this.#indexStart + BigInt(i)),
     }
   }
 
   *proofs(): Iterable<Inclusion> {
     for (let i = 0; i < this.pieces.length; i++) yield this.proof(i)
   }
-
-  #proofData(level: number, position: number): ProofData {
-    return [BigInt(position), this.#tree.path(level, position)]
-  }
 }
 
-/**
- * The nodes above the entries of the data segment index, one for each.
- *
- * An entry is of two nodes: the piece's root; and its offset and size, 64 bits each, with a checksum of 126
- * bits: SHA-256 of the entry with zeros in its place.
- */
-const hashIndex = ({ links, heights, roots, offsets }: Segments, backend: Sha256): Uint8Array => {
-  const entries = new Uint8Array(links.length * INDEX_ENTRY_SIZE)
-  const view = new DataView(entries.buffer)
-  for (let n = 0; n < links.length; n++) {
-    const entry = n * INDEX_ENTRY_SIZE
-    copyNode(roots, n * NODE_SIZE, entries, entry)
-    setUint64(view, entry + 32, offsets[n]!)
-    setUint64(view, entry + 40, sizeOf(heights[n]!))
+/** The parents of the entries of the data segment index, concatenated. An entry is two leaves of the tree. */
+const hashIndex = (parts: readonly MerkleTreeNodeSource[], backend: Sha256): Uint8Array => {
+  const hasher = toHasher(backend)
+  const entries = new Uint8Array(parts.length * INDEX_ENTRY_SIZE)
+  let end = 0
+  for (const part of parts) {
+    entries.set(Segment.toBytes(Segment.fromSource(part), { hasher }), end)
+    end += INDEX_ENTRY_SIZE
   }
-
-  const digests = new Uint8Array(links.length * NODE_SIZE)
-  hashLevel(entries, digests, backend)
-  for (let n = 0; n < links.length; n++) {
-    const checksum = n * INDEX_ENTRY_SIZE + 48
-    for (let i = 0; i < 16; i++) entries[checksum + i] = digests[n * NODE_SIZE + i]!
-    entries[checksum + 15]! &= 0b0011_1111
-  }
-
-  const nodes = digests
+  const nodes = new Uint8Array(parts.length * NODE_SIZE)
   hashLevel(entries, nodes, backend)
   return nodes
 }
 
-/** A whole number below 2^53, in little-endian order. A BigInt each would be slower. */
-const setUint64 = (view: DataView, at: number, value: number) => {
-  view.setUint32(at, value % 2 ** 32, true)
-  view.setUint32(at + 4, Math.floor(value / 2 ** 32), true)
-}
-
-/** By height, the pieces of that height: their roots are nodes of that level of the aggregate's tree. */
-const groupByHeight = ({ heights, roots, offsets }: Segments): Nodes[] => {
+/** Groups the pieces' roots by their level in the aggregate's tree. */
+const groupByLevel = (parts: readonly MerkleTreeNodeSource[]): Nodes[] => {
   const counts = new Float64Array(MAX_HEIGHT + 1)
-  for (const height of heights) counts[height]!++
+  for (const { location } of parts) counts[location.level]!++
 
-  const levels = Array.from(counts, count => ({
-    positions: new Float64Array(count),
-    bytes: new Uint8Array(count * NODE_SIZE),
-  }))
+  const levels: Nodes[] = []
+  for (const [level, count] of counts.entries()) {
+    if (count > 0) {
+      levels[level] = { positions: new Float64Array(count), bytes: new Uint8Array(count * NODE_SIZE) }
+    }
+  }
   const filled = new Float64Array(MAX_HEIGHT + 1)
-  for (let n = 0; n < heights.length; n++) {
-    const height = heights[n]!
-    const { positions, bytes } = levels[height]!
-    const at = filled[height]!++
-    positions[at] = offsets[n]! / sizeOf(height)
-    copyNode(roots, n * NODE_SIZE, bytes, at * NODE_SIZE)
+  for (const { node, location } of parts) {
+    const { positions, bytes } = levels[location.level]!
+    const at = filled[location.level]!++
+    positions[at] = Number(location.index)
+    bytes.set(node, at * NODE_SIZE)
   }
   return levels
 }

@@ -1,19 +1,21 @@
-/** Payload bytes of a quad, the least that can be padded: four field elements of 254 bits. */
+/** Payload bytes of a quad, the smallest unit of padding: four field elements of 254 bits. */
 export const QUAD_PAYLOAD_SIZE = 127
 
 /** Bytes of a quad once each of its elements is padded to 256 bits: four nodes. */
 export const QUAD_SIZE = 128
 
-/** All but the two highest bits of an element's last word; those two are the padding. */
+/** Mask of an element's last word that clears its two highest bits, the padding. */
 const ELEMENT_END = 0x3fff_ffff
 
 /**
- * Fr32 padding: cuts the payload, read as one little-endian string of bits, into elements of 254 bits and puts
- * two zero bits behind each.
+ * Fr32 padding: cuts the payload, read as one little-endian string of bits, into elements of 254 bits and appends
+ * two zero bits to each.
  *
- * Reads `quads` × 127 bytes of `source` from `from`, *and looks at the byte behind them*: its value has no
- * influence, but it must exist. Writes `quads` × 32 words of `target` from word `to`; the words are in the
- * machine's order, which is little-endian on every machine that we run on.
+ * Reads `quads` × 127 bytes of `source` from `from`, *and one more byte*: its value has no influence, but it must
+ * exist. Writes `quads` × 32 words of `target` from word `to`. The words are in the machine's byte order, which is
+ * little-endian on every supported platform.
+ *
+ * @example 127 bytes of 0xff → 128 bytes: four times 31 of 0xff and one of 0x3f
  */
 export const padQuads = (
   source: DataView,
@@ -23,7 +25,7 @@ export const padQuads = (
   quads: number,
 ): void => {
   for (let quad = 0, at = from, word = to; quad < quads; quad++) {
-    // The first element is the payload as it is, each further one starts two bits later in its first byte.
+    // The first element is unshifted payload. Each further element is shifted by two more bits.
     for (let i = 0; i < 7; i++) target[word + i] = source.getInt32(at + 4 * i, true)
     const last = source.getInt32(at + 28, true)
     target[word + 7] = last & ELEMENT_END
@@ -36,9 +38,9 @@ export const padQuads = (
 }
 
 /**
- * Shifts the words of an element into place: each is the high bits of the payload word before it (`before` for
- * the first) followed by the low bits of its own. Returns the last payload word. Signed words: they stay
- * machine integers in the engine, where unsigned ones would become floating point.
+ * Shifts the words of an element into place: each is the high bits of the previous payload word (`before` for the
+ * first) followed by the low bits of its own. Returns the last payload word. The words are signed because the engine
+ * keeps those as machine integers; unsigned words would become floating point.
  */
 const padElement = (
   source: DataView,

@@ -5,29 +5,32 @@ import { hashLevel, hashPair, NODE_SIZE, zeroCommitment } from './merkle.ts'
 import { type Sha256, sha256 } from './sha256.ts'
 
 /**
- * Content is hashed a block at a time: 2^11 quads, 256 KiB once padded. It stays within the processor's cache,
- * and is enough for a call to cost nothing beside the hashing.
+ * Height of a block. Content is hashed in blocks of 2^11 quads, 256 KiB once padded: a block stays within the
+ * processor's cache, and is large enough that the cost of a call is negligible.
  */
 const BLOCK_HEIGHT = 13
 const BLOCK_QUADS = 2 ** (BLOCK_HEIGHT - MIN_HEIGHT)
 const BLOCK_SIZE = BLOCK_QUADS * QUAD_SIZE
 
-/** Computes the piece link of content that is written to it piecemeal. */
+/** Computes the piece link of content that is written to it chunk by chunk. */
 export interface PieceHasher {
   /** Payload bytes written so far. */
   readonly bytes: number
-  /** Takes the next bytes of the content. They are not kept: the caller may reuse them at once. */
+  /** Hashes the next bytes of the content. It keeps no reference to them: the caller may overwrite them at once. */
   write(bytes: Uint8Array): this
-  /** The piece link of all that was written. Changes nothing: more may be written, and another digest asked for. */
+  /** Returns the piece link of all bytes written so far. The caller may write more and call `digest` again. */
   digest(): PieceLink
 }
 
 /**
- * A hasher of content of any size, in less than a megabyte of memory.
+ * Creates a hasher of content of any size. It uses less than a megabyte of memory.
  *
- * Content of fewer than 127 bytes, down to none, is padded with zeros to 127, the least that makes a piece, as
- * FRC-0069 has it. (Filecoin's proofs ask for 65 bytes or more; whoever must hold content to that compares the
- * number of bytes.)
+ * Content of fewer than 127 bytes, even empty content, is padded with zeros to 127 bytes, the smallest payload of a
+ * piece (FRC-0069). Filecoin's proofs require 65 bytes or more: a caller that must enforce this checks
+ * {@link PieceHasher.bytes}.
+ *
+ * @example `${createHasher().write(new Uint8Array(127)).digest()}`
+ * // bafkzcibcaabdomn3tgwgrh3g532zopskstnbrd2n3sxfqbze7rxt7vqn7veigmy
  *
  * @see https://github.com/filecoin-project/FIPs/blob/master/FRCs/frc-0069.md
  */
@@ -38,7 +41,7 @@ class StreamingHasher implements PieceHasher {
   bytes = 0
   readonly #backend: Sha256
 
-  /** The payload of an unfinished quad, and one byte more that {@link padQuads} looks at. */
+  /** The payload of an unfinished quad, and one more byte because {@link padQuads} reads it. */
   readonly #quad = new DataView(new ArrayBuffer(QUAD_PAYLOAD_SIZE + 1))
   readonly #quadBytes = new Uint8Array(this.#quad.buffer)
   #quadLength = 0
@@ -49,7 +52,7 @@ class StreamingHasher implements PieceHasher {
   #blockQuads = 0
   readonly #scratch = new Uint8Array(BLOCK_SIZE / 2)
 
-  /** Roots of finished subtrees by height, at most one of each: the binary digits of the number of blocks. */
+  /** Roots of finished subtrees by height, at most one per height: the binary digits of the number of blocks. */
   readonly #roots: (Uint8Array | undefined)[] = []
 
   constructor(backend: Sha256) {
@@ -64,7 +67,7 @@ class StreamingHasher implements PieceHasher {
       this.#keep(bytes.subarray(0, at))
     }
     const source = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-    // Straight from the caller's bytes, as long as there is one more byte to look at behind the last quad.
+    // Pad straight from the caller's bytes while one more byte follows the last quad: padQuads reads it.
     let quads = Math.floor((bytes.length - at - 1) / QUAD_PAYLOAD_SIZE)
     while (quads > 0) {
       const batch = Math.min(quads, BLOCK_QUADS - this.#blockQuads)
@@ -105,7 +108,7 @@ class StreamingHasher implements PieceHasher {
     }
   }
 
-  /** Adds one to the binary number that the roots are the digits of. */
+  /** Adds one to the binary number whose digits are the roots. */
   #addBlock(block: Uint8Array) {
     let root = block
     let height = BLOCK_HEIGHT
@@ -119,7 +122,7 @@ class StreamingHasher implements PieceHasher {
     this.#roots[height] = root
   }
 
-  /** Root of the tree of the given height over what was written and zeros behind it. */
+  /** Root of the tree of the given height over the content written so far, followed by zeros. */
   #root(height: number): Uint8Array {
     let last = this.#unfinishedRoot(Math.min(height, BLOCK_HEIGHT))
     for (let h = BLOCK_HEIGHT; h < height; h++) {
@@ -130,7 +133,7 @@ class StreamingHasher implements PieceHasher {
     return last ?? this.#roots[height] ?? zeroCommitment(height)
   }
 
-  /** Root over the unfinished block, computed on a copy: more may be written to the block itself. */
+  /** Root over the unfinished block. It is computed on a copy, because more may be written to the block. */
   #unfinishedRoot(height: number): Uint8Array | undefined {
     if (this.#blockQuads === 0 && this.#quadLength === 0) return undefined
     const block = new Uint8Array(NODE_SIZE * 2 ** height)
@@ -143,7 +146,7 @@ class StreamingHasher implements PieceHasher {
   }
 }
 
-/** Root over `leaves`, 2^height nodes, which are overwritten, as is `scratch`, half as long or longer. */
+/** Root over `leaves`, 2^height nodes. Overwrites `leaves` and `scratch`, which is at least half as long. */
 const rootOf = (leaves: Uint8Array, scratch: Uint8Array, height: number, backend: Sha256): Uint8Array => {
   let level = leaves
   let above = scratch
@@ -156,16 +159,16 @@ const rootOf = (leaves: Uint8Array, scratch: Uint8Array, height: number, backend
   return level.slice(0, NODE_SIZE)
 }
 
-/** Bytes hashed before other work gets its turn: 2 to 3 ms worth of them, 10 without native SHA-256. */
+/** Bytes hashed before the event loop runs other work: 2 to 3 ms, or 10 ms without native SHA-256. */
 const TURN_SIZE = 2 ** 20
 
 /**
- * The piece link of content read from `source`, and the number of its bytes.
+ * Computes the piece link of the content read from `source`, and counts its bytes.
  *
- * Other work goes on meanwhile: the event loop gets its turn after every mebibyte or two, however large the
- * chunks are, and however readily the source has the next. A failure of the source is thrown as it is.
+ * The event loop runs other work after every one or two mebibytes, even if the chunks are large or the source always
+ * has the next one ready. An error of the source is thrown unchanged.
  *
- * @param options.onProgress is told the number of bytes hashed so far, after each chunk
+ * @param options.onProgress called after each chunk with the number of bytes hashed so far
  */
 export const pieceOf = async (
   source: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,

@@ -9,12 +9,13 @@ import { NODE_SIZE } from './merkle.ts'
 import type { Result } from './result.ts'
 
 /**
- * Proof that a piece is in an aggregate, in the form in which it goes over the wire. Each of its two halves is
- * `[offset, path]`: the position of a node within its level of the aggregate's tree, and the siblings (32 bytes
- * each) on the way up to the root. CBOR encodes an offset as a plain integer, and decodes it as a number.
+ * Proof that a piece is in an aggregate, as it is sent over the wire. Each of its two halves is `[offset, path]`: the
+ * position of a node within its level of the aggregate's tree, and the siblings (32 bytes each) on the path to the
+ * root. CBOR encodes an offset as a plain integer, and decodes it as a number.
  *
- * `subtree` leads from the piece's root, `index` from the piece's entry in the data segment index.
+ * `subtree` starts at the piece's root, `index` at the piece's entry in the data segment index.
  *
+ * @example { subtree: [2n, [sibling, …]], index: [16380n, [sibling, …]] }
  * @see https://github.com/filecoin-project/FIPs/blob/master/FRCs/frc-0058.md#proof-of-data-segment-inclusion
  */
 export interface Inclusion {
@@ -22,29 +23,33 @@ export interface Inclusion {
   index: ProofData
 }
 
-/** An inclusion as it may be received: offsets are numbers or bigints. */
+/** An inclusion as it is received: offsets are numbers or bigints. */
 export interface EncodedInclusion {
   subtree: IntoProofData
   index: IntoProofData
 }
 
-/** The proof does not show that the piece is in the aggregate. */
+/** The proof does not prove that the piece is in the aggregate. */
 export interface InvalidInclusion {
   name: 'InvalidInclusion'
   message: string
-  /** Why, where another failure is the reason. */
+  /** The underlying failure, if there is one. */
   cause?: { name: string; message: string }
 }
 
-/** An inclusion as the `InclusionProof` of the published library, `[subtree, index]` with offsets as bigints. */
+/**
+ * Converts an inclusion to the `InclusionProof` of the published library, with offsets as bigints.
+ *
+ * @example toInclusionProof({ subtree: [2, path], index: [16380, indexPath] }) // [[2n, path], [16380n, indexPath]]
+ */
 export const toInclusionProof = ({ subtree, index }: EncodedInclusion): InclusionProof =>
   Library.from([subtree, index])
 
 /**
- * Whether the inclusion proves that `piece` is in `aggregate`.
+ * Verifies that the inclusion proves that `piece` is in `aggregate`.
  *
- * An inclusion may come from anyone and be anything: whatever it is, the answer is `InvalidInclusion` and
- * nothing is thrown.
+ * The inclusion may be any value, because peers send it: for every value that is not a valid proof the result is
+ * `InvalidInclusion`, and nothing is thrown.
  */
 export const verifyInclusion = ({
   piece,
@@ -56,7 +61,7 @@ export const verifyInclusion = ({
   inclusion: EncodedInclusion
 }): Result<Record<string, never>, InvalidInclusion> => {
   const decoded = decodePiece(piece)
-  if (decoded.error) return invalid('The piece is not one', decoded.error)
+  if (decoded.error) return invalid('The piece is invalid', decoded.error)
 
   const subtree = readProofData(inclusion?.subtree)
   if (!subtree.ok) return invalid(`The proof of the subtree is malformed: ${subtree.error}`)
@@ -65,7 +70,7 @@ export const verifyInclusion = ({
 
   const resolved = Library.resolveAggregate([subtree.ok, index.ok], decoded.ok.link)
   if (resolved.error) {
-    // The library's errors have names that say nothing (`Error`, `RangeError`), and stacks.
+    // Copy only the message: the library's errors have generic names (`Error`, `RangeError`) and stacks.
     return invalid('The proof leads to no aggregate', {
       name: 'InvalidProof',
       message: resolved.error.message,
@@ -89,8 +94,8 @@ const invalid = (
 })
 
 /**
- * Takes a value apart that claims to be proof data, so that what the library computes with is of the right types.
- * It judges the values itself: offsets beyond the tree, and paths longer than any tree is high.
+ * Checks that an untrusted value has the types of proof data, because the library computes with it unchecked. The
+ * library itself rejects offsets beyond the tree and paths longer than the highest tree.
  */
 const readProofData = (value: unknown): Result<ProofData, string> => {
   if (!Array.isArray(value) || value.length !== 2) return { error: 'expected [offset, path]' }

@@ -1,9 +1,9 @@
 /**
- * Filecoin pieces: links of content, and what becomes of them in aggregates. Everything here is computed from
- * its arguments; nothing is read, written or remembered.
+ * Filecoin pieces: piece links of content, aggregates of pieces, and inclusion proofs. Every function computes its
+ * result from its arguments: it does no I/O and keeps no state.
  *
- * Sizes are in bytes. *Padded* ones count the two zero bits that Fr32 padding puts behind each 254: 128 for
- * 127 bytes of payload. They are what a piece takes of an aggregate, and an aggregate of a deal.
+ * Sizes are in bytes. *Padded* sizes count the two zero bits that Fr32 padding appends to every 254 bits: 128 for
+ * 127 bytes of payload. A piece occupies its padded size in an aggregate, and an aggregate in a deal.
  */
 export { type Aggregate, buildAggregate, type InvalidPiece, layout, recompute } from './aggregate.ts'
 export { createHasher, type PieceHasher, pieceOf } from './hash.ts'

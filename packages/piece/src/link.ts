@@ -3,12 +3,12 @@ import { varint } from 'multiformats'
 import { CID } from 'multiformats/cid'
 import * as Digest from 'multiformats/hashes/digest'
 import { QUAD_PAYLOAD_SIZE } from './fr32.ts'
-import { copyNode, NODE_SIZE } from './merkle.ts'
+import { NODE_SIZE } from './merkle.ts'
 import type { Result } from './result.ts'
 
 export type { LegacyPieceLink, PieceLink }
 
-/** A link to anything, made by any release of multiformats: what is read of it, and no more. */
+/** The parts of a link that this package reads. Links of every release of multiformats have them. */
 export interface AnyLink {
   readonly code: number
   readonly multihash: { readonly code: number; readonly digest: Uint8Array }
@@ -24,51 +24,54 @@ const SHA2_256_TRUNC254_PADDED = 0x1012
 export const MIN_HEIGHT = 2
 
 /**
- * Height of the greatest piece that is handled here, of 2^53 padded bytes: the last one whose sizes and offsets
- * JavaScript numbers hold exactly. Filecoin's greatest sector is of 2^36.
+ * Height of the largest piece that this package supports: 2^53 padded bytes. Sizes and offsets of larger pieces
+ * are not exact as JavaScript numbers. Filecoin's largest sector has 2^36 bytes.
  */
 export const MAX_HEIGHT = 48
 
 const LOG2_NODE_SIZE = 5
 
-/** Bytes of a link's digest behind the padding. */
+/** Bytes of a link's digest after the padding. */
 const HEIGHT_AND_ROOT_SIZE = 1 + NODE_SIZE
 
-/** What a piece link says. */
+/** The contents of a piece link. */
 export interface Piece {
   link: PieceLink
-  /** Root of the piece's tree, 32 bytes, not to be written to. */
+  /** Root of the piece's tree, 32 bytes. Do not write to it: it is part of the link. */
   root: Uint8Array
   /** Height of the tree: 2 for 128 padded bytes, 30 for 32 GiB. */
   height: number
-  /** Zero bytes put behind the payload to fill the piece, counted before Fr32 padding. */
+  /** Zero bytes appended to the payload to fill the piece, counted before Fr32 padding. */
   padding: bigint
-  /** Bytes of the piece after Fr32 padding, 2^(height + 5): what it takes of a deal or an aggregate. */
+  /** Bytes of the piece after Fr32 padding, 2^(height + 5). The piece occupies them in a deal or an aggregate. */
   size: number
 }
 
-/** The link names no piece. */
+/** The link is not a piece link, or its values are impossible. */
 export interface InvalidPieceCID {
   name: 'InvalidPieceCID'
   message: string
-  /** The link at fault; none if a text could not even be read as a link. */
+  /** The invalid link. Missing if a text could not be parsed as a link. */
   piece?: AnyLink
 }
 
 /** Padded bytes of a piece of the given height. */
 export const sizeOf = (height: number): number => 2 ** (height + LOG2_NODE_SIZE)
 
-/** Payload bytes that a piece of the given height has room for. */
+/** Payload bytes that fit into a piece of the given height. */
 export const payloadSizeOf = (height: number): number => QUAD_PAYLOAD_SIZE * 2 ** (height - MIN_HEIGHT)
 
 /**
- * Reads a piece link: CIDv1, raw codec, multihash 0x1011 whose digest is `uvarint padding | uint8 height |
- * 32 bytes root` ("piece CID v2").
+ * Decodes a piece link ("piece CID v2"): CIDv1, raw codec, multihash 0x1011 whose digest is `uvarint padding |
+ * uint8 height | 32 bytes root`.
  *
- * Beyond its form, the values must be possible: a root of 254 bits (one with more, put into the index of an
- * aggregate, would make bytes that no Fr32 padding yields), a height from 2 to 48, and padding that leaves
- * payload. Only the smallest piece may be all padding: that is what empty content gives.
+ * It also rejects impossible values:
+ * - a root of more than 254 bits: in the index of an aggregate it would be bytes that Fr32 padding cannot yield;
+ * - a height outside 2 to 48;
+ * - padding that leaves no payload, except in the smallest piece: the piece of empty content is all padding.
  *
+ * @example decodePiece(CID.parse('bafkzcibcaabdomn3tgwgrh3g532zopskstnbrd2n3sxfqbze7rxt7vqn7veigmy')).ok
+ * // the piece of 127 zero bytes: { link, root, height: 2, padding: 0n, size: 128 }
  * @see https://github.com/filecoin-project/FIPs/blob/master/FRCs/frc-0069.md
  */
 export const decodePiece = (link: AnyLink): Result<Piece, InvalidPieceCID> => {
@@ -88,8 +91,8 @@ export const decodePiece = (link: AnyLink): Result<Piece, InvalidPieceCID> => {
 }
 
 /**
- * Why {@link decodePiece} would not take the link, if it would not. It and {@link heightOf} allocate nothing for
- * a good link, which counts where hundreds of thousands are looked at.
+ * The reason why {@link decodePiece} rejects the link, or `undefined` if it accepts it. Neither this function nor
+ * {@link heightOf} allocates memory for a valid link, because callers check hundreds of thousands of links.
  */
 export const faultOf = (link: AnyLink): InvalidPieceCID | undefined => {
   if (link.code !== RAW) return invalid(link, 'expected the raw codec')
@@ -98,8 +101,8 @@ export const faultOf = (link: AnyLink): InvalidPieceCID | undefined => {
     return invalid(link, `expected multihash 0x1011, not 0x${code.toString(16)}`)
   }
 
-  // The padding's length is not given, but that of all that follows it is fixed. Eight bytes hold 56 bits, more
-  // than the greatest piece can need.
+  // The digest does not state the padding's length, but the height and root after it have a fixed length. Eight
+  // bytes hold 56 bits, more than the padding of the largest piece needs.
   const paddingLength = digest.length - HEIGHT_AND_ROOT_SIZE
   if (paddingLength < 1 || paddingLength > 8) {
     return invalid(link, `expected a digest of 34 to 41 bytes, not ${digest.length}`)
@@ -109,7 +112,7 @@ export const faultOf = (link: AnyLink): InvalidPieceCID | undefined => {
       return invalid(link, 'expected the height and a root of 32 bytes behind the padding')
   }
   const last = digest[paddingLength - 1]!
-  // A last byte of zero adds nothing: there is a shorter form, and one piece must not have two links.
+  // Reject a last byte of zero: the padding has a shorter form, and a piece must not have two links.
   if (last >= 0x80 || (last === 0 && paddingLength > 1)) {
     return invalid(link, 'the padding is not a varint in its shortest form')
   }
@@ -129,13 +132,9 @@ export const faultOf = (link: AnyLink): InvalidPieceCID | undefined => {
   return undefined
 }
 
-/** Height of the piece that a link names, which must be a good one. */
+/** Height of the piece. The link must be valid. */
 export const heightOf = ({ multihash: { digest } }: AnyLink): number =>
   digest[digest.length - HEIGHT_AND_ROOT_SIZE]!
-
-/** Copies the root of the piece that a link names, which must be a good one, to `target`. */
-export const copyRoot = ({ multihash: { digest } }: AnyLink, target: Uint8Array, to: number): void =>
-  copyNode(digest, digest.length - NODE_SIZE, target, to)
 
 const paddingOf = (digest: Uint8Array): number => {
   let padding = 0
@@ -151,7 +150,11 @@ const invalid = (piece: AnyLink, message: string): InvalidPieceCID => ({
   piece,
 })
 
-/** {@link decodePiece} of a link written as text. */
+/**
+ * Parses and decodes a piece link.
+ *
+ * @example parsePiece('bafkzcibcaabdomn3tgwgrh3g532zopskstnbrd2n3sxfqbze7rxt7vqn7veigmy').ok?.height // 2
+ */
 export const parsePiece = (text: string): Result<Piece, InvalidPieceCID> => {
   let link: AnyLink
   try {
@@ -164,7 +167,11 @@ export const parsePiece = (text: string): Result<Piece, InvalidPieceCID> => {
   return decodePiece(link)
 }
 
-/** The link of a piece. What {@link decodePiece} would not take is not checked: its callers computed the root. */
+/**
+ * Encodes a piece as its link. It does not validate the values: its callers computed the root.
+ *
+ * @example encodePiece({ root, height: 30, padding: 0n }) // a piece of 32 GiB: bafkzcibcaap…
+ */
 export const encodePiece = (piece: { root: Uint8Array; height: number; padding: bigint }): PieceLink => {
   const padding = Number(piece.padding)
   const paddingLength = varint.encodingLength(padding)
@@ -175,7 +182,7 @@ export const encodePiece = (piece: { root: Uint8Array; height: number; padding: 
   return CID.createV1(RAW, Digest.create(FR32_SHA2_256_TRUNC254_PADDED_BINARY_TREE, digest))
 }
 
-/** A piece as the chain names it: a commitment, and beside it the size, without the padding. */
+/** A piece as the chain names it: a commitment and, separately, the size. The chain does not record the padding. */
 export interface PieceV1 {
   /** CIDv1, codec fil-commitment-unsealed 0xf101, multihash sha2-256-trunc254-padded 0x1012 ("piece CID v1"). */
   root: LegacyPieceLink
@@ -183,7 +190,12 @@ export interface PieceV1 {
   log2Size: number
 }
 
-/** The chain's name of a piece. */
+/**
+ * Converts a piece link to the chain's name of the piece.
+ *
+ * @example toV1(CID.parse('bafkzcibcaapao7s73y24kcutaosvacpdjgfe5pw76ooefnyqw4ynr3d2y6x2mpq')).ok
+ * // { root: CID(baga6ea4seaqao7s73y24kcutaosvacpdjgfe5pw76ooefnyqw4ynr3d2y6x2mpq), log2Size: 35 }
+ */
 export const toV1 = (link: AnyLink): Result<PieceV1, InvalidPieceCID> => {
   const { ok: piece, error } = decodePiece(link)
   if (error) return { error }
@@ -196,8 +208,11 @@ export const toV1 = (link: AnyLink): Result<PieceV1, InvalidPieceCID> => {
 }
 
 /**
- * The link of a piece that the chain names. The chain knows no padding: to it, all of a piece is payload. So
- * this is the link of an aggregate, which has none, but not that of content whose piece has some.
+ * Converts the chain's name of a piece to a piece link without padding. Use it for aggregates, which have no
+ * padding: for content whose piece has padding, the result is not the content's piece link.
+ *
+ * @example fromV1(CID.parse('baga6ea4seaqao7s73y24kcutaosvacpdjgfe5pw76ooefnyqw4ynr3d2y6x2mpq'), 35).ok
+ * // CID(bafkzcibcaapao7s73y24kcutaosvacpdjgfe5pw76ooefnyqw4ynr3d2y6x2mpq)
  */
 export const fromV1 = (root: AnyLink, log2Size: number): Result<PieceLink, InvalidPieceCID> => {
   const { code, digest } = root.multihash

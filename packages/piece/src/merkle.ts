@@ -1,13 +1,13 @@
 import { type Sha256, sha256 } from './sha256.ts'
 
-/** Bytes of a node of a piece's tree, leaves included. */
+/** Bytes of a node of a piece's tree, including leaves. */
 export const NODE_SIZE = 32
 
 /**
- * Hashes a level of a tree, an even number of nodes one behind the other, to the level above it.
+ * Hashes a level of a tree, an even number of concatenated nodes, to the level above it.
  *
- * A node has to be an element of a field of 254 bits, so a digest loses its two highest bits: the top two of
- * the last byte (the bytes are in little-endian order). `above` is half as long as `level`.
+ * A node must be an element of a field of 254 bits, so the two highest bits of each digest are cleared: the top two
+ * of the last byte (the bytes are in little-endian order). `above` is half as long as `level`.
  */
 export const hashLevel = (level: Uint8Array, above: Uint8Array, { hashInto }: Sha256 = sha256): void => {
   if (level.length === 0) return
@@ -15,12 +15,7 @@ export const hashLevel = (level: Uint8Array, above: Uint8Array, { hashInto }: Sh
   for (let last = NODE_SIZE - 1; last < above.length; last += NODE_SIZE) above[last]! &= 0b0011_1111
 }
 
-/** A loop: for so few bytes it is several times faster than `set` of a `subarray`. */
-export const copyNode = (source: Uint8Array, from: number, target: Uint8Array, to: number): void => {
-  for (let i = 0; i < NODE_SIZE; i++) target[to + i] = source[from + i]!
-}
-
-/** The node above `left` and `right`. */
+/** The parent of `left` and `right`. */
 export const hashPair = (left: Uint8Array, right: Uint8Array, backend: Sha256 = sha256): Uint8Array => {
   const pair = new Uint8Array(2 * NODE_SIZE)
   pair.set(left)
@@ -33,7 +28,7 @@ export const hashPair = (left: Uint8Array, right: Uint8Array, backend: Sha256 = 
 const zeroCommitments: Uint8Array[] = [new Uint8Array(NODE_SIZE)]
 
 /**
- * Root of a tree of the given height over nothing but zero bytes. Shared: not to be written to.
+ * Root of a tree of the given height whose leaves are all zero. Do not write to it: callers share it.
  *
  * @see https://github.com/filecoin-project/FIPs/blob/master/FRCs/frc-0058.md unused space is zero
  */

@@ -1,35 +1,32 @@
 import { capacityOf, indexEntries, MIN_PIECE_SIZE } from './limits.ts'
 import { type AnyLink, faultOf, heightOf, type PieceLink, sizeOf } from './link.ts'
 
-/**
- * Whether an aggregate of `size` padded bytes could hold the piece, were it empty. False for what is no piece
- * link.
- */
+/** Whether an empty aggregate of `size` padded bytes has room for the piece. False if the link is not a piece link. */
 export const canHold = (piece: AnyLink, size: number): boolean =>
   faultOf(piece) === undefined && sizeOf(heightOf(piece)) <= capacityOf(size)
 
-/** What the aggregate to be may hold. */
+/** Limits of the aggregate that pieces are selected for. */
 export interface SelectionLimits {
   /** Padded bytes of the aggregate. */
   size: number
-  /** The most pieces to take. Never more than the aggregate's index has entries, which is the default. */
+  /** Upper limit for the number of pieces. Default and maximum: the number of entries in the aggregate's index. */
   maxPieces?: number
 }
 
 /**
- * Chooses what goes into an aggregate. Candidates are offered one by one, those with priority first; each is
- * taken if it still fits. So one that is too large for the space left is passed over, and smaller ones behind
- * it fill the gap.
+ * Selects the pieces of an aggregate. The caller offers candidates one by one, in order of priority; each is chosen
+ * if it still fits. A candidate that is too large for the remaining space is passed over, and smaller ones after it
+ * fill the space.
  *
- * What was chosen fits: pieces are laid out largest first, so no space is lost between them and their padded
- * sizes only have to add up to no more than the capacity.
+ * The chosen pieces always fit: {@link layout} wastes no space between them, so it is enough that their padded sizes
+ * add up to no more than the capacity.
  *
  * A candidate is any record with a piece link. The caller may page through a store and stop when `full`.
  */
 export class Selection<Candidate extends { piece: PieceLink }> {
-  /** Candidates taken, in the order offered. */
+  /** The chosen candidates, in the order offered. */
   readonly chosen: Candidate[] = []
-  /** Padded bytes of the pieces taken. */
+  /** Padded bytes of the chosen pieces. */
   bytes = 0
 
   readonly #capacity: number
@@ -42,14 +39,15 @@ export class Selection<Candidate extends { piece: PieceLink }> {
     this.#maxPieces = Math.min(maxPieces, indexEntries(size))
   }
 
-  /** No piece that could be offered would be taken. */
+  /** Whether every further candidate will be passed over. */
   get full(): boolean {
     return this.chosen.length >= this.#maxPieces || this.#capacity - this.bytes < MIN_PIECE_SIZE
   }
 
   /**
-   * Takes the candidate, or passes it over: because it does not fit, because the same piece was taken before
-   * (an aggregate never holds a piece twice), or because its link is not one of a piece.
+   * Chooses the candidate and returns true, or passes it over and returns false: because it does not fit, because
+   * the same piece is already chosen (an aggregate never contains a piece twice), or because its link is not a piece
+   * link.
    */
   offer(candidate: Candidate): boolean {
     const { piece } = candidate
@@ -65,11 +63,11 @@ export class Selection<Candidate extends { piece: PieceLink }> {
   }
 }
 
-/** A link's digest as a string of bytes: equal for equal pieces, and far cheaper than the link as text. */
+/** A link's digest as a binary string: equal for equal pieces, and much cheaper than the link as text. */
 const keyOf = ({ multihash: { digest } }: PieceLink): string =>
   Buffer.from(digest.buffer, digest.byteOffset, digest.byteLength).toString('latin1')
 
-/** {@link Selection} from candidates that are all at hand, in order of priority. */
+/** Offers all candidates, in order of priority, to a {@link Selection}. */
 export const select = <Candidate extends { piece: PieceLink }>(
   candidates: Iterable<Candidate>,
   limits: SelectionLimits,

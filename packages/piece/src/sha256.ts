@@ -1,9 +1,11 @@
 import { createRequire } from 'node:module'
 import * as wasmSha256 from '@chainsafe/as-sha256'
+import type { SHA256_CODE, SyncMultihashHasher } from '@web3-storage/data-segment'
+import * as Digest from 'multiformats/hashes/digest'
 
 /**
- * SHA-256 of many 64-byte messages in one call. A Merkle tree asks for nothing else: a message is a pair of
- * 32-byte nodes, and a level of a tree is one batch.
+ * SHA-256 of many 64-byte messages in one call. A Merkle tree needs only this: a message is a pair of 32-byte
+ * nodes, and a level of the tree is one batch.
  */
 export interface Sha256 {
   readonly name: 'native' | 'wasm'
@@ -13,23 +15,43 @@ export interface Sha256 {
 
 const loadNative = (): Sha256 | undefined => {
   try {
-    // Required, not imported: a bundler leaves the call alone, so a bundle works with the module beside it
-    // (installed for the platform that it runs on) as well as without.
+    // Use `require`, not `import`: bundlers leave the call alone, so a bundle works with the module beside it
+    // (installed for the platform that it runs on) and without it.
     const hashtree: typeof import('@chainsafe/hashtree') = createRequire(import.meta.url)(
       '@chainsafe/hashtree',
     )
     return { name: 'native', hashInto: hashtree.hashInto }
   } catch {
-    // An optional dependency: no binary was built for this platform, or it was not installed.
+    // An optional dependency: it has no binary for this platform, or it is not installed.
     return undefined
   }
 }
 
-/** Uses the processor's SHA instructions. `undefined` where there is no prebuilt binary for the platform. */
+/** Uses the processor's SHA instructions. `undefined` if there is no prebuilt binary for the platform. */
 export const native: Sha256 | undefined = loadNative()
 
-/** Runs everywhere that Node does: WebAssembly, four messages at a time where SIMD is to be had. */
+/** Runs on every platform that Node supports: WebAssembly, four messages at a time where SIMD is available. */
 export const wasm: Sha256 = { name: 'wasm', hashInto: wasmSha256.hashInto }
 
-/** The fastest that this machine has. */
+/** The fastest backend that this machine supports. */
 export const sha256: Sha256 = native ?? wasm
+
+const SHA2_256 = 0x12
+
+/**
+ * The backend as a hasher for the published library, which hashes one index entry of 64 bytes a call.
+ *
+ * Every call returns the same multihash, overwritten: the library copies the digest at once, and allocating one for
+ * each of 262,144 pieces takes longer than hashing.
+ */
+export const toHasher = ({ hashInto }: Sha256): SyncMultihashHasher<SHA256_CODE> => {
+  const multihash = Digest.create(SHA2_256, new Uint8Array(32))
+  return {
+    name: 'sha2-256',
+    code: SHA2_256,
+    digest(entry) {
+      hashInto(entry, multihash.digest)
+      return multihash
+    },
+  }
+}

@@ -22,7 +22,7 @@ const GiB = 2 ** 30
 const publishedBuild = (pieces: readonly PieceLink[], size: number) =>
   Library.build({ pieces: pieces.map(Piece.fromLink), size: BigInt(size) as never })
 
-/** The link of an aggregate of this size; only its size matters. */
+/** A link with the size of an aggregate. `recompute` uses only the size. */
 const anyAggregate = (size: number) => pieceOfHeight(Math.log2(size) - 5, 'any')
 
 const expectSameProofs = (aggregate: Aggregate, published: AggregateView) => {
@@ -31,7 +31,7 @@ const expectSameProofs = (aggregate: Aggregate, published: AggregateView) => {
   }
 }
 
-// Made by go-data-segment, and taken over by the tests of the published library:
+// Test vectors of go-data-segment, copied from the tests of the published library:
 // https://github.com/web3-storage/data-segment/blob/7891a97bea41ed57d5b4f3a4e084101aa550cedf/test/aggregate.spec.js
 const sample512KiB = ok(fromV1(v1('baga6ea4seaqae5ysjdbsr4b5jhotaz5ooh62jrrdbxwygfpkkfjz44kvywycmgy'), 19))
 const sample256KiB = ok(fromV1(v1('baga6ea4seaqnrm2n2g4m23t6rs26obxjw2tjtr7tcho24gepj2naqhevytduyoa'), 18))
@@ -70,12 +70,12 @@ const published = [
 ]
 
 describe.each(native ? [native, wasm] : [wasm])('with $name SHA-256, an aggregate', backend => {
-  it.each(published)('of $of is the one that go-data-segment makes', ({ pieces, size, v1: expected }) => {
+  it.each(published)('of $of equals that of go-data-segment', ({ pieces, size, v1: expected }) => {
     const link = ok(fromV1(v1(expected), Math.log2(size)))
     expect(`${ok(recompute(pieces, anyAggregate(size), { backend }))}`).toBe(`${link}`)
   })
 
-  it('has root and proofs of the one that the published library makes', () => {
+  it('has the same root and proofs as that of the published library', () => {
     fc.assert(
       fc.property(
         fc.integer({ min: 9, max: 30 }),
@@ -101,7 +101,7 @@ describe('an aggregate of 4,000 pieces', () => {
   const size = GiB
   const pieces = Array.from({ length: 4000 }, (_, n) => pieceOfHeight([2, 3, 3, 5, 7, 8, 11, 12][n % 8]!, n))
 
-  it('has root and proofs of the one that the published library makes', () => {
+  it('has the same root and proofs as that of the published library', () => {
     const aggregate = ok(buildAggregate({ pieces, size }))
     const expected = publishedBuild(aggregate.pieces, size)
     expect(`${aggregate.link}`).toBe(`${expected.link}`)
@@ -114,14 +114,14 @@ describe('an aggregate of 4,000 pieces', () => {
 const byText = (a: PieceLink, b: PieceLink) => `${a}`.localeCompare(`${b}`)
 
 describe('an aggregate', () => {
-  it('lays pieces out largest first, whatever the order given', () => {
+  it('lays pieces out largest first, in whatever order they are supplied', () => {
     const pieces = [2, 9, 4, 9, 7].map((height, n) => pieceOfHeight(height, n))
     const aggregate = ok(buildAggregate({ pieces, size: MiB }))
     expect(aggregate.pieces).toEqual([1, 3, 4, 2, 0].map(n => pieces[n]))
     expect(aggregate.proof(1).subtree[0]).toBe(1n)
   })
 
-  it('of 64 GiB, which the published builder fails on, has proofs that the published library takes', () => {
+  it('of 64 GiB, which the published tree does not support, has proofs that the published library accepts', () => {
     const pieces = [25, 30, 2, 12].map((height, n) => pieceOfHeight(height, n))
     const aggregate = ok(buildAggregate({ pieces, size: 64 * GiB }))
     for (const [i, piece] of aggregate.pieces.entries()) {
@@ -131,7 +131,7 @@ describe('an aggregate', () => {
     }
   })
 
-  it('holds as many pieces as its index has entries', () => {
+  it('contains at most as many pieces as its index has entries', () => {
     const pieces = Array.from({ length: 8 }, (_, n) => pieceOfHeight(2, n))
     const aggregate = ok(buildAggregate({ pieces, size: MiB }))
     expect(`${aggregate.link}`).toBe(`${publishedBuild(pieces, MiB).link}`)
@@ -143,19 +143,19 @@ describe('an aggregate', () => {
     })
   })
 
-  it('has no proof of what it does not hold', () => {
+  it('throws for the proof of a piece that it does not contain', () => {
     const aggregate = ok(buildAggregate({ pieces: [sample256KiB], size: MiB }))
     expect(() => aggregate.proof(1)).toThrow(RangeError)
     expect(() => aggregate.proof(-1)).toThrow(RangeError)
   })
 
-  it('does not have just any size', () => {
+  it('throws for a size that is not a power of two', () => {
     expect(() => buildAggregate({ pieces: [], size: MiB + 1 })).toThrow(RangeError)
   })
 })
 
 describe('recomputing an aggregate', () => {
-  it('gives the link that the published builder gives, in any order', () => {
+  it('returns the link that the published builder returns, for pieces in any order', () => {
     const outcomes = { fits: 0, doesNot: 0 }
     fc.assert(
       fc.property(
@@ -182,7 +182,7 @@ describe('recomputing an aggregate', () => {
     expect(Math.min(outcomes.fits, outcomes.doesNot)).toBeGreaterThan(30)
   })
 
-  it('gives another link for another order, another piece or one piece fewer', () => {
+  it('returns a different link for another order, another piece or one piece fewer', () => {
     const pieces = [9, 9, 4].map((height, n) => pieceOfHeight(height, n))
     const { link } = ok(buildAggregate({ pieces, size: MiB }))
     const [a, b, c] = pieces as [PieceLink, PieceLink, PieceLink]
@@ -197,7 +197,7 @@ describe('recomputing an aggregate', () => {
     }
   })
 
-  it('names every piece at fault', () => {
+  it('names every invalid piece', () => {
     const good = pieceOfHeight(4, 'good')
     const tooLarge = pieceOfHeight(20, 'too large')
     const noPiece = CID.parse('bafkqaaa')
@@ -211,10 +211,10 @@ describe('recomputing an aggregate', () => {
   })
 
   it.each([
-    ['what is no piece', CID.parse('bafkqaaa')],
+    ['a link that is not a piece link', CID.parse('bafkqaaa')],
     ['a piece with padding', encodePiece({ root: rootOf('padded'), height: 15, padding: 1n })],
     ['a piece too small for an index', pieceOfHeight(3, 'small')],
-  ])('does not take %s for an aggregate', (_, aggregate) => {
+  ])('rejects %s as an aggregate', (_, aggregate) => {
     expect(recompute([], aggregate).error).toMatchObject({ name: 'InvalidPieceCID', piece: aggregate })
   })
 })

@@ -22,7 +22,7 @@ const publishedLinkOf = (content: Uint8Array): string => {
   return `${CID.createV1(0x55, Digest.decode(multihash))}`
 }
 
-/** A stretch of 127 bytes each of 0, 1, 2, … */
+/** Stretches of bytes, of the given lengths: the first of zeros, the second of ones, then of twos, … */
 const stretches = (...lengths: number[]) =>
   Uint8Array.from(lengths.flatMap((length, value) => Array(length).fill(value)))
 
@@ -56,7 +56,7 @@ const published: [string, Uint8Array, string][] = [
 const powers = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, n) => 2 ** (from + n))
 const around = (sizes: number[]) => sizes.flatMap(size => [size - 1, size, size + 1])
 
-/** Where pieces get larger, where quads end, and where blocks (2048 quads) end. */
+/** Sizes around the limits of pieces, quads and blocks (2048 quads). */
 const edges = [
   ...new Set([
     ...[0, 1, 2, 31, 32, 33, 63, 64, 65, 66],
@@ -102,7 +102,7 @@ describe.each(native ? [native, wasm] : [wasm])('piece links of content, $name S
 })
 
 describe('content of fewer than 127 bytes', () => {
-  // The proofs of Filecoin are defined from 65 bytes on. FRC-0069 and both published hashers pad what is shorter.
+  // Filecoin's proofs are defined from 65 bytes on. FRC-0069 and both published hashers pad shorter content.
   it.each([0, 1, 12, 64, 65, 126])('is padded: %i bytes', size => {
     const content = bytesOf(size, size)
     const piece = Piece.fromString(linkOf(content))
@@ -113,7 +113,7 @@ describe('content of fewer than 127 bytes', () => {
 })
 
 describe('a hasher', () => {
-  it('goes on after a digest, as if none had been asked for', () => {
+  it('continues after a digest as if there had been none', () => {
     fc.assert(
       fc.property(fc.array(fc.nat({ max: 300_000 }), { minLength: 1, maxLength: 5 }), sizes => {
         const content = bytesOf(
@@ -133,7 +133,7 @@ describe('a hasher', () => {
     )
   })
 
-  it('does not keep what is written to it', () => {
+  it('keeps no reference to the bytes written to it', () => {
     const content = bytesOf('reused', 1000)
     const buffer = new Uint8Array(100)
     const hasher = createHasher()
@@ -169,13 +169,13 @@ describe('pieceOf', () => {
     expect({ link: `${link}`, bytes }).toEqual(expected)
   })
 
-  it('tells how far it is', async () => {
+  it('reports its progress', async () => {
     const progress: number[] = []
     await pieceOf(chunks, { onProgress: bytes => progress.push(bytes) })
     expect(progress).toEqual([300_000, 300_000, 300_001, 800_001])
   })
 
-  it('leaves time for other work, however large a chunk is', async () => {
+  it('lets the event loop run other work, even within a large chunk', async () => {
     let turns = 0
     let timer: NodeJS.Immediate
     const turn = () => {
@@ -185,11 +185,11 @@ describe('pieceOf', () => {
     timer = setImmediate(turn)
     await pieceOf([new Uint8Array(16 * 2 ** 20)], { backend: wasm })
     clearImmediate(timer)
-    // 16 MiB take 100 ms or more this way. Without a pause there would be not one turn.
+    // 16 MiB take 100 ms or more in WebAssembly. Without a pause, the number of turns would be zero.
     expect(turns).toBeGreaterThan(4)
   })
 
-  it('fails as its source does', async () => {
+  it('throws the error of its source unchanged', async () => {
     const source = (async function* () {
       yield new Uint8Array(10)
       throw new Error('connection lost')

@@ -12,7 +12,7 @@ const inclusion = built.proof(2)
 const { subtree, index } = inclusion
 
 describe('an inclusion', () => {
-  it('proves of each piece that it is in the aggregate', () => {
+  it('proves for each piece that it is in the aggregate', () => {
     for (const [i, piece] of pieces.entries()) {
       expect(verifyInclusion({ piece, aggregate, inclusion: built.proof(i) }).ok).toEqual({})
     }
@@ -23,7 +23,7 @@ describe('an inclusion', () => {
     expect(`${resolved.ok}`).toBe(`${aggregate}`)
   })
 
-  it('goes over the wire with plain integers for offsets', () => {
+  it('is encoded with plain integers as offsets', () => {
     const asNumbers = { subtree: [Number(subtree[0]), subtree[1]], index: [Number(index[0]), index[1]] }
     const bytes = IPLD.CBOR.encode(inclusion)
     expect(bytes).toEqual(IPLD.CBOR.encode(asNumbers))
@@ -34,21 +34,21 @@ describe('an inclusion', () => {
     expect(toInclusionProof(received)).toEqual([subtree, index])
   })
 
-  it('is a copy: writing to it does not reach the aggregate', () => {
+  it('is a copy: writing to it does not change the aggregate', () => {
     built.proof(0).subtree[1][0]!.fill(0xff)
     expect(verifyInclusion({ piece: pieces[0]!, aggregate, inclusion: built.proof(0) }).ok).toEqual({})
   })
 })
 
 const node = bytesOf('node', 32)
-const flipped = (path: Uint8Array[], n: number) =>
+const flipNode = (path: Uint8Array[], n: number) =>
   path.map((node, i) => (i === n ? node.map(byte => byte ^ 1) : node))
 
-const refused = (inclusion: unknown, message: RegExp) => {
+const expectRefusal = (inclusion: unknown, message: RegExp) => {
   const { ok, error } = verifyInclusion({ piece, aggregate, inclusion: inclusion as EncodedInclusion })
   expect(ok).toBeUndefined()
   expect(error).toMatchObject({ name: 'InvalidInclusion', message: expect.stringMatching(message) })
-  // No stacks, and no names of JavaScript's own errors, leave a service.
+  // A service must not disclose stacks or the names of JavaScript's built-in errors.
   if (error?.cause) expect(error.cause).toEqual({ name: 'InvalidProof', message: expect.any(String) })
 }
 
@@ -63,10 +63,14 @@ describe('an inclusion that proves something else', () => {
       /proof is invalid/,
     ],
     ['with an index offset one further', { subtree, index: [index[0] + 1n, index[1]] }, /proof is invalid/],
-    ['with another first node', { subtree: [subtree[0], flipped(subtree[1], 0)], index }, /proof is invalid/],
-    ['with another last node', { subtree, index: [index[0], flipped(index[1], last)] }, /proof is invalid/],
-    ['with a node more', { subtree: [subtree[0], [...subtree[1], node]], index }, /proof is invalid/],
-    ['with a node less', { subtree: [0n, subtree[1].slice(1)], index }, /proof is invalid/],
+    [
+      'with another first node',
+      { subtree: [subtree[0], flipNode(subtree[1], 0)], index },
+      /proof is invalid/,
+    ],
+    ['with another last node', { subtree, index: [index[0], flipNode(index[1], last)] }, /proof is invalid/],
+    ['with one node too many', { subtree: [subtree[0], [...subtree[1], node]], index }, /proof is invalid/],
+    ['with one node too few', { subtree: [0n, subtree[1].slice(1)], index }, /proof is invalid/],
     ['with its halves swapped', { subtree: index, index: subtree }, /wrong offset|proof is invalid/],
     ['with the index entry before the index', { subtree, index: [index[0] / 2n, index[1]] }, /wrong offset/],
     ['with an offset beyond the tree', { subtree: [2n ** 63n, subtree[1]], index }, /offset greater/],
@@ -80,7 +84,7 @@ describe('an inclusion that proves something else', () => {
     ],
     ['of depth 64', { subtree: [0n, Array(64).fill(node)], index }, /depths greater than 63/],
     ['of depth 100,000', { subtree, index: [0n, Array(100_000).fill(node)] }, /depths greater than 63/],
-  ])('%s is refused', (_, inclusion, message) => refused(inclusion, message))
+  ])('%s is refused', (_, inclusion, message) => expectRefusal(inclusion, message))
 })
 
 describe('an inclusion that is malformed', () => {
@@ -88,16 +92,16 @@ describe('an inclusion that is malformed', () => {
   const withNode = (node: unknown) => withSubtree([subtree[0], [node, ...subtree[1].slice(1)]])
 
   it.each<[string, unknown, RegExp]>([
-    ['with a fraction for offset', withSubtree([0.5, subtree[1]]), /not an integer/],
+    ['with a fraction as offset', withSubtree([0.5, subtree[1]]), /not an integer/],
     ['with an infinite offset', withSubtree([Number.POSITIVE_INFINITY, subtree[1]]), /not an integer/],
     ['with a number that is not exact', withSubtree([2 ** 60, subtree[1]]), /not an integer/],
-    ['with text for offset', withSubtree(['1', subtree[1]]), /not an integer/],
+    ['with text as offset', withSubtree(['1', subtree[1]]), /not an integer/],
     ['with a node of 31 bytes', withNode(node.subarray(1)), /not of 32 bytes/],
     ['with a node of 64 bytes', withNode(bytesOf('long', 64)), /not of 32 bytes/],
     ['with an empty node', withNode(new Uint8Array(0)), /not of 32 bytes/],
-    ['with text for a node', withNode('node'.repeat(8)), /not of 32 bytes/],
-    ['with null for a node', withNode(null), /not of 32 bytes/],
-    ['with text for a path', withSubtree([subtree[0], 'path']), /not a list/],
+    ['with text as a node', withNode('node'.repeat(8)), /not of 32 bytes/],
+    ['with null as a node', withNode(null), /not of 32 bytes/],
+    ['with text as a path', withSubtree([subtree[0], 'path']), /not a list/],
     ['with three parts in a half', withSubtree([...subtree, 1]), /expected \[offset, path\]/],
     ['without an index half', { subtree }, /index entry is malformed/],
     ['that is the tuple of the library', [subtree, index], /subtree is malformed/],
@@ -105,7 +109,7 @@ describe('an inclusion that is malformed', () => {
     ['that is null', null, /subtree is malformed/],
     ['that is undefined', undefined, /subtree is malformed/],
     ['that is text', 'inclusion', /subtree is malformed/],
-  ])('%s is refused', (_, inclusion, message) => refused(inclusion, message))
+  ])('%s is refused', (_, inclusion, message) => expectRefusal(inclusion, message))
 })
 
 describe('a good inclusion proves nothing', () => {
@@ -114,7 +118,7 @@ describe('a good inclusion proves nothing', () => {
     expect(error?.message).toContain(`leads to ${aggregate}, not to`)
   })
 
-  it('of what is no piece', () => {
+  it('of a link that is not a piece link', () => {
     const { error } = verifyInclusion({ piece: CID.parse('bafkqaaa'), aggregate, inclusion })
     expect(error).toMatchObject({ name: 'InvalidInclusion', cause: { name: 'InvalidPieceCID' } })
   })

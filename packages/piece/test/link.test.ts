@@ -43,7 +43,7 @@ const published = [
 ]
 
 describe('a piece link', () => {
-  it.each(published)('of $of says height, padding and size', ({ v2, height, padding, size }) => {
+  it.each(published)('of $of decodes to height, padding and size', ({ v2, height, padding, size }) => {
     const piece = ok(parsePiece(v2))
     expect(piece).toMatchObject({ height, padding, size })
     expect(piece.root).toEqual(LibraryPiece.fromString(v2).root)
@@ -57,11 +57,11 @@ describe('a piece link', () => {
     expect(2 ** log2Size).toBe(vector.size)
   })
 
-  it.each(published.filter(_ => _.padding === 0n))('of $of is made from the v1 CID', vector => {
+  it.each(published.filter(_ => _.padding === 0n))('of $of is restored from the v1 CID', vector => {
     expect(`${ok(fromV1(v1(vector.v1), Math.log2(vector.size)))}`).toBe(vector.v2)
   })
 
-  it('is the one that the published library makes', () => {
+  it('equals that of the published library', () => {
     for (const [height, padding] of [
       [2, 0n],
       [2, 127n],
@@ -85,7 +85,7 @@ const link = (digest: Iterable<number>, { codec = 0x55, multihash = 0x1011 } = {
 const uvarint = (value: number) => varint.encodeTo(value, new Uint8Array(varint.encodingLength(value)))
 const root = rootOf('some piece')
 
-describe('what is no piece link', () => {
+describe('not a piece link', () => {
   it.each([
     ['another codec', link([0, 2, ...root], { codec: 0x71 }), /raw codec/],
     ['another multihash', link(root, { multihash: 0x12 }), /multihash 0x1011, not 0x12/],
@@ -95,8 +95,8 @@ describe('what is no piece link', () => {
     ['an endless padding', link([...Array(9).fill(0x80), 2, ...root]), /not 42/],
     ['a root that is too short', link([0, 2, ...root.subarray(1)]), /not 33/],
     ['a byte too many', link([0, 2, ...root, 0]), /behind the padding/],
-    ['padding that goes on into the height', link([0x80, 2, ...root]), /shortest form/],
-    ['padding in a longer form than need be', link([0x85, 0x00, 3, ...root]), /shortest form/],
+    ['padding that continues into the height', link([0x80, 2, ...root]), /shortest form/],
+    ['padding in a longer form than necessary', link([0x85, 0x00, 3, ...root]), /shortest form/],
     ['a height of 1', link([0, 1, ...root]), /height from 2 to 48, not 1/],
     ['a height of 49', link([0, 49, ...root]), /height from 2 to 48, not 49/],
     ['a height of 255', link([0, 255, ...root]), /not 255/],
@@ -123,10 +123,10 @@ describe('what is no piece link', () => {
   })
 
   it.each([
-    ['a size that no piece has', v1(published[0]!.v1), 6],
-    ['a size that is no power of two', v1(published[0]!.v1), 35.5],
+    ['a size below that of the smallest piece', v1(published[0]!.v1), 6],
+    ['a size that is not a power of two', v1(published[0]!.v1), 35.5],
     ['no size', v1(published[0]!.v1), Number.NaN],
-    ['a piece CID v2 where v1 is asked for', CID.parse(published[0]!.v2), 35],
+    ['a piece CID v2 instead of v1', CID.parse(published[0]!.v2), 35],
     ['a v1 root of 255 bits', link([...root.subarray(1), 0xff], { codec: 0xf101, multihash: 0x1012 }), 35],
   ])('from the chain: %s', (_, root, log2Size) => {
     expect(fromV1(root, log2Size).error).toMatchObject({ name: 'InvalidPieceCID', piece: root })

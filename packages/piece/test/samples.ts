@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import { CID } from 'multiformats/cid'
 import { encodePiece, type PieceLink } from '../src/index.ts'
 
-/** Bytes that look random and are the same in every run. */
+/** Pseudorandom bytes, the same in every run. */
 export const bytesOf = (seed: string | number, length: number): Uint8Array =>
   new Uint8Array(createHash('shake256', { outputLength: length }).update(`${seed}`).digest())
 
@@ -20,7 +20,7 @@ export const pieceOfHeight = (height: number, seed: string | number, padding = 0
 /** A piece CID v1 written as text. */
 export const v1 = (text: string): CID => CID.parse(text)
 
-/** The value of a result that a test knows to have one. */
+/** The value of a result. Fails the test if the result is an error. */
 export const ok = <T>(result: { ok?: T; error?: unknown }): NonNullable<T> => {
   if (result.ok == null) throw new Error(`expected ok, got ${JSON.stringify(result.error, String)}`)
   return result.ok

@@ -24,14 +24,14 @@ describe('limits of an aggregate', () => {
     expect(capacityOf(size)).toBe(capacity)
   })
 
-  it('has the index that the published library makes, in every size', () => {
+  it('has as many index entries as in the published library, for every size', () => {
     for (let log2 = 9; log2 <= 53; log2++) {
       expect(indexEntries(2 ** log2)).toBe(Index.maxIndexEntriesInDeal(2n ** BigInt(log2)))
     }
   })
 
   it.each([0, -512, 256, 1000, 512.5, Number.NaN, Number.POSITIVE_INFINITY, 2 ** 54])(
-    '%d is no size',
+    '%d bytes is not a size of an aggregate',
     size => {
       expect(() => indexEntries(size)).toThrow(RangeError)
       expect(() => capacityOf(size)).toThrow(RangeError)
@@ -39,7 +39,7 @@ describe('limits of an aggregate', () => {
     },
   )
 
-  it('holds what leaves room for the index, and nothing larger', () => {
+  it('has room for a piece beside its index, and for no larger piece', () => {
     // 2^15 bytes in an aggregate of 2^16, but not 2^16.
     expect(canHold(pieceOfHeight(10, 'half'), 2 ** 16)).toBe(true)
     expect(canHold(pieceOfHeight(11, 'whole'), 2 ** 16)).toBe(false)
@@ -56,23 +56,28 @@ describe('selection', () => {
   const size = 2 ** 15
 
   it.each([
-    { what: 'takes all that fits', heights: [9, 8, 7], chosen: [0, 1, 2], passedOver: [] },
-    { what: 'passes over what does not fit', heights: [9, 9, 8], chosen: [0, 2], passedOver: [1] },
-    { what: 'keeps to the order of priority', heights: [2, 9, 8, 7], chosen: [0, 1, 2, 3], passedOver: [] },
+    { what: 'chooses every piece that fits', heights: [9, 8, 7], chosen: [0, 1, 2], passedOver: [] },
+    { what: 'passes over a piece that does not fit', heights: [9, 9, 8], chosen: [0, 2], passedOver: [1] },
+    { what: 'keeps the order of priority', heights: [2, 9, 8, 7], chosen: [0, 1, 2, 3], passedOver: [] },
     {
-      what: 'fills gaps with smaller ones behind',
+      what: 'fills remaining space with smaller pieces',
       heights: [9, 9, 9, 8, 8, 7],
       chosen: [0, 3, 5],
       passedOver: [1, 2, 4],
     },
     {
-      what: 'takes no more than the index has entries',
+      what: 'chooses at most as many pieces as the index has entries',
       heights: [2, 2, 2, 2, 2],
       chosen: [0, 1, 2, 3],
       passedOver: [4],
     },
-    { what: 'takes what is as large as all the room', heights: [10, 9], chosen: [1], passedOver: [0] },
-    { what: 'takes nothing of nothing', heights: [], chosen: [], passedOver: [] },
+    {
+      what: 'chooses a piece as large as the capacity permits',
+      heights: [10, 9],
+      chosen: [1],
+      passedOver: [0],
+    },
+    { what: 'chooses nothing if there are no candidates', heights: [], chosen: [], passedOver: [] },
   ])('$what', ({ heights, chosen, passedOver }) => {
     const selected = select(candidates(...heights), { size })
     expect({ chosen: ids(selected.chosen), passedOver: ids(selected.passedOver) }).toEqual({
@@ -81,26 +86,26 @@ describe('selection', () => {
     })
   })
 
-  it('takes no more than it is told to', () => {
+  it('chooses at most maxPieces', () => {
     const { chosen } = select(candidates(2, 2, 2, 2), { size, maxPieces: 2 })
     expect(ids(chosen)).toEqual([0, 1])
   })
 
-  it('takes a piece once', () => {
+  it('chooses a piece once', () => {
     const [first] = candidates(4)
     const again = { id: 1, piece: pieceOfHeight(4, 0) }
     const padded = { id: 2, piece: pieceOfHeight(4, 0, 1n) }
     const { chosen, passedOver } = select([first!, again, padded], { size })
-    // Another padding makes it another piece CID: the same bytes, but told apart by those who offered them.
+    // Another padding results in another piece CID: the same padded bytes, but different content.
     expect([ids(chosen), ids(passedOver)]).toEqual([[0, 2], [1]])
   })
 
-  it('passes over what is no piece', () => {
+  it('passes over a link that is not a piece link', () => {
     const invalid = { id: 9, piece: CID.parse('bafkqaaa') as unknown as PieceLink }
     expect(ids(select([invalid, ...candidates(4)], { size }).passedOver)).toEqual([9])
   })
 
-  it('tells when nothing more can be taken', () => {
+  it('is full when every further candidate would be passed over', () => {
     const bySize = new Selection({ size: 512 })
     expect(bySize.offer({ piece: pieceOfHeight(3, 0) })).toBe(true)
     expect([bySize.full, bySize.bytes]).toEqual([true, 256])
@@ -114,7 +119,7 @@ describe('selection', () => {
 })
 
 describe('layout', () => {
-  it('is largest first, and else in the order given', () => {
+  it('is largest first, and in the order supplied among equally large pieces', () => {
     const given = candidates(3, 5, 3, 9, 5, 2, 9)
     const position = new Map(given.map(({ id, piece }) => [piece, id]))
     expect(layout(given.map(({ piece }) => piece)).map(piece => position.get(piece))).toEqual([
@@ -134,7 +139,7 @@ describe('padded sizes that add up to no more than the capacity', () => {
     return true
   }
 
-  it('are exactly those that the published builder has room for, laid out largest first', () => {
+  it('fit the published builder exactly, laid out largest first', () => {
     const outcomes = { fits: 0, doesNot: 0 }
     fc.assert(
       fc.property(
@@ -157,11 +162,11 @@ describe('padded sizes that add up to no more than the capacity', () => {
       ),
       { seed: 14, numRuns: 2000 },
     )
-    // The property says little if one side of it hardly occurs.
+    // The property proves little if one outcome is rare.
     expect(Math.min(outcomes.fits, outcomes.doesNot)).toBeGreaterThan(200)
   })
 
-  it('are not, smallest first: gaps are lost', () => {
+  it('may not fit smallest first: gaps waste space', () => {
     const size = 2 ** 15
     const pieces = [pieceOfHeight(2, 0), pieceOfHeight(9, 1), pieceOfHeight(8, 2)]
     expect(estimateAll(pieces, size)).toBe(false)
