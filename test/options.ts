@@ -1,7 +1,7 @@
 import { parseArgs } from 'node:util'
 import { z } from 'zod'
 
-/** The exit code of a command that cannot run what was typed. */
+/** The exit code for a wrong command line. */
 const EXIT_CODE_USAGE = 2
 
 /** A command line that cannot be run; the message is one line. */

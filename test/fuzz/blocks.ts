@@ -159,7 +159,7 @@ export const editPart = (
 /** Names with a meaning in JavaScript or in UCANs. */
 const NAMES = ['__proto__', 'constructor', 'toString', 'then', 'nb', 'with', 'prf', 'ok', '']
 
-/** Defines an own property, because assignment to `__proto__` would set the prototype. */
+/** Defines the property, because assignment to `__proto__` would set the prototype. */
 const set = (holder: object, name: string, value: unknown) =>
   Object.defineProperty(holder, name, { value, enumerable: true, configurable: true, writable: true })
 

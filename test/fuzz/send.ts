@@ -8,7 +8,7 @@ export interface Reply {
   tookMs: number
   /** No complete answer arrived within `MAX_ANSWER_MS`. */
   late: boolean
-  /** Why there is no complete answer, e.g. `no answer: socket hang up`. */
+  /** Why the answer is missing or incomplete, e.g. `no answer: socket hang up`. */
   problem?: string
 }
 
