@@ -81,9 +81,9 @@ export const parseOptions = <Shape extends z.ZodRawShape>(args: string[], option
       ]),
     ),
   })
-  if (positionals.length > 0) throw new UsageError(`Unexpected argument ${JSON.stringify(positionals[0])}`)
   const parsed = z.strictObject(options).safeParse({ ...values })
-  if (parsed.success) return parsed.data as Values<Shape>
+  if (parsed.success && positionals.length === 0) return parsed.data as Values<Shape>
+  if (parsed.success) throw new UsageError(`Unexpected argument ${JSON.stringify(positionals[0])}`)
   const [issue] = parsed.error.issues
   if (issue?.code === 'unrecognized_keys') throw new UsageError(`Unknown option ${dashed(issue.keys[0]!)}`)
   throw new UsageError(`${dashed(String(issue?.path[0]))} ${issue?.message}`)
