@@ -1,12 +1,3 @@
-/**
- * An aggregate of 32 GiB: `node bench/piece-aggregate.ts [pieces, default 262144]`.
- *
- * Prints the time to select its pieces, to build and recompute it, and to compute and verify its proofs. Then builds a
- * smaller aggregate with the published library too, and fails if root or proofs differ.
- *
- * Repeated measurements print the median of elapsed time, and of the main thread's processor time, which other
- * processes disturb less.
- */
 import { randomFillSync } from 'node:crypto'
 import {
   buildAggregate,
@@ -17,9 +8,25 @@ import {
   toInclusionProof,
   verifyInclusion,
 } from '../packages/piece/src/index.ts'
+import { readOptions, wholeNumber } from '../test/options.ts'
 
+const HELP = `Measures the work on an aggregate of 32 GiB.
+
+  npm run bench:aggregate -- [options]
+
+  --pieces N       number of pieces (default: 262144)
+  --help           print this
+
+Prints the time to select the pieces, to build and to recompute the aggregate, and to prove 1,000 pieces. Then it does the
+same with the published library and at most 2,000 pieces. Root and proofs must be equal, else the exit code is 1.
+`
+
+const { pieces: count } = readOptions({
+  script: 'bench:aggregate',
+  help: HELP,
+  options: { pieces: wholeNumber(1, 1_000_000).default(262_144) },
+})
 const size = 2 ** 35
-const count = Number(process.argv[2] ?? 262_144)
 const fewCount = Math.min(count, 2000)
 
 const links: PieceLink[] = Array.from({ length: count }, (_, n) => {

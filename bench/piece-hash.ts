@@ -1,16 +1,26 @@
-/**
- * Piece CID of a stream: `node bench/piece-hash.ts [MiB, default 1024]`.
- *
- * For each SHA-256 backend, prints the speed, the peak memory of the process and the longest delay of the event loop.
- * Then runs the published hasher on less of the same content, and fails if the links differ.
- */
 import { randomBytes } from 'node:crypto'
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { pieceOf } from '../packages/piece/src/index.ts'
 import { native, wasm } from '../packages/piece/src/sha256.ts'
+import { readOptions, wholeNumber } from '../test/options.ts'
 
+const HELP = `Measures the piece CID of a stream.
+
+  npm run bench:hash -- [options]
+
+  --mib N          size of the stream in MiB (default: 1024)
+  --help           print this
+
+Prints the speed, the peak memory of the process and the longest time that the event loop was blocked, for each SHA-256
+backend. Then it hashes less of the same content with the published hasher. The links must be equal, else the exit code is 1.
+`
+
+const { mib: size } = readOptions({
+  script: 'bench:hash',
+  help: HELP,
+  options: { mib: wholeNumber(1, 65_536).default(1024) },
+})
 const MiB = 2 ** 20
-const size = Number(process.argv[2] ?? 1024)
 const chunk = randomBytes(64 * 1024)
 
 /** Yields content as a file or a response does: chunk by chunk, each slightly different. */

@@ -3,6 +3,16 @@
 import { createHash } from 'node:crypto'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { crc32, deflateSync, gzipSync } from 'node:zlib'
+import { readOptions } from '../test/options.ts'
+
+const HELP = `Writes the files of samples/ and the table in samples/README.md again; the bytes are the same in every run.
+
+  npm run make-samples
+
+  --help           print this
+`
+
+readOptions({ script: 'make-samples', help: HELP, options: {} })
 
 const folder = new URL('../samples/', import.meta.url)
 

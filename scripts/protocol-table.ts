@@ -1,6 +1,14 @@
 // `npm run docs:protocol` writes the last column of the table in docs/protocol.md: the tests in test/ whose titles begin
 // with the id of the row. A test in test/ checks that it is so.
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { readOptions } from '../test/options.ts'
+
+const HELP = `Writes the last column of the table in docs/protocol.md: the tests in test/ for each row.
+
+  npm run docs:protocol
+
+  --help           print this
+`
 
 export interface ProtocolTest {
   /** The rows that it shows. */
@@ -57,4 +65,10 @@ export const withTests = (markdown: string, shown: readonly ProtocolTest[]): str
     return `| ${id} |${level}|${what}| ${links.join('<br>')} |`
   })
 
-if (import.meta.main) writeFileSync(page, withTests(readFileSync(page, 'utf8'), protocolTests()))
+if (import.meta.main) {
+  readOptions({ script: 'docs:protocol', help: HELP, options: {} })
+  const shown = protocolTests()
+  if (shown.length === 0)
+    throw new Error('No test in test/ has a title that begins with the id of a row, e.g. S2')
+  writeFileSync(page, withTests(readFileSync(page, 'utf8'), shown))
+}

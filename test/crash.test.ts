@@ -1,8 +1,9 @@
 import { mkdtemp, realpath, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { expect, onTestFinished, test } from 'vitest'
-import { crash } from './crash/crash.ts'
+import { describe, expect, onTestFinished, test } from 'vitest'
+import type { Offer } from './crash/agent.ts'
+import { crash, MIN_ACKNOWLEDGED, NothingProven, planRounds, waitForMore } from './crash/crash.ts'
 
 /** Kills in three ways, loses the queues of pieces that are on their way, a wrong and a faulty one among them. */
 const SEED = 3750
@@ -18,4 +19,37 @@ test('killed again and again, once with the loss of all queues, the system loses
   expect(rounds.map(({ killed }) => killed)).toEqual(['everything at once', 'system', 'engine'])
   expect(rounds.map(({ lostMessages }) => lostMessages !== undefined)).toEqual([false, true, false])
   expect(new Set(offers.map(({ kind }) => kind))).toEqual(new Set(['good', 'wrong', 'faulty']))
+})
+
+test('every plan has a kill after acknowledged offers, and enough offers for it', () => {
+  for (let seed = 0; seed < 500; seed++)
+    for (const rounds of [1, 2, 5]) {
+      const plans = planRounds(seed, rounds)
+      expect(plans.length).toBe(rounds)
+      expect(plans.some(({ milestone }) => ['acknowledged', 'accepted'].includes(milestone))).toBe(true)
+      for (const { offers } of plans) expect(offers.length).toBeGreaterThanOrEqual(MIN_ACKNOWLEDGED)
+    }
+})
+
+describe('a round whose offers are not acknowledged proves nothing', () => {
+  const pending = (lastError: string): Offer => ({ kind: 'good', lastError }) as Offer
+
+  test('and says how many were acknowledged, and why the others were not', async () => {
+    const offers = [pending('connect ECONNREFUSED'), pending('connect ECONNREFUSED')]
+    const agent = { offers, acknowledged: [] as Offer[], accepted: [] }
+    const waiting = waitForMore('acknowledged', MIN_ACKNOWLEDGED, agent, 100)
+    agent.acknowledged.push(pending(''))
+    await expect(waiting).rejects.toThrow(
+      new NothingProven(
+        'Nothing was proven: in 0.1 s, 1 more offers were acknowledged, and 3 are needed before a kill. The last error of an offer: connect ECONNREFUSED',
+      ),
+    )
+  })
+
+  test('but a round with enough acknowledged offers goes on to its kill', async () => {
+    const agent = { offers: [], acknowledged: [pending('')], accepted: [] }
+    const waiting = waitForMore('acknowledged', MIN_ACKNOWLEDGED, agent, 10_000)
+    agent.acknowledged.push(pending(''), pending(''), pending(''))
+    await waiting
+  })
 })

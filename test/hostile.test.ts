@@ -9,11 +9,11 @@ import { bytesOf, linkOf } from '@w3filecoin/testing'
 import { CID } from 'multiformats/cid'
 import { create as createDigest } from 'multiformats/hashes/digest'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { type Parts, putTogether, takeApart } from './fuzz/blocks.ts'
-import { type Cast, castOf, identities, type Role, recordSamples } from './fuzz/corpus.ts'
+import { AuthorizationOracle } from './fuzz/authorization.ts'
+import { type MessageParts, packMessage, unpackMessage } from './fuzz/blocks.ts'
+import { type Cast, createCast, createIdentities, type Role, recordSamples } from './fuzz/corpus.ts'
 import { fuzz } from './fuzz/fuzz.ts'
-import { Judge } from './fuzz/judge.ts'
-import { hangUp, send } from './fuzz/send.ts'
+import { closeConnections, send } from './fuzz/send.ts'
 
 /** Whoever is outside may send anything, and does. */
 const ROLES = ['storefront', 'aggregator', 'dealer', 'dealTracker'] as const
@@ -25,13 +25,13 @@ const crashes: Error[] = []
 
 beforeAll(async () => {
   data = await mkdtemp(join(tmpdir(), 'w3filecoin-hostile-'))
-  await writeFile(join(data, 'local.json'), JSON.stringify(await identities()))
+  await writeFile(join(data, 'local.json'), JSON.stringify(await createIdentities()))
   local = await startLocal({ data, onCrash: error => crashes.push(error) })
-  cast = await castOf(local.services, local.agent)
+  cast = await createCast(local.services, local.agent)
 })
 
 afterAll(async () => {
-  hangUp()
+  closeConnections()
   await local?.stop()
   await rm(data, { recursive: true, force: true })
 })
@@ -165,8 +165,8 @@ test('U3: proofs that fan out, go deep or lead nowhere are refused before they a
 
 test('U3: what a message is too large for is said with 413, what can not be read with 400', async () => {
   const one = await asked('storefront', 'x/y')
-  const { roots, blocks } = await takeApart([one])
-  const car = (blocks: Parts['blocks'], root = roots[0]!) => putTogether({ roots: [root], blocks })
+  const { roots, blocks } = await unpackMessage([one])
+  const car = (blocks: MessageParts['blocks'], root = roots[0]!) => packMessage({ roots: [root], blocks })
   const invocations = await times(MESSAGE_LIMITS.invocations + 1, n =>
     asked('storefront', 'x/y', { nonce: `${n}` }),
   )
@@ -251,10 +251,10 @@ test('U3: paths that can not be read and receipts that can not be are 4xx', asyn
 
 test('U3: the judge of the fuzzer objects to what nobody authorized, and only to that', async () => {
   const samples = await recordSamples(cast)
-  const judge = new Judge(cast)
+  const oracle = new AuthorizationOracle(cast)
   const objection = async (to: Role, invocation: Invocation) => {
-    const { blocks } = await takeApart([invocation])
-    return judge.objection(
+    const { blocks } = await unpackMessage([invocation])
+    return oracle.findObjection(
       `${invocation.cid}`,
       new Map(blocks.map(({ cid, bytes }) => [`${cid}`, bytes])),
       to,
@@ -263,11 +263,11 @@ test('U3: the judge of the fuzzer objects to what nobody authorized, and only to
   for (const { name, to, invocation } of samples) {
     expect(await objection(to, invocation), name).toBeUndefined()
     expect(await objection(to === 'dealer' ? 'storefront' : 'dealer', invocation), name).toContain(
-      'somebody else',
+      'another audience',
     )
     const [capability] = invocation.capabilities
     const stolen = { capability, audience: invocation.audience, issuer: cast.stranger }
-    expect(await objection(to, await asked(to, 'x/y', stolen)), name).toBe('nobody delegated it')
+    expect(await objection(to, await asked(to, 'x/y', stolen)), name).toBe('no proof delegates it')
   }
 })
 

@@ -15,19 +15,19 @@ import { Authority, Peer, parseSigner } from '@w3filecoin/runtime'
 import type { Content } from '@w3filecoin/testing'
 import { Receipts } from './receipts.ts'
 
-/** What is offered, and how that must end. */
+/** Offered content, and how its offer must end. */
 export interface Offer extends Content {
-  /** `wrong`: the piece is not that of the content. `faulty`: storage providers find fault with it. */
+  /** `wrong`: the piece is not the piece of the content. `faulty`: storage providers reject the piece. */
   kind: 'good' | 'wrong' | 'faulty'
-  /** The promise: CID of the `filecoin/accept` task, once the offer was acknowledged. */
+  /** The CID of the promised `filecoin/accept` task, e.g. `bafyrei…`; set when the offer is acknowledged. */
   accept?: string
-  /** Why it was not acknowledged, the last time. */
-  trouble?: string
-  /** The receipt of that task, as it was served first. */
+  /** Why the last attempt was not acknowledged. */
+  lastError?: string
+  /** The receipt of that task, as it was first served. */
   receipt?: Receipt | undefined
 }
 
-/** Offers content to a system that may be gone any moment, and keeps what it is told where no crash reaches. */
+/** Offers content to a system that may be killed at any time, and keeps all answers outside that system. */
 export class Agent {
   readonly offers: Offer[] = []
   readonly #data: string
@@ -49,13 +49,13 @@ export class Agent {
     return this.offers.filter(({ receipt }) => receipt?.out.ok)
   }
 
-  /** How many receipts were served. */
+  /** The number of receipts that were served. */
   get served(): number {
     return this.#receipts.served
   }
 
-  /** Offers what was not acknowledged yet, as often as it takes, and asks for receipts. */
-  async turn(): Promise<void> {
+  /** Offers again all content that is not acknowledged, and asks for the missing receipts. */
+  async act(): Promise<void> {
     await Promise.all(
       this.offers
         .filter(({ accept }) => accept === undefined)
@@ -63,22 +63,22 @@ export class Agent {
           try {
             offer.accept = await this.#offer(offer)
           } catch (cause) {
-            offer.trouble = `${cause}`
+            offer.lastError = `${cause}`
           }
         }),
     )
-    // Whoever does not answer now is asked again.
-    await this.#receipts.look(this.#urls()).catch(() => {})
+    // A service that does not answer is asked again in the next call.
+    await this.#receipts.fetchMissing(this.#urls()).catch(() => {})
     for (const offer of this.acknowledged) offer.receipt ??= this.#receipts.get(offer.accept!)
   }
 
-  /** Stores the content, and offers it as the published client does. */
+  /** Stores the content, offers it with the published client, and returns the CID of the promised `filecoin/accept`. */
   async #offer({ bytes, content, piece }: Offer): Promise<string> {
     const stored = await fetch(readPlaces(this.#data)!.content!.url.replace('{cid}', `${content}`), {
       method: 'PUT',
       body: bytes as never,
     })
-    if (!stored.ok) throw new Error(`The content is answered with ${stored.status}`)
+    if (!stored.ok) throw new Error(`Storing the content failed with status ${stored.status}`)
     const { url, did } = this.#identity('storefront')
     const issuer = this.#signer()
     const audience = ed25519.Verifier.parse(did)
@@ -94,27 +94,27 @@ export class Agent {
         }) as never,
       },
     )
-    if (receipt.out.error) throw new Error(`The offer is refused: ${receipt.out.error.message}`)
+    if (receipt.out.error) throw new Error(`The offer was refused: ${receipt.out.error.message}`)
     this.#receipts.follow(receipt as never)
     return `${receipt.fx.join!.link()}`
   }
 
-  /** What is not as it was promised, in sentences. */
-  async losses(): Promise<string[]> {
-    const losses = await this.#receipts.changed(this.#urls())
+  /** Returns a sentence for every broken promise. */
+  async findLosses(): Promise<string[]> {
+    const losses = await this.#receipts.findChanges(this.#urls())
     for (const offer of this.offers) {
-      const wrong = await this.#judge(offer)
+      const wrong = await this.#findLoss(offer)
       if (wrong) losses.push(`The ${offer.kind} piece ${offer.piece} of ${offer.content}: ${wrong}`)
     }
     return losses
   }
 
-  async #judge({ kind, piece, accept, trouble, receipt }: Offer): Promise<string | undefined> {
-    if (accept === undefined) return `it was never acknowledged: ${trouble}`
-    if (receipt === undefined) return `there is no receipt of ${accept}`
+  async #findLoss({ kind, piece, accept, lastError, receipt }: Offer): Promise<string | undefined> {
+    if (accept === undefined) return `it was never acknowledged: ${lastError}`
+    if (receipt === undefined) return `${accept} has no receipt`
     const { did: storefront } = this.#identity('storefront')
     const { ok, error } = await verifyAccept(receipt, { accept, piece, storefront })
-    const live = await this.#liveAggregates(piece)
+    const live = await this.#findLiveAggregates(piece)
     if (kind !== 'good') {
       if (ok) return `it is in deal ${ok.dealID}`
       if (error.name !== 'InvalidContentPiece') return `it ended with ${error.name}: ${error.message}`
@@ -128,8 +128,8 @@ export class Agent {
       : `the deal tracker knows no deal ${ok.dealID} of ${ok.aggregate}`
   }
 
-  /** The aggregates with a live deal that a piece is in. */
-  async #liveAggregates(piece: Offer['piece']): Promise<string[]> {
+  /** Returns the aggregates with a live deal that contain the piece. */
+  async #findLiveAggregates(piece: Offer['piece']): Promise<string[]> {
     const { deals } = await this.#ask<FilecoinInfoSuccess>('storefront', ({ principal }) => {
       const issuer = this.#signer()
       return filecoinInfo.invoke({ issuer, audience: principal, with: issuer.did(), nb: { piece } })
@@ -153,7 +153,7 @@ export class Agent {
     return out.ok as T
   }
 
-  /** Who acts for the agent is in the data directory, as are the addresses of the system that runs. */
+  /** Returns the agent's signer. Its key is in the data directory, with the addresses of the running system. */
   #signer(): Signer {
     return parseSigner(this.#identity('agent').key)
   }
@@ -162,7 +162,7 @@ export class Agent {
     return readIdentities(this.#data)[role] as Address
   }
 
-  /** Where the services are now, by DID. */
+  /** Returns the current URLs of the services by DID. */
   #urls(): ReadonlyMap<string, string> {
     const roles = ['storefront', 'aggregator', 'dealer', 'dealTracker']
     return new Map(roles.map(role => this.#identity(role)).map(({ did, url }) => [did, url]))

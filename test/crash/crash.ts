@@ -4,27 +4,27 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { bytesOf, someContent } from '@w3filecoin/testing'
 import { Choices } from '@w3filecoin/testing/deterministic'
 import { Agent, type Offer } from './agent.ts'
-import { loseQueues, type StartOptions, SystemProcess, VICTIMS, type Victim } from './system-process.ts'
+import { deleteQueues, type StartOptions, SystemProcess, VICTIMS, type Victim } from './system-process.ts'
 
 export interface CrashOptions {
-  /** An empty directory: the system's data goes to `data` in it. */
+  /** An empty directory. The system stores its data in `data` below it. */
   directory: string
   seed: number
   rounds: number
   onRound?: (round: Round) => void
 }
 
-/** What came of a round. */
+/** The result of a round. */
 export interface Round {
   number: number
-  /** What the system had come to, and how many milliseconds after that and after its start it was killed. */
   milestone: Milestone
-  after: number
-  killedAt: number
+  /** Milliseconds from the milestone, and from the start of the system, to the kill. */
+  afterMs: number
+  killedAtMs: number
   killed: string
-  /** Messages that were in the queues when these were deleted before the round; `undefined` if they were not. */
+  /** The number of messages in the queues that were deleted before the round; `undefined` if none were deleted. */
   lostMessages: number | undefined
-  /** Of all rounds so far. */
+  /** The number of offers so far that were acknowledged before the kill, and that had a final receipt. */
   acknowledged: number
   ended: number
 }
@@ -32,62 +32,86 @@ export interface Round {
 export interface Report {
   rounds: Round[]
   offers: Offer[]
-  /** How many receipts were served, and are the same in the end. */
+  /** The number of receipts that were served, and were served again unchanged at the end. */
   receipts: number
-  /** Milliseconds from the last start until the last receipt was there. */
-  recovery: number
+  /** Milliseconds from the last start to the last receipt. */
+  recoveryMs: number
   losses: string[]
 }
 
-/** What a system comes to after its start, in this order. */
+/** The kills so far prove nothing: they hit a system that had acknowledged too little. */
+export class NothingProven extends Error {
+  override readonly name = 'NothingProven'
+}
+
+/** The states of a system after its start, in order. */
 const MILESTONES = ['started', 'ready', 'acknowledged', 'accepted'] as const
 type Milestone = (typeof MILESTONES)[number]
 
-/** What happens in a round, as the seed has it. */
-interface Plan {
+/** A kill after `acknowledged` or `accepted` counts only if this round's agent got at least so many new acknowledgements. */
+export const MIN_ACKNOWLEDGED = 3
+
+/** The plan of a round; the seed determines it. */
+export interface Plan {
   milestone: Milestone
-  after: number
+  afterMs: number
   victim: Victim
-  /** Milliseconds between the deaths of the engine and of the system. */
-  pause: number
-  loseQueues: boolean
-  /** New content, with its size. */
-  offers: { kind: Offer['kind']; size: number }[]
+  /** The time between the kills of the engine and of the system. */
+  pauseMs: number
+  deleteQueues: boolean
+  /** New content, with its size in bytes. */
+  offers: { kind: Offer['kind']; bytes: number }[]
 }
 
-/** The most milliseconds from a milestone to the kill: an offer takes about ten seconds to its end. */
-const LATEST: Record<Milestone, number> = { started: 3000, ready: 1500, acknowledged: 8000, accepted: 2000 }
-/** How long to wait for a milestone, and in the end for another receipt, in milliseconds. */
-const PATIENCE = 90_000
-const PAUSE = 200
+/** The longest time from a milestone to the kill: an offer has its final receipt after about ten seconds. */
+const MAX_AFTER_MS: Record<Milestone, number> = {
+  started: 3000,
+  ready: 1500,
+  acknowledged: 8000,
+  accepted: 2000,
+}
+/** The longest wait for a milestone, and at the end for another receipt. */
+const MAX_WAIT_MS = 90_000
+const PAUSE_MS = 200
 
-/** The rounds of a seed; those of neighbouring seeds have nothing in common. */
-export const planOf = (seed: number, rounds: number): Plan[] => {
+/**
+ * Returns the rounds of a seed. Neighbouring seeds have nothing in common. At least one round waits for acknowledged
+ * offers: if the seed has no such round, the last one does.
+ */
+export const planRounds = (seed: number, rounds: number): Plan[] => {
   const choices = new Choices(Buffer.from(bytesOf(`crash ${seed}`, 4)).readInt32LE())
-  return Array.from({ length: rounds }, (_, n) => planRound(choices, n > 0))
+  const plans = Array.from({ length: rounds }, (_, n) => planRound(choices, n > 0))
+  if (!plans.some(waitsForWork)) plans.at(-1)!.milestone = 'acknowledged'
+  return plans
 }
+
+const waitsForWork = ({ milestone }: Plan): boolean =>
+  milestone === 'acknowledged' || milestone === 'accepted'
 
 const planRound = (choices: Choices, hasQueues: boolean): Plan => {
-  // Half of all kills hit pieces on their way.
+  // Half of all kills hit pieces that are being processed.
   const milestone = choices.one([...MILESTONES, 'acknowledged', 'acknowledged'] as const)
-  const some = (kind: Offer['kind'], least: number, most: number) =>
-    Array.from({ length: choices.between(least, most) }, () => ({
-      kind,
-      size: choices.between(100, 300_000),
-    }))
+  const drawOffers = (kind: Offer['kind'], min: number, max: number) =>
+    Array.from({ length: choices.between(min, max) }, () => ({ kind, bytes: choices.between(100, 300_000) }))
   return {
     milestone,
-    after: choices.between(0, LATEST[milestone]),
+    afterMs: choices.between(0, MAX_AFTER_MS[milestone]),
     victim: choices.one(VICTIMS),
-    pause: choices.between(0, 100),
-    loseQueues: hasQueues && choices.chance(0.4),
-    offers: [...some('good', 3, 6), ...some('wrong', 0, 1), ...some('faulty', 0, 1)],
+    pauseMs: choices.between(0, 100),
+    deleteQueues: hasQueues && choices.chance(0.4),
+    offers: [
+      ...drawOffers('good', MIN_ACKNOWLEDGED, 6),
+      ...drawOffers('wrong', 0, 1),
+      ...drawOffers('faulty', 0, 1),
+    ],
   }
 }
 
 /**
- * Kills the system again and again, each time on the data that the time before left behind, and offers new content
- * every time. Then it starts once more, and everything that was ever offered has to come to its end.
+ * Kills the system in every round, restarts it on the same data, and offers new content each time. After the last round it
+ * starts the system once more, and checks that every offer gets its final receipt.
+ *
+ * Throws `NothingProven` if the system acknowledges too few offers before the kills.
  */
 export const crash = async ({ directory, seed, rounds, onRound }: CrashOptions): Promise<Report> => {
   const data = join(directory, 'data')
@@ -97,31 +121,31 @@ export const crash = async ({ directory, seed, rounds, onRound }: CrashOptions):
   const agent = new Agent({ data })
   const done: Round[] = []
 
-  for (const [index, plan] of planOf(seed, rounds).entries()) {
+  for (const [index, plan] of planRounds(seed, rounds).entries()) {
     const number = index + 1
-    for (const [n, { kind, size }] of plan.offers.entries()) {
-      const offer = await newOffer(kind, `${seed} ${number} ${n}`, size)
+    for (const [n, { kind, bytes }] of plan.offers.entries()) {
+      const offer = await createOffer(kind, `${seed} ${number} ${n}`, bytes)
       agent.offers.push(offer)
-      // Storage providers go by the piece, for which they need the file.
+      // The system computes the pieces that storage providers reject from files.
       if (kind !== 'faulty') continue
       const name = `${number}-${n}.bin`
       await writeFile(join(faulty.directory, name), offer.bytes)
       faulty.names.push(name)
     }
-    const lostMessages = plan.loseQueues ? loseQueues(data) : undefined
-    const { killedAt, killed } = await running({ data, faulty }, agent, async system => {
+    const lostMessages = plan.deleteQueues ? deleteQueues(data) : undefined
+    const { killedAtMs, killed } = await whileRunning({ data, faulty }, agent, async system => {
       await reach(plan.milestone, agent, system)
-      await sleep(plan.after)
+      await sleep(plan.afterMs)
       return {
-        killedAt: performance.now() - system.startedAt,
+        killedAtMs: performance.now() - system.startedAt,
         killed: await system.kill(plan.victim, plan),
       }
     })
     done.push({
       number,
       milestone: plan.milestone,
-      after: plan.after,
-      killedAt,
+      afterMs: plan.afterMs,
+      killedAtMs,
       killed,
       lostMessages,
       acknowledged: agent.acknowledged.length,
@@ -129,28 +153,33 @@ export const crash = async ({ directory, seed, rounds, onRound }: CrashOptions):
     })
     onRound?.(done.at(-1)!)
   }
+  const exposed = agent.acknowledged.length
+  if (exposed < MIN_ACKNOWLEDGED)
+    throw new NothingProven(
+      `Nothing was proven: ${exposed} offers were acknowledged before a kill, and ${MIN_ACKNOWLEDGED} are needed`,
+    )
 
-  return running({ data, faulty }, agent, async system => {
+  return whileRunning({ data, faulty }, agent, async system => {
     await system.ready
-    await allEnded(agent)
-    const recovery = performance.now() - system.startedAt
-    const losses = await agent.losses()
+    await waitUntilEnded(agent)
+    const recoveryMs = performance.now() - system.startedAt
+    const losses = await agent.findLosses()
     await system.stop()
-    return { rounds: done, offers: agent.offers, receipts: agent.served, recovery, losses }
+    return { rounds: done, offers: agent.offers, receipts: agent.served, recoveryMs, losses }
   })
 }
 
-/** Starts the system, and has the agent at work while something happens to it. It does not outlive that. */
-const running = async <T>(
+/** Starts the system, runs the agent beside `run`, and ends the system when `run` returns or throws. */
+const whileRunning = async <T>(
   options: StartOptions,
   agent: Agent,
-  happens: (system: SystemProcess) => Promise<T>,
+  run: (system: SystemProcess) => Promise<T>,
 ): Promise<T> => {
   const system = new SystemProcess(options)
   const stop = new AbortController()
   const acting = act(agent, system, stop.signal)
   try {
-    return await happens(system)
+    return await run(system)
   } finally {
     stop.abort()
     await system.end()
@@ -158,45 +187,61 @@ const running = async <T>(
   }
 }
 
-/** A wrong one has the piece of other content. */
-const newOffer = async (kind: Offer['kind'], seed: string, size: number): Promise<Offer> => {
-  const content = await someContent(seed, size)
+/** Creates an offer. A wrong offer has the piece of other content. */
+const createOffer = async (kind: Offer['kind'], seed: string, bytes: number): Promise<Offer> => {
+  const content = await someContent(seed, bytes)
   return kind === 'wrong'
-    ? { ...content, kind, piece: (await someContent(`not ${seed}`, size)).piece }
+    ? { ...content, kind, piece: (await someContent(`not ${seed}`, bytes)).piece }
     : { ...content, kind }
 }
 
-/** Has the agent go on as long as the system is there. */
+/** Runs the agent from the moment the system is ready until the signal. */
 const act = async (agent: Agent, system: SystemProcess, signal: AbortSignal): Promise<void> => {
-  const up = await system.ready.then(
+  const isReady = await system.ready.then(
     () => true,
     () => false,
   )
-  while (up && !signal.aborted) {
-    await agent.turn()
-    await sleep(PAUSE)
+  while (isReady && !signal.aborted) {
+    await agent.act()
+    await sleep(PAUSE_MS)
   }
 }
 
-/** Resolves when the system has come there, by what the agent saw of it. */
+/** Resolves when the agent has seen the system reach the milestone; throws `NothingProven` if it does not in time. */
 const reach = async (milestone: Milestone, agent: Agent, system: SystemProcess): Promise<void> => {
   if (milestone === 'started') return
   await system.ready
   if (milestone === 'ready') return
-  const before = agent[milestone].length
-  const until = performance.now() + PATIENCE
-  while (agent[milestone].length === before) {
-    if (performance.now() > until) throw new Error(`Nothing more was ${milestone} in ${PATIENCE / 1000} s`)
+  await waitForMore('acknowledged', MIN_ACKNOWLEDGED, agent)
+  if (milestone === 'accepted') await waitForMore('accepted', 1, agent)
+}
+
+/** Resolves when more offers are acknowledged or accepted than at the call; throws `NothingProven` after `maxWaitMs`. */
+export const waitForMore = async (
+  state: 'acknowledged' | 'accepted',
+  count: number,
+  agent: Pick<Agent, 'offers' | 'acknowledged' | 'accepted'>,
+  maxWaitMs = MAX_WAIT_MS,
+): Promise<void> => {
+  const before = agent[state].length
+  const until = performance.now() + maxWaitMs
+  while (agent[state].length < before + count) {
+    if (performance.now() > until) {
+      const reason = agent.offers.find(({ accept }) => accept === undefined)?.lastError
+      throw new NothingProven(
+        `Nothing was proven: in ${maxWaitMs / 1000} s, ${agent[state].length - before} more offers were ${state}, and ${count} are needed before a kill${reason ? `. The last error of an offer: ${reason}` : ''}`,
+      )
+    }
     await sleep(20)
   }
 }
 
-/** Resolves when all offers have come to their end, or no receipt came for too long. */
-const allEnded = async (agent: Agent): Promise<void> => {
+/** Resolves when all offers have their final receipt, or when no receipt has arrived for too long. */
+const waitUntilEnded = async (agent: Agent): Promise<void> => {
   let [served, since] = [-1, 0]
   while (agent.ended.length < agent.offers.length) {
     if (agent.served !== served) [served, since] = [agent.served, performance.now()]
-    if (performance.now() - since > PATIENCE) return
-    await sleep(PAUSE)
+    if (performance.now() - since > MAX_WAIT_MS) return
+    await sleep(PAUSE_MS)
   }
 }

@@ -1,26 +1,26 @@
 import type { DID, Effect, Receipt } from '@ucanto/interface'
 import { readReceipt } from '@w3filecoin/runtime'
 
-/** A task whose receipt a service owes. */
-interface Owed {
+/** A task whose receipt a service promised. */
+interface Promised {
   did: DID
-  /** The receipt as it was served first. */
+  /** The receipt, as it was first served. */
   car?: Uint8Array
 }
 
-/** Receipts that are waited for and kept, outside the system: whatever a receipt promises is waited for too. */
+/** Collects receipts outside the system, and the receipts of all tasks that these promise. */
 export class Receipts {
-  readonly #tasks = new Map<string, Owed>()
+  readonly #tasks = new Map<string, Promised>()
 
   get served(): number {
     return [...this.#tasks.values()].filter(({ car }) => car).length
   }
 
-  /** Waits for the tasks that a receipt has as effects. */
+  /** Adds the tasks that a receipt has as effects. */
   follow({ fx }: Receipt): void {
     for (const effect of [...fx.fork, ...(fx.join ? [fx.join] : [])]) {
       const task = `${effect.link()}`
-      if (!this.#tasks.has(task)) this.#tasks.set(task, { did: audienceOf(effect) })
+      if (!this.#tasks.has(task)) this.#tasks.set(task, { did: getAudience(effect) })
     }
   }
 
@@ -29,33 +29,33 @@ export class Receipts {
     return car && readReceipt(task, car)
   }
 
-  /** Asks the services, by DID, for what is not there yet. */
-  async look(urls: ReadonlyMap<string, string>): Promise<void> {
-    for (const [task, owed] of this.#tasks) {
-      if (owed.car) continue
-      const car = await fetchReceipt(urls.get(owed.did)!, task)
+  /** Asks the services, by DID, for the receipts that were not served yet. */
+  async fetchMissing(urls: ReadonlyMap<string, string>): Promise<void> {
+    for (const [task, promised] of this.#tasks) {
+      if (promised.car) continue
+      const car = await fetchReceipt(urls.get(promised.did)!, task)
       if (car === undefined) continue
-      owed.car = car
+      promised.car = car
       this.follow(readReceipt(task, car)!)
     }
   }
 
-  /** Asks again for all that were served, and tells of those that are not the same, byte for byte. */
-  async changed(urls: ReadonlyMap<string, string>): Promise<string[]> {
+  /** Fetches every served receipt again, and returns a sentence for each that is missing or has other bytes. */
+  async findChanges(urls: ReadonlyMap<string, string>): Promise<string[]> {
     const changed: string[] = []
     for (const [task, { did, car }] of this.#tasks) {
       if (car === undefined) continue
       const now = await fetchReceipt(urls.get(did)!, task)
       if (now === undefined) changed.push(`The receipt of ${task} is gone`)
-      else if (Buffer.compare(now, car) !== 0) changed.push(`The receipt of ${task} is another one`)
+      else if (Buffer.compare(now, car) !== 0) changed.push(`The receipt of ${task} has changed`)
     }
     return changed
   }
 }
 
-/** The blocks of an effect travel with the receipt. */
-const audienceOf = (effect: Effect): DID => {
-  if (!('audience' in effect)) throw new Error(`The receipt does not hold its effect ${effect.link()}`)
+/** Returns the DID of the service that runs the task of an effect. The receipt contains the blocks of its effects. */
+const getAudience = (effect: Effect): DID => {
+  if (!('audience' in effect)) throw new Error(`The receipt does not contain its effect ${effect.link()}`)
   return (effect as { audience: { did(): DID } }).audience.did()
 }
 
@@ -63,6 +63,6 @@ const fetchReceipt = async (url: string, task: string): Promise<Uint8Array | und
   const response = await fetch(`${url}/receipt/${task}`, { signal: AbortSignal.timeout(10_000) })
   const body = new Uint8Array(await response.arrayBuffer())
   if (response.status === 404) return undefined
-  if (!response.ok) throw new Error(`The question for the receipt of ${task} is answered ${response.status}`)
+  if (!response.ok) throw new Error(`Fetching the receipt of ${task} failed with status ${response.status}`)
   return body
 }

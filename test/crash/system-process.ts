@@ -9,20 +9,20 @@ import { fileURLToPath } from 'node:url'
 
 const MAIN = fileURLToPath(new URL('../../packages/local/src/main.ts', import.meta.url))
 
-/** How long the system may take to come up, or to end where it should by itself, in milliseconds. */
-const PATIENCE = 60_000
+/** The longest time until the system is ready, or has ended by itself. */
+const MAX_WAIT_MS = 60_000
 
-/** What is killed with `kill -9`. SQS and S3 are threads of the system's process, DynamoDB is a process of its own. */
+/** The targets of `kill -9`. SQS and S3 are threads of the system's process; DynamoDB is a separate process. */
 export const VICTIMS = ['system', 'engine', 'engine, then system', 'everything at once'] as const
 export type Victim = (typeof VICTIMS)[number]
 
 export interface StartOptions {
   data: string
-  /** A directory of files that storage providers find fault with, and their names. */
+  /** A directory with the files whose pieces storage providers reject, and the names of these files. */
   faulty: { directory: string; names: readonly string[] }
 }
 
-/** The system as `npm start` runs it, in a process of its own. */
+/** The system as `npm start` runs it, in a separate process. */
 export class SystemProcess {
   readonly startedAt = performance.now()
   readonly ready: Promise<void>
@@ -47,7 +47,7 @@ export class SystemProcess {
       this.#stderr += text
     })
     this.ready = this.#waitUntilReady()
-    // Whoever kills it before does not wait for it.
+    // A kill before the system is ready must not cause an unhandled rejection.
     this.ready.catch(() => {})
     process.on('exit', this.#onExit)
   }
@@ -59,54 +59,54 @@ export class SystemProcess {
         if (line.startsWith('{"event":"ready"')) resolve(true)
       }),
     )
-    const up = await within(Promise.race([ready, this.#ended]), 'the system is not up')
-    if (up !== true) throw new Error(`The system does not start: ${this.#stderr}`)
+    const isReady = await waitFor(Promise.race([ready, this.#ended]), 'the system is not ready')
+    if (isReady !== true) throw new Error(`The system did not start: ${this.#stderr}`)
     this.#isReady = true
   }
 
-  /** Kills what there is of it, and comes back when the system has ended. Tells what was killed. */
-  async kill(victim: Victim, { pause }: { pause: number }): Promise<string> {
+  /** Kills the victim, or the part of it that runs already. Resolves to a description of the kill when the system has ended. */
+  async kill(victim: Victim, { pauseMs }: { pauseMs: number }): Promise<string> {
     if (this.#hasEnded()) throw new Error(`The system ended by itself: ${this.#stderr}`)
-    const engine = engineOn(this.#data)
+    const engine = findEngine(this.#data)
     if (victim === 'system' || engine === undefined) {
       await this.end()
-      return engine ? 'system' : 'system, its engine not yet up'
+      return engine ? 'system' : 'system, before its engine started'
     }
     if (victim === 'everything at once') {
-      // With the supervisor, which else would end the engine in peace.
+      // The group includes the supervisor, which would otherwise stop the engine gracefully.
       process.kill(-engine.group, 'SIGKILL')
       await this.end()
       return victim
     }
     process.kill(engine.pid, 'SIGKILL')
-    // A system that is not up yet may go on with another engine.
+    // A system that is not ready yet may start another engine.
     if (victim === 'engine' && this.#isReady) {
       const code = await this.#endsByItself()
       if (code !== 1) throw new Error(`The system ended with ${code} without its engine: ${this.#stderr}`)
       return victim
     }
-    await sleep(pause)
+    await sleep(pauseMs)
     await this.end()
     return 'engine, then system'
   }
 
-  /** Ends it at once, if it is there. */
+  /** Kills the system if it runs. */
   async end(): Promise<void> {
     this.#child.kill('SIGKILL')
     await this.#ended
   }
 
-  /** Has it stop as Ctrl-C does. */
+  /** Stops the system gracefully, like Ctrl-C. */
   async stop(): Promise<void> {
     this.#child.kill('SIGTERM')
     const code = await this.#endsByItself()
     if (code !== 0) throw new Error(`The system stopped with ${code}: ${this.#stderr}`)
-    const left = engineOn(this.#data)
+    const left = findEngine(this.#data)
     if (left) throw new Error(`The system left its engine running: process ${left.pid}`)
   }
 
   async #endsByItself(): Promise<number | null> {
-    await within(this.#ended, 'the system goes on')
+    await waitFor(this.#ended, 'the system has not ended')
     return this.#child.exitCode
   }
 
@@ -115,19 +115,19 @@ export class SystemProcess {
   }
 }
 
-const within = async <T>(promise: Promise<T>, otherwise: string): Promise<T> => {
-  const late = sleep(PATIENCE, undefined, { ref: false }).then(() => {
-    throw new Error(`After ${PATIENCE / 1000} s ${otherwise}`)
+const waitFor = async <T>(promise: Promise<T>, problem: string): Promise<T> => {
+  const timeout = sleep(MAX_WAIT_MS, undefined, { ref: false }).then(() => {
+    throw new Error(`After ${MAX_WAIT_MS / 1000} s ${problem}`)
   })
-  return Promise.race([promise, late])
+  return Promise.race([promise, timeout])
 }
 
-/** The engine for DynamoDB that runs on this data, and the process group that it shares with its supervisor. */
-const engineOn = (data: string): { pid: number; group: number } | undefined => {
+/** Returns the process of the DynamoDB engine on this data, and the process group that it shares with its supervisor. */
+const findEngine = (data: string): { pid: number; group: number } | undefined => {
   try {
     const pid = Number(readFileSync(join(data, 'dynamodb.pid'), 'utf8'))
     const shown = execFileSync('ps', ['-ww', '-o', 'pgid=,command=', '-p', `${pid}`], { encoding: 'utf8' })
-    // A process that has its number by now is none of ours.
+    // Another process may have this process id by now.
     if (!shown.includes(`--db-path ${join(data, 'dynamodb.sqlite')}`)) return undefined
     return { pid, group: Number.parseInt(shown, 10) }
   } catch {
@@ -135,13 +135,13 @@ const engineOn = (data: string): { pid: number; group: number } | undefined => {
   }
 }
 
-/** Deletes the data of the engine for SQS: every queue is gone, with all messages in it. Tells how many there were. */
-export const loseQueues = (data: string): number => {
+/** Deletes the data of the SQS engine, i.e. all queues with their messages. Returns the number of messages. */
+export const deleteQueues = (data: string): number => {
   const files = readdirSync(data).filter(name => name.startsWith('fauxqs.db'))
   if (files.length === 0) return 0
   const database = new DatabaseSync(join(data, 'fauxqs.db'))
-  const made = database.prepare("SELECT name FROM sqlite_master WHERE name = 'sqs_messages'").get()
-  const messages = made ? Number(database.prepare('SELECT count(*) AS n FROM sqs_messages').get()!.n) : 0
+  const table = database.prepare("SELECT name FROM sqlite_master WHERE name = 'sqs_messages'").get()
+  const messages = table ? Number(database.prepare('SELECT count(*) AS n FROM sqs_messages').get()!.n) : 0
   database.close()
   for (const name of files) rmSync(join(data, name), { force: true })
   return messages

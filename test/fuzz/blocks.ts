@@ -5,13 +5,13 @@ import { varint } from 'multiformats'
 import { CID } from 'multiformats/cid'
 import { sha256 } from 'multiformats/hashes/sha2'
 
-/** A message taken apart, so that any part of it can be changed. */
-export interface Parts {
+/** The roots and blocks of a message, so that each can be changed. */
+export interface MessageParts {
   roots: CID[]
   blocks: { cid: CID; bytes: Uint8Array }[]
 }
 
-export const takeApart = async (invocations: readonly Invocation[]): Promise<Parts> => {
+export const unpackMessage = async (invocations: readonly Invocation[]): Promise<MessageParts> => {
   const message = await Message.build({ invocations } as never)
   const blocks = new Map(
     [...message.iterateIPLDBlocks()].map(block => [`${block.cid}`, block as never as Block]),
@@ -22,31 +22,31 @@ export const takeApart = async (invocations: readonly Invocation[]): Promise<Par
   }
 }
 
-/** The CAR of whatever parts, written by hand: writers of libraries refuse odd ones. */
-export const putTogether = ({ roots, blocks }: Parts): Uint8Array => {
+/** Writes a CAR of any roots and blocks. It does not use a library, because libraries refuse invalid CARs. */
+export const packMessage = ({ roots, blocks }: MessageParts): Uint8Array => {
   const header = CBOR.encode({ roots: roots as never, version: 1 })
   return Buffer.concat(
-    [header, ...blocks.map(({ cid, bytes }) => Buffer.concat([cid.bytes, bytes]))].map(framed),
+    [header, ...blocks.map(({ cid, bytes }) => Buffer.concat([cid.bytes, bytes]))].map(frame),
   )
 }
 
-const framed = (bytes: Uint8Array): Uint8Array => {
+const frame = (bytes: Uint8Array): Uint8Array => {
   const length = new Uint8Array(varint.encodingLength(bytes.byteLength))
   return Buffer.concat([varint.encodeTo(bytes.byteLength, length), bytes])
 }
 
-/** Reads a CAR as the published library does. */
-export const readParts = (car: Uint8Array): Map<string, Uint8Array> =>
+/** Reads the blocks of a CAR by CID, as the published library does. */
+export const readBlocks = (car: Uint8Array): Map<string, Uint8Array> =>
   new Map([...CAR.decode(car as never).blocks.values()].map(({ cid, bytes }) => [`${cid}`, bytes]))
 
-/** Makes other bytes of a block's bytes. */
+/** Changes the bytes of a block. */
 export type Rewrite = (bytes: Uint8Array) => Uint8Array | Promise<Uint8Array>
 
-/** Finds who signs for an issuer; nobody, and the old signature stays. */
+/** Returns the signer for the DID of an issuer; `undefined` keeps the old signature. */
 export type SignerOf = (issuer: string) => Signer | undefined
 
-/** A rewrite of what the bytes hold. UCANs are signed again. */
-export const ofData =
+/** Returns a rewrite that decodes the block, edits its data and encodes it again. A UCAN is signed again. */
+export const rewriteData =
   (edit: (data: unknown) => unknown, signerOf: SignerOf): Rewrite =>
   async bytes => {
     const data = edit(CBOR.decode(bytes as never))
@@ -54,30 +54,35 @@ export const ofData =
   }
 
 /**
- * Changes one block, and the links to it in all blocks above, up to the message, as far as these can be read. UCANs
- * above are signed again.
+ * Changes one block, then the links to it in every block that leads to it, up to the root. UCANs among these are signed
+ * again. Blocks that cannot be decoded stay as they are.
  */
-export const change = async (parts: Parts, at: CID, rewrite: Rewrite, signerOf: SignerOf): Promise<Parts> => {
+export const change = async (
+  parts: MessageParts,
+  at: CID,
+  rewrite: Rewrite,
+  signerOf: SignerOf,
+): Promise<MessageParts> => {
   const blocks = new Map(parts.blocks.map(block => [`${block.cid}`, block]))
-  const renamed = new Map<string, CID>()
+  const newCids = new Map<string, CID>()
   const replace = async (cid: CID, rewrite: Rewrite): Promise<void> => {
     const block = blocks.get(`${cid}`)
     if (block === undefined) return
     const bytes = await rewrite(block.bytes)
-    const made = CID.createV1(cid.code, await sha256.digest(bytes))
-    if (made.equals(cid)) return
+    const newCid = CID.createV1(cid.code, await sha256.digest(bytes))
+    if (newCid.equals(cid)) return
     blocks.delete(`${cid}`)
-    blocks.set(`${made}`, { cid: made, bytes })
-    renamed.set(`${cid}`, made)
+    blocks.set(`${newCid}`, { cid: newCid, bytes })
+    newCids.set(`${cid}`, newCid)
     for (const { cid: above, bytes } of [...blocks.values()])
-      if (above.code === CBOR.code && linksTo(bytes, cid))
+      if (above.code === CBOR.code && hasLinkTo(bytes, cid))
         await replace(
           above,
-          ofData(data => relinked(data, cid, made), signerOf),
+          rewriteData(data => relink(data, cid, newCid), signerOf),
         )
   }
   await replace(at, rewrite)
-  return { roots: parts.roots.map(root => renamed.get(`${root}`) ?? root), blocks: [...blocks.values()] }
+  return { roots: parts.roots.map(root => newCids.get(`${root}`) ?? root), blocks: [...blocks.values()] }
 }
 
 const signAgain = async (data: unknown, signerOf: SignerOf): Promise<Uint8Array | undefined> => {
@@ -87,7 +92,7 @@ const signAgain = async (data: unknown, signerOf: SignerOf): Promise<Uint8Array 
     if (signer === undefined) return undefined
     const { audience, capabilities, facts, expiration, notBefore, nonce, proofs } = ucan
     const issued = await UCAN.issue({
-      issuer: { ...namedAs(signer, ucan.issuer.did()) },
+      issuer: { ...signUnderName(signer, ucan.issuer.did()) },
       audience,
       capabilities,
       facts,
@@ -98,25 +103,26 @@ const signAgain = async (data: unknown, signerOf: SignerOf): Promise<Uint8Array 
     } as never)
     return UCAN.encode(issued as never)
   } catch {
-    // It is no UCAN, or none any more.
+    // The data is not a UCAN, or the edit made it invalid.
     return undefined
   }
 }
 
-/** The key of one under the name of another. */
-const namedAs = (signer: Signer, did: string) => ({
+/** Returns a signer that signs with its own key under the DID of another principal. */
+const signUnderName = (signer: Signer, did: string) => ({
   did: () => did,
   signatureCode: signer.signatureCode,
   signatureAlgorithm: signer.signatureAlgorithm,
   sign: (payload: Uint8Array) => signer.sign(payload),
 })
 
-const linksTo = (bytes: Uint8Array, cid: CID): boolean => Buffer.from(bytes).includes(Buffer.from(cid.bytes))
+const hasLinkTo = (bytes: Uint8Array, cid: CID): boolean =>
+  Buffer.from(bytes).includes(Buffer.from(cid.bytes))
 
-const relinked = (data: unknown, from: CID, to: CID): unknown =>
+const relink = (data: unknown, from: CID, to: CID): unknown =>
   mapParts(data, part => (CID.asCID(part)?.equals(from) ? to : part))
 
-/** The same tree with every part replaced by what `map` makes of it. */
+/** Returns a copy of the tree in which `map` replaces every part. */
 const mapParts = (data: unknown, map: (part: unknown) => unknown): unknown => {
   const part = map(data)
   if (part !== data || typeof part !== 'object' || part === null) return part
@@ -125,7 +131,7 @@ const mapParts = (data: unknown, map: (part: unknown) => unknown): unknown => {
   return Object.fromEntries(Object.entries(part).map(([name, value]) => [name, mapParts(value, map)]))
 }
 
-/** Replaces, removes or adds the n-th part of a tree, counted through it. */
+/** Replaces or removes the nth part of a tree in depth-first order, or adds a part beside it. */
 export const editPart = (
   data: unknown,
   n: number,
@@ -133,7 +139,7 @@ export const editPart = (
   value: unknown,
 ): unknown => {
   const parts: { holder: Record<string, unknown> | unknown[]; name: string }[] = []
-  const root = { data: structuredCopy(data) }
+  const root = { data: copy(data) }
   const walk = (holder: Record<string, unknown> | unknown[]): void => {
     for (const [name, part] of Object.entries(holder)) {
       parts.push({ holder, name })
@@ -150,11 +156,11 @@ export const editPart = (
   return root.data
 }
 
-/** Names that mean something to JavaScript, or to UCANs. */
+/** Names with a meaning in JavaScript or in UCANs. */
 const NAMES = ['__proto__', 'constructor', 'toString', 'then', 'nb', 'with', 'prf', 'ok', '']
 
-/** As a property of its own, whatever it is called. */
+/** Defines the property, because assignment to `__proto__` would set the prototype. */
 const set = (holder: object, name: string, value: unknown) =>
   Object.defineProperty(holder, name, { value, enumerable: true, configurable: true, writable: true })
 
-const structuredCopy = (data: unknown): unknown => CBOR.decode(CBOR.encode(data as never))
+const copy = (data: unknown): unknown => CBOR.decode(CBOR.encode(data as never))

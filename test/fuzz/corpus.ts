@@ -6,7 +6,7 @@ import { buildAggregate } from '@w3filecoin/piece'
 import { parseSigner } from '@w3filecoin/runtime'
 import { keyOf, signersOf, someContent, somePiece } from '@w3filecoin/testing'
 
-/** Who takes part: the services, those who call them, and one whom nobody knows. */
+/** The principals: the services, their callers, and a stranger without any delegation. */
 export type Cast = Record<
   'storefront' | 'aggregator' | 'dealer' | 'dealTracker' | 'agent' | 'space' | 'team' | 'stranger',
   Signer
@@ -15,8 +15,8 @@ export type Role = 'storefront' | 'aggregator' | 'dealer' | 'dealTracker'
 
 const SERVICES = ['storefront', 'aggregator', 'dealer', 'dealTracker'] as const
 
-/** The keys that a system gets before it is started, so that the same seed gives the same bytes. */
-export const identities = async (): Promise<Record<string, Identity>> =>
+/** Creates the keys of the services and of the agent. They are fixed, so that a seed always gives the same bytes. */
+export const createIdentities = async (): Promise<Record<string, Identity>> =>
   Object.fromEntries(
     await Promise.all(
       [...SERVICES, 'agent'].map(async role => {
@@ -26,7 +26,7 @@ export const identities = async (): Promise<Record<string, Identity>> =>
     ),
   )
 
-export const castOf = async (services: Record<string, Address>, agent: Identity): Promise<Cast> => ({
+export const createCast = async (services: Record<string, Address>, agent: Identity): Promise<Cast> => ({
   ...(Object.fromEntries(SERVICES.map(role => [role, parseSigner(services[role]!.key)])) as Record<
     Role,
     Signer
@@ -35,20 +35,20 @@ export const castOf = async (services: Record<string, Address>, agent: Identity)
   ...(await signersOf('space', 'team', 'stranger')),
 })
 
-/** An honest message, before anything is done to it. */
+/** An honest message, from which mutations are made. */
 export interface Sample {
   name: string
-  /** The service that it is for. */
+  /** The service that receives the message. */
   to: Role
   invocation: Invocation
-  /** Who signed it. */
+  /** The signer of the invocation. */
   by: Signer
 }
 
 const FOREVER = Infinity
 
-/** From the space to its team, and on to the agent. */
-const chain = async ({ space, team, agent }: Cast) => {
+/** Delegates from the space to its team, and from the team to the agent. */
+const delegateChain = async ({ space, team, agent }: Cast) => {
   const capabilities = [{ can: 'filecoin/*', with: space.did() }] as const
   const first = await Delegation.delegate({
     issuer: space,
@@ -66,18 +66,18 @@ const chain = async ({ space, team, agent }: Cast) => {
   return second as DelegationView
 }
 
-/** A message for every ability of every service. */
+/** Builds an honest message for every ability of every service. */
 export const recordSamples = async (cast: Cast): Promise<Sample[]> => {
   const { storefront, aggregator, dealer, dealTracker, agent, space, stranger } = cast
   const { content, piece } = await someContent('fuzz')
   const pieces = [somePiece('fuzz a', 9), somePiece('fuzz b', 8)]
   const { ok: built } = buildAggregate({ pieces, size: 2 ** 20 })
-  if (!built) throw new Error('The pieces make an aggregate')
+  if (!built) throw new Error('The sample pieces do not fit an aggregate of 1 MiB')
   const list = await CBOR.write(built.pieces)
   const aggregate = built.link
   const tenant = { storefront: storefront.did(), group: 'local', label: 'fuzz' }
 
-  const made = (name: string, to: Role, by: Signer, invocation: unknown): Sample => ({
+  const toSample = (name: string, to: Role, by: Signer, invocation: unknown): Sample => ({
     name,
     to,
     by,
@@ -85,15 +85,15 @@ export const recordSamples = async (cast: Cast): Promise<Sample[]> => {
   })
   const build = async (
     options: Omit<Parameters<typeof invoke>[0], 'expiration'>,
-    along: Iterable<Block> = [],
+    attached: Iterable<Block> = [],
   ) => {
     const invocation = invoke({ ...options, expiration: FOREVER } as Parameters<typeof invoke>[0])
-    for (const block of along) invocation.attach(block)
+    for (const block of attached) invocation.attach(block)
     return invocation.buildIPLDView()
   }
 
   const byAgent = async (can: `${string}/${string}`, nb: object) =>
-    made(
+    toSample(
       can,
       'storefront',
       agent,
@@ -101,81 +101,86 @@ export const recordSamples = async (cast: Cast): Promise<Sample[]> => {
         issuer: agent,
         audience: storefront,
         capability: { can, with: space.did(), nb },
-        proofs: [await chain(cast)],
+        proofs: [await delegateChain(cast)],
       }),
     )
 
-  /** Takes back a delegation that nothing else rests on, nor would if a part of it were missing. */
+  /** Revokes a delegation that no other sample uses as a proof, whichever part of it a mutation removes. */
   const revoke = async (to: Role) => {
-    const taken = await Delegation.delegate({
+    const revoked = await Delegation.delegate({
       issuer: space,
       audience: stranger,
       capabilities: [{ can: 'filecoin/*', with: space.did() }],
       expiration: FOREVER,
     })
-    const capability = { can: 'ucan/revoke' as const, with: space.did(), nb: { ucan: taken.cid } }
-    const invocation = await build({ issuer: space, audience: cast[to], capability }, [taken.root])
-    return made('ucan/revoke', to, space, invocation)
+    const capability = { can: 'ucan/revoke' as const, with: space.did(), nb: { ucan: revoked.cid } }
+    const invocation = await build({ issuer: space, audience: cast[to], capability }, [revoked.root])
+    return toSample('ucan/revoke', to, space, invocation)
   }
 
-  /** Hands over the receipt of a task that this run of the system did not promise. */
+  /** Delivers the receipt of a task that this system did not promise. */
   const conclude = async (to: Role, by: Signer, ran: Invocation, ok: object) => {
     const receipt = await Receipts.issue({ issuer: by, ran, result: { ok } })
     const blocks = [...receipt.iterateIPLDBlocks()] as Block[]
     const root = receipt.root as Block
-    return made('ucan/conclude', to, by, await Tasks.conclude(by, cast[to], { root, blocks }))
+    return toSample('ucan/conclude', to, by, await Tasks.conclude(by, cast[to], { root, blocks }))
   }
 
-  const granted = await Delegation.delegate({
+  const grant = await Delegation.delegate({
     issuer: aggregator,
     audience: storefront,
     capabilities: [{ can: 'piece/offer', with: aggregator.did() }],
     expiration: FOREVER,
   })
-  const grouped = { piece: pieces[0]!, group: 'local' }
-  const dealt = { aggregate, pieces: list.cid as never }
-  const accepted = await Tasks.aggregateAccept(dealer, dealt)
-  const live = { aggregate, dataType: 0, dataSource: { dealID: 1 } }
+  const pieceTask = { piece: pieces[0]!, group: 'local' }
+  const aggregateTask = { aggregate, pieces: list.cid as never }
+  const aggregateAccept = await Tasks.aggregateAccept(dealer, aggregateTask)
+  const dealtAggregate = { aggregate, dataType: 0, dataSource: { dealID: 1 } }
 
   return [
     await byAgent('filecoin/offer', { content, piece }),
     await byAgent('filecoin/info', { piece }),
-    made(
+    toSample(
       'filecoin/submit',
       'storefront',
       storefront,
       await Tasks.filecoinSubmit(storefront, { content, piece }),
     ),
-    made(
+    toSample(
       'filecoin/accept',
       'storefront',
       storefront,
       await Tasks.filecoinAccept(storefront, { content, piece }),
     ),
-    await conclude('storefront', aggregator, await Tasks.pieceAccept(aggregator, grouped), {
+    await conclude('storefront', aggregator, await Tasks.pieceAccept(aggregator, pieceTask), {
       piece: pieces[0],
     }),
-    await conclude('storefront', dealer, accepted, live),
-    made('piece/offer', 'aggregator', storefront, await Tasks.pieceOffer(storefront, aggregator, grouped)),
-    made(
+    await conclude('storefront', dealer, aggregateAccept, dealtAggregate),
+    toSample(
       'piece/offer',
       'aggregator',
       storefront,
-      await Tasks.pieceOffer(storefront, aggregator, grouped, {
+      await Tasks.pieceOffer(storefront, aggregator, pieceTask),
+    ),
+    toSample(
+      'piece/offer',
+      'aggregator',
+      storefront,
+      await Tasks.pieceOffer(storefront, aggregator, pieceTask, {
         with: aggregator.did(),
-        proofs: [granted as DelegationView],
+        proofs: [grant as DelegationView],
       }),
     ),
-    made('piece/accept', 'aggregator', aggregator, await Tasks.pieceAccept(aggregator, grouped)),
-    await conclude('aggregator', dealer, accepted, live),
-    made(
+    toSample('piece/accept', 'aggregator', aggregator, await Tasks.pieceAccept(aggregator, pieceTask)),
+    await conclude('aggregator', dealer, aggregateAccept, dealtAggregate),
+    toSample(
       'aggregate/offer',
       'dealer',
       aggregator,
-      await Tasks.aggregateOffer(aggregator, dealer, { ...dealt, tenant, block: list as Block }),
+      await Tasks.aggregateOffer(aggregator, dealer, { ...aggregateTask, tenant, block: list as Block }),
     ),
-    made('aggregate/accept', 'dealer', dealer, accepted),
-    made(
+    toSample('aggregate/accept', 'dealer', dealer, aggregateAccept),
+    toSample(
       'deal/info',
       'dealTracker',
       agent,

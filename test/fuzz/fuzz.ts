@@ -1,25 +1,31 @@
 import type { Local } from '@w3filecoin/local'
 import fc from 'fast-check'
-import { readParts } from './blocks.ts'
-import { castOf, recordSamples } from './corpus.ts'
-import { Judge, receiptsIn } from './judge.ts'
-import { type Hit, Mutator, type Plan, planOf } from './mutations.ts'
-import { type Reply, send } from './send.ts'
+import { AuthorizationOracle } from './authorization.ts'
+import { packMessage, readBlocks, unpackMessage } from './blocks.ts'
+import { createCast, type Role, recordSamples, type Sample } from './corpus.ts'
+import { generatePlans, type Hit, Mutator, type Plan } from './mutations.ts'
+import { readReceipts } from './receipts.ts'
+import { MAX_ANSWER_MS, type Reply, send } from './send.ts'
+import { findSlowness, SLOWNESS_LIMITS } from './slowness.ts'
 
 export interface Finding {
-  /** With the seed, what makes the message again. */
+  /** The index of the message: with the seed, it determines the message. */
   index: number
   what: string
+  /** The name of the honest message that was mutated, e.g. `filecoin/offer`. */
   sample: string
   plan: Plan
 }
 
 export interface Report {
   findings: Finding[]
-  /** How many answers of each class each kind of mutation got. */
+  /** The number of answers by kind of mutation and class of answer, e.g. `claim` and `200 Unauthorized`. */
   classes: Map<string, Map<string, number>>
   sent: number
-  slowest: number
+  slowestMs: number
+  /** The number of answers above the floor for slow answers, and of those that were measured again alone. */
+  suspects: number
+  measured: number
   seconds: number
 }
 
@@ -32,10 +38,13 @@ export interface FuzzOptions {
   onProgress?: (sent: number, findings: number) => void
 }
 
-/** What a stack trace or a path looks like. */
+/** Matches a stack trace or a path of the source code. */
 const LEAK = /\n\s+at .+[:(]|node_modules|file:\/\/\/|\/packages\/|\.[jt]s:\d+/
 
-/** Sends mutated messages to the services, and holds every answer against what must always be so. */
+/** At most this many slow answers, and all late ones, are measured again: a busy machine has thousands of slow ones. */
+const MAX_MEASURED = 200
+
+/** Sends mutated messages to the services, and checks every answer. */
 export const fuzz = async ({
   local: { services, agent },
   seed,
@@ -43,38 +52,93 @@ export const fuzz = async ({
   concurrency = 16,
   onProgress,
 }: FuzzOptions): Promise<Report> => {
-  const cast = await castOf(services, agent)
+  const cast = await createCast(services, agent)
   const samples = await recordSamples(cast)
   const mutator = new Mutator(samples, cast)
-  const judge = new Judge(cast)
-  const plans = planOf(samples.length)
-  const report: Report = { findings: [], classes: new Map(), sent: 0, slowest: 0, seconds: 0 }
-  const begun = performance.now()
+  const oracle = new AuthorizationOracle(cast)
+  const plans = generatePlans(samples.length)
+  const report: Report = {
+    findings: [],
+    classes: new Map(),
+    sent: 0,
+    slowestMs: 0,
+    suspects: 0,
+    measured: 0,
+    seconds: 0,
+  }
+  const startedAt = performance.now()
+  const suspects: { index: number; plan: Plan; reply: Reply }[] = []
 
-  const one = async (index: number) => {
-    const [plan] = fc.sample(plans, { seed: seedOf(seed, index), numRuns: 1 }) as [Plan]
-    const hit = await mutator.build(plan)
-    const reply = await send(services[hit.to]!.url, hit)
-    const { name, found } = await look(judge, hit, reply)
+  const check = async (index: number, plan: Plan, hit: Hit, reply: Reply) => {
+    const { name, found } = await classify(oracle, hit, reply)
     const sample = samples[plan.sample]!.name
     report.findings.push(...found.map(what => ({ index, what, sample, plan })))
     count(report, plan, name)
+  }
+  const sendOne = async (index: number) => {
+    const [plan] = fc.sample(plans, { seed: deriveSeed(seed, index), numRuns: 1 }) as [Plan]
+    const hit = await mutator.build(plan)
+    const reply = await send(services[hit.to]!.url, hit)
+    if (reply.tookMs > SLOWNESS_LIMITS.floorMs) suspects.push({ index, plan, reply })
+    // A late answer is checked when the message is sent again.
+    if (!reply.late) await check(index, plan, hit, reply)
     report.sent += 1
-    report.slowest = Math.max(report.slowest, reply.took)
+    report.slowestMs = Math.max(report.slowestMs, reply.tookMs)
     if (report.sent % 1_000 === 0) onProgress?.(report.sent, report.findings.length)
   }
   const queue = indexes[Symbol.iterator]()
   await Promise.all(
     Array.from({ length: concurrency }, async () => {
-      for (let next = queue.next(); !next.done; next = queue.next()) await one(next.value)
+      for (let next = queue.next(); !next.done; next = queue.next()) await sendOne(next.value)
     }),
   )
-  report.seconds = (performance.now() - begun) / 1000
+
+  const slowestFirst = suspects.toSorted((one, other) => other.reply.tookMs - one.reply.tookMs)
+  for (const [n, { index, plan, reply }] of slowestFirst.entries()) {
+    if (n >= MAX_MEASURED && !reply.late) break
+    const hit = await mutator.build(plan)
+    const { url } = services[hit.to]!
+    let last = reply
+    const what = await findSlowness({
+      sendSuspect: async () => {
+        last = await send(url, hit)
+        return last.tookMs
+      },
+      sendHonest: () => measureHonest(url, hit.to, samples),
+    })
+    if (last.late && !what) throw tooBusy(`Message ${index} got no answer`)
+    if (reply.late && !last.late) await check(index, plan, hit, last)
+    if (what) report.findings.push({ index, what, sample: samples[plan.sample]!.name, plan })
+    report.measured += 1
+  }
+  report.suspects = suspects.length
+  report.seconds = (performance.now() - startedAt) / 1000
   return report
 }
 
-/** Of its own for every message; those of neighbouring seeds lie far apart. */
-const seedOf = (seed: number, index: number): number => (Math.imul(seed, 0x9e37_79b1) + index) | 0
+/** Sends an honest message to a service, and returns the milliseconds until its answer. */
+const measureHonest = async (url: string, to: Role, samples: readonly Sample[]): Promise<number> => {
+  const { invocation } = samples.find(sample => sample.to === to)!
+  const { tookMs, late, problem } = await send(url, {
+    to,
+    method: 'POST',
+    path: '/',
+    headers: { 'content-type': 'application/vnd.ipld.car' },
+    body: packMessage(await unpackMessage([invocation])),
+    hopeless: false,
+  })
+  if (late) throw tooBusy(`The ${to} did not answer an honest message`)
+  if (problem) throw new Error(`The ${to} did not answer an honest message: ${problem}`)
+  return tookMs
+}
+
+const tooBusy = (event: string): Error =>
+  new Error(
+    `${event} in ${MAX_ANSWER_MS / 1000} s. The services hang, or the machine is too busy to measure slow answers: run this again on a less busy machine.`,
+  )
+
+/** Returns a separate seed for every message; neighbouring seeds have no messages in common. */
+const deriveSeed = (seed: number, index: number): number => (Math.imul(seed, 0x9e37_79b1) + index) | 0
 
 const count = ({ classes }: Report, { kind }: Plan, name: string) => {
   const names = classes.get(kind) ?? new Map<string, number>()
@@ -82,27 +146,31 @@ const count = ({ classes }: Report, { kind }: Plan, name: string) => {
   classes.set(kind, names)
 }
 
-/** The class of an answer, and what is wrong with it. */
-const look = async (judge: Judge, hit: Hit, reply: Reply): Promise<{ name: string; found: string[] }> => {
+/** Returns the class of an answer, e.g. `200 ok`, and its faults. */
+const classify = async (
+  oracle: AuthorizationOracle,
+  hit: Hit,
+  reply: Reply,
+): Promise<{ name: string; found: string[] }> => {
   const { status, type, body, problem } = reply
   const found: string[] = []
   if (problem !== undefined) found.push(problem)
-  if (status >= 500) found.push(`answered ${status}: ${text(body).slice(0, 200)}`)
-  if (LEAK.test(text(body))) found.push(`tells of its inside: ${LEAK.exec(text(body))?.[0]}`)
+  if (status >= 500) found.push(`answered ${status}: ${toText(body).slice(0, 200)}`)
+  if (LEAK.test(toText(body))) found.push(`reveals internals: ${LEAK.exec(toText(body))?.[0]}`)
   if (hit.method !== 'POST' || hit.path !== '/' || status !== 200 || !type.includes('car'))
     return { name: `${status}`, found }
 
   const names = new Set<string>()
-  const sent = readParts(hit.body!)
-  for (const { task, out } of receiptsIn(body)) {
+  const blocks = readBlocks(hit.body!)
+  for (const { task, out } of readReceipts(body)) {
     names.add('ok' in out ? '200 ok' : `200 ${out.error?.name}`)
     if (out.error?.name === 'HandlerExecutionError') found.push(`failed at ${task}: ${out.error.message}`)
     if (!('ok' in out)) continue
-    if (hit.hopeless) found.push(`${task} succeeded, though it can not be authorized`)
-    const objection = await judge.objection(task, sent, hit.to)
+    if (hit.hopeless) found.push(`${task} succeeded, though it cannot be authorized`)
+    const objection = await oracle.findObjection(task, blocks, hit.to)
     if (objection) found.push(`${task} succeeded, though ${objection}`)
   }
   return { name: [...names].toSorted().join(', ') || '200 no receipts', found }
 }
 
-const text = (body: Uint8Array) => Buffer.from(body).toString('latin1')
+const toText = (body: Uint8Array) => Buffer.from(body).toString('latin1')

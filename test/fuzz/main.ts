@@ -1,53 +1,73 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { parseArgs } from 'node:util'
-import { startLocal } from '@w3filecoin/local'
-import { identities } from './corpus.ts'
-import { type Finding, fuzz, type Report } from './fuzz.ts'
-import { travel } from './honest.ts'
-import { hangUp } from './send.ts'
+import { MAX_SEED, readOptions, refuseToRun, wholeNumber } from '../options.ts'
+import type { Finding, Report } from './fuzz.ts'
 
-/**
- * `npm run fuzz -- --seed N --count N`: starts the system, sends mutated messages to its services, and ends with 1 if an
- * answer was not as it must be. `--only INDEX` sends one message of that seed again, and shows what it is made of.
- */
-const { values } = parseArgs({
-  options: { seed: { type: 'string' }, count: { type: 'string' }, only: { type: 'string' } },
+const MAX_COUNT = 10_000_000
+const DEFAULT_COUNT = 100_000
+
+const HELP = `Starts the system on this machine, sends mutated messages to its services, and checks every answer.
+
+  npm run fuzz -- [options]
+
+  --seed N         the seed that determines all messages (default: random)
+  --count N        number of messages (default: ${DEFAULT_COUNT})
+  --only INDEX     send only the message with this index, and print its result
+  --help           print this
+
+A slow answer is a finding only if the message is slow again when it is sent alone, compared with an honest message.
+Exit code 0 if there is no finding, 1 if there is one or nothing was sent, 2 if an option is wrong.
+`
+
+const options = readOptions({
+  script: 'fuzz',
+  help: HELP,
+  options: {
+    seed: wholeNumber(0, MAX_SEED).default(Math.trunc(Math.random() * 2 ** 30)),
+    count: wholeNumber(1, MAX_COUNT).optional(),
+    only: wholeNumber(0, MAX_COUNT - 1).optional(),
+  },
 })
-const seed = Number(values.seed ?? Math.trunc(Math.random() * 2 ** 30))
-const count = Number(values.count ?? 100_000)
-const only = values.only === undefined ? undefined : Number(values.only)
-if (![seed, count, only ?? 0].every(Number.isSafeInteger))
-  throw new Error('--seed, --count and --only are numbers')
+const { seed, count, only } = options
+if (only !== undefined && count !== undefined) refuseToRun('--only cannot be combined with --count')
 
-const lines = ({ classes, sent, slowest, seconds }: Report): string[] => [
-  `${sent} messages in ${seconds.toFixed(0)} s, ${(sent / seconds).toFixed(0)} a second; the slowest took ${slowest.toFixed(0)} ms`,
-  ...[...classes]
-    .toSorted()
-    .flatMap(([kind, names]) => [
-      `${kind}:`,
-      ...[...names]
-        .toSorted(([, one], [, other]) => other - one)
-        .map(([name, count]) => `  ${String(count).padStart(7)}  ${name}`),
-    ]),
-]
+// Loading the system takes a second, so wrong options are refused before it.
+const { startLocal } = await import('@w3filecoin/local')
+const { createIdentities } = await import('./corpus.ts')
+const { fuzz } = await import('./fuzz.ts')
+const { sendHonestPiece } = await import('./honest-piece.ts')
+const { closeConnections } = await import('./send.ts')
 
-/** One finding of each sort, with how many there are: they differ in nothing but CIDs. */
-const sorts = ({ findings }: Report): string[] => {
-  const bySort = Object.groupBy(findings, ({ what }) => what.replaceAll(/\bba[a-z2-7]{50,}/g, '…'))
-  return Object.entries(bySort).flatMap(([sort, all = []]) => [
-    `${all.length} times: ${sort}`,
-    ...all.slice(0, 2).flatMap(shown),
-  ])
+const printClasses = ({ classes, sent, slowestMs, suspects, measured, seconds }: Report) => {
+  console.log(
+    `${sent} messages in ${seconds.toFixed(0)} s, ${(sent / seconds).toFixed(0)} per second; the slowest took ${slowestMs.toFixed(0)} ms`,
+  )
+  if (suspects > 0)
+    console.log(`${suspects} answers were slow; ${measured} of them were measured again alone`)
+  for (const [kind, names] of [...classes].toSorted()) {
+    console.log(`${kind}:`)
+    for (const [name, count] of [...names].toSorted(([, one], [, other]) => other - one))
+      console.log(`  ${String(count).padStart(7)}  ${name}`)
+  }
 }
 
-const shown = ({ index, sample, plan }: Finding): string[] => [
-  `  --seed ${seed} --only ${index} (${sample}): ${JSON.stringify(plan)}`,
-]
+/** Prints at most two findings of a sort, and their number: the findings of a sort differ only in CIDs and times. */
+const printFindings = ({ findings }: Report) => {
+  const bySort = Object.groupBy(findings, ({ what }) =>
+    what.replaceAll(/\bba[a-z2-7]{50,}/g, '…').replaceAll(/\d+ ms/g, '… ms'),
+  )
+  for (const all of Object.values(bySort)) {
+    console.log(`${all!.length} times: ${all![0]!.what}`)
+    for (const finding of all!.slice(0, 2)) printFinding(finding)
+  }
+}
+
+const printFinding = ({ index, sample, plan }: Finding) =>
+  console.log(`  --seed ${seed} --only ${index} (${sample}): ${JSON.stringify(plan)}`)
 
 const data = await mkdtemp(join(tmpdir(), 'w3filecoin-fuzz-'))
-await writeFile(join(data, 'local.json'), JSON.stringify(await identities()))
+await writeFile(join(data, 'local.json'), JSON.stringify(await createIdentities()))
 const crashes: Error[] = []
 const local = await startLocal({
   data,
@@ -57,21 +77,34 @@ const local = await startLocal({
 })
 console.log(`Seed ${seed}; logs in ${data}`)
 
-const report = await fuzz({
-  local,
-  seed,
-  indexes: only === undefined ? Array(count).keys() : [only],
-  onProgress: (sent, findings) =>
-    console.log(`${sent} sent, ${findings} findings, ${crashes.length} crashes`),
-})
-hangUp()
-const trouble = await travel(local)
-await local.stop()
+/** Returns the number of failures. */
+const run = async (): Promise<number> => {
+  const report = await fuzz({
+    local,
+    seed,
+    indexes: only === undefined ? Array(count ?? DEFAULT_COUNT).keys() : [only],
+    onProgress: (sent, findings) =>
+      console.log(`${sent} sent, ${findings} findings, ${crashes.length} crashes`),
+  })
+  closeConnections()
+  const problem = await sendHonestPiece(local)
+  printClasses(report)
+  printFindings(report)
+  for (const crash of crashes) console.log(`crash: ${crash.message}`)
+  console.log(`An honest piece afterwards: ${problem ?? 'accepted'}`)
+  console.log(`${report.findings.length} findings, ${crashes.length} crashes`)
+  if (report.sent === 0) console.log('Nothing was proven: no message was sent')
+  return report.findings.length + crashes.length + (problem ? 1 : 0) + (report.sent === 0 ? 1 : 0)
+}
 
-for (const line of lines(report)) console.log(line)
-for (const line of sorts(report)) console.log(line)
-for (const crash of crashes) console.log(`crash: ${crash.message}`)
-console.log(`An honest piece afterwards: ${trouble ?? 'arrived'}`)
-console.log(`${report.findings.length} findings, ${crashes.length} crashes`)
-if (report.findings.length + crashes.length > 0 || trouble) process.exitCode = 1
+let failures = 1
+try {
+  failures = await run()
+} catch (cause) {
+  console.error(cause)
+} finally {
+  closeConnections()
+  await local.stop()
+}
+if (failures > 0) process.exitCode = 1
 else await rm(data, { recursive: true })

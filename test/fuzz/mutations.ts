@@ -6,27 +6,27 @@ import { create as createDigest } from 'multiformats/hashes/digest'
 import {
   change,
   editPart,
-  ofData,
-  type Parts,
-  putTogether,
+  type MessageParts,
+  packMessage,
   type Rewrite,
+  rewriteData,
   type SignerOf,
-  takeApart,
+  unpackMessage,
 } from './blocks.ts'
 import type { Cast, Role, Sample } from './corpus.ts'
 
-/** What is sent. */
+/** The HTTP request that is sent to a service. */
 export interface Hit {
   to: Role
   method: string
   path: string
   headers: Record<string, string>
   body?: Uint8Array
-  /** Nothing in it may succeed, by the way it was made. */
+  /** Whether no invocation in it may succeed, because of its mutation. */
   hopeless: boolean
 }
 
-/** What is done to an honest message, as data, so that it can be shown and done again. */
+/** A mutation of an honest message, as data, so that it can be printed and repeated. */
 export type Plan = { sample: number } & (
   | {
       kind: 'honest'
@@ -49,8 +49,8 @@ export type Plan = { sample: number } & (
   | { kind: 'bomb'; what: (typeof BOMBS)[number]; size: number }
 )
 
-/** Who signs what is changed: nobody, a stranger in the name of the issuer, or the issuer. */
-type Sign = 'nobody' | 'stranger' | 'issuer'
+/** The signer of changed UCANs: none, a stranger under the DID of the issuer, or the issuer. */
+type Sign = 'none' | 'stranger' | 'issuer'
 
 interface Edit {
   op: 'flip' | 'cut' | 'insert' | 'drop' | 'repeat' | 'fill'
@@ -96,13 +96,13 @@ const BOMBS = [
   'version 2',
 ] as const
 
-const nested = (depth: number): unknown => {
+const nest = (depth: number): unknown => {
   let value: unknown = 1
   for (let n = 0; n < depth; n++) value = [value]
   return value
 }
 
-/** Values that are odd where they are put. Few, so that those which are taken all the same make few records. */
+/** Unusual values for a field. The list is short, so that accepted messages create few records. */
 const ODD: readonly unknown[] = [
   null,
   true,
@@ -136,9 +136,9 @@ const ODD: readonly unknown[] = [
   [1, 'a', {}],
   { '': {} },
   { toString: 2, constructor: {} },
-  nested(20),
-  nested(40),
-  nested(2_000),
+  nest(20),
+  nest(40),
+  nest(2_000),
   CID.createV1(0x55, createDigest(0, new Uint8Array([1, 2, 3]))),
   CID.createV1(0x71, createDigest(0, new Uint8Array([0xa0]))),
   CID.createV1(0x55, createDigest(0x12, new Uint8Array(32))),
@@ -189,7 +189,7 @@ const path = fc.oneof(
   fc.constantFrom(100, 3_000, 9_000).map(length => `/receipt/${'b'.repeat(length)}`),
 )
 
-export const planOf = (samples: number): fc.Arbitrary<Plan> => {
+export const generatePlans = (samples: number): fc.Arbitrary<Plan> => {
   const sample = fc.nat({ max: samples - 1 })
   const kind = <const K extends Plan['kind']>(kind: K, rest: object) =>
     fc.record({ kind: fc.constant(kind), sample, ...rest }) as unknown as fc.Arbitrary<Plan>
@@ -207,7 +207,7 @@ export const planOf = (samples: number): fc.Arbitrary<Plan> => {
       arbitrary: kind('renamed', {
         edits: fc.array(edit, { minLength: 1, maxLength: 3 }),
         which: nat,
-        sign: fc.constantFrom('nobody', 'stranger', 'issuer'),
+        sign: fc.constantFrom('none', 'stranger', 'issuer'),
       }),
     },
     {
@@ -221,7 +221,7 @@ export const planOf = (samples: number): fc.Arbitrary<Plan> => {
         at: nat,
         op: fc.constantFrom('replace', 'replace', 'remove', 'add'),
         value: fc.nat({ max: ODD.length - 1 }),
-        sign: fc.constantFrom('nobody', 'stranger', 'issuer', 'issuer'),
+        sign: fc.constantFrom('none', 'stranger', 'issuer', 'issuer'),
       }),
     },
     {
@@ -265,7 +265,7 @@ export const planOf = (samples: number): fc.Arbitrary<Plan> => {
   )
 }
 
-/** Builds what a plan says. */
+/** Builds the message of a plan. */
 export class Mutator {
   readonly #samples: readonly Sample[]
   readonly #cast: Cast
@@ -289,37 +289,40 @@ export class Mutator {
     })
     switch (plan.kind) {
       case 'honest':
-        return post(putTogether(await this.#honest(sample, plan)), false)
+        return post(packMessage(await this.#honest(sample, plan)), false)
       case 'bytes':
-        return post(plan.edits.reduce(edited, putTogether(await takeApart([sample.invocation]))), false)
+        return post(
+          plan.edits.reduce(applyEdit, packMessage(await unpackMessage([sample.invocation]))),
+          false,
+        )
       case 'blocks': {
-        const other = await takeApart([this.#samples[plan.other]!.invocation])
-        return post(putTogether(rearranged(await takeApart([sample.invocation]), plan, other)), false)
+        const other = await unpackMessage([this.#samples[plan.other]!.invocation])
+        return post(packMessage(rearrange(await unpackMessage([sample.invocation]), plan, other)), false)
       }
       case 'renamed': {
         const { parts, forged } = await this.#changed(
           sample,
           plan,
-          () => bytes => plan.edits.reduce(edited, bytes),
+          () => bytes => plan.edits.reduce(applyEdit, bytes),
         )
-        return post(putTogether(parts), forged)
+        return post(packMessage(parts), forged)
       }
       case 'field': {
         const { at, op, value } = plan
         const { parts, forged } = await this.#changed(sample, plan, signerOf =>
-          ofData(data => editPart(data, at, op, ODD[value]), signerOf),
+          rewriteData(data => editPart(data, at, op, ODD[value]), signerOf),
         )
-        return post(putTogether(parts), forged)
+        return post(packMessage(parts), forged)
       }
       case 'claim': {
         const invocation = await this.#claim(sample, plan)
         const hopeless = plan.by === 'stranger' || ['expired', 'not begun', 'audience'].includes(plan.what)
-        return post(putTogether(await takeApart([invocation])), hopeless)
+        return post(packMessage(await unpackMessage([invocation])), hopeless)
       }
       case 'chain':
-        return post(putTogether(await takeApart([await this.#chain(sample, plan)])), false)
+        return post(packMessage(await unpackMessage([await this.#chain(sample, plan)])), false)
       case 'http': {
-        const hit = post(putTogether(await takeApart([sample.invocation])), false)
+        const hit = post(packMessage(await unpackMessage([sample.invocation])), false)
         const { body, ...bare } = {
           ...hit,
           method: plan.method,
@@ -329,32 +332,32 @@ export class Mutator {
         return plan.withBody ? { ...bare, body: body! } : bare
       }
       case 'bomb':
-        return post(bomb(plan), true)
+        return post(buildBomb(plan), true)
     }
   }
 
   async #honest(
     { invocation, by, to }: Sample,
     { how, n }: Extract<Plan, { kind: 'honest' }>,
-  ): Promise<Parts> {
+  ): Promise<MessageParts> {
     if (how === 'with others') {
       const others = this.#samples.filter(sample => sample.to === to).map(sample => sample.invocation)
-      return takeApart([invocation, ...others.slice(0, n + 1)])
+      return unpackMessage([invocation, ...others.slice(0, n + 1)])
     }
-    if (how === 'other nonce') return takeApart([await reissued(invocation, by, { nonce: `${n}` })])
-    const parts = await takeApart([invocation])
+    if (how === 'other nonce') return unpackMessage([await reissue(invocation, by, { nonce: `${n}` })])
+    const parts = await unpackMessage([invocation])
     if (how === 'other order') return { ...parts, blocks: parts.blocks.toReversed() }
-    const stray = await takeApart([this.#samples[n]!.invocation])
+    const stray = await unpackMessage([this.#samples[n]!.invocation])
     return how === 'stray block' ? { ...parts, blocks: [...stray.blocks, ...parts.blocks] } : parts
   }
 
-  /** Changes one block and renames it, with all that links to it. */
+  /** Changes one block, and the CIDs of the block and of all blocks that lead to it. */
   async #changed(
     { invocation }: Sample,
     { which, sign }: { which: number; sign: Sign },
     rewriteWith: (signerOf: SignerOf) => Rewrite,
-  ): Promise<{ parts: Parts; forged: boolean }> {
-    const parts = await takeApart([invocation])
+  ): Promise<{ parts: MessageParts; forged: boolean }> {
+    const parts = await unpackMessage([invocation])
     const { cid } = parts.blocks[which % parts.blocks.length]!
     const { stranger } = this.#cast
     let forged = false
@@ -367,11 +370,11 @@ export class Mutator {
       },
     }) as Signer
     const signerOf = (issuer: string) =>
-      ({ nobody: undefined, stranger: forger, issuer: this.#signers.get(issuer) })[sign]
+      ({ none: undefined, stranger: forger, issuer: this.#signers.get(issuer) })[sign]
     try {
       return { parts: await change(parts, cid, rewriteWith(signerOf), signerOf), forged }
     } catch {
-      // A block that is no CBOR, or a value whose prototype makes it one that can not be written.
+      // The block is not CBOR, or the value has a prototype that CBOR cannot encode.
       return { parts, forged: false }
     }
   }
@@ -381,16 +384,16 @@ export class Mutator {
     { what, by: who, other, n }: Extract<Plan, { kind: 'claim' }>,
   ) {
     const signer =
-      who === 'issuer' ? by : who === 'agent' ? this.#cast.agent : pretending(this.#cast.stranger, by)
+      who === 'issuer' ? by : who === 'agent' ? this.#cast.agent : impersonate(this.#cast.stranger, by)
     const another = this.#samples[other]!.invocation
     const [claim] = invocation.capabilities
     const [otherClaim] = another.capabilities
-    const anybody = Object.values(this.#cast)[n % Object.keys(this.#cast).length]!
+    const principal = Object.values(this.#cast)[n % Object.keys(this.#cast).length]!
     const services = ['storefront', 'aggregator', 'dealer', 'dealTracker'] as const
     const changes: Record<typeof what, object> = {
       audience: { audience: this.#cast[to === 'storefront' ? 'agent' : 'storefront'] },
       'for another service': { audience: this.#cast[services[n % 4]!] },
-      with: { capability: { ...claim, with: anybody.did() } },
+      with: { capability: { ...claim, with: principal.did() } },
       can: { capability: { ...claim, can: otherClaim!.can } },
       nb: { capability: { ...claim, nb: otherClaim!.nb } },
       'odd ability': { capability: { ...claim, can: ODD_ABILITIES[n % ODD_ABILITIES.length] } },
@@ -399,7 +402,7 @@ export class Mutator {
       expired: { expiration: 1_000_000 },
       'not begun': { notBefore: 99_999_999_999 },
     }
-    return reissued(invocation, signer, changes[what])
+    return reissue(invocation, signer, changes[what])
   }
 
   async #chain(
@@ -420,7 +423,7 @@ export class Mutator {
     const times = <T>(number: number, make: (n: number) => Promise<T>) =>
       Promise.all(Array.from({ length: number }, (_, n) => make(n)))
 
-    /** The last of them leads to the space only where `from` is the space. */
+    /** The chain starts at the space only if `from` is the space. */
     const diamond = async (levels: number, from: Signer) => {
       let level = await times(2, () => give(from, team))
       for (let n = 0; n < levels; n++) level = await times(2, () => give(team, team, level))
@@ -450,12 +453,12 @@ export class Mutator {
         ),
     }
     const capability = { ...invocation.capabilities[0], with: space.did() }
-    return reissued(invocation, agent, { capability, proofs: await proofs[shape]() })
+    return reissue(invocation, agent, { capability, proofs: await proofs[shape]() })
   }
 }
 
-/** The same invocation, changed, by somebody. */
-const reissued = async (invocation: Invocation, issuer: Signer, changes: object): Promise<Invocation> => {
+/** Issues an invocation again, with changes and another issuer. */
+const reissue = async (invocation: Invocation, issuer: Signer, changes: object): Promise<Invocation> => {
   const { audience, capabilities, facts, expiration, nonce, proofs } = invocation
   const again = await invoke({
     issuer,
@@ -467,18 +470,18 @@ const reissued = async (invocation: Invocation, issuer: Signer, changes: object)
     ...(nonce === undefined ? {} : { nonce }),
     ...changes,
   } as never).buildIPLDView()
-  // What is attached to it travels on, as far as it is still linked.
+  // Attach the same blocks, except those that the changed invocation no longer links.
   const { attachedLinks: links } = again as unknown as { attachedLinks: ReadonlySet<string> }
   for (const block of invocation.iterateIPLDBlocks())
     if (links.has(`${block.cid}`)) again.attach(block as never)
   return again as unknown as Invocation
 }
 
-/** The key of one under the name of another. */
-const pretending = (signer: Signer, claimed: Signer): Signer =>
+/** Returns a signer that signs with its own key under the DID of another principal. */
+const impersonate = (signer: Signer, claimed: Signer): Signer =>
   Object.create(claimed, { sign: { value: (bytes: Uint8Array) => signer.sign(bytes) } })
 
-const edited = (bytes: Uint8Array, { op, at: position, length, byte }: Edit): Uint8Array => {
+const applyEdit = (bytes: Uint8Array, { op, at: position, length, byte }: Edit): Uint8Array => {
   const at = position % Math.max(1, bytes.byteLength)
   const [before, part, after] = [
     bytes.subarray(0, at),
@@ -501,14 +504,14 @@ const edited = (bytes: Uint8Array, { op, at: position, length, byte }: Edit): Ui
   }
 }
 
-const rearranged = (
-  { roots, blocks }: Parts,
+const rearrange = (
+  { roots, blocks }: MessageParts,
   { op, which }: Extract<Plan, { kind: 'blocks' }>,
-  other: Parts,
-): Parts => {
+  other: MessageParts,
+): MessageParts => {
   const at = which % blocks.length
   const block = blocks[at]!
-  const named = (cid: CID) => ({ roots, blocks: blocks.with(at, { ...block, cid }) })
+  const rename = (cid: CID) => ({ roots, blocks: blocks.with(at, { ...block, cid }) })
   switch (op) {
     case 'remove':
       return { roots, blocks: blocks.toSpliced(at, 1) }
@@ -525,11 +528,11 @@ const rearranged = (
     case 'bytes of another':
       return { roots, blocks: blocks.with(at, { ...block, bytes: blocks[(at + 1) % blocks.length]!.bytes }) }
     case 'identity hash':
-      return named(CID.createV1(block.cid.code, createDigest(0, block.bytes)))
+      return rename(CID.createV1(block.cid.code, createDigest(0, block.bytes)))
     case 'other hash':
-      return named(CID.createV1(block.cid.code, createDigest(0x13, new Uint8Array(64))))
+      return rename(CID.createV1(block.cid.code, createDigest(0x13, new Uint8Array(64))))
     case 'long CID':
-      return named(CID.createV1(block.cid.code, createDigest(0x12, new Uint8Array(100_000))))
+      return rename(CID.createV1(block.cid.code, createDigest(0x12, new Uint8Array(100_000))))
     case 'no root':
       return { roots: [], blocks }
     case 'two roots':
@@ -541,23 +544,23 @@ const rearranged = (
   }
 }
 
-const HEADER = putTogether({
+const HEADER = packMessage({
   roots: [CID.createV1(0x55, createDigest(0x12, new Uint8Array(32)))],
   blocks: [],
 })
 
-/** Small things that claim to be large, and large ones of nothing. */
-const bomb = ({ what, size }: Extract<Plan, { kind: 'bomb' }>): Uint8Array => {
-  const filled = (byte: number) => Buffer.concat([HEADER, new Uint8Array(size * 600_000).fill(byte)])
+/** Builds a small body that claims to be large, or a large body without content. */
+const buildBomb = ({ what, size }: Extract<Plan, { kind: 'bomb' }>): Uint8Array => {
+  const fill = (byte: number) => Buffer.concat([HEADER, new Uint8Array(size * 600_000).fill(byte)])
   switch (what) {
     case 'ones':
-      return filled(1)
+      return fill(1)
     case 'zeros':
-      return filled(0)
+      return fill(0)
     case 'nested':
-      return filled(0x81)
+      return fill(0x81)
     case 'empty lists':
-      return filled(0x80)
+      return fill(0x80)
     case 'endless header':
       return new Uint8Array(size * 10).fill(0xff)
     case 'huge section':

@@ -1,25 +1,27 @@
 import { Agent, request } from 'node:http'
 import type { Hit } from './mutations.ts'
 
-/** What came back, and after how many milliseconds. `problem`: nothing came back, or too much or too late. */
 export interface Reply {
   status: number
   type: string
   body: Uint8Array
-  took: number
+  tookMs: number
+  /** No complete answer arrived within `MAX_ANSWER_MS`. */
+  late: boolean
+  /** Why the answer is missing or incomplete, e.g. `no answer: socket hang up`. */
   problem?: string
 }
 
-/** A service may take so long, and say so much. */
-const MAX_TIME = 10_000
-const MAX_BODY = 6 * 1024 * 1024
+/** How long to wait for an answer. It is less than the 29 s after which the function of a service is stopped. */
+export const MAX_ANSWER_MS = 25_000
+const MAX_ANSWER_BYTES = 6 * 1024 * 1024
 
 const agent = new Agent({ keepAlive: true, maxSockets: 64 })
 
-/** Sends it as it is: `fetch` would put paths and headers right. */
+/** Sends a message unchanged: `fetch` would normalize its path and headers. */
 export const send = async (url: string, hit: Hit): Promise<Reply> => {
   const reply = await attempt(url, hit)
-  // The service may close a connection that was idle just as it is used again.
+  // The service may close an idle connection at the moment of its reuse.
   return reply === 'idle connection was closed' ? ((await attempt(url, hit, false)) as Reply) : reply
 }
 
@@ -29,47 +31,39 @@ const attempt = (
   reuse = true,
 ): Promise<Reply | 'idle connection was closed'> =>
   new Promise(resolve => {
-    const begun = performance.now()
+    const startedAt = performance.now()
+    const signal = AbortSignal.timeout(MAX_ANSWER_MS)
     const { hostname, port } = new URL(url)
     const chunks: Uint8Array[] = []
-    let size = 0
+    let bytes = 0
     const end = (status: number, type: string, problem?: string) =>
       resolve({
         status,
         type,
         body: Buffer.concat(chunks),
-        took: performance.now() - begun,
+        tookMs: performance.now() - startedAt,
+        late: problem !== undefined && signal.aborted,
         ...(problem === undefined ? {} : { problem }),
       })
-    const asked = request(
-      {
-        hostname,
-        port,
-        method,
-        path,
-        headers,
-        signal: AbortSignal.timeout(MAX_TIME),
-        agent: reuse ? agent : false,
-      },
+    const outgoing = request(
+      { hostname, port, method, path, headers, signal, agent: reuse ? agent : false },
       response => {
         const { statusCode = 0, headers } = response
         const type = headers['content-type'] ?? ''
         response.on('data', (chunk: Uint8Array) => {
-          size += chunk.byteLength
-          if (size > MAX_BODY) response.destroy(new Error(`more than ${MAX_BODY} bytes`))
+          bytes += chunk.byteLength
+          if (bytes > MAX_ANSWER_BYTES) response.destroy(new Error(`more than ${MAX_ANSWER_BYTES} bytes`))
           else chunks.push(chunk)
         })
         response.on('end', () => end(statusCode, type))
-        response.on('error', (cause: Error) =>
-          end(statusCode, type, `the answer broke off: ${cause.message}`),
-        )
+        response.on('error', (cause: Error) => end(statusCode, type, `incomplete answer: ${cause.message}`))
       },
     )
-    asked.on('error', (cause: NodeJS.ErrnoException) => {
-      if (asked.reusedSocket && cause.code === 'ECONNRESET') resolve('idle connection was closed')
+    outgoing.on('error', (cause: NodeJS.ErrnoException) => {
+      if (outgoing.reusedSocket && cause.code === 'ECONNRESET') resolve('idle connection was closed')
       else end(0, '', `no answer: ${cause.message}`)
     })
-    asked.end(body)
+    outgoing.end(body)
   })
 
-export const hangUp = () => agent.destroy()
+export const closeConnections = () => agent.destroy()

@@ -1,76 +1,88 @@
 import { once } from 'node:events'
 import { availableParallelism } from 'node:os'
-import { parseArgs } from 'node:util'
 import { Worker } from 'node:worker_threads'
+import { FLAG, MAX_SEED, readOptions, refuseToRun, wholeNumber } from '../options.ts'
 import type { Answer, Job } from './worker.ts'
 
-const HELP = `Runs the four services in a world where everything goes wrong that can, and looks whether anything was lost.
+const MAX_SEEDS = 1_000_000
+const MAX_WORKERS = 64
+
+const HELP = `Runs the four services in a simulated world with faults, and checks that no acknowledged offer is lost.
 
   npm run simulate -- [options]
 
-  --seeds N        so many seeds, one run each (default: 1000)
-  --from N         the first of them (default: 1)
-  --seed N         one seed, with all that the services log
-  --crash-points   one planned journey, with a crash before and after each call that it makes
-  --every N        of the crash points, every Nth only
+  --seeds N        run N seeds (default: 1000)
+  --from N         start with seed N (default: 1)
+  --seed N         run only seed N, and print the log of the services
+  --crash-points   run one planned journey for each of its calls, with a crash before and after the call
+  --every N        with --crash-points: visit only every Nth call (default: 1)
   --stop           stop at the first violation
-  --workers N      threads (default: one a processor)
+  --workers N      use N threads (default: one per processor)
   --help           print this
 
-Exit code 1 if anything was lost. The same seed is the same run, to the byte.
+Exit code 0 if nothing was lost, 1 if something was lost or nothing was run, 2 if an option is wrong.
+The same seed gives the same run, byte for byte.
 `
 
-const { values } = parseArgs({
+const options = readOptions({
+  script: 'simulate',
+  help: HELP,
   options: {
-    seeds: { type: 'string', default: '1000' },
-    from: { type: 'string', default: '1' },
-    seed: { type: 'string' },
-    'crash-points': { type: 'boolean', default: false },
-    every: { type: 'string', default: '1' },
-    stop: { type: 'boolean', default: false },
-    workers: { type: 'string', default: `${availableParallelism()}` },
-    help: { type: 'boolean', default: false },
+    seeds: wholeNumber(1, MAX_SEEDS).optional(),
+    from: wholeNumber(0, MAX_SEED - MAX_SEEDS).optional(),
+    seed: wholeNumber(0, MAX_SEED).optional(),
+    'crash-points': FLAG,
+    every: wholeNumber(1, 1_000_000).optional(),
+    stop: FLAG,
+    workers: wholeNumber(1, MAX_WORKERS).default(Math.min(availableParallelism(), MAX_WORKERS)),
   },
 })
+const { seeds, from, seed, 'crash-points': crashPoints, every, stop, workers } = options
+const range = seeds !== undefined || from !== undefined
+if (every !== undefined && !crashPoints) refuseToRun('--every needs --crash-points')
+if (crashPoints && (range || seed !== undefined))
+  refuseToRun('--crash-points cannot be combined with --seeds, --from or --seed')
+if (seed !== undefined && range) refuseToRun('--seed cannot be combined with --seeds or --from')
 
-/** Something was lost, and nobody wants to know more. */
+/** With `--stop`: a violation was found, so no further job is started. */
 let stopped = false
 
-/** Has workers do jobs, and hears of each. */
-const work = async (jobs: Iterator<Job>, heard: (answer: Answer) => void): Promise<void> => {
-  const run = async (): Promise<void> => {
+/** Has the workers run the jobs, and calls `onAnswer` with each answer. */
+const runJobs = async (jobs: Iterator<Job>, onAnswer: (answer: Answer) => void): Promise<void> => {
+  const runWorker = async (): Promise<void> => {
     const worker = new Worker(new URL('./worker.ts', import.meta.url))
     for (let next = jobs.next(); !next.done && !stopped; next = jobs.next()) {
       worker.postMessage(next.value)
       const [answer] = (await once(worker, 'message')) as [Answer]
-      heard(answer)
+      onAnswer(answer)
     }
     await worker.terminate()
   }
-  await Promise.all(Array.from({ length: Number(values.workers) }, run))
+  await Promise.all(Array.from({ length: workers }, runWorker))
 }
 
-const began = performance.now()
-const seconds = () => `${Math.round((performance.now() - began) / 1000)} s`
-const say = (line: string) => process.stdout.write(`${line}\n`)
-const number = (value: number) => value.toLocaleString('en')
+const startedAt = performance.now()
+const formatElapsed = () => `${Math.round((performance.now() - startedAt) / 1000)} s`
+const print = (line: string) => process.stdout.write(`${line}\n`)
+const format = (value: number) => value.toLocaleString('en')
 const add = (sum: Map<string, number>, more: ReadonlyMap<string, number>) => {
   for (const [name, count] of more) sum.set(name, (sum.get(name) ?? 0) + count)
 }
-const table = (rows: ReadonlyMap<string, number>) => {
+const printTable = (rows: ReadonlyMap<string, number>) => {
   for (const [name, count] of [...rows].sort(([, a], [, b]) => b - a))
-    say(`  ${number(count).padStart(12)}  ${name}`)
+    print(`  ${format(count).padStart(12)}  ${name}`)
 }
 
-const simulateSeeds = async (from: number, count: number, chatty: boolean): Promise<number> => {
+/** Returns the number of violations; a run that checked nothing is one failure. */
+const simulateSeeds = async (first: number, count: number, withLog: boolean): Promise<number> => {
   const injected = new Map<string, number>()
   const checked = new Map<string, number>()
-  const lost: { seed: number; what: string }[] = []
+  const failingSeeds: number[] = []
   let [done, offers, calls, hours] = [0, 0, 0, 0]
   const jobs = (function* (): Generator<Job> {
-    for (let seed = from; seed < from + count; seed++) yield { seed, chatty }
+    for (let seed = first; seed < first + count; seed++) yield { seed, chatty: withLog }
   })()
-  await work(jobs, ({ report }) => {
+  await runJobs(jobs, ({ report }) => {
     done += 1
     offers += report.offers
     calls += report.calls
@@ -78,63 +90,79 @@ const simulateSeeds = async (from: number, count: number, chatty: boolean): Prom
     add(injected, report.injected)
     add(checked, report.checked)
     for (const { invariant, what } of report.violations) {
-      stopped ||= values.stop
-      lost.push({ seed: report.seed, what: `${invariant}: ${what}` })
-      say(`seed ${report.seed}: ${invariant}: ${what}`)
+      stopped ||= stop
+      failingSeeds.push(report.seed)
+      print(`seed ${report.seed}: ${invariant}: ${what}`)
     }
-    if (done % 500 === 0) say(`${number(done)} of ${number(count)} seeds after ${seconds()}`)
-    if (chatty) say(`seed ${report.seed}: ${report.calls} calls, trace ${report.trace}`)
+    if (done % 500 === 0) print(`${format(done)} of ${format(count)} seeds after ${formatElapsed()}`)
+    if (withLog) print(`seed ${report.seed}: ${report.calls} calls, trace ${report.trace}`)
   })
-  say(
-    `\n${number(done)} ${done === 1 ? 'seed' : 'seeds'} in ${seconds()}: ${number(offers)} offers, ${number(hours / 24)} days of their own time`,
+  print(
+    `\n${format(done)} ${done === 1 ? 'seed' : 'seeds'} in ${formatElapsed()}: ${format(offers)} offers, ${format(hours / 24)} days of simulated time`,
   )
-  say(`${number(calls)} calls of functions. What went wrong:`)
-  table(injected)
-  say('What was checked, and how often:')
-  table(checked)
-  const failing = lost.map(({ seed }) => seed).sort((a, b) => a - b)
-  say(`${number(lost.length)} violations`)
-  if (failing.length > 0)
-    say(`The first failing seed is ${failing[0]}: npm run simulate -- --seed ${failing[0]}`)
-  return failing.length
+  print(`${format(calls)} calls of functions. Faults that were injected:`)
+  printTable(injected)
+  print('Checks of each invariant:')
+  printTable(checked)
+  print(`${format(failingSeeds.length)} violations`)
+  if (failingSeeds.length > 0) {
+    const lowest = Math.min(...failingSeeds)
+    print(`The first failing seed is ${lowest}: npm run simulate -- --seed ${lowest}`)
+  }
+  return failingSeeds.length + failIfNothing({ seeds: done, offers, checks: sum(checked) })
 }
 
+/** Returns the number of crash points with a difference; a run that visited none is one failure. */
 const visitCrashPoints = async (every: number): Promise<number> => {
   const { CRASHES, journey } = await import('./crash-points.ts')
   const undisturbed = await journey()
   const { report } = undisturbed
-  say(
-    `The journey without a crash: ${report.offers} offers, ${number(report.calls)} calls, ${report.violations.length} violations`,
+  print(
+    `The journey without a crash: ${report.offers} offers, ${format(report.calls)} calls, ${report.violations.length} violations`,
   )
   let [visited, differences] = [0, 0]
   const jobs = (function* (): Generator<Job> {
     for (let at = 0; at < report.calls; at += every)
       for (const how of CRASHES) yield { crash: { at, how }, undisturbed }
   })()
-  await work(jobs, ({ report: { violations }, crash, difference = [] }) => {
+  await runJobs(jobs, ({ report: { violations }, crash, difference = [] }) => {
     visited += 1
     const wrong = [...difference, ...violations.map(({ invariant, what }) => `${invariant}: ${what}`)]
     if (wrong.length > 0) {
-      stopped ||= values.stop
+      stopped ||= stop
       differences += 1
-      say(`${crash?.how} call ${crash?.at}:`)
-      for (const line of wrong.slice(0, 10)) say(`  ${line}`)
+      print(`${crash?.how} call ${crash?.at}:`)
+      for (const line of wrong.slice(0, 10)) print(`  ${line}`)
     }
-    if (visited % 500 === 0) say(`${number(visited)} crash points after ${seconds()}`)
+    if (visited % 500 === 0) print(`${format(visited)} crash points after ${formatElapsed()}`)
   })
-  say(
-    `\n${number(visited)} crash points visited in ${seconds()}: before and after ${every === 1 ? 'each' : `every ${every}th`} of ${number(report.calls)} calls`,
+  print(
+    `\n${format(visited)} crash points visited in ${formatElapsed()}: before and after ${every === 1 ? 'each' : `every ${every}th`} of ${format(report.calls)} calls`,
   )
-  say(`${number(differences)} differences`)
-  return differences + report.violations.length
+  print(`${format(differences)} differences`)
+  const { offers, checked } = report
+  return (
+    differences +
+    report.violations.length +
+    failIfNothing({ 'crash points': visited, offers, checks: sum(checked) })
+  )
 }
 
-if (values.help) say(HELP)
-else {
-  const failures = values['crash-points']
-    ? await visitCrashPoints(Number(values.every))
-    : values.seed
-      ? await simulateSeeds(Number(values.seed), 1, true)
-      : await simulateSeeds(Number(values.from), Number(values.seeds), false)
-  process.exitCode = failures === 0 ? 0 : 1
+const sum = (counts: ReadonlyMap<string, number>): number =>
+  [...counts.values()].reduce((total, count) => total + count, 0)
+
+/** Returns 1, and prints why, if one of the counts is 0: a run without it proves nothing. */
+const failIfNothing = (counts: Record<string, number>): number => {
+  const missing = Object.keys(counts).filter(name => !(counts[name]! > 0))
+  if (missing.length === 0) return 0
+  print(`Nothing was proven: the run had no ${missing.join(' and no ')}`)
+  return 1
 }
+
+const simulate = () => {
+  if (crashPoints) return visitCrashPoints(every ?? 1)
+  if (seed !== undefined) return simulateSeeds(seed, 1, true)
+  return simulateSeeds(from ?? 1, seeds ?? 1000, false)
+}
+
+process.exitCode = (await simulate()) === 0 ? 0 : 1

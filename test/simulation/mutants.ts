@@ -4,18 +4,30 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { stripVTControlCharacters } from 'node:util'
+import { readOptions, refuseToRun, TEXT } from '../options.ts'
 
-/**
- * Puts deliberate faults into a copy of the code, one at a time, and looks whether the simulation notices. One that it does
- * not notice is a hole in it, or in what it is asked for. `npm run mutants`.
- */
+const HELP = `Puts deliberate faults into a copy of the code, one at a time, and checks that the simulation notices each.
+
+  npm run mutants -- [options]
+
+  --only TEXT      only the faults whose description contains TEXT, e.g. --only retries
+  --help           print this
+
+Exit code 0 if every fault was noticed, 1 if one was missed, 2 if an option is wrong or selects no fault.
+`
+
+const { only = '' } = readOptions({ script: 'mutants', help: HELP, options: { only: TEXT.optional() } })
+
+/** A fault that the simulation must notice: an unnoticed one shows a hole in the simulation or in its invariants. */
 interface Mutant {
+  /** Describes the fault, e.g. `seal newer pieces first`. */
   what: string
+  /** The path below `packages`. */
   file: string
-  /** The text that is there, once, and what stands in its place. */
+  /** Text that occurs once in the file, and its replacement. */
   from: string
   to: string
-  /** Tests that notice it, where the simulation does not, or takes long to. */
+  /** Tests that notice the fault if the simulation does not, or takes long to. */
   tests?: string
 }
 
@@ -190,14 +202,14 @@ const MUTANTS: Mutant[] = [
 
 const root = fileURLToPath(new URL('../../', import.meta.url))
 
-/** How the simulation and the tests say that they found something. */
+/** Matches the output of a simulation or of tests that found something. */
 const FOUND = /^\s*(?:[1-9][\d,]* (?:violations|differences)|Tests +\d+ failed)/m
 
-/** What of it is told: the first of a seed, of a crash point, or of the tests. */
-const WHAT = /^(?:seed .*|kill.*\n.*| *FAIL .*)$/m
+/** Matches the first failure in that output: of a seed, of a crash point, or of a test. */
+const FIRST_FAILURE = /^(?:seed .*|kill.*\n.*| *FAIL .*)$/m
 
-/** What the simulation says of the code with the fault in it. */
-const notices = ({ file, from, to, tests }: Mutant): { noticed: boolean; by: string } => {
+/** Runs the simulation, or the tests, on a copy of the code with the fault in it. */
+const tryMutant = ({ file, from, to, tests }: Mutant): { noticed: boolean; by: string } => {
   const copy = mkdtempSync(join(tmpdir(), 'w3filecoin-mutant-'))
   try {
     for (const part of ['packages', 'test', 'package.json', 'vitest.config.ts', 'tsconfig.json'])
@@ -205,7 +217,7 @@ const notices = ({ file, from, to, tests }: Mutant): { noticed: boolean; by: str
     symlinkSync(join(root, 'node_modules'), join(copy, 'node_modules'))
     const path = join(copy, 'packages', file)
     const code = readFileSync(path, 'utf8')
-    if (code.split(from).length !== 2) throw new Error(`${file} does not have once: ${from}`)
+    if (code.split(from).length !== 2) throw new Error(`${file} must contain this text exactly once: ${from}`)
     writeFileSync(
       path,
       code.replace(from, () => to),
@@ -221,11 +233,12 @@ const notices = ({ file, from, to, tests }: Mutant): { noticed: boolean; by: str
         timeout: 600_000,
       })
       if (status === 0) continue
-      const said = stripVTControlCharacters(stdout)
-      // A fault that keeps the code from running at all shows nothing.
+      const output = stripVTControlCharacters(stdout)
+      // A fault that keeps the code from running at all proves nothing about the simulation.
       if (signal) return { noticed: false, by: `${way[0]} took too long` }
-      if (!FOUND.test(said)) throw new Error(`${way[0]} did not run:\n${said}\n${stderr}`)
-      return { noticed: true, by: (WHAT.exec(said)?.[0] ?? '').replaceAll(/\s+/g, ' ').trim().slice(0, 110) }
+      if (!FOUND.test(output)) throw new Error(`${way[0]} did not run:\n${output}\n${stderr}`)
+      const failure = FIRST_FAILURE.exec(output)?.[0] ?? ''
+      return { noticed: true, by: failure.replaceAll(/\s+/g, ' ').trim().slice(0, 110) }
     }
     return { noticed: false, by: '' }
   } finally {
@@ -233,15 +246,15 @@ const notices = ({ file, from, to, tests }: Mutant): { noticed: boolean; by: str
   }
 }
 
-/** Only those whose description has this. */
-const [wanted = ''] = process.argv.slice(2)
-const mutants = MUTANTS.filter(({ what }) => what.includes(wanted))
+const mutants = MUTANTS.filter(({ what }) => what.includes(only))
+if (mutants.length === 0)
+  refuseToRun(`--only selects no fault: no description contains ${JSON.stringify(only)}`)
 let missed = 0
 for (const mutant of mutants) {
-  const began = performance.now()
-  const { noticed, by } = notices(mutant)
+  const startedAt = performance.now()
+  const { noticed, by } = tryMutant(mutant)
   if (!noticed) missed += 1
-  const seconds = Math.round((performance.now() - began) / 1000)
+  const seconds = Math.round((performance.now() - startedAt) / 1000)
   process.stdout.write(`${noticed ? 'noticed' : 'MISSED '} ${`${seconds}`.padStart(4)} s  ${mutant.what}\n`)
   if (by) process.stdout.write(`                ${by}\n`)
 }

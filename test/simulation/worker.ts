@@ -3,7 +3,7 @@ import { jsonLog } from '@w3filecoin/runtime'
 import { type Crash, difference, type Journey, journey } from './crash-points.ts'
 import { type Report, simulateSeed } from './simulate.ts'
 
-/** What a worker is asked for: a seed, whose events it may print, or a crash point, to compare with how it was without. */
+/** A seed to simulate, with or without its log, or a crash point to compare with the journey without a crash. */
 export type Job =
   | { seed: number; chatty?: boolean }
   | { crash: { at: number; how: Crash }; undisturbed: Journey }

@@ -1,0 +1,104 @@
+import * as CBOR from '@ipld/dag-cbor'
+import { UCAN } from '@ucanto/core'
+import type { Capability } from '@ucanto/interface'
+import { Verifier } from '@ucanto/principal'
+import type { Cast, Role } from './corpus.ts'
+
+type View = ReturnType<typeof UCAN.decode>
+type Blocks = ReadonlyMap<string, Uint8Array>
+
+/**
+ * Decides from the bytes that were sent whether an invocation may succeed. It shares no code with the services: it has its
+ * own rules, and the published library verifies signatures.
+ */
+export class AuthorizationOracle {
+  readonly #cast: Cast
+  /** Whether the signature of a UCAN is valid, by CID: verifying in JavaScript is slow. */
+  readonly #verified = new Map<string, boolean>()
+
+  constructor(cast: Cast) {
+    this.#cast = cast
+  }
+
+  /** Returns why the invocation must not succeed, e.g. `no proof delegates it`; `undefined` if it may. */
+  async findObjection(
+    task: string,
+    blocks: Blocks,
+    to: Role,
+    now = Date.now() / 1000,
+  ): Promise<string | undefined> {
+    const service = this.#cast[to].did()
+    const ucan = await this.#readValid(task, blocks, now)
+    if (typeof ucan === 'string') return ucan
+    const [claim, ...others] = ucan.capabilities as unknown as Capability[]
+    if (claim === undefined || others.length > 0) return 'it does not have exactly one capability'
+    if (ucan.audience.did() !== service) return 'it is for another audience'
+    if (!(await this.#mayInvoke(ucan, claim, blocks, now))) return 'no proof delegates it'
+    return this.#checkRule(claim, ucan.issuer.did(), to)
+  }
+
+  /** Checks the rules beyond delegation: a service accepts offers and receipts only for the principals that it knows. */
+  #checkRule({ can, with: resource }: Capability, issuer: string, to: Role): string | undefined {
+    const { storefront, aggregator, dealer, agent } = this.#cast
+    const service = this.#cast[to].did()
+    const among = (...known: { did(): string }[]) =>
+      known.some(one => one.did() === resource) ? undefined : `${resource} is unknown to this service`
+    if (can === 'filecoin/submit' || can.endsWith('/accept'))
+      return issuer === service && resource === service ? undefined : 'only the service itself may invoke it'
+    if (can === 'piece/offer') return among(storefront, aggregator)
+    if (can === 'aggregate/offer') return among(aggregator, dealer)
+    if (can === 'deal/info') return among(storefront, dealer, agent, this.#cast.dealTracker)
+    if (can === 'ucan/conclude') return to === 'storefront' ? among(aggregator, dealer) : among(dealer)
+    return undefined
+  }
+
+  /** Returns the UCAN if it is in force and its issuer signed it, else the reason against it. */
+  async #readValid(cid: string, blocks: Blocks, now: number): Promise<View | string> {
+    const bytes = blocks.get(cid)
+    if (bytes === undefined) return `${cid} was not sent`
+    const ucan = UCAN.decode(bytes as never)
+    if (ucan.expiration <= now) return `${cid} has expired`
+    if ((ucan.notBefore ?? 0) > now) return `${cid} is not valid yet`
+    const verified = this.#verified.get(cid) ?? (await verifySignature(ucan))
+    this.#verified.set(cid, verified)
+    return verified ? ucan : `${cid} is not signed by its issuer`
+  }
+
+  /** Returns whether the issuer is the resource, or a chain of proofs delegates the claim to the issuer. */
+  async #mayInvoke(ucan: View, claim: Capability, blocks: Blocks, now: number): Promise<boolean> {
+    if (claim.with === ucan.issuer.did()) return true
+    for (const link of ucan.proofs) {
+      const proof = await this.#readValid(`${link}`, blocks, now)
+      if (typeof proof === 'string' || proof.audience.did() !== ucan.issuer.did()) continue
+      for (const given of proof.capabilities as unknown as Capability[])
+        if (covers(given, claim) && (await this.#mayInvoke(proof, claim, blocks, now))) return true
+    }
+    return false
+  }
+}
+
+const verifySignature = async (ucan: View): Promise<boolean> => {
+  try {
+    return await UCAN.verifySignature(ucan, Verifier.parse(ucan.issuer.did()) as never)
+  } catch {
+    return false
+  }
+}
+
+const covers = (given: Capability, claim: Capability): boolean => {
+  const ability =
+    given.can === claim.can ||
+    (given.can as string) === '*' ||
+    (given.can.endsWith('/*') && claim.can.startsWith(given.can.slice(0, -1)))
+  const resource = given.with === claim.with || given.with === 'ucan:*'
+  const nb = (claim.nb ?? {}) as Record<string, unknown>
+  return (
+    ability &&
+    resource &&
+    Object.entries((given.nb ?? {}) as object).every(([name, value]) => isSameValue(value, nb[name]))
+  )
+}
+
+/** A caveat that the claim does not have does not restrict it: published validators treat caveats this way. */
+const isSameValue = (one: unknown, other: unknown): boolean =>
+  other === undefined || Buffer.from(CBOR.encode(one as never)).equals(CBOR.encode(other as never))
