@@ -7,7 +7,7 @@ import { DatabaseSync } from 'node:sqlite'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 
-const MAIN = fileURLToPath(new URL('../../packages/local/src/main.ts', import.meta.url))
+const MAIN = fileURLToPath(new URL('../../packages/cli/src/dev/main.ts', import.meta.url))
 
 /** How long the system may take to come up, or to end where it should by itself, in milliseconds. */
 const PATIENCE = 60_000

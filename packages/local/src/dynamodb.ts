@@ -4,8 +4,8 @@ import { createRequire } from 'node:module'
 import { type AddressInfo, createServer } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { UserError } from '@w3filecoin/service/user-error'
 import type { LogFile } from './log-file.ts'
-import { Trouble } from './trouble.ts'
 
 /** The engine for DynamoDB: the `dynoxide` binary, one process over one SQLite file. */
 export interface DynamoDB {
@@ -65,11 +65,12 @@ export const startDynamoDB = async ({ data, log, onCrash }: DynamoDBOptions): Pr
     if (!(await answers(url, child))) {
       await end(child)
       if (attempt < ATTEMPTS) continue
-      throw new Trouble(`The engine for DynamoDB does not start; see ${log.path}`)
+      throw new UserError(`The engine for DynamoDB does not start; see ${log.path}`)
     }
     let stopping = false
     child.on('exit', code => {
-      if (!stopping) onCrash(new Trouble(`The engine for DynamoDB ended with code ${code}; see ${log.path}`))
+      if (!stopping)
+        onCrash(new UserError(`The engine for DynamoDB ended with code ${code}; see ${log.path}`))
     })
     return {
       url,
@@ -88,7 +89,7 @@ const findBinary = (): string => {
   try {
     return createRequire(import.meta.url).resolve(`${name}/dynoxide`)
   } catch {
-    throw new Trouble(
+    throw new UserError(
       `The engine for DynamoDB is not installed: this machine needs the package ${name} 1.2.1`,
     )
   }
@@ -110,7 +111,7 @@ const endOrphan = async ({ pidfile, file }: { pidfile: string; file: string }): 
     process.kill(pid, signal)
     await until(() => !isOrphan(), PATIENCE / 2)
   }
-  if (isOrphan()) throw new Trouble(`An engine for DynamoDB on ${file} can not be ended: process ${pid}`)
+  if (isOrphan()) throw new UserError(`An engine for DynamoDB on ${file} can not be ended: process ${pid}`)
 }
 
 /** The command line of a process; empty if there is no such process. */

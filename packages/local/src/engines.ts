@@ -2,11 +2,11 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { S3Client } from '@aws-sdk/client-s3'
 import { SQSClient } from '@aws-sdk/client-sqs'
+import { UserError } from '@w3filecoin/service/user-error'
 import { startDynamoDB } from './dynamodb.ts'
 import type { EnginePorts, EngineQuestion } from './engine-thread.ts'
 import type { LogFile } from './log-file.ts'
 import { Thread } from './thread.ts'
-import { Trouble } from './trouble.ts'
 
 export const REGION = 'us-east-1'
 /** The account that the engines act for. */
@@ -87,7 +87,7 @@ export const startEngines = async ({ data, log, onCrash }: EnginesOptions): Prom
 const lock = async (data: string, take: () => Promise<boolean>): Promise<void> => {
   const holder = join(data, 'pid')
   if (!(await take()))
-    throw new Trouble(`The data in ${data} is in use by another w3filecoin${processOf(holder)}`)
+    throw new UserError(`The data in ${data} is in use by another w3filecoin${processOf(holder)}`)
   writeFileSync(holder, `${process.pid}\n`)
 }
 

@@ -1,7 +1,7 @@
 import { chmodSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { generateKey, parseSigner } from '@w3filecoin/service'
-import { Trouble } from './trouble.ts'
+import { UserError } from '@w3filecoin/service/user-error'
 
 export interface Identity {
   did: `did:key:${string}`
@@ -43,14 +43,14 @@ const read = (data: string): { identities: Identities; places: Partial<Places> }
     text = readFileSync(path, 'utf8')
   } catch (cause) {
     if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return undefined
-    throw new Trouble(`${path} can not be read: ${(cause as Error).message}`)
+    throw new UserError(`${path} can not be read: ${(cause as Error).message}`)
   }
   try {
     const { content, engines, resources, ...identities } = JSON.parse(text)
     for (const { key } of Object.values(identities as Identities)) parseSigner(key)
     return { identities, places: { content, engines, resources } }
   } catch {
-    throw new Trouble(
+    throw new UserError(
       `${path} holds the keys of this system and can not be understood; restore it or remove ${data}`,
     )
   }

@@ -1,12 +1,12 @@
 import { accessSync, constants, mkdirSync, realpathSync } from 'node:fs'
 import type { Resources } from '@w3filecoin/aws/resources'
+import { UserError } from '@w3filecoin/service/user-error'
 import { type Engines, startEngines } from './engines.ts'
 import { type Address, type Identity, newIdentity, readIdentities, writeIdentities } from './identity.ts'
 import { LogFile } from './log-file.ts'
 import { type Market, openMarket } from './market.ts'
 import { placesOf } from './provision.ts'
 import { openService, type ServiceThread } from './service.ts'
-import { Trouble } from './trouble.ts'
 
 /** A service of the system: which modules it is made of, and what it is configured with. */
 export interface ServiceSpec {
@@ -137,7 +137,7 @@ const dataDirectory = (data: string): string => {
     accessSync(data, constants.W_OK)
     return realpathSync(data)
   } catch (cause) {
-    throw new Trouble(`The data directory ${data} can not be written to: ${(cause as Error).message}`)
+    throw new UserError(`The data directory ${data} can not be written to: ${(cause as Error).message}`)
   }
 }
 

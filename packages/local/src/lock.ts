@@ -1,4 +1,3 @@
-import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 
@@ -17,19 +16,5 @@ export const lock = (data: string): DatabaseSync | undefined => {
   } catch {
     database.close()
     return undefined
-  }
-}
-
-/** Whether somebody has the lock: then the data can not even be read. */
-export const isLocked = (data: string): boolean => {
-  if (!existsSync(fileIn(data))) return false
-  const database = new DatabaseSync(fileIn(data), { readOnly: true })
-  try {
-    database.exec('PRAGMA busy_timeout = 0; SELECT count(*) FROM sqlite_master')
-    return false
-  } catch {
-    return true
-  } finally {
-    database.close()
   }
 }

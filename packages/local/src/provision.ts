@@ -21,9 +21,9 @@ import {
   variable,
   visibilityTimeout,
 } from '@w3filecoin/aws/resources'
+import { UserError } from '@w3filecoin/service/user-error'
 import { ACCOUNT } from './engines.ts'
 import { arnOf } from './events.ts'
-import { Trouble } from './trouble.ts'
 
 export interface Clients {
   dynamodb: DynamoDBClient
@@ -119,7 +119,7 @@ const completeTable = async (client: DynamoDBClient, name: string, spec: TableSp
       ({ IndexName, KeySchema }) => there.has(IndexName) && !same(there.get(IndexName), KeySchema),
     )
   if (changed)
-    throw new Trouble(
+    throw new UserError(
       `The table ${name} was made with other keys; start on another data directory, or remove this one`,
     )
   for (const index of indexesOf(spec).filter(({ IndexName }) => !there.has(IndexName)))

@@ -4,13 +4,13 @@ import { S3Client } from '@aws-sdk/client-s3'
 import { SQSClient } from '@aws-sdk/client-sqs'
 import { type Resources, variable } from '@w3filecoin/aws/resources'
 import { jsonLog } from '@w3filecoin/service'
+import { UserError } from '@w3filecoin/service/user-error'
 import { type Api, type HttpSource, serveHttp } from './http-source.ts'
 import type { EventSource, LambdaFunction } from './invoke.ts'
 import { provision, queueName, resourceName } from './provision.ts'
 import { pollQueue } from './queue-source.ts'
 import { runSchedule } from './schedule-source.ts'
 import type { Answer } from './thread.ts'
-import { Trouble } from './trouble.ts'
 
 /**
  * The thread of a service: its functions, and the event sources that AWS would put before them. It is asked for
@@ -80,22 +80,22 @@ const start = async ({ name, env, everySeconds, ...modules }: StartService): Pro
   api.resolve({ name, run: functionOf('api'), spec: resources.api, log })
 }
 
-const troubleOr = async <T>(run: () => Promise<T>): Promise<void> => {
+const answerWith = async <T>(run: () => Promise<T>): Promise<void> => {
   try {
     answer({ ok: await run() })
   } catch (cause) {
-    if (!(cause instanceof Trouble)) throw cause
+    if (!(cause instanceof UserError)) throw cause
     answer({ trouble: cause.message })
   }
 }
 
 port.on('message', async (question: ServiceQuestion) => {
   if ('listen' in question)
-    await troubleOr(async () => {
+    await answerWith(async () => {
       http = await serveHttp(question.listen, api.promise)
       return http.port
     })
-  else if ('start' in question) await troubleOr(() => start(question.start))
+  else if ('start' in question) await answerWith(() => start(question.start))
   else {
     await Promise.all([http?.stop(), ...sources.map(source => source.stop())])
     port.close()

@@ -1,6 +1,6 @@
 import { Worker } from 'node:worker_threads'
+import { UserError } from '@w3filecoin/service/user-error'
 import type { LogFile } from './log-file.ts'
-import { Trouble } from './trouble.ts'
 
 /** What a thread answers: what it was asked for, or in one line why not. */
 export type Answer<T> = { ok: T } | { trouble: string }
@@ -35,7 +35,7 @@ export class Thread {
     for (const stream of [this.#worker.stdout, this.#worker.stderr])
       stream.on('data', (bytes: Uint8Array) => log.write(bytes))
     this.#worker.on('message', (answer: Answer<unknown>) => {
-      if ('trouble' in answer) this.#waiting?.reject(new Trouble(answer.trouble))
+      if ('trouble' in answer) this.#waiting?.reject(new UserError(answer.trouble))
       else this.#waiting?.resolve(answer.ok)
       this.#waiting = undefined
     })
@@ -44,7 +44,7 @@ export class Thread {
       if (ended || this.#stopping) return
       ended = true
       log.write(`${(cause as Error | undefined)?.stack ?? how}\n`)
-      const error = new Trouble(`${name} ${how}; see ${log.path}`, { cause })
+      const error = new UserError(`${name} ${how}; see ${log.path}`, { cause })
       if (this.#waiting) this.#waiting.reject(error)
       else onCrash(error)
       this.#waiting = undefined

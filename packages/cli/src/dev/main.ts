@@ -2,8 +2,8 @@
 import { writeFileSync } from 'node:fs'
 import { join, relative, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { parseOptions } from './options.ts'
-import { Trouble } from './trouble.ts'
+import { UserError } from '@w3filecoin/service/user-error'
+import { parseOptions } from '../options.ts'
 
 const HELP = `Runs the whole W3 Filecoin system on this machine, and takes files all the way to a Filecoin deal.
 
@@ -25,7 +25,7 @@ Everything listens on 127.0.0.1 only. Addresses and keys are in DATA/local.json,
 DATA/logs/. npm run ops shows messages that were given up. Ctrl-C stops; a second one stops at once.
 `
 
-const SAMPLES = fileURLToPath(new URL('../../../samples/', import.meta.url))
+const SAMPLES = fileURLToPath(new URL('../../../../samples/', import.meta.url))
 
 /** Where the command was typed; npm changes the directory. */
 const here = process.env.npm_lifecycle_event === 'start' ? (process.env.INIT_CWD ?? '.') : '.'
@@ -46,10 +46,10 @@ const readOptions = () => {
   })
   const port = Number(values.port)
   if (!(Number.isInteger(port) && port >= 0 && port <= 65_535 - 4))
-    throw new Trouble(`--port takes a number from 0 to ${65_535 - 4}, not ${values.port}`)
+    throw new UserError(`--port takes a number from 0 to ${65_535 - 4}, not ${values.port}`)
   const seconds = Number(values.timeout)
-  if (!(seconds > 0)) throw new Trouble(`--timeout takes a number of seconds, not ${values.timeout}`)
-  if (values.once && values['no-journey']) throw new Trouble('--once has nothing to do with --no-journey')
+  if (!(seconds > 0)) throw new UserError(`--timeout takes a number of seconds, not ${values.timeout}`)
+  if (values.once && values['no-journey']) throw new UserError('--once has nothing to do with --no-journey')
   return {
     ...values,
     port,
@@ -76,7 +76,7 @@ const run = async (): Promise<number> => {
   const files = options.journey ? await findFiles(options.files) : []
   for (const name of options.fault)
     if (!files.some(file => file.name === name))
-      throw new Trouble(`--fault takes the name of a file to take through, not ${name}`)
+      throw new UserError(`--fault takes the name of a file to take through, not ${name}`)
   const { createDisplay, record, tally } = await import('./display.ts')
   const display = createDisplay(process.stdout, { json: options.json, dumb: process.env.TERM === 'dumb' })
   process.on('exit', () => display.close())
@@ -93,7 +93,7 @@ const run = async (): Promise<number> => {
   const began = performance.now()
   display.starting(shown(options.data))
   try {
-    const { startLocal } = await import('./local.ts')
+    const { startLocal } = await import('@w3filecoin/local')
     const faulty = files.filter(({ name }) => options.fault.includes(name))
     const pieces = faulty.map(async file => {
       const { piece } = await identify(file, { onProgress: () => {}, signal: stop.signal })
@@ -166,7 +166,7 @@ try {
 } catch (cause) {
   process.exitCode = 1
   process.stderr.write(
-    `w3filecoin: ${cause instanceof Trouble ? cause.message : ((cause as Error).stack ?? cause)}\n`,
+    `w3filecoin: ${cause instanceof UserError ? cause.message : ((cause as Error).stack ?? cause)}\n`,
   )
 }
 process.exit()

@@ -1,8 +1,8 @@
-import { Trouble } from '@w3filecoin/local/trouble'
+import { UserError } from '@w3filecoin/service/user-error'
 
 /** What went wrong, for people: in one line where they can do something about it, else all that is known. */
 export const wordsOf = (cause: unknown): string =>
-  cause instanceof Trouble
+  cause instanceof UserError
     ? cause.message
     : isOutside(cause)
       ? `${cause.name}: ${cause.message}`

@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 import { resolve } from 'node:path'
-import { parseOptions } from '@w3filecoin/local/options'
-import { Trouble } from '@w3filecoin/local/trouble'
+import { UserError } from '@w3filecoin/service/user-error'
+import { parseOptions } from '../options.ts'
 import { wordsOf } from './failure.ts'
 
 const HELP = `Looks after a system: the one that runs on this machine, or a deployed stage.
@@ -56,22 +56,22 @@ const readOptions = () => {
   const [command, ...rest] = positionals
   if (values.help) return undefined
   if (command !== 'dlq' && command !== 'reconcile')
-    throw new Trouble(
+    throw new UserError(
       command === undefined
         ? 'Say dlq or reconcile; --help says what they do'
         : `There is no ${command}; there are dlq and reconcile`,
     )
-  if (rest.length > 0) throw new Trouble(`${command} does not take ${rest.join(' ')}`)
-  if (values.queue !== undefined && command === 'reconcile') throw new Trouble('--queue is for dlq')
-  if (values.all && command === 'dlq') throw new Trouble('--all is for reconcile')
-  if (values.overdue !== undefined && command === 'dlq') throw new Trouble('--overdue is for reconcile')
+  if (rest.length > 0) throw new UserError(`${command} does not take ${rest.join(' ')}`)
+  if (values.queue !== undefined && command === 'reconcile') throw new UserError('--queue is for dlq')
+  if (values.all && command === 'dlq') throw new UserError('--all is for reconcile')
+  if (values.overdue !== undefined && command === 'dlq') throw new UserError('--overdue is for reconcile')
   if (values.stage !== undefined && values.data !== undefined)
-    throw new Trouble('Either --data or --stage: a system is here or there')
+    throw new UserError('Either --data or --stage: a system is here or there')
   const limit = Number(values.limit)
   if (!(Number.isInteger(limit) && limit > 0 && limit <= MOST))
-    throw new Trouble(`--limit takes a number from 1 to ${MOST}, not ${values.limit}`)
+    throw new UserError(`--limit takes a number from 1 to ${MOST}, not ${values.limit}`)
   const overdue = Number(values.overdue ?? 300)
-  if (!(overdue >= 0)) throw new Trouble(`--overdue takes a number of seconds, not ${values.overdue}`)
+  if (!(overdue >= 0)) throw new UserError(`--overdue takes a number of seconds, not ${values.overdue}`)
   return { ...values, command, limit, grace: overdue * 1000 }
 }
 

@@ -1,7 +1,7 @@
 import type { SQSClient } from '@aws-sdk/client-sqs'
 import { type Resources, variable } from '@w3filecoin/aws/resources'
-import { Trouble } from '@w3filecoin/local/trouble'
 import type { Environment } from '@w3filecoin/service'
+import { UserError } from '@w3filecoin/service/user-error'
 import { pMapIterable } from 'p-map'
 import { type DeadLetter, DeadLetterQueue } from './dead-letter-queue.ts'
 import { wordsOf } from './failure.ts'
@@ -71,7 +71,7 @@ const readQueue = async (
   const locate = (kind: 'queue' | 'deadLetter'): string => {
     const url = places[variable(kind, queue)]
     if (url === undefined)
-      throw new Trouble(`The system does not say where ${service} ${queue} is: it is of another version`)
+      throw new UserError(`The system does not say where ${service} ${queue} is: it is of another version`)
     return url
   }
   try {

@@ -9,13 +9,13 @@ import {
   filecoinOffer,
   type Task,
 } from '@w3filecoin/capabilities'
+import type { Local } from '@w3filecoin/local'
+import { s3Client } from '@w3filecoin/local/engines'
 import type { PieceLink } from '@w3filecoin/piece'
 import { Authority, type Failure, Peer, parseSigner, type Result } from '@w3filecoin/service'
 import type { CID } from 'multiformats/cid'
 import pMap from 'p-map'
 import { type ContentFile, identify, store } from './content.ts'
-import { s3Client } from './engines.ts'
-import type { Local } from './local.ts'
 import { reasonOf, verifyAccept } from './verify.ts'
 
 /** How far a file has come. */

@@ -1,6 +1,6 @@
 import { styleText } from 'node:util'
+import { bytes, count, duration, fit, left, right, shortCid, table } from '../text.ts'
 import type { Stage, Trip } from './journey.ts'
-import { bytes, count, duration, fit, left, right, shortCid, table } from './text.ts'
 
 /** What there is to say while the system runs. */
 export interface Display {

@@ -1,4 +1,4 @@
-import { count, fit, table } from '@w3filecoin/local/text'
+import { count, fit, table } from '../text.ts'
 import type { DeadLetter } from './dead-letter-queue.ts'
 import type { QueueReport } from './dlq.ts'
 import { wordsOf } from './failure.ts'

@@ -1,9 +1,9 @@
-import { Trouble } from '@w3filecoin/local/trouble'
+import { UserError } from '@w3filecoin/service/user-error'
 import { describe, expect, it } from 'vitest'
-import type { DeadLetter } from '../src/dead-letter-queue.ts'
-import { Display } from '../src/display.ts'
-import type { QueueReport } from '../src/dlq.ts'
-import type { FoundRecord, TableReport } from '../src/reconcile.ts'
+import type { DeadLetter } from '../../src/ops/dead-letter-queue.ts'
+import { Display } from '../../src/ops/display.ts'
+import type { QueueReport } from '../../src/ops/dlq.ts'
+import type { FoundRecord, TableReport } from '../../src/ops/reconcile.ts'
 
 const AT = Date.UTC(2026, 0, 1)
 
@@ -84,10 +84,14 @@ describe('dead letters, for people', () => {
     ],
     [
       'of a queue that failed',
-      { letters: 2, failed: new Trouble('It is gone') },
+      { letters: 2, failed: new UserError('It is gone') },
       ['2 dead letters, then it failed', '  It is gone'],
     ],
-    ['of a queue that failed at once', { failed: new Trouble('It is gone') }, ['it failed', '  It is gone']],
+    [
+      'of a queue that failed at once',
+      { failed: new UserError('It is gone') },
+      ['it failed', '  It is gone'],
+    ],
   ])('%s: what is said of a queue is true', (_, report, [first, ...more]) => {
     const lines = printed(display => display.queue(queue(report)))
     const expected = first === undefined ? [] : [`storefront submit: ${first}`, ...more]

@@ -7,8 +7,8 @@ import { resources as dealTracker } from '@w3filecoin/deal-tracker/resources'
 import { unfinished as dealTrackerUnfinished } from '@w3filecoin/deal-tracker/unfinished'
 import { resources as dealer } from '@w3filecoin/dealer/resources'
 import { unfinished as dealerUnfinished } from '@w3filecoin/dealer/unfinished'
-import { Trouble } from '@w3filecoin/local/trouble'
 import type { Due, Queue, Unfinished } from '@w3filecoin/service'
+import { UserError } from '@w3filecoin/service/user-error'
 import { resources as storefront } from '@w3filecoin/storefront/resources'
 import { unfinished as storefrontUnfinished } from '@w3filecoin/storefront/unfinished'
 
@@ -50,7 +50,7 @@ const SERVICES = [
 export const servicesNamed = (name: string | undefined): Service[] => {
   const services = SERVICES.filter(({ resources }) => name === undefined || resources.service === name)
   if (services.length === 0)
-    throw new Trouble(
+    throw new UserError(
       `There is no service ${name}; there are ${SERVICES.map(({ resources }) => resources.service).join(', ')}`,
     )
   return services
@@ -63,7 +63,7 @@ export const queuesNamed = (services: readonly Service[], name: string | undefin
   )
   const queues = all.filter(({ queue }) => name === undefined || queue === name)
   if (queues.length === 0)
-    throw new Trouble(
+    throw new UserError(
       `There is no queue ${name}; there are ${[...new Set(all.map(({ queue }) => queue))].join(', ')}`,
     )
   return queues

@@ -4,9 +4,9 @@ import { join, relative } from 'node:path'
 import { Readable } from 'node:stream'
 import { HeadObjectCommand, NotFound, PutObjectCommand, type S3Client } from '@aws-sdk/client-s3'
 import { type PieceLink, pieceOf } from '@w3filecoin/piece'
+import { UserError } from '@w3filecoin/service/user-error'
 import { CID } from 'multiformats/cid'
 import { create as createDigest } from 'multiformats/hashes/digest'
-import { Trouble } from './trouble.ts'
 
 /** A file that is content to be stored. */
 export interface ContentFile {
@@ -35,9 +35,9 @@ export const findFiles = async (directory: string): Promise<ContentFile[]> => {
     const why = { ENOENT: 'there is none', ENOTDIR: 'it is not one', EACCES: 'that is not permitted' }[
       code ?? ''
     ]
-    throw new Trouble(`The directory ${directory} can not be read: ${why ?? message}`)
+    throw new UserError(`The directory ${directory} can not be read: ${why ?? message}`)
   }
-  if (files.length === 0) throw new Trouble(`There are no files in ${directory}`)
+  if (files.length === 0) throw new UserError(`There are no files in ${directory}`)
   return files.sort((a, b) => (a.name < b.name ? -1 : 1))
 }
 

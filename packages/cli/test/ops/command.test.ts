@@ -13,7 +13,7 @@ import { type Local, startLocal } from '@w3filecoin/local'
 import { placesOf } from '@w3filecoin/local/provision'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 
-const MAIN = fileURLToPath(new URL('../src/main.ts', import.meta.url))
+const MAIN = fileURLToPath(new URL('../../src/ops/main.ts', import.meta.url))
 
 /** The command, as somebody types it. */
 const ops = (...args: string[]) => opsWith(process.env, ...args)

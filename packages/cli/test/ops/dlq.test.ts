@@ -12,9 +12,9 @@ import { placesOf, queueName } from '@w3filecoin/local/provision'
 import { type Consumer, each } from '@w3filecoin/service'
 import { CUT, startWorld, type World } from '@w3filecoin/testing'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { deadLetters, type QueueReport } from '../src/dlq.ts'
-import { servicesNamed } from '../src/services.ts'
-import type { Target } from '../src/target.ts'
+import { deadLetters, type QueueReport } from '../../src/ops/dlq.ts'
+import { servicesNamed } from '../../src/ops/services.ts'
+import type { Target } from '../../src/ops/target.ts'
 
 let world: World
 let sqs: SQSClient

@@ -3,7 +3,7 @@ import { buildAggregate, pieceOf } from '@w3filecoin/piece'
 import { generateKey, issueReceipt, type Outcome, parseSigner } from '@w3filecoin/service'
 import { CID } from 'multiformats/cid'
 import { beforeAll, describe, expect, it } from 'vitest'
-import { verifyAccept } from '../src/verify.ts'
+import { verifyAccept } from '../../src/dev/verify.ts'
 
 /** Everything that a receipt of `filecoin/accept` must show is shown to be missed where it is not so. */
 describe('a receipt that ends the way of a piece', () => {

@@ -1,5 +1,5 @@
 import { type ParseArgsConfig, parseArgs } from 'node:util'
-import { Trouble } from './trouble.ts'
+import { UserError } from '@w3filecoin/service/user-error'
 
 /** Options that npm has too: they may come from where it is configured. */
 const OF_NPM = new Set(['json', 'all'])
@@ -13,13 +13,13 @@ export const parseOptions = <T extends ParseArgsConfig>(script: string, config: 
       if (OF_NPM.has(name)) continue
       const value = process.env[`npm_config_${name.replaceAll('-', '_')}`]
       if (type === 'string' ? value !== undefined : value === 'true')
-        throw new Trouble(
+        throw new UserError(
           `npm took --${name} for itself; options go behind --, as in npm run ${script} -- --${name}`,
         )
     }
   const parsed = parse(config)
   for (const [name, value] of Object.entries(parsed.values))
-    if ([value].flat().includes('')) throw new Trouble(`--${name} takes a value, and here it is empty`)
+    if ([value].flat().includes('')) throw new UserError(`--${name} takes a value, and here it is empty`)
   return parsed
 }
 
@@ -28,6 +28,6 @@ const parse = <T extends ParseArgsConfig>(config: T) => {
     return parseArgs(config)
   } catch (cause) {
     // Behind its first sentence Node goes on about dashes, in lines.
-    throw new Trouble(`${(cause as Error).message.split(/\.\s/)[0]}; --help says what there is`)
+    throw new UserError(`${(cause as Error).message.split(/\.\s/)[0]}; --help says what there is`)
   }
 }

@@ -1,14 +1,13 @@
 import { createHash } from 'node:crypto'
-import { mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempDisposableSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { beforeAll, describe, expect, it, onTestFinished } from 'vitest'
-import { run } from './cli.ts'
-import { temporaryDirectory } from './echo/index.ts'
-import { eventually } from './eventually.ts'
+import { beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest'
+import { run } from './start.ts'
 
 /** The whole system, as somebody runs it who has just found it. */
 describe('the journey', () => {
-  const directory = temporaryDirectory()
+  const directory = mkdtempDisposableSync(join(tmpdir(), 'w3filecoin-'))
   const data = join(directory.path, 'data')
   const files = join(directory.path, 'files')
 
@@ -18,7 +17,7 @@ describe('the journey', () => {
     writeFileSync(join(files, 'more', 'the same.txt'), 'A small file\n')
     writeFileSync(join(files, 'large.bin'), pseudorandom(3_000_000))
     writeFileSync(join(files, '.hidden'), 'Not to be shown around')
-    return () => directory[Symbol.dispose]()
+    return () => directory.remove()
   })
 
   const events = (stdout: string) =>
@@ -49,10 +48,9 @@ describe('the journey', () => {
   it('is told as JSON, serves on, and stops when it is asked to', { timeout: 120_000 }, async () => {
     const serving = run('--json', '--data', data, '--files', files, '--port', '0')
     onTestFinished(() => void serving.child.kill('SIGKILL'))
-    const finished = await eventually(
-      'the end of the journey',
+    const finished = await vi.waitUntil(
       () => events(serving.stdout.replace(/[^\n]*$/, '')).find(({ event }) => event === 'finished'),
-      { seconds: 60 },
+      { timeout: 60_000 },
     )
     expect(finished).toMatchObject({ offered: 3, accepted: 3, failed: 0 })
 

@@ -1,9 +1,11 @@
-import { readFileSync, writeFileSync } from 'node:fs'
+import { mkdtempDisposableSync, readFileSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, it, vi } from 'vitest'
-import { run } from './cli.ts'
-import { temporaryDirectory } from './echo/index.ts'
+import { run } from './start.ts'
+
+const temporaryDirectory = () => mkdtempDisposableSync(join(tmpdir(), 'w3filecoin-'))
 
 describe('the command', () => {
   it('says what it can do', async () => {

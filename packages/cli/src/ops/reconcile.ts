@@ -1,7 +1,6 @@
 import { type DynamoDBDocumentClient, paginateScan } from '@aws-sdk/lib-dynamodb'
 import { bind } from '@w3filecoin/aws'
 import { variable } from '@w3filecoin/aws/resources'
-import { Trouble } from '@w3filecoin/local/trouble'
 import {
   type Clock,
   dueAt,
@@ -11,6 +10,7 @@ import {
   type Table,
   type Unfinished,
 } from '@w3filecoin/service'
+import { UserError } from '@w3filecoin/service/user-error'
 import pMap from 'p-map'
 import type { AnyQueues, AnyRecord, Service } from './services.ts'
 import type { Target } from './target.ts'
@@ -74,7 +74,7 @@ const readTable = async (
   const places = await target.placesOf(resources.service)
   const TableName = places[variable('table', table)]
   if (TableName === undefined)
-    throw new Trouble(
+    throw new UserError(
       `The system does not say where ${resources.service} ${table} is: it is of another version`,
     )
   const aws = bind(resources, places)
@@ -91,10 +91,10 @@ const readTable = async (
     }
     try {
       if (!unfinished.is(record)) return undefined
-      if (typeof record.revision !== 'number') throw new Trouble('it has no revision')
+      if (typeof record.revision !== 'number') throw new UserError('it has no revision')
       const lookAt = timeOf(lookedAt(unfinished, record))
       const messages = Object.entries(unfinished.messages([record])).filter(([, some]) => some?.length)
-      if (messages.length === 0) throw new Trouble('there is no message that gets it moving')
+      if (messages.length === 0) throw new UserError('there is no message that gets it moving')
       return {
         ...found,
         understood: true,
@@ -105,7 +105,7 @@ const readTable = async (
         messages: Object.fromEntries(messages),
       }
     } catch (cause) {
-      const next = `it can not be understood: ${cause instanceof Trouble ? cause.message : cause}`
+      const next = `it can not be understood: ${cause instanceof UserError ? cause.message : cause}`
       return {
         ...found,
         understood: false,
@@ -162,7 +162,7 @@ const lookedAt = (unfinished: Unfinished<AnyRecord, AnyQueues>, record: AnyRecor
 /** The time, if it is one. */
 const timeOf = (time: number | undefined): number | undefined => {
   if (time !== undefined && (typeof time !== 'number' || Number.isNaN(new Date(time).getTime())))
-    throw new Trouble(`${time} is no time`)
+    throw new UserError(`${time} is no time`)
   return time
 }
 

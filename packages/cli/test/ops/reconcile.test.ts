@@ -10,9 +10,9 @@ import { DUE, type Due, dueAt, sendAll, sweep } from '@w3filecoin/service'
 import { resources as storefrontResources } from '@w3filecoin/storefront/resources'
 import { startWorld, type World } from '@w3filecoin/testing'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { reconcile, type TableReport } from '../src/reconcile.ts'
-import { servicesNamed } from '../src/services.ts'
-import type { Target } from '../src/target.ts'
+import { reconcile, type TableReport } from '../../src/ops/reconcile.ts'
+import { servicesNamed } from '../../src/ops/services.ts'
+import type { Target } from '../../src/ops/target.ts'
 
 const NOW = Date.UTC(2026, 0, 1)
 const MINUTE = 60_000
