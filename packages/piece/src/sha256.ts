@@ -1,5 +1,6 @@
 import { createRequire } from 'node:module'
 import * as wasmSha256 from '@chainsafe/as-sha256'
+import type * as Hashtree from '@chainsafe/hashtree'
 
 /**
  * SHA-256 of many 64-byte messages in one call. A Merkle tree asks for nothing else: a message is a pair of
@@ -15,9 +16,7 @@ const loadNative = (): Sha256 | undefined => {
   try {
     // Required, not imported: a bundler leaves the call alone, so a bundle works with the module beside it
     // (installed for the platform that it runs on) as well as without.
-    const hashtree: typeof import('@chainsafe/hashtree') = createRequire(import.meta.url)(
-      '@chainsafe/hashtree',
-    )
+    const hashtree: typeof Hashtree = createRequire(import.meta.url)('@chainsafe/hashtree')
     return { name: 'native', hashInto: hashtree.hashInto }
   } catch {
     // An optional dependency: no binary was built for this platform, or it was not installed.
