@@ -1,25 +1,25 @@
 import { type ParseArgsConfig, parseArgs } from 'node:util'
 import { UserError } from '@w3filecoin/service/user-error'
 
-/** Options that npm has too: they may come from where it is configured. */
-const OF_NPM = new Set(['json', 'all'])
+/** Options that npm has too: their values may come from npm's own configuration. */
+const NPM_OPTIONS = new Set(['json', 'all'])
 
-/** What was typed behind the command, which is a script of npm; all that makes no sense to anybody is refused here. */
+/** Parses the command line of an npm script, and rejects options that npm consumed and options with an empty value. */
 export const parseOptions = <T extends ParseArgsConfig>(script: string, config: T) => {
   const options = Object.entries(config.options ?? {})
-  // Without `--`, npm takes options for its own and tells us by the environment only.
+  // Without `--`, npm consumes the options and passes them on in the environment only.
   if (process.env.npm_lifecycle_event === script)
     for (const [name, { type }] of options) {
-      if (OF_NPM.has(name)) continue
+      if (NPM_OPTIONS.has(name)) continue
       const value = process.env[`npm_config_${name.replaceAll('-', '_')}`]
       if (type === 'string' ? value !== undefined : value === 'true')
         throw new UserError(
-          `npm took --${name} for itself; options go behind --, as in npm run ${script} -- --${name}`,
+          `npm consumed --${name}. Put options behind --, as in npm run ${script} -- --${name}`,
         )
     }
   const parsed = parse(config)
   for (const [name, value] of Object.entries(parsed.values))
-    if ([value].flat().includes('')) throw new UserError(`--${name} takes a value, and here it is empty`)
+    if ([value].flat().includes('')) throw new UserError(`--${name} needs a value (see --help)`)
   return parsed
 }
 
@@ -27,7 +27,7 @@ const parse = <T extends ParseArgsConfig>(config: T) => {
   try {
     return parseArgs(config)
   } catch (cause) {
-    // Behind its first sentence Node goes on about dashes, in lines.
-    throw new UserError(`${(cause as Error).message.split(/\.\s/)[0]}; --help says what there is`)
+    // Node's first sentence names the error; the following lines explain dashes.
+    throw new UserError(`${(cause as Error).message.split(/\.\s/)[0]} (see --help)`)
   }
 }

@@ -1,11 +1,9 @@
 import stringWidth from 'string-width'
 
-/** How what the display says is written. */
-
-/** `1,234`. */
+/** Formats a count. @example `1,234` */
 export const count = (n: number): string => n.toLocaleString('en')
 
-/** `12 B`, `3.4 kB`, `5.6 MB`: three digits are enough. */
+/** Formats a number of bytes with up to three digits. @example `12 B`, `3.4 kB`, `5.6 MB` */
 export const bytes = (n: number): string => {
   const units = ['B', 'kB', 'MB', 'GB', 'TB']
   let value = n
@@ -17,7 +15,7 @@ export const bytes = (n: number): string => {
   return `${unit === 0 || value >= 99.95 ? Math.round(value) : value.toFixed(1)} ${units[unit]}`
 }
 
-/** `850 ms`, `6.2 s`, `3 min 20 s`. */
+/** Formats milliseconds. @example `850 ms`, `6.2 s`, `3 min 20 s` */
 export const duration = (milliseconds: number): string => {
   const seconds = milliseconds / 1000
   if (seconds < 1) return `${Math.round(milliseconds)} ms`
@@ -25,10 +23,13 @@ export const duration = (milliseconds: number): string => {
   return `${Math.floor(seconds / 60)} min ${Math.round(seconds % 60)} s`
 }
 
-/** CIDs of one kind begin alike; their ends tell them apart. */
+/** Shortens a CID; keeps its end, because CIDs of one kind begin alike. @example `bafkzci…yqtp37tdbc` */
 export const shortCid = (cid: string): string => `${cid.slice(0, 7)}…${cid.slice(-10)}`
 
-/** As much of the text as fits into so many columns. File names may be anything; a terminal must not obey them. */
+/**
+ * Cuts a text to a number of terminal columns. Replaces control characters: a file name may contain escape sequences,
+ * which the terminal must not execute.
+ */
 export const fit = (text: string, columns: number): string => {
   const printable = text.replaceAll(/\p{C}/gu, '?')
   if (stringWidth(printable) <= columns) return printable
@@ -40,15 +41,16 @@ export const fit = (text: string, columns: number): string => {
   return `${fitting}…`
 }
 
-/** The text in exactly so many columns. */
+/** Cuts or pads a text on the right, to exactly this number of columns. */
 export const left = (text: string, columns: number): string => {
   const fitting = fit(text, columns)
   return fitting + ' '.repeat(Math.max(0, columns - stringWidth(fitting)))
 }
 
+/** Pads a text on the left. */
 export const right = (text: string, columns: number): string => text.padStart(columns)
 
-/** Rows under their heads, each column as wide as it needs to be. */
+/** Formats a table: a line for the heads and one for each row, in aligned columns. */
 export const table = (heads: readonly string[], rows: readonly (readonly string[])[]): string[] => {
   const widths = heads.map((head, n) =>
     Math.max(...[head, ...rows.map(row => row[n] ?? '')].map(cell => stringWidth(cell))),

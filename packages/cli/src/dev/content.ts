@@ -8,15 +8,15 @@ import { UserError } from '@w3filecoin/service/user-error'
 import { CID } from 'multiformats/cid'
 import { create as createDigest } from 'multiformats/hashes/digest'
 
-/** A file that is content to be stored. */
+/** A file whose content is stored. */
 export interface ContentFile {
   path: string
-  /** Within the directory that was given. */
+  /** Path relative to the journey's directory, e.g. `photos/cat.jpg`. */
   name: string
   size: number
 }
 
-/** Every regular file of a directory and of those in it, by name; hidden ones are left out. */
+/** Returns the regular files of a directory and its subdirectories, sorted by name, without hidden ones. */
 export const findFiles = async (directory: string): Promise<ContentFile[]> => {
   const files: ContentFile[] = []
   const walk = async (path: string): Promise<void> => {
@@ -32,12 +32,17 @@ export const findFiles = async (directory: string): Promise<ContentFile[]> => {
     await walk(directory)
   } catch (cause) {
     const { code, message } = cause as NodeJS.ErrnoException
-    const why = { ENOENT: 'there is none', ENOTDIR: 'it is not one', EACCES: 'that is not permitted' }[
-      code ?? ''
-    ]
-    throw new UserError(`The directory ${directory} can not be read: ${why ?? message}`)
+    const reasons: Record<string, string> = {
+      ENOENT: 'it does not exist',
+      ENOTDIR: 'it is not a directory',
+      EACCES: 'permission denied',
+    }
+    throw new UserError(
+      `Cannot read the directory ${directory}: ${reasons[code ?? ''] ?? message}. Check --files.`,
+    )
   }
-  if (files.length === 0) throw new UserError(`There are no files in ${directory}`)
+  if (files.length === 0)
+    throw new UserError(`The directory ${directory} has no files. Pass another one with --files.`)
   return files.sort((a, b) => (a.name < b.name ? -1 : 1))
 }
 
@@ -45,34 +50,35 @@ const RAW = 0x55
 const SHA2_256 = 0x12
 
 export interface Content {
-  /** CID of the content: its bytes as one raw block. */
+  /** CID of the content as one raw block, e.g. `bafkreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy`. */
   content: CID
   piece: PieceLink
 }
 
-/** The CIDs of a file's content, as content and as a piece, in one go over the file and in constant memory. */
+/** Computes a file's content CID and piece CID in one pass and constant memory. `onProgress` gets the bytes read so far. */
 export const identify = async (
   { path }: ContentFile,
   { onProgress, signal }: { onProgress: (bytes: number) => void; signal: AbortSignal },
 ): Promise<Content> => {
   const sha256 = createHash('sha256')
-  const { link } = await pieceOf(hashed(read(path, signal), sha256), { onProgress })
-  return { content: cidOf(sha256), piece: link }
+  const { link } = await pieceOf(hashChunks(readChunks(path, signal), sha256), { onProgress })
+  return { content: toCid(sha256), piece: link }
 }
 
-async function* read(path: string, signal: AbortSignal): AsyncGenerator<Uint8Array> {
+async function* readChunks(path: string, signal: AbortSignal): AsyncGenerator<Uint8Array> {
   await using file = await open(path)
   yield* file.createReadStream({ highWaterMark: 1024 * 1024, autoClose: false, signal })
 }
 
-async function* hashed(chunks: AsyncIterable<Uint8Array>, hash: Hash): AsyncGenerator<Uint8Array> {
+/** Yields the chunks and adds them to the hash. */
+async function* hashChunks(chunks: AsyncIterable<Uint8Array>, hash: Hash): AsyncGenerator<Uint8Array> {
   for await (const chunk of chunks) {
     hash.update(chunk)
     yield chunk
   }
 }
 
-const cidOf = (hash: Hash): CID => CID.createV1(RAW, createDigest(SHA2_256, hash.digest()))
+const toCid = (hash: Hash): CID => CID.createV1(RAW, createDigest(SHA2_256, hash.digest()))
 
 interface StoreOptions {
   s3: S3Client
@@ -82,38 +88,38 @@ interface StoreOptions {
 }
 
 /**
- * Stores a file's content under its CID, if it is not there yet. What is stored hashes to the CID, or is not
- * stored: the file may have changed since it was identified.
+ * Stores a file's content under its CID, unless the bucket already has it. If the file has changed since `identify`
+ * and no longer hashes to the CID, the upload fails.
  */
 export const store = async (
   file: ContentFile,
   { s3, bucket, content, signal }: StoreOptions,
 ): Promise<void> => {
-  const at = { Bucket: bucket, Key: `${content}` }
-  if (await isStored(s3, at, file.size)) return
-  const Body = Readable.from(checked(read(file.path, signal), content), { objectMode: false })
-  await s3.send(new PutObjectCommand({ ...at, Body, ContentLength: file.size }), { abortSignal: signal })
+  const object = { Bucket: bucket, Key: `${content}` }
+  if (await isStored(s3, object, file.size)) return
+  const Body = Readable.from(verifyChunks(readChunks(file.path, signal), content), { objectMode: false })
+  await s3.send(new PutObjectCommand({ ...object, Body, ContentLength: file.size }), { abortSignal: signal })
 }
 
-/** The chunks, the last of which comes when all of them together hash to the CID. */
-async function* checked(chunks: AsyncIterable<Uint8Array>, content: CID): AsyncGenerator<Uint8Array> {
+/** Yields the chunks; throws before the last one if together they do not hash to the CID. */
+async function* verifyChunks(chunks: AsyncIterable<Uint8Array>, content: CID): AsyncGenerator<Uint8Array> {
   const sha256 = createHash('sha256')
   let last: Uint8Array = new Uint8Array()
-  for await (const chunk of hashed(chunks, sha256)) {
+  for await (const chunk of hashChunks(chunks, sha256)) {
     yield last
     last = chunk
   }
-  if (!cidOf(sha256).equals(content)) throw new Error('It changed while it was read')
+  if (!toCid(sha256).equals(content)) throw new Error('The file changed while it was read')
   yield last
 }
 
 const isStored = async (
   s3: S3Client,
-  at: { Bucket: string; Key: string },
+  object: { Bucket: string; Key: string },
   size: number,
 ): Promise<boolean> => {
   try {
-    const { ContentLength } = await s3.send(new HeadObjectCommand(at))
+    const { ContentLength } = await s3.send(new HeadObjectCommand(object))
     return ContentLength === size
   } catch (cause) {
     if (cause instanceof NotFound) return false

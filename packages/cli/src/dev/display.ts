@@ -2,26 +2,29 @@ import { styleText } from 'node:util'
 import { bytes, count, duration, fit, left, right, shortCid, table } from '../text.ts'
 import type { Stage, Trip } from './journey.ts'
 
-/** What there is to say while the system runs. */
+/** Shows the system and the journey to the user. */
 export interface Display {
   starting(data: string): void
   ready(news: Ready): void
-  /** The files that are about to be taken through. */
+  /** The journey begins with these files. */
   found(directory: string, trips: readonly Trip[]): void
-  /** A file came further. */
+  /** A file made progress or failed. */
   progress(trip: Trip): void
+  /** `details`: path of the file with the full CIDs. */
   finished(trips: readonly Trip[], details: string): void
   stopping(): void
-  /** Puts the terminal back as it was. */
+  /** Restores the terminal. */
   close(): void
 }
 
+/** The running system. */
 export interface Ready {
+  /** By role. */
   services: Record<string, { url: string; did: string }>
   agent: string
   market: string
   data: string
-  took: number
+  tookMs: number
 }
 
 export interface Output {
@@ -34,18 +37,18 @@ export interface Output {
 export const createDisplay = (output: Output, { json, dumb }: { json: boolean; dumb: boolean }): Display =>
   json ? new JsonDisplay(output) : output.isTTY && !dumb ? new LiveDisplay(output) : new PlainDisplay(output)
 
-/** What was asked for: `offered` counts what the storefront took, `failed` whatever did not arrive. */
+/** Counts the files that the storefront accepted for aggregation (`offered`), that have a deal, and that failed. */
 export const tally = (trips: readonly Trip[]) => ({
   offered: trips.filter(({ accept }) => accept !== undefined).length,
   accepted: trips.filter(({ stage }) => stage === 'accepted').length,
   failed: trips.filter(({ failure }) => failure !== undefined).length,
-  /** Had their last receipt before this offer, or were on the way to it. */
+  /** Files that had their last receipt before this offer, and files that were already on the way to it. */
   earlier: trips.filter(({ before }) => before === 'end').length,
   underWay: trips.filter(({ before }) => before === 'piece').length,
 })
 
-/** What is known of a file, as data. */
-export const record = ({ file, content, piece, took, ...trip }: Trip) => ({
+/** Returns a file's entry of `journey.json`. */
+export const toEntry = ({ file, content, piece, tookMs, ...trip }: Trip) => ({
   file: file.name,
   bytes: file.size,
   stage: trip.stage,
@@ -56,14 +59,14 @@ export const record = ({ file, content, piece, took, ...trip }: Trip) => ({
   aggregate: trip.aggregate,
   dealID: trip.dealID,
   before: trip.before,
-  milliseconds: took === undefined ? undefined : Math.round(took),
+  milliseconds: tookMs === undefined ? undefined : Math.round(tookMs),
   failure: trip.failure,
 })
 
-/** A JSON line an event. */
+/** Prints one JSON line per event. */
 class JsonDisplay implements Display {
   readonly #output: Output
-  readonly #told = new Map<Trip, { event: string; at: number }>()
+  readonly #printed = new Map<Trip, { event: string; at: number }>()
 
   constructor(output: Output) {
     this.#output = output
@@ -77,14 +80,14 @@ class JsonDisplay implements Display {
     this.#event('starting', { data })
   }
 
-  ready({ services, agent, market, data, took }: Ready): void {
+  ready({ services, agent, market, data, tookMs }: Ready): void {
     const open = Object.entries(services).map(([role, { url, did }]) => [role, { url, did }])
     this.#event('ready', {
       services: Object.fromEntries(open),
       agent: { did: agent },
       market,
       data,
-      milliseconds: Math.round(took),
+      milliseconds: Math.round(tookMs),
     })
   }
 
@@ -94,11 +97,11 @@ class JsonDisplay implements Display {
 
   progress(trip: Trip): void {
     const event = trip.failure === undefined ? trip.stage : 'failed'
-    const told = this.#told.get(trip)
+    const last = this.#printed.get(trip)
     const now = performance.now()
-    if (told?.event === event && (event !== 'hashing' || now - told.at < 1000)) return
-    this.#told.set(trip, { event, at: now })
-    this.#event(event, { ...record(trip), ...(event === 'hashing' ? { hashed: trip.hashed } : {}) })
+    if (last?.event === event && (event !== 'hashing' || now - last.at < 1000)) return
+    this.#printed.set(trip, { event, at: now })
+    this.#event(event, { ...toEntry(trip), ...(event === 'hashing' ? { hashed: trip.hashed } : {}) })
   }
 
   finished(trips: readonly Trip[], details: string): void {
@@ -114,11 +117,11 @@ class JsonDisplay implements Display {
 
 const sizeOf = (trips: readonly Trip[]): number => trips.reduce((sum, { file }) => sum + file.size, 0)
 
-/** The stages that are shown, in order. */
+/** The stages on display, in order. */
 const STAGES = ['hashed', 'offered', 'submitted', 'aggregated', 'accepted'] as const
 
-/** How many of them a file has behind it. */
-const BEHIND: Record<Stage, number> = {
+/** How many of these a file has completed. */
+const COMPLETED: Record<Stage, number> = {
   found: 0,
   hashing: 0,
   stored: 1,
@@ -128,17 +131,17 @@ const BEHIND: Record<Stage, number> = {
   accepted: 5,
 }
 
-/** The rows of the table at the end; the rest is in the details. */
+/** Rows of the last table; `journey.json` has all files. */
 const MAX_ROWS = 200
 const MAX_FAILURES = 10
 
-/** Plain lines: what happened, not more than one a second. */
+/** Prints plain lines with the counts of each stage, at most once a second. */
 class PlainDisplay implements Display {
   protected readonly output: Output
   protected trips: readonly Trip[] = []
   protected since = 0
-  readonly #told = new Map<string, number>()
-  #toldAt = 0
+  readonly #printed = new Map<string, number>()
+  #printedAt = 0
 
   constructor(output: Output) {
     this.output = output
@@ -156,10 +159,10 @@ class PlainDisplay implements Display {
     this.line(`Starting on ${data} …`)
   }
 
-  ready({ services, agent, market, data, took }: Ready): void {
-    this.line(`${this.style('bold', 'W3 Filecoin is up on this machine')}, in ${duration(took)}`)
+  ready({ services, agent, market, data, tookMs }: Ready): void {
+    this.line(`${this.style('bold', 'W3 Filecoin is up on this machine')}, in ${duration(tookMs)}`)
     this.line()
-    const rows = Object.entries(services).map(([role, { url, did }]) => [spaced(role), url, did])
+    const rows = Object.entries(services).map(([role, { url, did }]) => [splitWords(role), url, did])
     const all = [...rows, ['storage providers', market, 'a stand-in'], ['agent', '', agent]]
     const widths = [0, 1].map(n => Math.max(...all.map(row => row[n]!.length)))
     const room = (this.output.columns ?? Infinity) - widths[0]! - widths[1]! - 6
@@ -182,26 +185,28 @@ class PlainDisplay implements Display {
   }
 
   progress(trip: Trip): void {
-    const everyone = trip.failure === undefined && this.trips.every(({ stage }) => stage === trip.stage)
-    if (everyone || performance.now() - this.#toldAt > 1000) this.#tell()
+    const complete = trip.failure === undefined && this.trips.every(({ stage }) => stage === trip.stage)
+    if (complete || performance.now() - this.#printedAt > 1000) this.#printCounts()
   }
 
-  #tell(): void {
-    this.#toldAt = performance.now()
+  #printCounts(): void {
+    this.#printedAt = performance.now()
     const counts = [
-      ...STAGES.map((stage, n) => [stage, this.trips.filter(trip => BEHIND[trip.stage] > n).length] as const),
+      ...STAGES.map(
+        (stage, n) => [stage, this.trips.filter(trip => COMPLETED[trip.stage] > n).length] as const,
+      ),
       ['failed', tally(this.trips).failed] as const,
     ]
-    for (const [what, now] of counts) {
-      if (now === (this.#told.get(what) ?? 0)) continue
-      this.#told.set(what, now)
+    for (const [label, now] of counts) {
+      if (now === (this.#printed.get(label) ?? 0)) continue
+      this.#printed.set(label, now)
       const elapsed = right(duration(performance.now() - this.since), 10)
-      this.line(`${elapsed}  ${left(what, 10)}  ${count(now)} of ${count(this.trips.length)}`)
+      this.line(`${elapsed}  ${left(label, 10)}  ${count(now)} of ${count(this.trips.length)}`)
     }
   }
 
   finished(trips: readonly Trip[], details: string): void {
-    this.#tell()
+    this.#printCounts()
     this.line()
     this.report(trips, details)
   }
@@ -210,12 +215,12 @@ class PlainDisplay implements Display {
     const { offered, accepted, failed, earlier, underWay } = tally(trips)
     const rows = trips
       .slice(0, MAX_ROWS)
-      .map(({ file, piece, aggregate, dealID, took, failure, before }) => [
+      .map(({ file, piece, aggregate, dealID, tookMs, failure, before }) => [
         fit(file.name, 32),
         piece ? shortCid(`${piece}`) : '',
         aggregate ? shortCid(aggregate) : '',
         `${dealID ?? ''}`,
-        failure !== undefined ? 'failed' : before === 'end' ? 'earlier' : duration(took!),
+        failure !== undefined ? 'failed' : before === 'end' ? 'earlier' : duration(tookMs!),
       ])
     const [heads, ...lines] = table(['file', 'piece', 'aggregate', 'deal', 'time'], rows)
     this.line(`  ${this.style('dim', heads!)}`)
@@ -255,19 +260,19 @@ class PlainDisplay implements Display {
   close(): void {}
 }
 
-/** `dealTracker` is the `deal tracker`. */
-const spaced = (role: string): string => role.replaceAll(/[A-Z]/g, letter => ` ${letter.toLowerCase()}`)
+/** Splits a role into words: `dealTracker` becomes `deal tracker`. */
+const splitWords = (role: string): string => role.replaceAll(/[A-Z]/g, letter => ` ${letter.toLowerCase()}`)
 
 const HIDE_CURSOR = '\x1b[?25l'
 const SHOW_CURSOR = '\x1b[?25h'
-/** Whatever is behind the cursor. */
+/** Clears from the cursor to the end of the screen. */
 const CLEAR = '\x1b[J'
-/** Milliseconds between two pictures. */
-const FRAME = 100
-const NAME = 32
+const FRAME_MS = 100
+/** Columns of a file name, and of a progress bar. */
+const MAX_NAME = 32
 const BAR = 20
 
-/** A picture of where every file is, drawn in place. */
+/** Draws the stage of every file in place, on a terminal. */
 class LiveDisplay extends PlainDisplay {
   #drawn = 0
   #timer: NodeJS.Timeout | undefined
@@ -276,14 +281,14 @@ class LiveDisplay extends PlainDisplay {
     super.found(directory, trips)
     this.output.write(HIDE_CURSOR)
     this.#draw()
-    this.#timer = setInterval(() => this.#draw(), FRAME)
+    this.#timer = setInterval(() => this.#draw(), FRAME_MS)
   }
 
   override progress(): void {}
 
-  /** The table takes the place of the picture. */
+  /** Replaces the drawing by the table. */
   override finished(trips: readonly Trip[], details: string): void {
-    this.output.write(this.#back() + CLEAR)
+    this.output.write(this.#home() + CLEAR)
     this.#end()
     this.report(trips, details)
   }
@@ -308,47 +313,47 @@ class LiveDisplay extends PlainDisplay {
   #draw(): void {
     const { columns = 80, rows = 24 } = this.output
     const lines = this.trips.length + 4 <= rows ? this.#everyFile(columns) : this.#summary(columns)
-    this.output.write(`${this.#back()}${lines.map(line => `${line}\x1b[K\n`).join('')}${CLEAR}`)
+    this.output.write(`${this.#home()}${lines.map(line => `${line}\x1b[K\n`).join('')}${CLEAR}`)
     this.#drawn = lines.length
   }
 
-  /** To where the picture begins. */
-  #back(): string {
+  /** Moves the cursor to the first line of the drawing. */
+  #home(): string {
     return this.#drawn > 0 ? `\x1b[${this.#drawn}A\r` : ''
   }
 
   #everyFile(columns: number): string[] {
-    const name = Math.max(8, Math.min(NAME, columns - 40))
+    const name = Math.max(8, Math.min(MAX_NAME, columns - 40))
     return [...this.trips.map(trip => this.#file(trip, name, columns)), '', this.#elapsed()]
   }
 
   #file(trip: Trip, name: number, columns: number): string {
-    const { file, stage, dealID, took, before, failure } = trip
+    const { file, stage, dealID, tookMs, before, failure } = trip
     const ok = stage === 'accepted' ? this.style('green', '✓') : ' '
     const mark = failure === undefined ? ok : this.style('red', '✗')
     const head = `${mark} ${left(file.name, name)} ${right(bytes(file.size), 8)}  `
     const room = columns - name - 13
     if (failure !== undefined) return head + this.style('red', fit(failure, room))
     if (stage === 'hashing') return head + this.#bar(file.size === 0 ? 1 : trip.hashed / file.size)
-    const dots = STAGES.map((_, n) => (n < BEHIND[stage] ? '●' : '○')).join('')
+    const dots = STAGES.map((_, n) => (n < COMPLETED[stage] ? '●' : '○')).join('')
     const words = {
       found: '',
       stored: 'stored',
       offered: 'offered',
       submitted: 'submitted, waits for an aggregate',
       aggregated: 'aggregated, waits for a deal',
-      accepted: `deal ${dealID}, ${before === 'end' ? 'earlier' : duration(took ?? 0)}`,
+      accepted: `deal ${dealID}, ${before === 'end' ? 'earlier' : duration(tookMs ?? 0)}`,
     }
     return head + this.style('cyan', dots) + this.style('dim', fit(`  ${words[stage]}`, room - STAGES.length))
   }
 
-  /** For more files than the terminal has rows. */
+  /** Counts only: there are more files than the terminal has rows. */
   #summary(columns: number): string[] {
     const total = this.trips.length
     const hashed = this.trips.reduce((sum, trip) => sum + trip.hashed, 0)
     const size = sizeOf(this.trips)
     const counts = STAGES.map((stage, n) => {
-      const reached = this.trips.filter(trip => BEHIND[trip.stage] > n).length
+      const reached = this.trips.filter(trip => COMPLETED[trip.stage] > n).length
       const detail = stage === 'hashed' ? `  ${bytes(hashed)} of ${bytes(size)}` : ''
       return `  ${left(stage, 10)}  ${this.#bar(total === 0 ? 1 : reached / total)}  ${count(reached)} of ${count(total)}${detail}`
     })
@@ -374,8 +379,11 @@ class LiveDisplay extends PlainDisplay {
 
   #elapsed(): string {
     const { accepted, failed } = tally(this.trips)
-    const done = `${count(accepted)} of ${count(this.trips.length)} accepted`
-    const bad = failed > 0 ? `, ${count(failed)} failed` : ''
-    return this.style('dim', `  ${done}${bad}, ${Math.floor((performance.now() - this.since) / 1000)} s`)
+    const progress = `${count(accepted)} of ${count(this.trips.length)} accepted`
+    const failures = failed > 0 ? `, ${count(failed)} failed` : ''
+    return this.style(
+      'dim',
+      `  ${progress}${failures}, ${Math.floor((performance.now() - this.since) / 1000)} s`,
+    )
   }
 }

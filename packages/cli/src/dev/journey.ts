@@ -16,61 +16,61 @@ import { Authority, type Failure, Peer, parseSigner, type Result } from '@w3file
 import type { CID } from 'multiformats/cid'
 import pMap from 'p-map'
 import { type ContentFile, identify, store } from './content.ts'
-import { reasonOf, verifyAccept } from './verify.ts'
+import { formatReason, verifyAccept } from './verify.ts'
 
-/** How far a file has come. */
+/** The last stage that a file has reached. */
 export type Stage = 'found' | 'hashing' | 'stored' | 'offered' | 'submitted' | 'aggregated' | 'accepted'
 
-/** A file on its way from the disk to a deal. */
+/** A file on the journey from the disk to a deal. */
 export interface Trip {
   readonly file: ContentFile
   stage: Stage
-  /** When it was asked about last, counted in questions. */
+  /** Number of the last selection that included the file; files with a lower turn are queried first. */
   turn: number
   /** Bytes hashed so far. */
   hashed: number
   content?: CID
   piece?: PieceLink
-  /** The tasks that the storefront promised. */
+  /** CIDs of the tasks that the storefront promised: `filecoin/submit` and `filecoin/accept`. */
   submit?: string
   accept?: string
   aggregate?: string
   dealID?: number
-  /** What the storefront knew when the piece was offered: nothing, the piece, or its end. */
+  /** The storefront's state before the offer: `nothing`, the `piece`, or also its last receipt (`end`). */
   before: 'nothing' | 'piece' | 'end'
   offeredAt?: number
-  /** Milliseconds from the offer to the end. */
-  took?: number
-  /** Why it comes no further than this stage. */
+  /** Milliseconds from the offer to the last receipt. */
+  tookMs?: number
+  /** Why the file failed after this stage. */
   failure?: string
-  /** What went wrong lately, and may go right yet. */
-  trouble?: string | undefined
+  /** The last error; the request is repeated. */
+  lastError?: string | undefined
 }
 
 export interface JourneyOptions {
   files: readonly ContentFile[]
   local: Pick<Local, 'services' | 'agent' | 'engines'>
-  /** Told whenever a file comes further. */
+  /** Called when a file makes progress or fails. */
   onProgress: (trip: Trip) => void
-  /** Milliseconds for which nothing may move. */
-  patience: number
+  /** The journey fails its remaining files after this long without progress. */
+  patienceMs: number
   signal: AbortSignal
 }
 
-/** Files that are read at a time. */
-const READERS = 2
-/** Questions that are asked at a time, and invocations in one message. */
-const REQUESTS = 8
-const BATCH = 50
-/** Milliseconds between two rounds of questions, and the most files of one stage that are asked about in one. */
-const PAUSE = 400
-const ROUND = 100
+/** Files that are read concurrently. */
+const MAX_READERS = 2
+/** Concurrent requests, and invocations in one message. */
+const MAX_REQUESTS = 8
+const MAX_BATCH = 50
+/** Pause between two rounds of requests, and the files of one stage in a round. */
+const PAUSE_MS = 400
+const MAX_ROUND = 100
 
 type Deals = Promise<Result<DealInfoSuccess['deals']>>
 
 /**
- * Takes files all the way: stores each as content, computes its piece CID, has an agent offer it to the
- * storefront, follows the receipts, and verifies the last one.
+ * Takes files from the disk to a deal: computes each piece CID, stores the content, offers it to the storefront as an
+ * agent, follows the receipts, and verifies the last one.
  */
 export class Journey {
   readonly trips: readonly Trip[]
@@ -79,7 +79,7 @@ export class Journey {
   readonly #storefront: Peer
   readonly #dealTracker: Peer
   readonly #s3: S3Client
-  /** The deals of an aggregate, asked for once. */
+  /** The deals by aggregate, requested once each. */
   readonly #deals = new Map<string, Deals>()
   #movedAt = 0
   #turn = 0
@@ -102,25 +102,25 @@ export class Journey {
     }))
   }
 
-  /** Resolves when every file has arrived or failed; throws only what is a bug, or the signal's reason. */
+  /** Resolves when every file has arrived or failed. Rejects only with a bug, or with the signal's reason. */
   async travel(): Promise<void> {
-    const { signal, patience } = this.#options
-    const givingUp = new AbortController()
-    const reading = AbortSignal.any([signal, givingUp.signal])
+    const { signal, patienceMs } = this.#options
+    const timeout = new AbortController()
+    const reading = AbortSignal.any([signal, timeout.signal])
     this.#movedAt = performance.now()
-    const prepared = pMap(this.trips, trip => this.#prepare(trip, reading), { concurrency: READERS })
+    const prepared = pMap(this.trips, trip => this.#prepare(trip, reading), { concurrency: MAX_READERS })
     while (this.trips.some(isUnderWay)) {
       await this.#round()
-      if (performance.now() - this.#movedAt > patience) {
-        this.#giveUp()
-        givingUp.abort()
+      if (performance.now() - this.#movedAt > patienceMs) {
+        this.#failRemaining()
+        timeout.abort()
       }
-      await sleep(PAUSE, undefined, { signal })
+      await sleep(PAUSE_MS, undefined, { signal })
     }
     await prepared
   }
 
-  /** From the disk into the storefront's bucket. */
+  /** Identifies a file and stores it in the storefront's bucket. */
   async #prepare(trip: Trip, signal: AbortSignal): Promise<void> {
     if (signal.aborted) return
     try {
@@ -140,20 +140,20 @@ export class Journey {
     }
   }
 
-  /** Asks once about every file that waits for something. What can not be asked now is asked in the next round. */
+  /** Sends one request for every file that waits for a result. A failed request is repeated in the next round. */
   async #round(): Promise<void> {
-    const each = (trips: Trip[], ask: (trip: Trip) => Promise<unknown>) =>
-      pMap(trips, trip => this.#try([trip], () => ask(trip)), { concurrency: REQUESTS })
-    const batches = async (trips: Trip[], ask: (trips: Trip[]) => Promise<void>) => {
-      for (let at = 0; at < trips.length; at += BATCH) {
-        const batch = trips.slice(at, at + BATCH)
-        await this.#try(batch, () => ask(batch))
+    const each = (trips: Trip[], request: (trip: Trip) => Promise<unknown>) =>
+      pMap(trips, trip => this.#try([trip], () => request(trip)), { concurrency: MAX_REQUESTS })
+    const batches = async (trips: Trip[], request: (trips: Trip[]) => Promise<void>) => {
+      for (let at = 0; at < trips.length; at += MAX_BATCH) {
+        const batch = trips.slice(at, at + MAX_BATCH)
+        await this.#try(batch, () => request(batch))
       }
     }
     await batches(this.#next('stored'), async trips => {
       const known = await this.#info(trips)
       await this.#offer(trips)
-      // Nothing comes from an offer to a deal in a moment: what has its last receipt now, had it before.
+      // No deal takes less than a moment: a receipt that exists now existed before this offer.
       await each(
         trips.filter((trip, n) => known[n] && trip.stage === 'offered' && isUnderWay(trip)),
         async trip => {
@@ -162,8 +162,8 @@ export class Journey {
         },
       )
     })
-    await each(this.#next('offered'), trip => this.#lookForSubmit(trip))
-    await batches(this.#next('submitted'), trips => this.#lookForAggregates(trips))
+    await each(this.#next('offered'), trip => this.#fetchSubmit(trip))
+    await batches(this.#next('submitted'), trips => this.#fetchAggregates(trips))
     await each(this.#next('submitted', 'aggregated'), trip => this.#finish(trip))
   }
 
@@ -181,14 +181,14 @@ export class Journey {
     for (const [n, trip] of trips.entries()) {
       const { out, fx } = receipts[n]!
       if (out.error) {
-        // The service had a problem, not the offer.
-        if ((out.error as Failure).name === 'HandlerExecutionError') trip.trouble = reasonOf(out.error)
+        // The service failed, not the offer: repeat it.
+        if ((out.error as Failure).name === 'HandlerExecutionError') trip.lastError = formatReason(out.error)
         else this.#fail(trip, out.error)
         continue
       }
       const [fork] = fx.fork
       if (!fork || !fx.join) {
-        this.#fail(trip, new Error('The receipt of filecoin/offer promises nothing'))
+        this.#fail(trip, new Error('The receipt of filecoin/offer promises no tasks'))
         continue
       }
       Object.assign(trip, {
@@ -200,13 +200,13 @@ export class Journey {
     }
   }
 
-  async #lookForSubmit(trip: Trip): Promise<void> {
+  async #fetchSubmit(trip: Trip): Promise<void> {
     const receipt = await this.#storefront.receipt(trip.submit!)
     if (receipt?.out.error) this.#fail(trip, receipt.out.error)
     else if (receipt) this.#move(trip, 'submitted')
   }
 
-  async #lookForAggregates(trips: readonly Trip[]): Promise<void> {
+  async #fetchAggregates(trips: readonly Trip[]): Promise<void> {
     for (const [n, info] of (await this.#info(trips)).entries()) {
       const [aggregated] = info?.aggregates ?? []
       if (!aggregated) continue
@@ -216,7 +216,7 @@ export class Journey {
     }
   }
 
-  /** Looks for the receipt that ends the way, and verifies it. */
+  /** Fetches the last receipt and verifies it. Returns whether there is one. */
   async #finish(trip: Trip): Promise<boolean> {
     const receipt = await this.#storefront.receipt(trip.accept!)
     if (!receipt) return false
@@ -233,9 +233,9 @@ export class Journey {
     const { ok: deals, error } = await this.#dealsOf(aggregate)
     if (error) this.#fail(trip, error)
     else if (!deals[dealID])
-      this.#fail(trip, new Error(`The deal tracker knows no deal ${dealID} of ${aggregate}`))
+      this.#fail(trip, new Error(`The deal tracker has no deal ${dealID} of ${aggregate}`))
     else {
-      Object.assign(trip, { aggregate: `${aggregate}`, dealID, took: performance.now() - trip.offeredAt! })
+      Object.assign(trip, { aggregate: `${aggregate}`, dealID, tookMs: performance.now() - trip.offeredAt! })
       this.#move(trip, 'accepted')
     }
     return true
@@ -244,7 +244,7 @@ export class Journey {
   #dealsOf(aggregate: PieceLink): Deals {
     const known = this.#deals.get(`${aggregate}`)
     if (known) return known
-    const asking = this.#invoke(this.#dealTracker, [aggregate], piece =>
+    const request = this.#invoke(this.#dealTracker, [aggregate], piece =>
       dealInfo
         .invoke({
           issuer: this.#agent,
@@ -258,9 +258,9 @@ export class Journey {
       const { ok, error } = receipt!.out
       return error ? { error: error as Failure } : { ok: (ok as DealInfoSuccess).deals }
     })
-    this.#deals.set(`${aggregate}`, asking)
-    asking.catch(() => this.#deals.delete(`${aggregate}`))
-    return asking
+    this.#deals.set(`${aggregate}`, request)
+    request.catch(() => this.#deals.delete(`${aggregate}`))
+    return request
   }
 
   async #info(trips: readonly Trip[]): Promise<(FilecoinInfoSuccess | undefined)[]> {
@@ -277,32 +277,32 @@ export class Journey {
     return receipts.map(({ out }) => out.ok as FilecoinInfoSuccess | undefined)
   }
 
-  /** One message with an invocation for each subject. */
+  /** Sends one message with an invocation for each subject. */
   async #invoke<T>(peer: Peer, subjects: readonly T[], task: (subject: T) => unknown): Promise<Receipt[]> {
     const answers = await peer.execute((await Promise.all(subjects.map(task))) as Task[])
     return answers.map(answer => {
-      if (answer.error) throw new Error(reasonOf(answer.error))
+      if (answer.error) throw new Error(formatReason(answer.error))
       return answer.ok
     })
   }
 
-  /** What can not be asked may be asked later: a service can be busy. The reason is kept in case it stays so. */
-  async #try(trips: readonly Trip[], ask: () => Promise<unknown>): Promise<void> {
+  /** Runs a request and records its error: the service may be busy, and the next round repeats it. */
+  async #try(trips: readonly Trip[], request: () => Promise<unknown>): Promise<void> {
     try {
-      await ask()
+      await request()
     } catch (cause) {
       this.#options.signal.throwIfAborted()
-      for (const trip of trips) trip.trouble = reasonOf(cause)
+      for (const trip of trips) trip.lastError = formatReason(cause)
     }
   }
 
-  /** Those at these stages, each when it is its turn. */
+  /** Selects files at these stages, the longest waiting first. */
   #next(...stages: Stage[]): Trip[] {
     this.#turn++
     const next = this.trips
       .filter(trip => isUnderWay(trip) && stages.includes(trip.stage))
       .sort((a, b) => a.turn - b.turn)
-      .slice(0, ROUND)
+      .slice(0, MAX_ROUND)
     for (const trip of next) trip.turn = this.#turn
     return next
   }
@@ -310,26 +310,26 @@ export class Journey {
   #move(trip: Trip, stage: Stage): void {
     if (!isUnderWay(trip)) return
     trip.stage = stage
-    trip.trouble = undefined
-    this.#tell(trip)
+    trip.lastError = undefined
+    this.#report(trip)
   }
 
   #fail(trip: Trip, cause: unknown): void {
     if (!isUnderWay(trip)) return
-    trip.failure = reasonOf(cause)
-    this.#tell(trip)
+    trip.failure = formatReason(cause)
+    this.#report(trip)
   }
 
-  #tell(trip: Trip): void {
+  #report(trip: Trip): void {
     this.#movedAt = performance.now()
     this.#options.onProgress(trip)
   }
 
-  #giveUp(): void {
-    const seconds = Math.round(this.#options.patience / 1000)
+  #failRemaining(): void {
+    const seconds = Math.round(this.#options.patienceMs / 1000)
     for (const trip of this.trips.filter(isUnderWay)) {
-      const trouble = trip.trouble === undefined ? '' : ` (${trip.trouble})`
-      this.#fail(trip, new Error(`Nothing happened for ${seconds} s after it was ${trip.stage}${trouble}`))
+      const lastError = trip.lastError === undefined ? '' : ` (${trip.lastError})`
+      this.#fail(trip, new Error(`No progress for ${seconds} s after it was ${trip.stage}${lastError}`))
     }
   }
 }

@@ -5,30 +5,30 @@ import { fileURLToPath } from 'node:url'
 import { UserError } from '@w3filecoin/service/user-error'
 import { parseOptions } from '../options.ts'
 
-const HELP = `Runs the whole W3 Filecoin system on this machine, and takes files all the way to a Filecoin deal.
+const HELP = `Runs the whole W3 Filecoin system on this machine and takes files to a Filecoin deal.
 
   npm start -- [options]
 
-  --once           take the files through, then stop; exit code 0 if every one arrived
-  --no-journey     take no files through, just serve
-  --files DIR      the files to take through (default: samples/)
-  --data DIR       where everything is kept; the next start goes on from there (default: .w3filecoin/)
-  --port BASE      the storage providers' stand-in takes port BASE, the services take BASE+1 (storefront),
-                   BASE+2 (aggregator), BASE+3 (dealer) and BASE+4 (deal tracker) (default: 4000; 0: any)
-  --fault FILE     storage providers find fault with this file: it fails, and what shares an aggregate with it is
-                   tried again; may be given more than once
-  --timeout SEC    give up when nothing has moved for so many seconds (default: 180)
-  --json           print one JSON line an event
-  -h, --help       print this
+  --once           stop after the journey; exit code 0 if every file has a deal
+  --no-journey     only serve: take no files to a deal
+  --files DIR      take the files of this directory (default: samples/)
+  --data DIR       keep all data in this directory; the next start continues from it (default: .w3filecoin/)
+  --port BASE      listen on port BASE (storage providers' stand-in), BASE+1 (storefront), BASE+2 (aggregator),
+                   BASE+3 (dealer) and BASE+4 (deal tracker) (default: 4000; 0: any free ports)
+  --fault FILE     storage providers reject this file: it fails, and the other pieces of its aggregate are retried;
+                   may be repeated
+  --timeout SEC    fail the remaining files after this many seconds without progress (default: 180)
+  --json           print one JSON line per event
+  -h, --help       print this help
 
-Everything listens on 127.0.0.1 only. Addresses and keys are in DATA/local.json, the services' logs in
-DATA/logs/. npm run ops shows messages that were given up. Ctrl-C stops; a second one stops at once.
+Everything listens on 127.0.0.1 only. DATA/local.json has the addresses and keys, DATA/logs/ the services' logs.
+npm run ops shows dead letters. Ctrl-C stops; a second Ctrl-C stops at once.
 `
 
 const SAMPLES = fileURLToPath(new URL('../../../../samples/', import.meta.url))
 
-/** Where the command was typed; npm changes the directory. */
-const here = process.env.npm_lifecycle_event === 'start' ? (process.env.INIT_CWD ?? '.') : '.'
+/** The user's working directory; npm changes it. */
+const cwd = process.env.npm_lifecycle_event === 'start' ? (process.env.INIT_CWD ?? '.') : '.'
 
 const readOptions = () => {
   const { values } = parseOptions('start', {
@@ -46,22 +46,23 @@ const readOptions = () => {
   })
   const port = Number(values.port)
   if (!(Number.isInteger(port) && port >= 0 && port <= 65_535 - 4))
-    throw new UserError(`--port takes a number from 0 to ${65_535 - 4}, not ${values.port}`)
+    throw new UserError(`--port must be a whole number from 0 to ${65_535 - 4}, not ${values.port}`)
   const seconds = Number(values.timeout)
-  if (!(seconds > 0)) throw new UserError(`--timeout takes a number of seconds, not ${values.timeout}`)
-  if (values.once && values['no-journey']) throw new UserError('--once has nothing to do with --no-journey')
+  if (!(seconds > 0))
+    throw new UserError(`--timeout must be a number of seconds above 0, not ${values.timeout}`)
+  if (values.once && values['no-journey']) throw new UserError('--once cannot be combined with --no-journey')
   return {
     ...values,
     port,
-    patience: seconds * 1000,
-    files: values.files === undefined ? SAMPLES : resolve(here, values.files),
-    data: values.data === undefined ? resolve('.w3filecoin') : resolve(here, values.data),
+    patienceMs: seconds * 1000,
+    files: values.files === undefined ? SAMPLES : resolve(cwd, values.files),
+    data: values.data === undefined ? resolve('.w3filecoin') : resolve(cwd, values.data),
     journey: !values['no-journey'],
   }
 }
 
-/** A path as a person would type it here. */
-const shown = (path: string): string => {
+/** Shortens a path inside the working directory. */
+const shortenPath = (path: string): string => {
   const short = relative(process.cwd(), path)
   return short !== '' && !short.startsWith('..') ? short : path
 }
@@ -76,8 +77,10 @@ const run = async (): Promise<number> => {
   const files = options.journey ? await findFiles(options.files) : []
   for (const name of options.fault)
     if (!files.some(file => file.name === name))
-      throw new UserError(`--fault takes the name of a file to take through, not ${name}`)
-  const { createDisplay, record, tally } = await import('./display.ts')
+      throw new UserError(
+        `The journey has no file ${name}. Pass --fault a path relative to the --files directory.`,
+      )
+  const { createDisplay, tally, toEntry } = await import('./display.ts')
   const display = createDisplay(process.stdout, { json: options.json, dumb: process.env.TERM === 'dumb' })
   process.on('exit', () => display.close())
   const stop = new AbortController()
@@ -87,11 +90,11 @@ const run = async (): Promise<number> => {
     stop.abort(new Interrupted())
   }
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, interrupt)
-  // Whoever read the output is gone: nobody is left to tell anything.
+  // The reader of the output is gone.
   process.stdout.on('error', interrupt)
 
   const began = performance.now()
-  display.starting(shown(options.data))
+  display.starting(shortenPath(options.data))
   try {
     const { startLocal } = await import('@w3filecoin/local')
     const faulty = files.filter(({ name }) => options.fault.includes(name))
@@ -112,8 +115,8 @@ const run = async (): Promise<number> => {
         services,
         agent: agent.did,
         market: market.url,
-        data: shown(options.data),
-        took: performance.now() - began,
+        data: shortenPath(options.data),
+        tookMs: performance.now() - began,
       })
       let failed = 0
       if (options.journey) {
@@ -121,19 +124,19 @@ const run = async (): Promise<number> => {
         const journey = new Journey({
           files,
           local,
-          patience: options.patience,
+          patienceMs: options.patienceMs,
           signal: stop.signal,
           onProgress: trip => display.progress(trip),
         })
-        display.found(shown(options.files), journey.trips)
+        display.found(shortenPath(options.files), journey.trips)
         await journey.travel()
         const details = join(options.data, 'journey.json')
-        writeFileSync(details, `${JSON.stringify(journey.trips.map(record), null, 2)}\n`)
-        display.finished(journey.trips, shown(details))
+        writeFileSync(details, `${JSON.stringify(journey.trips.map(toEntry), null, 2)}\n`)
+        display.finished(journey.trips, shortenPath(details))
         failed = tally(journey.trips).failed
       }
       if (options.once) return failed > 0 ? 1 : 0
-      await aborted(stop.signal)
+      await rejectOnAbort(stop.signal)
     } finally {
       if (!options.once || stop.signal.aborted) display.stopping()
       await local.stop()
@@ -146,12 +149,13 @@ const run = async (): Promise<number> => {
   return 0
 }
 
-/** Somebody wants it to stop. */
+/** The user stops the system. */
 class Interrupted extends Error {}
 
-const aborted = (signal: AbortSignal): Promise<never> =>
+/** Keeps the process alive until the signal aborts, then rejects with its reason. */
+const rejectOnAbort = (signal: AbortSignal): Promise<never> =>
   new Promise((_, reject) => {
-    // Waiting for a signal keeps no process alive.
+    // A pending promise does not keep the process alive.
     const alive = setInterval(() => {}, 2 ** 30)
     const end = () => {
       clearInterval(alive)

@@ -9,38 +9,38 @@ import {
 } from '@aws-sdk/client-sqs'
 import { type PostMortem, readPostMortem } from '@w3filecoin/aws'
 
-/** A message that was given up. */
+/** A message that failed all its attempts. */
 export interface DeadLetter {
-  /** Id of the message that it was, by which the logs know it. */
+  /** Id of the message in its queue, which the logs have too. */
   message: string
-  /** What this letter is, once for every time that the message was given up. */
+  /** Id of the letter: a message that fails again becomes another letter. */
   id: string
   body: string
-  /** When it was sent first, in milliseconds since 1970. */
+  /** Time of the first send, in milliseconds since 1970. */
   sentAt: number
-  /** Why and where it was given up. Absent where SQS moved it by itself. */
+  /** Reason and place of the last failure. Absent if SQS moved the message. */
   postMortem: PostMortem | undefined
-  /** For who has received it. */
+  /** Receipt handle, for deleting the letter. */
   receipt: string
-  /** In a FIFO queue. */
+  /** Message group, in a FIFO queue. */
   group: string | undefined
 }
 
 interface DeadLetterQueueOptions {
   client: Pick<SQSClient, 'send'>
   url: string
-  /** The queue that its letters come from. */
+  /** URL of the queue that the letters are sent back to. */
   work: string
 }
 
-/** The most messages that SQS gives or takes in one call. */
-const BATCH = 10
-/** Seconds that a letter is hidden from others while it is looked at; should that be cut short, it is seen again then. */
-const HIDDEN = 60
-/** Seconds until others see it that was only looked at. */
-const SEEN_AGAIN = 1
-/** Seconds to wait for letters; SQS asks all of its servers then. */
-const WAIT = 1
+/** Messages in one call of SQS. */
+const MAX_BATCH = 10
+/** Received letters are hidden from other receivers for this long, unless they are released before. */
+const HIDDEN_SECONDS = 60
+/** Released letters are visible again after this. */
+const RELEASED_SECONDS = 1
+/** A long poll, because it asks all servers of SQS. */
+const WAIT_SECONDS = 1
 
 /** The dead-letter queue of a queue. */
 export class DeadLetterQueue {
@@ -54,7 +54,7 @@ export class DeadLetterQueue {
     this.#work = work
   }
 
-  /** How many letters there are, as far as SQS knows. */
+  /** Returns the approximate number of letters, hidden ones included. */
   async count(): Promise<number> {
     const { Attributes = {} } = await this.#client.send(
       new GetQueueAttributesCommand({
@@ -68,16 +68,16 @@ export class DeadLetterQueue {
     )
   }
 
-  /** Takes up to so many letters, which nobody else sees for a while, a few at a time. */
-  async *take(most: number): AsyncGenerator<DeadLetter[]> {
+  /** Receives up to `max` letters, a few at a time, and hides them from other receivers for a minute. */
+  async *receive(max: number): AsyncGenerator<DeadLetter[]> {
     const seen = new Set<string>()
-    while (seen.size < most) {
+    while (seen.size < max) {
       const { Messages = [] } = await this.#client.send(
         new ReceiveMessageCommand({
           QueueUrl: this.#url,
-          MaxNumberOfMessages: Math.min(BATCH, most - seen.size),
-          WaitTimeSeconds: WAIT,
-          VisibilityTimeout: HIDDEN,
+          MaxNumberOfMessages: Math.min(MAX_BATCH, max - seen.size),
+          WaitTimeSeconds: WAIT_SECONDS,
+          VisibilityTimeout: HIDDEN_SECONDS,
           MessageAttributeNames: ['All'],
           MessageSystemAttributeNames: ['All'],
         }),
@@ -89,31 +89,31 @@ export class DeadLetterQueue {
     }
   }
 
-  /** Has others see letters again that were only looked at. */
+  /** Makes received letters visible to other receivers again. */
   async release(letters: readonly DeadLetter[]): Promise<void> {
-    for (let at = 0; at < letters.length; at += BATCH)
+    for (let at = 0; at < letters.length; at += MAX_BATCH)
       await this.#client.send(
         new ChangeMessageVisibilityBatchCommand({
           QueueUrl: this.#url,
-          Entries: letters.slice(at, at + BATCH).map(({ receipt }, n) => ({
+          Entries: letters.slice(at, at + MAX_BATCH).map(({ receipt }, n) => ({
             Id: `${n}`,
             ReceiptHandle: receipt,
-            VisibilityTimeout: SEEN_AGAIN,
+            VisibilityTimeout: RELEASED_SECONDS,
           })),
         }),
       )
   }
 
   /**
-   * Sends a letter to its queue again, then removes it here: cut in between, it is sent once more by the next who comes,
-   * and a message may come twice. Returns the id of the message that it is now.
+   * Sends a letter back to its queue, then deletes it here. If that is interrupted in between, the next run sends it
+   * again; duplicates do no harm. Returns the id of the new message.
    */
   async sendBack({ id, body, group, receipt }: DeadLetter): Promise<string> {
     const { MessageId } = await this.#client.send(
       new SendMessageCommand({
         QueueUrl: this.#work,
         MessageBody: body,
-        // Not what the message had: within five minutes that would be a message that is known already.
+        // A new deduplication id: SQS drops a message whose id it saw within the last five minutes.
         ...(group && { MessageGroupId: group, MessageDeduplicationId: id }),
       }),
     )

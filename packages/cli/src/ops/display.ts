@@ -1,13 +1,13 @@
 import { count, fit, table } from '../text.ts'
 import type { DeadLetter } from './dead-letter-queue.ts'
+import { describeError } from './describe-error.ts'
 import type { QueueReport } from './dlq.ts'
-import { wordsOf } from './failure.ts'
 import type { FoundRecord, TableReport } from './reconcile.ts'
 
-/** The most columns of a line: a reason is longer than a terminal is wide, but a body may be anything. */
-const WIDE = 300
+/** Columns of a line. A reason may be wider than a terminal, but a message body can have any length. */
+const MAX_COLUMNS = 300
 
-/** What was found, for people. */
+/** Prints the reports as text. */
 export class Display {
   readonly #print: (text: string) => unknown
 
@@ -20,9 +20,9 @@ export class Display {
     if (letters.length === 0 && left === 0 && failed === undefined) return
     const some = letters.length === 0 && left > 0 ? `about ${letterCount(left)}` : letterCount(letters.length)
     this.#line(
-      `${service} ${queue}: ${failed === undefined ? some : letters.length > 0 ? `${some}, then it failed` : 'it failed'}`,
+      `${service} ${queue}: ${failed === undefined ? some : letters.length > 0 ? `${some}, then it failed` : 'failed'}`,
     )
-    if (failed !== undefined) this.#line(`  ${wordsOf(failed).replaceAll(/\s+/g, ' ')}`)
+    if (failed !== undefined) this.#line(`  ${describeError(failed).replaceAll(/\s+/g, ' ')}`)
     if (left > 0) this.#line(`  ${letters.length > 0 ? `About ${count(left)} more. ` : ''}${whyLeft(report)}`)
     if (again > 0) this.#line(`  ${failedAgain(again)}, and ${isOrAre(again)} here`)
     this.#rows(
@@ -34,7 +34,7 @@ export class Display {
         postMortem === undefined ? '?' : `${postMortem.attempts}`,
       ],
       letter => [
-        reasonOf(letter),
+        formatReason(letter),
         ...(letter.postMortem?.at === undefined ? [] : [`at ${letter.postMortem.at}`]),
         letter.body,
       ],
@@ -57,7 +57,7 @@ export class Display {
       if (left > 0) said.push(`about ${count(left)} ${isOrAre(left)} left`)
       if (again > 0) said.push(failedAgain(again))
     } else if (letters === 0)
-      said.push(`About ${letterCount(left)} in ${among}, hidden at the moment`, 'look again in a minute')
+      said.push(`About ${letterCount(left)} in ${among}, hidden at the moment`, 'try again in a minute')
     else if (left === 0)
       said.push(
         `${letterCount(letters)} in ${among}`,
@@ -80,7 +80,7 @@ export class Display {
       found,
       ({ key, stage }) => [key, stage ?? '-'],
       record => [
-        ...(record.understood ? [timesOf(record)] : []),
+        ...(record.valid ? [timesOf(record)] : []),
         `Next: ${record.next}`,
         ...messagesOf(record).map(([queue, message]) => `Message to ${queue}: ${JSON.stringify(message)}`),
       ],
@@ -89,27 +89,27 @@ export class Display {
 
   tables(reports: readonly TableReport[], { send, all }: { send: boolean; all: boolean }): void {
     const found = reports.flatMap(({ found }) => found)
-    const understood = found.filter(({ understood }) => understood).length
-    const odd = found.length - understood
+    const valid = found.filter(({ valid }) => valid).length
+    const invalid = found.length - valid
     const unfinished = reports.reduce((sum, { unfinished }) => sum + unfinished, 0)
     const among = `${recordCount(reports.reduce((sum, { read }) => sum + read, 0))}, ${unfinished === 0 ? 'none' : count(unfinished)} unfinished`
-    const them = odd > 0 ? 'the others' : understood === 1 ? 'it' : 'them'
+    const them = invalid > 0 ? 'the others' : valid === 1 ? 'it' : 'them'
     const [did, does] = all
       ? [send ? 'got messages' : 'shown', `sends messages for ${them}`]
       : [send ? 'got moving' : 'stalled', `gets ${them} moving`]
     const said = [
-      ...(understood > 0 ? [`${recordCount(understood)} ${did}`] : []),
-      ...(odd > 0 ? [`${understood > 0 ? count(odd) : recordCount(odd)} not understood`] : []),
+      ...(valid > 0 ? [`${recordCount(valid)} ${did}`] : []),
+      ...(invalid > 0 ? [`${valid > 0 ? count(invalid) : recordCount(invalid)} invalid`] : []),
       ...(reports.some(({ more }) => more) ? ['and there are more (--limit)'] : []),
     ].join(', ')
     this.#line(
       found.length === 0
-        ? `Nothing is ${all ? 'to be done' : 'stalled'}: ${among}`
-        : `${said}: ${among}${send || understood === 0 ? '' : `; --send ${does}`}`,
+        ? `Nothing ${all ? 'to do' : 'is stalled'}: ${among}`
+        : `${said}: ${among}${send || valid === 0 ? '' : `; --send ${does}`}`,
     )
   }
 
-  /** Aligned rows, each with lines that say more about it. */
+  /** Prints aligned rows, each followed by lines of details. */
   #rows<T>(
     heads: readonly string[],
     items: readonly T[],
@@ -128,17 +128,17 @@ export class Display {
   }
 
   #line(text: string): void {
-    this.#print(`${fit(text, WIDE)}\n`)
+    this.#print(`${fit(text, MAX_COLUMNS)}\n`)
   }
 }
 
-/** Why a message was given up, in one line. */
-export const reasonOf = ({ postMortem }: DeadLetter): string =>
+/** Formats the reason of a dead letter as one line. */
+export const formatReason = ({ postMortem }: DeadLetter): string =>
   postMortem === undefined
-    ? 'The function ended before it could say why'
+    ? 'The function ended before it could record a reason'
     : postMortem.reason.map(({ name, message }) => `${name}: ${message}`).join(' ← ')
 
-/** A JSON line for a letter. */
+/** Returns the JSON line of a letter. */
 export const letterLine = (
   { service, queue }: QueueReport,
   { message, sentAt, postMortem, body }: DeadLetter,
@@ -155,45 +155,43 @@ export const letterLine = (
   sent,
 })
 
-/** A JSON line for a queue that failed. */
+/** Returns the JSON line of a queue that failed. */
 export const failureLine = ({ service, queue, failed }: QueueReport) => ({
   service,
   queue,
-  failed: wordsOf(failed),
+  failed: describeError(failed),
 })
 
-/** A JSON line for a record. */
+/** Returns the JSON line of a record. */
 export const recordLine = (
   { service, table }: TableReport,
-  { since, lookAt, ...record }: FoundRecord,
+  { since, checkAt, ...record }: FoundRecord,
   send: boolean,
 ) => ({
   service,
   table,
   ...record,
   since: iso(since),
-  lookAt: iso(lookAt),
-  sent: send && record.understood,
+  checkAt: iso(checkAt),
+  sent: send && record.valid,
 })
 
 const failedAgain = (n: number) => `${count(n)} of them failed again`
 const isOrAre = (n: number) => (n === 1 ? 'is' : 'are')
 
-/** Why letters were not looked at. */
+/** Explains why letters were not read. */
 const whyLeft = ({ ended, fifo }: QueueReport): string =>
   ended
-    ? 'They were not looked at'
-    : `Somebody else has them at the moment${fifo ? ', or they are behind such' : ''}`
+    ? 'They were not read'
+    : `Another process holds them${fifo ? ', or letters ahead of them,' : ''} at the moment`
 
-/** How long it has been there, and until when. */
-const timesOf = ({ since, lookAt, stalled }: FoundRecord): string => {
-  const look =
-    lookAt === undefined
-      ? 'nobody will look at it'
-      : `${stalled ? 'was ' : ''}to be looked at ${time(lookAt)} UTC`
+/** Formats the time since when the record waits, and the time of its next check. */
+const timesOf = ({ since, checkAt, stalled }: FoundRecord): string => {
+  const check =
+    checkAt === undefined ? 'no check scheduled' : `check ${stalled ? 'was due' : 'due'} ${time(checkAt)} UTC`
   return since === undefined
-    ? `${look.charAt(0).toUpperCase()}${look.slice(1)}`
-    : `Since ${time(since)} UTC, ${look}`
+    ? `${check.charAt(0).toUpperCase()}${check.slice(1)}`
+    : `Since ${time(since)} UTC, ${check}`
 }
 
 const messagesOf = ({ messages }: FoundRecord): [string, unknown][] =>
@@ -204,7 +202,7 @@ const messagesOf = ({ messages }: FoundRecord): [string, unknown][] =>
 const letterCount = (n: number) => `${count(n)} dead ${n === 1 ? 'letter' : 'letters'}`
 const recordCount = (n: number) => `${count(n)} ${n === 1 ? 'record' : 'records'}`
 
-/** `undefined` also for what is no time. */
+/** Formats a time; `undefined` if the value is not a time. */
 const iso = (time: number | undefined): string | undefined =>
   time === undefined || Number.isNaN(new Date(time).getTime()) ? undefined : new Date(time).toISOString()
 

@@ -4,19 +4,19 @@ import type { Environment } from '@w3filecoin/service'
 import { UserError } from '@w3filecoin/service/user-error'
 import { pMapIterable } from 'p-map'
 import { type DeadLetter, DeadLetterQueue } from './dead-letter-queue.ts'
-import { wordsOf } from './failure.ts'
+import { describeError } from './describe-error.ts'
 import type { Target } from './target.ts'
 
-/** Queues that are looked at at a time. */
-const PARALLEL = 16
+/** Queues that are read concurrently. */
+const MAX_PARALLEL = 16
 
 interface DlqOptions {
   target: Target
   client: Pick<SQSClient, 'send'>
   queues: readonly NamedQueue[]
-  /** Whether letters are sent back to their queues; else nothing changes. */
+  /** Whether to send letters back to their queues. */
   send: boolean
-  /** The most letters of one queue. */
+  /** Maximum letters of one queue. */
   limit: number
 }
 
@@ -25,37 +25,41 @@ interface NamedQueue {
   queue: string
 }
 
-/** What was found in the dead-letter queue of one queue. */
+/** The dead letters of one queue. */
 export interface QueueReport {
   service: string
   queue: string
   fifo: boolean
   letters: DeadLetter[]
-  /** About how many letters were not looked at. */
+  /** Approximate number of letters that were not read. */
   left: number
-  /** Whether that is because it ended before: at the limit, or at letters that had been sent back. Else they are hidden. */
+  /** Whether reading stopped at the limit or at letters that failed again. Otherwise the letters left are hidden. */
   ended: boolean
-  /** How many of those that were sent back failed again meanwhile, and are here. */
+  /** How many letters that were sent back failed again meanwhile. */
   again: number
-  /** Why it could not be done, or not to its end. */
+  /** The error that ended reading or sending. */
   failed?: unknown
 }
 
-/** Looks at the dead letters of queues, and sends them back if that is asked for; tells of each queue as it ends. */
-export async function* deadLetters({ target, queues, ...options }: DlqOptions): AsyncGenerator<QueueReport> {
-  // Before all else: a system that is not there is the same trouble for all queues.
+/** Reads the dead letters of queues, and sends them back with `send`. Yields the report of each queue as it ends. */
+export async function* readDeadLetters({
+  target,
+  queues,
+  ...options
+}: DlqOptions): AsyncGenerator<QueueReport> {
+  // First, because a missing system is one error, not one for each queue.
   const places: Record<string, Environment> = {}
   for (const { resources } of queues) places[resources.service] ??= await target.placesOf(resources.service)
   const failed: QueueReport[] = []
   for await (const report of pMapIterable(
     queues,
     queue => readQueue(queue, places[queue.resources.service]!, options),
-    { concurrency: PARALLEL, preserveOrder: false },
+    { concurrency: MAX_PARALLEL, preserveOrder: false },
   ))
     if (report.failed !== undefined && report.letters.length === 0) failed.push(report)
     else yield report
-  // What keeps all of them from being looked at, as nobody being there, is told once.
-  const reasons = new Set(failed.map(({ failed }) => wordsOf(failed)))
+  // An error that all queues have in common, e.g. an unreachable SQS, is reported once.
+  const reasons = new Set(failed.map(({ failed }) => describeError(failed)))
   if (failed.length > 1 && failed.length === queues.length && reasons.size === 1) throw failed[0]!.failed
   yield* failed
 }
@@ -71,25 +75,27 @@ const readQueue = async (
   const locate = (kind: 'queue' | 'deadLetter'): string => {
     const url = places[variable(kind, queue)]
     if (url === undefined)
-      throw new UserError(`The system does not say where ${service} ${queue} is: it is of another version`)
+      throw new UserError(
+        `The system does not name the queue ${queue} of ${service}: it runs another version. Use npm run ops of that version.`,
+      )
     return url
   }
   try {
     const dead = new DeadLetterQueue({ client, url: locate('deadLetter'), work: locate('queue') })
     const before = await dead.count()
-    /** Messages that letters were sent back as. */
+    /** Ids of the messages that were sent back. */
     const sent = new Set<string>()
-    /** Letters that others do not see. */
+    /** Letters that are hidden from other receivers. */
     const held = new Set<DeadLetter>()
     try {
-      for await (const some of dead.take(limit)) {
+      for await (const some of dead.receive(limit)) {
         for (const letter of some) held.add(letter)
-        // What fails again comes back here, and is not to be chased.
+        // Do not send a letter a second time that failed again.
         const others = some.filter(({ message }) => !sent.has(message))
         report.again += some.length - others.length
         for (const letter of others) {
           if (send) {
-            // One by one: those of a FIFO queue in their order.
+            // One by one, which keeps the order of a FIFO queue.
             sent.add(await dead.sendBack(letter))
             held.delete(letter)
           }

@@ -19,46 +19,46 @@ interface ReconcileOptions {
   target: Target
   dynamodb: DynamoDBDocumentClient
   services: readonly Service[]
-  /** Whether every unfinished record is of interest; else those that nobody looks at in time. */
+  /** Whether to report every unfinished record, not only stalled ones. */
   all: boolean
-  /** Whether what gets these records moving is sent; else nothing changes. */
+  /** Whether to send the messages of these records and schedule their next check. */
   send: boolean
-  /** For how long, in milliseconds, a record may be overdue: the sweep will come by. */
-  grace: number
-  /** The most records of one table. */
+  /** A record that is overdue for less than this is left to the sweep. */
+  graceMs: number
+  /** Maximum records of one table. */
   limit: number
   now: Clock
 }
 
-/** An unfinished record that is of interest. */
+/** A reported record. */
 export interface FoundRecord {
   key: string
-  /** Whether it is what records of its table are; else nothing is sent for it. */
-  understood: boolean
-  /** Whether nobody looks at it in time. */
+  /** Whether the record is valid. Nothing is sent for an invalid one. */
+  valid: boolean
+  /** Whether no sweep checks the record in time. */
   stalled: boolean
   stage: string | undefined
   since: number | undefined
-  /** When somebody was to look at it. Absent where no sweep sees it. */
-  lookAt: number | undefined
+  /** Time of the next check. Absent if the record is not in the index that sweeps read. */
+  checkAt: number | undefined
   next: string
-  /** What gets it moving, by queue. */
+  /** The messages that the sweep would send, by queue. */
   messages: Messages<AnyQueues>
 }
 
-/** What was found in one table. */
+/** The reported records of one table. */
 export interface TableReport {
   service: string
   table: string
-  /** Records that were read, and how many of them are unfinished; of those without an end the stalled ones. */
+  /** Number of records read, and of unfinished ones among them. An endless record counts only if it is stalled. */
   read: number
   unfinished: number
   found: FoundRecord[]
-  /** Whether there may be more than the limit. */
+  /** Whether there are more records than the limit. */
   more: boolean
 }
 
-/** Reads whole tables, and tells of each which of its records are unfinished, and whether anybody looks at them. */
+/** Scans whole tables and yields the unfinished or stalled records of each. */
 export async function* reconcile({ services, ...options }: ReconcileOptions): AsyncGenerator<TableReport> {
   for (const service of services)
     for (const table of Object.keys(service.unfinished)) yield readTable(service, table, options)
@@ -67,7 +67,7 @@ export async function* reconcile({ services, ...options }: ReconcileOptions): As
 const readTable = async (
   service: Service,
   table: string,
-  { target, dynamodb, all, send, grace, limit, now }: Omit<ReconcileOptions, 'services'>,
+  { target, dynamodb, all, send, graceMs, limit, now }: Omit<ReconcileOptions, 'services'>,
 ): Promise<TableReport> => {
   const { resources } = service
   const unfinished = service.unfinished[table]!
@@ -75,7 +75,7 @@ const readTable = async (
   const TableName = places[variable('table', table)]
   if (TableName === undefined)
     throw new UserError(
-      `The system does not say where ${resources.service} ${table} is: it is of another version`,
+      `The system does not name the table ${table} of ${resources.service}: it runs another version. Use npm run ops of that version.`,
     )
   const aws = bind(resources, places)
   const queues = Object.fromEntries(
@@ -83,7 +83,7 @@ const readTable = async (
   )
   const endless = service.endless.includes(table)
 
-  /** What is to be known of a record, unless it is finished. A record may be anything: somebody wrote to the table. */
+  /** Describes an unfinished record; `undefined` for a finished one. A record written by hand may be invalid in any way. */
   const describe = (record: Stored<AnyRecord>): FoundRecord | undefined => {
     const found = {
       key: `${record[resources.tables[table]!.key.hash as 'id' | 'name']}`,
@@ -92,26 +92,26 @@ const readTable = async (
     try {
       if (!unfinished.is(record)) return undefined
       if (typeof record.revision !== 'number') throw new UserError('it has no revision')
-      const lookAt = timeOf(lookedAt(unfinished, record))
+      const checkAt = toTime(findCheckAt(unfinished, record))
       const messages = Object.entries(unfinished.messages([record])).filter(([, some]) => some?.length)
-      if (messages.length === 0) throw new UserError('there is no message that gets it moving')
+      if (messages.length === 0) throw new UserError('no message belongs to its stage')
       return {
         ...found,
-        understood: true,
-        stalled: (lookAt ?? 0) < now() - grace,
-        since: timeOf(unfinished.since(record)),
-        lookAt,
+        valid: true,
+        stalled: (checkAt ?? 0) < now() - graceMs,
+        since: toTime(unfinished.since(record)),
+        checkAt,
         next: unfinished.next(record),
         messages: Object.fromEntries(messages),
       }
     } catch (cause) {
-      const next = `it can not be understood: ${cause instanceof UserError ? cause.message : cause}`
+      const next = `nothing is sent, because the record is invalid: ${cause instanceof UserError ? cause.message : cause}`
       return {
         ...found,
-        understood: false,
+        valid: false,
         stalled: true,
         since: undefined,
-        lookAt: undefined,
+        checkAt: undefined,
         next,
         messages: {},
       }
@@ -126,7 +126,7 @@ const readTable = async (
     found: [],
     more: false,
   }
-  // Not by the index, which lacks the very records that no sweep sees.
+  // Scan the table, because the index lacks the records that no sweep sees.
   for await (const { Items = [] } of paginateScan(
     { client: dynamodb },
     { TableName, ConsistentRead: true },
@@ -139,13 +139,13 @@ const readTable = async (
     const chosen = wanted.slice(0, limit - report.found.length)
     report.more ||= wanted.length > chosen.length
     if (send) {
-      const sendable = chosen.filter(({ found }) => found.understood)
+      const sendable = chosen.filter(({ found }) => found.valid)
       await sendAll(queues, unfinished.messages(sendable.map(({ record }) => record)))
       const stalled = sendable.filter(({ found }) => found.stalled)
-      await seeAgain(
+      await scheduleChecks(
         aws.table(table),
         stalled.map(({ record }) => record),
-        now() + grace,
+        now() + graceMs,
       )
     }
     report.read += Items.length
@@ -155,19 +155,22 @@ const readTable = async (
   return report
 }
 
-/** When somebody looks at the record; `undefined` where it is not in the index that sweeps go by. */
-const lookedAt = (unfinished: Unfinished<AnyRecord, AnyQueues>, record: AnyRecord): number | undefined =>
+/** Returns the time of the next check, or `undefined` if the record is not in the index that sweeps read. */
+const findCheckAt = (unfinished: Unfinished<AnyRecord, AnyQueues>, record: AnyRecord): number | undefined =>
   unfinished.lookedAt ? unfinished.lookedAt(record) : record.due === undefined ? undefined : record.checkAt
 
-/** The time, if it is one. */
-const timeOf = (time: number | undefined): number | undefined => {
+/** Returns the time, and throws if it is not one. */
+const toTime = (time: number | undefined): number | undefined => {
   if (time !== undefined && (typeof time !== 'number' || Number.isNaN(new Date(time).getTime())))
-    throw new UserError(`${time} is no time`)
+    throw new UserError(`${time} is not a time`)
   return time
 }
 
-/** From now on the sweep looks after them, should the messages be lost. Whoever changed one meanwhile has seen to that. */
-const seeAgain = async (
+/**
+ * Schedules the next check of these records, in case their messages are lost. A record that changed concurrently already
+ * has a new `checkAt`.
+ */
+const scheduleChecks = async (
   table: Table<AnyRecord>,
   records: readonly Stored<AnyRecord>[],
   checkAt: number,

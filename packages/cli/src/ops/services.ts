@@ -12,23 +12,23 @@ import { UserError } from '@w3filecoin/service/user-error'
 import { resources as storefront } from '@w3filecoin/storefront/resources'
 import { unfinished as storefrontUnfinished } from '@w3filecoin/storefront/unfinished'
 
-/** Any record that may be unfinished. */
+/** A record of any table with unfinished work. */
 export type AnyRecord = Due & { id?: string; name?: string; stage?: string }
 export type AnyQueues = Record<string, Queue<unknown>>
 
-/** What is known of a service here: its description, and what gets its records moving. */
+/** A service's resources, and how its unfinished records are found and resent. */
 export interface Service {
   resources: Resources
   /** By table. */
   unfinished: Record<string, Unfinished<AnyRecord, AnyQueues>>
-  /** Tables whose records have no end: somebody is to look at them for ever. */
+  /** Tables whose records never finish: sweeps check them for ever. */
   endless: readonly string[]
-  /** How the messages of its FIFO queues are told apart. */
+  /** By FIFO queue, the group and the deduplication id of its messages. */
   fifo: Record<string, SqsFifo<unknown>>
 }
 
-/** Each table has records of its own, and each queue messages; here only what they have in common counts. */
-const known = (
+/** Widens the types of a service's tables and queues: `ops` needs only their common fields. */
+const defineService = (
   resources: Resources,
   unfinished: object,
   { endless = [], fifo = {} }: { endless?: string[]; fifo?: object } = {},
@@ -40,31 +40,31 @@ const known = (
 })
 
 const SERVICES = [
-  known(storefront, storefrontUnfinished),
-  known(aggregator, aggregatorUnfinished, { endless: ['group'], fifo: { seal: sealOrder } }),
-  known(dealer, dealerUnfinished),
-  known(dealTracker, dealTrackerUnfinished),
+  defineService(storefront, storefrontUnfinished),
+  defineService(aggregator, aggregatorUnfinished, { endless: ['group'], fifo: { seal: sealOrder } }),
+  defineService(dealer, dealerUnfinished),
+  defineService(dealTracker, dealTrackerUnfinished),
 ]
 
-/** All services, or the one of this name. */
-export const servicesNamed = (name: string | undefined): Service[] => {
+/** Returns all services, or the one with this name. */
+export const findServices = (name: string | undefined): Service[] => {
   const services = SERVICES.filter(({ resources }) => name === undefined || resources.service === name)
   if (services.length === 0)
     throw new UserError(
-      `There is no service ${name}; there are ${SERVICES.map(({ resources }) => resources.service).join(', ')}`,
+      `Unknown service: ${name}. The services are ${SERVICES.map(({ resources }) => resources.service).join(', ')}.`,
     )
   return services
 }
 
-/** All queues of these services, or those of this name. */
-export const queuesNamed = (services: readonly Service[], name: string | undefined) => {
+/** Returns all queues of these services, or those with this name. */
+export const findQueues = (services: readonly Service[], name: string | undefined) => {
   const all = services.flatMap(({ resources }) =>
     Object.keys(resources.queues).map(queue => ({ resources, queue })),
   )
   const queues = all.filter(({ queue }) => name === undefined || queue === name)
   if (queues.length === 0)
     throw new UserError(
-      `There is no queue ${name}; there are ${[...new Set(all.map(({ queue }) => queue))].join(', ')}`,
+      `Unknown queue: ${name}. The queues are ${[...new Set(all.map(({ queue }) => queue))].join(', ')}.`,
     )
   return queues
 }

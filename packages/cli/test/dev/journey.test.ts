@@ -5,8 +5,7 @@ import { join } from 'node:path'
 import { beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest'
 import { run } from './start.ts'
 
-/** The whole system, as somebody runs it who has just found it. */
-describe('the journey', () => {
+describe('npm start with files', () => {
   const directory = mkdtempDisposableSync(join(tmpdir(), 'w3filecoin-'))
   const data = join(directory.path, 'data')
   const files = join(directory.path, 'files')
@@ -16,7 +15,7 @@ describe('the journey', () => {
     writeFileSync(join(files, 'small.txt'), 'A small file\n')
     writeFileSync(join(files, 'more', 'the same.txt'), 'A small file\n')
     writeFileSync(join(files, 'large.bin'), pseudorandom(3_000_000))
-    writeFileSync(join(files, '.hidden'), 'Not to be shown around')
+    writeFileSync(join(files, '.hidden'), 'Not for the journey')
     return () => directory.remove()
   })
 
@@ -35,7 +34,7 @@ describe('the journey', () => {
     expect(once.stdout).not.toContain('hidden')
   })
 
-  it('goes the same way again, and says so', { timeout: 120_000 }, async () => {
+  it('reports files that already have a deal, with the same receipts', { timeout: 120_000 }, async () => {
     const first = JSON.parse(readFileSync(join(data, 'journey.json'), 'utf8')) as { accept: string }[]
     const again = run('--once', '--data', data, '--files', files, '--port', '0')
     expect(await again.ended, again.stderr).toBe(0)
@@ -45,7 +44,7 @@ describe('the journey', () => {
     expect(second.map(({ accept }) => accept)).toEqual(first.map(({ accept }) => accept))
   })
 
-  it('is told as JSON, serves on, and stops when it is asked to', { timeout: 120_000 }, async () => {
+  it('prints JSON events, serves after the journey, and stops at SIGINT', { timeout: 120_000 }, async () => {
     const serving = run('--json', '--data', data, '--files', files, '--port', '0')
     onTestFinished(() => void serving.child.kill('SIGKILL'))
     const finished = await vi.waitUntil(
@@ -71,7 +70,7 @@ describe('the journey', () => {
     const second = run('--no-journey', '--data', data, '--port', '0')
     expect(await second.ended).toBe(1)
     expect(second.stderr).toBe(
-      `w3filecoin: The data in ${data} is in use by another w3filecoin, process ${serving.child.pid}\n`,
+      `w3filecoin: The data directory ${data} is in use by process ${serving.child.pid}. Stop it or pass another --data.\n`,
     )
 
     serving.child.kill('SIGINT')

@@ -4,10 +4,10 @@ import { fileURLToPath } from 'node:url'
 
 const MAIN = fileURLToPath(new URL('../../src/dev/main.ts', import.meta.url))
 
-/** The command, as somebody runs it without a terminal. */
+/** A process of `npm start`, without a terminal. */
 export interface Run {
   child: ChildProcess
-  /** What it printed so far. */
+  /** The output so far. */
   stdout: string
   stderr: string
   ended: Promise<number | null>

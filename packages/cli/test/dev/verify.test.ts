@@ -5,8 +5,7 @@ import { CID } from 'multiformats/cid'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { verifyAccept } from '../../src/dev/verify.ts'
 
-/** Everything that a receipt of `filecoin/accept` must show is shown to be missed where it is not so. */
-describe('a receipt that ends the way of a piece', () => {
+describe('verifyAccept', () => {
   const content = CID.parse('bafkreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy')
   const aux = { dataType: 0, dataSource: { dealID: 42 } }
   let world: Awaited<ReturnType<typeof make>>
@@ -33,35 +32,35 @@ describe('a receipt that ends the way of a piece', () => {
     { issuer = world.storefront, task = world.task, promised = world.promised } = {},
   ) => verifyAccept(await issueReceipt(issuer, task, { out }), promised)
 
-  it('proves the aggregate and the deal', async () => {
+  it('returns the aggregate and the deal of a valid receipt', async () => {
     const { ok } = await verify({ ok: world.ok })
     expect(ok?.dealID).toBe(42)
     expect(`${ok?.aggregate}`).toBe(`${world.aggregate.link}`)
   })
 
-  it('must be signed by the storefront', async () => {
+  it('rejects a receipt that the storefront did not sign', async () => {
     const { error } = await verify({ ok: world.ok }, { issuer: world.other })
-    expect(error?.message).toMatch(/^It is not signed by did:key:/)
+    expect(error?.message).toMatch(/^The receipt is not signed by did:key:/)
   })
 
-  it('must be of the task that was promised', async () => {
+  it('rejects a receipt of a task that was not promised', async () => {
     const task = await Tasks.filecoinAccept(world.storefront, { content, piece: world.piece, nonce: 'other' })
-    expect((await verify({ ok: world.ok }, { task })).error?.message).toMatch(/^It is of bafy/)
+    expect((await verify({ ok: world.ok }, { task })).error?.message).toMatch(/^The receipt is for task bafy/)
   })
 
-  it('must be about the piece that was offered', async () => {
+  it('rejects a receipt for a piece that was not offered', async () => {
     const { error } = await verify({ ok: { ...world.ok, piece: world.pieces[1]! } })
-    expect(error?.message).toMatch(/^It is about bafkzcib/)
+    expect(error?.message).toMatch(/^The receipt is for piece bafkzcib/)
   })
 
-  it('must prove the inclusion of that piece', async () => {
+  it('rejects a proof of another piece', async () => {
     const inclusion = world.aggregate.proof((world.at + 1) % 3)
     expect((await verify({ ok: { ...world.ok, inclusion } })).error).toMatchObject({
       name: 'InvalidInclusion',
     })
   })
 
-  it('must prove its entry in the index', async () => {
+  it('rejects a proof of another index entry', async () => {
     const { subtree, index } = world.ok.inclusion
     const inclusion = { subtree, index: [index[0] + 1n, index[1]] }
     expect((await verify({ ok: { ...world.ok, inclusion } })).error).toMatchObject({
@@ -69,13 +68,13 @@ describe('a receipt that ends the way of a piece', () => {
     })
   })
 
-  it('must name a deal', async () => {
+  it('rejects a receipt without a deal', async () => {
     const { error } = await verify({ ok: { ...world.ok, aux: { dataType: 0, dataSource: {} } } })
-    expect(error?.message).toBe('It names no deal')
+    expect(error?.message).toBe('The receipt names no deal')
   })
 
-  it('may tell of a failure', async () => {
-    const error = failure('InvalidContentPiece', 'The content is other than the piece', { content })
+  it('returns the failure of a valid receipt', async () => {
+    const error = failure('InvalidContentPiece', 'The content does not match the piece', { content })
     expect((await verify({ error })).error).toMatchObject({ name: 'InvalidContentPiece' })
   })
 })

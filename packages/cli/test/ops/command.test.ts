@@ -1,6 +1,13 @@
 import { execFile } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import {
+  copyFileSync,
+  mkdtempDisposableSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -12,10 +19,12 @@ import { bind } from '@w3filecoin/aws'
 import { type Local, startLocal } from '@w3filecoin/local'
 import { placesOf } from '@w3filecoin/local/provision'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { findServices } from '../../src/ops/services.ts'
+import { localTarget } from '../../src/ops/target.ts'
 
 const MAIN = fileURLToPath(new URL('../../src/ops/main.ts', import.meta.url))
 
-/** The command, as somebody types it. */
+/** Runs the command. */
 const ops = (...args: string[]) => opsWith(process.env, ...args)
 
 const opsWith = (env: NodeJS.ProcessEnv, ...args: string[]) =>
@@ -25,8 +34,8 @@ const opsWith = (env: NodeJS.ProcessEnv, ...args: string[]) =>
     )
   })
 
-describe('the command', () => {
-  it('says what it can do', async () => {
+describe('npm run ops', () => {
+  it('prints its help', async () => {
     const { code, out } = await ops('--help')
     expect(code).toBe(0)
     for (const word of ['dlq', 'reconcile', '--data', '--stage', '--all', '--send', '--json', 'Exit code'])
@@ -37,61 +46,61 @@ describe('the command', () => {
   it.each([
     [{ npm_config_stage: 'production', npm_config_send: 'true' }, '--stage'],
     [{ npm_config_stage: '' }, '--stage'],
-  ])('does nothing without the options that npm took: %o', async (taken, name) => {
+  ])('refuses to run without the options that npm consumed: %o', async (taken, name) => {
     expect(await opsWith({ ...process.env, npm_lifecycle_event: 'ops', ...taken }, 'dlq')).toEqual({
       code: 1,
       out: '',
-      err: `w3filecoin: npm took ${name} for itself; options go behind --, as in npm run ops -- ${name}\n`,
+      err: `w3filecoin: npm consumed ${name}. Put options behind --, as in npm run ops -- ${name}\n`,
     })
   })
 
   it.each([
     { npm_lifecycle_event: 'test', npm_config_stage: 'production' },
     { npm_lifecycle_event: 'ops', npm_config_json: 'true', npm_config_all: '', npm_config_yes: 'true' },
-  ])('does not take for options what npm says besides: %o', async env => {
+  ])('ignores other variables of npm: %o', async env => {
     const { err } = await opsWith({ ...process.env, ...env }, 'dlq', '--data', '/nowhere')
-    expect(err).toMatch(/^w3filecoin: No system runs on \/nowhere/)
+    expect(err).toMatch(/^w3filecoin: No system is running on \/nowhere/)
   })
 
   it.each([
-    ['no command', [], 'Say dlq or reconcile; --help says what they do'],
-    ['another command', ['drop'], 'There is no drop; there are dlq and reconcile'],
+    ['no command', [], 'Missing command: dlq or reconcile (see --help)'],
+    ['an unknown command', ['drop'], 'Unknown command: drop. Use dlq or reconcile (see --help).'],
+    ['two commands', ['dlq', 'reconcile'], 'Unexpected arguments after dlq: reconcile (see --help)'],
     [
-      'another service',
+      'an unknown service',
       ['dlq', '--service', 'x'],
-      'There is no service x; there are storefront, aggregator, dealer, deal-tracker',
+      'Unknown service: x. The services are storefront, aggregator, dealer, deal-tracker.',
     ],
     [
       'a queue of another service',
       ['dlq', '--service', 'dealer', '--queue', 'seal'],
-      'There is no queue seal; there are track, report, retry, conclude',
+      'Unknown queue: seal. The queues are track, report, retry, conclude.',
     ],
-    ['a limit that is none', ['dlq', '--limit', '0'], '--limit takes a number from 1 to 10000, not 0'],
+    ['an invalid limit', ['dlq', '--limit', '0'], '--limit must be a whole number from 1 to 10000, not 0'],
     [
-      'a limit with a dash',
-      ['dlq', '--limit', '-1'],
-      "Option '--limit' argument is ambiguous; --help says what there is",
+      'an invalid time',
+      ['reconcile', '--overdue', 'x'],
+      '--overdue must be a number of seconds from 0, not x',
     ],
-    ['a time that is empty', ['reconcile', '--overdue='], '--overdue takes a value, and here it is empty'],
-    ['a stage that is empty', ['dlq', '--stage='], '--stage takes a value, and here it is empty'],
-    ['a directory that is empty', ['dlq', '--data', ''], '--data takes a value, and here it is empty'],
-    ['all dead letters', ['dlq', '--all'], '--all is for reconcile'],
+    ['a limit with a dash', ['dlq', '--limit', '-1'], "Option '--limit' argument is ambiguous (see --help)"],
+    ['an empty time', ['reconcile', '--overdue='], '--overdue needs a value (see --help)'],
+    ['an empty stage', ['dlq', '--stage='], '--stage needs a value (see --help)'],
+    ['an empty directory', ['dlq', '--data', ''], '--data needs a value (see --help)'],
+    ['--all for dlq', ['dlq', '--all'], '--all works only with reconcile'],
+    ['--overdue for dlq', ['dlq', '--overdue', '1'], '--overdue works only with reconcile'],
+    ['--queue for reconcile', ['reconcile', '--queue', 'seal'], '--queue works only with dlq'],
+    ['two systems', ['dlq', '--data', 'x', '--stage', 'y'], '--data cannot be combined with --stage'],
     [
-      'two systems',
-      ['dlq', '--data', 'x', '--stage', 'y'],
-      'Either --data or --stage: a system is here or there',
-    ],
-    [
-      'a system that does not run',
+      'a data directory without a running system',
       ['dlq', '--data', '/nowhere'],
-      'No system runs on /nowhere; start it with npm start, or name another with --data or --stage',
+      'No system is running on /nowhere. Start it with npm start, or pass --data or --stage to choose another system.',
     ],
   ])('refuses %s', async (_, args, line) => {
     expect(await ops(...args)).toEqual({ code: 1, out: '', err: `w3filecoin: ${line}\n` })
   })
 })
 
-describe('a system on this machine', () => {
+describe('the local system', () => {
   const data = mkdtempSync(join(tmpdir(), 'w3filecoin-'))
   let local: Local
   let aggregator: ReturnType<typeof bind<typeof resources>>
@@ -100,7 +109,7 @@ describe('a system on this machine', () => {
     local = await startLocal({
       data,
       everySeconds: 1,
-      // What is put into the list of a group stays there.
+      // Pieces stay pending: no aggregate is sealed during the test.
       configure: (role, config) =>
         role === 'aggregator' ? { ...config, limits: { ...config.limits, longestWait: 3600 } } : config,
     })
@@ -124,7 +133,26 @@ describe('a system on this machine', () => {
     }
   }
 
-  it('shows a message that it gave up, and sends it back', async () => {
+  it('is found by the local.json that it writes, while it runs', async () => {
+    const system = localTarget(data)
+    expect(system.env).toEqual(local.engines.env)
+    for (const { resources } of findServices(undefined)) {
+      const { service } = resources
+      expect(await system.placesOf(service)).toEqual(placesOf({ resources, service, sqs: local.engines.sqs }))
+    }
+
+    const file = join(data, 'local.json')
+    const text = readFileSync(file, 'utf8')
+    writeFileSync(file, '{ "engines": {} }')
+    expect(() => localTarget(data)).toThrow(/^Cannot read .*local\.json: .*resources\. Restart the system/)
+    writeFileSync(file, text)
+
+    using other = mkdtempDisposableSync(join(tmpdir(), 'w3filecoin-'))
+    for (const name of ['local.json', 'lock']) copyFileSync(join(data, name), join(other.path, name))
+    expect(() => localTarget(other.path)).toThrow(/^No system is running on /)
+  })
+
+  it('shows a dead letter and sends it back', async () => {
     await aggregator.queue('include').send([{ no: 'message' }])
     let dead = await json('dlq', '--queue', 'include')
     while (dead.lines.length === 0) dead = await json('dlq', '--queue', 'include')
@@ -151,7 +179,7 @@ describe('a system on this machine', () => {
     expect(await json('dlq')).toEqual({ code: 0, lines: [] })
   })
 
-  it('gets a record moving that nothing else would', async () => {
+  it('finds a record that no sweep sees, and sends its message', async () => {
     const pieces = aggregator.table<{ id: string; stage?: string }>('piece')
     const piece = {
       id: 'lost',
@@ -180,19 +208,19 @@ describe('a system on this machine', () => {
     while ((await pieces.get({ id: 'lost' }))?.stage !== 'pending') await sleep(100)
     expect(await json('reconcile')).toEqual({ code: 0, lines: [] })
 
-    // Its group has no end.
+    // Its group is endless.
     const idle = await json('reconcile', '--all')
     expect(idle).toMatchObject({ code: 0, lines: [{ table: 'group', stalled: false }] })
     await pieces.removeMany([{ id: 'lost' }])
   })
 
-  it('says that there is a record that can not be understood, whatever is sent', async () => {
+  it('reports an invalid record until it is repaired, and sends nothing for it', async () => {
     const pieces = aggregator.table<object>('piece')
     await pieces.putMany([{ id: 'odd', stage: 'offered', offeredAt: 'yesterday' }])
     for (const send of [[], ['--send']]) {
       const { code, out, err } = await ops('reconcile', '--data', data, ...send)
       expect([code, err]).toEqual([2, ''])
-      expect(out).toContain('Next: it can not be understood: yesterday is no time\n')
+      expect(out).toContain('Next: nothing is sent, because the record is invalid: yesterday is not a time\n')
       expect(await json('reconcile', ...send)).toMatchObject({
         code: 2,
         lines: [{ key: 'odd', sent: false }],
@@ -201,8 +229,8 @@ describe('a system on this machine', () => {
     await pieces.removeMany([{ id: 'odd' }])
   })
 
-  it('is operated as a stage too, when it is written down as one', async () => {
-    // All of AWS that is not here: the Parameter Store, as its API answers.
+  it('works on a stage, which it finds in the Parameter Store', async () => {
+    // A stand-in for the Parameter Store, which is not among the local engines.
     const { resources: places } = JSON.parse(readFileSync(join(data, 'local.json'), 'utf8'))
     const store = createServer(async (request, response) => {
       const { Name } = JSON.parse((await request.toArray()).join(''))
@@ -241,22 +269,22 @@ describe('a system on this machine', () => {
     expect(await opsWith(env, 'dlq', '--stage', 'other', '--service', 'dealer')).toEqual({
       code: 1,
       out: '',
-      err: 'w3filecoin: There is no stage other in this account and region: nothing is at /w3filecoin/other/dealer in the Parameter Store\n',
+      err: 'w3filecoin: Stage other does not exist in this account and region: the Parameter Store has no /w3filecoin/other/dealer. Check --stage, AWS_PROFILE and AWS_REGION.\n',
     })
 
-    // One queue that fails keeps nobody from seeing the others, and is named.
+    // If one queue fails, the others are shown, and the failed one is named.
     const failed = await opsWith(env, 'dlq', '--stage', 'broken', '--service', 'dealer')
     expect(failed).toMatchObject({ code: 1, err: '' })
     expect(failed.out).toBe(
-      'dealer retry: it failed\n  QueueDoesNotExist: The specified queue does not exist.\n\nNo dead letters in 3 queues; one queue failed\n',
+      'dealer retry: failed\n  QueueDoesNotExist: The specified queue does not exist.\n\nNo dead letters in 3 queues; one queue failed\n',
     )
     const line = await opsWith(env, 'dlq', '--stage', 'broken', '--service', 'dealer', '--json')
     expect([line.code, JSON.parse(line.out)]).toMatchObject([1, { service: 'dealer', queue: 'retry' }])
     expect(JSON.parse(line.out).failed).toContain('QueueDoesNotExist')
 
-    // Nobody there: one line.
-    const nobody = { ...env, AWS_ENDPOINT_URL_SQS: 'http://127.0.0.1:9' }
-    const { code: one, err: why } = await opsWith(nobody, 'dlq', '--stage', 'gone')
+    // If nothing listens at the address of SQS, the error is one line.
+    const unreachable = { ...env, AWS_ENDPOINT_URL_SQS: 'http://127.0.0.1:9' }
+    const { code: one, err: why } = await opsWith(unreachable, 'dlq', '--stage', 'gone')
     expect([one, why.split('\n')]).toEqual([1, [expect.stringContaining('ECONNREFUSED'), '']])
     store.close()
   })

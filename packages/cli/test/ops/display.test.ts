@@ -46,8 +46,8 @@ const queue = ({ letters = 0, ...rest }: Partial<Omit<QueueReport, 'letters'>> &
   letters: Array<DeadLetter>(letters).fill(letter),
 })
 
-describe('dead letters, for people', () => {
-  it('fit a terminal, with the line of code on a line of its own', () => {
+describe('dead letters as text', () => {
+  it('fit a terminal, with the line of code on a separate line', () => {
     expect(printed(display => display.queue(queue({ letters: 1 })))).toEqual([
       'storefront submit: 1 dead letter',
       '  MESSAGE                               SENT FIRST (UTC)     ATTEMPTS',
@@ -61,21 +61,24 @@ describe('dead letters, for people', () => {
 
   it.each<[string, Parameters<typeof queue>[0], string[]]>([
     ['none', {}, []],
-    ['that others have', { left: 4 }, ['about 4 dead letters', '  Somebody else has them at the moment']],
+    ['hidden', { left: 4 }, ['about 4 dead letters', '  Another process holds them at the moment']],
     [
-      'of which others have some',
+      'some of them hidden',
       { letters: 1, left: 1 },
-      ['1 dead letter', '  About 1 more. Somebody else has them at the moment'],
+      ['1 dead letter', '  About 1 more. Another process holds them at the moment'],
     ],
     [
-      'of groups',
+      'hidden in a FIFO queue',
       { letters: 2, left: 4, fifo: true },
-      ['2 dead letters', '  About 4 more. Somebody else has them at the moment, or they are behind such'],
+      [
+        '2 dead letters',
+        '  About 4 more. Another process holds them, or letters ahead of them, at the moment',
+      ],
     ],
     [
       'over the limit',
       { letters: 5, left: 7, ended: true },
-      ['5 dead letters', '  About 7 more. They were not looked at'],
+      ['5 dead letters', '  About 7 more. They were not read'],
     ],
     [
       'that failed again',
@@ -87,12 +90,8 @@ describe('dead letters, for people', () => {
       { letters: 2, failed: new UserError('It is gone') },
       ['2 dead letters, then it failed', '  It is gone'],
     ],
-    [
-      'of a queue that failed at once',
-      { failed: new UserError('It is gone') },
-      ['it failed', '  It is gone'],
-    ],
-  ])('%s: what is said of a queue is true', (_, report, [first, ...more]) => {
+    ['of a queue that failed at once', { failed: new UserError('It is gone') }, ['failed', '  It is gone']],
+  ])('%s: the lines of a queue match its report', (_, report, [first, ...more]) => {
     const lines = printed(display => display.queue(queue(report)))
     const expected = first === undefined ? [] : [`storefront submit: ${first}`, ...more]
     expect(lines.slice(0, expected.length || 1)).toEqual(expected)
@@ -107,7 +106,7 @@ describe('dead letters, for people', () => {
       'hidden',
       [{ left: 4 }],
       false,
-      'About 4 dead letters in one queue, hidden at the moment; look again in a minute',
+      'About 4 dead letters in one queue, hidden at the moment; try again in a minute',
     ],
     [
       'over the limit',
@@ -129,22 +128,22 @@ describe('dead letters, for people', () => {
       true,
       '2 dead letters sent back to their queues; one queue failed',
     ],
-  ])('%s: the last line is true', (_, reports, send, line) => {
+  ])('%s: the last line matches the reports', (_, reports, send, line) => {
     expect(printed(display => display.queues(reports.map(queue), { send, limit: 5 }))).toEqual([line])
   })
 })
 
 const record: FoundRecord = {
   key: 'bafkzcibcaapao57e5ewxgvoeqlzeclmgbzzgzh5ryxh2jhhxlxqtkwvrl5kvyaq',
-  understood: true,
+  valid: true,
   stalled: true,
   stage: 'accepted',
   since: AT,
-  lookAt: AT,
-  next: 'it is to be told',
+  checkAt: AT,
+  next: 'its next message',
   messages: { include: [{ range: 1 }] },
 }
-const odd = { ...record, understood: false, since: undefined, lookAt: undefined, messages: {} }
+const invalid = { ...record, valid: false, since: undefined, checkAt: undefined, messages: {} }
 
 const table = (found: FoundRecord[], rest: Partial<TableReport> = {}): TableReport => ({
   service: 'aggregator',
@@ -156,32 +155,32 @@ const table = (found: FoundRecord[], rest: Partial<TableReport> = {}): TableRepo
   ...rest,
 })
 
-describe('records, for people', () => {
-  it('fit a terminal, each with what is known', () => {
+describe('records as text', () => {
+  it('fit a terminal, each with its times, next step and messages', () => {
     const found = [
       record,
       { ...record, stalled: false },
-      { ...record, since: undefined, lookAt: undefined },
-      { ...odd, next: 'it can not be understood: it has no revision' },
+      { ...record, since: undefined, checkAt: undefined },
+      { ...invalid, next: 'nothing is sent, because the record is invalid: it has no revision' },
     ]
     const lines = printed(display => display.table(table(found)))
     expect(lines).toEqual([
       'aggregator aggregate: 4 records',
       '  RECORD                                                            STAGE',
       `  ${record.key}  accepted`,
-      '    Since 2026-01-01 00:00:00 UTC, was to be looked at 2026-01-01 00:00:00 UTC',
-      '    Next: it is to be told',
+      '    Since 2026-01-01 00:00:00 UTC, check was due 2026-01-01 00:00:00 UTC',
+      '    Next: its next message',
       '    Message to include: {"range":1}',
       `  ${record.key}  accepted`,
-      '    Since 2026-01-01 00:00:00 UTC, to be looked at 2026-01-01 00:00:00 UTC',
-      '    Next: it is to be told',
+      '    Since 2026-01-01 00:00:00 UTC, check due 2026-01-01 00:00:00 UTC',
+      '    Next: its next message',
       '    Message to include: {"range":1}',
       `  ${record.key}  accepted`,
-      '    Nobody will look at it',
-      '    Next: it is to be told',
+      '    No check scheduled',
+      '    Next: its next message',
       '    Message to include: {"range":1}',
       `  ${record.key}  accepted`,
-      '    Next: it can not be understood: it has no revision',
+      '    Next: nothing is sent, because the record is invalid: it has no revision',
       '',
     ])
     for (const line of lines) expect(line.length).toBeLessThanOrEqual(80)
@@ -196,20 +195,20 @@ describe('records, for people', () => {
       '1 record stalled: 1 record, 1 unfinished; --send gets it moving',
     ],
     ['sent', table([record, record]), { send: true }, '2 records got moving: 3 records, 2 unfinished'],
-    ['odd', table([odd]), {}, '1 record not understood: 3 records, 1 unfinished'],
+    ['invalid', table([invalid]), {}, '1 record invalid: 3 records, 1 unfinished'],
     [
-      'odd and sent',
-      table([record, odd], { more: true }),
+      'invalid and sent',
+      table([record, invalid], { more: true }),
       { send: true },
-      '1 record got moving, 1 not understood, and there are more (--limit): 3 records, 2 unfinished',
+      '1 record got moving, 1 invalid, and there are more (--limit): 3 records, 2 unfinished',
     ],
     [
-      'odd, and others',
-      table([record, odd]),
+      'invalid and others',
+      table([record, invalid]),
       {},
-      '1 record stalled, 1 not understood: 3 records, 2 unfinished; --send gets the others moving',
+      '1 record stalled, 1 invalid: 3 records, 2 unfinished; --send gets the others moving',
     ],
-    ['all, and none', table([]), { all: true }, 'Nothing is to be done: 3 records, none unfinished'],
+    ['all, and none', table([]), { all: true }, 'Nothing to do: 3 records, none unfinished'],
     [
       'all',
       table([record, record]),
@@ -222,7 +221,7 @@ describe('records, for people', () => {
       { all: true, send: true },
       '1 record got messages: 3 records, 1 unfinished',
     ],
-  ])('%s: the last line is true', (_, report, { send = false, all = false }, line) => {
+  ])('%s: the last line matches the reports', (_, report, { send = false, all = false }, line) => {
     expect(printed(display => display.tables([report], { send, all }))).toEqual([line])
   })
 })

@@ -12,8 +12,8 @@ import { placesOf, queueName } from '@w3filecoin/local/provision'
 import { type Consumer, each } from '@w3filecoin/service'
 import { CUT, startWorld, type World } from '@w3filecoin/testing'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { deadLetters, type QueueReport } from '../../src/ops/dlq.ts'
-import { servicesNamed } from '../../src/ops/services.ts'
+import { type QueueReport, readDeadLetters } from '../../src/ops/dlq.ts'
+import { findServices } from '../../src/ops/services.ts'
 import type { Target } from '../../src/ops/target.ts'
 
 let world: World
@@ -30,7 +30,7 @@ beforeAll(async () => {
   target = {
     env: {},
     placesOf: async service =>
-      placesOf({ resources: servicesNamed(service)[0]!.resources, service, sqs: engine }),
+      placesOf({ resources: findServices(service)[0]!.resources, service, sqs: engine }),
   }
 })
 afterAll(() => world.stop())
@@ -40,11 +40,11 @@ type Name = 'piece' | 'seal'
 const failing: Consumer<unknown> = each(
   body => body,
   async () => {
-    throw new Error('The table is gone', { cause: new Error('Somebody dropped it') })
+    throw new Error('The table is gone', { cause: new Error('An operator dropped it') })
   },
 )
 
-/** Fails at messages until they are given up. */
+/** Fails at messages until they are dead letters. */
 const kill = async (name: Name, messages: object[]) => {
   await aggregator.queue(name, name === 'seal' ? (sealOrder as never) : undefined).send(messages as never[])
   for (let left = messages.length; left > 0; ) {
@@ -69,14 +69,14 @@ const ops = async (
   }: { send?: boolean; limit?: number; client?: Pick<SQSClient, 'send'> } = {},
 ) => {
   const queues = [{ resources, queue: name }]
-  for await (const report of deadLetters({ target, client, queues, send, limit })) return report
-  throw new Error('There is a report of each queue')
+  for await (const report of readDeadLetters({ target, client, queues, send, limit })) return report
+  throw new Error('Each queue has a report')
 }
 
-const untilSeenAgain = () => new Promise(resolve => setTimeout(resolve, 1100))
+const untilVisible = () => new Promise(resolve => setTimeout(resolve, 1100))
 
 describe('dead letters', () => {
-  it('are shown with reason and place, and stay', async () => {
+  it('are read with reason and line of code, and stay in their queue', async () => {
     await kill('piece', [{ id: 'one' }])
     for (const _ of ['first', 'second']) {
       const { service, queue, letters, left } = await ops('piece')
@@ -85,18 +85,18 @@ describe('dead letters', () => {
       expect(letters[0]!.body).toBe('{"id":"one"}')
       expect(letters[0]!.postMortem).toMatchObject({
         attempts: 5,
-        reason: [{ message: 'The table is gone' }, { message: 'Somebody dropped it' }],
-        at: expect.stringMatching(/packages\/ops\/test\/dlq\.test\.ts:\d+:\d+/),
+        reason: [{ message: 'The table is gone' }, { message: 'An operator dropped it' }],
+        at: expect.stringMatching(/packages\/cli\/test\/ops\/dlq\.test\.ts:\d+:\d+/),
       })
-      await untilSeenAgain()
+      await untilVisible()
     }
     expect(await aggregator.drain('piece')).toEqual([])
     await ops('piece', { send: true })
     await aggregator.drain('piece')
   })
 
-  it('go back to their queue as they were, and are gone', async () => {
-    // No message of ours, but a body has to come back as it went.
+  it('return to their queue byte for byte, and are deleted', async () => {
+    // Not a message of this queue, but any body must return unchanged.
     const odd = { ' id': ['one', '{"\\u0000', 'ä'], n: 1.5e300 }
     await kill('piece', [odd, ...Array.from({ length: 24 }, (_, n) => ({ id: `${n}` }))])
     const { letters, left } = await ops('piece', { send: true })
@@ -107,7 +107,7 @@ describe('dead letters', () => {
     expect(await ops('piece')).toMatchObject({ letters: [], left: 0 })
   })
 
-  it('go back to a FIFO queue in their group, though their ids are known there', async () => {
+  it('return to a FIFO queue in their group, although SQS has seen their ids', async () => {
     await kill('seal', [
       { group: 'a', id: 'x' },
       { group: 'b', id: 'y' },
@@ -123,7 +123,7 @@ describe('dead letters', () => {
   it.each<[Name, number]>([
     ['piece', 2],
     ['seal', 1],
-  ])('survive a cut between sending and removing: %s', async (name, times) => {
+  ])('survive an interruption between send and delete: %s', async (name, times) => {
     await kill(name, [{ group: 'cut', id: 'cut' }])
     const cutting = {
       send: (command: unknown) => {
@@ -132,14 +132,14 @@ describe('dead letters', () => {
       },
     } as Pick<SQSClient, 'send'>
     expect(await ops(name, { send: true, client: cutting })).toMatchObject({ letters: [], failed: CUT })
-    await untilSeenAgain()
+    await untilVisible()
     expect((await ops(name, { send: true })).letters).toHaveLength(1)
-    // SQS takes what it knows from within five minutes once, of a FIFO queue.
+    // A FIFO queue drops a duplicate that arrives within five minutes.
     expect(await aggregator.drain(name)).toHaveLength(times)
     expect(await ops(name)).toMatchObject({ letters: [], left: 0 })
   })
 
-  it('are looked at up to a limit; what is left is counted', async () => {
+  it('are read up to a limit; those left are counted', async () => {
     await kill(
       'piece',
       Array.from({ length: 12 }, (_, n) => ({ id: `${n}` })),
@@ -153,11 +153,11 @@ describe('dead letters', () => {
     await aggregator.drain('piece')
   })
 
-  it('of healthy queues are shown though another queue fails, with what was sent of that before', async () => {
+  it('of healthy queues are reported when another queue fails, with the letters it had sent before', async () => {
     const names = ['include', 'piece', 'seal']
     const reports = async (client: Pick<SQSClient, 'send'>, queues = names) => {
       const all: QueueReport[] = []
-      for await (const report of deadLetters({
+      for await (const report of readDeadLetters({
         target,
         client,
         queues: queues.map(queue => ({ resources, queue })),
@@ -172,7 +172,7 @@ describe('dead letters', () => {
     let sent = 0
     const failing = {
       send: async (command: { input: { QueueUrl: string } }) => {
-        if (/include/.test(command.input.QueueUrl)) throw new Error('There is no such queue')
+        if (/include/.test(command.input.QueueUrl)) throw new Error('The queue does not exist')
         if (command instanceof SendMessageCommand && /piece/.test(command.input.QueueUrl) && ++sent > 2)
           throw new Error('The queue is gone')
         return sqs.send(command as never)
@@ -184,34 +184,34 @@ describe('dead letters', () => {
         .map(({ queue, letters, failed }) => [queue, letters.length, failed && (failed as Error).message])
         .sort(),
     ).toEqual([
-      ['include', 0, 'There is no such queue'],
+      ['include', 0, 'The queue does not exist'],
       ['piece', 2, 'The queue is gone'],
       ['seal', 1, undefined],
     ])
     expect(await aggregator.drain('piece')).toHaveLength(2)
     await aggregator.drain('seal')
 
-    // What was not sent is there for the next who comes.
-    await untilSeenAgain()
+    // The letter that was not sent is there for the next run.
+    await untilVisible()
     expect(await ops('piece', { send: true })).toMatchObject({ letters: { length: 1 } })
     await aggregator.drain('piece')
 
-    // Nobody there: that is one failure, not one a queue.
-    const gone = { send: () => Promise.reject(new Error('Nobody there')) } as Pick<SQSClient, 'send'>
-    await expect(reports(gone)).rejects.toThrow('Nobody there')
+    // An unreachable SQS is one error, not one for each queue.
+    const gone = { send: () => Promise.reject(new Error('Not reachable')) } as Pick<SQSClient, 'send'>
+    await expect(reports(gone)).rejects.toThrow('Not reachable')
     expect(await reports(gone, ['seal'])).toMatchObject([
-      { queue: 'seal', failed: new Error('Nobody there') },
+      { queue: 'seal', failed: new Error('Not reachable') },
     ])
   })
 
-  it('that fail again meanwhile are not chased', async () => {
+  it('that fail again meanwhile are not sent a second time', async () => {
     await kill('piece', [{ id: '1' }, { id: '2' }, { id: '3' }])
     const { QUEUE_PIECE, DEAD_LETTER_PIECE } = await target.placesOf('aggregator')
     const again = {
       send: async (command: unknown) => {
         const answer = await sqs.send(command as never)
         if (!(command instanceof SendMessageCommand && command.input.QueueUrl === QUEUE_PIECE)) return answer
-        // As a message that SQS moves: it keeps its id.
+        // SQS moves a message with its id.
         return sqs.send(new SendMessageCommand({ ...command.input, QueueUrl: DEAD_LETTER_PIECE }))
       },
     } as Pick<SQSClient, 'send'>
@@ -221,12 +221,12 @@ describe('dead letters', () => {
       again: expect.toSatisfy(again => again > 0),
     })
     expect(await aggregator.drain('piece')).toHaveLength(3)
-    await untilSeenAgain()
+    await untilVisible()
     expect(await ops('piece', { send: true })).toMatchObject({ letters: { length: 3 }, again: 0 })
     await aggregator.drain('piece')
   })
 
-  it('that somebody else has are counted', async () => {
+  it('that another receiver holds are counted', async () => {
     await kill('piece', [{ id: '1' }])
     const QueueUrl = (await target.placesOf('aggregator')).DEAD_LETTER_PIECE
     await sqs.send(new ReceiveMessageCommand({ QueueUrl, VisibilityTimeout: 3 }))
@@ -236,13 +236,13 @@ describe('dead letters', () => {
     await aggregator.drain('piece')
   })
 
-  it('that SQS moved by itself are shown without a reason', async () => {
+  it('that SQS moved itself have no reason', async () => {
     await aggregator.queue('piece').send([{ id: 'moved' }])
-    // As after a crash: the function answers nothing, five times.
+    // As after a crash: the function returns nothing, five times.
     const QueueUrl = (await target.placesOf('aggregator')).QUEUE_PIECE
     for (let n = 0; n < 6; n++) {
       await sqs.send(new ReceiveMessageCommand({ QueueUrl, VisibilityTimeout: 1 }))
-      await untilSeenAgain()
+      await untilVisible()
     }
     const { letters } = await ops('piece', { send: true })
     expect(letters.map(({ body, postMortem }) => [body, postMortem])).toEqual([['{"id":"moved"}', undefined]])

@@ -11,7 +11,7 @@ import { resources as storefrontResources } from '@w3filecoin/storefront/resourc
 import { startWorld, type World } from '@w3filecoin/testing'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { reconcile, type TableReport } from '../../src/ops/reconcile.ts'
-import { servicesNamed } from '../../src/ops/services.ts'
+import { findServices } from '../../src/ops/services.ts'
 import type { Target } from '../../src/ops/target.ts'
 
 const NOW = Date.UTC(2026, 0, 1)
@@ -42,7 +42,7 @@ beforeAll(async () => {
   tracker = await provideTracker()
   target = {
     env: {},
-    placesOf: async service => placesOf({ resources: servicesNamed(service)[0]!.resources, service, sqs }),
+    placesOf: async service => placesOf({ resources: findServices(service)[0]!.resources, service, sqs }),
   }
 })
 afterAll(() => world.stop())
@@ -52,7 +52,7 @@ const run = async (
   { all = false, send = false, limit = 100 }: { all?: boolean; send?: boolean; limit?: number } = {},
 ): Promise<TableReport[]> => {
   const reports: TableReport[] = []
-  const services = servicesNamed(service)
+  const services = findServices(service)
   for await (const report of reconcile({
     target,
     dynamodb,
@@ -60,7 +60,7 @@ const run = async (
     all,
     send,
     limit,
-    grace: GRACE,
+    graceMs: GRACE,
     now: () => NOW,
   }))
     reports.push(report)
@@ -93,15 +93,15 @@ describe('reconcile', () => {
     ])
   })
 
-  it('shows what no sweep sees, or sees too late, and changes nothing', async () => {
+  it('reports records that no sweep sees, or sees too late, and changes nothing', async () => {
     const [report] = await run('aggregator')
     expect(report).toMatchObject({ table: 'piece', read: 7, unfinished: 5, more: false })
     expect(report!.found.sort((a, b) => (a.key < b.key ? -1 : 1))).toEqual([
-      expect.objectContaining({ key: 'blind', stage: 'offered', lookAt: undefined }),
-      expect.objectContaining({ key: 'late', lookAt: LATE, messages: { piece: [{ id: 'late' }] } }),
+      expect.objectContaining({ key: 'blind', stage: 'offered', checkAt: undefined }),
+      expect.objectContaining({ key: 'late', checkAt: LATE, messages: { piece: [{ id: 'late' }] } }),
       expect.objectContaining({
         key: 'none',
-        lookAt: undefined,
+        checkAt: undefined,
         since: offered.offeredAt,
         next: 'it is to be put into the list of its group',
         messages: { piece: [{ id: 'none' }] },
@@ -112,7 +112,7 @@ describe('reconcile', () => {
     expect(await pieces().get({ id: 'none' })).not.toHaveProperty('checkAt')
   })
 
-  it('sends what the sweep would send, and has the sweep look after it from then on', async () => {
+  it('sends the message of the sweep, and schedules the next check', async () => {
     await run('aggregator', { send: true })
     const sent = bodies(await aggregator.drain('piece')).map(({ id }) => id)
     expect(sent.sort()).toEqual(['blind', 'late', 'none'])
@@ -123,7 +123,7 @@ describe('reconcile', () => {
     const { items } = await pieces().find(DUE, due, { limit: 10, upTo: checkAt })
     expect(items).toContainEqual({ id: 'none' })
 
-    // Nothing came of it: the sweep sends it again.
+    // Assume that the message was lost: the sweep sends it again.
     await sweep({
       table: pieces(),
       now: () => checkAt,
@@ -137,7 +137,7 @@ describe('reconcile', () => {
     expect(bodies(await aggregator.drain('piece')).map(({ id }) => id)).toContain('none')
   })
 
-  it('takes no more of a table than it is told, and says so', async () => {
+  it('reports at most the limit of a table, and that there are more', async () => {
     const [report] = await run('aggregator', { limit: 2, send: true })
     expect([report!.found.length, report!.more]).toEqual([2, true])
     const [rest] = await run('aggregator', { limit: 2, send: true })
@@ -146,28 +146,28 @@ describe('reconcile', () => {
   })
 })
 
-describe('a record that can not be understood', () => {
+describe('an invalid record', () => {
   const cases: [string, 'storefront' | 'aggregator', string, object, string][] = [
     ['no revision', 'aggregator', 'piece', { stage: 'offered', offeredAt: NOW }, 'it has no revision'],
     [
-      'a time that is none',
+      'an invalid time',
       'aggregator',
       'piece',
       { stage: 'offered', offeredAt: 'yesterday', revision: 1 },
-      'yesterday is no time',
+      'yesterday is not a time',
     ],
     [
-      'a stage that there is not',
+      'an unknown stage',
       'storefront',
       'piece',
       { stage: 'lost', history: [], revision: 1 },
-      'there is no message that gets it moving',
+      'no message belongs to its stage',
     ],
     ['no ranges', 'aggregator', 'aggregate', { stage: 'accepted', revision: 1 }, 'TypeError: '],
     ['no history', 'storefront', 'piece', { stage: 'offered', revision: 1 }, 'TypeError: '],
   ]
 
-  it.each(cases)('is shown, and nothing is sent for it: %s', async (_, service, table, record, why) => {
+  it.each(cases)('is reported, and nothing is sent for it: %s', async (_, service, table, record, why) => {
     const queue = service === 'aggregator' ? 'piece' : 'submit'
     const bound = { storefront, aggregator }[service] as typeof aggregator
     const id = 'odd'
@@ -179,39 +179,39 @@ describe('a record that can not be understood', () => {
     await dynamodb.send(new PutCommand({ TableName, Item: { ...record, id } }))
 
     const reports = await run(service, { send: true })
-    expect(reports.map(({ table }) => table)).toEqual(Object.keys(servicesNamed(service)[0]!.unfinished))
+    expect(reports.map(({ table }) => table)).toEqual(Object.keys(findServices(service)[0]!.unfinished))
     const { found } = reports.find(report => report.table === table)!
     expect(found.find(({ key }) => key === 'odd')).toMatchObject({
-      understood: false,
-      next: expect.stringContaining(`it can not be understood: ${why}`),
+      valid: false,
+      next: expect.stringContaining(`nothing is sent, because the record is invalid: ${why}`),
       messages: {},
     })
-    expect(found.find(({ key }) => key === 'fine')).toMatchObject({ understood: true })
+    expect(found.find(({ key }) => key === 'fine')).toMatchObject({ valid: true })
     expect(JSON.stringify(bodies(await bound.drain(queue as never)))).not.toContain('odd')
     const item = await bound.table<object>(table as never).get({ id })
     expect(item).toEqual({ ...record, id })
     await bound.table<object>(table as never).removeMany([{ id }, { id: 'fine' }])
     for (const name of ['pieceOffer', 'aggregateOffer', 'include'])
-      if (name in servicesNamed(service)[0]!.resources.queues) await bound.drain(name as never)
+      if (name in findServices(service)[0]!.resources.queues) await bound.drain(name as never)
   })
 })
 
-describe('all that is unfinished', () => {
-  it('is shown, whether or not somebody will look at it, and gets its messages', async () => {
+describe('with --all', () => {
+  it('records that are not overdue are reported too, and their messages are sent', async () => {
     await pieces().putMany([
       { id: 'later', ...offered, ...dueAt('later', NOW + MINUTE) },
       { ...offered, id: 'done', stage: 'included' },
     ])
     const [report] = await run('aggregator', { all: true })
-    expect(report!.found).toMatchObject([{ key: 'later', stalled: false, lookAt: NOW + MINUTE }])
+    expect(report!.found).toMatchObject([{ key: 'later', stalled: false, checkAt: NOW + MINUTE }])
     await run('aggregator', { all: true, send: true })
     expect(bodies(await aggregator.drain('piece'))).toEqual([{ id: 'later' }])
-    // Somebody looks at it when somebody was to look at it.
+    // The time of its next check stays.
     expect(await pieces().get({ id: 'later' })).toMatchObject({ checkAt: NOW + MINUTE, revision: 1 })
     await pieces().removeMany([{ id: 'later' }, { id: 'done' }])
   })
 
-  it('has no groups among it, which are never finished, but they get their messages too', async () => {
+  it('groups, which never finish, are not counted, but their messages are sent', async () => {
     const groups = aggregator.table<object>('group' as never)
     await groups.putMany([{ id: 'idle', open: [], ...dueAt('idle', NOW + MINUTE) }])
     const ofGroups = async (how: object) =>
@@ -226,7 +226,7 @@ describe('all that is unfinished', () => {
   })
 })
 
-describe('what is stalled, service by service', () => {
+describe('stalled records of each service', () => {
   const cases: [string, string, object[], Record<string, unknown[]>][] = [
     [
       'storefront',
@@ -311,7 +311,7 @@ describe('what is stalled, service by service', () => {
       expect(sent).toHaveLength(messages.length)
       expect(sent).toEqual(expect.arrayContaining(messages))
     }
-    // All have a time now when somebody looks at them; a source has none but that of its schedule.
+    // All have a time of their next check now, except a source: only its schedule checks it.
     const report = (await run(service)).find(report => report.table === table)
     expect(report!.found.map(({ key }) => key)).toEqual(service === 'deal-tracker' ? ['0'] : [])
   })

@@ -1,15 +1,15 @@
 import { UserError } from '@w3filecoin/service/user-error'
 
-/** What went wrong, for people: in one line where they can do something about it, else all that is known. */
-export const wordsOf = (cause: unknown): string =>
+/** Returns one line for errors that an operator can fix, and the stack of every other error. */
+export const describeError = (cause: unknown): string =>
   cause instanceof UserError
     ? cause.message
-    : isOutside(cause)
+    : isEnvironmental(cause)
       ? `${cause.name}: ${cause.message}`
       : `${(cause as Error)?.stack ?? cause}`
 
-/** What an operator can do something about: no credentials, no permission, nobody there. */
-const isOutside = (cause: unknown): cause is Error =>
+/** Whether the environment causes an error: no credentials, no permission, no server at the address. */
+const isEnvironmental = (cause: unknown): cause is Error =>
   cause instanceof Error &&
   (cause.name === 'CredentialsProviderError' ||
     cause.message === 'Region is missing' ||
