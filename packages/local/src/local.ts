@@ -138,7 +138,7 @@ const prepareDirectory = (data: string): string => {
     return realpathSync(data)
   } catch (cause) {
     throw new UserError(
-      `Cannot write to the data directory ${data}: ${(cause as Error).message}. Check its permissions or pass another --data.`,
+      `Cannot write to the data directory ${data}: ${(cause as Error).message}. Pass another one with --data.`,
     )
   }
 }

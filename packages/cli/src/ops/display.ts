@@ -183,7 +183,7 @@ const isOrAre = (n: number) => (n === 1 ? 'is' : 'are')
 const whyLeft = ({ ended, fifo }: QueueReport): string =>
   ended
     ? 'They were not read'
-    : `Another process holds them${fifo ? ', or letters ahead of them,' : ''} at the moment`
+    : `Another process holds them${fifo ? ', or letters ahead of them' : ' at the moment'}`
 
 /** Formats the time since when the record waits, and the time of its next check. */
 const timesOf = ({ since, checkAt, stalled }: FoundRecord): string => {

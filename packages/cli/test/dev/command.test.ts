@@ -103,7 +103,7 @@ describe('npm start', () => {
     const refused = run('--no-journey', '--data', file, '--port', '0')
     expect(await refused.ended).toBe(1)
     expect(refused.stderr).toMatch(
-      /^w3filecoin: Cannot write to the data directory .*file: EEXIST.* Pass another --data\.\n$/,
+      /^w3filecoin: Cannot write to the data directory .*file: EEXIST.* Pass another one with --data\.\n$/,
     )
   })
 

@@ -1,13 +1,6 @@
 import { execFile } from 'node:child_process'
 import { once } from 'node:events'
-import {
-  copyFileSync,
-  mkdtempDisposableSync,
-  mkdtempSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs'
+import { mkdtempDisposableSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -148,7 +141,9 @@ describe('the local system', () => {
     writeFileSync(file, text)
 
     using other = mkdtempDisposableSync(join(tmpdir(), 'w3filecoin-'))
-    for (const name of ['local.json', 'lock']) copyFileSync(join(data, name), join(other.path, name))
+    writeFileSync(join(other.path, 'local.json'), text)
+    // An empty file is an empty SQLite database. (Copying the lock would drop it: this process holds it.)
+    writeFileSync(join(other.path, 'lock'), '')
     expect(() => localTarget(other.path)).toThrow(/^No system is running on /)
   })
 

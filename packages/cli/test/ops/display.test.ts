@@ -70,10 +70,7 @@ describe('dead letters as text', () => {
     [
       'hidden in a FIFO queue',
       { letters: 2, left: 4, fifo: true },
-      [
-        '2 dead letters',
-        '  About 4 more. Another process holds them, or letters ahead of them, at the moment',
-      ],
+      ['2 dead letters', '  About 4 more. Another process holds them, or letters ahead of them'],
     ],
     [
       'over the limit',
