@@ -20,7 +20,7 @@ export const localTarget = (data: string): Target => {
   const system = readRunningSystem(data)
   if (system === undefined)
     throw new UserError(
-      `No system is running on ${data}. Start it with npm start, or pass --data or --stage to choose another system.`,
+      `No system is running on ${data}. Start it with npm start, or pass --data or --stage.`,
     )
   return { env: system.engines, placesOf: async service => system.resources[service] ?? {} }
 }

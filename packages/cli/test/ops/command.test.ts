@@ -86,7 +86,7 @@ describe('npm run ops', () => {
     [
       'a data directory without a running system',
       ['dlq', '--data', '/nowhere'],
-      'No system is running on /nowhere. Start it with npm start, or pass --data or --stage to choose another system.',
+      'No system is running on /nowhere. Start it with npm start, or pass --data or --stage.',
     ],
   ])('refuses %s', async (_, args, line) => {
     expect(await ops(...args)).toEqual({ code: 1, out: '', err: `w3filecoin: ${line}\n` })
