@@ -12,7 +12,7 @@ import { useSystem } from './system.ts'
 const SIZE = 2 ** 14
 
 /** Long enough to look at what is so before there is a deal. */
-const system = useSystem({ dealDelay: 4000 })
+const system = useSystem({ dealDelayMs: 4000 })
 const dealer = () => system.at('dealer')
 
 /** Some pieces in the order of the aggregate that they make. */

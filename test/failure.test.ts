@@ -163,7 +163,7 @@ describe('storage providers find fault with a piece', async () => {
 describe('deals that never come', () => {
   const system = useSystem({
     // The market makes deals, but not before the dealer has given up the first aggregate.
-    dealDelay: 7_000,
+    dealDelayMs: 7_000,
     configure: (role, config) =>
       role === 'aggregator'
         ? { ...config, limits: { paddedBytes: 2 ** 20, maxWaitSeconds: 1 } }

@@ -9,8 +9,8 @@ import {
   type FilecoinInfoSuccess,
   filecoinInfo,
 } from '@w3filecoin/capabilities'
+import { type Accepted, verifyAccept } from '@w3filecoin/cli/verify'
 import { type Address, readIdentities, readPlaces } from '@w3filecoin/local/identity'
-import { type Accepted, verifyAccept } from '@w3filecoin/local/verify'
 import { Authority, Peer, parseSigner } from '@w3filecoin/runtime'
 import type { Content } from '@w3filecoin/testing'
 import { Receipts } from './receipts.ts'

@@ -7,7 +7,7 @@ import { DatabaseSync } from 'node:sqlite'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 
-const MAIN = fileURLToPath(new URL('../../packages/local/src/main.ts', import.meta.url))
+const MAIN = fileURLToPath(new URL('../../packages/cli/src/dev/main.ts', import.meta.url))
 
 /** The longest time until the system is ready, or has ended by itself. */
 const MAX_WAIT_MS = 60_000

@@ -54,7 +54,8 @@ export interface LambdaContext<R extends Resources, M extends MessageFormats<R>>
   deadLetters: (queue: keyof R['queues'] & string) => DeadLetters
 }
 
-type LambdaFunctions<R extends Resources> = {
+/** The functions that a service's module must export. */
+export type LambdaFunctions<R extends Resources> = {
   [F in FunctionName<R>]: F extends 'api'
     ? ReturnType<typeof apiFunction>
     : F extends keyof R['queues']
@@ -78,13 +79,6 @@ export const lambdaFunctions = <R extends Resources, M extends MessageFormats<R>
   ])
   return { api: apiFunction(service), ...Object.fromEntries([...queues, ...schedules]) }
 }
-
-/**
- * Fails to compile when a module does not export all functions of a service.
- *
- * @example export type Complete = AllExported<typeof functions, typeof import('./functions.ts')>
- */
-export type AllExported<F, Module extends { [name in keyof F]: unknown }> = Module
 
 const together = async <M>(consumer: Consumer<M>, records: SQSRecord[]): Promise<Handled[]> => {
   const taken: Handled[] = []

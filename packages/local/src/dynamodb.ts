@@ -4,26 +4,26 @@ import { createRequire } from 'node:module'
 import { type AddressInfo, createServer } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { UserError } from '@w3filecoin/runtime/user-error'
 import type { LogFile } from './log-file.ts'
-import { Trouble } from './trouble.ts'
 
-/** The engine for DynamoDB: the `dynoxide` binary, one process over one SQLite file. */
+/** The DynamoDB engine: the `dynoxide` binary, one process on one SQLite file. */
 export interface DynamoDB {
   url: string
   stop(): Promise<void>
 }
 
 interface DynamoDBOptions {
-  /** Where its data is. */
+  /** The data directory. */
   data: string
   log: LogFile
-  /** Told when the engine ends without being asked to. */
+  /** Called when the engine ends before `stop`. */
   onCrash: (error: Error) => void
 }
 
 /**
- * Runs the engine for as long as the input stays open, and it closes with the process that holds it, however that
- * ends: the engine never outlives the system. Its process id is put down in a file.
+ * Runs the engine until standard input closes. The operating system closes it when the parent ends, even by SIGKILL, so
+ * the engine never outlives the system. Writes the engine's process id to a file.
  */
 const SUPERVISOR = `
   pidfile=$1; shift
@@ -39,10 +39,10 @@ const SUPERVISOR = `
   exit $code
 `
 
-/** How long the engine may take to answer for the first time, or to end, in milliseconds. */
-const PATIENCE = 10_000
-/** Somebody else may take the port that was free a moment ago. */
-const ATTEMPTS = 3
+/** Wait for the engine to start, or to end. */
+const MAX_WAIT_MS = 10_000
+/** Another process may take the free port before the engine does. */
+const MAX_ATTEMPTS = 3
 
 export const startDynamoDB = async ({ data, log, onCrash }: DynamoDBOptions): Promise<DynamoDB> => {
   const binary = findBinary()
@@ -51,8 +51,8 @@ export const startDynamoDB = async ({ data, log, onCrash }: DynamoDBOptions): Pr
   await endOrphan({ pidfile, file })
 
   for (let attempt = 1; ; attempt++) {
-    const port = await freePort()
-    // A process group of its own: Ctrl-C in the terminal is for the system, which stops the engine last.
+    const port = await findFreePort()
+    // A separate process group, because Ctrl-C in the terminal must not stop the engine before the services.
     const child = spawn(
       '/bin/sh',
       ['-c', SUPERVISOR, 'sh', pidfile, binary, 'serve', '--port', `${port}`, '--db-path', file],
@@ -62,14 +62,14 @@ export const startDynamoDB = async ({ data, log, onCrash }: DynamoDBOptions): Pr
     for (const stream of [child.stdout, child.stderr])
       stream.on('data', (bytes: Uint8Array) => log.write(bytes))
     const url = `http://127.0.0.1:${port}`
-    if (!(await answers(url, child))) {
+    if (!(await waitUntilUp(url, child))) {
       await end(child)
-      if (attempt < ATTEMPTS) continue
-      throw new Trouble(`The engine for DynamoDB does not start; see ${log.path}`)
+      if (attempt < MAX_ATTEMPTS) continue
+      throw new UserError(`The DynamoDB engine did not start. See ${log.path}.`)
     }
     let stopping = false
     child.on('exit', code => {
-      if (!stopping) onCrash(new Trouble(`The engine for DynamoDB ended with code ${code}; see ${log.path}`))
+      if (!stopping) onCrash(new UserError(`The DynamoDB engine ended with code ${code}. See ${log.path}.`))
     })
     return {
       url,
@@ -88,18 +88,18 @@ const findBinary = (): string => {
   try {
     return createRequire(import.meta.url).resolve(`${name}/dynoxide`)
   } catch {
-    throw new Trouble(
-      `The engine for DynamoDB is not installed: this machine needs the package ${name} 1.2.1`,
+    throw new UserError(
+      `The DynamoDB engine is not installed. Install the package ${name} 1.2.1, if it exists for this platform.`,
     )
   }
 }
 
 /**
- * Ends an engine that was left behind on the same data. The supervisor sees to it that there is none, unless it
- * was killed itself; and the engine does not refuse a second one on its file.
+ * Ends an engine that an earlier system left behind on the same data, which happens only if its supervisor was killed.
+ * This is necessary because the engine does not lock its file.
  */
 const endOrphan = async ({ pidfile, file }: { pidfile: string; file: string }): Promise<void> => {
-  const pid = Number(readIfThere(pidfile))
+  const pid = Number(readIfExists(pidfile))
   if (!Number.isInteger(pid) || pid <= 1) return
   const isOrphan = () => {
     const command = commandOf(pid)
@@ -108,14 +108,15 @@ const endOrphan = async ({ pidfile, file }: { pidfile: string; file: string }): 
   for (const signal of ['SIGTERM', 'SIGKILL'] as const) {
     if (!isOrphan()) return
     process.kill(pid, signal)
-    await until(() => !isOrphan(), PATIENCE / 2)
+    await until(() => !isOrphan(), MAX_WAIT_MS / 2)
   }
-  if (isOrphan()) throw new Trouble(`An engine for DynamoDB on ${file} can not be ended: process ${pid}`)
+  if (isOrphan())
+    throw new UserError(`Cannot end process ${pid}, a DynamoDB engine on ${file}. End it and start again.`)
 }
 
-/** The command line of a process; empty if there is no such process. */
+/** Returns the command line of a process, or an empty string if the process does not exist. */
 const commandOf = (pid: number): string => {
-  if (process.platform === 'linux') return readIfThere(`/proc/${pid}/cmdline`).replaceAll('\0', ' ')
+  if (process.platform === 'linux') return readIfExists(`/proc/${pid}/cmdline`).replaceAll('\0', ' ')
   try {
     return execFileSync('ps', ['-ww', '-o', 'command=', '-p', `${pid}`], { encoding: 'utf8' })
   } catch {
@@ -123,7 +124,7 @@ const commandOf = (pid: number): string => {
   }
 }
 
-const readIfThere = (path: string): string => {
+const readIfExists = (path: string): string => {
   try {
     return readFileSync(path, 'utf8')
   } catch {
@@ -131,8 +132,8 @@ const readIfThere = (path: string): string => {
   }
 }
 
-/** Whether the engine answers before it ends or patience does. */
-const answers = async (url: string, child: ChildProcess): Promise<boolean> => {
+/** Waits for the engine's first response. Returns false if it ends or does not respond in time. */
+const waitUntilUp = async (url: string, child: ChildProcess): Promise<boolean> => {
   let up = false
   await until(async () => {
     up = await fetch(url).then(
@@ -140,24 +141,25 @@ const answers = async (url: string, child: ChildProcess): Promise<boolean> => {
       () => false,
     )
     return up || child.exitCode !== null || child.pid === undefined
-  }, PATIENCE)
+  }, MAX_WAIT_MS)
   return up && child.exitCode === null
 }
 
-/** Closes the supervisor's input, so that it ends the engine, and waits until both are gone. */
+/** Closes the supervisor's input, which makes it end the engine, and waits for both. */
 const end = async (child: ChildProcess): Promise<void> => {
   child.stdin?.end()
   const ended = () => child.exitCode !== null || child.signalCode !== null || child.pid === undefined
-  await until(ended, PATIENCE)
+  await until(ended, MAX_WAIT_MS)
   if (!ended()) process.kill(-(child.pid as number), 'SIGKILL')
 }
 
-const until = async (done: () => boolean | Promise<boolean>, patience: number): Promise<void> => {
-  const deadline = performance.now() + patience
+/** Polls until `done` or until the time is over. */
+const until = async (done: () => boolean | Promise<boolean>, maxMs: number): Promise<void> => {
+  const deadline = performance.now() + maxMs
   while (!(await done()) && performance.now() < deadline) await sleep(10)
 }
 
-const freePort = async (): Promise<number> => {
+const findFreePort = async (): Promise<number> => {
   const server = createServer()
   await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
   const { port } = server.address() as AddressInfo

@@ -8,8 +8,8 @@ import { type S3, startS3 } from './s3.ts'
 import type { Answer } from './thread.ts'
 
 /**
- * The thread of the engines for SQS and S3, which holds the lock of the data directory too: the thread that has
- * the data open is the one that says so.
+ * The thread of the SQS and S3 engines. It also holds the lock of the data directory, so that the lock is held exactly
+ * as long as the data is open.
  */
 const port = parentPort as MessagePort
 const answer = <T>(value: Answer<T>) => port.postMessage(value)
@@ -19,22 +19,22 @@ export interface EnginePorts {
   s3: number
 }
 
-/** What the thread is asked for, one after the other. */
+/** Requests to the thread, one at a time. */
 export type EngineQuestion = { lock: string } | { start: { data: string; region: string } } | { stop: true }
 
-/** `startFauxqs` listens on every interface. In this thread, every server listens on this machine only. */
-const stayOnThisMachine = () => {
+/** Makes every server of this thread listen on 127.0.0.1: `startFauxqs` listens on every interface. */
+const listenOnLoopback = () => {
   const listen = Server.prototype.listen as (...given: unknown[]) => Server
   Server.prototype.listen = function (this: Server, options: object, ...rest: unknown[]) {
     return listen.call(this, { ...options, host: '127.0.0.1' }, ...rest)
   } as never
 }
 
-/** Messages that were being worked on when the last system ended: nobody does any more, so they come at once. */
+/** Makes in-flight messages of the last system visible at once: its consumers ended with it. */
 const releaseMessages = (file: string) => {
   const database = new DatabaseSync(file)
-  const made = database.prepare("SELECT name FROM sqlite_master WHERE name = 'sqs_messages'").get()
-  if (made) database.exec('UPDATE sqs_messages SET receipt_handle = NULL, visibility_deadline = NULL')
+  const exists = database.prepare("SELECT name FROM sqlite_master WHERE name = 'sqs_messages'").get()
+  if (exists) database.exec('UPDATE sqs_messages SET receipt_handle = NULL, visibility_deadline = NULL')
   database.close()
 }
 
@@ -48,7 +48,7 @@ port.on('message', async (question: EngineQuestion) => {
     answer({ ok: held !== undefined })
   } else if ('start' in question) {
     const { data, region } = question.start
-    stayOnThisMachine()
+    listenOnLoopback()
     releaseMessages(join(data, 'fauxqs.db'))
     const { startFauxqs } = await import('fauxqs')
     s3 = await startS3(join(data, 's3'))
@@ -60,7 +60,7 @@ port.on('message', async (question: EngineQuestion) => {
       dataDir: data,
     })
     const { hostname } = new URL(sqs.address)
-    if (hostname !== '127.0.0.1') throw new Error(`The engine for SQS listens on ${hostname}`)
+    if (hostname !== '127.0.0.1') throw new Error(`The SQS engine listens on ${hostname}`)
     answer({ ok: { sqs: sqs.port, s3: s3.port } satisfies EnginePorts })
   } else {
     await Promise.all([sqs?.stop(), s3?.stop()])

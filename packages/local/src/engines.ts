@@ -2,16 +2,16 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { S3Client } from '@aws-sdk/client-s3'
 import { SQSClient } from '@aws-sdk/client-sqs'
+import { UserError } from '@w3filecoin/runtime/user-error'
 import { startDynamoDB } from './dynamodb.ts'
 import type { EnginePorts, EngineQuestion } from './engine-thread.ts'
 import type { LogFile } from './log-file.ts'
 import { Thread } from './thread.ts'
-import { Trouble } from './trouble.ts'
 
 export const REGION = 'us-east-1'
-/** The account that the engines act for. */
+/** The AWS account in ARNs and queue URLs. */
 export const ACCOUNT = '000000000000'
-/** Nobody looks at them. */
+/** The engines do not check credentials. */
 const CREDENTIALS = { accessKeyId: 'local', secretAccessKey: 'local' }
 
 /** DynamoDB, SQS and S3 on this machine, with their data in one directory. */
@@ -19,7 +19,7 @@ export interface Engines {
   dynamodb: string
   sqs: string
   s3: string
-  /** What points the AWS SDK at the engines, and at nothing else that the machine may know. */
+  /** Environment variables that point the AWS SDK at the engines, and away from the machine's own AWS configuration. */
   env: Record<string, string>
   stop(): Promise<void>
 }
@@ -28,21 +28,22 @@ interface EnginesOptions {
   /** The data directory. */
   data: string
   log: LogFile
-  /** Told when an engine ends without being asked to. */
+  /** Called when an engine ends before `stop`. */
   onCrash: (error: Error) => void
 }
 
-/** Clients of the engines, for what runs beside the services. */
+/** Returns a client of the S3 engine, for code outside the services. */
 export const s3Client = ({ s3 }: Pick<Engines, 's3'>): S3Client =>
   new S3Client({ region: REGION, endpoint: s3, forcePathStyle: true, credentials: CREDENTIALS })
 
+/** Returns a client of the SQS engine, for code outside the services. */
 export const sqsClient = ({ sqs }: Pick<Engines, 'sqs'>): SQSClient =>
   new SQSClient({ region: REGION, endpoint: sqs, credentials: CREDENTIALS })
 
-/** Brings the engines up on free ports of 127.0.0.1. One system at a time may use a data directory. */
+/** Starts the engines on free ports of 127.0.0.1. Only one system may use a data directory at a time. */
 export const startEngines = async ({ data, log, onCrash }: EnginesOptions): Promise<Engines> => {
   const thread = new Thread({
-    name: 'The engine for SQS and S3',
+    name: 'The SQS and S3 engine',
     entry: new URL('./engine-thread.ts', import.meta.url),
     env: {},
     log,
@@ -51,7 +52,7 @@ export const startEngines = async ({ data, log, onCrash }: EnginesOptions): Prom
   const ask = <T>(question: EngineQuestion) => thread.ask<T>(question)
   try {
     await lock(data, () => ask<boolean>({ lock: data }))
-    const [dynamodb, ports] = await bothOrNeither(
+    const [dynamodb, ports] = await startBoth(
       startDynamoDB({ data, log, onCrash }),
       ask<EnginePorts>({ start: { data, region: REGION } }),
       engine => engine.stop(),
@@ -87,20 +88,22 @@ export const startEngines = async ({ data, log, onCrash }: EnginesOptions): Prom
 const lock = async (data: string, take: () => Promise<boolean>): Promise<void> => {
   const holder = join(data, 'pid')
   if (!(await take()))
-    throw new Trouble(`The data in ${data} is in use by another w3filecoin${processOf(holder)}`)
+    throw new UserError(
+      `The data directory ${data} is in use by ${readHolder(holder)}. Stop it or pass another --data.`,
+    )
   writeFileSync(holder, `${process.pid}\n`)
 }
 
-const processOf = (holder: string): string => {
+const readHolder = (holder: string): string => {
   try {
-    return `, process ${readFileSync(holder, 'utf8').trim()}`
+    return `process ${readFileSync(holder, 'utf8').trim()}`
   } catch {
-    return ''
+    return 'another process'
   }
 }
 
-/** Waits for two things; where the second one fails, the first is undone. */
-const bothOrNeither = async <A, B>(
+/** Waits for two starts. If the second fails, undoes the first. */
+const startBoth = async <A, B>(
   first: Promise<A>,
   second: Promise<B>,
   undo: (first: A) => Promise<void>,

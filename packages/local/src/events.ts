@@ -10,9 +10,9 @@ import type {
 } from 'aws-lambda'
 import { ACCOUNT, REGION } from './engines.ts'
 
-/** The events as AWS makes them, and what AWS reads from the answers. */
+/** Events in the format of AWS, and the results of functions as AWS reads them. */
 
-/** An HTTP request as API Gateway hands it on (payload format 2.0). */
+/** Converts an HTTP request to an API Gateway event, payload format 2.0. */
 export const httpEvent = (
   request: IncomingMessage,
   body: Uint8Array,
@@ -66,7 +66,7 @@ export interface HttpAnswer {
   body: Uint8Array
 }
 
-/** What API Gateway makes of what the function returned. */
+/** Converts the result of a function to an HTTP response, as API Gateway does. */
 export const httpAnswer = (result: unknown): HttpAnswer => {
   if (typeof result !== 'object' || result === null || !('statusCode' in result))
     return {
@@ -91,7 +91,7 @@ export const httpAnswer = (result: unknown): HttpAnswer => {
   }
 }
 
-/** Messages of a queue as Lambda hands them to the function of the queue. */
+/** Converts messages of a queue to a Lambda event. */
 export const sqsEvent = (queue: string, messages: readonly Message[]): SQSEvent => ({
   Records: messages.map(message => ({
     messageId: message.MessageId as string,
@@ -109,8 +109,8 @@ export const sqsEvent = (queue: string, messages: readonly Message[]): SQSEvent 
 export const arnOf = (queue: string): string => `arn:aws:sqs:${REGION}:${ACCOUNT}:${queue}`
 
 /**
- * Which of the messages are to come again. Lambda deletes what the answer does not name, and lets all come again
- * when it names something that was not among them.
+ * Returns the messages that are retried. Like Lambda: those that `batchItemFailures` names, or all if it names an
+ * unknown message. The others are deleted.
  */
 export const failedOf = (messages: readonly Message[], result: unknown): Message[] => {
   const failures = (result as SQSBatchResponse | null | undefined)?.batchItemFailures ?? []
@@ -119,7 +119,7 @@ export const failedOf = (messages: readonly Message[], result: unknown): Message
   return failed.includes(undefined) ? [...messages] : (failed as Message[])
 }
 
-/** What a schedule of EventBridge sends. */
+/** Returns the event of an EventBridge schedule. */
 export const scheduleEvent = (
   schedule: string,
   { id, time }: { id: string; time: Date },
@@ -135,7 +135,7 @@ export const scheduleEvent = (
   detail: {},
 })
 
-/** What a function may ask about its run. */
+/** Returns the context object of a Lambda run. `memory` in MB, `timeout` in seconds. */
 export const runContext = (
   name: string,
   { id, memory, timeout }: { id: string; memory: number; timeout: number },

@@ -7,23 +7,22 @@ import { httpAnswer, httpEvent } from './events.ts'
 import { type EventSource, invoke, type LambdaFunction } from './invoke.ts'
 import { listen } from './listen.ts'
 
-/** What API Gateway takes, and what Lambda does, in bytes. */
-const MAX_BODY = 10 * 1024 * 1024
-const MAX_EVENT = 6 * 1024 * 1024
-/** How much of a request that is too large is read before the connection is cut. */
-const MAX_IGNORED = 10 * MAX_BODY
-/** Requests that are worked on at a time; others wait, and their bodies stay outside meanwhile. */
-const CONCURRENCY = 32
+/** Payload limits of API Gateway and of Lambda. */
+const MAX_BODY_BYTES = 10 * 1024 * 1024
+const MAX_EVENT_BYTES = 6 * 1024 * 1024
+/** A request that is too large is read up to this size, then its connection is closed. */
+const MAX_IGNORED_BYTES = 10 * MAX_BODY_BYTES
+/** Requests that are handled concurrently. The others wait, and their bodies are not read meanwhile. */
+const MAX_CONCURRENCY = 32
 
-/** Milliseconds that a request may take to arrive: its headers, and all of it, as API Gateway waits. */
-const HEADERS_TIMEOUT = 10_000
-const REQUEST_TIMEOUT = 30_000
-/** How often connections are looked at for that. */
-const LOOK = 1_000
-/** Connections that are open at a time; more are cut. */
+/** A request must arrive within this time: its headers, and all of it, as with API Gateway. */
+const MAX_HEADERS_MS = 10_000
+const MAX_REQUEST_MS = 30_000
+const CHECK_INTERVAL_MS = 1_000
+/** Open connections; further ones are closed. */
 const MAX_CONNECTIONS = 1_000
 
-/** The function behind the API, once it is there. */
+/** The function behind the API. */
 export interface Api {
   name: string
   run: LambdaFunction
@@ -36,15 +35,15 @@ export interface HttpSource extends EventSource {
 }
 
 /**
- * API Gateway in small: every request becomes an event for one function. It listens at once, so that the port is
- * taken, and answers when the function is there.
+ * A small API Gateway: passes every request to one function as an event. It listens at once, so that the port is
+ * reserved, and answers when the function is loaded.
  */
 export const serveHttp = async (port: number, api: Promise<Api>): Promise<HttpSource> => {
-  const limit = pLimit(CONCURRENCY)
+  const limit = pLimit(MAX_CONCURRENCY)
   const timeouts = {
-    headersTimeout: HEADERS_TIMEOUT,
-    requestTimeout: REQUEST_TIMEOUT,
-    connectionsCheckingInterval: LOOK,
+    headersTimeout: MAX_HEADERS_MS,
+    requestTimeout: MAX_REQUEST_MS,
+    connectionsCheckingInterval: CHECK_INTERVAL_MS,
   }
   const server = createServer(timeouts, (request, response) => {
     void limit(async () => answer(await api, request, response))
@@ -71,13 +70,14 @@ const answer = async (
   try {
     const body = await bodyOf(request)
     const event = body && httpEvent(request, body, { requestId: randomUUID(), time: new Date() })
-    if (event === undefined || (event.body?.length ?? 0) > MAX_EVENT) return void say(413, 'Request Too Long')
+    if (event === undefined || (event.body?.length ?? 0) > MAX_EVENT_BYTES)
+      return void say(413, 'Request Too Long')
     const { status, headers, body: bytes } = httpAnswer(await invoke(name, run, event, spec))
-    if (bytes.byteLength > MAX_EVENT) throw new Error(`${name} answered with ${bytes.byteLength} bytes`)
+    if (bytes.byteLength > MAX_EVENT_BYTES) throw new Error(`${name} answered with ${bytes.byteLength} bytes`)
     response.writeHead(status, { ...headers, 'content-length': bytes.byteLength })
     response.end(request.method === 'HEAD' ? undefined : bytes)
   } catch (cause) {
-    // Who goes away, is too slow or does not end hears nothing more.
+    // The client disconnected, was too slow, or sent too much: close without a response.
     if (!request.complete) return void log('warn', 'request cut', { method: request.method, cause })
     log('error', 'request failed', { method: request.method, path: request.url, cause })
     if (response.headersSent) response.destroy()
@@ -85,7 +85,7 @@ const answer = async (
   }
 }
 
-/** Whether it is a path that can be read: events hold it decoded. */
+/** Whether a request target is a valid path: events have it decoded. */
 const isTarget = (target = '/'): boolean => {
   try {
     return decodeURIComponent(new URL(target, 'http://localhost').pathname) !== ''
@@ -94,15 +94,15 @@ const isTarget = (target = '/'): boolean => {
   }
 }
 
-/** The body; `undefined` if it is too large. It is read to its end all the same: only then clients hear an answer. */
+/** Reads the body; returns `undefined` if it is too large. Reads it to the end all the same: otherwise many clients do not read the response. */
 const bodyOf = async (request: IncomingMessage): Promise<Uint8Array | undefined> => {
   const chunks: Uint8Array[] = []
   let bytes = 0
   for await (const chunk of request as AsyncIterable<Uint8Array>) {
     bytes += chunk.byteLength
-    if (bytes <= MAX_BODY) chunks.push(chunk)
-    else if (bytes > MAX_IGNORED) throw new Error(`A request has more than ${MAX_IGNORED} bytes`)
+    if (bytes <= MAX_BODY_BYTES) chunks.push(chunk)
+    else if (bytes > MAX_IGNORED_BYTES) throw new Error(`A request has more than ${MAX_IGNORED_BYTES} bytes`)
     else chunks.length = 0
   }
-  return bytes <= MAX_BODY ? Buffer.concat(chunks) : undefined
+  return bytes <= MAX_BODY_BYTES ? Buffer.concat(chunks) : undefined
 }

@@ -1,7 +1,7 @@
 import { chmodSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { generateKey, parseSigner } from '@w3filecoin/runtime'
-import { Trouble } from './trouble.ts'
+import { UserError } from '@w3filecoin/runtime/user-error'
 
 export interface Identity {
   did: `did:key:${string}`
@@ -14,18 +14,20 @@ export interface Address extends Identity {
 }
 
 /**
- * Who is who on this machine: `local.json` in the data directory, for the owner's eyes only, so that any UCAN
- * client can be pointed at the running system. Keys are made once and stay; addresses are those of the last start.
+ * Keys and addresses by role: `local.json` in the data directory, with which any UCAN client can use the running
+ * system. Only the owner can read the file. Keys are created once; addresses are those of the last start.
+ *
+ * @example { "storefront": { "url": "http://127.0.0.1:4001", "did": "did:key:z6Mk…", "key": "MgC…" } }
  */
 export type Identities = Record<string, Identity | Address>
 
-/** What else is in the file. */
+/** The other fields of the file. */
 export interface Places {
-  /** Where content is put, with `PUT` and `{cid}` replaced by its CID, for the storefront to read. */
+  /** URL template for storing content with `PUT`, e.g. `http://127.0.0.1:40124/storefront-content/{cid}`. */
   content: { url: string }
-  /** The variables that point the AWS SDK at the engines. */
+  /** Environment variables that point the AWS SDK at the engines. */
   engines: Record<string, string>
-  /** By name of the service, the variables by which its functions find its resources. */
+  /** By service name, the environment variables that name its tables, queues and buckets. */
   resources: Record<string, Record<string, string>>
 }
 
@@ -33,7 +35,7 @@ const FILE = 'local.json'
 
 export const readIdentities = (data: string): Identities => read(data)?.identities ?? {}
 
-/** Where the system is that was started last on this data. */
+/** Returns the addresses of the system that was started last on this data. */
 export const readPlaces = (data: string): Partial<Places> | undefined => read(data)?.places
 
 const read = (data: string): { identities: Identities; places: Partial<Places> } | undefined => {
@@ -43,20 +45,20 @@ const read = (data: string): { identities: Identities; places: Partial<Places> }
     text = readFileSync(path, 'utf8')
   } catch (cause) {
     if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return undefined
-    throw new Trouble(`${path} can not be read: ${(cause as Error).message}`)
+    throw new UserError(`Cannot read ${path}: ${(cause as Error).message}. Check its permissions.`)
   }
   try {
     const { content, engines, resources, ...identities } = JSON.parse(text)
     for (const { key } of Object.values(identities as Identities)) parseSigner(key)
     return { identities, places: { content, engines, resources } }
   } catch {
-    throw new Trouble(
-      `${path} holds the keys of this system and can not be understood; restore it or remove ${data}`,
+    throw new UserError(
+      `${path}, which holds the keys of this system, is not valid. Restore it or remove ${data}.`,
     )
   }
 }
 
-/** Replaces the file as a whole, so that a crash leaves the old one or the new one. */
+/** Replaces the file atomically: after a crash, either the old or the new one is there. */
 export const writeIdentities = (data: string, identities: Identities, places: Places): void => {
   const path = join(data, FILE)
   writeFileSync(`${path}.new`, `${JSON.stringify({ ...identities, ...places }, null, 2)}\n`, {
@@ -67,7 +69,8 @@ export const writeIdentities = (data: string, identities: Identities, places: Pl
   renameSync(`${path}.new`, path)
 }
 
-export const newIdentity = async (): Promise<Identity> => {
+/** Creates a key. */
+export const createIdentity = async (): Promise<Identity> => {
   const key = await generateKey()
   return { did: parseSigner(key).did() as Identity['did'], key }
 }

@@ -7,4 +7,3 @@ export {
   startLocal,
   type World,
 } from './local.ts'
-export { Trouble } from './trouble.ts'

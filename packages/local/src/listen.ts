@@ -1,16 +1,16 @@
 import type { Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { Trouble } from './trouble.ts'
+import { UserError } from '@w3filecoin/runtime/user-error'
 
-/** Listens on this machine only. Returns the port, which 0 leaves to the operating system. */
+/** Listens on 127.0.0.1. Returns the port; with port 0, the operating system chooses one. */
 export const listen = (server: Server, port: number): Promise<number> =>
   new Promise((resolve, reject) => {
     server.once('error', (cause: NodeJS.ErrnoException) =>
       reject(
-        new Trouble(
+        new UserError(
           cause.code === 'EADDRINUSE'
-            ? `Port ${port} is in use; choose others with --port`
-            : `Port ${port} can not be listened on: ${cause.message}`,
+            ? `Port ${port} is in use. Stop the other process or pass --port.`
+            : `Cannot listen on port ${port}: ${cause.message}. Pass another one with --port.`,
         ),
       ),
     )

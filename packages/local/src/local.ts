@@ -1,70 +1,70 @@
 import { accessSync, constants, mkdirSync, realpathSync } from 'node:fs'
 import type { Resources } from '@w3filecoin/runtime/resources'
+import { UserError } from '@w3filecoin/runtime/user-error'
 import { type Engines, startEngines } from './engines.ts'
-import { type Address, type Identity, newIdentity, readIdentities, writeIdentities } from './identity.ts'
+import { type Address, createIdentity, type Identity, readIdentities, writeIdentities } from './identity.ts'
 import { LogFile } from './log-file.ts'
 import { type Market, openMarket } from './market.ts'
 import { placesOf } from './provision.ts'
 import { openService, type ServiceThread } from './service.ts'
-import { Trouble } from './trouble.ts'
 
-/** A service of the system: which modules it is made of, and what it is configured with. */
+/** A service of the system: its modules and its configuration. */
 export interface ServiceSpec {
-  /** Its name in `local.json` and in the system's addresses. */
+  /** Its name in `local.json` and in `Local.services`, e.g. `dealTracker`. */
   role: string
-  /** Its resources are named after it: `storefront-piece`. */
+  /** Prefix of its resources' names, e.g. `storefront` for the table `storefront-piece`. */
   name: string
-  /** Specifiers of the modules that describe its resources and that hold its functions. */
+  /** Module specifiers of its resource description and of its functions. */
   resources: string
   functions: string
-  /** Its configuration, when everybody's address is known. */
+  /** Returns its configuration, when all addresses are known. */
   config: (world: World) => object
 }
 
-/** Who is where. */
+/** The addresses of the system. */
 export interface World {
   /** By role. */
   services: Record<string, Address>
   agent: Identity
-  /** Where the chain's deals are published. */
+  /** URL of the file of active replicas, which lists the chain's deals. */
   activeReplicas: string
 }
 
 export interface LocalOptions {
-  /** The data directory; made if it is not there. */
+  /** The data directory; created if it does not exist. */
   data: string
-  /** The market takes this port, the services those after it, in order. 0: any that are free. */
+  /** The market's port. The services listen on the following ports, in order. 0: any free ports. */
   port?: number
-  /** Storefronts beside the first one, by role. */
+  /** Roles of additional storefronts. */
   storefronts?: readonly string[]
   /** Changes the configuration of a service. */
   configure?: (role: string, config: Config, world: World) => Config
-  /** Services in place of the four. */
+  /** Replaces the four services. */
   services?: readonly ServiceSpec[]
-  /** The most seconds between two runs of a schedule. */
+  /** Upper limit of the interval of schedules. */
   everySeconds?: number
-  /** How long storage providers take to make a deal, in milliseconds. */
-  dealDelay?: number
-  /** Pieces that storage providers find fault with: an aggregate with one of them gets no deal. */
+  /** The market makes a deal this long after the offer. */
+  dealDelayMs?: number
+  /** CIDs of pieces that storage providers reject: an aggregate with one of them gets no deal. */
   faulty?: readonly string[]
   logLevel?: 'debug' | 'info' | 'warn' | 'error'
-  /** Told when a part of the system ends without being asked to. Without it, that is an uncaught exception. */
+  /** Called when a part of the system ends before `stop`. The default throws, as an uncaught exception. */
   onCrash?: (error: Error) => void
 }
 
-// biome-ignore lint/suspicious/noExplicitAny: each service has a configuration of its own
+// biome-ignore lint/suspicious/noExplicitAny: the configurations of the services differ
 export type Config = Record<string, any>
 
 export interface Local {
   services: Record<string, Address>
   agent: Identity
-  /** Addresses of the engines, and the variables that point the AWS SDK at them. */
+  /** Addresses of the engines, and environment variables that point the AWS SDK at them. */
   engines: Pick<Engines, 'dynamodb' | 's3' | 'sqs' | 'env'>
   market: { url: string }
   stop(): Promise<void>
 }
 
-/** Seconds until what is not done is looked at again. Shorter, and many files would be begun again and again. */
+/** Seconds until unfinished work is retried. With shorter times, many large files would be restarted again and again. */
 const TIMING = { retrySeconds: 10, pollSeconds: 10 }
 
 const storefront = (role: string): ServiceSpec => ({
@@ -81,7 +81,7 @@ const storefront = (role: string): ServiceSpec => ({
   }),
 })
 
-/** The four services, as they are configured for one another on one machine. */
+/** The four services with their configuration for one machine. */
 const fourServices = (storefronts: readonly string[]): ServiceSpec[] => [
   storefront('storefront'),
   {
@@ -92,7 +92,7 @@ const fourServices = (storefronts: readonly string[]): ServiceSpec[] => [
     config: ({ services }) => ({
       storefronts: ['storefront', ...storefronts].map(role => peer(services[role])),
       dealer: peer(services.dealer),
-      // Aggregates are of the size that storage providers take. Here they need not be full, nor wait for long.
+      // Aggregates have the size that storage providers accept, but they need not be full, and do not wait for long.
       limits: { minPaddedBytes: 0, maxWaitSeconds: 3 },
       timing: TIMING,
     }),
@@ -105,7 +105,7 @@ const fourServices = (storefronts: readonly string[]): ServiceSpec[] => [
     config: ({ services }) => ({
       aggregators: [peer(services.aggregator)],
       dealTracker: peer(services.dealTracker),
-      // The market makes deals in a moment.
+      // The market makes deals within seconds.
       timing: { ...TIMING, pollSeconds: 1 },
     }),
   },
@@ -115,7 +115,7 @@ const fourServices = (storefronts: readonly string[]): ServiceSpec[] => [
     resources: '@w3filecoin/deal-tracker/resources',
     functions: '@w3filecoin/deal-tracker/functions',
     config: ({ services, agent, activeReplicas }) => ({
-      // The agent asks for itself whether what it was told is so.
+      // The agent verifies deals with the deal tracker.
       clients: [
         ...['storefront', ...storefronts, 'dealer'].map(role => peer(services[role])),
         { did: agent.did },
@@ -130,18 +130,20 @@ const peer = (address: Address | undefined) => ({ did: address!.did, url: addres
 
 const kebab = (role: string) => role.replaceAll(/[A-Z]/g, letter => `-${letter.toLowerCase()}`)
 
-/** By its one true name, made if it is not there. */
-const dataDirectory = (data: string): string => {
+/** Creates the directory if it does not exist, and returns its real path. */
+const prepareDirectory = (data: string): string => {
   try {
     mkdirSync(data, { recursive: true })
     accessSync(data, constants.W_OK)
     return realpathSync(data)
   } catch (cause) {
-    throw new Trouble(`The data directory ${data} can not be written to: ${(cause as Error).message}`)
+    throw new UserError(
+      `Cannot write to the data directory ${data}: ${(cause as Error).message}. Pass another one with --data.`,
+    )
   }
 }
 
-/** Brings up the whole system; resolves when every service answers. */
+/** Starts the whole system. Resolves when every service answers. */
 export const startLocal = async ({
   data,
   port = 0,
@@ -149,15 +151,15 @@ export const startLocal = async ({
   configure = (_, config) => config,
   services: specs = fourServices(storefronts),
   everySeconds = 2,
-  dealDelay = 1500,
+  dealDelayMs = 1500,
   faulty = [],
   logLevel = 'info',
   onCrash = error => {
     throw error
   },
 }: LocalOptions): Promise<Local> => {
-  const directory = dataDirectory(data)
-  /** Stops what was started, the last one first. */
+  const directory = prepareDirectory(data)
+  /** Stops the started parts in reverse order. */
   await using running = new AsyncDisposableStack()
   const portOf = (n: number) => (port === 0 ? 0 : port + n)
   const openLog = (name: string) => running.adopt(new LogFile(directory, name), log => log.close())
@@ -171,14 +173,14 @@ export const startLocal = async ({
     part.status === 'fulfilled' ? part.value : undefined,
   ) as [Engines, Market, ...ServiceThread[]]
   running.defer(async () => engines?.stop())
-  // None of these has anybody to hand anything to without the others: together.
+  // Stop these together, because each depends on the others.
   running.defer(async () => {
     await Promise.all([market, ...services].map(part => part?.stop()))
   })
   for (const part of opened) if (part.status === 'rejected') throw part.reason
 
   const identities = readIdentities(directory)
-  const identityOf = async (role: string): Promise<Identity> => identities[role] ?? (await newIdentity())
+  const identityOf = async (role: string): Promise<Identity> => identities[role] ?? (await createIdentity())
   const world: World = {
     services: Object.fromEntries(
       await Promise.all(
@@ -209,7 +211,7 @@ export const startLocal = async ({
   )
 
   await Promise.all([
-    market.start({ engines, data: directory, delay: dealDelay, faulty }),
+    market.start({ engines, data: directory, dealDelayMs, faulty }),
     ...specs.map(({ role, resources, functions, config }, n) =>
       services[n]!.start({
         resources,

@@ -1,35 +1,18 @@
-import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 
 /**
- * The lock of a data directory: an exclusive transaction on a SQLite file of its own. The operating system drops it
- * with the process that holds it, however that ends, so no lock is ever stale.
+ * Takes the lock of a data directory: an exclusive transaction on its SQLite file `lock`. Returns `undefined` if another
+ * process holds it. Closing the database releases it, and so does the operating system when the process ends, even by
+ * SIGKILL: a lock is never stale. `npm run ops` finds a running system by it.
  */
-const fileIn = (data: string): string => join(data, 'lock')
-
-/** Takes the lock, or returns `undefined` where somebody has it. */
 export const lock = (data: string): DatabaseSync | undefined => {
-  const database = new DatabaseSync(fileIn(data))
+  const database = new DatabaseSync(join(data, 'lock'))
   try {
     database.exec('PRAGMA busy_timeout = 0; BEGIN EXCLUSIVE')
     return database
   } catch {
     database.close()
     return undefined
-  }
-}
-
-/** Whether somebody has the lock: then the data can not even be read. */
-export const isLocked = (data: string): boolean => {
-  if (!existsSync(fileIn(data))) return false
-  const database = new DatabaseSync(fileIn(data), { readOnly: true })
-  try {
-    database.exec('PRAGMA busy_timeout = 0; SELECT count(*) FROM sqlite_master')
-    return false
-  } catch {
-    return true
-  } finally {
-    database.close()
   }
 }

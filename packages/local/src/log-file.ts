@@ -1,10 +1,10 @@
 import { closeSync, fstatSync, mkdirSync, openSync, renameSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 
-/** A log has at most twice this many bytes: the file, and the one before it. */
+/** Size of a log file. With its predecessor, a log takes up to twice this. */
 const MAX_BYTES = 16 * 1024 * 1024
 
-/** A file in the data directory that lines are added to. When it is full, it becomes `….1`, and a new one is begun. */
+/** Appends to a log file in the data directory. A full file is renamed, e.g. to `storefront.log.1`, and a new one begins. */
 export class LogFile {
   readonly path: string
   #file: number | undefined
@@ -17,7 +17,7 @@ export class LogFile {
     this.#bytes = fstatSync(this.#file).size
   }
 
-  /** What comes after the end, of a thread that is being ended, is let go. */
+  /** Drops output after `close`: a thread may still print while it ends. */
   write(text: string | Uint8Array): void {
     if (this.#file === undefined) return
     if (this.#bytes > MAX_BYTES) {

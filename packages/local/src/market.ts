@@ -14,13 +14,13 @@ import type { LogFile } from './log-file.ts'
 import { queueUrl } from './provision.ts'
 
 /**
- * A stand-in for storage providers and the chain: it reads the dealer's offer documents, takes a moment, has the
- * aggregate in a deal, and publishes all deals over HTTP as the file of active replicas that the deal tracker reads. An
- * aggregate with a piece that it finds fault with gets no deal; it reports that to the dealer.
+ * A stand-in for storage providers and the chain. It reads the dealer's offer documents, makes a deal for each aggregate
+ * after a delay, and publishes all deals over HTTP as the file of active replicas that the deal tracker reads. An
+ * aggregate with a faulty piece gets no deal; the market reports it to the dealer.
  */
 export interface Market {
   url: string
-  /** Where the deals are published. */
+  /** URL of the published deals, e.g. `http://127.0.0.1:4000/active-replicas.json.zst`. */
   activeReplicas: string
   start(options: MarketOptions): Promise<void>
   stop(): Promise<void>
@@ -29,28 +29,28 @@ export interface Market {
 interface MarketOptions {
   engines: Pick<Engines, 's3' | 'sqs'>
   data: string
-  /** How long a deal takes, in milliseconds. */
-  delay: number
-  /** Pieces that no deal is made with. */
+  /** A deal is made this long after its offer. */
+  dealDelayMs: number
+  /** CIDs of pieces that get no deal. */
   faulty: readonly string[]
 }
 
-/** What the dealer asks deals for. */
+/** An offer document of the dealer. */
 interface OfferDocument {
   /** Piece CID of the aggregate. */
   aggregate: string
-  /** Piece CIDs of what is in it. */
+  /** Piece CIDs of its pieces. */
   pieces: readonly string[]
 }
 
-/** What came of an offer document, as the book has it. */
+/** An entry of the market's book: the outcome of an offer document. */
 interface Entry {
-  /** Key of the document. */
+  /** Key of the document, e.g. `bafkzci…/1.json`. */
   offer: string
 }
 
 interface Refusal extends Entry {
-  /** The pieces at fault. */
+  /** The faulty pieces. */
   faults: readonly string[]
 }
 
@@ -61,22 +61,23 @@ interface Deal extends Entry {
   endEpoch: number
 }
 
-/** The bucket of the dealer's offer documents, and the queue that it hears on of those that get no deal. */
+/** The dealer's bucket of offer documents, and its queue for reports of failed deals. */
 const OFFERS = 'dealer-offers'
 const REPORTS = 'dealer-report'
 const PATH = '/active-replicas.json.zst'
-/** How often the market looks for offers, in milliseconds. */
-const INTERVAL = 500
+/** Pause between two scans of the offer documents. */
+const PAUSE_MS = 500
 
 const PROVIDERS = [1001, 1002, 1003]
 const FIRST_DEAL = 100_001
 
-/** When the chain began, in seconds since 1970, and how long its epochs are. */
-const GENESIS = 1_598_306_400
-const EPOCH = 30
-const DEAL_EPOCHS = (540 * 24 * 3600) / EPOCH
+/** The chain's start, in seconds since 1970, and the length of its epochs. */
+const GENESIS_SECONDS = 1_598_306_400
+const EPOCH_SECONDS = 30
+/** Duration of a deal: 540 days. */
+const DEAL_EPOCHS = (540 * 24 * 3600) / EPOCH_SECONDS
 
-const epochAt = (time: number): number => Math.floor((time / 1000 - GENESIS) / EPOCH)
+const epochAt = (time: number): number => Math.floor((time / 1000 - GENESIS_SECONDS) / EPOCH_SECONDS)
 
 export const openMarket = async ({ port, log: file }: { port: number; log: LogFile }): Promise<Market> => {
   const log = jsonLog(line => file.write(`${line}\n`), { service: 'market' })
@@ -93,16 +94,16 @@ export const openMarket = async ({ port, log: file }: { port: number; log: LogFi
   return {
     url,
     activeReplicas: `${url}${PATH}`,
-    start: async ({ engines, data, delay, faulty }) => {
+    start: async ({ engines, data, dealDelayMs, faulty }) => {
       const book = join(data, 'market.json')
       entries.push(...readBook(book))
       trading = trade({
         s3: s3Client(engines),
-        report: reporter(engines),
+        report: createReporter(engines),
         faulty: new Set(faulty),
         entries,
         book,
-        delay,
+        dealDelayMs,
         log,
         signal: stopping.signal,
       })
@@ -122,19 +123,19 @@ interface TradeOptions {
   faulty: ReadonlySet<string>
   entries: Entry[]
   book: string
-  delay: number
+  dealDelayMs: number
   log: Log
   signal: AbortSignal
 }
 
-/** Tells the dealer that an aggregate gets no deal, and which pieces are at fault. */
-const reporter = ({ sqs }: Pick<Engines, 'sqs'>): TradeOptions['report'] => {
+/** Returns a function that reports an aggregate's faulty pieces to the dealer. */
+const createReporter = ({ sqs }: Pick<Engines, 'sqs'>): TradeOptions['report'] => {
   const client = sqsClient({ sqs })
   return async (offer, faulty) => {
     const report = {
       offer,
-      message: `Storage providers find fault with ${faulty.length} of its pieces`,
-      invalid: faulty.map(piece => ({ piece, message: 'A storage provider finds fault with it' })),
+      message: `Storage providers reject ${faulty.length} of its pieces`,
+      invalid: faulty.map(piece => ({ piece, message: 'A storage provider rejects the piece' })),
     }
     await client.send(
       new SendMessageCommand({ QueueUrl: queueUrl(sqs, REPORTS), MessageBody: JSON.stringify(report) }),
@@ -142,19 +143,19 @@ const reporter = ({ sqs }: Pick<Engines, 'sqs'>): TradeOptions['report'] => {
   }
 }
 
-/** Makes a deal for every offer document, until it is told to stop. */
+/** Makes a deal for every offer document, until the signal aborts. */
 const trade = async ({
   s3,
   report,
   faulty,
   entries,
   book,
-  delay,
+  dealDelayMs,
   log,
   signal,
 }: TradeOptions): Promise<void> => {
   const done = new Set(entries.map(({ offer }) => offer))
-  /** A report may be lost with the queue, and the dealer takes one twice: after each start all are sent again. */
+  /** Every start sends all reports again: one may be lost with its queue, and the dealer accepts duplicates. */
   const reported = new Set<string>()
   const enter = (entry: Entry): void => {
     writeBook(book, [...entries, entry])
@@ -164,11 +165,11 @@ const trade = async ({
   while (!signal.aborted) {
     try {
       const due: string[] = []
-      for await (const key of offers(s3, signal)) {
+      for await (const key of listOffers(s3, signal)) {
         if (done.has(key)) continue
         const since = seen.get(key) ?? Date.now()
         seen.set(key, since)
-        if (Date.now() - since >= delay) due.push(key)
+        if (Date.now() - since >= dealDelayMs) due.push(key)
       }
       for (const key of due) {
         const offer = await readOffer(s3, key)
@@ -180,7 +181,7 @@ const trade = async ({
         }
         done.add(key)
         seen.delete(key)
-        if (offer === undefined) log('warn', 'offer document is not understood', { key })
+        if (offer === undefined) log('warn', 'offer document is invalid', { key })
         if (offer === undefined || faults.length > 0) continue
         const { aggregate } = offer
         const dealID = (entries.findLast(isDeal)?.dealID ?? FIRST_DEAL - 1) + 1
@@ -202,14 +203,14 @@ const trade = async ({
       }
     } catch (cause) {
       if (signal.aborted) break
-      log('error', 'offers can not be read', { cause })
+      log('error', 'reading offers failed', { cause })
     }
-    await sleep(INTERVAL, undefined, { signal }).catch(() => {})
+    await sleep(PAUSE_MS, undefined, { signal }).catch(() => {})
   }
 }
 
-/** The keys of all offer documents. */
-async function* offers(s3: S3Client, signal: AbortSignal): AsyncGenerator<string> {
+/** Lists the keys of all offer documents. */
+async function* listOffers(s3: S3Client, signal: AbortSignal): AsyncGenerator<string> {
   for (let after: string | undefined; ; ) {
     const { Contents = [], NextContinuationToken } = await s3
       .send(new ListObjectsV2Command({ Bucket: OFFERS, ContinuationToken: after }), { abortSignal: signal })
@@ -223,7 +224,7 @@ async function* offers(s3: S3Client, signal: AbortSignal): AsyncGenerator<string
   }
 }
 
-/** An offer document; `undefined` if it is none. */
+/** Reads an offer document; returns `undefined` if it is invalid. */
 const readOffer = async (s3: S3Client, key: string): Promise<OfferDocument | undefined> => {
   const { Body } = await s3.send(new GetObjectCommand({ Bucket: OFFERS, Key: key }))
   try {
@@ -240,13 +241,13 @@ const publish = async (deals: readonly Deal[], response: ServerResponse): Promis
   response.writeHead(200, { 'content-type': 'application/zstd', 'content-length': body.byteLength }).end(body)
 }
 
-/** The file of active replicas: every piece that is in a deal, with its deals. */
+/** Returns the file of active replicas: every aggregate with a deal, and its deals. */
 export const activeReplicas = (deals: readonly Deal[], epoch: number) => ({
   state_epoch: epoch,
   active_replicas: [...Map.groupBy(deals, deal => deal.aggregate)].map(([aggregate, contracts]) => {
     const piece = parsePiece(aggregate)
     const chain = piece.ok && toV1(piece.ok.link)
-    if (!chain?.ok) throw new Error(`${aggregate} is no piece CID`)
+    if (!chain?.ok) throw new Error(`${aggregate} is not a piece CID`)
     return {
       contracts: contracts.map(({ provider, dealID, endEpoch }) => ({
         provider_id: provider,
@@ -272,7 +273,7 @@ const readBook = (path: string): Entry[] => {
   }
 }
 
-/** Replaces the file as a whole: a deal that was published does not go away. */
+/** Replaces the file atomically, because a published deal must survive a crash. */
 const writeBook = (path: string, entries: readonly Entry[]): void => {
   writeFileSync(`${path}.new`, JSON.stringify(entries), { flush: true })
   renameSync(`${path}.new`, path)

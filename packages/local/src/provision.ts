@@ -21,9 +21,9 @@ import {
   variable,
   visibilityTimeout,
 } from '@w3filecoin/runtime/resources'
+import { UserError } from '@w3filecoin/runtime/user-error'
 import { ACCOUNT } from './engines.ts'
 import { arnOf } from './events.ts'
-import { Trouble } from './trouble.ts'
 
 export interface Clients {
   dynamodb: DynamoDBClient
@@ -33,37 +33,41 @@ export interface Clients {
 
 interface ProvisionOptions {
   resources: Resources
-  /** Name of the service; the resources are named after it. */
+  /** Name of the service, and prefix of its resources' names. */
   service: string
   clients: Clients
-  /** Where the queues are. */
+  /** URL of the SQS engine. */
   sqs: string
 }
 
-/** Seconds that a message which nobody could take stays in a dead-letter queue: as long as SQS allows. */
-const RETENTION = 14 * 24 * 3600
+/** Dead letters are kept for 14 days, the maximum of SQS. */
+const RETENTION_SECONDS = 14 * 24 * 3600
 
-/** Makes what is missing of a service's resources. Returns the variables by which the functions find them. */
+/** Creates a service's missing resources. Returns the environment variables that name its resources. */
 export const provision = async ({ resources, service, clients, sqs }: ProvisionOptions) => {
   const { tables, queues, buckets } = resources
   await Promise.all([
     ...Object.entries(tables).map(([name, spec]) =>
-      makeTable(clients.dynamodb, resourceName(service, name), spec),
+      createTable(clients.dynamodb, resourceName(service, name), spec),
     ),
     ...Object.entries(queues).map(([name, spec]) =>
-      makeQueue(clients.sqs, {
+      createQueue(clients.sqs, {
         queue: queueName(service, name, spec),
         deadLetter: deadLetterName(service, name, spec),
         spec,
         sqs,
       }),
     ),
-    ...Object.keys(buckets).map(name => makeBucket(clients.s3, resourceName(service, name))),
+    ...Object.keys(buckets).map(name => createBucket(clients.s3, resourceName(service, name))),
   ])
   return placesOf({ resources, service, sqs })
 }
 
-/** The variables by which the functions of a service find its resources. */
+/**
+ * Returns the environment variables that name a service's resources.
+ *
+ * @example { TABLE_PIECE: 'storefront-piece', QUEUE_SUBMIT: 'http://127.0.0.1:40123/000000000000/storefront-submit' }
+ */
 export const placesOf = ({ resources, service, sqs }: Omit<ProvisionOptions, 'clients'>) => {
   const { tables, queues, buckets } = resources
   const named = <T>(specs: Record<string, T>, kind: Kind, at: (name: string, spec: T) => string) =>
@@ -76,7 +80,7 @@ export const placesOf = ({ resources, service, sqs }: Omit<ProvisionOptions, 'cl
   ])
 }
 
-/** `pieceOffer` of the storefront is `storefront-piece-offer`. */
+/** Returns the physical name of a resource: `pieceOffer` of the storefront is `storefront-piece-offer`. */
 export const resourceName = (service: string, name: string): string =>
   `${service}-${name.replaceAll(/[A-Z]/g, letter => `-${letter.toLowerCase()}`)}`
 
@@ -88,7 +92,7 @@ export const deadLetterName = (service: string, name: string, { fifo }: QueueSpe
 
 export const queueUrl = (sqs: string, queue: string): string => `${sqs}/${ACCOUNT}/${queue}`
 
-const makeTable = async (client: DynamoDBClient, name: string, spec: TableSpec): Promise<void> => {
+const createTable = async (client: DynamoDBClient, name: string, spec: TableSpec): Promise<void> => {
   const wanted = indexesOf(spec)
   try {
     await client.send(
@@ -102,27 +106,29 @@ const makeTable = async (client: DynamoDBClient, name: string, spec: TableSpec):
     )
   } catch (cause) {
     if (!(cause instanceof ResourceInUseException)) throw cause
-    await completeTable(client, name, spec)
+    await addIndexes(client, name, spec)
   }
 }
 
-/** A table of an earlier version of the description gets the indexes that it lacks. */
-const completeTable = async (client: DynamoDBClient, name: string, spec: TableSpec): Promise<void> => {
+/** Adds missing indexes to a table that an earlier version created. */
+const addIndexes = async (client: DynamoDBClient, name: string, spec: TableSpec): Promise<void> => {
   const { Table } = await client.send(new DescribeTableCommand({ TableName: name }))
   const same = (a: unknown, b: unknown) => JSON.stringify(a) === JSON.stringify(b)
   const keys = (schema: { AttributeName?: string | undefined; KeyType?: string | undefined }[] = []) =>
     schema.map(({ AttributeName, KeyType }) => ({ AttributeName, KeyType }))
-  const there = new Map(Table?.GlobalSecondaryIndexes?.map(index => [index.IndexName, keys(index.KeySchema)]))
+  const existing = new Map(
+    Table?.GlobalSecondaryIndexes?.map(index => [index.IndexName, keys(index.KeySchema)]),
+  )
   const changed =
     !same(keys(Table?.KeySchema), keyOf(spec.key)) ||
     indexesOf(spec).some(
-      ({ IndexName, KeySchema }) => there.has(IndexName) && !same(there.get(IndexName), KeySchema),
+      ({ IndexName, KeySchema }) => existing.has(IndexName) && !same(existing.get(IndexName), KeySchema),
     )
   if (changed)
-    throw new Trouble(
-      `The table ${name} was made with other keys; start on another data directory, or remove this one`,
+    throw new UserError(
+      `The table ${name} exists with other keys. Pass another --data or remove this data directory.`,
     )
-  for (const index of indexesOf(spec).filter(({ IndexName }) => !there.has(IndexName)))
+  for (const index of indexesOf(spec).filter(({ IndexName }) => !existing.has(IndexName)))
     await client.send(
       new UpdateTableCommand({
         TableName: name,
@@ -150,19 +156,19 @@ const indexesOf = ({ indexes = {} }: TableSpec): GlobalSecondaryIndex[] =>
     Projection: { ProjectionType: 'KEYS_ONLY' },
   }))
 
-const makeQueue = async (
+const createQueue = async (
   client: SQSClient,
   { queue, deadLetter, spec, sqs }: { queue: string; deadLetter: string; spec: QueueSpec; sqs: string },
 ): Promise<void> => {
-  await setQueue(client, queueUrl(sqs, deadLetter), { MessageRetentionPeriod: `${RETENTION}` })
-  await setQueue(client, queueUrl(sqs, queue), {
+  await putQueue(client, queueUrl(sqs, deadLetter), { MessageRetentionPeriod: `${RETENTION_SECONDS}` })
+  await putQueue(client, queueUrl(sqs, queue), {
     VisibilityTimeout: `${visibilityTimeout(spec)}`,
     RedrivePolicy: JSON.stringify({ deadLetterTargetArn: arnOf(deadLetter), maxReceiveCount: spec.attempts }),
   })
 }
 
-/** Queues of an earlier version of the description get the attributes that are described now. */
-const setQueue = async (
+/** Creates a queue, or updates the attributes of a queue that an earlier version created. */
+const putQueue = async (
   client: SQSClient,
   url: string,
   attributes: Record<string, string>,
@@ -172,13 +178,13 @@ const setQueue = async (
   try {
     await client.send(new CreateQueueCommand({ QueueName: name, Attributes: { ...attributes, ...fifo } }))
   } catch (cause) {
-    // The engine's name for it has a prefix.
+    // The engine prefixes the error's name.
     if (!(cause as Error).name.endsWith('QueueNameExists')) throw cause
     await client.send(new SetQueueAttributesCommand({ QueueUrl: url, Attributes: attributes }))
   }
 }
 
-const makeBucket = async (client: S3Client, name: string): Promise<void> => {
+const createBucket = async (client: S3Client, name: string): Promise<void> => {
   try {
     await client.send(new CreateBucketCommand({ Bucket: name }))
   } catch (cause) {

@@ -11,20 +11,20 @@ import type { QueueSpec } from '@w3filecoin/runtime/resources'
 import { failedOf, sqsEvent } from './events.ts'
 import { type EventSource, invoke, type LambdaFunction } from './invoke.ts'
 
-/** Runs of one queue's function at a time, whatever AWS would do: this is one machine. */
+/** Concurrent runs of a queue's function, also where AWS allows more: this is one machine. */
 const MAX_RUNS = 4
-/** The most messages that SQS gives or takes in one call. */
-const SQS_BATCH = 10
-/** Seconds that a call waits for messages. */
-const LONG_POLL = 20
+/** Messages in one call of SQS. */
+const MAX_SQS_BATCH = 10
+/** A call waits this long for messages. */
+const LONG_POLL_SECONDS = 20
 /**
- * Seconds for which messages are hidden while a run works on them, renewed for as long as it does: on AWS it is
- * the queue's visibility timeout, but after a crash nobody wants to wait for that here.
+ * Messages are hidden for this long while a run handles them, renewed until the run ends. On AWS it is the queue's
+ * visibility timeout, which would delay the retry after a crash for minutes.
  */
-const HIDDEN = 20
-/** Seconds until a failed message comes again: doubled at each attempt, up to a bound. */
-const RETRY = 1
-const MAX_RETRY = 30
+const HIDDEN_SECONDS = 20
+/** A failed message is retried after this, doubled at each attempt, up to a maximum. */
+const RETRY_SECONDS = 1
+const MAX_RETRY_SECONDS = 30
 
 interface QueueSourceOptions {
   client: SQSClient
@@ -37,21 +37,22 @@ interface QueueSourceOptions {
 }
 
 /**
- * Lambda's event source of a queue: collects a batch, runs the function, deletes what is done with, lets the rest
- * come again. What was tried too often, and the function did not give up by itself, SQS moves to the dead-letter queue.
+ * The event source of a queue, as on Lambda: collects a batch, runs the function, deletes the handled messages and
+ * retries the failed ones. If the function itself did not send a message to the dead-letter queue after its last
+ * attempt, SQS does.
  */
 export const pollQueue = ({ client, queue, url, spec, run, log }: QueueSourceOptions): EventSource => {
   const stopping = new AbortController()
   const runs = new Set<Promise<void>>()
   const concurrency = Math.min(spec.concurrency, MAX_RUNS)
 
-  const receive = async (most: number, wait: number): Promise<Message[]> => {
+  const receive = async (max: number, waitSeconds: number): Promise<Message[]> => {
     const { Messages = [] } = await client.send(
       new ReceiveMessageCommand({
         QueueUrl: url,
-        MaxNumberOfMessages: Math.min(most, SQS_BATCH),
-        WaitTimeSeconds: wait,
-        VisibilityTimeout: HIDDEN,
+        MaxNumberOfMessages: Math.min(max, MAX_SQS_BATCH),
+        WaitTimeSeconds: waitSeconds,
+        VisibilityTimeout: HIDDEN_SECONDS,
         MessageSystemAttributeNames: ['All'],
       }),
       { abortSignal: stopping.signal },
@@ -59,7 +60,7 @@ export const pollQueue = ({ client, queue, url, spec, run, log }: QueueSourceOpt
     return Messages
   }
 
-  /** Whatever is there, until the batch is full. */
+  /** Adds available messages until the batch is full. */
   const fill = async (batch: Message[]): Promise<void> => {
     while (batch.length < spec.batch) {
       const more = await receive(spec.batch - batch.length, 0)
@@ -69,7 +70,7 @@ export const pollQueue = ({ client, queue, url, spec, run, log }: QueueSourceOpt
   }
 
   const collect = async (): Promise<Message[]> => {
-    const batch = await receive(spec.batch, LONG_POLL)
+    const batch = await receive(spec.batch, LONG_POLL_SECONDS)
     if (batch.length === 0) return batch
     await fill(batch)
     if (batch.length < spec.batch && spec.window) {
@@ -106,8 +107,11 @@ export const pollQueue = ({ client, queue, url, spec, run, log }: QueueSourceOpt
   const attempt = (message: Message): number => Number(message.Attributes?.ApproximateReceiveCount ?? 1)
 
   const take = async (batch: readonly Message[]): Promise<void> => {
-    const unfinished = (cause: unknown) => log('error', 'queue can not be reached', { queue, cause })
-    const renewal = setInterval(() => void hide(batch, () => HIDDEN).catch(unfinished), (HIDDEN * 1000) / 2)
+    const logUnreachable = (cause: unknown) => log('error', 'queue unreachable', { queue, cause })
+    const renewal = setInterval(
+      () => void hide(batch, () => HIDDEN_SECONDS).catch(logUnreachable),
+      (HIDDEN_SECONDS * 1000) / 2,
+    )
     let failed: readonly Message[] = batch
     try {
       failed = failedOf(batch, await invoke(queue, run, sqsEvent(queue, batch), spec.run))
@@ -118,12 +122,12 @@ export const pollQueue = ({ client, queue, url, spec, run, log }: QueueSourceOpt
     }
     try {
       await remove(batch.filter(message => !failed.includes(message)))
-      await hide(failed, message => Math.min(RETRY * 2 ** (attempt(message) - 1), MAX_RETRY))
+      await hide(failed, message => Math.min(RETRY_SECONDS * 2 ** (attempt(message) - 1), MAX_RETRY_SECONDS))
       for (const message of failed)
         if (attempt(message) >= spec.attempts)
           log('error', 'message given up', { queue, message: message.MessageId, attempts: spec.attempts })
     } catch (cause) {
-      unfinished(cause)
+      logUnreachable(cause)
     }
   }
 
@@ -137,7 +141,7 @@ export const pollQueue = ({ client, queue, url, spec, run, log }: QueueSourceOpt
         runs.add(begun)
       } catch (cause) {
         if (stopping.signal.aborted) break
-        log('error', 'queue can not be reached', { queue, cause })
+        log('error', 'queue unreachable', { queue, cause })
         await sleep(1000, undefined, { signal: stopping.signal }).catch(() => {})
       }
     }
@@ -154,5 +158,5 @@ export const pollQueue = ({ client, queue, url, spec, run, log }: QueueSourceOpt
 }
 
 const inBatches = async <T>(items: readonly T[], send: (batch: readonly T[]) => Promise<unknown>) => {
-  for (let at = 0; at < items.length; at += SQS_BATCH) await send(items.slice(at, at + SQS_BATCH))
+  for (let at = 0; at < items.length; at += MAX_SQS_BATCH) await send(items.slice(at, at + MAX_SQS_BATCH))
 }

@@ -7,22 +7,22 @@ import { pipeline } from 'node:stream/promises'
 import { listen } from './listen.ts'
 
 /**
- * S3 in small: an object is a file, streamed in and out, so that one of any size takes no memory. (The engine for
- * SQS has an S3 too, which holds objects in memory, several times each.) It knows what the services and the SDK
- * use: buckets by path, objects without metadata, conditional writes, ranges, lists. Whoever has a key or a
- * signature is not asked for it.
+ * A small S3. Each object is a file, streamed in and out, so that objects of any size take constant memory. (The SQS
+ * engine has an S3 too, but it holds several copies of each object in memory.) It has the features that the services and
+ * the SDK use: buckets by path, objects without metadata, conditional writes, ranges, lists. It does not check
+ * credentials or signatures.
  */
 export interface S3 {
   port: number
   stop(): Promise<void>
 }
 
-/** What a file name may have; ours are CIDs and names of documents. */
+/** Bytes of a file name. Keys are CIDs and names of documents. */
 const MAX_NAME = 255
 const MAX_LIST = 1000
 
 export const startS3 = async (directory: string): Promise<S3> => {
-  // What a crash left half written.
+  // Remove incomplete objects of a crashed system.
   await rm(join(directory, INCOMING), { recursive: true, force: true })
   await mkdir(join(directory, INCOMING), { recursive: true })
   const server = createServer((request, response) => void answer(directory, request, response))
@@ -37,7 +37,7 @@ export const startS3 = async (directory: string): Promise<S3> => {
   }
 }
 
-/** No bucket has a name like this. */
+/** The directory of uploads in progress. It is not a valid bucket name. */
 const INCOMING = '.incoming'
 
 class S3Error extends Error {
@@ -63,7 +63,7 @@ const answer = async (
     const { status, code, message } = (
       cause instanceof S3Error ? cause : new S3Error(500, 'InternalError', (cause as Error).message)
     ) as S3Error
-    // A body that was not read is in the way of the next request.
+    // The next request cannot follow an unread body on the same connection.
     if (!request.complete) response.setHeader('connection', 'close')
     const body = `<Error><Code>${code}</Code><Message>${escapeXml(message)}</Message></Error>`
     response.writeHead(status, { 'content-type': 'application/xml' })
@@ -76,14 +76,14 @@ const route = async (
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> => {
-  // Not by `URL`, to which `..` in a key means something.
+  // Do not parse with `URL`, which resolves `..` in a key.
   const [path = '/', query] = (request.url as string).split('?', 2)
   const searchParams = new URLSearchParams(query)
   const [name = '', ...segments] = path.slice(1).split('/')
   const key = decodeURIComponent(segments.join('/'))
   if (name === '' && request.method === 'GET') return listBuckets(directory, response)
   if (!/^[a-z0-9][a-z0-9.-]{2,62}$/.test(name))
-    throw new S3Error(400, 'InvalidBucketName', `No bucket: ${name}`)
+    throw new S3Error(400, 'InvalidBucketName', `Invalid bucket name: ${name}`)
   const bucket = join(directory, name)
   const exists = await access(bucket).then(
     () => true,
@@ -95,7 +95,7 @@ const route = async (
     response.end()
     return
   }
-  if (!exists) throw new S3Error(404, 'NoSuchBucket', `There is no bucket ${name}`)
+  if (!exists) throw new S3Error(404, 'NoSuchBucket', `The bucket ${name} does not exist`)
   const known = [
     'list-type',
     'prefix',
@@ -106,11 +106,11 @@ const route = async (
     'encoding-type',
     'response-content-type',
   ]
-  // Who signed an address, and until when it is good, nobody looks at.
+  // Presigned-URL signatures and expiry are not checked.
   const asked = [...searchParams.keys()].find(
     parameter => !known.includes(parameter) && !/^x-amz-/i.test(parameter),
   )
-  if (asked !== undefined) throw new S3Error(501, 'NotImplemented', `This S3 knows no ${asked}`)
+  if (asked !== undefined) throw new S3Error(501, 'NotImplemented', `This S3 does not support ${asked}`)
   if (what === 'HEAD bucket') response.end()
   else if (what === 'GET bucket') await listObjects(bucket, name, searchParams, response)
   else if (what === 'PUT object') await putObject(directory, fileOf(bucket, key), request, response)
@@ -119,17 +119,16 @@ const route = async (
   else if (what === 'DELETE object') {
     await rm(fileOf(bucket, key), { force: true })
     response.writeHead(204).end()
-  } else throw new S3Error(405, 'MethodNotAllowed', `This S3 knows no ${what}`)
+  } else throw new S3Error(405, 'MethodNotAllowed', `This S3 does not support ${what}`)
 }
 
 const fileOf = (bucket: string, key: string): string => {
   const name = encodeURIComponent(key).replaceAll('.', '%2E')
-  if (name.length > MAX_NAME)
-    throw new S3Error(400, 'KeyTooLongError', `This S3 takes shorter keys than ${key}`)
+  if (name.length > MAX_NAME) throw new S3Error(400, 'KeyTooLongError', `The key is too long: ${key}`)
   return join(bucket, name)
 }
 
-/** Written beside, then put in place as a whole: there is never half an object. */
+/** Writes to a temporary file and renames it, so that an object is never incomplete. */
 const putObject = async (
   directory: string,
   file: string,
@@ -137,11 +136,11 @@ const putObject = async (
   response: ServerResponse,
 ): Promise<void> => {
   if (request.headers['if-none-match'] === '*' && (await stat(file).catch(() => undefined)))
-    throw new S3Error(412, 'PreconditionFailed', 'There is such an object')
+    throw new S3Error(412, 'PreconditionFailed', 'The object exists')
   const incoming = join(directory, INCOMING, randomUUID())
   const chunked = request.headers['content-encoding']?.includes('aws-chunked')
   try {
-    await pipeline(chunked ? unchunked(request) : request, createWriteStream(incoming, { flush: true }))
+    await pipeline(chunked ? decodeChunks(request) : request, createWriteStream(incoming, { flush: true }))
     await rename(incoming, file)
   } catch (cause) {
     await rm(incoming, { force: true })
@@ -150,10 +149,10 @@ const putObject = async (
   response.writeHead(200, { etag: etagOf(await stat(file)) }).end()
 }
 
-/** The bytes of a body in the encoding `aws-chunked`; its signatures and trailers are passed over. */
-async function* unchunked(body: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+/** Decodes a body with content encoding `aws-chunked`, without its signatures and trailers. */
+async function* decodeChunks(body: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
   let rest: Buffer = Buffer.alloc(0)
-  /** Bytes of the present chunk that are still to come, and then its line end. */
+  /** Remaining bytes of the current chunk, with its line end. */
   let left = 0
   let ended = false
   for await (const bytes of body) {
@@ -193,9 +192,9 @@ const getObject = async (
   searchParams: URLSearchParams,
 ): Promise<void> => {
   const stats = await stat(file).catch(() => undefined)
-  if (stats === undefined) throw new S3Error(404, 'NoSuchKey', `There is no object ${key}`)
+  if (stats === undefined) throw new S3Error(404, 'NoSuchKey', `The object ${key} does not exist`)
   const { size } = stats
-  const range = request.headers.range === undefined ? undefined : rangeOf(request.headers.range, size)
+  const range = request.headers.range === undefined ? undefined : parseRange(request.headers.range, size)
   const { start, end } = range ?? { start: 0, end: size - 1 }
   response.writeHead(range ? 206 : 200, {
     'content-type': searchParams.get('response-content-type') ?? 'application/octet-stream',
@@ -209,13 +208,13 @@ const getObject = async (
   else await pipeline(createReadStream(file, { start, end }), response)
 }
 
-/** `bytes=2-5`, `bytes=2-` or `bytes=-2`. */
-const rangeOf = (range: string, size: number): { start: number; end: number } => {
+/** Parses a Range header: `bytes=2-5`, `bytes=2-` or `bytes=-2`. */
+const parseRange = (range: string, size: number): { start: number; end: number } => {
   const [, from = '', to = ''] = /^bytes=(\d*)-(\d*)$/.exec(range) ?? []
   const start = from === '' ? Math.max(0, size - Number(to)) : Number(from)
   const end = from === '' || to === '' ? size - 1 : Math.min(Number(to), size - 1)
   if (`${from}${to}` === '' || start > end)
-    throw new S3Error(416, 'InvalidRange', `There is no ${range} of ${size} bytes`)
+    throw new S3Error(416, 'InvalidRange', `The range ${range} is not within ${size} bytes`)
   return { start, end }
 }
 
@@ -237,12 +236,12 @@ const listObjects = async (
 ): Promise<void> => {
   const prefix = parameters.get('prefix') ?? ''
   const after = parameters.get('continuation-token') ?? parameters.get('start-after') ?? ''
-  const most = Math.min(Number(parameters.get('max-keys') ?? MAX_LIST), MAX_LIST)
+  const max = Math.min(Number(parameters.get('max-keys') ?? MAX_LIST), MAX_LIST)
   const keys = (await readdir(bucket))
     .map(decodeURIComponent)
     .filter(key => key.startsWith(prefix) && key > after)
     .sort()
-  const listed = keys.slice(0, most)
+  const listed = keys.slice(0, max)
   const contents = await Promise.all(
     listed.map(async key => {
       const stats = await stat(fileOf(bucket, key)).catch(() => undefined)
@@ -256,7 +255,7 @@ const listObjects = async (
   response.writeHead(200, { 'content-type': 'application/xml' })
   response.end(
     '<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">' +
-      `<Name>${name}</Name><Prefix>${escapeXml(prefix)}</Prefix><MaxKeys>${most}</MaxKeys>` +
+      `<Name>${name}</Name><Prefix>${escapeXml(prefix)}</Prefix><MaxKeys>${max}</MaxKeys>` +
       `<KeyCount>${listed.length}</KeyCount><IsTruncated>${more}</IsTruncated>${contents.join('')}` +
       `${more ? `<NextContinuationToken>${escapeXml(listed.at(-1)!)}</NextContinuationToken>` : ''}</ListBucketResult>`,
   )

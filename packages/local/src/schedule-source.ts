@@ -9,16 +9,22 @@ interface ScheduleSourceOptions {
   /** Physical name of the schedule. */
   schedule: string
   spec: ScheduleSpec
-  /** The most seconds between two runs, whatever AWS would do: here nobody wants to wait a minute. */
-  atMost: number
+  /** Upper limit of the schedule's interval, because a minute is long on a laptop. */
+  everySeconds: number
   run: LambdaFunction
   log: Log
 }
 
-/** Runs a function again and again, one run at a time. */
-export const runSchedule = ({ schedule, spec, atMost, run, log }: ScheduleSourceOptions): EventSource => {
+/** Runs a function at an interval, one run at a time. */
+export const runSchedule = ({
+  schedule,
+  spec,
+  everySeconds,
+  run,
+  log,
+}: ScheduleSourceOptions): EventSource => {
   const stopping = new AbortController()
-  const pause = Math.min(spec.everySeconds, atMost) * 1000
+  const pauseMs = Math.min(spec.everySeconds, everySeconds) * 1000
 
   const repeat = async (): Promise<void> => {
     while (!stopping.signal.aborted) {
@@ -28,7 +34,7 @@ export const runSchedule = ({ schedule, spec, atMost, run, log }: ScheduleSource
       } catch (cause) {
         log('error', 'run failed', { schedule, cause })
       }
-      await sleep(pause, undefined, { signal: stopping.signal }).catch(() => {})
+      await sleep(pauseMs, undefined, { signal: stopping.signal }).catch(() => {})
     }
   }
 

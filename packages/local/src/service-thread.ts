@@ -4,33 +4,33 @@ import { S3Client } from '@aws-sdk/client-s3'
 import { SQSClient } from '@aws-sdk/client-sqs'
 import { jsonLog } from '@w3filecoin/runtime'
 import { type Resources, variable } from '@w3filecoin/runtime/resources'
+import { UserError } from '@w3filecoin/runtime/user-error'
 import { type Api, type HttpSource, serveHttp } from './http-source.ts'
 import type { EventSource, LambdaFunction } from './invoke.ts'
 import { provision, queueName, resourceName } from './provision.ts'
 import { pollQueue } from './queue-source.ts'
 import { runSchedule } from './schedule-source.ts'
 import type { Answer } from './thread.ts'
-import { Trouble } from './trouble.ts'
 
 /**
- * The thread of a service: its functions, and the event sources that AWS would put before them. It is asked for
- * its port first, because the services' configurations name one another's addresses.
+ * The thread of a service: its functions, and the event sources that invoke them. It listens before it starts, because
+ * the services' configurations contain the addresses of the other services.
  */
 const port = parentPort as MessagePort
 const answer = <T>(value: Answer<T>) => port.postMessage(value)
 
 export interface StartService {
-  /** Name of this instance of the service; its resources are named after it. */
+  /** Name of this instance of the service, and prefix of its resources' names, e.g. `storefront`. */
   name: string
-  /** Specifiers of the modules with the description and with the functions. */
+  /** Module specifiers of the resource description and of the functions. */
   resources: string
   functions: string
   env: Record<string, string>
-  /** The most seconds between two runs of a schedule. */
+  /** Upper limit of the interval of schedules. */
   everySeconds: number
 }
 
-/** What the thread is asked for, one after the other. */
+/** Requests to the thread, one at a time. */
 export type ServiceQuestion = { listen: number } | { start: StartService } | { stop: true }
 
 const api = Promise.withResolvers<Api>()
@@ -48,7 +48,7 @@ const start = async ({ name, env, everySeconds, ...modules }: StartService): Pro
   }
   Object.assign(process.env, await provision({ resources, service: name, clients, sqs }))
 
-  // Reads the environment as it is imported.
+  // The module reads the environment when it is imported.
   const functions = (await import(modules.functions)) as Record<string, LambdaFunction>
   const functionOf = (event: string): LambdaFunction => {
     const run = functions[event]
@@ -71,7 +71,7 @@ const start = async ({ name, env, everySeconds, ...modules }: StartService): Pro
       runSchedule({
         schedule: resourceName(name, schedule),
         spec,
-        atMost: everySeconds,
+        everySeconds,
         run: functionOf(schedule),
         log,
       }),
@@ -80,26 +80,27 @@ const start = async ({ name, env, everySeconds, ...modules }: StartService): Pro
   api.resolve({ name, run: functionOf('api'), spec: resources.api, log })
 }
 
-const troubleOr = async <T>(run: () => Promise<T>): Promise<void> => {
+/** Answers with the result, or with the message of a user error. Every other error ends the thread. */
+const answerWith = async <T>(run: () => Promise<T>): Promise<void> => {
   try {
     answer({ ok: await run() })
   } catch (cause) {
-    if (!(cause instanceof Trouble)) throw cause
-    answer({ trouble: cause.message })
+    if (!(cause instanceof UserError)) throw cause
+    answer({ userError: cause.message })
   }
 }
 
 port.on('message', async (question: ServiceQuestion) => {
   if ('listen' in question)
-    await troubleOr(async () => {
+    await answerWith(async () => {
       http = await serveHttp(question.listen, api.promise)
       return http.port
     })
-  else if ('start' in question) await troubleOr(() => start(question.start))
+  else if ('start' in question) await answerWith(() => start(question.start))
   else {
     await Promise.all([http?.stop(), ...sources.map(source => source.stop())])
     port.close()
-    // What the functions may have left open does not keep the thread.
+    // Open handles of the functions must not keep the thread alive.
     setTimeout(() => process.exit(0), 200).unref()
   }
 })

@@ -4,14 +4,14 @@ import { Thread } from './thread.ts'
 
 export interface ServiceOptions {
   name: string
-  /** 0 for any that is free. */
+  /** 0: any free port. */
   port: number
   log: LogFile
-  /** Told when the service ends without being asked to. */
+  /** Called when the service ends before `stop`. */
   onCrash: (error: Error) => void
 }
 
-/** One service in a thread of its own. It has an address at once, and answers when it was started. */
+/** A service in a separate thread. It has its address at once, and answers requests after `start`. */
 export interface ServiceThread {
   url: string
   start(options: Omit<StartService, 'name'>): Promise<void>

@@ -1,27 +1,26 @@
 import { Worker } from 'node:worker_threads'
+import { UserError } from '@w3filecoin/runtime/user-error'
 import type { LogFile } from './log-file.ts'
-import { Trouble } from './trouble.ts'
 
-/** What a thread answers: what it was asked for, or in one line why not. */
-export type Answer<T> = { ok: T } | { trouble: string }
+/** The answer of a thread to a request: the result, or the message of a user error. */
+export type Answer<T> = { ok: T } | { userError: string }
 
 interface ThreadOptions {
-  /** For people, and the name of the log. */
+  /** For messages, e.g. `The SQS and S3 engine`. */
   name: string
   entry: URL
-  /** All of its environment; a thread inherits nothing. */
+  /** The complete environment: a thread inherits nothing. */
   env: Record<string, string>
   log: LogFile
-  /** Told when the thread ends without being asked to. */
+  /** Called when the thread ends before `stop`, unless a request waits for its answer, which is rejected instead. */
   onCrash: (error: Error) => void
 }
 
-/** How long a thread may take to finish what it has begun, in milliseconds. */
-const GRACE = 8_000
+/** After `stop`, a thread may finish its runs for this long; then it is terminated. */
+const MAX_STOP_MS = 8_000
 
 /**
- * A worker thread that does one thing: it is asked for one thing after the other, answers each, and is stopped.
- * What it prints goes to its log. When it crashes, whoever waits for an answer is told, else `onCrash`.
+ * A worker thread that answers one request at a time until it is stopped. Its output is written to its log.
  */
 export class Thread {
   readonly #worker: Worker
@@ -35,7 +34,7 @@ export class Thread {
     for (const stream of [this.#worker.stdout, this.#worker.stderr])
       stream.on('data', (bytes: Uint8Array) => log.write(bytes))
     this.#worker.on('message', (answer: Answer<unknown>) => {
-      if ('trouble' in answer) this.#waiting?.reject(new Trouble(answer.trouble))
+      if ('userError' in answer) this.#waiting?.reject(new UserError(answer.userError))
       else this.#waiting?.resolve(answer.ok)
       this.#waiting = undefined
     })
@@ -44,7 +43,7 @@ export class Thread {
       if (ended || this.#stopping) return
       ended = true
       log.write(`${(cause as Error | undefined)?.stack ?? how}\n`)
-      const error = new Trouble(`${name} ${how}; see ${log.path}`, { cause })
+      const error = new UserError(`${name} ${how}. See ${log.path}.`, { cause })
       if (this.#waiting) this.#waiting.reject(error)
       else onCrash(error)
       this.#waiting = undefined
@@ -56,7 +55,7 @@ export class Thread {
     this.#worker.on('exit', code => crash(`ended with code ${code}`))
   }
 
-  /** Asks the thread for something, and waits for its answer. One question at a time. */
+  /** Sends a request and waits for its answer. */
   ask<T>(question: object): Promise<T> {
     if (this.#waiting) throw new Error(`${this.#name} has not answered yet`)
     this.#waiting = Promise.withResolvers()
@@ -64,14 +63,14 @@ export class Thread {
     return this.#waiting.promise as Promise<T>
   }
 
-  /** Lets the thread finish what it has begun, for a while. */
+  /** Stops the thread. Its runs in progress may finish within 8 s. */
   async stop(): Promise<void> {
     if (this.#worker.threadId === -1) return
     this.#stopping = true
     const ended = Promise.withResolvers<void>()
     this.#worker.once('exit', () => ended.resolve())
     this.#worker.postMessage({ stop: true })
-    const timer = setTimeout(() => void this.#worker.terminate(), GRACE)
+    const timer = setTimeout(() => void this.#worker.terminate(), MAX_STOP_MS)
     await ended.promise
     clearTimeout(timer)
   }

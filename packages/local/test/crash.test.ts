@@ -6,12 +6,12 @@ import { fileURLToPath } from 'node:url'
 import { SendMessageCommand, SQSClient } from '@aws-sdk/client-sqs'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { queueUrl } from '../src/provision.ts'
-import { seenIn, temporaryDirectory } from './echo/index.ts'
+import { readSeen, temporaryDirectory } from './echo/index.ts'
 import { eventually } from './eventually.ts'
 
 const START = fileURLToPath(new URL('./echo/start.ts', import.meta.url))
 
-/** What `test/crash.test.ts`, of the whole system, does not show by itself. */
+/** Parts of a crash that `test/crash.test.ts` does not cover with the whole system. */
 describe('a system that is killed', () => {
   let directory: ReturnType<typeof temporaryDirectory>
   let systems: ChildProcess[] = []
@@ -50,7 +50,7 @@ describe('a system that is killed', () => {
     }
   }
 
-  it('leaves no engine behind', async () => {
+  it('leaves no engine running', async () => {
     const { child } = await start()
     const pid = engine()
     expect(isRunning(pid)).toBe(true)
@@ -58,7 +58,7 @@ describe('a system that is killed', () => {
     await eventually('the end of the engine', () => !isRunning(pid))
   })
 
-  it('brings a message again at once that it was working on', async () => {
+  it('retries a message in flight at once', async () => {
     const { child, sqs: endpoint } = await start()
     const sqs = new SQSClient({
       region: 'us-east-1',
@@ -67,7 +67,7 @@ describe('a system that is killed', () => {
     })
     const QueueUrl = queueUrl(endpoint, 'echo-take-note')
     await sqs.send(new SendMessageCommand({ QueueUrl, MessageBody: '{"never":true}' }))
-    const taken = () => seenIn(seen()).filter(what => 'queue' in what).length
+    const taken = () => readSeen(seen()).filter(what => 'queue' in what).length
     await eventually('the run of the function', () => taken() === 1)
     await kill(child)
     await start()

@@ -66,16 +66,16 @@ describe('the engines', () => {
     }
   }
 
-  it('listen on this machine only', async () => {
+  it('listen on 127.0.0.1 only', async () => {
     const engines = await start()
     for (const url of [engines.dynamodb, engines.sqs, engines.s3])
       expect(new URL(url).hostname).toBe('127.0.0.1')
-    // Listening on every interface, they would answer here too.
+    // If they listened on every interface, they would answer here too.
     for (const url of [engines.dynamodb, engines.sqs])
       await expect(fetch(url.replace('127.0.0.1', '127.0.0.2'))).rejects.toThrow()
   })
 
-  it('have every resource of a description, and tell where it is', async () => {
+  it('create every resource of a description, and return their names', async () => {
     const engines = await start()
     const { dynamodb, sqs, s3 } = clientsOf(engines)
     expect(await make(engines)).toEqual({
@@ -118,7 +118,7 @@ describe('the engines', () => {
     expect(Buckets?.map(({ Name }) => Name)).toEqual(['echo-note-files'])
   })
 
-  it('go on where they were, on other ports', async () => {
+  it('keep their data after a restart on other ports', async () => {
     const before = await start()
     await make(before)
     const first = clientsOf(before)
@@ -138,7 +138,7 @@ describe('the engines', () => {
     expect(await Body?.transformToString()).toBe('bytes')
   })
 
-  it('get what a newer description adds, and say when a table can not be changed', async () => {
+  it('add resources of a newer description, and refuse other keys of a table', async () => {
     const engines = await start()
     await make(engines)
     const { dynamodb } = clientsOf(engines)
@@ -159,24 +159,24 @@ describe('the engines', () => {
 
     await expect(
       make(engines, { ...resources, tables: { note: { ...note, key: { hash: 'due', range: 'id' } } } }),
-    ).rejects.toThrow('The table echo-note was made with other keys')
+    ).rejects.toThrow('The table echo-note exists with other keys. Pass another --data')
   })
 
   it('refuse a second system on the same data', async () => {
     await start()
     await expect(start()).rejects.toThrow(
-      `The data in ${directory.path} is in use by another w3filecoin, process ${process.pid}`,
+      `The data directory ${directory.path} is in use by process ${process.pid}. Stop it or pass another --data.`,
     )
   })
 
-  it('say so when one of them ends by itself', async () => {
+  it('report an engine that crashes', async () => {
     await start()
     process.kill(pid(), 'SIGKILL')
     const error = await eventually('news of the crash', () => crashes.at(-1))
-    expect(error.message).toMatch(/^The engine for DynamoDB ended with code 137; see .*engines\.log$/)
+    expect(error.message).toMatch(/^The DynamoDB engine ended with code 137\. See .*engines\.log\.$/)
   })
 
-  it('end the one that was left behind on the same data', async () => {
+  it('end an orphaned engine on the same data', async () => {
     const engines = await start()
     await make(engines)
     await stop()

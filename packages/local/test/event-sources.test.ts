@@ -5,10 +5,10 @@ import type { APIGatewayProxyEventV2 } from 'aws-lambda'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type Local, startLocal } from '../src/index.ts'
 import { queueUrl } from '../src/provision.ts'
-import { echo, seenIn, temporaryDirectory } from './echo/index.ts'
+import { echo, readSeen, temporaryDirectory } from './echo/index.ts'
 import { eventually } from './eventually.ts'
 
-/** A service of which every function is a test's: what it gets is what Lambda would give it. */
+/** With the test service: its functions receive the same events as on Lambda. */
 describe('the functions of a service', () => {
   const directory = temporaryDirectory()
   const file = join(directory.path, 'seen')
@@ -38,7 +38,7 @@ describe('the functions of a service', () => {
 
   const url = (path: string) => `${local.services.echo!.url}${path}`
   const seen = (queue: string) =>
-    seenIn(file)
+    readSeen(file)
       .filter(what => 'queue' in what && what.queue === queue)
       .flatMap(what => ('records' in what ? what.records : []))
   const send = (queue: string, body: object, group?: string) =>
@@ -55,7 +55,7 @@ describe('the functions of a service', () => {
     return Messages ?? []
   }
 
-  it('gets an HTTP request as API Gateway hands it on', async () => {
+  it('receives an HTTP request in the format of API Gateway', async () => {
     const response = await fetch(url('/a%20path/?one=1&two=2&two=3'), {
       method: 'POST',
       headers: { 'X-Header': 'yes', cookie: 'a=1; b=2' },
@@ -86,12 +86,12 @@ describe('the functions of a service', () => {
     expect(new Uint8Array(await response.arrayBuffer())).toEqual(body)
   })
 
-  it('is not called with a body that API Gateway refuses', async () => {
+  it('is not called with a body that exceeds the limit of API Gateway', async () => {
     const response = await fetch(url('/'), { method: 'POST', body: new Uint8Array(11 * 1024 * 1024) })
     expect(response.status).toBe(413)
   })
 
-  it.each(['/%E0%A4%A', '//'])('is not called with a path that can not be read: %s', async path => {
+  it.each(['/%E0%A4%A', '//'])('is not called with an invalid path: %s', async path => {
     const { hostname, port } = new URL(url('/'))
     const status = await new Promise((resolve, reject) =>
       get({ hostname, port, path }, response => resolve(response.resume().statusCode)).on('error', reject),
@@ -99,13 +99,13 @@ describe('the functions of a service', () => {
     expect(status).toBe(400)
   })
 
-  it('may fail: the caller learns no more than that', async () => {
+  it('does not disclose the reason of a failure to the caller', async () => {
     const response = await fetch(url('/fail'))
     expect(response.status).toBe(500)
     expect(await response.json()).toEqual({ message: 'Internal Server Error' })
   })
 
-  it('finds its resources and engines in its environment, and nothing of this process', async () => {
+  it('has its resources and engines in its environment, and no variable of this process', async () => {
     const { env } = (await (await fetch(url('/'))).json()) as { env: Record<string, string> }
     expect(env).toMatchObject({
       TABLE_NOTE: 'echo-note',
@@ -118,7 +118,7 @@ describe('the functions of a service', () => {
     expect(env).not.toHaveProperty('HOME')
   })
 
-  it('gets the messages of its queue in batches; those that it is done with do not come again', async () => {
+  it('receives messages of its queue in batches; handled ones are deleted', async () => {
     await Promise.all([1, 2, 3].map(n => send('echo-take-note', { n })))
     await eventually('three messages', () => seen('takeNote').length >= 3)
     const [record] = seen('takeNote')
@@ -132,7 +132,7 @@ describe('the functions of a service', () => {
     expect(messages).toMatchObject({ ready: [], inflight: [] })
   })
 
-  it('gets a failed message again, and after its attempts it is in the dead-letter queue', async () => {
+  it('receives a failed message again; after its attempts it is in the dead-letter queue', async () => {
     await send('echo-take-note', { fail: 'note' })
     const [dead] = await eventually('a dead letter', async () => {
       const messages = await receive('echo-take-note-dlq')
@@ -143,7 +143,7 @@ describe('the functions of a service', () => {
     expect(attempts.map(({ attributes }) => attributes.ApproximateReceiveCount)).toEqual(['1', '2'])
   })
 
-  it('gets the messages of a group in order, also where one fails first', async () => {
+  it('receives the messages of a group in order, also when the first one fails', async () => {
     await send('echo-in-order.fifo', { fail: 'first' }, 'a')
     await send('echo-in-order.fifo', { second: true }, 'a')
     await eventually('the message behind the failed one', () =>
@@ -158,14 +158,14 @@ describe('the functions of a service', () => {
   })
 
   it('is called by its schedule, more often than on AWS', async () => {
-    const ticks = () => seenIn(file).flatMap(what => ('tick' in what ? [what.tick] : []))
+    const ticks = () => readSeen(file).flatMap(what => ('tick' in what ? [what.tick] : []))
     await eventually('two ticks', () => ticks().length >= 2)
     expect(ticks()[0]).toMatchObject({ source: 'aws.events', 'detail-type': 'Scheduled Event' })
   })
 
-  it('crashes loudly', async () => {
+  it('reports a crash', async () => {
     await fetch(url('/crash')).catch(() => {})
     const [error] = await eventually('news of the crash', () => crashes.length > 0 && crashes)
-    expect(error?.message).toMatch(/^echo crashed: A bug; see .*echo\.log$/)
+    expect(error?.message).toMatch(/^echo crashed: A bug\. See .*echo\.log\.$/)
   })
 })

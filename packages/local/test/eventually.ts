@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 
-/** Asks again and again until there is an answer. */
+/** Polls until `ask` returns a value other than `undefined` and `false`. */
 export const eventually = async <T>(
   what: string,
   ask: () => T | undefined | false | Promise<T | undefined | false>,

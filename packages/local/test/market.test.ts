@@ -40,7 +40,7 @@ describe('the stand-in for storage providers and the chain', () => {
     await market.start({
       engines: { s3: `http://127.0.0.1:${engine.port}`, sqs: 'http://127.0.0.1:1' },
       data,
-      delay: 0,
+      dealDelayMs: 0,
       faulty: [],
     })
     return market
@@ -59,12 +59,12 @@ describe('the stand-in for storage providers and the chain', () => {
     return JSON.parse(file.toString()) as ReturnType<typeof activeReplicas>
   }
 
-  it('makes a deal for every aggregate on offer, and publishes it as the chain names it', async () => {
+  it('makes a deal for every offered aggregate, and publishes it with its piece CID v1', async () => {
     const { link: aggregate } = await pieceOf([Buffer.alloc(127, 1)])
     const market = await open()
     expect(await deals(market.activeReplicas)).toMatchObject({ active_replicas: [] })
     await s3.send(new CreateBucketCommand({ Bucket: 'dealer-offers' }))
-    await offer('broken', { aggregate: 'no CID' })
+    await offer('broken', { aggregate: 'not a CID' })
     await offer('first', { aggregate: `${aggregate}`, pieces: [], tenant: 'did:web:storefront.test' })
     const { state_epoch, active_replicas } = await eventually('a deal', async () => {
       const published = await deals(market.activeReplicas)
@@ -77,11 +77,11 @@ describe('the stand-in for storage providers and the chain', () => {
     expect(contracts).toEqual([
       { provider_id: 1001, legacy_market_id: 100_001, legacy_market_end_epoch: expect.any(Number) },
     ])
-    // 30 s an epoch: about 540 days.
+    // About 540 days, in epochs of 30 s.
     expect(contracts[0]!.legacy_market_end_epoch - state_epoch).toBeCloseTo(540 * 2880, -2)
   })
 
-  it('keeps its deals, and counts on', async () => {
+  it('keeps its deals after a restart, and continues their numbers', async () => {
     await s3.send(new CreateBucketCommand({ Bucket: 'dealer-offers' }))
     const first = await open()
     await offer('a', {
@@ -104,7 +104,7 @@ describe('the stand-in for storage providers and the chain', () => {
     expect(await dealIDs(second.activeReplicas)).toEqual([100_001, 100_002])
   })
 
-  it('reports what gets no deal, after each start again: the queue may be lost', async () => {
+  it('reports aggregates without a deal again after each start, because the queue may be lost', async () => {
     const data = directory.path
     await using running = new AsyncDisposableStack()
     const log = running.adopt(new LogFile(data, 'engines'), file => file.close())
@@ -125,14 +125,14 @@ describe('the stand-in for storage providers and the chain', () => {
     )
     const reports = async () => {
       const market = await openMarket({ port: 0, log })
-      await market.start({ engines, data, delay: 0, faulty: [`${piece}`] })
+      await market.start({ engines, data, dealDelayMs: 0, faulty: [`${piece}`] })
       const { Messages = [] } = await sqs.send(new ReceiveMessageCommand({ QueueUrl, WaitTimeSeconds: 5 }))
       await market.stop()
       return Messages.map(({ Body }) => JSON.parse(Body!))
     }
-    const told = [{ offer: 'a.json', invalid: [{ piece: `${piece}` }] }]
-    expect(await reports()).toMatchObject(told)
+    const expected = [{ offer: 'a.json', invalid: [{ piece: `${piece}` }] }]
+    expect(await reports()).toMatchObject(expected)
     await sqs.send(new PurgeQueueCommand({ QueueUrl }))
-    expect(await reports()).toMatchObject(told)
+    expect(await reports()).toMatchObject(expected)
   })
 })

@@ -19,7 +19,7 @@ import { type S3, startS3 } from '../src/s3.ts'
 import { temporaryDirectory } from './echo/index.ts'
 import { eventually } from './eventually.ts'
 
-/** Through the AWS SDK, as the services see it. */
+/** Through the AWS SDK, as the services use it. */
 describe('the small S3', () => {
   const directory = temporaryDirectory()
   const Bucket = 'bucket'
@@ -46,7 +46,7 @@ describe('the small S3', () => {
     return (await Body?.transformToString()) as string
   }
 
-  it('gives what it was given, under any key', async () => {
+  it('returns stored objects, under any key', async () => {
     for (const Key of ['plain', 'with/slash', '../up', '.', 'dot.json', 'ä % & <>', 'x'.repeat(255)]) {
       const put = await s3.send(new PutObjectCommand({ Bucket, Key, Body: `body of ${Key}` }))
       expect(await read(Key)).toBe(`body of ${Key}`)
@@ -55,7 +55,7 @@ describe('the small S3', () => {
     }
   })
 
-  it('takes a stream of any length, and nothing at all', async () => {
+  it('stores a stream of any length, and an empty object', async () => {
     const chunk = Buffer.alloc(1_000_003, 'abc')
     const chunks = 30
     const Body = Readable.from(Array.from({ length: chunks }, () => chunk))
@@ -67,7 +67,7 @@ describe('the small S3', () => {
     expect(await read('nothing')).toBe('')
   })
 
-  it('gives ranges', async () => {
+  it('returns ranges', async () => {
     await s3.send(new PutObjectCommand({ Bucket, Key: 'digits', Body: '0123456789' }))
     expect(await read('digits', 'bytes=2-4')).toBe('234')
     expect(await read('digits', 'bytes=7-')).toBe('789')
@@ -90,7 +90,7 @@ describe('the small S3', () => {
     expect(listed).toEqual([...keys].sort())
   })
 
-  it('writes only what is not there, when asked to', async () => {
+  it('refuses to replace an object with If-None-Match: *', async () => {
     const object = { Bucket, Key: 'once', IfNoneMatch: '*' }
     await s3.send(new PutObjectCommand({ ...object, Body: 'first' }))
     await expect(s3.send(new PutObjectCommand({ ...object, Body: 'second' }))).rejects.toMatchObject({
@@ -99,7 +99,7 @@ describe('the small S3', () => {
     expect(await read('once')).toBe('first')
   })
 
-  it('says what is not there', async () => {
+  it('answers with NoSuchKey, NotFound and NoSuchBucket', async () => {
     await s3.send(new PutObjectCommand({ Bucket, Key: 'gone', Body: Buffer.alloc(0) }))
     await s3.send(new DeleteObjectCommand({ Bucket, Key: 'gone' }))
     await expect(read('gone')).rejects.toBeInstanceOf(NoSuchKey)
@@ -108,7 +108,7 @@ describe('the small S3', () => {
     await expect(put).rejects.toBeInstanceOf(NoSuchBucket)
   })
 
-  it('keeps nothing of an object that did not come whole', async () => {
+  it('keeps nothing of an incomplete upload', async () => {
     const socket = connect(engine.port, '127.0.0.1')
     socket.on('error', () => {})
     socket.write('PUT /bucket/half HTTP/1.1\r\nhost: local\r\ncontent-length: 1000\r\n\r\nonly this')

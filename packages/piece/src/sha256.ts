@@ -1,5 +1,6 @@
 import { createRequire } from 'node:module'
 import * as wasmSha256 from '@chainsafe/as-sha256'
+import type * as Hashtree from '@chainsafe/hashtree'
 import type { SHA256_CODE, SyncMultihashHasher } from '@web3-storage/data-segment'
 import * as Digest from 'multiformats/hashes/digest'
 
@@ -17,9 +18,7 @@ const loadNative = (): Sha256 | undefined => {
   try {
     // Use `require`, not `import`: bundlers leave the call alone, so a bundle works with the module beside it
     // (installed for the platform that it runs on) and without it.
-    const hashtree: typeof import('@chainsafe/hashtree') = createRequire(import.meta.url)(
-      '@chainsafe/hashtree',
-    )
+    const hashtree: typeof Hashtree = createRequire(import.meta.url)('@chainsafe/hashtree')
     return { name: 'native', hashInto: hashtree.hashInto }
   } catch {
     // An optional dependency: it has no binary for this platform, or it is not installed.

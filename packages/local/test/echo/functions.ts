@@ -1,13 +1,13 @@
 import { appendFileSync } from 'node:fs'
 import type { APIGatewayProxyEventV2, SQSBatchResponse, SQSEvent } from 'aws-lambda'
 
-/** What the functions saw, for the test to read: a JSON line each. */
+/** Appends a JSON line to the file that the tests read. */
 const { file } = JSON.parse(process.env.CONFIG as string)
-const saw = (what: object) => appendFileSync(file, `${JSON.stringify(what)}\n`)
+const record = (entry: object) => appendFileSync(file, `${JSON.stringify(entry)}\n`)
 
-/** Answers with the event and with the environment that the function has. */
+/** Answers with the event and the environment of the function. */
 export const api = async (event: APIGatewayProxyEventV2) => {
-  if (event.rawPath === '/fail') throw new Error('As it was asked to')
+  if (event.rawPath === '/fail') throw new Error('The path is /fail')
   if (event.rawPath === '/crash') setTimeout(() => Promise.reject(new Error('A bug')))
   if (event.rawPath === '/bytes')
     return {
@@ -20,11 +20,11 @@ export const api = async (event: APIGatewayProxyEventV2) => {
   return { event, env: { ...process.env } }
 }
 
-/** Fails what is asked to fail, the others are done with; some never. */
+/** Fails messages with `fail`, never finishes a message with `never`, and handles the others. */
 const take =
   (queue: string) =>
   async ({ Records }: SQSEvent): Promise<SQSBatchResponse> => {
-    saw({ queue, records: Records })
+    record({ queue, records: Records })
     if (Records.some(({ body }) => JSON.parse(body).never)) await new Promise(() => {})
     return {
       batchItemFailures: Records.filter(({ body }) => JSON.parse(body).fail).map(({ messageId }) => ({
@@ -36,4 +36,4 @@ const take =
 export const takeNote = take('takeNote')
 export const inOrder = take('inOrder')
 
-export const tick = async (event: object) => saw({ tick: event })
+export const tick = async (event: object) => record({ tick: event })

@@ -1,13 +1,13 @@
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { mkdtempDisposableSync, readFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { SQSRecord } from 'aws-lambda'
 import type { ServiceSpec } from '../../src/local.ts'
 
-/** What a function of the service saw. */
+/** An event of a function of the service. */
 export type Seen = { queue: string; records: SQSRecord[] } | { tick: { source: string } }
 
-/** The test service, which writes down in `file` what its functions see. */
+/** The test service, whose functions write their events to `file`. */
 export const echo = (file: string): ServiceSpec => ({
   role: 'echo',
   name: 'echo',
@@ -16,7 +16,7 @@ export const echo = (file: string): ServiceSpec => ({
   config: () => ({ file }),
 })
 
-export const seenIn = (file: string): Seen[] => {
+export const readSeen = (file: string): Seen[] => {
   try {
     return readFileSync(file, 'utf8')
       .split('\n')
@@ -27,8 +27,5 @@ export const seenIn = (file: string): Seen[] => {
   }
 }
 
-/** A directory that is gone when the scope ends. */
-export const temporaryDirectory = () => {
-  const path = mkdtempSync(join(tmpdir(), 'w3filecoin-'))
-  return { path, [Symbol.dispose]: () => rmSync(path, { recursive: true, force: true }) }
-}
+/** Creates a directory that is removed at the end of the scope. */
+export const temporaryDirectory = () => mkdtempDisposableSync(join(tmpdir(), 'w3filecoin-'))

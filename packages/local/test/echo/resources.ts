@@ -2,7 +2,7 @@ import { describeResources } from '@w3filecoin/runtime/resources'
 
 const run = { timeout: 30, memory: 128, uses: {} }
 
-/** A service with one of everything that can be described. */
+/** A service with one resource of each kind. */
 export const resources = describeResources({
   service: 'echo',
   api: run,

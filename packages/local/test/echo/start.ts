@@ -1,7 +1,7 @@
 import { startLocal } from '../../src/index.ts'
 import { echo } from './index.ts'
 
-/** The system with the test service, in a process of its own, to be killed. */
+/** Runs the system with the test service, in a process that a test kills. */
 const [data, file] = process.argv.slice(2) as [string, string]
 const local = await startLocal({ data, services: [echo(file)], everySeconds: 1 })
 console.log(

@@ -1,0 +1,183 @@
+import { type DynamoDBDocumentClient, paginateScan } from '@aws-sdk/lib-dynamodb'
+import { bind } from '@w3filecoin/aws'
+import {
+  type Clock,
+  dueAt,
+  formatted,
+  type Messages,
+  openQueues,
+  type Row,
+  type Stored,
+  sendAll,
+  type Table,
+  type Unfinished,
+} from '@w3filecoin/runtime'
+import { variable } from '@w3filecoin/runtime/resources'
+import { UserError } from '@w3filecoin/runtime/user-error'
+import pMap from 'p-map'
+import type { AnyQueues, AnyRecord, Service } from './services.ts'
+import type { Target } from './target.ts'
+
+interface ReconcileOptions {
+  target: Target
+  dynamodb: DynamoDBDocumentClient
+  services: readonly Service[]
+  /** Whether to report every unfinished record, not only stalled ones. */
+  all: boolean
+  /** Whether to send the messages of these records and schedule their next check. */
+  send: boolean
+  /** A record that is overdue for less than this is left to the sweep. */
+  graceMs: number
+  /** Maximum records of one table. */
+  limit: number
+  now: Clock
+}
+
+/** A reported record. */
+export interface FoundRecord {
+  key: string
+  /** Whether the record is valid. Nothing is sent for an invalid one. */
+  valid: boolean
+  /** Whether no sweep checks the record in time. */
+  stalled: boolean
+  stage: string | undefined
+  since: number | undefined
+  /** Time of the next check. Absent if the record is not in the index that sweeps read. */
+  checkAt: number | undefined
+  next: string
+  /** The messages that the sweep would send, by queue. */
+  messages: Messages<AnyQueues>
+}
+
+/** The reported records of one table. */
+export interface TableReport {
+  service: string
+  table: string
+  /** Number of records read, and of unfinished ones among them. An endless record counts only if it is stalled. */
+  read: number
+  unfinished: number
+  found: FoundRecord[]
+  /** Whether there are more records than the limit. */
+  more: boolean
+}
+
+/** Scans whole tables and yields the unfinished or stalled records of each. */
+export async function* reconcile({ services, ...options }: ReconcileOptions): AsyncGenerator<TableReport> {
+  for (const service of services)
+    for (const table of Object.keys(service.unfinished)) yield readTable(service, table, options)
+}
+
+const readTable = async (
+  service: Service,
+  table: string,
+  { target, dynamodb, all, send, graceMs, limit, now }: Omit<ReconcileOptions, 'services'>,
+): Promise<TableReport> => {
+  const { resources } = service
+  const unfinished = service.unfinished[table]!
+  const places = await target.placesOf(resources.service)
+  const TableName = places[variable('table', table)]
+  if (TableName === undefined)
+    throw new UserError(
+      `The system does not name the table ${table} of ${resources.service}: it runs another version. Use npm run ops of that version.`,
+    )
+  const aws = bind(resources, places)
+  const format = service.tables[table]!
+  const queues = openQueues(aws, service.messages) as AnyQueues
+  const endless = service.endless.includes(table)
+
+  /** Describes an unfinished record; `undefined` for a finished one. A record written by hand may be invalid in any way. */
+  const describe = (row: Row): { found: FoundRecord; record?: Stored<AnyRecord> } | undefined => {
+    const found = {
+      key: `${row[resources.tables[table]!.key.hash]}`,
+      stage: row.stage === undefined ? undefined : `${row.stage}`,
+    }
+    try {
+      const record: Stored<AnyRecord> = format.decode(row)
+      if (!unfinished.isUnfinished(record)) return undefined
+      if (typeof record.revision !== 'number') throw new UserError('it has no revision')
+      const checkAt = toTime(findCheckAt(unfinished, record))
+      const messages = Object.entries(unfinished.messages([record])).filter(([, some]) => some?.length)
+      if (messages.length === 0) throw new UserError('no message belongs to its stage')
+      const valid: FoundRecord = {
+        ...found,
+        valid: true,
+        stalled: (checkAt ?? 0) < now() - graceMs,
+        since: toTime(unfinished.stageSince(record)),
+        checkAt,
+        next: unfinished.describeNext(record),
+        messages: Object.fromEntries(messages),
+      }
+      return { found: valid, record }
+    } catch (cause) {
+      const next = `nothing is sent, because the record is invalid: ${cause instanceof UserError ? cause.message : cause}`
+      const unknown = { since: undefined, checkAt: undefined, next, messages: {} }
+      return { found: { ...found, valid: false, stalled: true, ...unknown } }
+    }
+  }
+
+  const report: TableReport = {
+    service: resources.service,
+    table,
+    read: 0,
+    unfinished: 0,
+    found: [],
+    more: false,
+  }
+  // Scan the table, because the index lacks the records that no sweep sees.
+  for await (const { Items = [] } of paginateScan(
+    { client: dynamodb },
+    { TableName, ConsistentRead: true },
+  )) {
+    const open = Items.flatMap(row => describe(row) ?? [])
+    const wanted = open.filter(({ found }) => all || found.stalled)
+    const chosen = wanted.slice(0, limit - report.found.length)
+    report.more ||= wanted.length > chosen.length
+    if (send) {
+      const sendable = chosen.flatMap(({ found, record }) => (record ? [{ found, record }] : []))
+      await sendAll(queues, unfinished.messages(sendable.map(({ record }) => record)))
+      const stalled = sendable.filter(({ found }) => found.stalled)
+      await scheduleChecks(
+        formatted(aws.table(table), format),
+        stalled.map(({ record }) => record),
+        now() + graceMs,
+      )
+    }
+    report.read += Items.length
+    report.unfinished += open.filter(({ found }) => found.stalled || !endless).length
+    report.found.push(...chosen.map(({ found }) => found))
+  }
+  return report
+}
+
+/** Returns the time of the next check, or `undefined` if the record is not in the index that sweeps read. */
+const findCheckAt = (unfinished: Unfinished<AnyRecord, AnyQueues>, record: AnyRecord): number | undefined =>
+  unfinished.nextCheckAt
+    ? unfinished.nextCheckAt(record)
+    : record.due === undefined
+      ? undefined
+      : record.checkAt
+
+/** Returns the time, and throws if it is not one. */
+const toTime = (time: number | undefined): number | undefined => {
+  if (time !== undefined && (typeof time !== 'number' || Number.isNaN(new Date(time).getTime())))
+    throw new UserError(`${time} is not a time`)
+  return time
+}
+
+/**
+ * Schedules the next check of these records, in case their messages are lost. A record that changed concurrently already
+ * has a new `checkAt`.
+ */
+const scheduleChecks = async (
+  table: Table<AnyRecord>,
+  records: readonly Stored<AnyRecord>[],
+  checkAt: number,
+): Promise<void> => {
+  await pMap(
+    records,
+    async record => {
+      if (record.id !== undefined) await table.replace({ ...record, ...dueAt(record.id, checkAt) })
+    },
+    { concurrency: 8 },
+  )
+}

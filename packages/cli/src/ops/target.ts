@@ -1,0 +1,44 @@
+import { GetParameterCommand, ParameterNotFound, SSMClient } from '@aws-sdk/client-ssm'
+import type { Environment } from '@w3filecoin/runtime'
+import { UserError } from '@w3filecoin/runtime/user-error'
+import { z } from 'zod'
+import { readRunningSystem } from './data-directory.ts'
+
+/** The app's name in `sst.config.ts`. */
+const APP = 'w3filecoin'
+
+/** The system that the command works on. */
+export interface Target {
+  /** Environment variables for the AWS SDK, in addition to those of this process. */
+  env: Record<string, string>
+  /** Returns the environment variables that name a service's tables, queues and buckets. */
+  placesOf: (service: string) => Promise<Environment>
+}
+
+/** The local system that runs on a data directory. */
+export const localTarget = (data: string): Target => {
+  const system = readRunningSystem(data)
+  if (system === undefined)
+    throw new UserError(
+      `No system is running on ${data}. Start it with npm start, or pass --data or --stage.`,
+    )
+  return { env: system.engines, placesOf: async service => system.resources[service] ?? {} }
+}
+
+/** A deployed stage, in the account and region that the AWS SDK finds. */
+export const stageTarget = (stage: string): Target => ({
+  env: {},
+  placesOf: async service => {
+    const name = `/${APP}/${stage}/${service}`
+    try {
+      const { Parameter } = await new SSMClient({}).send(new GetParameterCommand({ Name: name }))
+      return z.record(z.string(), z.string()).parse(JSON.parse(Parameter?.Value ?? ''))
+    } catch (cause) {
+      throw new UserError(
+        cause instanceof ParameterNotFound
+          ? `Stage ${stage} does not exist in this account and region: the Parameter Store has no ${name}. Check --stage, AWS_PROFILE and AWS_REGION.`
+          : `Cannot look up stage ${stage}: ${(cause as Error).message}. Check --stage, AWS_PROFILE and AWS_REGION.`,
+      )
+    }
+  },
+})

@@ -1,0 +1,120 @@
+import { mkdtempDisposableSync, readFileSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { describe, expect, it, vi } from 'vitest'
+import { run } from './start.ts'
+
+const temporaryDirectory = () => mkdtempDisposableSync(join(tmpdir(), 'w3filecoin-'))
+
+describe('npm start', () => {
+  it('prints its help with --help', async () => {
+    const help = run('--help')
+    expect(await help.ended).toBe(0)
+    for (const option of ['--once', '--data', '--port', '--files', '--no-journey', '--json', '--help'])
+      expect(help.stdout).toContain(option)
+    expect(help.stderr).toBe('')
+  })
+
+  it('prints its help with -h', async () => {
+    const help = run('-h')
+    expect(await help.ended).toBe(0)
+    expect(help.stdout).toContain('npm start')
+  })
+
+  it('refuses to start without the options that npm consumed', async () => {
+    vi.stubEnv('npm_lifecycle_event', 'start')
+    vi.stubEnv('npm_config_once', 'true')
+    // npm has an option of this name: it may be set in npm's configuration.
+    vi.stubEnv('npm_config_json', 'true')
+    const refused = run('--port', '0')
+    vi.unstubAllEnvs()
+    expect(await refused.ended).toBe(1)
+    expect(refused.stderr).toBe(
+      'w3filecoin: npm consumed --once. Put options behind --, as in npm run start -- --once\n',
+    )
+  })
+
+  it.each([
+    ['an unknown option', ['--frobnicate'], "Unknown option '--frobnicate' (see --help)"],
+    ['an invalid port', ['--port', '99999'], '--port must be a whole number from 0 to 65531, not 99999'],
+    ['an invalid timeout', ['--timeout', '0'], '--timeout must be a number of seconds above 0, not 0'],
+    ['an empty port', ['--port='], '--port needs a value (see --help)'],
+    ['a value with a dash', ['--port', '-1'], "Option '--port' argument is ambiguous (see --help)"],
+    [
+      'options that exclude each other',
+      ['--once', '--no-journey'],
+      '--once cannot be combined with --no-journey',
+    ],
+    [
+      'a missing directory',
+      ['--files', '/nowhere'],
+      'Cannot read the directory /nowhere: it does not exist. Check --files.',
+    ],
+    [
+      'a file instead of a directory',
+      ['--files', '/etc/hosts'],
+      'Cannot read the directory /etc/hosts: it is not a directory. Check --files.',
+    ],
+  ])('refuses %s', async (_, options, line) => {
+    const refused = run(...options)
+    expect(await refused.ended).toBe(1)
+    expect(refused.stderr).toBe(`w3filecoin: ${line}\n`)
+  })
+
+  it('refuses a --fault that names no file of the journey', async () => {
+    using directory = temporaryDirectory()
+    writeFileSync(join(directory.path, 'file'), '')
+    const refused = run('--files', directory.path, '--fault', 'other')
+    expect(await refused.ended).toBe(1)
+    expect(refused.stderr).toBe(
+      'w3filecoin: The journey has no file other. Pass --fault a path relative to the --files directory.\n',
+    )
+  })
+
+  it('refuses a directory without files', async () => {
+    using empty = temporaryDirectory()
+    const refused = run('--files', empty.path)
+    expect(await refused.ended).toBe(1)
+    expect(refused.stderr).toBe(
+      `w3filecoin: The directory ${empty.path} has no files. Pass another one with --files.\n`,
+    )
+  })
+
+  it('refuses a port that is in use', async () => {
+    using data = temporaryDirectory()
+    const taken = createServer()
+    // The aggregator's port is the base port + 2.
+    const port = await new Promise<number>(resolve =>
+      taken.listen(0, '127.0.0.1', () => resolve((taken.address() as { port: number }).port)),
+    )
+    const refused = run('--no-journey', '--data', data.path, '--port', `${port - 2}`)
+    expect(await refused.ended).toBe(1)
+    expect(refused.stderr).toBe(
+      `w3filecoin: Port ${port} is in use. Stop the other process or pass --port.\n`,
+    )
+    taken.close()
+  })
+
+  it('refuses a data directory without write permission', async () => {
+    using directory = temporaryDirectory()
+    const file = join(directory.path, 'file')
+    writeFileSync(file, '')
+    const refused = run('--no-journey', '--data', file, '--port', '0')
+    expect(await refused.ended).toBe(1)
+    expect(refused.stderr).toMatch(
+      /^w3filecoin: Cannot write to the data directory .*file: EEXIST.* Pass another one with --data\.\n$/,
+    )
+  })
+
+  it('refuses a local.json that it cannot parse, and keeps the file', async () => {
+    using data = temporaryDirectory()
+    writeFileSync(join(data.path, 'local.json'), '{ broken')
+    const refused = run('--no-journey', '--data', data.path, '--port', '0')
+    expect(await refused.ended).toBe(1)
+    expect(refused.stderr).toMatch(
+      /local\.json, which holds the keys of this system, is not valid\. Restore it or remove/,
+    )
+    expect(readFileSync(join(data.path, 'local.json'), 'utf8')).toBe('{ broken')
+  })
+})

@@ -1,0 +1,87 @@
+import { createHash } from 'node:crypto'
+import { mkdirSync, mkdtempDisposableSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest'
+import { run } from './start.ts'
+
+describe('npm start with files', () => {
+  const directory = mkdtempDisposableSync(join(tmpdir(), 'w3filecoin-'))
+  const data = join(directory.path, 'data')
+  const files = join(directory.path, 'files')
+
+  beforeAll(() => {
+    mkdirSync(join(files, 'more'), { recursive: true })
+    writeFileSync(join(files, 'small.txt'), 'A small file\n')
+    writeFileSync(join(files, 'more', 'the same.txt'), 'A small file\n')
+    writeFileSync(join(files, 'large.bin'), pseudorandom(3_000_000))
+    writeFileSync(join(files, '.hidden'), 'Not for the journey')
+    return () => directory.remove()
+  })
+
+  const events = (stdout: string) =>
+    stdout
+      .split('\n')
+      .filter(line => line !== '')
+      .map(line => JSON.parse(line))
+
+  it('takes every file to a deal', { timeout: 120_000 }, async () => {
+    const once = run('--once', '--data', data, '--files', files, '--port', '0')
+    expect(await once.ended, once.stderr).toBe(0)
+    expect(once.stdout.trimEnd().split('\n').at(-1)).toBe('3 offered, 3 accepted, 0 failed')
+    expect(once.stderr).toBe('')
+    for (const name of ['small.txt', 'more/the same.txt', 'large.bin']) expect(once.stdout).toContain(name)
+    expect(once.stdout).not.toContain('hidden')
+  })
+
+  it('reports files that already have a deal, with the same receipts', { timeout: 120_000 }, async () => {
+    const first = JSON.parse(readFileSync(join(data, 'journey.json'), 'utf8')) as { accept: string }[]
+    const again = run('--once', '--data', data, '--files', files, '--port', '0')
+    expect(await again.ended, again.stderr).toBe(0)
+    expect(again.stdout).toContain('3 of 3 were accepted earlier; offers are idempotent')
+    expect(again.stdout.trimEnd().split('\n').at(-1)).toBe('3 offered, 3 accepted, 0 failed')
+    const second = JSON.parse(readFileSync(join(data, 'journey.json'), 'utf8')) as { accept: string }[]
+    expect(second.map(({ accept }) => accept)).toEqual(first.map(({ accept }) => accept))
+  })
+
+  it('prints JSON events, serves after the journey, and stops at SIGINT', { timeout: 120_000 }, async () => {
+    const serving = run('--json', '--data', data, '--files', files, '--port', '0')
+    onTestFinished(() => void serving.child.kill('SIGKILL'))
+    const finished = await vi.waitUntil(
+      () => events(serving.stdout.replace(/[^\n]*$/, '')).find(({ event }) => event === 'finished'),
+      { timeout: 60_000 },
+    )
+    expect(finished).toMatchObject({ offered: 3, accepted: 3, failed: 0 })
+
+    const { services } = events(serving.stdout).find(({ event }) => event === 'ready')
+    expect(Object.keys(services)).toEqual(['storefront', 'aggregator', 'dealer', 'dealTracker'])
+    const identities = JSON.parse(readFileSync(join(data, 'local.json'), 'utf8'))
+    expect(statSync(join(data, 'local.json')).mode & 0o777).toBe(0o600)
+    for (const [role, { url, did }] of Object.entries<{ url: string; did: string }>(services)) {
+      expect(identities[role]).toEqual({ url, did, key: expect.stringMatching(/^Mg/) })
+      expect(await (await fetch(url)).json()).toMatchObject({ did })
+    }
+    expect(identities.agent).toEqual({
+      did: expect.stringMatching(/^did:key:/),
+      key: expect.stringMatching(/^Mg/),
+    })
+    expect(serving.stdout).not.toContain(identities.agent.key)
+
+    const second = run('--no-journey', '--data', data, '--port', '0')
+    expect(await second.ended).toBe(1)
+    expect(second.stderr).toBe(
+      `w3filecoin: The data directory ${data} is in use by process ${serving.child.pid}. Stop it or pass another --data.\n`,
+    )
+
+    serving.child.kill('SIGINT')
+    expect(await serving.ended).toBe(0)
+    await expect(fetch(services.storefront.url)).rejects.toThrow()
+  })
+})
+
+const pseudorandom = (size: number): Buffer => {
+  const blocks = Array.from({ length: Math.ceil(size / 32) }, (_, n) =>
+    createHash('sha256').update(`${n}`).digest(),
+  )
+  return Buffer.concat(blocks).subarray(0, size)
+}

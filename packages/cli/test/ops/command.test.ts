@@ -1,0 +1,286 @@
+import { execFile } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtempDisposableSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import { resources } from '@w3filecoin/aggregator/resources'
+import { bind } from '@w3filecoin/aws'
+import { type Local, startLocal } from '@w3filecoin/local'
+import { placesOf } from '@w3filecoin/local/provision'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { findServices } from '../../src/ops/services.ts'
+import { localTarget } from '../../src/ops/target.ts'
+
+const MAIN = fileURLToPath(new URL('../../src/ops/main.ts', import.meta.url))
+
+/** Runs the command. */
+const ops = (...args: string[]) => opsWith(process.env, ...args)
+
+const opsWith = (env: NodeJS.ProcessEnv, ...args: string[]) =>
+  new Promise<{ code: number; out: string; err: string }>(resolve => {
+    execFile(process.execPath, [MAIN, ...args], { env }, (error, out, err) =>
+      resolve({ code: error === null ? 0 : Number(error.code), out, err }),
+    )
+  })
+
+describe('npm run ops', () => {
+  it('prints its help', async () => {
+    const { code, out } = await ops('--help')
+    expect(code).toBe(0)
+    for (const word of ['dlq', 'reconcile', '--data', '--stage', '--all', '--send', '--json', 'Exit code'])
+      expect(out).toContain(word)
+    expect(await ops('-h')).toEqual({ code, out, err: '' })
+  })
+
+  it.each([
+    [{ npm_config_stage: 'production', npm_config_send: 'true' }, '--stage'],
+    [{ npm_config_stage: '' }, '--stage'],
+  ])('refuses to run without the options that npm consumed: %o', async (taken, name) => {
+    expect(await opsWith({ ...process.env, npm_lifecycle_event: 'ops', ...taken }, 'dlq')).toEqual({
+      code: 1,
+      out: '',
+      err: `w3filecoin: npm consumed ${name}. Put options behind --, as in npm run ops -- ${name}\n`,
+    })
+  })
+
+  it.each([
+    { npm_lifecycle_event: 'test', npm_config_stage: 'production' },
+    { npm_lifecycle_event: 'ops', npm_config_json: 'true', npm_config_all: '', npm_config_yes: 'true' },
+  ])('ignores other variables of npm: %o', async env => {
+    const { err } = await opsWith({ ...process.env, ...env }, 'dlq', '--data', '/nowhere')
+    expect(err).toMatch(/^w3filecoin: No system is running on \/nowhere/)
+  })
+
+  it.each([
+    ['no command', [], 'Missing command: dlq or reconcile (see --help)'],
+    ['an unknown command', ['drop'], 'Unknown command: drop. Use dlq or reconcile (see --help).'],
+    ['two commands', ['dlq', 'reconcile'], 'Unexpected arguments after dlq: reconcile (see --help)'],
+    [
+      'an unknown service',
+      ['dlq', '--service', 'x'],
+      'Unknown service: x. The services are storefront, aggregator, dealer, deal-tracker.',
+    ],
+    [
+      'a queue of another service',
+      ['dlq', '--service', 'dealer', '--queue', 'seal'],
+      'Unknown queue: seal. The queues are track, report, retry, conclude.',
+    ],
+    ['an invalid limit', ['dlq', '--limit', '0'], '--limit must be a whole number from 1 to 10000, not 0'],
+    [
+      'an invalid time',
+      ['reconcile', '--overdue', 'x'],
+      '--overdue must be a number of seconds from 0, not x',
+    ],
+    ['a limit with a dash', ['dlq', '--limit', '-1'], "Option '--limit' argument is ambiguous (see --help)"],
+    ['an empty time', ['reconcile', '--overdue='], '--overdue needs a value (see --help)'],
+    ['an empty stage', ['dlq', '--stage='], '--stage needs a value (see --help)'],
+    ['an empty directory', ['dlq', '--data', ''], '--data needs a value (see --help)'],
+    ['--all for dlq', ['dlq', '--all'], '--all works only with reconcile'],
+    ['--overdue for dlq', ['dlq', '--overdue', '1'], '--overdue works only with reconcile'],
+    ['--queue for reconcile', ['reconcile', '--queue', 'seal'], '--queue works only with dlq'],
+    ['two systems', ['dlq', '--data', 'x', '--stage', 'y'], '--data cannot be combined with --stage'],
+    [
+      'a data directory without a running system',
+      ['dlq', '--data', '/nowhere'],
+      'No system is running on /nowhere. Start it with npm start, or pass --data or --stage.',
+    ],
+  ])('refuses %s', async (_, args, line) => {
+    expect(await ops(...args)).toEqual({ code: 1, out: '', err: `w3filecoin: ${line}\n` })
+  })
+})
+
+describe('the local system', () => {
+  const data = mkdtempSync(join(tmpdir(), 'w3filecoin-'))
+  let local: Local
+  let aggregator: ReturnType<typeof bind<typeof resources>>
+
+  beforeAll(async () => {
+    local = await startLocal({
+      data,
+      everySeconds: 1,
+      // Pieces stay pending: no aggregate is sealed during the test.
+      configure: (role, config) =>
+        role === 'aggregator' ? { ...config, limits: { ...config.limits, maxWaitSeconds: 3600 } } : config,
+    })
+    Object.assign(process.env, local.engines.env)
+    aggregator = bind(resources, placesOf({ resources, service: 'aggregator', sqs: local.engines.sqs }))
+  })
+  afterAll(async () => {
+    await local?.stop()
+    rmSync(data, { recursive: true, force: true })
+  })
+
+  const json = async (...args: string[]) => {
+    const { code, out, err } = await ops(...args, '--data', data, '--json')
+    expect(err).toBe('')
+    return {
+      code,
+      lines: out
+        .split('\n')
+        .filter(Boolean)
+        .map(line => JSON.parse(line)),
+    }
+  }
+
+  it('is found by the local.json that it writes, while it runs', async () => {
+    const system = localTarget(data)
+    expect(system.env).toEqual(local.engines.env)
+    for (const { resources } of findServices(undefined)) {
+      const { service } = resources
+      expect(await system.placesOf(service)).toEqual(placesOf({ resources, service, sqs: local.engines.sqs }))
+    }
+
+    const file = join(data, 'local.json')
+    const text = readFileSync(file, 'utf8')
+    writeFileSync(file, '{ "engines": {} }')
+    expect(() => localTarget(data)).toThrow(/^Cannot read .*local\.json: .*resources\. Restart the system/)
+    writeFileSync(file, text)
+
+    using other = mkdtempDisposableSync(join(tmpdir(), 'w3filecoin-'))
+    writeFileSync(join(other.path, 'local.json'), text)
+    // An empty file is an empty SQLite database. (Copying the lock would drop it: this process holds it.)
+    writeFileSync(join(other.path, 'lock'), '')
+    expect(() => localTarget(other.path)).toThrow(/^No system is running on /)
+  })
+
+  it('shows a dead letter and sends it back', async () => {
+    await aggregator.queue('include').send([{ no: 'message' }])
+    let dead = await json('dlq', '--queue', 'include')
+    while (dead.lines.length === 0) dead = await json('dlq', '--queue', 'include')
+    expect(dead.code).toBe(2)
+    expect(dead.lines).toEqual([
+      expect.objectContaining({
+        service: 'aggregator',
+        queue: 'include',
+        attempts: 5,
+        reason: [{ name: 'ZodError', message: expect.stringMatching(/^✖ Invalid input: .*→ at aggregate/s) }],
+        at: expect.stringMatching(/packages\/aggregator\/src\/consumers\/include\.ts:\d+:\d+/),
+        body: '{"no":"message"}',
+        sent: false,
+      }),
+    ])
+    await sleep(1100)
+    const shown = await ops('dlq', '--data', data)
+    expect(shown.code).toBe(2)
+    expect(shown.out).toContain('aggregator include: 1 dead letter\n')
+    expect(shown.out).toContain('1 dead letter in 13 queues; --send sends it back to its queue\n')
+
+    await sleep(1100)
+    expect(await json('dlq', '--send')).toMatchObject({ code: 0, lines: [{ sent: true }] })
+    expect(await json('dlq')).toEqual({ code: 0, lines: [] })
+  })
+
+  it('finds a record that no sweep sees, and sends its message', async () => {
+    const pieces = aggregator.table<{ id: string; stage?: string }>('piece')
+    const piece = {
+      id: 'lost',
+      stage: 'offered',
+      storefront: local.services.storefront!.did,
+      group: 'local',
+      piece: 'bafkzcibcaapao57e5ewxgvoeqlzeclmgbzzgzh5ryxh2jhhxlxqtkwvrl5kvyaq',
+      size: 128,
+      offeredAt: Date.now(),
+      accept: new Uint8Array(1),
+    }
+    await pieces.putMany([piece])
+    await sleep(3000)
+    expect(await pieces.get({ id: 'lost' })).toMatchObject({ stage: 'offered', revision: 1 })
+
+    expect(await json('reconcile')).toMatchObject({
+      code: 2,
+      lines: [{ service: 'aggregator', table: 'piece', key: 'lost', stage: 'offered', sent: false }],
+    })
+    const shown = await ops('reconcile', '--data', data)
+    expect(shown.code).toBe(2)
+    expect(shown.out).toContain('aggregator piece: 1 record\n')
+    expect(shown.out).toContain('1 record stalled')
+
+    expect(await json('reconcile', '--send')).toMatchObject({ code: 0, lines: [{ key: 'lost', sent: true }] })
+    while ((await pieces.get({ id: 'lost' }))?.stage !== 'pending') await sleep(100)
+    expect(await json('reconcile')).toEqual({ code: 0, lines: [] })
+
+    // Its group is endless.
+    const idle = await json('reconcile', '--all')
+    expect(idle).toMatchObject({ code: 0, lines: [{ table: 'group', stalled: false }] })
+    await pieces.removeMany([{ id: 'lost' }])
+  })
+
+  it('reports an invalid record until it is repaired, and sends nothing for it', async () => {
+    const pieces = aggregator.table<object>('piece')
+    await pieces.putMany([{ id: 'odd', stage: 'offered', offeredAt: 'yesterday' }])
+    for (const send of [[], ['--send']]) {
+      const { code, out, err } = await ops('reconcile', '--data', data, ...send)
+      expect([code, err]).toEqual([2, ''])
+      expect(out).toContain('Next: nothing is sent, because the record is invalid: yesterday is not a time\n')
+      expect(await json('reconcile', ...send)).toMatchObject({
+        code: 2,
+        lines: [{ key: 'odd', sent: false }],
+      })
+    }
+    await pieces.removeMany([{ id: 'odd' }])
+  })
+
+  it('works on a stage, which it finds in the Parameter Store', async () => {
+    // A stand-in for the Parameter Store, which is not among the local engines.
+    const { resources: places } = JSON.parse(readFileSync(join(data, 'local.json'), 'utf8'))
+    const store = createServer(async (request, response) => {
+      const { Name } = JSON.parse((await request.toArray()).join(''))
+      const [, , stage, service] = Name.split('/')
+      const value = {
+        production: places[service],
+        gone: Object.fromEntries(
+          Object.entries<string>(places[service] ?? {}).map(([name, place]) => [
+            name,
+            place.replace(/:\d+\//, ':9/'),
+          ]),
+        ),
+        broken: { ...places[service], DEAD_LETTER_RETRY: `${places[service].DEAD_LETTER_RETRY}-gone` },
+      }[stage as string]
+      response.statusCode = value ? 200 : 400
+      response.setHeader('content-type', 'application/x-amz-json-1.1')
+      response.end(
+        JSON.stringify(
+          value ? { Parameter: { Name, Value: JSON.stringify(value) } } : { __type: 'ParameterNotFound' },
+        ),
+      )
+    })
+    await once(store.listen(0, '127.0.0.1'), 'listening')
+    const url = `http://127.0.0.1:${(store.address() as AddressInfo).port}`
+    const env = { ...local.engines.env, AWS_ENDPOINT_URL_SSM: url }
+
+    await aggregator.table<object>('piece').putMany([{ id: 'stalled', stage: 'offered', offeredAt: 0 }])
+    const { code, out, err } = await opsWith(env, 'reconcile', '--stage', 'production', '--json')
+    expect([code, err]).toEqual([2, ''])
+    expect(JSON.parse(out)).toMatchObject({ service: 'aggregator', key: 'stalled', sent: false })
+    expect(await opsWith(env, 'dlq', '--stage', 'production', '--service', 'dealer')).toEqual({
+      code: 0,
+      out: 'No dead letters in 4 queues\n',
+      err: '',
+    })
+    expect(await opsWith(env, 'dlq', '--stage', 'other', '--service', 'dealer')).toEqual({
+      code: 1,
+      out: '',
+      err: 'w3filecoin: Stage other does not exist in this account and region: the Parameter Store has no /w3filecoin/other/dealer. Check --stage, AWS_PROFILE and AWS_REGION.\n',
+    })
+
+    // If one queue fails, the others are shown, and the failed one is named.
+    const failed = await opsWith(env, 'dlq', '--stage', 'broken', '--service', 'dealer')
+    expect(failed).toMatchObject({ code: 1, err: '' })
+    expect(failed.out).toBe(
+      'dealer retry: failed\n  QueueDoesNotExist: The specified queue does not exist.\n\nNo dead letters in 3 queues; one queue failed\n',
+    )
+    const line = await opsWith(env, 'dlq', '--stage', 'broken', '--service', 'dealer', '--json')
+    expect([line.code, JSON.parse(line.out)]).toMatchObject([1, { service: 'dealer', queue: 'retry' }])
+    expect(JSON.parse(line.out).failed).toContain('QueueDoesNotExist')
+
+    // If nothing listens at the address of SQS, the error is one line.
+    const unreachable = { ...env, AWS_ENDPOINT_URL_SQS: 'http://127.0.0.1:9' }
+    const { code: one, err: why } = await opsWith(unreachable, 'dlq', '--stage', 'gone')
+    expect([one, why.split('\n')]).toEqual([1, [expect.stringContaining('ECONNREFUSED'), '']])
+    store.close()
+  })
+})
