@@ -306,7 +306,7 @@ describe('D3: an offer with pieces at fault', () => {
     await settle()
     expect(reached(offered)).toEqual(await retriesOf(offered, others))
     const record = await recordOf(offered)
-    expect(record).toMatchObject({ ...failedRecord, refused: `${receipt.ran.link()}` })
+    expect(record).toMatchObject({ ...failedRecord, refusedOfferCid: `${receipt.ran.link()}` })
     await expect(documentOf(documentName(record)), 'no deal is to be made').rejects.toThrow()
 
     // The same again: also from who lost the list of pieces.

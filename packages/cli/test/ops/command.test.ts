@@ -158,7 +158,7 @@ describe('the local system', () => {
         queue: 'include',
         attempts: 5,
         reason: [{ name: 'ZodError', message: expect.stringMatching(/^✖ Invalid input: .*→ at aggregate/s) }],
-        at: expect.stringMatching(/packages\/aggregator\/src\/consumers\/include\.ts:\d+:\d+/),
+        at: expect.stringMatching(/packages\/runtime\/src\/messages\/message-format\.ts:\d+:\d+/),
         body: '{"no":"message"}',
         sent: false,
       }),
