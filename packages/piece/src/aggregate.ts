@@ -136,7 +136,8 @@ const place = (pieces: readonly AnyLink[], size: number): Result<Contents, Inval
     try {
       builder.write(piece)
       links.push(piece.link)
-    } catch {
+    } catch (error) {
+      if (!(error instanceof RangeError)) throw error
       const placedBytes = builder.offset * BigInt(NODE_SIZE)
       cause.push({
         name: 'InvalidPieceCID',
