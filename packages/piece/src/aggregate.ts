@@ -68,7 +68,7 @@ export const layout = (pieces: readonly PieceLink[]): PieceLink[] => {
 /**
  * Builds the aggregate of the pieces, laid out largest first, with a data segment index of them at the end.
  *
- * Takes one to two seconds for 262,144 pieces, all of it synchronous. It needs only the pieces' links, not their
+ * Takes about two seconds for 262,144 pieces, all of it synchronous. It needs only the pieces' links, not their
  * content.
  *
  * @param options.size padded bytes of the aggregate
