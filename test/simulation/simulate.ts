@@ -39,6 +39,8 @@ export interface Report {
   /** How often each invariant was looked at. */
   checked: Map<Invariant, number>
   violations: Violation[]
+  /** What each function touched, e.g. `aggregator sweep` → `tables piece write`. */
+  touched: Map<string, ReadonlySet<string>>
   /** A hash of everything that happened. */
   trace: string
 }
@@ -66,6 +68,10 @@ export interface Course {
   contradictions: number
   /** The least and the most that they take to decide, in milliseconds. */
   decision: readonly [number, number]
+  /** What the storefronts do about missing content; they wait if it is absent. */
+  missingContent?: 'wait' | 'refuse'
+  /** Schedules more than the offers of the scenario, when the services run. */
+  visit?: (world: DeterministicWorld, system: System) => void
 }
 
 /** Kinds of faults with a call, with the most that a run has of each. */
@@ -172,6 +178,7 @@ const run = async (seed: number, world: DeterministicWorld, course: Course, log:
       !healed() && choices.chance(course.contentFaults) ? choices.one(CONTENT_FAULTS) : undefined,
     ),
     market,
+    missingContent: course.missingContent ?? 'wait',
     chain,
     onWrite: (service, table, item) => watch.wrote(system, service, table, item),
     onAnswer: (service, receipt) => watch.answered(service, receipt),
@@ -206,6 +213,8 @@ const run = async (seed: number, world: DeterministicWorld, course: Course, log:
       })
     })
 
+  course.visit?.(world, system)
+
   const done = () =>
     agents === 0 && world.running === 0 && (healed() || healsAt === Infinity) && hasEnded(system)
   const ended = await world.timeline.run(done, start + LONGEST)
@@ -222,9 +231,20 @@ const run = async (seed: number, world: DeterministicWorld, course: Course, log:
     took: world.now() - start,
     injected: world.injected,
     ...findings,
+    touched: touchedBy(system),
     trace: world.trace(),
   }
   return { report, system }
+}
+
+const touchedBy = ({ services }: System): Map<string, ReadonlySet<string>> => {
+  const all = new Map<string, Set<string>>()
+  for (const { resources, grants } of services.values())
+    for (const [name, touched] of grants.touched) {
+      const key = `${resources.service} ${name}`
+      all.set(key, new Set([...(all.get(key) ?? []), ...touched]))
+    }
+  return all
 }
 
 const CONTENT_FAULTS = ['damaged', 'hangs'] as const
