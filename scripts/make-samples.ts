@@ -1064,7 +1064,7 @@ writeFileSync(
   lines([
     '# Samples',
     '',
-    '`npm start` takes these files to a deal. They have many kinds and sizes, from about the minimum size of a deal's content to',
+    '`npm start` takes these files to a deal. They have many kinds and sizes, from about the minimum of a Filecoin piece to',
     'a few megabytes. [scripts/make-samples.ts](../scripts/make-samples.ts) generates all of them, including texts, pictures and',
     'sounds. They are dedicated to the public domain under [CC0 1.0](https://creativecommons.org/publicdomain/zero/1.0/): use them',
     'for any purpose.',
