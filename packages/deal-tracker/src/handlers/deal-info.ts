@@ -2,7 +2,7 @@ import { dealInfo, failure } from '@w3filecoin/capabilities'
 import { toV1 } from '@w3filecoin/piece'
 import { type Handler, provide } from '@w3filecoin/runtime'
 import type { Dependencies } from '../dependencies.ts'
-import { type DealRecord, toPieceKey, toDeals } from '../domain/deal.ts'
+import { type DealRecord, toDeals, toPieceKey } from '../domain/deal.ts'
 
 /** The greatest number of deals that one query reads. */
 const MAX_PAGE_DEALS = 1000
