@@ -258,7 +258,7 @@ describe.each(doors.map(door => [door.can, door] as const))('U1: %s', (_, door) 
     ],
     [
       'with a delegation of what somebody else owns',
-      /Can not derive a claim for .* from a delegation of/,
+      /Cannot derive a claim for .* from a delegation of/,
       async () => ({ proofs: [await give(door, { issuer: stranger, with: stranger.did() })] }),
     ],
     [

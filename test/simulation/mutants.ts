@@ -136,7 +136,7 @@ const MUTANTS: Mutant[] = [
   },
   {
     what: 'take the word of a file of deals that has shrunk',
-    file: 'deal-tracker/src/domain/judge.ts',
+    file: 'deal-tracker/src/domain/report-check.ts',
     from: 'if (lost > live * maxLossShare)',
     to: 'if (lost > live * 2)',
     tests: 'packages/deal-tracker/test',

@@ -4,7 +4,7 @@ import { createAggregator } from '@w3filecoin/aggregator'
 import { resources as aggregatorResources } from '@w3filecoin/aggregator/resources'
 import { queueFunction } from '@w3filecoin/aws'
 import * as dealTrackerFormats from '@w3filecoin/deal-tracker'
-import { activeReplicas, createDealTracker } from '@w3filecoin/deal-tracker'
+import { createDealTracker, openSource } from '@w3filecoin/deal-tracker'
 import { resources as dealTrackerResources } from '@w3filecoin/deal-tracker/resources'
 import * as dealerFormats from '@w3filecoin/dealer'
 import { createDealer, type OfferDocument } from '@w3filecoin/dealer'
@@ -280,7 +280,7 @@ export const createSystem = (options: Options): System => {
       ...common,
       clients: new Set([...storefronts, 'dealer'].map(did)),
       sources: [
-        activeReplicas(
+        openSource(
           { name: 'chain', kind: 'active-replicas', url: 'https://chain.test/' },
           { fetch: readChain },
         ),

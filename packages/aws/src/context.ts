@@ -20,7 +20,7 @@ import type { z } from 'zod'
 import { bind } from './bind.ts'
 import { hostFetch } from './host-fetch.ts'
 
-/** A service as data: its resources, and the formats of the records and messages in them. */
+/** The definition of a service as data: its resources, and the formats of its records and messages. */
 interface Definition<R extends Resources, T, M> {
   resources: R
   tables: T
@@ -28,10 +28,10 @@ interface Definition<R extends Resources, T, M> {
 }
 
 /**
- * Opens what every service on AWS has, from its environment: configuration, principal, stores, queues and log; and the
- * time, randomness and network, which nothing else may take from anywhere.
+ * Opens the dependencies that all services on AWS have, from the environment: configuration, principal, stores, queues and
+ * log. Time, randomness and network are injected here too, because no other code may access them directly.
  *
- * @param peers the principals that the configuration names
+ * @param peers returns the principals in the configuration
  */
 export const openContext = <
   const R extends Resources,
@@ -52,7 +52,7 @@ export const openContext = <
   })
   const stores = openStores(aws, tables, { now: Date.now })
   const { self, didWeb } = config
-  // A service is never asked for its own keys.
+  // The keys of the service itself come from its configuration, never from its did:web document.
   const authority = new Authority([...(self?.keys ? [self] : []), ...peers(config)], {
     revocations: { table: stores.revocation, now: Date.now },
     didWeb: { ...didWeb, fetch: hostFetch(didWeb), now: Date.now, log },

@@ -1,34 +1,50 @@
 import { commonSchema, peerSchema } from '@w3filecoin/runtime'
 import { z } from 'zod'
 
-const sourceSchema = z.strictObject({
-  /** What it is called in logs and in the tables: the same source keeps its name. */
+/** The fields of a source of any kind. */
+const sourceFields = {
+  /** Names the source in logs and tables, e.g. `spade`. A renamed source is a new source without deals. */
   name: z.string().regex(/^[a-z0-9-]{1,64}$/, 'expected lower case letters, digits and hyphens'),
-  kind: z.literal('active-replicas'),
-  url: z.url({ protocol: /^https?$/ }),
-})
-export type SourceConfig = z.infer<typeof sourceSchema>
+}
+
+/**
+ * A source of deals. `openSource` has a case for each kind.
+ *
+ * @example `{ "name": "spade", "kind": "active-replicas", "url": "https://spade.example/active_replicas.json.zst" }`
+ */
+const sourceSchema = z.discriminatedUnion('kind', [
+  z.strictObject({
+    ...sourceFields,
+    kind: z.literal('active-replicas'),
+    /** The address of the file. */
+    url: z.url({ protocol: /^https?$/ }),
+  }),
+])
+/** The configuration of a source, of one kind or of any. */
+export type SourceConfig<
+  K extends z.infer<typeof sourceSchema>['kind'] = z.infer<typeof sourceSchema>['kind'],
+> = Extract<z.infer<typeof sourceSchema>, { kind: K }>
 
 /** The deal tracker's configuration, as the environment variable `CONFIG` holds it in JSON. */
 export const configSchema = z.strictObject({
   ...commonSchema,
-  /** Those who may ask with their own DID. */
+  /** Principals that may invoke `deal/info` with their own DID as the resource. */
   clients: z.array(peerSchema).default([]),
-  /** Where the tracker hears of deals. All of them are read in one run, which has ten minutes. */
+  /** The sources of deals. One run of at most ten minutes reads all of them. */
   sources: z
     .array(sourceSchema)
     .max(4)
     .refine(
       sources => new Set(sources.map(({ name }) => name)).size === sources.length,
-      'expected other names',
+      'expected a different name for each source',
     )
     .default([]),
-  /** Seconds after which what a source looked at is too old. */
+  /** The greatest age of the chain state in a report. An older report is refused. */
   maxAgeSeconds: z
     .number()
     .positive()
     .default(3 * 24 * 60 * 60),
-  /** The most of its deals that a source may lose from one good run to the next, as a share. */
+  /** The greatest share of its live deals, from 0 to 1, that a source may lose from one accepted report to the next. */
   maxLossShare: z.number().min(0).max(1).default(0.1),
 })
 export type DealTrackerConfig = z.infer<typeof configSchema>

@@ -75,7 +75,7 @@ const retriesOf = async (offered: Offered, pieces: readonly PieceLink[], nonce?:
   (await Promise.all(pieces.map(async piece => `${(await retryOf(offered, piece, nonce)).cid}`))).toSorted()
 /** Those that reached the aggregator. Aggregates of other tests wait too long too. */
 const retriedOf = ({ aggregate }: Offered) =>
-  retried.filter(({ nonce }) => Tasks.retriedFrom(nonce ?? '').aggregate === `${aggregate}`)
+  retried.filter(({ nonce }) => Tasks.parseRetryNonce(nonce ?? '').aggregate === `${aggregate}`)
 const reached = (offered: Offered) => [...new Set(retriedOf(offered).map(({ cid }) => `${cid}`))].toSorted()
 /** What the aggregator was told of it. */
 const toldOf = ({ fx }: Receipt) => told.filter(({ ran }) => `${ran.link()}` === `${fx.join!.link()}`)

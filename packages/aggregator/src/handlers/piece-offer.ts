@@ -77,7 +77,7 @@ export const pieceOfferHandler = ({
   /** What the dealer offers again. */
   const retryOffer = async ({ nb }: Capability, { nonce }: Invocation): Promise<Result<Offer, Refusal>> => {
     const piece = `${nb.piece}`
-    const aggregate = await stores.aggregate.get({ id: aggregateId(Tasks.retriedFrom(nonce ?? '')) })
+    const aggregate = await stores.aggregate.get({ id: aggregateId(Tasks.parseRetryNonce(nonce ?? '')) })
     if (aggregate === undefined || aggregate.group !== nb.group || aggregate.stage === 'accepted')
       return refuse('UnknownAggregate', `${nonce} is no aggregate of group ${nb.group} that failed`, {
         final: true,
