@@ -1,5 +1,5 @@
 import { openContext } from '@w3filecoin/aws'
-import type { Environment } from '@w3filecoin/runtime'
+import { configuredPeers, type Environment } from '@w3filecoin/runtime'
 import { activeReplicas } from './active-replicas.ts'
 import { configSchema } from './config.ts'
 import { createDealTracker } from './deal-tracker.ts'
@@ -9,8 +9,8 @@ import { resources } from './resources.ts'
 import { tables } from './stores.ts'
 
 /** The deal tracker on AWS, from its environment. */
-export const createContext = (env: Environment) => {
-  const { config, aws, common } = openContext(
+export const createContext = async (env: Environment) => {
+  const { config, aws, common } = await openContext(
     { resources, tables, messages },
     configSchema,
     ({ clients }) => clients,
@@ -18,7 +18,7 @@ export const createContext = (env: Environment) => {
   )
   const service = createDealTracker({
     ...common,
-    clients: new Set(config.clients.map(({ did }) => did)),
+    clients: configuredPeers(config.clients),
     sources: config.sources.map(source => activeReplicas(source, { fetch })),
     limits: { maxAgeMs: config.maxAgeSeconds * 1000, maxLossShare: config.maxLossShare },
     batching: BATCHING,

@@ -1,5 +1,5 @@
 import type { Signer } from '@ucanto/interface'
-import type { Authority, Clock, Log } from '@w3filecoin/runtime'
+import type { Authority, Clock, Log, Peers } from '@w3filecoin/runtime'
 import type { Batching } from './domain/batching.ts'
 import type { Report } from './domain/report.ts'
 import type { Limits } from './domain/report-check.ts'
@@ -18,8 +18,8 @@ export interface Dependencies {
   id: Signer
   stores: Stores
   queues: Queues
-  /** DIDs that may ask with themselves. */
-  clients: ReadonlySet<string>
+  /** Principals that may ask with their own DID. */
+  clients: Peers
   sources: readonly Source[]
   limits: Limits
   batching: Batching

@@ -27,7 +27,7 @@ export const dealInfoHandler = ({
 
   return provide(dealInfo, async ({ capability }) => {
     // With our own DID the one who asks holds a delegation, which has been checked; with another it must be listed.
-    if (capability.with !== id.did() && !clients.has(capability.with))
+    if (capability.with !== id.did() && !(await clients.find(capability.with)))
       return {
         out: { error: failure('UnknownClient', `${capability.with} is no client of this deal tracker`) },
       }
