@@ -2,7 +2,7 @@ import { openContext } from '@w3filecoin/aws'
 import { indexEntries } from '@w3filecoin/piece'
 import { configuredPeers, type Environment } from '@w3filecoin/runtime'
 import { createAggregator } from './aggregator.ts'
-import { configSchema } from './config.ts'
+import { configSchema, limitsOfGroup } from './config.ts'
 import { BATCHING } from './domain/batching.ts'
 import type { Limits } from './domain/limits.ts'
 import { messages } from './queues.ts'
@@ -18,7 +18,7 @@ export const createContext = async (env: Environment) => {
     env,
   )
   const limitsOf = (group: string): Limits => {
-    const { maxWaitSeconds, ...limits } = Object.assign({}, config.limits, config.groups[group])
+    const { maxWaitSeconds, ...limits } = limitsOfGroup(config, group)
     return {
       ...limits,
       maxPieces: Math.min(limits.maxPieces, indexEntries(limits.paddedBytes)),

@@ -39,7 +39,6 @@ const keys = z
   .array(didKey)
   .min(1)
   .meta({
-    type: 'array of strings',
     description:
       'The `did:key`s that sign for a `did:web`; several during a key change. If absent, they are read from `/.well-known/did.json` at its host.',
     examples: [['did:key:z6MkndP2…']],
@@ -89,7 +88,6 @@ export const commonSchema = {
         examples: ['https://storefront.example.com'],
       }),
       keys: keys.optional().meta({
-        type: 'array of strings',
         description:
           'All keys that sign or have signed as this `did:web`, the present one among them. Receipts under former keys stay valid.',
         examples: [['did:key:z6MkndP2…', 'did:key:z6MkiTom…']],
@@ -134,7 +132,6 @@ export const environmentVariables = z.object({
     examples: ['MgCZ…'],
   }),
   CONFIG: z.string().meta({
-    type: 'JSON',
     description: 'The settings of the service, as in its table below.',
     examples: ['{"sources":[]}'],
   }),
