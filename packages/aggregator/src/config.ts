@@ -12,7 +12,7 @@ const limits = {
       unit: 'padded bytes',
       description:
         'Size of an aggregate: a power of two. 32 GiB is the sector size that most storage providers seal.',
-      examples: [2 ** 35],
+      examples: [2 ** 36],
     }),
   minPaddedBytes: z
     .number()
@@ -77,6 +77,8 @@ export const configSchema = z
     }),
   })
   .check(({ value, issues }) => {
+    // Zod runs this even if a limit is out of range, and then no capacity can be computed.
+    if (issues.length > 0) return
     const check = (path: string[], { paddedBytes, minPaddedBytes }: LimitsConfig) => {
       const capacity = capacityOf(paddedBytes)
       if (minPaddedBytes <= capacity) return

@@ -46,7 +46,7 @@ export const configSchema = z.strictObject({
     .meta({
       unit: 'seconds',
       description: 'Age of the chain state in a report above which the report is rejected.',
-      examples: [259_200],
+      examples: [86_400],
     }),
   maxLossShare: z
     .number()
@@ -57,7 +57,7 @@ export const configSchema = z.strictObject({
       unit: 'share, 0 to 1',
       description:
         'Share of its deals that a source may lose from one report to the next. Reports with a greater loss are rejected.',
-      examples: [0.1],
+      examples: [0.05],
     }),
 })
 export type DealTrackerConfig = z.infer<typeof configSchema>

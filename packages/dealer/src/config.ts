@@ -17,7 +17,7 @@ export const configSchema = z.strictObject({
       unit: 'seconds',
       description:
         'Time after which an aggregate without a deal has failed, and its pieces are offered again.',
-      examples: [1_209_600],
+      examples: [604_800],
     }),
 })
 export type DealerConfig = z.infer<typeof configSchema>

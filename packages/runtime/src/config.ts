@@ -13,12 +13,12 @@ import { parseSigner } from './ucan/principal.ts'
 const did = z
   .custom<DID>(
     value => typeof value === 'string' && /^did:[a-z0-9]+:\S+$/.test(value),
-    'expected a DID, e.g. did:web:aggregator.example.com',
+    'expected a DID, e.g. did:web:peer.example.com',
   )
   .meta({
     type: 'string',
     description: 'DID of the peer.',
-    examples: ['did:web:aggregator.example.com', 'did:key:z6MkndP2…'],
+    examples: ['did:web:peer.example.com'],
   })
 
 const didKey = z
@@ -28,12 +28,10 @@ const didKey = z
   )
   .meta({ type: 'string' })
 
-const url = z
-  .url({ protocol: /^https?$/, error: 'expected a URL, e.g. https://aggregator.example.com' })
-  .meta({
-    description: 'URL that the peer takes invocations and serves receipts at.',
-    examples: ['https://aggregator.example.com'],
-  })
+const url = z.url({ protocol: /^https?$/, error: 'expected a URL, e.g. https://peer.example.com' }).meta({
+  description: 'URL that the peer takes invocations and serves receipts at.',
+  examples: ['https://peer.example.com'],
+})
 
 const keys = z
   .array(didKey)
@@ -93,7 +91,10 @@ export const commonSchema = {
         examples: [['did:key:z6MkndP2…', 'did:key:z6MkiTom…']],
       }),
     })
-    .optional(),
+    .optional()
+    .meta({
+      description: 'The service itself, if it acts as a `did:web`. Its host is never asked for these keys.',
+    }),
   didWeb: z
     .strictObject({
       allowPrivate: z
@@ -111,19 +112,19 @@ export const commonSchema = {
       retrySeconds: seconds.default(60).meta({
         unit: 'seconds',
         description: 'Time until unfinished work is tried again.',
-        examples: [60],
+        examples: [30],
       }),
       pollSeconds: seconds.default(900).meta({
         unit: 'seconds',
         description: 'Time until another service is asked for a receipt that did not arrive.',
-        examples: [900],
+        examples: [300],
       }),
     })
     .prefault({}),
 }
 
-const common = z.object(commonSchema)
-export type CommonConfig = z.infer<typeof common>
+export const commonConfig = z.object(commonSchema)
+export type CommonConfig = z.infer<typeof commonConfig>
 
 /** The environment variables of a service, beside those of its resources. */
 export const environmentVariables = z.object({

@@ -47,7 +47,7 @@ export const configSchema = z.strictObject({
     .meta({
       unit: 'seconds',
       description: 'Time after which an offer fails whose content is missing or cannot be read.',
-      examples: [604_800],
+      examples: [86_400],
     }),
 })
 export type StorefrontConfig = z.infer<typeof configSchema>
