@@ -13,6 +13,7 @@ import { indexEntries } from '@w3filecoin/piece'
 import {
   Authority,
   type COMMON_FORMATS,
+  configuredPeers,
   type Engine,
   type Fetch,
   type Log,
@@ -168,7 +169,7 @@ export const createSystem = (options: Options): System => {
       blocks: () => blocks,
     })
     const stores = openStores(engine, formats.tables, { now: world.now, limits: SETTINGS.receipts })
-    const authority = new Authority([], { revocations: { table: stores.revocation, now: world.now } })
+    const authority = new Authority({ revocations: { table: stores.revocation, now: world.now } })
     const common = {
       id: signer(name),
       authority,
@@ -243,7 +244,7 @@ export const createSystem = (options: Options): System => {
     connect(
       createAggregator({
         ...common,
-        storefronts: new Map(storefronts.map(name => [did(name), peer(name)])),
+        storefronts: configuredPeers(storefronts.map(peer)),
         dealer: peer('dealer'),
         limitsOf: () => ({
           ...limits,
@@ -266,7 +267,7 @@ export const createSystem = (options: Options): System => {
             )
           },
         },
-        aggregators: new Map([[did('aggregator'), peer('aggregator')]]),
+        aggregators: configuredPeers([peer('aggregator')]),
         dealTracker: peer('tracker'),
         timing: { ...SETTINGS.timing, dealWaitMs: SETTINGS.dealWaitMs },
       }),
@@ -278,7 +279,7 @@ export const createSystem = (options: Options): System => {
   const clockwork = connect(
     createDealTracker({
       ...common,
-      clients: new Set([...storefronts, 'dealer'].map(did)),
+      clients: configuredPeers([...storefronts, 'dealer'].map(name => ({ did: did(name) }))),
       sources: [
         openSource(
           { name: 'chain', kind: 'active-replicas', url: 'https://chain.test/' },

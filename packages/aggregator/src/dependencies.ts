@@ -1,5 +1,5 @@
 import type { Signer } from '@ucanto/interface'
-import type { Authority, Clock, Log, Peer } from '@w3filecoin/runtime'
+import type { Authority, Clock, Log, Peer, Peers } from '@w3filecoin/runtime'
 import type { Timing } from './domain/aggregate.ts'
 import type { Batching } from './domain/batching.ts'
 import type { Limits } from './domain/limits.ts'
@@ -12,7 +12,7 @@ export interface Dependencies {
   stores: Stores
   queues: Queues
   /** Storefronts that may offer pieces with their own DID, and where receipts are handed to them. */
-  storefronts: ReadonlyMap<string, Peer>
+  storefronts: Peers<Peer>
   dealer: Peer
   authority: Authority
   /** The limits of a group. */

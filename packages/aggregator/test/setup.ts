@@ -7,7 +7,15 @@ import {
   type PieceLink,
   Tasks,
 } from '@w3filecoin/capabilities'
-import { Authority, concludeHandler, openQueues, openStores, Peer, provide } from '@w3filecoin/runtime'
+import {
+  Authority,
+  concludeHandler,
+  configuredPeers,
+  openQueues,
+  openStores,
+  Peer,
+  provide,
+} from '@w3filecoin/runtime'
 import {
   ask,
   networkOf,
@@ -58,7 +66,7 @@ export const state: { refusal?: Failure | undefined; down?: boolean } = {}
 beforeAll(async () => {
   world = await startWorld()
   aws = await world.provide(resources)
-  const authority = new Authority([])
+  const authority = new Authority()
   theDealer = await standIn(world, {
     name: 'the-dealer',
     id: dealer,
@@ -111,7 +119,7 @@ beforeAll(async () => {
     id: aggregator,
     stores: openStores(aws, tables, { now: () => clock.now }),
     queues: openQueues(aws, messages),
-    storefronts: new Map(storefronts.map(standIn => [standIn.did, peer(standIn)])),
+    storefronts: configuredPeers(storefronts.map(peer)),
     dealer: peer(theDealer),
     authority,
     limitsOf: group => ({ ...limits, ...(group.startsWith('minimum') ? { minPaddedBytes: 2 ** 18 } : {}) }),

@@ -1,5 +1,5 @@
 import { openContext } from '@w3filecoin/aws'
-import type { Environment } from '@w3filecoin/runtime'
+import { configuredPeers, type Environment } from '@w3filecoin/runtime'
 import { configSchema } from './config.ts'
 import { createDealTracker } from './deal-tracker.ts'
 import { BATCHING } from './domain/batching.ts'
@@ -9,8 +9,8 @@ import { openSource } from './sources/open-source.ts'
 import { tables } from './stores.ts'
 
 /** Opens the deal tracker on AWS from its environment. */
-export const createContext = (env: Environment) => {
-  const { config, aws, common } = openContext(
+export const createContext = async (env: Environment) => {
+  const { config, aws, common } = await openContext(
     { resources, tables, messages },
     configSchema,
     ({ clients }) => clients,
@@ -18,7 +18,7 @@ export const createContext = (env: Environment) => {
   )
   const service = createDealTracker({
     ...common,
-    clients: new Set(config.clients.map(({ did }) => did)),
+    clients: configuredPeers(config.clients),
     sources: config.sources.map(source => openSource(source, { fetch })),
     limits: { maxAgeMs: config.maxAgeSeconds * 1000, maxLossShare: config.maxLossShare },
     batching: BATCHING,

@@ -1,5 +1,5 @@
 import type { Signer } from '@ucanto/interface'
-import type { Authority, Clock, Log } from '@w3filecoin/runtime'
+import type { Authority, Clock, Log, Peers } from '@w3filecoin/runtime'
 import type { Batching } from './domain/batching.ts'
 import type { Report } from './domain/report.ts'
 import type { Limits } from './domain/report-check.ts'
@@ -19,8 +19,8 @@ export interface Dependencies {
   id: Signer
   stores: Stores
   queues: Queues
-  /** DIDs that may invoke `deal/info` with themselves as the resource. */
-  clients: ReadonlySet<string>
+  /** Principals that may invoke `deal/info` with their own DID as the resource. */
+  clients: Peers
   sources: readonly Source[]
   limits: Limits
   batching: Batching

@@ -5,7 +5,7 @@ import { delegate } from '@ucanto/core'
 import type { Delegation, Signer } from '@ucanto/interface'
 import { dealInfo } from '@w3filecoin/capabilities'
 import { type PieceLink, toV1 } from '@w3filecoin/piece'
-import { Authority, openQueues, openStores } from '@w3filecoin/runtime'
+import { Authority, configuredPeers, openQueues, openStores } from '@w3filecoin/runtime'
 import { ask, type Provided, signersOf, somePiece, startWorld, type World } from '@w3filecoin/testing'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { configSchema } from '../src/config.ts'
@@ -59,13 +59,13 @@ describe('the deal tracker', () => {
       id: tracker,
       stores,
       queues: openQueues(aws, messages),
-      clients: new Set([client.did()]),
+      clients: configuredPeers([{ did: client.did() }]),
       sources: names.map(name =>
         openSource({ name, kind: 'active-replicas', url: `${origin}/${name}` }, { fetch }),
       ),
       limits: { maxAgeMs: 3 * 24 * 3600 * 1000, maxLossShare: 0.5 },
       batching: BATCHING,
-      authority: new Authority([]),
+      authority: new Authority(),
       now,
       log: (...line) => logged.push(line),
     })

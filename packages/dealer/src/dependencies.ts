@@ -1,5 +1,5 @@
 import type { Signer } from '@ucanto/interface'
-import type { Authority, Clock, Log, Peer, Random } from '@w3filecoin/runtime'
+import type { Authority, Clock, Log, Peer, Peers, Random } from '@w3filecoin/runtime'
 import type { Timing } from './domain/aggregate.ts'
 import type { Batching } from './domain/batching.ts'
 import type { Queues } from './queues.ts'
@@ -12,7 +12,7 @@ export interface Dependencies {
   queues: Queues
   offerDocuments: OfferDocuments
   /** Aggregators that may offer aggregates with their own DID, and where receipts are handed to them. */
-  aggregators: ReadonlyMap<string, Peer>
+  aggregators: Peers<Peer>
   dealTracker: Peer
   authority: Authority
   timing: Timing

@@ -82,9 +82,10 @@ export const storeRetries = async (
     async range => putValue(stores.blocks, await Promise.all(range.map(packTask))),
     { concurrency: 4 },
   )
+  const peer = await aggregators.find(aggregator)
   return {
     retriesCid: await putValue(stores.blocks, ranges),
-    rangesToRetry: aggregators.get(aggregator)?.reachable ? [...ranges.keys()] : [],
+    rangesToRetry: peer?.reachable ? [...ranges.keys()] : [],
   }
 }
 

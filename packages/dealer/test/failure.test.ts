@@ -3,6 +3,7 @@ import { failure, MAX_GROUP_BYTES, type PieceLink, Tasks } from '@w3filecoin/cap
 import { buildAggregate } from '@w3filecoin/piece'
 import {
   Authority,
+  configuredPeers,
   encodeMessage,
   hasEffectBlocks,
   issueReceipt,
@@ -527,7 +528,7 @@ describe('pieces that are tried again', () => {
     } as unknown as Peer
     const { consumers } = createDealer({
       ...parts,
-      aggregators: new Map([[aggregator.did(), mute]]),
+      aggregators: configuredPeers([mute]),
       log: (...line) => logged.push(line),
     })
     await parts.queues.retry.send([{ aggregate: before.id, range: 0 }])
@@ -550,8 +551,8 @@ describe('pieces that are tried again', () => {
   })
 
   it('are read in the receipt by an aggregator that can not be called', async () => {
-    const unreachable = new Peer({ did: aggregator.did() }, { authority: new Authority([]), fetch })
-    const aggregators = new Map([[aggregator.did(), unreachable]])
+    const unreachable = new Peer({ did: aggregator.did() }, { authority: new Authority(), fetch })
+    const aggregators = configuredPeers([unreachable])
     const { consumers, schedules } = createDealer({ ...parts, aggregators })
     const offered = anAggregate('unreachable')
     const promise = await offer(offered)

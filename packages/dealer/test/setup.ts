@@ -13,7 +13,15 @@ import {
   Tasks,
 } from '@w3filecoin/capabilities'
 import { buildAggregate } from '@w3filecoin/piece'
-import { Authority, concludeHandler, openQueues, openStores, Peer, provide } from '@w3filecoin/runtime'
+import {
+  Authority,
+  concludeHandler,
+  configuredPeers,
+  openQueues,
+  openStores,
+  Peer,
+  provide,
+} from '@w3filecoin/runtime'
 import {
   ask,
   networkOf,
@@ -65,7 +73,7 @@ export const refusals = new Map<string, Failure>()
 beforeAll(async () => {
   world = await startWorld()
   aws = await world.provide(resources)
-  const authority = new Authority([])
+  const authority = new Authority()
   const theTracker = await standIn(world, {
     name: 'the-tracker',
     id: tracker,
@@ -126,7 +134,7 @@ beforeAll(async () => {
           type: 'application/json',
         }),
     },
-    aggregators: new Map([[aggregator.did(), peer(theAggregator)]]),
+    aggregators: configuredPeers([peer(theAggregator)]),
     dealTracker: peer(theTracker),
     authority,
     timing,

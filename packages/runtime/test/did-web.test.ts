@@ -6,7 +6,7 @@ import { bytesOf, documentOf, signerOf, startWebHost, type WebHost } from '@w3fi
 import { base58btc } from 'multiformats/bases/base58'
 import { base64url } from 'multiformats/bases/base64'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { Authority, type Fetch, type PeerConfig } from '../src/index.ts'
+import { Authority, configuredPeers, type Fetch, type PeerConfig } from '../src/index.ts'
 import { documentUrl } from '../src/ucan/did-web.ts'
 
 const SECOND = 1000
@@ -31,7 +31,8 @@ const authorityOf = (
   peers: PeerConfig[] = [{ did: host.did }],
   { fetch = hostFetch({ allowPrivate: true }), allowPrivate = true } = {},
 ) =>
-  new Authority(peers, {
+  new Authority({
+    peers: configuredPeers(peers),
     didWeb: { fetch, now: () => clock, allowPrivate, log: (_, __, fields) => logged.push(fields as object) },
   })
 
@@ -342,7 +343,7 @@ describe('where the host is', () => {
 
   it('a did:web of no host must have its keys in the configuration', async () => {
     const did = 'did:web:peer.example:users:alice'
-    expect(() => authorityOf([{ did }])).toThrow(did)
+    await expect(taken(authorityOf([{ did }]), 'first', did)).rejects.toThrow(did)
     const authority = authorityOf([{ did, keys: [(await keyOf('first')) as never] }])
     expect(await taken(authority, 'first', did)).toBe(true)
   })

@@ -2,7 +2,7 @@ import type { Signer } from '@ucanto/interface'
 import { ed25519 } from '@ucanto/principal'
 import { bytesOf, keyOf } from '@w3filecoin/testing'
 import { describe, expect, it } from 'vitest'
-import { Authority, generateKey, parseSigner, principals } from '../src/index.ts'
+import { Authority, configuredPeers, generateKey, parseSigner, principals } from '../src/index.ts'
 
 /** `@ucanto/principal` is the oracle: the same signatures, and each verifies the other's. */
 describe('signing', () => {
@@ -75,9 +75,9 @@ describe('Authority', () => {
       [1, 2, 3].map(async () => parseSigner(await generateKey(), DID)),
     )
     const keys = [one, two].map(signer => signer!.toDIDKey())
-    const { principal, resolveDIDKey } = new Authority([{ did: DID, keys }]).context(
-      parseSigner(await generateKey()),
-    )
+    const { principal, resolveDIDKey } = new Authority({
+      peers: configuredPeers([{ did: DID, keys }]),
+    }).context(parseSigner(await generateKey()))
     const { ok: [resolved] = [] } = await resolveDIDKey(DID)
     const verifier = principal.parse(resolved as never).withDID(DID)
     expect(verifier.did()).toBe(DID)
@@ -88,7 +88,9 @@ describe('Authority', () => {
   it.each(['did:web:keyless', 'did:web:unknown', 'did:web:constructor', 'did:mailto:web.mail:alice'])(
     'has no keys of %s',
     async did => {
-      const authority = new Authority([{ did: DID, keys: [parseSigner(await generateKey()).toDIDKey()] }])
+      const authority = new Authority({
+        peers: configuredPeers([{ did: DID, keys: [parseSigner(await generateKey()).toDIDKey()] }]),
+      })
       const { resolveDIDKey } = authority.context(parseSigner(await generateKey()))
       await expect(resolveDIDKey(did as never)).resolves.toMatchObject({
         error: { name: 'DIDKeyResolutionError' },
@@ -98,7 +100,9 @@ describe('Authority', () => {
 
   it('gives a did:key no keys but its own', async () => {
     const [one, other] = [parseSigner(await generateKey()), parseSigner(await generateKey())]
-    const authority = new Authority([{ did: one.did(), keys: [other.toDIDKey()] }])
+    const authority = new Authority({
+      peers: configuredPeers([{ did: one.did(), keys: [other.toDIDKey()] }]),
+    })
     const { principal } = authority.context(parseSigner(await generateKey()))
     const verifier = principal.parse(one.did())
     expect(await verifier.verify(payload, (await one.sign(payload)) as never)).toBe(true)

@@ -11,8 +11,8 @@ import { createStorefront } from './storefront.ts'
 import { type ContentSource, tables } from './stores.ts'
 
 /** The storefront on AWS, from its environment. */
-export const createContext = (env: Environment) => {
-  const { config, aws, peer, common } = openContext(
+export const createContext = async (env: Environment) => {
+  const { config, aws, peer, common } = await openContext(
     { resources, tables, messages },
     configSchema,
     ({ aggregator, dealer, dealTracker }) => [aggregator, dealer, dealTracker],

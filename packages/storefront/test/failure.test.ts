@@ -1,7 +1,7 @@
 import type { Receipt } from '@ucanto/interface'
 import { type FilecoinAcceptSuccess, failure, type PieceLink, Tasks } from '@w3filecoin/capabilities'
 import { verifyInclusion } from '@w3filecoin/piece'
-import { Authority, issueReceipt, onConclude, Peer } from '@w3filecoin/runtime'
+import { Authority, configuredPeers, issueReceipt, onConclude, Peer } from '@w3filecoin/runtime'
 import {
   ask,
   type Content,
@@ -435,13 +435,13 @@ describe('an aggregate that gets no deal', () => {
     await theAggregator.receipts.put(await issueReceipt(dealer, first.aggregateOffer, promised))
     await theAggregator.receipts.put(receipt)
 
-    const authority = new Authority([])
+    const authority = new Authority()
     const here = { did: storefront.did(), url: 'https://storefront.test' }
     const fetch = networkOf(() => [{ ...here, api: service.api }])
     const handing = onConclude({
       id: aggregator,
       receipts: theAggregator.receipts,
-      peers: new Map([[here.did, new Peer(here, { authority, fetch })]]),
+      peers: configuredPeers([new Peer(here, { authority, fetch })]),
       log: (_, event) => expect.fail(event),
     })
     await handing.handle([{ to: here.did, tasks: [`${receipt.ran.link()}`] }])

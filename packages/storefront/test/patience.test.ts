@@ -51,7 +51,7 @@ const startStorefront = () => {
     queue: name => new DeterministicQueue({ name, spec: specOf(resources.queues, name), world }),
     blocks: name => new DeterministicBlocks({ name, world }),
   }
-  const authority = new Authority([])
+  const authority = new Authority()
   const hangs = (signal: AbortSignal) =>
     new Promise<never>((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)))
   const peer = (id: typeof aggregator) =>

@@ -74,7 +74,7 @@ export const DEAL = { provider: 'f01', storageProvider: 'f01', status: 'Active',
 beforeAll(async () => {
   world = await startWorld()
   aws = await world.provide(resources)
-  const authority = new Authority([])
+  const authority = new Authority()
   const network = networkOf(() => [theAggregator, theTracker])
   theAggregator = await standIn(world, {
     name: 'the-aggregator',

@@ -12,7 +12,10 @@ type Parts = Pick<Dependencies, 'id' | 'stores' | 'storefronts' | 'limitsOf'>
 export const pieceInfoHandler = (parts: Parts): Handler => {
   const { id, stores, storefronts } = parts
   return provide(pieceInfo, async ({ capability, invocation }) => {
-    const storefront = storefrontOf(capability.with, invocation, { self: id.did(), listed: storefronts })
+    const storefront = await storefrontOf(capability.with, invocation, {
+      self: id.did(),
+      listed: storefronts,
+    })
     if (storefront.error) return { out: { error: storefront.error } }
     const { group, nonce } = capability.nb
     const piece = capability.nb.piece as PieceLink

@@ -45,12 +45,18 @@ export const pieceOfferHandler = ({
   'id' | 'stores' | 'queues' | 'storefronts' | 'dealer' | 'limitsOf' | 'timing' | 'now'
 >): Handler => {
   /** What a storefront offers. */
-  const newOffer = (capability: Capability, invocation: Invocation): Result<Offer, Refusal> => {
+  const newOffer = async (
+    capability: Capability,
+    invocation: Invocation,
+  ): Promise<Result<Offer, Refusal>> => {
     const { group } = capability.nb
     const piece = capability.nb.piece as PieceLink
     const { paddedBytes } = limitsOf(group)
     // First of all: what is final is filed, and strangers have nothing filed.
-    const storefront = storefrontOf(capability.with, invocation, { self: id.did(), listed: storefronts })
+    const storefront = await storefrontOf(capability.with, invocation, {
+      self: id.did(),
+      listed: storefronts,
+    })
     if (storefront.error) return storefront
     const length = Buffer.byteLength(group)
     if (length > MAX_GROUP_BYTES)
@@ -115,7 +121,7 @@ export const pieceOfferHandler = ({
     async ({ capability, invocation }) => {
       const piece = capability.nb.piece as PieceLink
       const retried = capability.with === dealer.did
-      const offer = retried ? await retryOffer(capability, invocation) : newOffer(capability, invocation)
+      const offer = await (retried ? retryOffer : newOffer)(capability, invocation)
       if (offer.error) {
         const { final, ...error } = offer.error
         const out = { error }

@@ -28,7 +28,7 @@ export const dealInfoHandler = ({
   return provide(dealInfo, async ({ capability }) => {
     // The server has verified the delegation of an issuer that invokes with our DID. Any other resource is the issuer's
     // own DID, or one that delegated to it, and must be in the configuration.
-    if (capability.with !== id.did() && !clients.has(capability.with))
+    if (capability.with !== id.did() && !(await clients.find(capability.with)))
       return {
         out: {
           error: failure(

@@ -33,7 +33,7 @@ export const onRetry = ({
     async ({ aggregate: id, range }) => {
       const record = await stores.aggregate.get({ id })
       if (!record?.rangesToRetry?.includes(range)) return DONE
-      const aggregator = aggregators.get(record.aggregator)
+      const aggregator = await aggregators.find(record.aggregator)
       if (!aggregator?.reachable)
         return { error: new Error(`The configuration gives no URL for ${record.aggregator}`) }
       const ranges = await getValue<string[]>(stores.blocks, record.retriesCid as string)

@@ -68,7 +68,7 @@ export const aggregateOfferHandler = (
       // With our own DID the aggregator holds a delegation, which has been checked; with its own it must be listed.
       const own = capability.with === id.did()
       const aggregator = (own ? invocation.issuer.did() : capability.with) as DID
-      if (!own && !aggregators.has(aggregator))
+      if (!own && !(await aggregators.find(aggregator)))
         return {
           out: { error: failure('UnknownAggregator', `${aggregator} is no aggregator of this dealer`) },
         }
