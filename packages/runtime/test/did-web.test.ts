@@ -65,6 +65,27 @@ describe('the keys of a did:web', () => {
     expect(await taken(authority, 'other')).toBe(false)
   })
 
+  it('are remembered for the 1024 hosts that were used last', async () => {
+    const asked: string[] = []
+    const fetch: Fetch = async url => {
+      asked.push(new URL(url).host)
+      return Response.json({})
+    }
+    const dids = Array.from({ length: 1025 }, (_, n): DID => `did:web:host-${n}.example`)
+    const authority = authorityOf(
+      dids.map(did => ({ did })),
+      { fetch },
+    )
+    for (const did of dids.slice(0, 1024)) await taken(authority, 'first', did)
+    await taken(authority, 'first', dids[0])
+    expect(asked).toHaveLength(1024)
+    await taken(authority, 'first', dids[1024])
+    await taken(authority, 'first', dids[0])
+    expect(asked.slice(1024), 'the first was used again, and is remembered').toEqual(['host-1024.example'])
+    await taken(authority, 'first', dids[1])
+    expect(asked.slice(1025)).toEqual(['host-1.example'])
+  })
+
   it('are asked of nobody where the configuration has them, or does not name the did:web', async () => {
     const authority = authorityOf([{ did: host.did, keys: [(await keyOf('configured')) as never] }])
     expect(await taken(authority, 'configured')).toBe(true)

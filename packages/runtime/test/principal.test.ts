@@ -2,7 +2,14 @@ import type { Signer } from '@ucanto/interface'
 import { ed25519 } from '@ucanto/principal'
 import { bytesOf, keyOf } from '@w3filecoin/testing'
 import { describe, expect, it } from 'vitest'
-import { Authority, configuredPeers, generateKey, parseSigner, principals } from '../src/index.ts'
+import {
+  Authority,
+  configuredPeers,
+  generateKey,
+  type PeerConfig,
+  parseSigner,
+  principals,
+} from '../src/index.ts'
 
 /** `@ucanto/principal` is the oracle: the same signatures, and each verifies the other's. */
 describe('signing', () => {
@@ -97,6 +104,31 @@ describe('Authority', () => {
       })
     },
   )
+
+  it('looks a peer up whenever it needs its keys', async () => {
+    const signer = parseSigner(await generateKey(), DID)
+    const peers = new Map<string, PeerConfig>()
+    const { principal, resolveDIDKey } = new Authority({
+      peers: { find: async did => peers.get(did) },
+    }).context(parseSigner(await generateKey()))
+    const isKnown = async () => (await resolveDIDKey(DID)).ok !== undefined
+    expect(await isKnown()).toBe(false)
+    peers.set(DID, { did: DID, keys: [signer.toDIDKey()] })
+    expect(await isKnown()).toBe(true)
+    const verifier = principal.parse(DID)
+    const signature = (await signer.sign(payload)) as never
+    expect(await verifier.verify(payload, signature)).toBe(true)
+    peers.delete(DID)
+    expect(await isKnown()).toBe(false)
+    expect(await verifier.verify(payload, signature)).toBe(false)
+  })
+
+  it('rejects if the peers cannot be read', async () => {
+    const { resolveDIDKey } = new Authority({
+      peers: { find: async () => Promise.reject(new Error('throttled')) },
+    }).context(parseSigner(await generateKey()))
+    await expect(resolveDIDKey(DID)).rejects.toThrow('throttled')
+  })
 
   it('gives a did:key no keys but its own', async () => {
     const [one, other] = [parseSigner(await generateKey()), parseSigner(await generateKey())]
