@@ -44,6 +44,8 @@ interface JsonSchema {
   required?: string[]
   properties?: Record<string, JsonSchema>
   items?: JsonSchema
+  /** The options of a union. */
+  oneOf?: JsonSchema[]
   additionalProperties?: JsonSchema | false
 }
 
@@ -62,21 +64,30 @@ const within = ({ properties = {}, required = [] }: JsonSchema, prefix: string):
   )
 
 const settingAt = (schema: JsonSchema, path: string, required: boolean): Setting[] => {
-  const [inner, innerPath] = schema.items?.properties
-    ? [schema.items, `${path}[].`]
+  const [inner, innerPath] = hasObjects(schema)
+    ? [optionsOf(schema.items), `${path}[].`]
     : schema.additionalProperties
-      ? [schema.additionalProperties, `${path}.NAME.`]
-      : [schema, `${path}.`]
+      ? [[schema.additionalProperties], `${path}.NAME.`]
+      : [[schema], `${path}.`]
   const { unit, default: value, description, examples: [example] = [] } = schema
   const setting = { path, type: typeOf(schema), unit, default: value, required, description, example }
-  const isLeaf = inner.properties === undefined
-  return [...(isLeaf || description ? [{ ...setting, isLeaf }] : []), ...within(inner, innerPath)]
+  const isLeaf = inner.every(({ properties }) => properties === undefined)
+  const deeper = new Map(
+    inner.flatMap(option => within(option, innerPath)).map(setting => [JSON.stringify(setting), setting]),
+  )
+  return [...(isLeaf || description ? [{ ...setting, isLeaf }] : []), ...deeper.values()]
 }
+
+/** The schemas of a union, or the schema itself. A setting that all options share is listed once. */
+const optionsOf = (schema: JsonSchema): JsonSchema[] => schema.oneOf ?? [schema]
+
+const hasObjects = (schema: JsonSchema): schema is JsonSchema & { items: JsonSchema } =>
+  schema.items !== undefined && optionsOf(schema.items).some(({ properties }) => properties !== undefined)
 
 const typeOf = (schema: JsonSchema): string => {
   const { type, format, enum: values = 'const' in schema ? [schema.const] : [], items } = schema
   if (values.length > 0) return values.map(value => code(value)).join(' or ')
-  if (type === 'array') return `list of ${items?.properties ? 'objects' : `${items?.type}s`}`
+  if (type === 'array') return `list of ${hasObjects(schema) ? 'objects' : `${items?.type}s`}`
   return format === 'uri' ? 'URL' : `${type}`
 }
 
