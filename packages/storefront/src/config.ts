@@ -2,14 +2,25 @@ import { MAX_GROUP_BYTES } from '@w3filecoin/capabilities'
 import { commonSchema, peerSchema, servicePeerSchema } from '@w3filecoin/runtime'
 import { z } from 'zod'
 
-/** The storefront's configuration, as the environment variable `CONFIG` holds it in JSON. */
+/**
+ * The configuration of the storefront: JSON in the environment variable `CONFIG`.
+ *
+ * @example
+ * {
+ *   "aggregator": { "did": "did:web:aggregator.example.com", "url": "https://aggregator.example.com" },
+ *   "dealer": { "did": "did:web:dealer.example.com" },
+ *   "dealTracker": { "did": "did:web:tracker.example.com", "url": "https://tracker.example.com" },
+ *   "defaultGroup": "did:web:example.com",
+ *   "gateway": "https://{cid}.ipfs.w3s.link/"
+ * }
+ */
 export const configSchema = z.strictObject({
   ...commonSchema,
   aggregator: servicePeerSchema,
-  /** Runs the `aggregate/accept` tasks whose receipts come through the aggregator. */
+  /** Issues the receipts of `aggregate/accept`, which arrive through the aggregator. */
   dealer: peerSchema,
   dealTracker: servicePeerSchema,
-  /** The group of pieces whose space has no provider in the table. */
+  /** The group of pieces whose space has no provider in the table `space`. */
   defaultGroup: z
     .string()
     .min(1)
@@ -17,13 +28,13 @@ export const configSchema = z.strictObject({
       error: `The aggregator takes groups of at most ${MAX_GROUP_BYTES} bytes`,
     }),
   /**
-   * Where content is read from, with `{cid}` for its CID: for one of codec raw or CAR the very bytes that hash to it. The
-   * storefront's own bucket when left out.
+   * URL of the content, with `{cid}` in place of its CID. For a CID with codec raw or CAR, the response body must be exactly
+   * the bytes that hash to it. Without this setting, content is read from the bucket `content`.
    */
   gateway: z.string().includes('{cid}').optional(),
-  /** What an offer of content that is not there meets: `wait` until it is uploaded, or `refuse` with `ContentNotFound`. */
+  /** Whether an offer of content that does not exist waits for the upload, or is refused with `ContentNotFound`. */
   missingContent: z.enum(['wait', 'refuse']).default('wait'),
-  /** Seconds after which content that is not there, or can not be read, is waited for no more. */
+  /** Time after which content that does not exist, or cannot be read, is abandoned. */
   contentWaitSeconds: z
     .number()
     .positive()

@@ -4,7 +4,8 @@ import { bytesOf } from '@w3filecoin/testing'
 import { create as createDigest } from 'multiformats/hashes/digest'
 import { create as createLink } from 'multiformats/link'
 import { describe, expect, it } from 'vitest'
-import { fromGateway } from '../src/content.ts'
+import { fromGateway } from '../src/content/gateway.ts'
+import { sha256Of } from '../src/content/sha256.ts'
 import {
   type AggregateRecord,
   aggregateId,
@@ -14,16 +15,14 @@ import {
   markFinished,
   newAggregate,
 } from '../src/domain/aggregate.ts'
-import { sha256Of } from '../src/domain/content.ts'
+import { MEMBER_SHARDS, memberShard, shardOf } from '../src/domain/member-shards.ts'
 import {
   isConfirmed,
-  MEMBER_SHARDS,
   markAggregated,
   markEnded,
   markQueued,
   markRetried,
   markSubmitted,
-  memberShard,
   newPiece,
   nextCheckMs,
   type PieceRecord,
@@ -113,7 +112,7 @@ describe('a piece', () => {
     expect(events.submitted!(record('offered'))).toMatchObject({ pieceOfferTask: bytes })
     expect(events.queued!(record('submitted'))).toMatchObject({ waitsFor: 'task', offerNonce: 'n' })
     const member = events.aggregated!(record('queued'))!
-    expect(member).toMatchObject({ ...membership, memberOf: memberShard('A', member.piece) })
+    expect(member).toMatchObject({ ...membership, memberOf: memberShard('A', shardOf(member.piece)) })
     expect(events.failed!(record('queued'))?.reason).toEqual({ name: 'ProofNotFound', message: 'no deal' })
   })
 
@@ -210,7 +209,7 @@ describe('a piece', () => {
   })
 
   it('is in one of the shards of its aggregate, all of which are used', () => {
-    const shards = Array.from({ length: 500 }, (_, n) => memberShard('A', `${n}`))
+    const shards = Array.from({ length: 500 }, (_, n) => memberShard('A', shardOf(`${n}`)))
     expect(new Set(shards)).toEqual(new Set(Array.from({ length: MEMBER_SHARDS }, (_, n) => `A#${n}`)))
   })
 })

@@ -98,7 +98,7 @@ describe('content that can not be read', () => {
       () => () => {
         throw new Error(SECRET)
       },
-      'can not be read',
+      'cannot be read',
     ],
     [
       'breaks off',
@@ -107,7 +107,7 @@ describe('content that can not be read', () => {
           yield bytes.subarray(0, 500)
           throw new Error(SECRET)
         },
-      'can not be read',
+      'cannot be read',
     ],
     [
       'takes too long',
@@ -116,7 +116,7 @@ describe('content that can not be read', () => {
           yield bytes.subarray(0, 500)
           await new Promise(() => {})
         },
-      'can not be read in 14 minutes: it came as far as 500 bytes',
+      'cannot be read in 14 minutes: 500 bytes arrived',
     ],
     [
       'is cut short without a word',
@@ -124,7 +124,7 @@ describe('content that can not be read', () => {
         async function* () {
           yield bytes.subarray(0, 500)
         },
-      'can not be read: the 500 bytes that came do not hash to it',
+      'cannot be read: the 500 bytes received do not hash to it',
     ],
     [
       'is an error page in fact',
@@ -132,7 +132,7 @@ describe('content that can not be read', () => {
         async function* () {
           yield Buffer.from('Bad gateway')
         },
-      'can not be read: the 11 bytes that came do not hash to it',
+      'cannot be read: the 11 bytes received do not hash to it',
     ],
   ]
   /** Nobody wants to wait here for what takes too long. */
@@ -263,7 +263,7 @@ describe('content that hashes to another piece', () => {
     const content = await offered('looked at twice', DAG_PB)
     const before = await recordOf(content)
     expect(before).toMatchObject({ stage: 'offered', trouble: { times: 1 } })
-    expect(before?.trouble?.message).toContain('looked at once more')
+    expect(before?.trouble?.message).toContain('it is read once more to confirm this')
     expect(await submitOf(content)).toBeUndefined()
     // Whoever offers it again meanwhile has it looked at, but that is the same time.
     clock.now += timing.retryMs - 1

@@ -12,7 +12,7 @@ import { verifyInclusion } from '@w3filecoin/piece'
 import { issueReceipt } from '@w3filecoin/runtime'
 import { ask, CUT, call, effectsOf, served, signerOf, someContent, somePiece } from '@w3filecoin/testing'
 import { describe, expect, it } from 'vitest'
-import { MEMBER_SHARDS } from '../src/domain/piece.ts'
+import { MEMBER_SHARDS } from '../src/domain/member-shards.ts'
 import { createStorefront } from '../src/index.ts'
 import {
   agent,
@@ -484,7 +484,7 @@ describe('filecoin/info', () => {
     ])
     state.info = undefined
     const { workflows: less } = (await info(content.piece)).out.ok as FilecoinInfoSuccess
-    expect(less).toMatchObject([{ waitsFor: 'The aggregator is to put the piece into an aggregate' }])
+    expect(less).toMatchObject([{ waitsFor: 'The aggregator must put the piece into an aggregate' }])
   })
 })
 
