@@ -1,11 +1,4 @@
-import {
-  type Failure,
-  failure,
-  type PieceLink,
-  parsePieceLink,
-  type Task,
-  Tasks,
-} from '@w3filecoin/capabilities'
+import { type Failure, failure, parsePieceLink, type Task, Tasks } from '@w3filecoin/capabilities'
 import {
   type Consumer,
   DONE,
@@ -18,27 +11,11 @@ import {
   update,
 } from '@w3filecoin/runtime'
 import { parse as parseLink } from 'multiformats/link'
-import { readContent } from '../content/read.ts'
 import type { Dependencies } from '../dependencies.ts'
-import {
-  isConfirmed,
-  markSubmitted,
-  type PieceRecord,
-  recordProblem,
-  renewClaim,
-  stageReachedAt,
-} from '../domain/piece.ts'
+import { markSubmitted, type PieceRecord, recordProblem, stageReachedAt } from '../domain/piece.ts'
 import { type SubmitMessage, submitMessage } from '../queues.ts'
-import { resources } from '../resources.ts'
 import { endPiece } from '../workflow/end-piece.ts'
-
-const { batch, run } = resources.queues.submit
-
-/** Maximum time to read one content. A batch is read one after the other, and one minute is left for everything else. */
-const MAX_READ_MS = ((run.timeout - 60) * 1000) / batch
-
-/** The piece that the content hashes to, or the problem, with the piece if it is known but not confirmed. */
-type Finding = { piece: PieceLink; problem?: undefined } | { piece?: PieceLink; problem: string }
+import { describeMismatch, type Finding, findPiece } from '../workflow/find-piece.ts'
 
 /**
  * On `submit`, read the content. If it hashes to the piece, promise to offer the piece to the aggregator; if it hashes to
@@ -51,26 +28,7 @@ export const onSubmit = (
     'id' | 'stores' | 'queues' | 'content' | 'aggregator' | 'timing' | 'now' | 'log'
   >,
 ): Consumer<SubmitMessage> => {
-  const { id, stores, queues, content, aggregator, timing, now, log } = dependencies
-
-  const findPiece = async (record: Stored<PieceRecord>): Promise<Finding> => {
-    const claim = () => update(stores.piece, { id: record.id }, current => renewClaim(current, now(), timing))
-    // Outside of `readContent`: a failing table must not count as unreadable content.
-    await claim()
-    const startedAt = now()
-    const { ok: reading, error: problem } = await readContent(content, record.content, {
-      maxReadMs: MAX_READ_MS,
-      renewClaim: claim,
-      renewalMs: timing.retryMs / 2,
-      log,
-    })
-    if (problem !== undefined) return { problem }
-    const { piece, isVerified } = reading
-    const found = `${piece}`
-    return isVerified || found === record.piece || isConfirmed(record, found, startedAt, timing)
-      ? { piece }
-      : { piece, problem: `${describeMismatch(record, piece)}; it is read once more to confirm this` }
-  }
+  const { id, stores, queues, aggregator, timing, now } = dependencies
 
   const outcomeOfSubmit = async (record: Stored<PieceRecord>, finding: Finding): Promise<Outcome> => {
     if (finding.problem !== undefined)
@@ -90,7 +48,7 @@ export const onSubmit = (
   }
 
   const check = async (record: Stored<PieceRecord>): Promise<void> => {
-    const finding = await findPiece(record)
+    const finding = await findPiece(dependencies, record)
     const { piece, problem } = finding
     if (problem !== undefined && now() - stageReachedAt(record) < timing.contentWaitMs) {
       await update(stores.piece, { id: record.id }, current =>
@@ -149,6 +107,3 @@ export const onSubmit = (
     { concurrency: 1 },
   )
 }
-
-const describeMismatch = ({ content, piece }: PieceRecord, found: PieceLink): string =>
-  `The content ${content} hashes to ${found}, not to ${piece}`

@@ -5,7 +5,7 @@ import type { Log } from '@w3filecoin/runtime'
 import { sha256Of } from './sha256.ts'
 import type { ContentSource } from './source.ts'
 
-/** What the bytes that a source returned hash to. */
+/** The result of hashing the bytes that a source returned. */
 interface Reading {
   piece: PieceLink
   /**

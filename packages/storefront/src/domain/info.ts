@@ -12,7 +12,7 @@ import type { Stored } from '@w3filecoin/runtime'
 import { parse as parseLink } from 'multiformats/link'
 import { type PieceRecord, stageReachedAt, type Timing } from './piece.ts'
 
-/** Describes a record for `filecoin/info`. */
+/** Returns a record in the form of `filecoin/info`. */
 export const workflowOf = (
   record: Stored<PieceRecord>,
   accept: Workflow['accept'],
@@ -44,7 +44,7 @@ export const workflowOf = (
   }
 }
 
-/** Says in a sentence what a piece waits for; `undefined` at a final stage. */
+/** Describes in a sentence what must happen next to a piece; `undefined` at a final stage. */
 const describeWait = (
   record: Stored<PieceRecord>,
   info: PieceInfoSuccess | undefined,
