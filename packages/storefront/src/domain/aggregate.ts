@@ -33,7 +33,7 @@ const nextStages = (stage: AggregateStage): readonly AggregateStage[] | undefine
 export const isFinal = (stage: AggregateStage): boolean => nextStages(stage)?.length === 0
 
 /**
- * What the dealer decided about a piece of a failed aggregate. Stored in blocks.
+ * The decision of the dealer about a piece of a failed aggregate. Stored in blocks.
  *
  * @example { piece: 'bafkzci…', retry: 'bafyrei…' }
  * @example { piece: 'bafkzci…', fault: 'No provider can read it' }
@@ -47,7 +47,7 @@ export interface Verdict {
 }
 
 /**
- * Returns the key of an aggregate record. The same pieces may be sealed twice: then a nonce tells the aggregates apart.
+ * Returns the key of an aggregate record. The same pieces may be sealed twice: a nonce then distinguishes the aggregates.
  *
  * @example aggregateId({ aggregate: 'bafkzci…' }) // 43 characters of base64url, e.g. 'kD3…'
  */

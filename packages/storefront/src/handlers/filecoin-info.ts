@@ -19,8 +19,8 @@ import type { PieceRecord } from '../domain/piece.ts'
 const MAX_ITEMS = 100
 
 /**
- * `filecoin/info`: the workflows of a piece and what they wait for, the aggregates of the piece, and their deals, which the
- * deal tracker reports now. An index finds the pieces; it may lag behind an offer for a moment.
+ * `filecoin/info`: returns the workflows of a piece with the next step of each, the aggregates of the piece, and the current
+ * deals of these from the deal tracker. An index finds the pieces; it may lag behind an offer for a moment.
  */
 export const filecoinInfoHandler = ({
   id,

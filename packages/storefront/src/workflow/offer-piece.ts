@@ -72,7 +72,10 @@ const insertPiece = async (
   const group = (await stores.space.get({ space }))?.provider ?? defaultGroup
   if (Buffer.byteLength(group) > MAX_GROUP_BYTES)
     return {
-      error: failure('InvalidGroup', `The provider of ${space} has more than ${MAX_GROUP_BYTES} bytes`),
+      error: failure(
+        'InvalidGroup',
+        `The provider of ${space} has more than ${MAX_GROUP_BYTES} bytes: the operator must shorten it`,
+      ),
     }
   const record = newPiece(
     {
