@@ -92,9 +92,9 @@ const MUTANTS: Mutant[] = [
   },
   {
     what: 'note the end of a piece without its receipt',
-    file: 'storefront/src/receipts.ts',
-    from: 'const receipt = await stores.receipts.put(await issueReceipt(id, await unpackTask(record.accept), { out }))',
-    to: 'const receipt = await issueReceipt(id, await unpackTask(record.accept), { out })',
+    file: 'storefront/src/workflow/end-piece.ts',
+    from: 'await stores.receipts.put(\n    await issueReceipt(id, await unpackTask(record.acceptTask), { out }),\n  )',
+    to: 'await issueReceipt(id, await unpackTask(record.acceptTask), { out })',
   },
   {
     what: 'let a later receipt of a task replace the first',
@@ -106,8 +106,8 @@ const MUTANTS: Mutant[] = [
   {
     what: 'forget when to look again at a piece that is with the aggregator',
     file: 'storefront/src/domain/piece.ts',
-    from: 'return { ...record, ...reached, ...dueAt(record.id, now + nextCheck(reached, now, timing)) }',
-    to: "return { ...record, ...reached, ...(stage === 'queued' ? notDue : dueAt(record.id, now + nextCheck(reached, now, timing))) }",
+    from: 'const due = dueAt(record.id, now + nextCheckMs(entered, now, timing))',
+    to: "const due = stage === 'queued' ? notDue : dueAt(record.id, now + nextCheckMs(entered, now, timing))",
   },
   {
     what: 'write the offer document before the record',
@@ -161,8 +161,8 @@ const MUTANTS: Mutant[] = [
   },
   {
     what: 'forget the next page of the pieces of an aggregate',
-    file: 'storefront/src/consumers/accept.ts',
-    from: 'await queues.accept.send([{ ...message, after: page.next }])',
+    file: 'storefront/src/consumers/outcome.ts',
+    from: 'await queues.outcome.send([{ ...message, after: page.next }])',
     to: 'void page.next',
     tests: 'packages/storefront/test/storefront.test.ts',
   },
@@ -182,21 +182,21 @@ const MUTANTS: Mutant[] = [
   {
     what: 'look no more after an aggregate that has ended',
     file: 'storefront/src/domain/aggregate.ts',
-    from: '  ...record,\n  ...dueAt(record.id, now + poll),',
-    to: '  ...record,\n  ...(now + poll > 0 ? notDue : {}),',
+    from: '  ...record,\n  ...dueAt(record.id, now + pollMs),',
+    to: '  ...record,\n  ...(now + pollMs > 0 ? notDue : {}),',
   },
   {
     what: 'let a look that is due soon do for a piece that comes late',
     file: 'storefront/src/domain/aggregate.ts',
-    from: '(record.checkAt ?? 0) < now + timing.poll / 2',
+    from: '(record.checkAt ?? 0) < now + timing.pollMs / 2',
     to: 'record.checkAt === undefined',
     tests: 'packages/storefront/test/domain.test.ts',
   },
   {
     what: 'hold damaged content against a piece',
-    file: 'storefront/src/consumers/submit.ts',
-    from: 'if (sha256?.digest().equals(expected as Uint8Array) === false)',
-    to: 'if (sha256?.digest().equals(expected as Uint8Array) === undefined)',
+    file: 'storefront/src/content/read.ts',
+    from: 'if (expected && sha256?.digest().equals(expected) === false)',
+    to: 'if (expected && sha256?.digest().equals(expected) === undefined)',
   },
 ]
 

@@ -2,7 +2,18 @@ import { MAX_GROUP_BYTES } from '@w3filecoin/capabilities'
 import { commonSchema, peerSchema, servicePeerSchema } from '@w3filecoin/runtime'
 import { z } from 'zod'
 
-/** The storefront's configuration, as the environment variable `CONFIG` holds it in JSON. */
+/**
+ * The configuration of the storefront: JSON in the environment variable `CONFIG`.
+ *
+ * @example
+ * {
+ *   "aggregator": { "did": "did:web:aggregator.example.com", "url": "https://aggregator.example.com" },
+ *   "dealer": { "did": "did:web:dealer.example.com" },
+ *   "dealTracker": { "did": "did:web:tracker.example.com", "url": "https://tracker.example.com" },
+ *   "defaultGroup": "did:web:example.com",
+ *   "gateway": "https://{cid}.ipfs.w3s.link/"
+ * }
+ */
 export const configSchema = z.strictObject({
   ...commonSchema,
   aggregator: servicePeerSchema.meta({ description: 'The aggregator that pieces are offered to.' }),
