@@ -1,13 +1,13 @@
 import { commonSchema, peerSchema, servicePeerSchema } from '@w3filecoin/runtime'
 import { z } from 'zod'
 
-/** The dealer's configuration, as the environment variable `CONFIG` holds it in JSON. */
+/** The dealer's configuration: JSON in the environment variable `CONFIG`. */
 export const configSchema = z.strictObject({
   ...commonSchema,
-  /** Aggregators that may offer aggregates with their own DID. */
+  /** Aggregators that may offer aggregates with their own DID as resource. */
   aggregators: z.array(peerSchema),
   dealTracker: servicePeerSchema,
-  /** Seconds after which an aggregate that is in no deal has failed, and its pieces are tried again. */
+  /** Seconds after which an aggregate without a deal fails, and its pieces are retried. */
   dealWaitSeconds: z
     .number()
     .positive()

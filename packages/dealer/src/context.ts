@@ -7,7 +7,7 @@ import { messages } from './queues.ts'
 import { resources } from './resources.ts'
 import { tables } from './stores.ts'
 
-/** The dealer on AWS, from its environment. */
+/** Creates the dealer on AWS from the variables of its environment. */
 export const createContext = (env: Environment) => {
   const { config, aws, peer, common } = openContext(
     { resources, tables, messages },

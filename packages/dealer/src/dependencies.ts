@@ -5,13 +5,16 @@ import type { Batching } from './domain/batching.ts'
 import type { Queues } from './queues.ts'
 import type { OfferDocuments, Stores } from './stores.ts'
 
-/** All that the dealer's handlers and consumers work with. */
+/** Everything that the dealer's handlers and consumers use. */
 export interface Dependencies {
   id: Signer
   stores: Stores
   queues: Queues
   offerDocuments: OfferDocuments
-  /** Aggregators that may offer aggregates with their own DID, and where receipts are handed to them. */
+  /**
+   * By DID: aggregators that may offer aggregates with their own DID as resource, and that receive receipts and
+   * retries.
+   */
   aggregators: ReadonlyMap<string, Peer>
   dealTracker: Peer
   authority: Authority
