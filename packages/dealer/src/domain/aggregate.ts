@@ -76,7 +76,8 @@ export interface Timing {
   dealWaitMs: number
 }
 
-type Offer = Pick<
+/** An aggregate as it is offered, with the promised task or the refusal. */
+export type Offer = Pick<
   AggregateRecord,
   | 'aggregate'
   | 'piecesCid'

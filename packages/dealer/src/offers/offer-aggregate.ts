@@ -21,6 +21,7 @@ import {
   MAX_REFUSED_PIECES,
   markFailed,
   newAggregate,
+  type Offer,
 } from '../domain/aggregate.ts'
 import { documentName, newOfferDocument, type TenantFields } from '../domain/offer-document.ts'
 import { createFailureOutcome } from '../settlement/failure-outcome.ts'
@@ -125,7 +126,7 @@ const refusePieces = ({ aggregate }: AggregateOffer, message: string): Outcome =
 const failAtOnce = async (
   dependencies: OfferDependencies,
   offer: AggregateOffer,
-  fields: Omit<Parameters<typeof newAggregate>[0], 'acceptTask' | 'refusedOfferCid'>,
+  fields: Omit<Offer, 'acceptTask' | 'refusedOfferCid'>,
   { message, cause: invalid, pieces }: InvalidPieces,
 ): Promise<Outcome | Filed> => {
   const { id, stores, timing, now } = dependencies
