@@ -41,13 +41,13 @@ const MUTANTS: Mutant[] = [
   },
   {
     what: 'forget the pieces of sealings whose pieces are still being told',
-    file: 'aggregator/src/consumers/seal.ts',
+    file: 'aggregator/src/sealing/choose-pieces.ts',
     from: '!sealedBefore.has(id) && !taken.has(piece)',
     to: '!taken.has(piece)',
   },
   {
     what: 'seal newer pieces first',
-    file: 'aggregator/src/consumers/seal.ts',
+    file: 'aggregator/src/sealing/choose-pieces.ts',
     from: 'for (const [n, row] of rows.entries()) {',
     to: 'for (const [n, row] of [...rows.entries()].reverse()) {',
     tests: 'packages/aggregator/test/aggregator.test.ts',
@@ -55,14 +55,14 @@ const MUTANTS: Mutant[] = [
   {
     what: 'mark a piece as listed before it is in the list',
     file: 'aggregator/src/consumers/piece.ts',
-    from: 'await stores.pending.putMany(records.map(pendingRow))',
-    to: 'await pMap(records, record => update(stores.pieces, { id: record.id }, pending)); await stores.pending.putMany(records.map(pendingRow))',
+    from: 'await stores.pending.putMany(records.map(newPendingRow))',
+    to: 'await pMap(records, record => update(stores.piece, { id: record.id }, markPending)); await stores.pending.putMany(records.map(newPendingRow))',
   },
   {
     what: 'mark a range as told before its pieces are',
     file: 'aggregator/src/consumers/include.ts',
     from: 'const entries = await readRange(stores, aggregate, range)',
-    to: 'await update(stores.aggregates, { id: aggregate.id }, current => rangeTold(current, range, now(), timing)); const entries = await readRange(stores, aggregate, range)',
+    to: 'await update(stores.aggregate, { id: aggregate.id }, current => closeRange(current, range, now(), timing)); const entries = await readRange(stores, aggregate, range)',
   },
   {
     what: 'forget the sweep of the aggregator’s aggregates',
@@ -111,9 +111,9 @@ const MUTANTS: Mutant[] = [
   },
   {
     what: 'write the offer document before the record',
-    file: 'dealer/src/handlers/aggregate-offer.ts',
-    from: 'const inserted = await stores.aggregates.insert(record)',
-    to: 'await handOver(record, checked.ok); const inserted = await stores.aggregates.insert(record)',
+    file: 'dealer/src/offers/offer-aggregate.ts',
+    from: 'const inserted = await stores.aggregate.insert(record)',
+    to: 'await writeDocument(dependencies, record, checked.ok); const inserted = await stores.aggregate.insert(record)',
     tests: 'packages/dealer/test/failure.test.ts',
   },
   {
@@ -125,8 +125,8 @@ const MUTANTS: Mutant[] = [
   {
     what: 'mark retries as sent before they are',
     file: 'dealer/src/consumers/retry.ts',
-    from: 'const ranges = await getValue<string[]>(stores.blocks, record.retries as string)',
-    to: 'await update(stores.aggregates, { id }, current => rangeSent(current, range, now(), timing)); const ranges = await getValue<string[]>(stores.blocks, record.retries as string)',
+    from: 'const ranges = await getValue<string[]>(stores.blocks, record.retriesCid as string)',
+    to: 'await update(stores.aggregate, { id }, current => closeRange(current, range, now(), timing)); const ranges = await getValue<string[]>(stores.blocks, record.retriesCid as string)',
   },
   {
     what: 'try an aggregate again under the nonce of its first try',
@@ -143,21 +143,21 @@ const MUTANTS: Mutant[] = [
   },
   {
     what: 'read only the first page of a list',
-    file: 'aggregator/src/consumers/seal.ts',
+    file: 'aggregator/src/sealing/choose-pieces.ts',
     from: 'after = page.next',
     to: 'after = undefined',
   },
   {
     what: 'take all ranges for told when one is',
     file: 'aggregator/src/domain/aggregate.ts',
-    from: 'openRanges: record.openRanges.filter(open => open !== range)',
-    to: 'openRanges: []',
+    from: 'rangesToInclude: record.rangesToInclude.filter(open => open !== range)',
+    to: 'rangesToInclude: []',
   },
   {
     what: 'take all retries for sent when a range of them is',
     file: 'dealer/src/domain/aggregate.ts',
-    from: 'openRanges: record.openRanges.filter(open => open !== range)',
-    to: 'openRanges: []',
+    from: 'rangesToRetry: record.rangesToRetry.filter(open => open !== range)',
+    to: 'rangesToRetry: []',
   },
   {
     what: 'forget the next page of the pieces of an aggregate',
@@ -168,7 +168,7 @@ const MUTANTS: Mutant[] = [
   },
   {
     what: 'go by what one found of an aggregate, and not by the receipt that is filed',
-    file: 'dealer/src/failure.ts',
+    file: 'dealer/src/settlement/settle-aggregate.ts',
     from: 'const receipt = await stores.receipts.put(await issueReceipt(id, accept, outcome))',
     to: 'const receipt = await issueReceipt(id, accept, outcome); await stores.receipts.put(receipt)',
     tests: 'packages/dealer/test/failure.test.ts',

@@ -6,16 +6,16 @@ import type { Limits } from './domain/limits.ts'
 import type { Queues } from './queues.ts'
 import type { Stores } from './stores.ts'
 
-/** All that the aggregator's handlers and consumers work with. */
+/** Everything that the aggregator's handlers and consumers use. */
 export interface Dependencies {
   id: Signer
   stores: Stores
   queues: Queues
-  /** Storefronts that may offer pieces with their own DID, and where receipts are handed to them. */
+  /** Storefronts that may offer pieces with their own DID as resource, and that receive receipts. */
   storefronts: Peers<Peer>
   dealer: Peer
   authority: Authority
-  /** The limits of a group. */
+  /** Returns the limits of a group. */
   limitsOf: (group: string) => Limits
   timing: Timing
   batching: Batching

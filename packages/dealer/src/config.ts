@@ -1,7 +1,7 @@
 import { commonSchema, peersSchema, servicePeerSchema } from '@w3filecoin/runtime'
 import { z } from 'zod'
 
-/** The dealer's configuration, as the environment variable `CONFIG` holds it in JSON. */
+/** The dealer's configuration: JSON in the environment variable `CONFIG`. */
 export const configSchema = z.strictObject({
   ...commonSchema,
   aggregators: peersSchema.meta({

@@ -5,7 +5,7 @@ import type { Batching } from './domain/batching.ts'
 import type { Queues } from './queues.ts'
 import type { OfferDocuments, Stores } from './stores.ts'
 
-/** All that the dealer's handlers and consumers work with. */
+/** Everything that the dealer's handlers and consumers use. */
 export interface Dependencies {
   id: Signer
   stores: Stores
