@@ -60,7 +60,7 @@ export const createHttpApp = ({
     const served = await receipts.serve(task)
     if (served === undefined) return context.text(`There is no receipt of ${task} yet`, 404)
     if ('at' in served) return context.redirect(served.at)
-    return context.body(served.car as never, 200, {
+    return context.body(served.car as Uint8Array<ArrayBuffer>, 200, {
       'content-type': CAR,
       'cache-control': 'public, max-age=31536000, immutable',
     })
@@ -77,7 +77,7 @@ export const createHttpApp = ({
       return context.text(message.error.message, message.error.name === 'MessageTooLarge' ? 413 : 400)
     const answer = await encodeAnswer(await server.execute(message.ok), message.ok, limits)
     if (answer.error) return context.text(answer.error.message, 413)
-    return context.body(answer.ok as never, 200, { 'content-type': CAR })
+    return context.body(answer.ok, 200, { 'content-type': CAR })
   })
 
   app.notFound(context => context.text('Not found', 404))

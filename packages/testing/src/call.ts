@@ -1,6 +1,5 @@
-import { CAR, Message } from '@ucanto/core'
-import type { Invocation, IssuedInvocation, Receipt } from '@ucanto/interface'
-import { encodeMessage, type Service } from '@w3filecoin/runtime'
+import type { AgentMessage, Invocation, IssuedInvocation, Receipt } from '@ucanto/interface'
+import { decodeCar, encodeMessage, receiptIn, type Service, viewMessage } from '@w3filecoin/runtime'
 
 type Api = Service['api']
 
@@ -15,11 +14,11 @@ export const call = async (
   const response = await api.request('/', {
     method: 'POST',
     headers: { 'content-type': 'application/vnd.ipld.car' },
-    body: (await encodeMessage({ invocations: tasks })) as never,
+    body: await encodeMessage({ invocations: tasks }),
   })
   if (!response.ok) throw new Error(`The service answered ${response.status}: ${await response.text()}`)
   const message = messageIn(new Uint8Array(await response.arrayBuffer()))
-  return tasks.map(task => message.get(task.link() as never) as unknown as Receipt)
+  return tasks.map(task => receiptOf(message, task.cid))
 }
 
 /** {@link call} for one. */
@@ -31,12 +30,19 @@ export const served = async (api: Api, task: { toString(): string }): Promise<Re
   const response = await api.request(`/receipt/${task}`)
   if (response.status === 404) return undefined
   if (!response.ok) throw new Error(`The service answered ${response.status}: ${await response.text()}`)
-  return messageIn(new Uint8Array(await response.arrayBuffer())).get(`${task}` as never) as unknown as Receipt
+  return receiptOf(messageIn(new Uint8Array(await response.arrayBuffer())), task)
 }
 
-export const messageIn = (car: Uint8Array) => {
-  const { roots, blocks } = CAR.decode(car as never)
-  return Message.view({ root: roots[0]!.cid as never, store: blocks as never })
+/** The agent message in a CAR. */
+export const messageIn = (car: Uint8Array): AgentMessage => {
+  const { roots, blocks } = decodeCar(car)
+  return viewMessage(roots[0]!.cid, blocks)
+}
+
+const receiptOf = (message: AgentMessage, task: { toString(): string }): Receipt => {
+  const receipt = receiptIn(message, `${task}`)
+  if (receipt === undefined) throw new Error(`The message has no receipt of ${task}`)
+  return receipt
 }
 
 /** CIDs of the tasks that follow, as text. */

@@ -1,5 +1,3 @@
-import { Receipt as Receipts } from '@ucanto/core'
-import { isDelegation } from '@ucanto/core/delegation'
 import type { Block, Invocation, Receipt, Signer } from '@ucanto/interface'
 import { conclude, type Failure, failure, type Result, Tasks } from '@w3filecoin/capabilities'
 import pMap from 'p-map'
@@ -12,6 +10,8 @@ import { type Handler, provide } from '../ucan/handler.ts'
 import { MESSAGE_LIMITS } from '../ucan/message.ts'
 import { type Peer, reach } from '../ucan/peer.ts'
 import { Chains } from '../ucan/proof-chain.ts'
+import { isTask } from '../ucan/task.ts'
+import { viewReceipt } from '../ucan/ucanto.ts'
 import { isReadable, MAX_EFFECTS } from './receipt.ts'
 import type { ReceiptLog } from './receipt-log.ts'
 
@@ -40,13 +40,11 @@ export const concludeHandler = ({ authority, now, ...options }: ConcludeOptions)
         out: { error: failure('UnknownSender', `This service takes no receipts from ${capability.with}`) },
       }
     const blocks = new Map([...invocation.iterateIPLDBlocks()].map(block => [`${block.cid}`, block]))
-    const receipt = readable(
-      () => Receipts.view({ root: capability.nb.receipt as never, blocks: blocks as never }) as Receipt,
-    )
-    const ran = receipt && readable(() => receipt.ran)
+    const receipt = readable(() => viewReceipt(capability.nb.receipt, blocks))
+    const task = receipt && readable(() => receipt.ran)
     const taken = receipt && readable(() => new Chains(blocks, MESSAGE_LIMITS.chain).takeTasks(receipt))
     // Views decode lazily: what carries the name of a task need not be one.
-    if (!ran || !isDelegation(ran as never) || !taken?.ok || !isReadable(receipt))
+    if (!receipt || !isTask(task) || !taken?.ok || !isReadable(receipt))
       return {
         out: {
           error: failure(
@@ -55,7 +53,6 @@ export const concludeHandler = ({ authority, now, ...options }: ConcludeOptions)
           ),
         },
       }
-    const task = ran as Invocation
     const route = routes.get(task.capabilities[0]?.can as string)
     if (!route)
       return {

@@ -1,8 +1,8 @@
-import { CAR, Message } from '@ucanto/core'
 import type { Receipt } from '@ucanto/interface'
 import { parse as parseLink } from 'multiformats/link'
 import type { Blocks, Clock, Table } from '../ports.ts'
 import { encodeMessage } from '../ucan/message.ts'
+import { decodeCar, receiptIn, viewMessage } from '../ucan/ucanto.ts'
 
 /** A receipt as the table holds it: small ones in the record, large ones as a block. */
 export interface ReceiptRecord {
@@ -104,9 +104,7 @@ export class ReceiptLog {
 
 /** The receipt of `task` in an agent message CAR; `undefined` if the message has none. Throws if it is no CAR. */
 export const readReceipt = (task: string, car: Uint8Array): Receipt | undefined => {
-  const { roots, blocks } = CAR.decode(car as never)
+  const { roots, blocks } = decodeCar(car)
   const [root] = roots
-  if (root === undefined) return undefined
-  const message = Message.view({ root: root.cid as never, store: blocks as never })
-  return (message.get(parseLink(task) as never, null) ?? undefined) as Receipt | undefined
+  return root && receiptIn(viewMessage(root.cid, blocks), task)
 }

@@ -1,6 +1,7 @@
-import { isDelegation, Receipt as Receipts } from '@ucanto/core'
 import type { Invocation, Receipt, Signer } from '@ucanto/interface'
 import { type Failure, failure, type Task } from '@w3filecoin/capabilities'
+import { isTask } from '../ucan/task.ts'
+import { signReceipt, unsignedReceipt } from '../ucan/ucanto.ts'
 
 /** What came of a task, before it is signed. */
 export interface Outcome {
@@ -11,12 +12,14 @@ export interface Outcome {
 
 /** Signs the outcome of a task. Deterministic: the same task, outcome and key give the same bytes. */
 export const issueReceipt = (issuer: Signer, ran: Invocation, { out, fx }: Outcome): Promise<Receipt> =>
-  Receipts.issue({
-    issuer,
-    ran,
-    result: out.error === undefined ? { ok: out.ok as object } : { error: toPublicFailure(out.error) },
-    fx: { fork: [...(fx?.fork ?? [])], ...(fx?.join === undefined ? {} : { join: fx.join }) },
-  }) as unknown as Promise<Receipt>
+  signReceipt(issuer, ran, {
+    out: out.error === undefined ? { ok: out.ok as object } : { error: toPublicFailure(out.error) },
+    ...fx,
+  })
+
+/** Returns an error in the form of a receipt that clients can read, but without a signature: nothing was issued. */
+export const issueUnsigned = (id: Signer, ran: Invocation, error: Failure): Promise<Receipt> =>
+  unsignedReceipt(id, ran, toPublicFailure(error))
 
 /** Effects whose blocks are handed over with their receipt; of more, the receiver reads them in the sender's log. */
 export const MAX_EFFECTS = 100
@@ -26,7 +29,7 @@ export const MAX_EFFECTS = 100
  * log of the service that issued it has all.
  */
 export const hasEffectBlocks = ({ fx }: Receipt): boolean =>
-  [...fx.fork, ...(fx.join ? [fx.join] : [])].every(effect => isDelegation(effect as never))
+  [...fx.fork, ...(fx.join ? [fx.join] : [])].every(isTask)
 
 /** The most bytes of a receipt that services read of one another: it has as many effects as an aggregate has pieces. */
 export const MAX_RECEIPT_BYTES = 64 * 1024 * 1024
@@ -36,7 +39,7 @@ export const isReadable = (receipt: Receipt): boolean => {
   try {
     const { ran, fx } = receipt
     for (const task of [ran, ...fx.fork, ...(fx.join ? [fx.join] : [])])
-      if (isDelegation(task as never)) void (task as Invocation).capabilities
+      if (isTask(task)) void task.capabilities
     return true
   } catch {
     return false

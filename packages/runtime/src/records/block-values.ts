@@ -10,5 +10,5 @@ export const putValue = async (blocks: Blocks, value: unknown): Promise<string> 
 export const getValue = async <T>(blocks: Blocks, cid: string): Promise<T> => {
   const bytes = await blocks.get(parseLink(cid))
   if (bytes === undefined) throw new Error(`The block ${cid} is missing`)
-  return decode<T>(bytes as never)
+  return decode<T>(bytes)
 }

@@ -1,7 +1,7 @@
 import { hash } from 'node:crypto'
-import { extract } from '@ucanto/core/delegation'
 import type { Task } from '@w3filecoin/capabilities'
 import type { Key, Stored, Table } from '../ports.ts'
+import { extractTask } from '../ucan/ucanto.ts'
 
 /** The key of a record: a hash of what makes it that record, so that keys have one length and spread evenly. */
 export const recordId = (...parts: (string | undefined)[]): string =>
@@ -17,11 +17,7 @@ export const packTask = async (task: Task): Promise<Uint8Array> => {
   return archive.ok
 }
 
-export const unpackTask = async (bytes: Uint8Array): Promise<Task> => {
-  const task = await extract(bytes)
-  if (task.error) throw task.error
-  return task.ok as unknown as Task
-}
+export const unpackTask = (bytes: Uint8Array): Promise<Task> => extractTask(bytes)
 
 /** How often a record is read again when others change it at the same time. */
 const UPDATE_ATTEMPTS = 20

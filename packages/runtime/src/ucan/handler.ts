@@ -1,7 +1,7 @@
 import type { CapabilityParser, Invocation, Match, ParsedCapability, Receipt } from '@ucanto/interface'
-import * as Ucanto from '@ucanto/server'
 import type { Failure } from '@w3filecoin/capabilities'
 import type { Outcome } from '../receipts/receipt.ts'
+import { abilityOf, checkAndRun } from './ucanto.ts'
 
 /**
  * The answer to a task that was promised and is not finished: an error to this request, without a receipt for
@@ -44,8 +44,8 @@ export const provide = <C extends Parser>(
   run: (input: Input<Parsed<C>>) => Promise<Outcome | Pending | Filed>,
   { keep = false, own = false }: { keep?: boolean; own?: boolean } = {},
 ): Handler => ({
-  can: (capability as unknown as { can: string }).can,
+  can: abilityOf(capability),
   keep,
   own,
-  run: Ucanto.provideAdvanced({ capability, handler: run as never }) as never,
+  run: checkAndRun(capability, run),
 })

@@ -1,11 +1,11 @@
 import { hash } from 'node:crypto'
-import { CAR as Car, Message, Receipt as Receipts } from '@ucanto/core'
-import type { AgentMessage, Block, Invocation, Link, Receipt, ReceiptModel } from '@ucanto/interface'
+import type { AgentMessage, Block, Invocation, Receipt } from '@ucanto/interface'
 import { type Failure, failure, type Result } from '@w3filecoin/capabilities'
 import type { CID } from 'multiformats/cid'
 import { MAX_EFFECTS } from '../receipts/receipt.ts'
 import { readCar } from './car.ts'
 import { type ChainLimits, Chains, UCAN_LIMITS } from './proof-chain.ts'
+import { buildMessage, encodeCar, linksIn, toBlock, viewMessage, viewReceipt } from './ucanto.ts'
 
 /** The media type of messages. */
 export const CAR = 'application/vnd.ipld.car'
@@ -55,26 +55,25 @@ export const decodeMessage = (body: Uint8Array, limits: MessageLimits): Result<A
       if (count > limits.blocks) return { error: tooLarge('blocks', limits.blocks) }
       const wrong = misnamed(cid, bytes)
       if (wrong) return { error: wrong }
-      store.set(`${cid}`, { cid, bytes } as unknown as Block)
+      store.set(`${cid}`, toBlock(cid, bytes))
     }
     const [root, ...others] = roots
     if (root === undefined || others.length > 0) return { error: malformed('The message must have one root') }
     if (root.multihash.code !== SHA2_256 || (store.get(`${root}`)?.bytes.byteLength ?? 0) > UCAN_LIMITS.bytes)
       return { error: malformed('The root must be a small block of the message') }
-    const message = Message.view({ root: root as never, store: store as never })
-    const { execute = [], report = {} } = contentOf(message)
-    const receipts = Object.values(report)
-    if (execute.length > limits.invocations)
-      return { error: tooLarge('invocations', limits.invocations, `${execute.length}`) }
+    const message = viewMessage(root, store)
+    const { invocations, receipts } = linksIn(message)
+    if (invocations.length > limits.invocations)
+      return { error: tooLarge('invocations', limits.invocations, `${invocations.length}`) }
     if (receipts.length > limits.receipts)
       return { error: tooLarge('receipts', limits.receipts, `${receipts.length}`) }
     const chains = new Chains(store, limits.chain)
-    for (const link of execute) {
+    for (const link of invocations) {
       const taken = chains.take(link)
       if (taken.error) return taken
     }
     for (const link of receipts) {
-      const taken = chains.takeTasks(Receipts.view({ root: link, blocks: store as never }) as Receipt)
+      const taken = chains.takeTasks(viewReceipt(link, store))
       if (taken.error) return taken
     }
     return { ok: message }
@@ -83,10 +82,6 @@ export const decodeMessage = (body: Uint8Array, limits: MessageLimits): Result<A
     return { error: malformed(`The message can not be read: ${(cause as Error).message.slice(0, 200)}`) }
   }
 }
-
-/** The links in a message. Views would read what they lead to. */
-const contentOf = ({ root }: AgentMessage) =>
-  root.data!['ucanto/message@7.0.0'] as { execute?: Link[]; report?: Record<string, Link<ReceiptModel>> }
 
 const misnamed = ({ multihash }: CID, bytes: Uint8Array): Failure | undefined => {
   if (multihash.code !== SHA2_256) return malformed('All blocks must be hashed with sha2-256')
@@ -99,7 +94,7 @@ const misnamed = ({ multihash }: CID, bytes: Uint8Array): Failure | undefined =>
 export const encodeMessage = async (content: {
   invocations?: readonly Invocation[]
   receipts?: readonly Receipt[]
-}): Promise<Uint8Array> => carOf(await Message.build(content as never))
+}): Promise<Uint8Array<ArrayBuffer>> => carOf(await buildMessage(content))
 
 /**
  * The CAR of an agent message with the receipts of what `asked` holds. Invocations travel back with their receipts as
@@ -111,8 +106,8 @@ export const encodeAnswer = async (
   receipts: readonly Receipt[],
   asked: AgentMessage,
   limits: MessageLimits,
-): Promise<Result<Uint8Array>> => {
-  const message = await Message.build({ receipts } as never)
+): Promise<Result<Uint8Array<ArrayBuffer>>> => {
+  const message = await buildMessage({ receipts })
   const whole = carOf(message)
   if (whole.byteLength <= limits.answer) return { ok: whole }
   const sent = new Set([...asked.iterateIPLDBlocks()].map(({ cid }) => `${cid}`))
@@ -130,8 +125,11 @@ export const encodeAnswer = async (
   }
 }
 
-const carOf = (message: AgentMessage, wanted: (block: Block) => boolean = () => true): Uint8Array => {
+const carOf = (
+  message: AgentMessage,
+  wanted: (block: Block) => boolean = () => true,
+): Uint8Array<ArrayBuffer> => {
   const blocks = new Map<string, Block>()
   for (const block of message.iterateIPLDBlocks()) if (wanted(block)) blocks.set(`${block.cid}`, block)
-  return Car.encode({ roots: [message.root], blocks } as never)
+  return encodeCar(message.root, blocks)
 }

@@ -2,7 +2,7 @@ import { createPrivateKey, createPublicKey, sign, verify } from 'node:crypto'
 import { create as createSignature } from '@ipld/dag-ucan/signature'
 import type { DID, PrincipalParser, Signer, Verifier } from '@ucanto/interface'
 import { ed25519 } from '@ucanto/principal'
-import type { EdSigner } from '@ucanto/principal/ed25519'
+import { type EdVerifier, parseEdSigner, parseEdVerifier } from './ucanto.ts'
 
 /**
  * Ed25519 by `node:crypto`, on the signer and verifier objects of `@ucanto/principal`: signatures are the same
@@ -12,8 +12,6 @@ import type { EdSigner } from '@ucanto/principal/ed25519'
 // DER prefixes of RFC 8410: a PKCS#8 private key, an SPKI public key; the 32 bytes of the key follow.
 const PKCS8 = Buffer.from('302e020100300506032b657004220420', 'hex')
 const SPKI = Buffer.from('302a300506032b6570032100', 'hex')
-
-type EdVerifier = ReturnType<typeof ed25519.Verifier.parse> & { publicKey: Uint8Array; signatureCode: number }
 
 const native = (verifier: EdVerifier): Verifier => {
   const key = createPublicKey({
@@ -26,25 +24,25 @@ const native = (verifier: EdVerifier): Verifier => {
       value: (payload: Uint8Array, signature: { code: number; raw: Uint8Array }) =>
         signature.code === verifier.signatureCode && verify(null, payload, key, signature.raw),
     },
-  }) as unknown as Verifier
+  })
 }
 
 /** Reads a private key as `@ucanto/principal` formats it (`MgCZ…`), optionally acting under a `did:web`. */
 export const parseSigner = (key: string, did?: string): Signer => {
-  const signer = ed25519.parse(key) as EdSigner & { secret: Uint8Array; signatureCode: 0xd0ed }
+  const signer = parseEdSigner(key)
   const privateKey = createPrivateKey({
     key: Buffer.concat([PKCS8, signer.secret]),
     format: 'der',
     type: 'pkcs8',
   })
   Object.defineProperties(signer, {
-    verifier: { value: native(signer.verifier as unknown as EdVerifier) },
+    verifier: { value: native(signer.verifier) },
     sign: {
       value: async (payload: Uint8Array) =>
         createSignature(signer.signatureCode, sign(null, payload, privateKey)),
     },
   })
-  return (did === undefined || did === signer.did() ? signer : signer.withDID(did as DID)) as Signer
+  return did === undefined || did === signer.did() ? signer : signer.withDID(did as DID)
 }
 
 /** A new key pair, as `parseSigner` reads it. */
@@ -58,7 +56,7 @@ export const principals: PrincipalParser = {
   parse(did) {
     const known = parsed.get(did)
     if (known) return known
-    const verifier = native(ed25519.Verifier.parse(did) as EdVerifier)
+    const verifier = native(parseEdVerifier(did))
     if (parsed.size >= MAX_CACHED) parsed.clear()
     parsed.set(did, verifier)
     return verifier

@@ -1,8 +1,8 @@
-import { decode, type View as UcanView } from '@ipld/dag-ucan'
 import type { Block, Capability, Receipt } from '@ucanto/interface'
 import { type Failure, failure, type Result } from '@w3filecoin/capabilities'
 import { CID } from 'multiformats/cid'
 import { principals } from './principal.ts'
+import { type BlockMap, decodeUcan, didBytes, type Ucan } from './ucanto.ts'
 
 /**
  * What a UCAN may hold. Nothing in it is longer than a key in a database may be, or nested deeper than a stack bears;
@@ -21,9 +21,6 @@ export interface ChainLimits {
   checks: number
 }
 
-type Blocks = ReadonlyMap<string, Block>
-type View = UcanView<[Capability, ...Capability[]]>
-
 /** The cost of the way up from a UCAN. */
 interface Cost {
   depth: number
@@ -35,12 +32,12 @@ interface Cost {
  * to check their signatures. The limits hold for all that one of these has looked at together.
  */
 export class Chains {
-  readonly #blocks: Blocks
+  readonly #blocks: BlockMap
   readonly #limits: ChainLimits
-  readonly #ucans = new Map<string, View>()
+  readonly #ucans = new Map<string, Ucan>()
   #left: number
 
-  constructor(blocks: Blocks, limits: ChainLimits) {
+  constructor(blocks: BlockMap, limits: ChainLimits) {
     this.#blocks = blocks
     this.#limits = limits
     this.#left = limits.checks
@@ -76,7 +73,7 @@ export class Chains {
     return { ok: {} }
   }
 
-  #read(cid: string): View | undefined {
+  #read(cid: string): Ucan | undefined {
     const known = this.#ucans.get(cid)
     if (known !== undefined) return known
     const block = this.#blocks.get(cid)
@@ -87,7 +84,7 @@ export class Chains {
   }
 
   /** Every way up counts, as often as one of a UCAN's capabilities fits the claim. */
-  #cost(ucan: View, claim: Capability | undefined, depth: number, known: Map<View, Cost>): Cost {
+  #cost(ucan: Ucan, claim: Capability | undefined, depth: number, known: Map<Ucan, Cost>): Cost {
     const cost = known.get(ucan)
     if (depth + (cost?.depth ?? 0) > this.#limits.depth)
       throw new TooLarge(`More than ${this.#limits.depth} delegations stand one upon another`)
@@ -110,7 +107,7 @@ export class Chains {
  * What it takes to find out whether UCANs of others than keys are attested (`ucan/attest`): each looks at all
  * attestations beside it, and those that are not of keys look for attestations themselves, among the ones that are left.
  */
-const sessions = (proofs: readonly View[], costs: readonly Cost[]): number => {
+const sessions = (proofs: readonly Ucan[], costs: readonly Cost[]): number => {
   const [byOthers, byKeys] = [proofs.filter(isOther), proofs.filter(proof => !isOther(proof))]
   const attested = orders(byOthers.filter(isAttestation).length) * (1 + byKeys.filter(isAttestation).length)
   const most = Math.max(0, ...proofs.map((proof, n) => (isAttestation(proof) ? costs[n]!.checks : 0)))
@@ -120,11 +117,11 @@ const sessions = (proofs: readonly View[], costs: readonly Cost[]): number => {
 /** In how many orders some of so many can come. */
 const orders = (count: number): number => (count === 0 ? 1 : 1 + count * orders(count - 1))
 
-const isOther = ({ issuer }: View) => !issuer.did().startsWith('did:key:')
-const isAttestation = ({ capabilities: [first] }: View) => first?.can === 'ucan/attest'
+const isOther = ({ issuer }: Ucan) => !issuer.did().startsWith('did:key:')
+const isAttestation = ({ capabilities: [first] }: Ucan) => first?.can === 'ucan/attest'
 
 /** The capabilities that may stand for the claim. One that none fits is looked at all the same. */
-const fitting = ({ capabilities }: View, claim: Capability | undefined): number =>
+const fitting = ({ capabilities }: Ucan, claim: Capability | undefined): number =>
   Math.max(1, capabilities.filter(given => claim !== undefined && fits(given, claim)).length)
 
 const fits = (given: Capability, claim: Capability): boolean =>
@@ -134,11 +131,11 @@ const fits = (given: Capability, claim: Capability): boolean =>
     (given.can.endsWith('/*') && claim.can.startsWith(given.can.slice(0, -1))))
 
 /** Reads a UCAN and all that is in it; views decode lazily otherwise. Throws what is wrong with it. */
-const readUcan = ({ bytes }: Block): View => {
+const readUcan = ({ bytes }: Block): Ucan => {
   if (bytes.byteLength > UCAN_LIMITS.bytes)
     throw new TooLarge(`A UCAN has ${bytes.byteLength} bytes, at most ${UCAN_LIMITS.bytes} are taken`)
-  const ucan = decode(bytes as never)
-  for (const did of [ucan.model.iss, ucan.model.aud] as unknown as Uint8Array[])
+  const ucan = decodeUcan(bytes)
+  for (const did of didBytes(ucan))
     if (did.byteLength > UCAN_LIMITS.did) throw tooLong('DID', UCAN_LIMITS.did)
   const issuer = ucan.issuer.did()
   // Throws on keys of kinds that are not known here: nobody could check their signatures.

@@ -1,11 +1,12 @@
-import { Delegation, isDelegation } from '@ucanto/core'
-import type { Authorization, Delegation as DelegationView, UCANLink } from '@ucanto/interface'
+import { isDelegation } from '@ucanto/core'
+import type { Authorization, Delegation } from '@ucanto/interface'
 import { Revoked } from '@ucanto/validator'
 import { failure, type RevokeSuccess, revoke } from '@w3filecoin/capabilities'
 import type { Clock, Table } from '../ports.ts'
 import { type Handler, provide } from './handler.ts'
 import { MESSAGE_LIMITS } from './message.ts'
 import { Chains } from './proof-chain.ts'
+import { blocksOf, viewDelegation } from './ucanto.ts'
 
 /** "This principal revoked that delegation." Never taken back. */
 export interface RevocationRecord {
@@ -31,9 +32,9 @@ const MAX_DELEGATIONS = 50
 export const revokeHandler = ({ table, now }: Revocations): Handler =>
   provide(revoke, async ({ capability, invocation }) => {
     const { ucan } = capability.nb
-    const { blocks } = invocation as unknown as { blocks: Map<string, never> }
-    const delegation = Delegation.view({ root: ucan as UCANLink, blocks }, null) as DelegationView | null
-    if (delegation === null)
+    const blocks = blocksOf(invocation)
+    const delegation = viewDelegation(ucan, blocks)
+    if (delegation === undefined)
       return {
         out: { error: failure('UCANNotFound', `The block of ${ucan} must travel with the invocation`) },
       }
@@ -56,7 +57,7 @@ export const revokeHandler = ({ table, now }: Revocations): Handler =>
   })
 
 /** Issuers and audiences of a delegation and of those that it was derived from, as far as their blocks are there. */
-const principalsOf = (delegation: DelegationView): Set<string> => {
+const principalsOf = (delegation: Delegation): Set<string> => {
   const principals = new Set<string>()
   const seen = new Set<string>()
   const open = [delegation]
@@ -88,7 +89,7 @@ export const revocationCheck =
   }
 
 interface ChainLink {
-  delegation: DelegationView
+  delegation: Delegation
   /** Issuers and audiences from here to the root. */
   principals: ReadonlySet<string>
 }

@@ -1,9 +1,7 @@
-import { createNonStandard } from '@ipld/dag-ucan/signature'
-import { Receipt as Receipts } from '@ucanto/core'
 import type { AgentMessage, Invocation, Receipt, Signer } from '@ucanto/interface'
 import { type Failure, failure } from '@w3filecoin/capabilities'
 import type { Log } from '../ports.ts'
-import { issueReceipt, toPublicFailure } from '../receipts/receipt.ts'
+import { issueReceipt, issueUnsigned } from '../receipts/receipt.ts'
 import type { ReceiptLog } from '../receipts/receipt-log.ts'
 import type { Authority } from './authority.ts'
 import type { Handler } from './handler.ts'
@@ -69,11 +67,11 @@ export class Server {
       )
     // A promised task has one receipt, with its outcome: what only concerns this request is not signed.
     const refuse = (error: Failure) =>
-      handler.own ? unsigned(this.id, invocation, error) : this.#fail(invocation, error)
+      handler.own ? issueUnsigned(this.id, invocation, error) : this.#fail(invocation, error)
     try {
       const outcome = await handler.run(invocation, this.#context)
       if ('filed' in outcome) return outcome.filed
-      if ('pending' in outcome) return await unsigned(this.id, invocation, outcome.pending)
+      if ('pending' in outcome) return await issueUnsigned(this.id, invocation, outcome.pending)
       if ('error' in outcome) return await refuse(outcome.error)
       const receipt = await issueReceipt(this.id, invocation, outcome)
       return handler.keep && outcome.out.error === undefined ? await this.#receipts.put(receipt) : receipt
@@ -90,11 +88,3 @@ export class Server {
     return issueReceipt(this.id, invocation, { out: { error } })
   }
 }
-
-/** An error in the form of a receipt that clients read, but signed by nobody: nothing was issued. */
-const unsigned = (id: Signer, ran: Invocation, error: Failure): Promise<Receipt> =>
-  Receipts.issue({
-    ran,
-    result: { error: toPublicFailure(error) },
-    issuer: { did: () => id.did(), sign: () => createNonStandard('', new Uint8Array()) } as never,
-  }) as unknown as Promise<Receipt>
