@@ -8,6 +8,7 @@ import type { Handler } from './handler.ts'
 import { revokeHandler } from './revocation.ts'
 
 export interface ServerOptions {
+  /** The service, which signs the receipts. */
   id: Signer
   authority: Authority
   handlers: readonly Handler[]
@@ -16,12 +17,12 @@ export interface ServerOptions {
 }
 
 /**
- * Runs the invocations of agent messages. Handlers are found in a map by the whole ability, so that names which
- * JavaScript objects inherit are no handlers; `@ucanto/server` walks a tree of objects and would call them.
+ * Runs the invocations of agent messages. A map from abilities to handlers rejects names that JavaScript objects inherit,
+ * such as `constructor/call`; `@ucanto/server` walks a tree of objects, and would call them.
  */
 export class Server {
   readonly id: Signer
-  /** The keys that sign for it, or did: the present one first. */
+  /** The `did:key`s of its present and former keys, the present one first. */
   readonly keys: readonly string[]
   readonly #handlers: ReadonlyMap<string, Handler>
   readonly #context: object
@@ -39,7 +40,7 @@ export class Server {
     this.#log = log
   }
 
-  /** The receipts of all invocations of a message, in their order. */
+  /** Runs all invocations of a message, and returns their receipts in the same order. */
   execute(message: AgentMessage): Promise<Receipt[]> {
     return Promise.all(message.invocations.map(invocation => this.#run(invocation)))
   }
@@ -63,9 +64,12 @@ export class Server {
     if (handler.own && !own)
       return this.#fail(
         invocation,
-        failure('UnsupportedCapability', `Only ${this.id.did()} may invoke ${capability.can}, with itself`),
+        failure(
+          'UnsupportedCapability',
+          `Only ${this.id.did()} may invoke ${capability.can}, with itself as the resource`,
+        ),
       )
-    // A promised task has one receipt, with its outcome: what only concerns this request is not signed.
+    // A promised task has one receipt, with its outcome. An error that concerns this request only is not signed.
     const refuse = (error: Failure) =>
       handler.own ? issueUnsigned(this.id, invocation, error) : this.#fail(invocation, error)
     try {
@@ -76,7 +80,7 @@ export class Server {
       const receipt = await issueReceipt(this.id, invocation, outcome)
       return handler.keep && outcome.out.error === undefined ? await this.#receipts.put(receipt) : receipt
     } catch (cause) {
-      // A bug, or a store that can not be reached: the caller may try again, and learns no more than that.
+      // A bug, or an unreachable store. Report no details: the caller can only try again.
       this.#log('error', 'invocation failed', { can: capability.can, task: `${invocation.cid}`, cause })
       return await refuse(
         failure('HandlerExecutionError', `The service could not run ${capability.can}; try again later`),
