@@ -3,7 +3,7 @@ import { decodeCar, encodeMessage, receiptIn, type Service, viewMessage } from '
 
 type Api = Service['api']
 
-/** Invocations in one message to a service, and its answer: a receipt each. */
+/** Sends invocations to a service in one message, and returns their receipts in the same order. */
 export const call = async (
   api: Api,
   ...invocations: (Invocation | IssuedInvocation)[]
@@ -21,11 +21,11 @@ export const call = async (
   return tasks.map(task => receiptOf(message, task.cid))
 }
 
-/** {@link call} for one. */
+/** Does {@link call} with one invocation. */
 export const ask = async (api: Api, invocation: Invocation | IssuedInvocation): Promise<Receipt> =>
   (await call(api, invocation))[0]!
 
-/** The receipt that a service serves for a task. */
+/** Fetches the receipt of a task from a service; `undefined` if there is none. */
 export const served = async (api: Api, task: { toString(): string }): Promise<Receipt | undefined> => {
   const response = await api.request(`/receipt/${task}`)
   if (response.status === 404) return undefined
@@ -33,7 +33,7 @@ export const served = async (api: Api, task: { toString(): string }): Promise<Re
   return receiptOf(messageIn(new Uint8Array(await response.arrayBuffer())), task)
 }
 
-/** The agent message in a CAR. */
+/** Decodes the agent message in a CAR. */
 export const messageIn = (car: Uint8Array): AgentMessage => {
   const { roots, blocks } = decodeCar(car)
   return viewMessage(roots[0]!.cid, blocks)
@@ -45,7 +45,7 @@ const receiptOf = (message: AgentMessage, task: { toString(): string }): Receipt
   return receipt
 }
 
-/** CIDs of the tasks that follow, as text. */
+/** Returns the CIDs of a receipt's effects, as text. */
 export const effectsOf = ({ fx }: Receipt) => ({
   fork: fx.fork.map(task => `${task.link()}`),
   join: fx.join && `${fx.join.link()}`,
