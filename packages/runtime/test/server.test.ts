@@ -73,7 +73,7 @@ const handlers = (receipts: () => StandIn['receipts']): Handler[] => [
   promisedTask(
     pieceAccept,
     { get: (task: string) => receipts().get(task) } as never,
-    async ({ capability }) => (capability.nb.group === 'nobody' ? undefined : `${(await next()).cid}`),
+    async ({ capability }) => (capability.nb.group === 'empty' ? undefined : `${(await next()).cid}`),
   ),
 ]
 
