@@ -88,7 +88,7 @@ export interface Options {
   storefronts: readonly string[]
   /** The content that the storefronts read. */
   content: Content
-  /** Receives the offer documents of the dealer. */
+  /** Takes what the dealer hands to deal making. */
   market: { offer(name: string, document: OfferDocument): void }
   /** Returns the file of active replicas. */
   chain: () => string

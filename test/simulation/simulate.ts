@@ -39,7 +39,7 @@ export interface Report {
   /** Number of checks by invariant. */
   checked: Map<Invariant, number>
   violations: Violation[]
-  /** A hash of all calls and their faults. */
+  /** A hash of everything that happened. */
   trace: string
 }
 

@@ -165,7 +165,7 @@ describe('an invocation', () => {
     expect(await served(it_.api, receipt.ran.link())).toBeUndefined()
   })
 
-  it('of a did:web is accepted with a key that the configuration lists', async () => {
+  it('of a did:web is taken with a key that the configuration names', async () => {
     const issuer = stranger.withDID(web.did())
     expect((await ask(it_.api, invocation('test/pass', { issuer }))).out).toEqual({ ok: {} })
   })
@@ -372,7 +372,7 @@ describe('HTTP', () => {
     })
   })
 
-  it('GET /.well-known/did.json returns the key of a did:web', async () => {
+  it('GET /.well-known/did.json gives the key behind a did:web', async () => {
     const authority = new Authority([])
     const server = new Server({ id: web, authority, handlers: [], receipts: it_.receipts, log: () => {} })
     const api = createHttpApp({ server, receipts: it_.receipts, name: 'web', log: () => {} })

@@ -1,10 +1,10 @@
 import type { AgentMessage, DID, Principal, Receipt } from '@ucanto/interface'
 import { type Failure, failure, type Result, type Task } from '@w3filecoin/capabilities'
+import { parse as parseLink } from 'multiformats/link'
 import type { Fetch, Log } from '../ports.ts'
 import { isReadable, MAX_RECEIPT_BYTES } from '../receipts/receipt.ts'
 import { type Authority, type PeerConfig, principal } from './authority.ts'
 import { CAR, decodeMessage, encodeMessage, MESSAGE_LIMITS, type MessageLimits } from './message.ts'
-import { receiptIn } from './ucanto.ts'
 
 /** How long another service may take to answer, in milliseconds. */
 const TIMEOUT = 25_000
@@ -56,7 +56,7 @@ export class Peer {
     const response = await this.#fetch(new URL('/', this.#origin()).href, {
       method: 'POST',
       headers: { 'content-type': CAR, accept: CAR },
-      body: await encodeMessage({ invocations: tasks }),
+      body: (await encodeMessage({ invocations: tasks })) as never,
       signal: AbortSignal.timeout(TIMEOUT),
     })
     const message = await this.#read(response, ANSWER, `${tasks.length} tasks`)
@@ -145,3 +145,7 @@ export const reach = async <T>(
     return { error: failure('PeerUnreachable', `${did} can not be reached`) }
   }
 }
+
+/** What a message gives for the receipt of a task. */
+const receiptIn = (message: AgentMessage, task: string): Receipt | undefined =>
+  (message.get(parseLink(task) as never, null as never) ?? undefined) as Receipt | undefined

@@ -28,9 +28,9 @@ export interface Call {
 
 /** Decides which calls have faults. */
 export interface Faults {
-  /** @param index the number of the call in this run, from 0 */
+  /** @param index counts the calls of the run, from 0 */
   callFault(call: Call, index: number): CallFault | undefined
-  /** Whether a consumer is so slow that its messages are delivered to another consumer in the meantime. */
+  /** Whether a consumer is so slow that its message is given to another one meanwhile. */
   isSlow(): boolean
 }
 

@@ -90,7 +90,7 @@ export class DeterministicWorld {
   call<T>(call: Call, effect: Effect<T>): Promise<T> {
     const execution = this.#executions.getStore()
     if (execution?.dead) return NEVER
-    // Calls outside of a function, such as those of agents, have no faults.
+    // What is no function, like an agent, is not of this world's misfortune.
     const fault = !execution || execution.spared ? undefined : this.faults.callFault(call, this.#calls)
     if (execution) this.#calls += 1
     if (fault) this.count(fault)
