@@ -9,8 +9,8 @@ const car = CAR.encode({
   blocks: new Map(blocks.map(block => [`${block.cid}`, block])),
 } as never) as Uint8Array
 
-const framed = (bytes: Uint8Array) => Buffer.concat([new Uint8Array([bytes.byteLength]), bytes])
-const header = (value: unknown) => framed(CBOR.encode(value as never))
+const frame = (bytes: Uint8Array) => Buffer.concat([new Uint8Array([bytes.byteLength]), bytes])
+const header = (value: unknown) => frame(CBOR.encode(value as never))
 const HEADER = header({ roots: [], version: 1 })
 const read = (...parts: Uint8Array[]) => [...readCar(Buffer.concat(parts)).sections]
 

@@ -107,7 +107,7 @@ describe('Chains', () => {
   })
 })
 
-const nested = (depth: number): unknown => {
+const nest = (depth: number): unknown => {
   let value: unknown = 1
   for (let n = 0; n < depth; n++) value = [value]
   return value
@@ -116,40 +116,40 @@ const link = (code: number, digest: Uint8Array) => CID.createV1(0x55, createDige
 
 describe('a UCAN', async () => {
   const good = await give(space, agent)
-  const changed = async (changes: object) => {
+  const change = async (changes: object) => {
     const bytes = CBOR.encode({ ...CBOR.decode<object>(good.root.bytes as never), ...changes })
     const cid = linkOf(bytes)
     return new Chains(new Map([[`${cid}`, { cid, bytes } as never]]), LIMITS).take(cid)
   }
-  const withNb = (nb: unknown) => changed({ att: [{ can: 'test/it', with: space.did(), nb }] })
+  const withNb = (nb: unknown) => change({ att: [{ can: 'test/it', with: space.did(), nb }] })
 
   it('within the limits is accepted', async () => {
-    expect(await changed({})).toEqual({ ok: {} })
-    expect(
-      await withNb({ deep: nested(UCAN_LIMITS.nesting - 4), long: 'x'.repeat(UCAN_LIMITS.text) }),
-    ).toEqual({
-      ok: {},
-    })
+    expect(await change({})).toEqual({ ok: {} })
+    expect(await withNb({ deep: nest(UCAN_LIMITS.nesting - 4), long: 'x'.repeat(UCAN_LIMITS.text) })).toEqual(
+      {
+        ok: {},
+      },
+    )
   })
 
   it.each<[string, () => Promise<Result<object>>]>([
-    ['nested too deep', () => withNb({ deep: nested(UCAN_LIMITS.nesting) })],
-    ['nested much too deep', () => withNb(nested(1_000))],
+    ['nested too deep', () => withNb({ deep: nest(UCAN_LIMITS.nesting) })],
+    ['nested much too deep', () => withNb(nest(1_000))],
     ['with a long text', () => withNb({ text: 'x'.repeat(UCAN_LIMITS.text + 1) })],
     ['with a long name', () => withNb({ ['x'.repeat(UCAN_LIMITS.text + 1)]: 1 })],
-    ['with a long nonce', () => changed({ nnc: 'x'.repeat(UCAN_LIMITS.text + 1) })],
+    ['with a long nonce', () => change({ nnc: 'x'.repeat(UCAN_LIMITS.text + 1) })],
     ['with long bytes', () => withNb({ bytes: new Uint8Array(UCAN_LIMITS.text + 1) })],
     ['with a long link', () => withNb({ link: link(0, new Uint8Array(UCAN_LIMITS.link)) })],
-    ['with a long proof', () => changed({ prf: [link(0, new Uint8Array(UCAN_LIMITS.link))] })],
+    ['with a long proof', () => change({ prf: [link(0, new Uint8Array(UCAN_LIMITS.link))] })],
     [
       'with a long issuer',
-      () => changed({ iss: new Uint8Array([0x9d, 0x1a, ...bytesOf(1, UCAN_LIMITS.did)]) }),
+      () => change({ iss: new Uint8Array([0x9d, 0x1a, ...bytesOf(1, UCAN_LIMITS.did)]) }),
     ],
     [
       'with a long audience',
-      () => changed({ aud: new Uint8Array([0x9d, 0x1a, ...bytesOf(1, UCAN_LIMITS.did)]) }),
+      () => change({ aud: new Uint8Array([0x9d, 0x1a, ...bytesOf(1, UCAN_LIMITS.did)]) }),
     ],
-    ['of many bytes', () => changed({ fct: Array.from({ length: UCAN_LIMITS.bytes }, () => ({})) })],
+    ['of many bytes', () => change({ fct: Array.from({ length: UCAN_LIMITS.bytes }, () => ({})) })],
   ])('%s is too large', async (_, make) => {
     const { error } = await make()
     expect(error?.name).toBe('MessageTooLarge')
@@ -163,10 +163,10 @@ describe('a UCAN', async () => {
     ['with __proto__', () => withNb(own('__proto__', { group: 'g' }))],
     ['with bytes for __proto__', () => withNb({ a: own('__proto__', new Uint8Array(3)) })],
     ['that overrides toString', () => withNb({ content: { toString: 1 } })],
-    ['of an unsupported kind of key', () => changed({ iss: new Uint8Array([0x85, 0x24, 1, 2, 3]) })],
-    ['of half a key', () => changed({ iss: new Uint8Array([0xed, 1, 2, 3]) })],
-    ['of an empty issuer', () => changed({ iss: new Uint8Array() })],
-    ['with a long text instead of a number', () => changed({ exp: 'x'.repeat(10_000) })],
+    ['of an unsupported kind of key', () => change({ iss: new Uint8Array([0x85, 0x24, 1, 2, 3]) })],
+    ['of half a key', () => change({ iss: new Uint8Array([0xed, 1, 2, 3]) })],
+    ['of an empty issuer', () => change({ iss: new Uint8Array() })],
+    ['with a long text instead of a number', () => change({ exp: 'x'.repeat(10_000) })],
   ])('%s is malformed', async (_, make) => {
     const { error } = await make()
     expect(error?.name).toBe('MalformedMessage')

@@ -39,12 +39,12 @@ type Denied = { error: Failure }
 
 type Parser = CapabilityParser<Match<ParsedCapability>>
 /** The capability that a parser returns. */
-export type Parsed<C> = C extends CapabilityParser<Match<infer T extends ParsedCapability>> ? T : never
+export type CapabilityOf<C> = C extends CapabilityParser<Match<infer T extends ParsedCapability>> ? T : never
 
 /** Returns the handler of a capability. */
 export const provide = <C extends Parser>(
   capability: C,
-  run: (input: Input<Parsed<C>>) => Promise<Outcome | Pending | Filed>,
+  run: (input: Input<CapabilityOf<C>>) => Promise<Outcome | Pending | Filed>,
   { keep = false, own = false }: { keep?: boolean; own?: boolean } = {},
 ): Handler => ({
   can: abilityOf(capability),

@@ -2,7 +2,7 @@ import type { CapabilityParser, Match, ParsedCapability } from '@ucanto/interfac
 import { failure } from '@w3filecoin/capabilities'
 import { outcomeOf } from '../receipts/receipt.ts'
 import type { ReceiptLog } from '../receipts/receipt-log.ts'
-import { type Handler, type Input, type Parsed, provide } from './handler.ts'
+import { type CapabilityOf, type Handler, type Input, provide } from './handler.ts'
 
 /**
  * Returns the handler of a task that the service promises and runs itself (`filecoin/submit` and every `…/accept`). An
@@ -13,7 +13,7 @@ import { type Handler, type Input, type Parsed, provide } from './handler.ts'
 export const promisedTask = <C extends CapabilityParser<Match<ParsedCapability>>>(
   capability: C,
   receipts: ReceiptLog,
-  find: (input: Input<Parsed<C>>) => Promise<string | undefined>,
+  find: (input: Input<CapabilityOf<C>>) => Promise<string | undefined>,
 ): Handler =>
   provide(
     capability,

@@ -5,7 +5,7 @@ import type { Choices } from './random.ts'
 import type { DeterministicWorld } from './world.ts'
 
 /** A message as the queue holds it. */
-interface Held {
+interface QueuedMessage {
   id: string
   body: string
   group?: string
@@ -33,9 +33,9 @@ const MAX_BYTES = 1_048_576
  * attempt. A FIFO queue delivers the messages of a group in order, one batch at a time.
  */
 export class DeterministicQueue<M> implements Queue<M> {
-  readonly dead: Held[] = []
+  readonly dead: QueuedMessage[] = []
   readonly #options: Options<M>
-  #messages: Held[] = []
+  #messages: QueuedMessage[] = []
   #runs = 0
   #count = 0
   readonly #known = new Map<string, number>()
@@ -142,7 +142,7 @@ export class DeterministicQueue<M> implements Queue<M> {
       })
   }
 
-  #receive(): Held[] {
+  #receive(): QueuedMessage[] {
     const { spec, world, duplicates = 0 } = this.#options
     const now = world.now()
     const busy = new Set(
@@ -154,7 +154,7 @@ export class DeterministicQueue<M> implements Queue<M> {
       ({ visibleAt, group }) => visibleAt <= now && (group === undefined || !busy.has(group)),
     )
     const ready = spec.fifo ? visible : world.choices.shuffled(visible)
-    const batch: Held[] = []
+    const batch: QueuedMessage[] = []
     for (const message of ready) {
       if (batch.length === spec.batch) break
       if (message.received >= spec.attempts) {
@@ -174,7 +174,7 @@ export class DeterministicQueue<M> implements Queue<M> {
   }
 }
 
-const recordOf = (queue: string, { id, body, group, received }: Held): SQSRecord =>
+const recordOf = (queue: string, { id, body, group, received }: QueuedMessage): SQSRecord =>
   ({
     messageId: id,
     receiptHandle: id,
