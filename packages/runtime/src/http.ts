@@ -66,7 +66,7 @@ export const createHttpApp = ({
     })
   })
 
-  const tooLarge = `The message is too large; the maximum is ${limits.bytes} bytes`
+  const tooLarge = `The message is too large; at most ${limits.bytes} bytes are allowed`
   const bounded = bodyLimit({ maxSize: limits.bytes, onError: context => context.text(tooLarge, 413) })
 
   app.post('/', bounded, async context => {

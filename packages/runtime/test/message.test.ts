@@ -177,8 +177,8 @@ describe('encodeAnswer', () => {
   it('leaves out the invocations if it must, then the blocks of very many effects, and nothing else', async () => {
     const answered = await receipts()
     const asked = decodeMessage(car, MESSAGE_LIMITS).ok!
-    const within = (answerBytes: number) => encodeAnswer(answered, asked, { ...MESSAGE_LIMITS, answerBytes })
-    let most = MESSAGE_LIMITS.answerBytes
+    const within = (answer: number) => encodeAnswer(answered, asked, { ...MESSAGE_LIMITS, answer })
+    let most = MESSAGE_LIMITS.answer
     for (const [ran, whole] of [
       [true, [true, true, true]],
       [false, [true, true, true]],

@@ -457,7 +457,7 @@ describe('HTTP', () => {
       ),
     )) as unknown as Invocation[]
     const body = (await encodeMessage({ invocations: tasks })) as never
-    const send = (answerBytes: number) => {
+    const send = (answer: number) => {
       const { receipts } = it_
       const server = new Server({
         id: service,
@@ -466,7 +466,7 @@ describe('HTTP', () => {
         receipts,
         log: () => {},
       })
-      const limits = { ...MESSAGE_LIMITS, answerBytes }
+      const limits = { ...MESSAGE_LIMITS, answer }
       const api = createHttpApp({ server, receipts, name: 'service', limits, log: () => {} })
       return api.request('/', { method: 'POST', headers: { 'content-type': CAR }, body })
     }

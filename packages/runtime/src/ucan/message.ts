@@ -12,14 +12,14 @@ export const CAR = 'application/vnd.ipld.car'
 
 /** Limits of one agent message over HTTP, checked before anything in it is run. */
 export interface MessageLimits {
-  /** Size of the body. A Lambda function behind an HTTP API accepts 6 MB, base64 included. */
+  /** Bytes of the body. A Lambda function behind an HTTP API accepts 6 MB, base64 included. */
   bytes: number
   blocks: number
   invocations: number
   receipts: number
   chain: ChainLimits
-  /** Size of the answer. A Lambda function may return 6 MB, base64 included. */
-  answerBytes: number
+  /** Bytes of the answer. A Lambda function may return 6 MB, base64 included. */
+  answer: number
 }
 
 export const MESSAGE_LIMITS: MessageLimits = {
@@ -28,14 +28,14 @@ export const MESSAGE_LIMITS: MessageLimits = {
   invocations: 500,
   receipts: 0,
   chain: { depth: 10, checks: 5_000 },
-  answerBytes: 4_600_000,
+  answer: 4_600_000,
 }
 
 const SHA2_256 = 0x12
 
 const malformedMessage = (message: string) => failure('MalformedMessage', message)
 const messageTooLarge = (what: string, max: number, found = `more than ${max}`) =>
-  failure('MessageTooLarge', `The message has ${found} ${what}; the maximum is ${max}`)
+  failure('MessageTooLarge', `The message has ${found} ${what}; at most ${max} are allowed`)
 
 /**
  * Reads an agent message. Verifies every block against its CID: a CAR may claim any CID for any bytes, and receipts are
@@ -118,18 +118,18 @@ export const encodeAnswer = async (
 ): Promise<Result<Uint8Array<ArrayBuffer>>> => {
   const message = await buildMessage({ receipts })
   const complete = carOf(message)
-  if (complete.byteLength <= limits.answerBytes) return { ok: complete }
+  if (complete.byteLength <= limits.answer) return { ok: complete }
   const sent = new Set([...asked.iterateIPLDBlocks()].map(({ cid }) => `${cid}`))
   const short = carOf(message, block => !sent.has(`${block.cid}`))
-  if (short.byteLength <= limits.answerBytes) return { ok: short }
+  if (short.byteLength <= limits.answer) return { ok: short }
   const listed = receipts.flatMap(({ fx }) => (fx.fork.length > MAX_EFFECTS ? fx.fork : []))
   const effects = new Set(listed.map(effect => `${effect.link()}`))
   const bare = carOf(message, ({ cid }) => !sent.has(`${cid}`) && !effects.has(`${cid}`))
-  if (bare.byteLength <= limits.answerBytes) return { ok: bare }
+  if (bare.byteLength <= limits.answer) return { ok: bare }
   return {
     error: failure(
       'AnswerTooLarge',
-      `The answer has ${bare.byteLength} bytes; the maximum is ${limits.answerBytes}. Send fewer invocations in one message.`,
+      `The answer has ${bare.byteLength} bytes; the maximum is ${limits.answer}. Send fewer invocations in one message.`,
     ),
   }
 }
