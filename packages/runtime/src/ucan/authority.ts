@@ -85,7 +85,7 @@ export class Authority {
     if (isKey(did)) return fixedKeys([did])
     return {
       known: async () => (await this.#find(did)).known(),
-      renewed: async () => (await this.#find(did)).renewed(),
+      renew: async () => (await this.#find(did)).renew(),
     }
   }
 
