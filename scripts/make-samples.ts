@@ -1064,12 +1064,12 @@ writeFileSync(
   lines([
     '# Samples',
     '',
-    'Files of many kinds and sizes to store, from the smallest that a deal could be asked for to a few megabytes. All of',
-    'them were made for this repository by [scripts/make-samples.ts](../scripts/make-samples.ts), words, pictures and',
-    'sounds included, and are dedicated to the public domain under',
-    '[CC0 1.0](https://creativecommons.org/publicdomain/zero/1.0/): take them for whatever you like.',
+    '`npm start` takes these files to a deal. They have many kinds and sizes, from about the minimum of a Filecoin piece to',
+    'a few megabytes. [scripts/make-samples.ts](../scripts/make-samples.ts) generates all of them, including texts, pictures and',
+    'sounds. They are dedicated to the public domain under [CC0 1.0](https://creativecommons.org/publicdomain/zero/1.0/): use them',
+    'for any purpose.',
     '',
-    '| file | what it is | bytes | licence |',
+    '| file | contents | bytes | licence |',
     '|---|---|---:|---|',
     ...rows.map(
       ({ name, kind, bytes }) => `| [${name}](${name}) | ${kind} | ${bytes.toLocaleString('en')} | CC0 |`,

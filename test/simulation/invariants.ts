@@ -75,6 +75,15 @@ export class Watch {
     this.#findings = findings
   }
 
+  /** Takes the records that are there as the state from which to watch. */
+  resume({ services }: System): void {
+    for (const { id, sequence } of services.get('aggregator')?.tables.group?.items.values() ?? [])
+      this.#sequences.set(id as string, sequence as number)
+    for (const { tables } of services.values())
+      for (const { task, receipt } of tables.receipt?.items.values() ?? [])
+        this.#receipts.set(task as string, receipt as string)
+  }
+
   wrote(system: System, service: string, table: string, item: Item): void {
     if (table === 'receipt') this.#receipt(item)
     if (service === 'aggregator' && table === 'group') this.#sealed(system, item)

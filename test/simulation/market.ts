@@ -45,14 +45,14 @@ export class Market {
   }
 
   /** The dealer wants deals for an aggregate. */
-  offer(name: string, document: OfferDocument): void {
+  offer(name: string, document: Pick<OfferDocument, 'aggregate' | 'pieces'>): void {
     if (this.#seen.has(name)) return
     this.#seen.add(name)
     const { world, choices, moods } = this.#options
     world.timeline.after(choices.between(...moods.decision), () => this.#decide(name, document))
   }
 
-  #decide(name: string, { aggregate, pieces }: OfferDocument): void {
+  #decide(name: string, { aggregate, pieces }: Pick<OfferDocument, 'aggregate' | 'pieces'>): void {
     const { world, choices, faulty, moods, healed, report } = this.#options
     const { refusals, silence, contradictions } = moods
     const faults = pieces.filter(piece => faulty.has(piece))

@@ -64,7 +64,7 @@ export const SETTINGS = {
     lookaheadRows: 2,
   },
   /** Most receipts are large: they are stored as blocks, and some are served from there. */
-  receipts: { maxInlineBytes: 1_500, maxServedBytes: 4_000 },
+  receipts: { maxInlineBytes: 700, maxServedBytes: 4_000 },
   limits: { paddedBytes: 2 ** 15, minPaddedBytes: 0, maxPieces: 3, maxWaitMs: 6 * HOUR },
 }
 
@@ -88,6 +88,7 @@ export interface Options {
   storefronts: readonly string[]
   /** What the storefronts read. */
   content: Content
+  missingContent: 'wait' | 'refuse'
   /** Takes what the dealer hands to deal making. */
   market: { offer(name: string, document: OfferDocument): void }
   /** The file of active replicas. */
@@ -227,7 +228,7 @@ export const createSystem = (options: Options): System => {
         dealer: did('dealer'),
         dealTracker: peer('tracker'),
         defaultGroup: SETTINGS.defaultGroup,
-        missingContent: 'wait',
+        missingContent: options.missingContent,
         timing: {
           ...SETTINGS.timing,
           contentWaitMs: SETTINGS.contentWaitMs,

@@ -20,6 +20,7 @@ import {
 import { CHAIN_FAULTS, Market } from './market.ts'
 import { invocationOf, type Offer, otherThan, randomScenario, type Scenario, signers } from './scenario.ts'
 import { createSystem, type Simulated, type System } from './services.ts'
+import { restore, type Snapshot } from './snapshot.ts'
 
 const MINUTE = 60_000
 const HOUR = 60 * MINUTE
@@ -27,6 +28,9 @@ const DAY = 24 * HOUR
 
 /** Until when everything must have ended, from the start. */
 const LONGEST = 90 * DAY
+
+/** When a world begins, if it does not resume another one. */
+const SCENARIO_START = Date.UTC(2026, 0, 1)
 
 export interface Report {
   seed: number
@@ -39,6 +43,8 @@ export interface Report {
   /** How often each invariant was looked at. */
   checked: Map<Invariant, number>
   violations: Violation[]
+  /** What each function touched, e.g. `aggregator sweep` → `tables piece write`. */
+  touched: Map<string, ReadonlySet<string>>
   /** A hash of everything that happened. */
   trace: string
 }
@@ -66,6 +72,12 @@ export interface Course {
   contradictions: number
   /** The least and the most that they take to decide, in milliseconds. */
   decision: readonly [number, number]
+  /** What the storefronts do about missing content; they wait if it is absent. */
+  missingContent?: 'wait' | 'refuse'
+  /** The state that the services continue from. Offers that the scenario made before that time were acknowledged. */
+  resume?: Snapshot
+  /** Schedules more than the offers of the scenario, when the services run. */
+  visit?: (world: DeterministicWorld, system: System) => void
 }
 
 /** Kinds of faults with a call, with the most that a run has of each. */
@@ -126,7 +138,7 @@ export const simulate = async (
   course: Course,
   log: Log = () => {},
 ): Promise<{ report: Report; system: System }> => {
-  const world = new DeterministicWorld({ choices })
+  const world = new DeterministicWorld({ choices, ...(course.resume && { start: course.resume.at }) })
   const { timeout } = AbortSignal
   AbortSignal.timeout = world.timeout
   try {
@@ -146,6 +158,7 @@ const run = async (seed: number, world: DeterministicWorld, course: Course, log:
     const outage = outages.find(({ service: who, from, to }) => who === service && from <= at && at < to)
     return outage && (outage.hangs ? 'hangs' : 'refuses')
   }
+  let restoring = true
   const findings = new Findings()
   const watch = new Watch(findings)
   world.faults = faults
@@ -172,15 +185,18 @@ const run = async (seed: number, world: DeterministicWorld, course: Course, log:
       !healed() && choices.chance(course.contentFaults) ? choices.one(CONTENT_FAULTS) : undefined,
     ),
     market,
+    missingContent: course.missingContent ?? 'wait',
     chain,
-    onWrite: (service, table, item) => watch.wrote(system, service, table, item),
+    onWrite: (service, table, item) => {
+      if (!restoring) watch.wrote(system, service, table, item)
+    },
     onAnswer: (service, receipt) => watch.answered(service, receipt),
     away,
     lag,
     duplicates,
     log: (level, event, fields) => log(level, event, { at: new Date(world.now()).toISOString(), ...fields }),
   })
-  for (const name of scenario.storefronts)
+  for (const name of course.resume ? [] : scenario.storefronts)
     for (const [space, provider] of scenario.spaces)
       system.services.get(name)?.tables.space?.seed({ space, provider, revision: 1 } as never)
 
@@ -196,15 +212,23 @@ const run = async (seed: number, world: DeterministicWorld, course: Course, log:
     })
 
   const acknowledged: Offer[] = []
-  let agents = scenario.offers.length
+  const elapsed = course.resume ? start - SCENARIO_START : 0
+  if (course.resume) restore(course.resume, system, market)
+  watch.resume(system)
+  restoring = false
+  acknowledged.push(...scenario.offers.filter(({ at }) => at < elapsed))
+  const ahead = scenario.offers.filter(({ at }) => at >= elapsed)
+  let agents = ahead.length
   const ask = asker(system)
-  for (const offer of scenario.offers)
-    world.timeline.at(start + offer.at, () => {
+  for (const offer of ahead)
+    world.timeline.at(start + offer.at - elapsed, () => {
       void offerUntilTaken(world, ask, offer).then(() => {
         acknowledged.push(offer)
         agents -= 1
       })
     })
+
+  course.visit?.(world, system)
 
   const done = () =>
     agents === 0 && world.running === 0 && (healed() || healsAt === Infinity) && hasEnded(system)
@@ -222,9 +246,20 @@ const run = async (seed: number, world: DeterministicWorld, course: Course, log:
     took: world.now() - start,
     injected: world.injected,
     ...findings,
+    touched: touchedBy(system),
     trace: world.trace(),
   }
   return { report, system }
+}
+
+const touchedBy = ({ services }: System): Map<string, ReadonlySet<string>> => {
+  const all = new Map<string, Set<string>>()
+  for (const { resources, grants } of services.values())
+    for (const [name, touched] of grants.touched) {
+      const key = `${resources.service} ${name}`
+      all.set(key, new Set([...(all.get(key) ?? []), ...touched]))
+    }
+  return all
 }
 
 const CONTENT_FAULTS = ['damaged', 'hangs'] as const

@@ -137,9 +137,8 @@ export const resources = describeResources({
         timeout: 55,
         memory: 1024,
         uses: {
-          tables: { piece: 'write', group: 'write', aggregate: 'write', receipt: 'write' },
-          queues: ['piece', 'seal', 'include', 'deal', 'conclude'],
-          buckets: { blocks: 'write' },
+          tables: { piece: 'write', group: 'write', aggregate: 'write' },
+          queues: ['piece', 'seal', 'include', 'deal'],
         },
       },
     },

@@ -6,7 +6,7 @@ export const resources = describeResources({
   api: {
     timeout: 29,
     memory: 1024,
-    uses: { tables: { revocation: 'write', deal: 'read', receipt: 'read' }, buckets: { blocks: 'read' } },
+    uses: { tables: { revocation: 'write', deal: 'read', receipt: 'read' } },
   },
   tables: {
     ...COMMON_TABLES,

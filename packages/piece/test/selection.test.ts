@@ -77,7 +77,7 @@ describe('selection', () => {
       chosen: [1],
       passedOver: [0],
     },
-    { what: 'chooses nothing if there are no candidates', heights: [], chosen: [], passedOver: [] },
+    { what: 'chooses nothing without candidates', heights: [], chosen: [], passedOver: [] },
   ])('$what', ({ heights, chosen, passedOver }) => {
     const selected = select(candidates(...heights), { size })
     expect({ chosen: ids(selected.chosen), passedOver: ids(selected.passedOver) }).toEqual({

@@ -28,8 +28,11 @@ export interface Call {
 
 /** Decides what goes wrong. */
 export interface Faults {
-  /** @param index counts the calls of the run, from 0 */
-  callFault(call: Call, index: number): CallFault | undefined
+  /**
+   * @param index number of the call in the run, from 0
+   * @param caller the function that makes the call, e.g. `dealer.report`
+   */
+  callFault(call: Call, index: number, caller: string): CallFault | undefined
   /** Whether a consumer is so slow that its message is given to another one meanwhile. */
   isSlow(): boolean
 }

@@ -90,7 +90,8 @@ export class DeterministicWorld {
     const execution = this.#executions.getStore()
     if (execution?.dead) return NEVER
     // What is no function, like an agent, is not of this world's misfortune.
-    const fault = !execution || execution.spared ? undefined : this.faults.callFault(call, this.#calls)
+    const fault =
+      !execution || execution.spared ? undefined : this.faults.callFault(call, this.#calls, execution.name)
     if (execution) this.#calls += 1
     if (fault) this.count(fault)
     const { least, most } = fault === 'stall' ? STALL : execution?.slow ? SLOW : LATENCY

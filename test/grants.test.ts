@@ -1,0 +1,34 @@
+import { resources as aggregator } from '@w3filecoin/aggregator/resources'
+import { resources as dealTracker } from '@w3filecoin/deal-tracker/resources'
+import { resources as dealer } from '@w3filecoin/dealer/resources'
+import type { Resources } from '@w3filecoin/runtime/resources'
+import { resources as storefront } from '@w3filecoin/storefront/resources'
+import { grantsOf } from '@w3filecoin/testing'
+import { expect, test } from 'vitest'
+import { simulateSeed } from './simulation/simulate.ts'
+import { tour } from './simulation/tour.ts'
+
+/** A seed in which sweeps mend lost messages of every kind. */
+const SEED = 47
+
+const reports = [await tour(), await simulateSeed(SEED)]
+
+test('the tour of the services loses nothing', () =>
+  expect(reports.flatMap(({ violations }) => violations)).toEqual([]))
+
+const functionsOf = (resources: Resources) => [
+  'api',
+  ...Object.keys(resources.queues),
+  ...Object.keys(resources.schedules),
+]
+
+// A function that touches more than its `uses` fails on the tour itself.
+test.each(
+  [storefront, aggregator, dealer, dealTracker].flatMap(resources =>
+    functionsOf(resources).map(name => [resources.service, name, resources] as const),
+  ),
+)('%s %s touches everything that it is granted', (service, name, resources) => {
+  const key = `${service} ${name}`
+  const touched = new Set(reports.flatMap(report => [...(report.touched.get(key) ?? [])]))
+  expect(grantsOf(resources, name).filter(grant => !touched.has(grant))).toEqual([])
+})

@@ -1,0 +1,167 @@
+import { code as CBOR, encode } from '@ipld/dag-cbor'
+import { Delegation } from '@ucanto/core'
+import type { Signer } from '@ucanto/interface'
+import { filecoinInfo, revoke, Tasks } from '@w3filecoin/capabilities'
+import { encodeMessage, principal } from '@w3filecoin/runtime'
+import { linkOf, someContent, somePiece } from '@w3filecoin/testing'
+import { Choices, type DeterministicWorld, type Faults, NONE } from '@w3filecoin/testing/deterministic'
+import { receiptsOf } from './invariants.ts'
+import { type Offer, plannedScenario } from './scenario.ts'
+import type { Simulated, System } from './services.ts'
+import { type Course, type Report, simulate } from './simulate.ts'
+
+const SEED = 1
+const MINUTE = 60_000
+const HOUR = 60 * MINUTE
+
+/**
+ * A tour on which the functions of all services do everything that they may do. It is the planned journey with visitors who
+ * ask and revoke, content that no aggregate can hold, an aggregate with an invalid piece, receipts that do not
+ * arrive or arrive without their effects, lost messages, and a run that is killed between a receipt and its record.
+ */
+export const tour = async (): Promise<Report> => {
+  const { report } = await simulate(SEED, new Choices(SEED), await course())
+  return report
+}
+
+const course = async (): Promise<Course> => {
+  const scenario = plannedScenario()
+  const [first, , , alone] = scenario.offers as [Offer, Offer, Offer, Offer]
+  const content = await someContent('too large for an aggregate', 40_000)
+  const tooLarge: Offer = { ...first, content, piece: content.piece, expected: 'InvalidContentPiece' }
+  return {
+    scenario: { ...scenario, offers: [...scenario.offers, tooLarge] },
+    faults: NONE,
+    healsAt: 40 * HOUR,
+    lag: 0,
+    duplicates: 0,
+    losses: [],
+    // Receipts do not arrive, and are fetched later.
+    outages: [
+      { service: 'storefront', from: HOUR / 10, to: 12 * HOUR, hangs: false },
+      { service: 'storefront', from: 16 * HOUR, to: 60 * HOUR, hangs: false },
+    ],
+    contentFaults: 0,
+    chainFaults: 0,
+    refusals: 1,
+    silence: 0,
+    contradictions: 1,
+    decision: [6 * HOUR, 6 * HOUR],
+    missingContent: 'refuse',
+    visit: (world, system) => {
+      world.faults = faultsOf(world, system)
+      scheduleVisits(world, system, alone)
+    },
+  }
+}
+
+/**
+ * - The list of pending pieces refuses writes for 11 minutes, so the sweep resends pieces that are overdue.
+ * - The first runs of `report` are killed between the receipt of a failed aggregate and its record, and their messages are
+ *   lost. So `track` finds the receipt when a deal is live after all.
+ */
+const faultsOf = (world: DeterministicWorld, system: System): Faults => {
+  const start = world.now()
+  let killed = 0
+  return {
+    ...NONE,
+    callFault: ({ name, method }, _, caller) => {
+      if (name === 'aggregator.pending' && method === 'putMany' && world.now() < start + 11 * MINUTE)
+        return 'refuse'
+      if (killed === 3 || caller !== 'dealer.report' || name !== 'dealer.receipt' || method !== 'insert')
+        return undefined
+      killed += 1
+      world.timeline.after(MINUTE, () => serviceOf(system, 'dealer').queues.report!.lose())
+      return 'killAfter'
+    },
+  }
+}
+
+const scheduleVisits = (world: DeterministicWorld, system: System, offer: Offer): void => {
+  const start = world.now()
+  const at = (hours: number, visit: () => Promise<void>) =>
+    world.timeline.at(start + hours * HOUR, () => void visit())
+  for (const hours of [0.08, 14, 61]) at(hours, () => askInfo(system, offer))
+  for (const service of system.services.values()) at(15, () => revokeAt(system, service, offer))
+  at(2, () => offerInvalidAggregate(system))
+  for (const hours of [50, 100, 150]) at(hours, () => concludeWithoutEffects(system))
+}
+
+const serviceOf = ({ services }: System, name: string): Simulated => services.get(name) as Simulated
+
+const delegate = ({ space, agent }: Offer, can: '*' | 'filecoin/info') =>
+  Delegation.delegate({
+    issuer: space,
+    audience: agent,
+    capabilities: [{ can, with: space.did() }],
+    expiration: Infinity,
+  })
+
+const askInfo = async (system: System, offer: Offer): Promise<void> => {
+  const { storefront, space, agent, piece } = offer
+  const question = filecoinInfo.invoke({
+    issuer: agent,
+    audience: principal(serviceOf(system, storefront).id.did()),
+    with: space.did(),
+    nb: { piece },
+    proofs: [await delegate(offer, 'filecoin/info')],
+    expiration: Infinity,
+  })
+  await post(system, storefront, await question.buildIPLDView())
+}
+
+/** Revokes a delegation that no offer rests on, and asks for the receipt of the revocation. */
+const revokeAt = async (system: System, { name, id, url }: Simulated, offer: Offer): Promise<void> => {
+  const delegation = await delegate(offer, '*')
+  const revocation = revoke.invoke({
+    issuer: offer.space,
+    audience: principal(id.did()),
+    with: offer.space.did(),
+    nb: { ucan: delegation.cid },
+    expiration: Infinity,
+  })
+  for (const block of delegation.iterateIPLDBlocks()) revocation.attach(block)
+  const task = await revocation.buildIPLDView()
+  await post(system, name, task)
+  await system.fetch(`${url}/receipt/${task.cid}`)
+}
+
+/** The aggregator offers pieces of which one is larger than the aggregate. */
+const offerInvalidAggregate = async (system: System): Promise<void> => {
+  const pieces = [somePiece('fits', 4), somePiece('too large', 20)]
+  const bytes = encode(pieces)
+  const cid = linkOf(bytes, CBOR)
+  const { id } = serviceOf(system, 'aggregator')
+  const offer = await Tasks.aggregateOffer(id, principal(serviceOf(system, 'dealer').id.did()), {
+    aggregate: somePiece('an aggregate of 32 KiB', 10),
+    pieces: cid as never,
+    tenant: { storefront: id.did(), group: 'invalid', label: 'invalid' },
+    block: { cid, bytes } as never,
+  })
+  await post(system, 'dealer', offer)
+}
+
+/** The dealer hands over the receipts of failed aggregates, as it does when they have too many effects to attach. */
+const concludeWithoutEffects = async (system: System): Promise<void> => {
+  const { id, ...dealer } = serviceOf(system, 'dealer')
+  const aggregator = principal(serviceOf(system, 'aggregator').id.did())
+  for (const receipt of receiptsOf({ id, ...dealer }).values()) {
+    if (receipt.fx.fork.length === 0) continue
+    const blocks = [receipt.root, ...(receipt.ran as unknown as Task).iterateIPLDBlocks()]
+    await post(
+      system,
+      'aggregator',
+      await Tasks.conclude(id as Signer, aggregator, { root: receipt.root, blocks }),
+    )
+  }
+}
+
+type Task = Awaited<ReturnType<typeof Tasks.conclude>>
+
+const post = async (system: System, name: string, task: unknown): Promise<void> => {
+  await system.fetch(`${serviceOf(system, name).url}/`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/vnd.ipld.car' },
+    body: (await encodeMessage({ invocations: [task as Task] })) as never,
+  })
+}

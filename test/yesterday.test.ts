@@ -1,0 +1,138 @@
+import { readFileSync } from 'node:fs'
+import { messages as aggregatorMessages, tables as aggregatorTables } from '@w3filecoin/aggregator'
+import { messages as trackerMessages, tables as trackerTables } from '@w3filecoin/deal-tracker'
+import { messages as dealerMessages, tables as dealerTables } from '@w3filecoin/dealer'
+import type { AnyMessageFormats, RecordFormat } from '@w3filecoin/runtime'
+import { messages as storefrontMessages, tables as storefrontTables } from '@w3filecoin/storefront'
+import { Choices, NONE } from '@w3filecoin/testing/deterministic'
+import { describe, expect, test } from 'vitest'
+import { plannedScenario } from './simulation/scenario.ts'
+import { simulate } from './simulation/simulate.ts'
+import type { Snapshot } from './simulation/snapshot.ts'
+
+/**
+ * Rows, blocks and messages that an earlier version of the code wrote on the planned journey of the simulation, at times
+ * that show every stage of every record. They are still in tables and queues when a later version is deployed.
+ */
+interface Fixture {
+  snapshots: Snapshot[]
+  /** By service and queue. */
+  messages: Record<string, Record<string, object[]>>
+}
+
+/** Version 0.1.0: records and messages have no version yet. Bytes are `{"$bytes":"<base64>"}`. */
+const { snapshots, messages }: Fixture = JSON.parse(
+  readFileSync(new URL('./fixtures/yesterday/0.1.0.json', import.meta.url), 'utf8'),
+  (_, value) =>
+    typeof value?.$bytes === 'string' ? new Uint8Array(Buffer.from(value.$bytes, 'base64')) : value,
+)
+
+const TABLES: Record<string, Record<string, RecordFormat<object>>> = {
+  storefront: storefrontTables,
+  aggregator: aggregatorTables,
+  dealer: dealerTables,
+  tracker: trackerTables,
+}
+const MESSAGES: Record<string, AnyMessageFormats> = {
+  storefront: storefrontMessages,
+  aggregator: aggregatorMessages,
+  dealer: dealerMessages,
+  tracker: trackerMessages,
+}
+/** Queues that had another name. */
+const FORMER: Record<string, string> = {
+  pieceOffer: 'aggregation',
+  accept: 'outcome',
+  aggregateOffer: 'deal',
+}
+
+describe('records and messages of version 0.1.0', () => {
+  test('show every stage of every record', () => {
+    const stages = snapshots.flatMap(({ services }) =>
+      Object.entries(services).flatMap(([service, { tables }]) =>
+        Object.entries(tables).flatMap(([table, rows]) =>
+          rows.flatMap(({ stage }) => (stage === undefined ? [] : `${service}.${table} ${stage}`)),
+        ),
+      ),
+    )
+    expect([...new Set(stages)].sort()).toMatchInlineSnapshot(`
+      [
+        "aggregator.aggregate accepted",
+        "aggregator.aggregate failed",
+        "aggregator.aggregate offered",
+        "aggregator.aggregate sealed",
+        "aggregator.piece included",
+        "aggregator.piece offered",
+        "aggregator.piece pending",
+        "dealer.aggregate accepted",
+        "dealer.aggregate failed",
+        "dealer.aggregate offered",
+        "storefront.aggregate accepted",
+        "storefront.aggregate failed",
+        "storefront.aggregate offered",
+        "storefront.piece accepted",
+        "storefront.piece aggregated",
+        "storefront.piece failed",
+        "storefront.piece offered",
+        "storefront.piece queued",
+        "storefront.piece retried",
+        "storefront.piece submitted",
+      ]
+    `)
+  })
+
+  test('keep their attributes, so that both versions can run at once', () => {
+    for (const { services } of snapshots)
+      for (const [service, { tables }] of Object.entries(services))
+        for (const [table, rows] of Object.entries(tables)) {
+          const { decode, encode } = TABLES[service]![table]!
+          for (const row of rows) expect(encode(decode(row)), `${service}.${table}`).toEqual({ ...row, v: 1 })
+        }
+  })
+
+  test('are messages that consumers still read', () => {
+    for (const [service, queues] of Object.entries(messages))
+      for (const [queue, sent] of Object.entries(queues)) {
+        const { decode } = MESSAGES[service]![FORMER[queue] ?? queue]!
+        for (const message of sent) expect(decode(message), `${service}.${queue}`).toEqual(message)
+      }
+  })
+
+  test.each(snapshots.map(snapshot => [new Date(snapshot.at).toISOString(), snapshot] as const))(
+    'lead to the same end: a journey that they began until %s, whose messages are lost, is completed',
+    async (_, resume) => {
+      const { report } = await simulate(1, new Choices(1), {
+        scenario: plannedScenario(),
+        faults: NONE,
+        healsAt: Infinity,
+        lag: 0,
+        duplicates: 0,
+        losses: [],
+        outages: [],
+        contentFaults: 0,
+        chainFaults: 0,
+        refusals: 0,
+        silence: 0,
+        contradictions: 0,
+        decision: [6 * 3_600_000, 6 * 3_600_000],
+        resume,
+      })
+      expect(report.violations).toEqual([])
+      expect(report.checked.get('the end is the one that the content deserves')).toBe(5)
+    },
+  )
+})
+
+test('a record of a later version is refused, so that it is not rewritten', () => {
+  const { decode } = aggregatorTables.piece
+  expect(() => decode({ v: 2, id: 'kD3' })).toThrow(
+    'The record has version 2, and this code reads versions up to 1: a later version of the service wrote it',
+  )
+})
+
+test('a message of a later version is refused, so that SQS delivers it again', () => {
+  const { decode } = aggregatorMessages.piece
+  expect(() => decode({ v: 2, id: 'kD3' })).toThrow(
+    'The message has version 2, and this code reads versions up to 1: a later version of the service sent it',
+  )
+})
