@@ -18,8 +18,8 @@ class LongFilesFirst extends BaseSequencer {
 export default defineConfig({
   test: {
     include: ['packages/*/test/**/*.test.ts', 'test/**/*.test.ts'],
-    testTimeout: 60_000,
-    hookTimeout: 120_000,
+    testTimeout: 180_000,
+    hookTimeout: 180_000,
     // The whole system spends most of its time waiting, e.g. for a deal. Vitest's default is one file per spare core.
     maxWorkers: 2 * availableParallelism(),
     // A worker runs several files and loads the dependencies once. Each file still gets its own modules of this repository.

@@ -457,7 +457,7 @@ describe('when the keys of a did:web change', () => {
     host.keys = [changed.toDIDKey()]
     const { asked } = host
     // The aggregator asks the host again when the last answer is 30 s old.
-    await expect.poll(() => isAccepted(changed), { timeout: 45_000, interval: 500 }).toBe(true)
+    await expect.poll(() => isAccepted(changed), { timeout: 90_000, interval: 500 }).toBe(true)
     expect(await isAccepted(atHost)).toBe(false)
     expect(host.asked - asked).toBe(1)
     for (const other of [listed, configured, serviceSigner('otherStorefront')])

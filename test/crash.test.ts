@@ -10,7 +10,7 @@ const SEED = 3750
 
 /** `npm run crash` runs more rounds. */
 test('a system that is killed repeatedly, once with the loss of all queues, loses nothing', {
-  timeout: 180_000,
+  timeout: 300_000,
 }, async () => {
   const directory = await realpath(await mkdtemp(join(tmpdir(), 'w3filecoin-crash-')))
   onTestFinished(() => rm(directory, { recursive: true }))

@@ -112,7 +112,7 @@ describe.each(clients)('%s', (_name, client, asPromised) => {
         expect(receipt.out.error).toMatchObject({ name: 'InvalidContentPiece', content: wrong.content })
         return receipt
       },
-      { timeout: 10_000, interval: 200 },
+      { timeout: 30_000, interval: 200 },
     )
     expect(`${accepted.ran.link()}` === `${offered.fx.join?.link()}`).toBe(asPromised)
   })

@@ -5,7 +5,7 @@ import { readReceipt } from '@w3filecoin/runtime'
 import { expect, vi } from 'vitest'
 
 /** The longest time from offer to deal in these tests, in milliseconds, and the interval of polling. */
-export const PATIENCE = { timeout: 60_000, interval: 200 }
+export const PATIENCE = { timeout: 120_000, interval: 200 }
 
 /** Fetches `GET /receipt/{task}` and checks the signature. Returns `undefined` if there is no receipt yet. */
 export const fetchReceipt = async ({ url, did }: Address, task: string): Promise<Receipt | undefined> => {

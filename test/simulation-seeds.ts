@@ -9,7 +9,7 @@ export const testSeeds = (first: number, last: number): void => {
   const batches = Array.from({ length: (last - first + 1) / BATCH }, (_, n) => first + n * BATCH)
   test.each(batches)(
     `nothing is lost with seed %i and the ${BATCH - 1} after it`,
-    { timeout: 300_000 },
+    { timeout: 600_000 },
     async from => {
       for (let seed = from; seed < from + BATCH; seed++) {
         const { violations } = await simulateSeed(seed)

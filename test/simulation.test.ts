@@ -36,7 +36,7 @@ describe('a journey with a crash ends like the journey without a crash', () => {
     expect(undisturbed.end.length).toBeGreaterThan(50)
   })
 
-  test.each(CRASHES)('with %s', { timeout: 300_000 }, async how => {
+  test.each(CRASHES)('with %s', { timeout: 600_000 }, async how => {
     for (let at = 0; at < undisturbed.report.calls; at += EVERY) {
       const disturbed = await journey({ at, how })
       const { report } = disturbed
