@@ -1,8 +1,8 @@
 /// <reference path="./.sst/platform/config.d.ts" />
 
 /**
- * What a deploy makes of this repository. SST refuses top-level imports here, so the stacks are loaded in `run`.
- * The version of the AWS provider is the one that this version of SST pins: change both together.
+ * The SST app. SST refuses top-level imports here, so `run` imports the stacks. The version of the AWS provider must be
+ * the one that the installed version of SST pins: change both together.
  */
 export default $config({
   app(input) {

@@ -1,5 +1,5 @@
-// Makes the files of samples/, and the table in samples/README.md. They are committed; this script shows where they
-// come from, and makes them again, the same, with `npm run make-samples`.
+// Writes the files of samples/ and the table in samples/README.md. They are committed; this script documents their origin
+// and reproduces them byte by byte with `npm run make-samples`.
 import { createHash } from 'node:crypto'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { crc32, deflateSync, gzipSync } from 'node:zlib'
@@ -16,8 +16,8 @@ readOptions({ script: 'make-samples', help: HELP, options: {} })
 
 const folder = new URL('../samples/', import.meta.url)
 
-/** Numbers in [0, 1) that look random and are the same in every run (mulberry32). */
-function randomFrom(seed: number): () => number {
+/** Returns a generator of pseudorandom numbers in [0, 1), the same in every run (mulberry32). */
+function seedRandom(seed: number): () => number {
   let state = seed
   return () => {
     state = (state + 0x6d2b79f5) | 0
@@ -31,11 +31,11 @@ function pick<T>(random: () => number, choices: readonly T[]): T {
   return choices[Math.floor(random() * choices.length)]!
 }
 
-const lines = (from: Iterable<string>): string => `${[...from].join('\n')}\n`
-const count = (n: number): number[] => Array.from({ length: n }, (_, i) => i)
-const u16le = (n: number): Buffer => Buffer.from([n & 0xff, (n >> 8) & 0xff])
-const u32le = (n: number): Buffer => Buffer.concat([u16le(n & 0xffff), u16le(n >>> 16)])
-const u32be = (n: number): Buffer => u32le(n).reverse()
+const joinLines = (from: Iterable<string>): string => `${[...from].join('\n')}\n`
+const countTo = (n: number): number[] => Array.from({ length: n }, (_, i) => i)
+const encodeU16le = (n: number): Buffer => Buffer.from([n & 0xff, (n >> 8) & 0xff])
+const encodeU32le = (n: number): Buffer => Buffer.concat([encodeU16le(n & 0xffff), encodeU16le(n >>> 16)])
+const encodeU32be = (n: number): Buffer => encodeU32le(n).reverse()
 
 // Text
 
@@ -77,8 +77,8 @@ Come in spring, when the stairs are dry.
 Your uncle
 `
 
-function lighthouseLog(): string {
-  const random = randomFrom(1)
+function writeLighthouseLog(): string {
+  const random = seedRandom(1)
   const winds = ['north', 'north-east', 'east', 'south-east', 'south', 'south-west', 'west', 'north-west']
   const skies = [
     'Clear',
@@ -109,7 +109,7 @@ function lighthouseLog(): string {
   function* days() {
     yield 'LOG OF THE LIGHT'
     let pressure = 1013
-    for (const day of count(1461)) {
+    for (const day of countTo(1461)) {
       pressure = Math.max(968, Math.min(1046, pressure + (random() - 0.5) * 14 + (1013 - pressure) * 0.1))
       const date = new Date(Date.UTC(1907, 0, 1 + day)).toISOString().slice(0, 10)
       yield ''
@@ -118,7 +118,7 @@ function lighthouseLog(): string {
       yield pick(random, chores)
     }
   }
-  return lines(days())
+  return joinLines(days())
 }
 
 const knots = `# A short guide to knots
@@ -164,15 +164,15 @@ Most bad bowlines come from the first step: with the end *below*, the rabbit has
 > Learn three knots well. The fourth will be asked of you at night, in the rain, and it will be one of the three.
 `
 
-/** A tide of four constituents, hour by hour through a year. */
-function tides(): string {
+/** Computes a tide of four constituents, for every hour of a year. */
+function writeTides(): string {
   const constituents = [
     { amplitude: 1.32, period: 12.4206, phase: 0.4 },
     { amplitude: 0.46, period: 12, phase: 1.9 },
     { amplitude: 0.27, period: 12.6583, phase: 2.2 },
     { amplitude: 0.11, period: 23.9345, phase: 0.7 },
   ]
-  const rows = count(8784).map(hour => {
+  const rows = countTo(8784).map(hour => {
     const time = new Date(Date.UTC(2024, 0, 1, hour)).toISOString().slice(0, 16)
     const height = constituents.reduce(
       (sum, { amplitude, period, phase }) =>
@@ -181,7 +181,7 @@ function tides(): string {
     )
     return `${time}Z,${height.toFixed(3)},${height > 2.05 ? 'above' : 'below'}`
   })
-  return lines(['time,height_m,mean_level', ...rows])
+  return joinLines(['time,height_m,mean_level', ...rows])
 }
 
 const places = [
@@ -197,9 +197,9 @@ const places = [
   'Jutnes',
 ]
 
-function stations(): string {
-  const random = randomFrom(2)
-  const rows = count(90).map(n =>
+function writeStations(): string {
+  const random = seedRandom(2)
+  const rows = countTo(90).map(n =>
     [
       `S${String(n + 1).padStart(3, '0')}`,
       `${pick(random, places)} ${pick(random, ['Harbour', 'Point', 'Bridge', 'Mill', 'Sands', 'Light'])}`,
@@ -208,18 +208,18 @@ function stations(): string {
       1880 + Math.floor(random() * 130),
     ].join('\t'),
   )
-  return lines(['id\tname\tlatitude\tlongitude\tsince', ...rows])
+  return joinLines(['id\tname\tlatitude\tlongitude\tsince', ...rows])
 }
 
-function inventory(): string {
-  const random = randomFrom(3)
-  const items = count(640).map(n => ({
+function writeInventory(): string {
+  const random = seedRandom(3)
+  const items = countTo(640).map(n => ({
     id: n + 1,
     name: `${pick(random, ['brass', 'oak', 'tin', 'blue', 'left-handed', 'spare', 'folding'])} ${pick(random, ['lantern', 'compass', 'bucket', 'chart', 'bell', 'pulley', 'kettle'])}`,
     quantity: Math.floor(random() * 40),
     price: { amount: Number((random() * 200).toFixed(2)), currency: pick(random, ['EUR', 'NOK', 'GBP']) },
     tags: [
-      ...new Set(count(3).map(() => pick(random, ['deck', 'galley', 'tower', 'boat', 'winter', 'sold']))),
+      ...new Set(countTo(3).map(() => pick(random, ['deck', 'galley', 'tower', 'boat', 'winter', 'sold']))),
     ],
     checked: random() > 0.3,
     note: random() > 0.8 ? 'Ask the keeper. «Niemals fallen lassen» – не ронять – 落とさないこと' : null,
@@ -227,10 +227,10 @@ function inventory(): string {
   return `${JSON.stringify({ warehouse: 'Pier 4', items }, null, 2)}\n`
 }
 
-function events(): string {
-  const random = randomFrom(4)
+function writeEvents(): string {
+  const random = seedRandom(4)
   let time = Date.UTC(2024, 4, 1)
-  const rows = count(9000).map(sequence => {
+  const rows = countTo(9000).map(sequence => {
     time += Math.floor(-Math.log(1 - random()) * 9000)
     return JSON.stringify({
       sequence,
@@ -238,7 +238,7 @@ function events(): string {
       kind: pick(random, ['opened', 'moved', 'moved', 'moved', 'closed', 'failed']),
       door: `${pick(random, places).toLowerCase().replace(' ', '-')}-${1 + Math.floor(random() * 8)}`,
       milliseconds: Number((20 + random() ** 4 * 3000).toFixed(1)),
-      trace: count(4)
+      trace: countTo(4)
         .map(() =>
           Math.floor(random() * 2 ** 32)
             .toString(16)
@@ -247,7 +247,7 @@ function events(): string {
         .join(''),
     })
   })
-  return lines(rows)
+  return joinLines(rows)
 }
 
 const page = `<!doctype html>
@@ -475,9 +475,9 @@ at = [06:00:00, 12:00:00, 18:00:00]
 retain_days = 36525
 `
 
-function catalogue(): string {
-  const random = randomFrom(5)
-  const books = count(380).map(n => {
+function writeCatalogue(): string {
+  const random = seedRandom(5)
+  const books = countTo(380).map(n => {
     const title = `${pick(random, ['The', 'A', 'On the', 'Against the', 'Notes on the'])} ${pick(random, ['Quiet', 'Second', 'Drowned', 'Northern', 'Patient', 'Borrowed'])} ${pick(random, ['Harbour', 'Clock', 'Winter', 'Map', 'Tide', 'Ladder', 'Orchard'])}`
     return `  <book id="b${n + 1}" lang="${pick(random, ['en', 'no', 'pt', 'de'])}">
     <title>${title}</title>
@@ -486,7 +486,7 @@ function catalogue(): string {
     <shelf row="${1 + Math.floor(random() * 12)}" side="${pick(random, ['left', 'right'])}"/>
   </book>`
   })
-  return lines([
+  return joinLines([
     '<?xml version="1.0" encoding="UTF-8"?>',
     '<catalogue name="Library of the tower">',
     ...books,
@@ -494,11 +494,11 @@ function catalogue(): string {
   ])
 }
 
-/** The curve that a pen draws on a gear that rolls within a ring, until it closes. */
+/** Draws the curve of a pen on a gear that rolls inside of a ring, until the curve closes. */
 function* spirograph(ring: number, gear: number, pen: number, points: number): Iterable<[number, number]> {
   const divisor = (a: number, b: number): number => (b === 0 ? a : divisor(b, a % b))
   const turns = gear / divisor(ring, gear)
-  for (const i of count(points + 1)) {
+  for (const i of countTo(points + 1)) {
     const t = (i / points) * 2 * Math.PI * turns
     const inner = ((ring - gear) / gear) * t
     yield [
@@ -508,13 +508,13 @@ function* spirograph(ring: number, gear: number, pen: number, points: number): I
   }
 }
 
-function rosette(): string {
-  const paths = count(7).map(n => {
+function drawRosette(): string {
+  const paths = countTo(7).map(n => {
     const points = [...spirograph(360, 100 + 4 * n, 40 + 10 * n, 1200)]
     const path = points.map(([x, y], i) => `${i === 0 ? 'M' : 'L'}${x.toFixed(1)} ${y.toFixed(1)}`).join('')
     return `  <path d="${path}Z" stroke="hsl(${180 + n * 24} 60% 45%)"/>`
   })
-  return lines([
+  return joinLines([
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="-400 -400 800 800" width="800" height="800">',
     '  <title>Rosette</title>',
     '  <rect x="-400" y="-400" width="800" height="800" fill="#fbf8f0"/>',
@@ -525,10 +525,10 @@ function rosette(): string {
   ])
 }
 
-function voyage(): string {
-  const random = randomFrom(6)
+function writeVoyage(): string {
+  const random = seedRandom(6)
   let [longitude, latitude, course] = [-9.14, 38.7, 5.6]
-  const track = count(1400).map(() => {
+  const track = countTo(1400).map(() => {
     course += (random() - 0.5) * 0.4 + (5.4 - course) * 0.02
     longitude += Math.cos(course) * 0.02
     latitude += Math.sin(course) * 0.015
@@ -542,7 +542,7 @@ function voyage(): string {
         properties: { name: 'Track of the sloop' },
         geometry: { type: 'LineString', coordinates: track },
       },
-      ...count(7).map(n => ({
+      ...countTo(7).map(n => ({
         type: 'Feature',
         properties: { name: `Noon of day ${n + 1}` },
         geometry: { type: 'Point', coordinates: track[n * 200] },
@@ -551,18 +551,18 @@ function voyage(): string {
   })}\n`
 }
 
-/** A tube around a torus knot, as a Wavefront mesh. */
-function knot(): string {
+/** Models a tube around a torus knot, as a Wavefront mesh. */
+function modelKnot(): string {
   const [rings, sides] = [360, 16]
   const centre = (t: number): [number, number, number] => {
     const r = 2 + Math.cos(3 * t)
     return [r * Math.cos(2 * t), r * Math.sin(2 * t), -Math.sin(3 * t)]
   }
   const rows = ['# A tube around a (2, 3) torus knot', 'o knot']
-  for (const i of count(rings)) {
+  for (const i of countTo(rings)) {
     const t = (i / rings) * 2 * Math.PI
     const [x, y, z] = centre(t)
-    for (const k of count(sides)) {
+    for (const k of countTo(sides)) {
       const a = (k / sides) * 2 * Math.PI
       const out = 0.35 * Math.cos(a)
       rows.push(
@@ -571,12 +571,12 @@ function knot(): string {
     }
   }
   const vertex = (ring: number, side: number) => (ring % rings) * sides + (side % sides) + 1
-  for (const i of count(rings)) {
-    for (const k of count(sides)) {
+  for (const i of countTo(rings)) {
+    for (const k of countTo(sides)) {
       rows.push(`f ${vertex(i, k)} ${vertex(i + 1, k)} ${vertex(i + 1, k + 1)} ${vertex(i, k + 1)}`)
     }
   }
-  return lines(rows)
+  return joinLines(rows)
 }
 
 // Pictures
@@ -584,10 +584,14 @@ function knot(): string {
 type Colour = readonly [red: number, green: number, blue: number]
 type Picture = { width: number; height: number; at: (x: number, y: number) => Colour }
 
-const mix = (from: Colour, to: Colour, share: number): Colour =>
-  [0, 1, 2].map(i => Math.round(from[i]! + (to[i]! - from[i]!) * share)) as unknown as Colour
+const mixChannel = (from: number, to: number, share: number): number => Math.round(from + (to - from) * share)
+const mix = (from: Colour, to: Colour, share: number): Colour => [
+  mixChannel(from[0], to[0], share),
+  mixChannel(from[1], to[1], share),
+  mixChannel(from[2], to[2], share),
+]
 
-/** A Julia set in the colours of a shell. */
+/** A picture of a Julia set, in the colours of a shell. */
 const julia: Picture = {
   width: 1280,
   height: 800,
@@ -607,9 +611,9 @@ const julia: Picture = {
   },
 }
 
-/** Smooth noise: random heights at whole coordinates, blended between them. */
-function terrain(seed: number): (x: number, y: number) => number {
-  const heights = new Float64Array(256 * 256).map(randomFrom(seed))
+/** Creates smooth noise: random heights at whole coordinates, and interpolated heights between them. */
+function createTerrain(seed: number): (x: number, y: number) => number {
+  const heights = new Float64Array(256 * 256).map(seedRandom(seed))
   const corner = (x: number, y: number) => heights[((y & 255) << 8) | (x & 255)]!
   const ease = (t: number) => t * t * (3 - 2 * t)
   const layer = (x: number, y: number) => {
@@ -622,15 +626,15 @@ function terrain(seed: number): (x: number, y: number) => number {
   return (x, y) => [1, 2, 4, 8, 16].reduce((sum, f) => sum + layer(x * f, y * f) / f, 0) / 1.94
 }
 
-/** An island seen from above. */
-function island(width: number, height: number): Picture {
-  const noise = terrain(7)
+/** Draws an island from above. */
+function drawIsland(width: number, height: number): Picture {
+  const heightAt = createTerrain(7)
   return {
     width,
     height,
     at(x, y) {
       const centre = Math.hypot(x / width - 0.5, y / height - 0.5)
-      const level = noise((x / width) * 5, (y / height) * 5) - centre * 0.9
+      const level = heightAt((x / width) * 5, (y / height) * 5) - centre * 0.9
       if (level < 0.2) return mix([16, 52, 88], [44, 120, 150], Math.max(0, level + 0.3) * 2)
       if (level < 0.23) return [226, 208, 160]
       return mix([92, 138, 72], [236, 236, 230], Math.min(1, (level - 0.23) * 2.2))
@@ -638,31 +642,31 @@ function island(width: number, height: number): Picture {
   }
 }
 
-/** Lines of equal height, as on a map. */
-function contours(width: number, height: number): Picture {
-  const noise = terrain(8)
+/** Draws contour lines, as on a map. */
+function drawContours(width: number, height: number): Picture {
+  const heightAt = createTerrain(8)
   return {
     width,
     height,
     at(x, y) {
-      const level = noise(x / 110, y / 110) * 24
+      const level = heightAt(x / 110, y / 110) * 24
       const line = Math.abs(level - Math.round(level)) < 0.06 + (Math.round(level) % 5 === 0 ? 0.05 : 0)
-      return line ? [140, 96, 60] : mix([232, 240, 222], [250, 244, 230], noise(x / 60, y / 60))
+      return line ? [140, 96, 60] : mix([232, 240, 222], [250, 244, 230], heightAt(x / 60, y / 60))
     },
   }
 }
 
-function png({ width, height, at }: Picture): Buffer {
+function encodePng({ width, height, at }: Picture): Buffer {
   const chunk = (type: string, data: Buffer) => {
     const body = Buffer.concat([Buffer.from(type), data])
-    return Buffer.concat([u32be(data.length), body, u32be(crc32(body))])
+    return Buffer.concat([encodeU32be(data.length), body, encodeU32be(crc32(body))])
   }
   const rows = Buffer.alloc(height * (1 + width * 3))
-  for (const y of count(height)) {
+  for (const y of countTo(height)) {
     const row = y * (1 + width * 3)
-    rows[row] = 1 // each byte is written as the difference to the same colour of the pixel on its left
+    rows[row] = 1 // filter type 1: each byte is the difference from the same colour of the pixel to its left
     let left: Colour = [0, 0, 0]
-    for (const x of count(width)) {
+    for (const x of countTo(width)) {
       const colour = at(x, y)
       for (const i of [0, 1, 2]) rows[row + 1 + x * 3 + i] = (colour[i]! - left[i]!) & 0xff
       left = colour
@@ -670,34 +674,34 @@ function png({ width, height, at }: Picture): Buffer {
   }
   return Buffer.concat([
     Buffer.from([0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a]),
-    chunk('IHDR', Buffer.concat([u32be(width), u32be(height), Buffer.from([8, 2, 0, 0, 0])])),
+    chunk('IHDR', Buffer.concat([encodeU32be(width), encodeU32be(height), Buffer.from([8, 2, 0, 0, 0])])),
     chunk('IDAT', deflateSync(rows, { level: 9 })),
     chunk('IEND', Buffer.alloc(0)),
   ])
 }
 
-/** 24 bits a pixel, from the bottom row up, each row padded to four bytes. */
-function bmp({ width, height, at }: Picture): Buffer {
+/** Encodes a picture as BMP: 24 bits per pixel, rows from the bottom up, each padded to a multiple of four bytes. */
+function encodeBmp({ width, height, at }: Picture): Buffer {
   const row = Math.ceil((width * 3) / 4) * 4
   const pixels = Buffer.alloc(row * height)
-  for (const y of count(height)) {
-    for (const x of count(width)) pixels.set([...at(x, height - 1 - y)].reverse(), y * row + x * 3)
+  for (const y of countTo(height)) {
+    for (const x of countTo(width)) pixels.set([...at(x, height - 1 - y)].reverse(), y * row + x * 3)
   }
-  const [header, resolution] = [54, u32le(2835)]
+  const [header, resolution] = [54, encodeU32le(2835)]
   return Buffer.concat([
     Buffer.from('BM'),
-    ...[header + pixels.length, 0, header, 40, width, height].map(u32le),
-    ...[1, 24].map(u16le),
-    ...[0, pixels.length].map(u32le),
+    ...[header + pixels.length, 0, header, 40, width, height].map(encodeU32le),
+    ...[1, 24].map(encodeU16le),
+    ...[0, pixels.length].map(encodeU32le),
     resolution,
     resolution,
-    ...[0, 0].map(u32le),
+    ...[0, 0].map(encodeU32le),
     pixels,
   ])
 }
 
-/** The LZW of GIF: codes of growing width, packed from the low bit up. */
-function lzw(pixels: Uint8Array, bits: number): Buffer {
+/** Compresses with the LZW of GIF: codes of growing width, packed from the low bit up. */
+function compressLzw(pixels: Uint8Array, bits: number): Buffer {
   const [clear, end] = [1 << bits, (1 << bits) + 1]
   const out: number[] = []
   let [pending, filled] = [0, 0]
@@ -737,14 +741,14 @@ function lzw(pixels: Uint8Array, bits: number): Buffer {
   return Buffer.from(out)
 }
 
-/** The game of life, as a film. */
-function life(): Buffer {
+/** Encodes a run of the game of life as an animated GIF. */
+function filmLife(): Buffer {
   const [size, frames] = [160, 40]
-  const random = randomFrom(9)
+  const random = seedRandom(9)
   let cells = Uint8Array.from({ length: size * size }, () => (random() < 0.3 ? 1 : 0))
-  const film = count(frames).flatMap(() => {
-    const data = lzw(cells, 2)
-    const blocks = count(Math.ceil(data.length / 255)).flatMap(i => {
+  const film = countTo(frames).flatMap(() => {
+    const data = compressLzw(cells, 2)
+    const blocks = countTo(Math.ceil(data.length / 255)).flatMap(i => {
       const block = data.subarray(i * 255, i * 255 + 255)
       return [Buffer.from([block.length]), block]
     })
@@ -760,7 +764,7 @@ function life(): Buffer {
     const control = Buffer.from([0x21, 0xf9, 4, 0, 8, 0, 0, 0])
     const descriptor = Buffer.concat([
       Buffer.from([0x2c]),
-      ...[0, 0, size, size].map(u16le),
+      ...[0, 0, size, size].map(encodeU16le),
       Buffer.from([0, 2]),
     ])
     return [control, descriptor, ...blocks, Buffer.from([0])]
@@ -773,7 +777,7 @@ function life(): Buffer {
   ])
   return Buffer.concat([
     Buffer.from('GIF89a'),
-    ...[size, size].map(u16le),
+    ...[size, size].map(encodeU16le),
     Buffer.from([0x91, 0, 0]),
     palette,
     forever,
@@ -784,35 +788,35 @@ function life(): Buffer {
 
 // Sound
 
-function wav(
+function encodeWav(
   rate: number,
   channels: number,
   seconds: number,
   sound: (time: number, channel: number) => number,
 ): Buffer {
   const samples = Buffer.alloc(rate * seconds * channels * 2)
-  for (const frame of count(rate * seconds)) {
-    for (const channel of count(channels)) {
+  for (const frame of countTo(rate * seconds)) {
+    for (const channel of countTo(channels)) {
       const level = Math.max(-1, Math.min(1, sound(frame / rate, channel)))
       samples.writeInt16LE(Math.round(level * 32767), (frame * channels + channel) * 2)
     }
   }
   return Buffer.concat([
     Buffer.from('RIFF'),
-    u32le(36 + samples.length),
+    encodeU32le(36 + samples.length),
     Buffer.from('WAVEfmt '),
-    u32le(16),
-    ...[1, channels].map(u16le),
-    ...[rate, rate * channels * 2].map(u32le),
-    ...[channels * 2, 16].map(u16le),
+    encodeU32le(16),
+    ...[1, channels].map(encodeU16le),
+    ...[rate, rate * channels * 2].map(encodeU32le),
+    ...[channels * 2, 16].map(encodeU16le),
     Buffer.from('data'),
-    u32le(samples.length),
+    encodeU32le(samples.length),
     samples,
   ])
 }
 
-/** A major chord that swells and fades, its notes a little apart in the two ears. */
-const chord = (time: number, channel: number) =>
+/** Samples a major chord that swells and fades. Its notes are slightly detuned between the two channels. */
+const sampleChord = (time: number, channel: number) =>
   [220, 277.18, 329.63, 440].reduce((sum, hertz, i) => {
     const detuned = hertz * (1 + (channel - 0.5) * 0.0015 * (i + 1))
     const swell = Math.sin((Math.PI * time) / 12) * (0.6 + 0.4 * Math.sin(time * (1 + i * 0.3)))
@@ -822,33 +826,33 @@ const chord = (time: number, channel: number) =>
     )
   }, 0)
 
-/** The partials of a bell are no multiples of one tone, and the high ones die first. */
-const bell = (time: number) =>
+/** Samples a bell. Its partials are not multiples of one tone, and the high ones fade first. */
+const sampleBell = (time: number) =>
   [0.56, 0.92, 1.19, 1.71, 2, 2.74, 3, 3.76].reduce(
     (sum, partial, i) =>
       sum + 0.16 * Math.exp(-time * (1 + i * 0.9)) * Math.sin(2 * Math.PI * 330 * partial * time),
     0,
   )
 
-/** Sixteen bars for one harp, the second half an octave up. */
-function midi(): Buffer {
+/** Encodes sixteen bars for a harp as MIDI, the second half an octave higher. */
+function encodeMidi(): Buffer {
   const scale = [0, 2, 4, 7, 9, 12, 16, 12]
-  const notes = count(16).flatMap(bar =>
+  const notes = countTo(16).flatMap(bar =>
     scale.map(step => 45 + (bar < 8 ? 0 : 12) + step + [0, 5, -3, 2, 0, 7, -5, 0][bar % 8]!),
   )
   const track = Buffer.from([
-    ...[0x00, 0xff, 0x51, 3, 0x07, 0xa1, 0x20], // 120 beats a minute
+    ...[0x00, 0xff, 0x51, 3, 0x07, 0xa1, 0x20], // 120 beats per minute
     ...[0x00, 0xc0, 46], // a harp
     ...notes.flatMap((note, i) => [0x00, 0x90, note, 70 + (i % 8) * 4, 0x60, 0x80, note, 0]),
     ...[0x00, 0xff, 0x2f, 0],
   ])
   const header = Buffer.from([0, 0, 0, 6, 0, 0, 0, 1, 0, 0xc0])
-  return Buffer.concat([Buffer.from('MThd'), header, Buffer.from('MTrk'), u32be(track.length), track])
+  return Buffer.concat([Buffer.from('MThd'), header, Buffer.from('MTrk'), encodeU32be(track.length), track])
 }
 
 // Documents and programs
 
-function pdf(): Buffer {
+function encodePdf(): Buffer {
   const curve = [...spirograph(150, 63, 48, 1260)].map(
     ([x, y], i) => `${(297 + x).toFixed(1)} ${(330 + y).toFixed(1)} ${i === 0 ? 'm' : 'l'}`,
   )
@@ -881,17 +885,17 @@ function pdf(): Buffer {
   return Buffer.from(`${document}${table.join('\n')}\n${end}`)
 }
 
-function leb128(n: number): number[] {
-  return n < 0x80 ? [n] : [(n & 0x7f) | 0x80, ...leb128(n >>> 7)]
+function encodeLeb128(n: number): number[] {
+  return n < 0x80 ? [n] : [(n & 0x7f) | 0x80, ...encodeLeb128(n >>> 7)]
 }
 
-/** A module with `add(a, b)`, and in its memory the primes below 65,536. */
-function wasm(): Buffer {
-  const primes = count(65536).filter(
-    n => n > 1 && count(Math.floor(Math.sqrt(n)) + 1).every(d => d < 2 || n % d !== 0),
+/** Encodes a module with the function `add(a, b)` and the primes below 65,536 in its memory. */
+function encodeWasm(): Buffer {
+  const primes = countTo(65536).filter(
+    n => n > 1 && countTo(Math.floor(Math.sqrt(n)) + 1).every(d => d < 2 || n % d !== 0),
   )
-  const table = Buffer.concat(primes.map(u16le))
-  const section = (id: number, content: number[]) => [id, ...leb128(content.length), ...content]
+  const table = Buffer.concat(primes.map(encodeU16le))
+  const section = (id: number, content: number[]) => [id, ...encodeLeb128(content.length), ...content]
   const name = (text: string) => [text.length, ...Buffer.from(text)]
   return Buffer.from([
     ...[0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00],
@@ -900,7 +904,7 @@ function wasm(): Buffer {
     ...section(5, [1, 0x00, 1]), // a page of memory
     ...section(7, [2, ...name('add'), 0x00, 0, ...name('primes'), 0x02, 0]),
     ...section(10, [1, 7, 0, 0x20, 0, 0x20, 1, 0x6a, 0x0b]),
-    ...section(11, [1, 0, 0x41, 0, 0x0b, ...leb128(table.length), ...table]),
+    ...section(11, [1, 0, 0x41, 0, 0x0b, ...encodeLeb128(table.length), ...table]),
   ])
 }
 
@@ -908,7 +912,7 @@ function wasm(): Buffer {
 
 type Entry = { name: string; data: Buffer }
 
-function zip(entries: Entry[]): Buffer {
+function packZip(entries: Entry[]): Buffer {
   const midnight = [0, (44 << 9) | (1 << 5) | 1] // 1 January 2024 as MS-DOS writes it
   const parts: Buffer[] = []
   const directory: Buffer[] = []
@@ -916,18 +920,18 @@ function zip(entries: Entry[]): Buffer {
   for (const { name, data } of entries) {
     const packed = deflateSync(data, { level: 9 }).subarray(2, -4) // without the header and checksum of zlib
     const about = Buffer.concat([
-      ...[20, 0, 8, ...midnight].map(u16le),
-      ...[crc32(data), packed.length, data.length].map(u32le),
-      ...[name.length, 0].map(u16le),
+      ...[20, 0, 8, ...midnight].map(encodeU16le),
+      ...[crc32(data), packed.length, data.length].map(encodeU32le),
+      ...[name.length, 0].map(encodeU16le),
     ])
-    const local = Buffer.concat([u32le(0x04034b50), about, Buffer.from(name), packed])
+    const local = Buffer.concat([encodeU32le(0x04034b50), about, Buffer.from(name), packed])
     directory.push(
-      u32le(0x02014b50),
-      u16le(20),
+      encodeU32le(0x02014b50),
+      encodeU16le(20),
       about,
-      ...[0, 0, 0].map(u16le),
-      u32le(0),
-      u32le(offset),
+      ...[0, 0, 0].map(encodeU16le),
+      encodeU32le(0),
+      encodeU32le(offset),
       Buffer.from(name),
     )
     parts.push(local)
@@ -937,14 +941,14 @@ function zip(entries: Entry[]): Buffer {
   return Buffer.concat([
     ...parts,
     central,
-    u32le(0x06054b50),
-    ...[0, 0, entries.length, entries.length].map(u16le),
-    ...[central.length, offset].map(u32le),
-    u16le(0),
+    encodeU32le(0x06054b50),
+    ...[0, 0, entries.length, entries.length].map(encodeU16le),
+    ...[central.length, offset].map(encodeU32le),
+    encodeU16le(0),
   ])
 }
 
-function tar(entries: Entry[]): Buffer {
+function packTar(entries: Entry[]): Buffer {
   const blocks = entries.flatMap(({ name, data }) => {
     const header = Buffer.alloc(512)
     const octal = (n: number, digits: number) => n.toString(8).padStart(digits, '0')
@@ -969,16 +973,16 @@ function tar(entries: Entry[]): Buffer {
   return Buffer.concat([...blocks, Buffer.alloc(1024)])
 }
 
-/** A content-addressed archive (CARv1): a root in CBOR that names the blocks of a file, and the blocks. */
-function car(data: Buffer, blockSize: number): Buffer {
+/** Packs a content-addressed archive (CARv1): a CBOR root block with links to the blocks of a file, and the blocks. */
+function packCar(data: Buffer, blockSize: number): Buffer {
   const cid = (codec: number, block: Buffer) =>
     Buffer.concat([Buffer.from([1, codec, 0x12, 32]), createHash('sha256').update(block).digest()])
   const link = (of: Buffer) => Buffer.concat([Buffer.from([0xd8, 42, 0x58, of.length + 1, 0]), of])
   const entry = (...parts: Buffer[]) => {
     const body = Buffer.concat(parts)
-    return Buffer.concat([Buffer.from(leb128(body.length)), body])
+    return Buffer.concat([Buffer.from(encodeLeb128(body.length)), body])
   }
-  const raw = count(Math.ceil(data.length / blockSize)).map(i =>
+  const raw = countTo(Math.ceil(data.length / blockSize)).map(i =>
     data.subarray(i * blockSize, (i + 1) * blockSize),
   )
   const links = raw.map(block => link(cid(0x55, block)))
@@ -995,57 +999,57 @@ function car(data: Buffer, blockSize: number): Buffer {
   ])
 }
 
-function noise(seed: number, length: number): Buffer {
-  const random = randomFrom(seed)
-  return Buffer.from(count(length).map(() => Math.floor(random() * 256)))
+function makeNoise(seed: number, length: number): Buffer {
+  const random = seedRandom(seed)
+  return Buffer.from(countTo(length).map(() => Math.floor(random() * 256)))
 }
 
-// All of them
+// All samples
 
 const text = {
   'letter.txt': ['a letter about keeping things', letter],
-  'lighthouse-log.txt': ['four years of a keeper’s log', lighthouseLog()],
+  'lighthouse-log.txt': ['four years of a keeper’s log', writeLighthouseLog()],
   'knots.md': ['Markdown', knots],
-  'tides.csv': ['a year of tides, hour by hour', tides()],
-  'stations.tsv': ['tab-separated table', stations()],
-  'inventory.json': ['JSON, with text in several scripts', inventory()],
-  'events.ndjson': ['one JSON object a line', events()],
+  'tides.csv': ['a year of tides, hour by hour', writeTides()],
+  'stations.tsv': ['tab-separated table', writeStations()],
+  'inventory.json': ['JSON, with text in several scripts', writeInventory()],
+  'events.ndjson': ['one JSON object a line', writeEvents()],
   'garden.html': ['web page', page],
   'garden.css': ['style sheet of that page', style],
   'life.js': ['script of that page', script],
   'settings.toml': ['TOML', settings],
-  'catalogue.xml': ['XML', catalogue()],
-  'rosette.svg': ['vector picture', rosette()],
-  'voyage.geojson': ['a ship’s track', voyage()],
-  'knot.obj': ['3D mesh', knot()],
+  'catalogue.xml': ['XML', writeCatalogue()],
+  'rosette.svg': ['vector picture', drawRosette()],
+  'voyage.geojson': ['a ship’s track', writeVoyage()],
+  'knot.obj': ['3D mesh', modelKnot()],
 } satisfies Record<string, [kind: string, content: string]>
 
 const entries = (...names: (keyof typeof text)[]): Entry[] =>
   names.map(name => ({ name, data: Buffer.from(text[name][1]) }))
 
 const binary = {
-  'julia.png': ['picture, a Julia set', png(julia)],
-  'island.png': ['small picture, an island', png(island(320, 200))],
-  'contours.bmp': ['uncompressed picture, lines of height', bmp(contours(640, 480))],
-  'life.gif': ['film, the game of life', life()],
-  'chord.wav': ['sound, a chord in stereo', wav(44100, 2, 12, chord)],
-  'bell.wav': ['sound, a bell', wav(11025, 1, 3, bell)],
-  'harp.mid': ['notes for a harp', midi()],
-  'drawing.pdf': ['document of one page', pdf()],
-  'primes.wasm': ['WebAssembly module', wasm()],
-  'garden.zip': ['the web page, zipped', zip(entries('garden.html', 'garden.css', 'life.js'))],
+  'julia.png': ['picture, a Julia set', encodePng(julia)],
+  'island.png': ['small picture, an island', encodePng(drawIsland(320, 200))],
+  'contours.bmp': ['uncompressed picture, lines of height', encodeBmp(drawContours(640, 480))],
+  'life.gif': ['film, the game of life', filmLife()],
+  'chord.wav': ['sound, a chord in stereo', encodeWav(44100, 2, 12, sampleChord)],
+  'bell.wav': ['sound, a bell', encodeWav(11025, 1, 3, sampleBell)],
+  'harp.mid': ['notes for a harp', encodeMidi()],
+  'drawing.pdf': ['document of one page', encodePdf()],
+  'primes.wasm': ['WebAssembly module', encodeWasm()],
+  'garden.zip': ['the web page, zipped', packZip(entries('garden.html', 'garden.css', 'life.js'))],
   'papers.tar': [
     'archive of five of the texts',
-    tar(entries('letter.txt', 'lighthouse-log.txt', 'knots.md', 'tides.csv', 'inventory.json')),
+    packTar(entries('letter.txt', 'lighthouse-log.txt', 'knots.md', 'tides.csv', 'inventory.json')),
   ],
   'events.ndjson.gz': ['the events, gzipped', gzipSync(text['events.ndjson'][1], { level: 9 })],
   'log.car': [
     'the log as a content-addressed archive',
-    car(Buffer.from(text['lighthouse-log.txt'][1]), 4096),
+    packCar(Buffer.from(text['lighthouse-log.txt'][1]), 4096),
   ],
-  'noise-1k.bin': ['noise, 1 KiB', noise(10, 1024)],
-  'noise-127k.bin': ['noise that fills a piece of 128 KiB to the last byte', noise(11, 127 * 1024)],
-  'noise-2m.bin': ['noise, a byte more than a piece of 2 MiB holds', noise(12, 127 * 16384 + 1)],
+  'noise-1k.bin': ['noise, 1 KiB', makeNoise(10, 1024)],
+  'noise-127k.bin': ['noise that fills a piece of 128 KiB to the last byte', makeNoise(11, 127 * 1024)],
+  'noise-2m.bin': ['noise, a byte more than a piece of 2 MiB holds', makeNoise(12, 127 * 16384 + 1)],
 } satisfies Record<string, [kind: string, content: Buffer]>
 
 mkdirSync(folder, { recursive: true })
@@ -1061,7 +1065,7 @@ const total = rows.reduce((sum, { bytes }) => sum + bytes, 0)
 
 writeFileSync(
   new URL('README.md', folder),
-  lines([
+  joinLines([
     '# Samples',
     '',
     '`npm start` takes these files to a deal. They have many kinds and sizes, from about the minimum of a Filecoin piece to',

@@ -1,5 +1,5 @@
-// `npm run docs:protocol` writes the last column of the table in docs/protocol.md: the tests in test/ whose titles begin
-// with the id of the row. A test in test/ checks that it is so.
+// `npm run docs:protocol` writes the last column of the table in docs/protocol.md: links to the tests in test/ whose titles
+// begin with the id of the row. test/protocol-doc.test.ts checks that the column is up to date.
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { readOptions } from '../test/options.ts'
 
@@ -10,34 +10,40 @@ const HELP = `Writes the last column of the table in docs/protocol.md: the tests
   --help           print this
 `
 
+/**
+ * A test of rows of the table.
+ *
+ * @example `test('S2, S3: an ok has …')` is `{ ids: ['S2', 'S3'], title: 'an ok has …', file: 'storefront.test.ts' }`
+ */
 export interface ProtocolTest {
-  /** The rows that it shows. */
+  /** The ids of the rows. */
   ids: string[]
-  /** What its title says behind them. */
+  /** The title after the ids. */
   title: string
-  /** Name of its file in test/. */
+  /** The name of the file in test/. */
   file: string
 }
 
 const tests = new URL('../test/', import.meta.url)
+/** The page with the table. */
 export const page = new URL('../docs/protocol.md', import.meta.url)
 
-/** What a test begins with: a title that begins with ids, as in `('S2, S3: an ok has …', async () => {`. */
+/** Matches the start of a test whose title begins with ids, e.g. `('S2, S3: an ok has …', async () => {`. */
 const TITLE =
   /\(\s*(['"`])([A-Z]\d+(?:, [A-Z]\d+)*): ((?:\\.|(?!\1).)+)\1,\s*(?=async\b|function\b|[({]|\w+ =>)/g
-/** What keeps a test from being run, or from failing. */
-const LEFT_OUT = /\.(?:skip|skipIf|runIf|todo|fails|only)\b|\b(?:skip|todo|fails|only): true\b/
+/** Matches modifiers that skip a test, skip other tests, or expect a failure. */
+const SKIPPED = /\.(?:skip|skipIf|runIf|todo|fails|only)\b|\b(?:skip|todo|fails|only): true\b/
 
-const sources = (): { file: string; source: string }[] =>
+const readSources = (): { file: string; source: string }[] =>
   readdirSync(tests)
     .filter(file => file.endsWith('.test.ts'))
     .sort()
     .map(file => ({ file, source: readFileSync(new URL(file, tests), 'utf8') }))
     .filter(({ source }) => source.match(TITLE))
 
-/** The tests that show rows of the table, in the order in which they stand in their files. */
-export const protocolTests = (): ProtocolTest[] =>
-  sources().flatMap(({ file, source }) =>
+/** Finds the tests of rows of the table, in the order of their files and lines. */
+export const findProtocolTests = (): ProtocolTest[] =>
+  readSources().flatMap(({ file, source }) =>
     [...source.matchAll(TITLE)].map(([, , ids = '', title = '']) => ({
       ids: ids.split(', '),
       title: title.replace(/:? %s$/, '').replaceAll(/\\(.)/g, '$1'),
@@ -45,30 +51,33 @@ export const protocolTests = (): ProtocolTest[] =>
     })),
   )
 
-/** The files with such tests that leave some out, or want them to fail. */
-export const filesThatLeaveOut = (): string[] =>
-  sources()
-    .filter(({ source }) => LEFT_OUT.test(source))
+/** Finds the files with such tests that skip tests or expect failures. */
+export const findFilesWithSkips = (): string[] =>
+  readSources()
+    .filter(({ source }) => SKIPPED.test(source))
     .map(({ file }) => file)
 
-/** The rows of the table: the id, and what stands behind it in four cells. */
+/** Matches a row of the table: id, level, requirement and tests. */
 const ROW = /^\| ([A-Z]\d+) \|([^|]*)\|([^|]*)\|[^|]*\|$/gm
 
-export const idsOf = (markdown: string): string[] => [...markdown.matchAll(ROW)].map(([, id = '']) => id)
+/** Lists the ids of the rows, in their order. */
+export const listRowIds = (markdown: string): string[] => [...markdown.matchAll(ROW)].map(([, id = '']) => id)
 
-/** The page with the tests that there are. */
-export const withTests = (markdown: string, shown: readonly ProtocolTest[]): string =>
-  markdown.replaceAll(ROW, (_, id: string, level: string, what: string) => {
+/** Returns the page with its last column replaced by links to the given tests. */
+export const linkTests = (markdown: string, shown: readonly ProtocolTest[]): string =>
+  markdown.replaceAll(ROW, (_, id: string, level: string, requirement: string) => {
     const links = shown
       .filter(({ ids }) => ids.includes(id))
       .map(({ title, file }) => `[${title.replaceAll('|', '\\|')}](../test/${file})`)
-    return `| ${id} |${level}|${what}| ${links.join('<br>')} |`
+    return `| ${id} |${level}|${requirement}| ${links.join('<br>')} |`
   })
 
 if (import.meta.main) {
   readOptions({ script: 'docs:protocol', help: HELP, options: {} })
-  const shown = protocolTests()
+  const shown = findProtocolTests()
   if (shown.length === 0)
-    throw new Error('No test in test/ has a title that begins with the id of a row, e.g. S2')
-  writeFileSync(page, withTests(readFileSync(page, 'utf8'), shown))
+    throw new Error(
+      'No test in test/ has a title that begins with the id of a row. Begin a title with an id, e.g. `S2: `.',
+    )
+  writeFileSync(page, linkTests(readFileSync(page, 'utf8'), shown))
 }

@@ -1,9 +1,9 @@
-// Every npm script goes through here: install what is missing, then run a command with Node 24.
+// Runs every npm script: installs the packages if necessary, then runs a command with Node 24.
 //
 //   node scripts/run.mjs                     only installs
 //   node scripts/run.mjs COMMAND [ARGS...]   installs, then runs COMMAND from node_modules/.bin or PATH
 //
-// It runs before anything is installed and on Node 20, hence plain JavaScript without dependencies.
+// It runs before the packages are installed, and on Node 20. So it is plain JavaScript without dependencies.
 import { spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
@@ -15,13 +15,13 @@ import { ensure, root } from './setup.mjs'
 const modules = join(root, 'node_modules')
 const bin = join(modules, '.bin')
 
-/** Written when an install has finished: what node_modules was made from. */
+/** Written after an install: the fingerprint of the files that node_modules was installed from. */
 const record = join(modules, '.installed-from')
-/** Left by npm: what is in node_modules is npm's work, and lacks what the packages of this workspace need. */
+/** Written by npm: npm installed node_modules, which then lacks the dependencies of the workspace's packages. */
 const npmRecord = join(modules, '.package-lock.json')
 
-/** Everything that decides what an install puts on the disk. */
-function fingerprint() {
+/** Hashes the files that determine the result of an install: lockfile and manifests. Returns hexadecimal. */
+function computeFingerprint() {
   const folders = [
     '.',
     'stacks',
@@ -42,61 +42,61 @@ function fingerprint() {
 }
 
 function isInstalled() {
-  return existsSync(record) && !existsSync(npmRecord) && readFileSync(record, 'utf8') === fingerprint()
+  return existsSync(record) && !existsSync(npmRecord) && readFileSync(record, 'utf8') === computeFingerprint()
 }
 
 function install() {
-  let made
+  let fingerprint
   return ensure('packages', {
     done: isInstalled,
     title: existsSync(join(modules, '.modules.yaml'))
       ? 'Packages have changed: installing…'
       : 'Setting up (first time): installing packages…',
     before() {
-      made = fingerprint()
+      fingerprint = computeFingerprint()
       rmSync(existsSync(npmRecord) ? modules : record, { recursive: true, force: true })
     },
     command: () => {
       const { packageManager } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
       return ['npx', '--yes', packageManager, 'install', '--frozen-lockfile', '--ignore-scripts']
     },
-    // The age of every version was checked when it entered the lockfile; asking again doubles the time.
+    // pnpm checked the age of each version when it entered the lockfile. A second check doubles the time of an install.
     env: { pnpm_config_minimum_release_age: '0' },
-    after: () => writeFileSync(record, made),
+    after: () => writeFileSync(record, fingerprint),
   })
 }
 
-/** Where Node 24 or later is: the running one, or the one that came with the packages. */
-function node24() {
+/** Finds Node 24 or later: the running one, or the one installed with the packages. Returns its path. */
+function findNode24() {
   if (Number(process.versions.node.split('.')[0]) >= 24) return process.execPath
   const own = join(bin, 'node')
   if (existsSync(own)) return own
   console.error(
-    `This needs Node 24 or later, and here is ${process.version}: install it from https://nodejs.org and try again.`,
+    `This repository needs Node 24 or later, but this is ${process.version}. Install it from https://nodejs.org and try again.`,
   )
   process.exit(1)
 }
 
 function run(command, args) {
   const env = {
-    // Node keeps what it compiled, and TypeScript without its types: the system starts in two thirds of the time.
+    // Node caches compiled code and stripped TypeScript here: the system starts with two thirds of the processor time.
     NODE_COMPILE_CACHE: join(modules, '.cache', 'node'),
     ...process.env,
-    PATH: [bin, dirname(node24()), process.env.PATH].join(delimiter),
+    PATH: [bin, dirname(findNode24()), process.env.PATH].join(delimiter),
   }
   const child = spawn(command, args, { env, stdio: 'inherit' })
   child.on('error', error => {
-    console.error(`${command}: ${error.code === 'ENOENT' ? 'no such command' : error.message}`)
+    console.error(`${command}: ${error.code === 'ENOENT' ? 'command not found' : error.message}`)
     process.exit(127)
   })
-  // Ctrl-C reaches the child from the terminal by itself; a second one could mean "at once" to it.
+  // The terminal sends Ctrl-C to the child too. Do not send it twice: a second one may make the child stop at once.
   process.on('SIGINT', () => isatty(0) || child.kill('SIGINT'))
   for (const signal of ['SIGTERM', 'SIGHUP']) process.on(signal, () => child.kill(signal))
   child.on('exit', (code, signal) => process.exit(code ?? 128 + constants.signals[signal]))
 }
 
-// `npm install` comes by here as the `prepare` script and gets the right packages after all. So does
-// `pnpm install`, which has put them there itself.
+// Both `npm install` and `pnpm install` run this file as the `prepare` script. After npm, install the packages with pnpm;
+// after pnpm, they are installed already.
 const { npm_lifecycle_event, npm_config_user_agent = '' } = process.env
 const installedByPnpm = npm_lifecycle_event === 'prepare' && npm_config_user_agent.startsWith('pnpm')
 if (!installedByPnpm) await install()

@@ -1,4 +1,4 @@
-// A step of the set-up: done once, by one process at a time, in one line on the terminal unless it fails.
+// Runs the steps of the set-up: each step once, in one process at a time, with one line of output unless it fails.
 import { spawn } from 'node:child_process'
 import { mkdirSync, readlinkSync, renameSync, rmSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
@@ -8,31 +8,33 @@ import { fileURLToPath } from 'node:url'
 export const root = fileURLToPath(new URL('..', import.meta.url))
 
 /**
- * Unless `done()` says that there is nothing to do: run `command()` with `before()` and `after()` around it. If the
- * command fails, everything it said is shown and the process ends.
+ * Runs `before()`, the command and `after()`, unless `done()` returns true. If the command fails, prints its output and
+ * exits with code 1.
+ *
+ * @example await ensure('packages', { done: isInstalled, title: 'Installing packages…', command: () => ['npm', 'ci'] })
  */
 export async function ensure(name, { done, title, before, command, env, after }) {
   if (done()) return
-  const failure = await locked(name, async () => {
+  const failure = await withLock(name, async () => {
     if (done()) return
     const started = Date.now()
     process.stderr.write(`${title} `)
     before?.()
-    const { code, output } = await quietly(command(), env)
+    const { code, output } = await runQuietly(command(), env)
     if (code !== 0) return output
     after?.()
     process.stderr.write(`done in ${Math.ceil((Date.now() - started) / 1000)} s\n`)
   })
   if (failure === undefined) return
-  process.stderr.write(`failed. What was said:\n\n${failure}\n`)
+  process.stderr.write(`failed. The output of the command:\n\n${failure}\n`)
   process.exit(1)
 }
 
-function quietly([command, ...args], env) {
+function runQuietly([command, ...args], env) {
   return new Promise(resolve => {
     const child = spawn(command, args, {
       cwd: root,
-      env: { ...process.env, CI: 'true', ...env }, // with CI set, nothing asks questions or draws
+      env: { ...process.env, CI: 'true', ...env }, // with CI set, tools neither prompt nor draw progress bars
       stdio: ['ignore', 'pipe', 'pipe'],
     })
     let output = ''
@@ -47,21 +49,21 @@ function quietly([command, ...args], env) {
 }
 
 /**
- * The lock is a symbolic link to the number of the process that holds it: it is made in one step, so nobody sees it
- * half written, and it tells whether its holder is still alive.
+ * Runs `work` while it holds a lock. The lock is a symbolic link whose target is the process id of its holder: creating it
+ * is atomic, and the id shows whether the holder is still alive.
  */
-async function locked(name, work) {
+async function withLock(name, work) {
   mkdirSync(join(root, '.cache'), { recursive: true })
   const lock = join(root, '.cache', `${name}.lock`)
-  for (let told = false; !take(lock); await sleep(100)) {
-    const holder = holderOf(lock)
+  for (let reported = false; !tryLock(lock); await sleep(100)) {
+    const holder = readHolder(lock)
     if (holder === undefined) continue
     if (!isAlive(holder)) {
-      bury(lock, holder)
-    } else if (!told) {
-      told = true
+      removeStale(lock, holder)
+    } else if (!reported) {
+      reported = true
       process.stderr.write(
-        `Waiting for process ${holder}, which is doing the same (if it is not: rm ${lock})\n`,
+        `Waiting for process ${holder}, which does the same step. If that process is another program: rm ${lock}\n`,
       )
     }
   }
@@ -72,7 +74,7 @@ async function locked(name, work) {
   }
 }
 
-function take(lock) {
+function tryLock(lock) {
   try {
     symlinkSync(String(process.pid), lock)
     return true
@@ -82,7 +84,7 @@ function take(lock) {
   }
 }
 
-function holderOf(lock) {
+function readHolder(lock) {
   try {
     return Number(readlinkSync(lock))
   } catch {
@@ -99,15 +101,15 @@ function isAlive(pid) {
   }
 }
 
-/** Take away the lock of a dead process, unless another has done so and put its own in that place. */
-function bury(lock, dead) {
-  const grave = `${lock}.${process.pid}`
+/** Removes the lock of a dead process, unless another process has replaced it with its own lock meanwhile. */
+function removeStale(lock, dead) {
+  const moved = `${lock}.${process.pid}`
   try {
-    renameSync(lock, grave)
+    renameSync(lock, moved)
   } catch {
     return
   }
-  const buried = holderOf(grave)
-  rmSync(grave)
-  if (buried !== dead) symlinkSync(String(buried), lock)
+  const holder = readHolder(moved)
+  rmSync(moved)
+  if (holder !== dead) symlinkSync(String(holder), lock)
 }

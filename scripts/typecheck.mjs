@@ -1,20 +1,20 @@
-// Type checks everything: the packages, tests and benches with tsconfig.json; sst.config.ts and the stacks with
-// stacks/tsconfig.json, against the types of SST and of the AWS provider, which SST itself puts into .sst/platform
-// (about 320 MB from the npm registry, once).
+// Type checks the repository: packages, tests and benches with tsconfig.json; sst.config.ts and the stacks with
+// stacks/tsconfig.json. The stacks need the types of SST and of the AWS provider, which `sst install` downloads from the
+// npm registry into .sst/platform (about 320 MB, once).
 import { spawnSync } from 'node:child_process'
 import { existsSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { ensure, root } from './setup.mjs'
 
 const platform = join(root, '.sst', 'platform')
-/** SST writes this when the providers are there. */
+/** SST writes this file after it has installed the providers. */
 const providers = join(root, '.sst', 'provider-lock.json')
 
 function read(path) {
   return existsSync(path) ? readFileSync(path, 'utf8') : ''
 }
 
-/** Whether .sst/platform is of the version of SST that is installed, with the providers that sst.config.ts names. */
+/** Tells whether .sst/platform has the installed version of SST and the providers that sst.config.ts names. */
 function hasTypes() {
   const sst = JSON.parse(read(join(root, 'node_modules', 'sst', 'package.json'))).version
   const config = read(join(root, 'sst.config.ts'))
@@ -32,7 +32,7 @@ await ensure('sst', {
   title: "Fetching SST's types (once, about a minute)…",
   before: () => rmSync(providers, { force: true }),
   command: () => ['sst', 'install', '--stage', 'ci'],
-  // Neither Pulumi nor Bun is needed for types, and both would come from elsewhere than the npm registry.
+  // Types need neither Pulumi nor Bun, which SST would download from outside of the npm registry.
   env: { SST_SKIP_DEPENDENCY_CHECK: '1', SST_NO_BUN: '1', SST_TELEMETRY_DISABLED: '1' },
 })
 

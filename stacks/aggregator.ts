@@ -1,3 +1,4 @@
+import type { AggregatorSettings } from '@w3filecoin/aggregator/config'
 import { resources } from '@w3filecoin/aggregator/resources'
 import type { Alarms } from './alarms.ts'
 import type { Network } from './network.ts'
@@ -5,14 +6,14 @@ import { makeService } from './service.ts'
 
 export const makeAggregator = (network: Network, alarms: Alarms): void => {
   const { stage, storefront, aggregator, dealer } = network
-  makeService(resources, {
+  makeService<AggregatorSettings>(resources, {
     member: aggregator,
     stage,
     alarms,
     config: {
-      storefronts: [storefront.peer, ...(stage.storefronts ?? [])],
+      ...stage.aggregator,
+      storefronts: [storefront.peer, ...(stage.aggregator.storefronts ?? [])],
       dealer: dealer.peer,
-      limits: stage.limits,
     },
   })
 }

@@ -2,7 +2,7 @@ import { type QueueSpec, type ScheduleSpec, visibilityTimeout } from '@w3filecoi
 
 export type Alarms = ReturnType<typeof makeAlarms>
 
-/** All alarms go to one topic; who wants to hear them subscribes to it. */
+/** Creates alarms that notify one SNS topic. Subscribe to the topic to receive them. */
 export const makeAlarms = () => {
   const topic = new sst.aws.SnsTopic('Alarms')
 
@@ -28,26 +28,26 @@ export const makeAlarms = () => {
 
     queue(name: string, spec: QueueSpec, { queue, dlq }: { queue: sst.aws.Queue; dlq: sst.aws.Queue }) {
       alarm(`${name}DeadLetters`, {
-        alarmDescription: `Messages of ${name} were given up after ${spec.attempts} attempts`,
+        alarmDescription: `Messages of ${name} are in the dead-letter queue, after ${spec.attempts} failed attempts`,
         namespace: 'AWS/SQS',
         metricName: 'ApproximateNumberOfMessagesVisible',
         dimensions: { QueueName: dlq.nodes.queue.name },
         statistic: 'Maximum',
       })
       alarm(`${name}Late`, {
-        alarmDescription: `Messages of ${name} are not taken, or fail again and again`,
+        alarmDescription: `Messages of ${name} wait too long: they are not consumed, or fail repeatedly`,
         namespace: 'AWS/SQS',
         metricName: 'ApproximateAgeOfOldestMessage',
         dimensions: { QueueName: queue.nodes.queue.name },
         statistic: 'Maximum',
-        // Twice as long as one failed run hides a message.
+        // Twice the time for which a failed run hides a message.
         threshold: Math.max(3600, 2 * visibilityTimeout(spec)),
       })
     },
 
     consumer(name: string, run: sst.aws.Function) {
       alarm(`${name}Errors`, {
-        alarmDescription: `Runs of ${name} crashed or ran out of time or memory`,
+        alarmDescription: `Runs of ${name} crashed, or exceeded their time or memory`,
         namespace: 'AWS/Lambda',
         metricName: 'Errors',
         dimensions: { FunctionName: run.name },
@@ -57,7 +57,7 @@ export const makeAlarms = () => {
 
     schedule(name: string, spec: ScheduleSpec, run: sst.aws.Function) {
       alarm(`${name}Errors`, {
-        alarmDescription: `Runs of ${name} failed, or there were none`,
+        alarmDescription: `Runs of ${name} failed or did not start`,
         namespace: 'AWS/Lambda',
         metricName: 'Errors',
         dimensions: { FunctionName: run.name },

@@ -1,3 +1,4 @@
+import type { DealTrackerSettings } from '@w3filecoin/deal-tracker/config'
 import { resources } from '@w3filecoin/deal-tracker/resources'
 import type { Alarms } from './alarms.ts'
 import type { Network } from './network.ts'
@@ -5,13 +6,13 @@ import { makeService } from './service.ts'
 
 export const makeDealTracker = (network: Network, alarms: Alarms): void => {
   const { stage, storefront, dealer, dealTracker } = network
-  makeService(resources, {
+  makeService<DealTrackerSettings>(resources, {
     member: dealTracker,
     stage,
     alarms,
     config: {
-      clients: [storefront.peer, dealer.peer, ...(stage.clients ?? [])],
-      sources: stage.sources,
+      ...stage.dealTracker,
+      clients: [storefront.peer, dealer.peer, ...(stage.dealTracker.clients ?? [])],
     },
   })
 }

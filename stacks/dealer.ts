@@ -1,3 +1,4 @@
+import type { DealerSettings } from '@w3filecoin/dealer/config'
 import { resources } from '@w3filecoin/dealer/resources'
 import type { Alarms } from './alarms.ts'
 import type { Network } from './network.ts'
@@ -5,12 +6,13 @@ import { makeService } from './service.ts'
 
 export const makeDealer = (network: Network, alarms: Alarms): void => {
   const { stage, aggregator, dealer, dealTracker } = network
-  makeService(resources, {
+  makeService<DealerSettings>(resources, {
     member: dealer,
     stage,
     alarms,
     config: {
-      aggregators: [aggregator.peer, ...(stage.aggregators ?? [])],
+      ...stage.dealer,
+      aggregators: [aggregator.peer, ...(stage.dealer.aggregators ?? [])],
       dealTracker: dealTracker.peer,
     },
   })

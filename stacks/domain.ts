@@ -1,13 +1,13 @@
 import { componentName } from './names.ts'
 import type { ServiceName, Stage } from './stages.ts'
 
-/** The name that a service has in DNS, where the stage has a domain. */
+/** Returns the DNS name of a service; `undefined` if the stage has no domain. */
 export const hostOf = (service: ServiceName, { domain }: Stage): string | undefined =>
   domain && `${service}.${domain}`
 
 /**
- * The address of a service, without anything behind it yet. Web pages of any origin may call it, as SST has it:
- * who asks is told by a signature, never by a cookie.
+ * Creates the API of a service, without routes. Web pages of any origin may call it, which is the default of SST and safe:
+ * callers authenticate by signatures, never by cookies.
  */
 export const makeApi = (service: ServiceName, stage: Stage) => {
   const host = hostOf(service, stage)

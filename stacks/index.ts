@@ -6,7 +6,7 @@ import { makeNetwork } from './network.ts'
 import { stageNamed } from './stages.ts'
 import { makeStorefront } from './storefront.ts'
 
-/** Everything a stage consists of. What it returns, SST prints as the outputs of the deploy. */
+/** Creates everything in a stage. SST prints the returned values as the outputs of the deploy. */
 export const deploy = () => {
   const network = makeNetwork(stageNamed($app.stage))
   const alarms = makeAlarms()

@@ -1,4 +1,8 @@
-/** The name of a component in SST: `deal-tracker`, `update` → `DealTrackerUpdate`. */
+/**
+ * Returns the name of a component in SST.
+ *
+ * @example componentName('deal-tracker', 'update') // 'DealTrackerUpdate'
+ */
 export const componentName = (...words: string[]): string =>
   words
     .flatMap(word => word.split('-'))

@@ -1,8 +1,16 @@
 import { hostOf, makeApi } from './domain.ts'
 import { keyOf } from './secrets.ts'
-import type { Peer, ServiceName, Stage } from './stages.ts'
+import type { ServiceName, Stage } from './stages.ts'
 
-/** A service of this stage before it has any functions: its address, its key, and how the others know it. */
+/** A service as the other services of its stage know it. */
+export interface Peer {
+  did: `did:${string}:${string}`
+  url: string
+  /** The `did:key`s that sign for a `did:web`. */
+  keys?: `did:key:${string}`[]
+}
+
+/** A service of this stage before it has any functions: its API, its private key, and its peer for the others. */
 export interface Member {
   api: sst.aws.ApiGatewayV2
   key: $util.Output<string>
@@ -19,8 +27,8 @@ export interface Network {
 }
 
 /**
- * Storefront and aggregator call each other, so the functions of each must know the address of the other. The
- * addresses come first, for all four, and depend on no function; then every function can know every address.
+ * Storefront and aggregator call each other, so the functions of each need the address of the other. Therefore the
+ * four addresses are created first: they depend on no function.
  */
 export const makeNetwork = (stage: Stage): Network => ({
   stage,
@@ -34,7 +42,7 @@ const makeMember = (service: ServiceName, stage: Stage): Member => {
   const api = makeApi(service, stage)
   const key = keyOf(service)
   const host = hostOf(service, stage)
-  const did = host === undefined ? key.public : $util.output(`did:web:${host}`)
+  const did = host === undefined ? key.public : $util.output<Peer['did']>(`did:web:${host}`)
   const former = stage.formerKeys?.[service] ?? []
   return {
     api,

@@ -1,6 +1,6 @@
 import { type Resources, type Uses, variable } from '@w3filecoin/runtime/resources'
 
-/** The real resources of a service, by the names in its description. */
+/** The created resources of a service, by the names in its description. */
 export interface Made {
   tables: Record<string, sst.aws.Dynamo>
   queues: Record<string, sst.aws.Queue>
@@ -9,13 +9,13 @@ export interface Made {
   buckets: Record<string, sst.aws.Bucket>
 }
 
-// What packages/aws calls; a batch of messages is sent by the right to send one.
+// The actions that packages/aws calls. sqs:SendMessage includes batches.
 const READ_TABLE = ['dynamodb:GetItem', 'dynamodb:BatchGetItem', 'dynamodb:Query']
 const WRITE_TABLE = ['dynamodb:PutItem', 'dynamodb:UpdateItem', 'dynamodb:BatchWriteItem']
 const READ_OBJECT = ['s3:GetObject']
 const WRITE_OBJECT = ['s3:PutObject']
 
-/** What a function is told and permitted: the resources that it uses, and nothing else. */
+/** Returns environment and permissions of a function: for exactly the resources that it uses. */
 export const grant = (uses: Uses, made: Made, resources: Resources) => {
   const environment: Record<string, $util.Input<string>> = {}
   const permissions: sst.aws.FunctionPermissionArgs[] = []
@@ -39,13 +39,13 @@ export const grant = (uses: Uses, made: Made, resources: Resources) => {
     const { arn, name: bucket } = described(made.buckets, 'bucket', name, resources)
     environment[variable('bucket', name)] = bucket
     allow(mode === 'write' ? [...READ_OBJECT, ...WRITE_OBJECT] : READ_OBJECT, $interpolate`${arn}/*`)
-    // Without it S3 answers AccessDenied, not NoSuchKey, when an object is not there.
+    // Without this, S3 answers AccessDenied instead of NoSuchKey for a missing object.
     allow(['s3:ListBucket'], arn)
   }
   return { environment, permissions }
 }
 
-/** What the consumer of a queue is told, and what it and Lambda on its behalf are permitted. */
+/** Returns the further environment and permissions of the consumer of a queue. Lambda polls the queue with them. */
 export const consume = (name: string, made: Made, resources: Resources) => {
   const queue = described(made.queues, 'queue', name, resources)
   const deadLetters = described(made.deadLetters, 'dead-letter queue', name, resources)
@@ -59,7 +59,7 @@ export const consume = (name: string, made: Made, resources: Resources) => {
   return { environment: { [variable('deadLetter', name)]: deadLetters.url }, permissions }
 }
 
-/** Where everything of a service is, by the variables that tell its functions. */
+/** Returns the physical names of all resources of a service, by environment variable. */
 export const places = ({ tables, queues, deadLetters, buckets }: Made) =>
   Object.fromEntries([
     ...Object.entries(tables).map(([name, { name: at }]) => [variable('table', name), at] as const),
@@ -75,6 +75,7 @@ export const writeLogs = (group: aws.cloudwatch.LogGroup): sst.aws.FunctionPermi
 
 const described = <T>(made: Record<string, T>, kind: string, name: string, { service }: Resources): T => {
   const found = made[name]
-  if (found === undefined) throw new Error(`A function of ${service} uses the ${kind} ${name}: there is none`)
+  if (found === undefined)
+    throw new Error(`A function of ${service} uses the ${kind} ${name}, which its resources do not describe`)
   return found
 }

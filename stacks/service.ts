@@ -13,15 +13,22 @@ import type { Member } from './network.ts'
 import { consume, grant, type Made, places, writeLogs } from './permissions.ts'
 import type { Stage } from './stages.ts'
 
-interface ServiceOptions {
+/** Settings whose values, or the items of whose lists, may be outputs of the deploy. */
+type Deployed<S> = {
+  [name in keyof S]:
+    | $util.Input<S[name]>
+    | (NonNullable<S[name]> extends (infer I)[] ? $util.Input<I>[] : never)
+}
+
+interface ServiceOptions<S> {
   member: Member
   stage: Stage
   alarms: Alarms
-  /** What the service is told of the others and of its work. */
-  config: Record<string, unknown>
+  /** The settings of the service, without `self`. */
+  config: Deployed<Omit<S, 'self'>>
 }
 
-/** What a function has beside what its description says. */
+/** The properties of a function that are not in its description. */
 interface FunctionExtras {
   environment?: Record<string, $util.Input<string>>
   permissions?: sst.aws.FunctionPermissionArgs[]
@@ -32,15 +39,17 @@ const LOGS_DAYS = 30
 const DEAD_LETTERS_DAYS = 14
 
 /**
- * Makes everything that a service describes: its tables, queues and buckets; a function for its API, for each of its
- * queues and for each of its schedules; and what calls these functions.
+ * Creates everything that a service describes: its tables, queues and buckets; a function for its API, for each of its
+ * queues and for each of its schedules; and the routes, subscriptions and schedules that call these functions.
+ *
+ * `S` is the type of the settings of the service: a wrong setting is a compile error.
  */
-export const makeService = (
+export const makeService = <S>(
   resources: Resources,
-  { member: { api, key, peer }, stage, alarms, config }: ServiceOptions,
+  { member: { api, key, peer }, stage, alarms, config }: ServiceOptions<S>,
 ): void => {
   const { service } = resources
-  // No two components may have one name, whatever they are; functions have the plain ones.
+  // The names of components must be unique across types. Functions have the plain names.
   const named = (...words: string[]) => componentName(service, ...words)
 
   const tables = mapValues(resources.tables, (spec, name) => makeTable(named(name, 'records'), spec))
@@ -53,12 +62,12 @@ export const makeService = (
     deadLetters: mapValues(queues, ({ dlq }) => dlq),
   }
 
-  // Physical names end in random letters: `npm run ops` finds the resources of a stage by this.
+  // Physical names end in random letters, so `npm run ops` reads them from this parameter.
   new aws.ssm.Parameter(named('places'), {
     name: `/${$app.name}/${$app.stage}/${service}`,
-    description: `Where the tables, queues and buckets of the ${service} are`,
+    description: `Physical names of the tables, queues and buckets of the ${service}`,
     type: 'String',
-    // About 2 KB; 4 KB are the most that is free of charge.
+    // About 2 KB. Up to 4 KB the parameter is free of charge.
     tier: 'Intelligent-Tiering',
     value: $jsonStringify(places(made)),
   })
@@ -69,7 +78,7 @@ export const makeService = (
     LOG_LEVEL: stage.logLevel,
   }
 
-  /** The function that the service exports under this name. */
+  /** Creates the function that the service exports under this name. */
   const makeFunction = (
     name: string,
     spec: FunctionSpec,
@@ -85,14 +94,14 @@ export const makeService = (
       description: `${service}: ${name}`,
       handler: `packages/${service}/src/functions.${name}`,
       runtime: 'nodejs24.x',
-      // A fifth cheaper than x86, and all of these processors have SHA instructions.
+      // A fifth cheaper than x86, and all Graviton processors have SHA instructions.
       architecture: 'arm64',
       timeout: `${spec.timeout} seconds`,
       memory: `${spec.memory} MB`,
       environment: { ...common, ...environment, ...own },
       permissions: [...permissions, ...more, writeLogs(logs)],
       logging: { logGroup: logs.name, format: 'json' },
-      // Native code can not be bundled. It is optional: without it hashing is slow, and nothing says so.
+      // Native code cannot be bundled. It is optional: without it hashing is slow, without any warning.
       nodejs: { install: { [hashtree.name]: hashtree.version } },
       transform: { role: restrict },
     })
@@ -108,7 +117,7 @@ export const makeService = (
       batch: { size: spec.batch, window: `${spec.window ?? 0} seconds`, partialResponses: true },
       transform: { eventSourceMapping: { scalingConfig: { maximumConcurrency: spec.concurrency } } },
     })
-    // A message that leaves the rest to another one is no runaway: AWS would stop the chain after 16.
+    // A consumer that sends messages to its own queue is intended here. By default AWS stops such a chain after 16.
     if (spec.run.uses.queues?.includes(name))
       new aws.lambda.FunctionRecursionConfig(named(name, 'chain'), {
         functionName: run.name,
@@ -119,14 +128,14 @@ export const makeService = (
   }
 
   for (const [name, spec] of Object.entries(resources.schedules)) {
-    // What failed is done by the next run; Lambda would try twice more beside it.
+    // The next run does the work of a failed one, so Lambda must not retry.
     const run = makeFunction(name, spec.run, { retries: 0 })
     new sst.aws.CronV2(named(name, 'clock'), { function: run.arn, schedule: rate(spec) })
     alarms.schedule(named(name), spec, run)
   }
 }
 
-/** SST has every table recoverable to any point in time. */
+/** SST enables point-in-time recovery for every table. */
 const makeTable = (name: string, { fields, key, indexes = {} }: TableSpec) =>
   new sst.aws.Dynamo(name, {
     fields,
@@ -141,7 +150,7 @@ const keys = ({ hash, range }: { hash: string; range?: string }) => ({
 })
 
 const makeQueue = (name: string, spec: QueueSpec) => {
-  // The sender says what each message to a FIFO queue is: equal bodies need not be the same message.
+  // No content-based deduplication: the sender sets the id of each message to a FIFO queue.
   const fifo = spec.fifo === true
   const dlq = new sst.aws.Queue(`${name}Dead`, {
     fifo,
@@ -155,22 +164,23 @@ const makeQueue = (name: string, spec: QueueSpec) => {
   return { queue, dlq }
 }
 
-/** Private, over HTTPS only, not versioned: nothing in it ever changes. */
+/** Private, over HTTPS only, and not versioned, because objects never change. */
 const makeBucket = (name: string) =>
   new sst.aws.Bucket(name, {
     cors: false,
     transform: { bucket: { forceDestroy: !isProduction() } },
   })
 
-/** Two corrections to the roles that SST makes: they trust the whole account, and may write any log. */
+/** Restricts the roles that SST creates: they trust the whole account, and may write to any log group. */
 const restrict = (role: aws.iam.RoleArgs): undefined => {
-  // With `sst dev` the functions run on the developer's machine, under these roles.
+  // With `sst dev` the functions run on the developer's machine, which assumes these roles.
   if (!$dev) role.assumeRolePolicy = aws.iam.assumeRolePolicyForPrincipal({ Service: 'lambda.amazonaws.com' })
   role.managedPolicyArns = []
 }
 
 const rate = ({ everySeconds }: ScheduleSpec): `rate(${string})` => {
-  if (everySeconds % 60 !== 0) throw new Error('AWS runs schedules by the minute')
+  if (everySeconds % 60 !== 0)
+    throw new Error(`A schedule of AWS runs at whole minutes, not every ${everySeconds} seconds`)
   const minutes = everySeconds / 60
   return minutes === 1 ? 'rate(1 minute)' : `rate(${minutes} minutes)`
 }

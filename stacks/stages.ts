@@ -1,49 +1,59 @@
+import type { AggregatorSettings } from '@w3filecoin/aggregator/config'
+import type { DealTrackerSettings } from '@w3filecoin/deal-tracker/config'
+import type { DealerSettings } from '@w3filecoin/dealer/config'
+import type { LogLevel } from '@w3filecoin/runtime'
+import type { StorefrontSettings } from '@w3filecoin/storefront/config'
+
 export type ServiceName = 'storefront' | 'aggregator' | 'dealer' | 'deal-tracker'
 
-/** What one stage is given that no code can know. All of it is public; keys are secrets, see secrets.ts. */
+/**
+ * The settings of a service that a stage may set: those of its schema, without the settings that the stacks fill in.
+ * docs/configuration.md lists them.
+ */
+type Settings<All, FilledIn extends keyof All> = Omit<All, 'self' | FilledIn>
+
+/** The configuration of a deployment. It holds no secret: keys are secrets of SST, see secrets.ts. */
 export interface Stage {
   /**
-   * The services are reached at `storefront.<domain>`, `aggregator.<domain>`, … and are the `did:web`s of these
-   * names. The domain is a zone in Route 53 of the account. Without it they are reached where AWS puts them, and
-   * each is the `did:key` of its key.
+   * A zone in Route 53 of the AWS account. Each service has a subdomain, e.g. `storefront.<domain>`, and is the
+   * `did:web` of that name. If absent, services have the addresses that AWS assigns, and the `did:key`s of their keys.
    */
   domain?: string
-  /** Files of active replicas that the deal tracker reads. Without any it never hears of a deal. */
-  sources: readonly Source[]
-  /** The group of pieces from spaces whose provider is not in the storefront's table of spaces. */
-  defaultGroup: string
-  /** When the aggregator seals; what is not given here has the aggregator's defaults. */
-  limits?: Record<string, number>
-  /** Keys that signed for a `did:web` before its present one; what they signed stays valid. */
+  /** Keys that each service signed with as its `did:web` before the present key. Their signatures stay valid. */
   formerKeys?: Partial<Record<ServiceName, readonly `did:key:${string}`[]>>
-  /** Storefronts of others that offer pieces to this aggregator. */
-  storefronts?: readonly Peer[]
-  /** Aggregators of others that offer aggregates to this dealer. */
-  aggregators?: readonly Peer[]
-  /** Others that may ask this deal tracker. */
-  clients?: readonly Peer[]
-  logLevel: 'debug' | 'info' | 'warn' | 'error'
+  logLevel: LogLevel
+  storefront: Settings<StorefrontSettings, 'aggregator' | 'dealer' | 'dealTracker'>
+  /** `storefronts`: further ones, beside the storefront of this stage. */
+  aggregator: Partial<Settings<AggregatorSettings, 'dealer'>>
+  /** `aggregators`: further ones, beside the aggregator of this stage. */
+  dealer: Partial<Settings<DealerSettings, 'dealTracker'>>
+  /** `clients`: further ones, beside the storefront and the dealer of this stage. */
+  dealTracker: Settings<DealTrackerSettings, never>
 }
 
-export interface Source {
-  name: string
-  kind: 'active-replicas'
-  url: string
+const DEFAULTS: Stage = {
+  logLevel: 'info',
+  storefront: { defaultGroup: 'default' },
+  aggregator: {},
+  dealer: {},
+  // Set `sources` in every stage that must find deals: without a source, no deal is ever known.
+  dealTracker: {},
 }
 
-/** A service as the others know it. */
-export interface Peer {
-  did: string
-  url?: string
-  /** The `did:key`s that sign for a `did:web`. Without them its host is asked. */
-  keys?: readonly string[]
-}
+/** What a stage sets. Absent settings have their default. */
+export type StageSettings = Partial<Omit<Stage, 'storefront'>> & { storefront?: Partial<Stage['storefront']> }
 
-const usual: Stage = { sources: [], defaultGroup: 'default', logLevel: 'info' }
-
-/** By the name of the stage; stages that are not here have the usual. */
-const stages: Record<string, Partial<Stage>> = {
+/**
+ * By name of the stage, as in `sst deploy --stage production`.
+ *
+ * @example { domain: 'w3.example', aggregator: { limits: { maxWaitSeconds: 3600 } } }
+ */
+const STAGES: Record<string, StageSettings> = {
   production: {},
 }
 
-export const stageNamed = (name: string): Stage => ({ ...usual, ...stages[name] })
+/** Returns the configuration of a stage. A stage that is not listed has the defaults. */
+export const stageNamed = (name: string): Stage => {
+  const stage = STAGES[name] ?? {}
+  return { ...DEFAULTS, ...stage, storefront: { ...DEFAULTS.storefront, ...stage.storefront } }
+}

@@ -1,3 +1,4 @@
+import type { StorefrontSettings } from '@w3filecoin/storefront/config'
 import { resources } from '@w3filecoin/storefront/resources'
 import type { Alarms } from './alarms.ts'
 import type { Network } from './network.ts'
@@ -5,15 +6,15 @@ import { makeService } from './service.ts'
 
 export const makeStorefront = (network: Network, alarms: Alarms): void => {
   const { stage, storefront, aggregator, dealer, dealTracker } = network
-  makeService(resources, {
+  makeService<StorefrontSettings>(resources, {
     member: storefront,
     stage,
     alarms,
     config: {
+      ...stage.storefront,
       aggregator: aggregator.peer,
       dealer: dealer.peer,
       dealTracker: dealTracker.peer,
-      defaultGroup: stage.defaultGroup,
     },
   })
 }

@@ -13,7 +13,7 @@ import {
 } from '@w3filecoin/capabilities'
 import { type Address, type Local, type LocalOptions, startLocal } from '@w3filecoin/local'
 import { buildAggregate } from '@w3filecoin/piece'
-import { Authority, Peer, parseSigner } from '@w3filecoin/runtime'
+import { Authority, configuredPeers, Peer, parseSigner } from '@w3filecoin/runtime'
 import {
   bytesOf,
   keyOf,
@@ -107,7 +107,7 @@ const serviceSigner = (role: string) => parseSigner(at(role).key, didOf(role))
 /** Runs one invocation at a service, and checks that the service signed the receipt. */
 const ask = async (role: string, invocation: Invocation): Promise<Receipt> => {
   const did = didOf(role)
-  const authority = new Authority([{ did, keys: [at(role).did] }])
+  const authority = new Authority({ peers: configuredPeers([{ did, keys: [at(role).did] }]) })
   const [answer] = await new Peer({ did, url: at(role).url }, { authority, fetch }).execute([invocation])
   if (answer?.ok === undefined) throw new Error(answer?.error.message)
   return answer.ok
@@ -268,7 +268,7 @@ describe.each(endpoints.map(endpoint => [endpoint.can, endpoint] as const))('U1:
     ],
     [
       'with a delegation of another owner’s resource',
-      /Can not derive a claim for .* from a delegation of/,
+      /Cannot derive a claim for .* from a delegation of/,
       async () => ({ proofs: [await delegate(endpoint, { issuer: stranger, with: stranger.did() })] }),
     ],
     [

@@ -276,7 +276,7 @@ describe('content that is missing or invalid', () => {
       )
     await passes({
       stage: 'offered',
-      waitsFor: expect.stringMatching(/is to be read and checked; given up on \d{4}-/),
+      waitsFor: expect.stringMatching(/must be read and checked; abandoned on \d{4}-/),
       trouble: { message: `There is no content ${content.content}` },
     })
     await upload(system.local, content)
@@ -290,7 +290,7 @@ describe('content that is missing or invalid', () => {
     expect(queued.trouble).toBeUndefined()
     await passes({
       stage: 'aggregated',
-      waitsFor: expect.stringMatching(/^The aggregate bafkzci\w+ is to be/),
+      waitsFor: expect.stringMatching(/^The aggregate bafkzci\w+ must (?:be offered|get into a deal)/),
     })
     const end = await passes({ stage: 'accepted' })
     expect(end.waitsFor).toBeUndefined()

@@ -1,9 +1,15 @@
 import { readFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
-import { filesThatLeaveOut, idsOf, page, protocolTests, withTests } from '../scripts/protocol-table.ts'
+import {
+  findFilesWithSkips,
+  findProtocolTests,
+  linkTests,
+  listRowIds,
+  page,
+} from '../scripts/protocol-table.ts'
 
 const markdown = readFileSync(page, 'utf8')
-const shown = protocolTests()
+const shown = findProtocolTests()
 
 const rows = (letter: string, count: number) => Array.from({ length: count }, (_, n) => `${letter}${n + 1}`)
 const IDS = [
@@ -16,7 +22,7 @@ const IDS = [
 ]
 
 test('docs/protocol.md has every row', () => {
-  expect(idsOf(markdown)).toEqual(IDS)
+  expect(listRowIds(markdown)).toEqual(IDS)
 })
 
 test.each(IDS)('%s has a test', id => {
@@ -28,9 +34,9 @@ test('no test names a row that does not exist', () => {
 })
 
 test('no file with these tests skips a test', () => {
-  expect(filesThatLeaveOut()).toEqual([])
+  expect(findFilesWithSkips()).toEqual([])
 })
 
 test('docs/protocol.md links the present tests; npm run docs:protocol updates the links', () => {
-  expect(withTests(markdown, shown)).toBe(markdown)
+  expect(linkTests(markdown, shown)).toBe(markdown)
 })

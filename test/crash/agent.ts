@@ -146,7 +146,7 @@ export class Agent {
   }
 
   async #ask<T>(role: string, invoke: (peer: Peer) => IssuedInvocationView): Promise<T> {
-    const peer = new Peer(this.#identity(role), { authority: new Authority([]), fetch })
+    const peer = new Peer(this.#identity(role), { authority: new Authority(), fetch })
     const [answer] = await peer.execute([(await invoke(peer).delegate()) as never])
     const out = answer?.error ? answer : answer!.ok.out
     if (out.error) throw new Error(`The ${role} answers ${(out.error as Error).message}`)

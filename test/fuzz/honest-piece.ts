@@ -12,7 +12,7 @@ export const sendHonestPiece = async (local: Local): Promise<string | undefined>
   const content = await randomContent(50_000)
   await upload(local, content)
   const agent = parseSigner(local.agent.key)
-  const storefront = new Peer(local.services.storefront!, { authority: new Authority([]), fetch })
+  const storefront = new Peer(local.services.storefront!, { authority: new Authority(), fetch })
   const offer = filecoinOffer.invoke({
     issuer: agent,
     audience: storefront.principal,

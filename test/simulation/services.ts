@@ -4,7 +4,7 @@ import { createAggregator } from '@w3filecoin/aggregator'
 import { resources as aggregatorResources } from '@w3filecoin/aggregator/resources'
 import { queueFunction } from '@w3filecoin/aws'
 import * as dealTrackerFormats from '@w3filecoin/deal-tracker'
-import { activeReplicas, createDealTracker } from '@w3filecoin/deal-tracker'
+import { createDealTracker, openSource } from '@w3filecoin/deal-tracker'
 import { resources as dealTrackerResources } from '@w3filecoin/deal-tracker/resources'
 import * as dealerFormats from '@w3filecoin/dealer'
 import { createDealer, type OfferDocument } from '@w3filecoin/dealer'
@@ -13,6 +13,7 @@ import { indexEntries } from '@w3filecoin/piece'
 import {
   Authority,
   type COMMON_FORMATS,
+  configuredPeers,
   type Engine,
   type Fetch,
   type Log,
@@ -168,7 +169,7 @@ export const createSystem = (options: Options): System => {
       blocks: () => blocks,
     })
     const stores = openStores(engine, formats.tables, { now: world.now, limits: SETTINGS.receipts })
-    const authority = new Authority([], { revocations: { table: stores.revocation, now: world.now } })
+    const authority = new Authority({ revocations: { table: stores.revocation, now: world.now } })
     const common = {
       id: signer(name),
       authority,
@@ -243,7 +244,7 @@ export const createSystem = (options: Options): System => {
     connect(
       createAggregator({
         ...common,
-        storefronts: new Map(storefronts.map(name => [did(name), peer(name)])),
+        storefronts: configuredPeers(storefronts.map(peer)),
         dealer: peer('dealer'),
         limitsOf: () => ({
           ...limits,
@@ -266,7 +267,7 @@ export const createSystem = (options: Options): System => {
             )
           },
         },
-        aggregators: new Map([[did('aggregator'), peer('aggregator')]]),
+        aggregators: configuredPeers([peer('aggregator')]),
         dealTracker: peer('tracker'),
         timing: { ...SETTINGS.timing, dealWaitMs: SETTINGS.dealWaitMs },
       }),
@@ -278,9 +279,9 @@ export const createSystem = (options: Options): System => {
   const clockwork = connect(
     createDealTracker({
       ...common,
-      clients: new Set([...storefronts, 'dealer'].map(did)),
+      clients: configuredPeers([...storefronts, 'dealer'].map(name => ({ did: did(name) }))),
       sources: [
-        activeReplicas(
+        openSource(
           { name: 'chain', kind: 'active-replicas', url: 'https://chain.test/' },
           { fetch: readChain },
         ),

@@ -8,26 +8,26 @@ import { pieceAcceptHandler } from './handlers/piece-accept.ts'
 import { pieceInfoHandler } from './handlers/piece-info.ts'
 import { pieceOfferHandler } from './handlers/piece-offer.ts'
 import type { messages } from './queues.ts'
-import { receiveAggregateAccept } from './receipts.ts'
 import type { resources } from './resources.ts'
+import { receiveAggregateAccept } from './settlement/receive-aggregate-accept.ts'
 import { sweepAggregator } from './sweep.ts'
 
-/** The aggregator: storefronts offer pieces to it, and it makes aggregates of them for the dealer. */
-export const createAggregator = (parts: Dependencies): Service<typeof resources, typeof messages> => {
-  const { id, authority, stores, storefronts, now, log } = parts
+/** Creates the aggregator: storefronts offer pieces to it, and it offers aggregates of them to the dealer. */
+export const createAggregator = (dependencies: Dependencies): Service<typeof resources, typeof messages> => {
+  const { id, authority, stores, storefronts, dealer, now, log } = dependencies
   const { receipts } = stores
   const server = new Server({
     id,
     authority,
     handlers: [
-      pieceOfferHandler(parts),
+      pieceOfferHandler(dependencies),
       pieceAcceptHandler(stores),
-      pieceInfoHandler(parts),
+      pieceInfoHandler(dependencies),
       concludeHandler({
         authority,
         now,
-        senders: [parts.dealer.did],
-        routes: { 'aggregate/accept': (receipt, ran) => receiveAggregateAccept(parts, receipt, ran) },
+        senders: [dealer.did],
+        routes: { 'aggregate/accept': (receipt, ran) => receiveAggregateAccept(dependencies, receipt, ran) },
       }),
     ],
     receipts,
@@ -36,12 +36,12 @@ export const createAggregator = (parts: Dependencies): Service<typeof resources,
   return {
     api: createHttpApp({ server, receipts, name: 'aggregator', log }),
     consumers: {
-      piece: onPiece(parts),
-      seal: onSeal(parts),
-      include: onInclude(parts),
-      deal: onDeal(parts),
+      piece: onPiece(dependencies),
+      seal: onSeal(dependencies),
+      include: onInclude(dependencies),
+      deal: onDeal(dependencies),
       conclude: onConclude({ id, receipts, peers: storefronts, log }),
     },
-    schedules: { sweep: sweepAggregator(parts) },
+    schedules: { sweep: sweepAggregator(dependencies) },
   }
 }

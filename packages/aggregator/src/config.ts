@@ -1,35 +1,101 @@
-import { commonSchema, peerSchema, servicePeerSchema } from '@w3filecoin/runtime'
+import { capacityOf } from '@w3filecoin/piece'
+import { commonSchema, peersSchema, servicePeerSchema } from '@w3filecoin/runtime'
 import { z } from 'zod'
 
 const limits = {
-  /** Padded bytes of an aggregate, a power of two. 32 GiB is the sector size that most providers seal. */
   paddedBytes: z
     .number()
     .int()
     .min(512)
-    .refine(size => Number.isInteger(Math.log2(size)), 'expected a power of two'),
-  /** The least padded bytes of pieces that the dealer makes a deal for. */
-  minPaddedBytes: z.number().int().nonnegative(),
-  /** The most pieces in an aggregate: what the dealer takes in one message. */
-  maxPieces: z.number().int().positive().max(95_000),
-  /** Seconds after which a piece waits no more for others. */
-  maxWaitSeconds: z.number().positive(),
+    .refine(size => Number.isInteger(Math.log2(size)), 'expected a power of two')
+    .meta({
+      unit: 'padded bytes',
+      description:
+        'Size of an aggregate: a power of two. 32 GiB is the sector size that most storage providers seal.',
+      examples: [2 ** 36],
+    }),
+  minPaddedBytes: z
+    .number()
+    .int()
+    .nonnegative()
+    .meta({
+      unit: 'padded bytes',
+      description:
+        'Size of all pieces of an aggregate that the dealer needs at least for a deal. At most what an aggregate holds beside its index.',
+      examples: [2 ** 34],
+    }),
+  maxPieces: z
+    .number()
+    .int()
+    .positive()
+    .max(95_000)
+    .meta({
+      unit: 'pieces',
+      description: 'Upper limit for the pieces in an aggregate. The dealer accepts 95000 in one message.',
+      examples: [20_000],
+    }),
+  maxWaitSeconds: z
+    .number()
+    .positive()
+    .meta({
+      unit: 'seconds',
+      description:
+        'Time after which a piece is put into an aggregate that is not full, if it has `minPaddedBytes`.',
+      examples: [3600],
+    }),
 }
-const limitsSchema = z.strictObject({
+
+const generalLimits = z.strictObject({
   paddedBytes: limits.paddedBytes.default(2 ** 35),
   minPaddedBytes: limits.minPaddedBytes.default(0),
   maxPieces: limits.maxPieces.default(95_000),
   maxWaitSeconds: limits.maxWaitSeconds.default(6 * 60 * 60),
 })
+const groupLimits = z.record(z.string(), z.strictObject(limits).partial())
+
+type LimitsConfig = z.infer<typeof generalLimits>
+
+/** The limits of a group: those of the group itself, and the general ones for the others. */
+export const limitsOfGroup = (
+  { limits, groups }: { limits: LimitsConfig; groups: z.infer<typeof groupLimits> },
+  group: string,
+): LimitsConfig => Object.assign({}, limits, Object.hasOwn(groups, group) ? groups[group] : undefined)
 
 /** The aggregator's configuration, as the environment variable `CONFIG` holds it in JSON. */
-export const configSchema = z.strictObject({
-  ...commonSchema,
-  /** Storefronts that may offer pieces with their own DID. */
-  storefronts: z.array(peerSchema),
-  dealer: servicePeerSchema,
-  limits: limitsSchema.prefault({}),
-  /** Limits of single groups, where they differ: what is not said of a group is as it is for all. */
-  groups: z.record(z.string(), z.strictObject(limits).partial()).default({}),
-})
+export const configSchema = z
+  .strictObject({
+    ...commonSchema,
+    storefronts: peersSchema.meta({
+      description:
+        'Storefronts that may offer pieces with their own DID. Receipts are sent to those with a URL.',
+    }),
+    dealer: servicePeerSchema.meta({ description: 'The dealer that aggregates are offered to.' }),
+    limits: generalLimits.prefault({}),
+    groups: groupLimits.default({}).meta({
+      description: 'Limits of single groups, by name. A limit that is absent here has its value in `limits`.',
+      examples: [{ 'did:web:free.example': { maxWaitSeconds: 86_400 } }],
+    }),
+  })
+  .check(({ value, issues }) => {
+    // Zod runs this even if a limit is out of range, and then no capacity can be computed.
+    if (issues.length > 0) return
+    const check = (path: string[], { paddedBytes, minPaddedBytes }: LimitsConfig) => {
+      const capacity = capacityOf(paddedBytes)
+      if (minPaddedBytes <= capacity) return
+      issues.push({
+        code: 'custom',
+        path: [...path, 'minPaddedBytes'],
+        input: minPaddedBytes,
+        message: `an aggregate of ${paddedBytes} padded bytes holds at most ${capacity}`,
+      })
+    }
+    check(['limits'], value.limits)
+    for (const group of Object.keys(value.groups)) {
+      const { paddedBytes, minPaddedBytes } = value.groups[group]!
+      if (paddedBytes !== undefined || minPaddedBytes !== undefined)
+        check(['groups', group], limitsOfGroup(value, group))
+    }
+  })
 export type AggregatorConfig = z.infer<typeof configSchema>
+/** The configuration before defaults are filled in: what a stage may set. */
+export type AggregatorSettings = z.input<typeof configSchema>

@@ -1,8 +1,8 @@
 import { openContext } from '@w3filecoin/aws'
 import { indexEntries } from '@w3filecoin/piece'
-import type { Environment } from '@w3filecoin/runtime'
+import { configuredPeers, type Environment } from '@w3filecoin/runtime'
 import { createAggregator } from './aggregator.ts'
-import { configSchema } from './config.ts'
+import { configSchema, limitsOfGroup } from './config.ts'
 import { BATCHING } from './domain/batching.ts'
 import type { Limits } from './domain/limits.ts'
 import { messages } from './queues.ts'
@@ -10,15 +10,15 @@ import { resources } from './resources.ts'
 import { tables } from './stores.ts'
 
 /** The aggregator on AWS, from its environment. */
-export const createContext = (env: Environment) => {
-  const { config, aws, peer, common } = openContext(
+export const createContext = async (env: Environment) => {
+  const { config, aws, peer, common } = await openContext(
     { resources, tables, messages },
     configSchema,
     ({ storefronts, dealer }) => [...storefronts, dealer],
     env,
   )
   const limitsOf = (group: string): Limits => {
-    const { maxWaitSeconds, ...limits } = Object.assign({}, config.limits, config.groups[group])
+    const { maxWaitSeconds, ...limits } = limitsOfGroup(config, group)
     return {
       ...limits,
       maxPieces: Math.min(limits.maxPieces, indexEntries(limits.paddedBytes)),
@@ -27,7 +27,7 @@ export const createContext = (env: Environment) => {
   }
   const service = createAggregator({
     ...common,
-    storefronts: new Map(config.storefronts.map(config => [config.did, peer(config)])),
+    storefronts: configuredPeers(config.storefronts.map(peer)),
     dealer: peer(config.dealer),
     limitsOf,
     batching: BATCHING,

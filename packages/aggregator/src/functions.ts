@@ -2,5 +2,5 @@ import { lambdaFunctions } from '@w3filecoin/aws'
 import { createContext } from './context.ts'
 
 export const { api, piece, seal, include, deal, conclude, sweep } = lambdaFunctions(
-  createContext(process.env),
+  await createContext(process.env),
 )

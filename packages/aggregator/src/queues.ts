@@ -9,13 +9,17 @@ import {
 import { z } from 'zod'
 import type { resources } from './resources.ts'
 
-/** "Put this piece into the list of its group." */
+/**
+ * "Add this piece to the list of its group."
+ *
+ * @example { "v": 1, "id": "kD3…" }
+ */
 export const pieceMessage = messageFormat(z.object({ id: z.string() }))
 export type PieceMessage = MessageOf<typeof pieceMessage>
 
 /**
- * "Seal this group if its pending pieces make an aggregate." One group is sealed at a time. `id` names the occasion, and
- * the same occasion is one message.
+ * "Seal this group if its pending pieces make an aggregate." Messages of one group are handled one after the other.
+ * `id` names the reason: of messages with the same group and reason, sent within five minutes, SQS delivers one.
  *
  * @example { "v": 1, "group": "kD3…", "id": "full-4" }
  */
@@ -25,11 +29,19 @@ export const sealMessage = orderedFormat(z.object({ group: z.string(), id: z.str
 })
 export type SealMessage = MessageOf<typeof sealMessage>
 
-/** "Issue the receipts of this range of an aggregate's pieces." */
+/**
+ * "Issue the receipts of this range of an aggregate's pieces."
+ *
+ * @example { "v": 1, "aggregate": "Qm2…", "range": 0 }
+ */
 export const includeMessage = messageFormat(z.object({ aggregate: z.string(), range: z.number().int() }))
 export type IncludeMessage = MessageOf<typeof includeMessage>
 
-/** "Get this aggregate into a deal": offer it to the dealer, or ask for the outcome if it was offered. */
+/**
+ * "Get this aggregate into a deal": offer it to the dealer, or fetch the outcome if it was offered.
+ *
+ * @example { "v": 1, "aggregate": "Qm2…" }
+ */
 export const dealMessage = messageFormat(z.object({ aggregate: z.string() }))
 export type DealMessage = MessageOf<typeof dealMessage>
 

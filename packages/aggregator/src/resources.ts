@@ -1,6 +1,6 @@
 import { COMMON_TABLES, describeResources } from '@w3filecoin/runtime/resources'
 
-/** What the aggregator keeps and listens to. The stacks and the local system make what is described here. */
+/** The aggregator's tables, queues, buckets and schedules. The stacks and the local system create them from this. */
 export const resources = describeResources({
   service: 'aggregator',
   api: {
@@ -21,36 +21,39 @@ export const resources = describeResources({
   },
   tables: {
     ...COMMON_TABLES,
-    /** A piece that a storefront offered, by group, piece and nonce; a second storefront's also by that. */
+    /**
+     * A piece that a storefront offered, by group, piece and nonce; also by storefront, if another one offered it
+     * first.
+     */
     piece: {
       fields: { id: 'string', due: 'string', checkAt: 'number' },
       key: { hash: 'id' },
       indexes: { due: { hash: 'due', range: 'checkAt' } },
     },
-    /** The pieces of a group that wait for an aggregate, first come first. */
+    /** The pieces of a group that wait for an aggregate, retries first, then by age. */
     pending: { fields: { group: 'string', order: 'string' }, key: { hash: 'group', range: 'order' } },
-    /** How a group is sealed: which aggregate was the last, what is still to be done for it. */
+    /** The state of a group: the number of its aggregates, and the seals whose pieces have no receipts yet. */
     group: {
       fields: { id: 'string', due: 'string', checkAt: 'number' },
       key: { hash: 'id' },
       indexes: { due: { hash: 'due', range: 'checkAt' } },
     },
-    /** How much of a group is pending; a hint. */
+    /** Counts the pending pieces of a group; may be wrong. */
     tally: { fields: { id: 'string' }, key: { hash: 'id' } },
-    /** An aggregate that was sealed. */
+    /** A sealed aggregate. */
     aggregate: {
       fields: { id: 'string', due: 'string', checkAt: 'number' },
       key: { hash: 'id' },
       indexes: { due: { hash: 'due', range: 'checkAt' } },
     },
-    /** The pieces in an aggregate, should they have to be tried again. */
+    /** The pieces in an aggregate, in case they must be retried. */
     member: {
       fields: { aggregate: 'string', piece: 'string' },
       key: { hash: 'aggregate', range: 'piece' },
     },
   },
   queues: {
-    /** Put offered pieces into the list of their group. */
+    /** Add offered pieces to the list of their group. */
     piece: {
       batch: 100,
       window: 1,
@@ -65,7 +68,7 @@ export const resources = describeResources({
         },
       },
     },
-    /** Make an aggregate of a group, one at a time a group. */
+    /** Make an aggregate of a group's pieces. The messages of one group are handled one after the other. */
     seal: {
       fifo: true,
       batch: 1,
@@ -81,7 +84,7 @@ export const resources = describeResources({
         },
       },
     },
-    /** Tell a range of the pieces of an aggregate that they are in it. */
+    /** Issue the receipts of a range of an aggregate's pieces. */
     include: {
       batch: 1,
       concurrency: 20,
@@ -102,13 +105,13 @@ export const resources = describeResources({
         },
       },
     },
-    /** Offer an aggregate to the dealer. */
+    /** Offer an aggregate to the dealer, or fetch its outcome. */
     deal: {
       batch: 1,
       concurrency: 5,
       attempts: 5,
       run: {
-        // The receipt of a failed aggregate may have a task for each of 95,000 pieces.
+        // The receipt of a failed aggregate may contain a task for each of 95,000 pieces.
         timeout: 300,
         memory: 3008,
         uses: {
@@ -118,7 +121,7 @@ export const resources = describeResources({
         },
       },
     },
-    /** Hand receipts to the storefronts that wait for them. */
+    /** Send receipts to the storefronts that wait for them. */
     conclude: {
       batch: 10,
       concurrency: 10,
@@ -130,7 +133,7 @@ export const resources = describeResources({
     blocks: { holds: 'the pieces and proofs of aggregates, and large receipts, by CID' },
   },
   schedules: {
-    /** Send unfinished work again that nobody looked at in time, seal groups that waited long enough. */
+    /** Send the messages of overdue records again; seal groups whose pieces have waited long enough. */
     sweep: {
       everySeconds: 60,
       run: {

@@ -4,7 +4,7 @@ import type { GroupRecord, TallyRecord } from './domain/group.ts'
 import type { MemberRecord, PendingRecord, PieceRecord } from './domain/piece.ts'
 import type { resources } from './resources.ts'
 
-/** The records of each table. */
+/** The format of the records in each table. */
 export const tables = {
   ...COMMON_FORMATS,
   piece: recordFormat<PieceRecord>({ stored: { acceptTask: 'accept' } }),

@@ -1,39 +1,49 @@
 import type { Unfinished } from '@w3filecoin/runtime'
-import { type AggregateRecord, isFinished } from './domain/aggregate.ts'
+import { type AggregateRecord, type AggregateStage, isFinal, isFinished } from './domain/aggregate.ts'
 import type { GroupRecord } from './domain/group.ts'
-import type { PieceRecord } from './domain/piece.ts'
+import type { PieceRecord, PieceStage } from './domain/piece.ts'
 import type { Queues } from './queues.ts'
 
-/** One that is `pending` is looked after by its group. */
+/** The next step of a piece at each stage. `undefined` if it has none of its own: the sealer of its group checks it. */
+const PIECE_STEPS: Record<PieceStage, string | undefined> = {
+  offered: 'it must be added to the list of its group',
+  pending: undefined,
+  included: undefined,
+}
+
 const piece: Unfinished<PieceRecord, Queues> = {
-  isUnfinished: ({ stage }) => stage === 'offered',
+  isUnfinished: ({ stage }) => PIECE_STEPS[stage] !== undefined,
   stageSince: ({ offeredAt }) => offeredAt,
-  describeNext: () => 'it is to be put into the list of its group',
+  describeNext: ({ stage }) => PIECE_STEPS[stage] ?? 'nothing',
   messages: records => ({ piece: records.map(({ id }) => ({ id })) }),
 }
 
 const group: Unfinished<GroupRecord, Queues> = {
   isUnfinished: () => true,
   stageSince: () => undefined,
-  describeNext: () => 'its pieces are to be counted, and sealed when they are enough',
+  describeNext: () => 'its pieces must be counted, and sealed if they are enough',
   messages: records => ({
     seal: records.map(({ id, revision }) => ({ group: id, id: `due-${revision}` })),
   }),
+}
+
+/** The next step of an aggregate at each stage. Its ranges may need steps of their own. */
+const AGGREGATE_STEPS: Record<AggregateStage, string | undefined> = {
+  sealed: 'the dealer must accept the offer',
+  offered: 'the dealer must issue its final receipt',
+  accepted: undefined,
+  failed: undefined,
 }
 
 const aggregate: Unfinished<AggregateRecord, Queues> = {
   isUnfinished: record => !isFinished(record),
   stageSince: ({ sealedAt }) => sealedAt,
   describeNext: ({ stage, rangesToInclude }) =>
-    [
-      ...(stage === 'sealed' ? ['the dealer is to take it'] : []),
-      ...(stage === 'offered' ? ['the dealer is to end it'] : []),
-      ...(rangesToInclude.length > 0 ? ['its pieces are to be told that they are in it'] : []),
-    ].join(', '),
+    [AGGREGATE_STEPS[stage], rangesToInclude.length > 0 ? 'its pieces must get their receipts' : undefined]
+      .filter(step => step !== undefined)
+      .join(', '),
   messages: records => ({
-    deal: records
-      .filter(({ stage }) => stage === 'sealed' || stage === 'offered')
-      .map(({ id }) => ({ aggregate: id })),
+    deal: records.filter(record => !isFinal(record)).map(({ id }) => ({ aggregate: id })),
     include: records.flatMap(({ id, rangesToInclude }) =>
       rangesToInclude.map(range => ({ aggregate: id, range })),
     ),

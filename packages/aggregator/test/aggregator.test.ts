@@ -16,6 +16,9 @@ import {
   aws,
   clock,
   dealer,
+  delivered,
+  deliveredOf,
+  dependencies,
   EIGHTH,
   errorOf,
   freshGroup,
@@ -30,7 +33,6 @@ import {
   offersOf,
   one,
   outcomeOf,
-  parts,
   QUARTER,
   recordOf,
   SMALL,
@@ -42,14 +44,12 @@ import {
   texts,
   theDealer,
   timing,
-  told,
-  toldOf,
   two,
   unlisted,
 } from './setup.ts'
 
 describe('piece/offer', () => {
-  it('A1: is queued and promises piece/accept', async () => {
+  it('A1: queues the piece and promises piece/accept', async () => {
     const [group, piece] = [freshGroup(), somePiece('A1')]
     const receipt = await ask(service.api, await offer(piece, group))
     expect(receipt.out).toEqual({ ok: { piece } })
@@ -62,7 +62,7 @@ describe('piece/offer', () => {
     expect(await listed(group)).toMatchObject([{ piece: `${piece}`, size: 128 }])
   })
 
-  it('A2: made again, by many at once, late or with other authority, is the same, with one place', async () => {
+  it('A2: repeated at once, late or with other authority, has the same effects and adds no second row', async () => {
     const [group, piece] = [freshGroup(), somePiece('A2')]
     const task = await offer(piece, group)
     const delegation = await Delegation.delegate({
@@ -83,7 +83,9 @@ describe('piece/offer', () => {
     await settle()
     expect(new Set(receipts.map(receipt => JSON.stringify(effectsOf(receipt)))).size).toBe(1)
     expect(await listed(group)).toHaveLength(1)
-    expect(await parts.stores.tally.get({ id: groupId({ storefront: one.did(), group }) })).toMatchObject({
+    expect(
+      await dependencies.stores.tally.get({ id: groupId({ storefront: one.did(), group }) }),
+    ).toMatchObject({
       pieces: 1,
       bytes: 128,
     })
@@ -95,7 +97,7 @@ describe('piece/offer', () => {
     expect(offersOf(group)).toHaveLength(1)
   })
 
-  it('A3: with a nonce is a new one, in another aggregate', async () => {
+  it('A3: with a nonce is a new offer, and the piece is in another aggregate', async () => {
     const [group, piece] = [freshGroup(), somePiece('A3')]
     const [plain, again] = await call(
       service.api,
@@ -106,7 +108,7 @@ describe('piece/offer', () => {
     expect(effectsOf(again!).join).toBe(`${(await acceptOf(piece, group, 'n')).cid}`)
     await settle()
     await sweepAfter(HOUR)
-    // The same pieces are the same aggregate: the second sealing of them has a nonce.
+    // The same pieces make the same aggregate, so the second seal of them has a nonce.
     const sealed = offersOf(group)
     const aggregates = sealed.map(
       ({ capabilities }) => `${(capabilities[0]!.nb as PieceAcceptSuccess).aggregate}`,
@@ -120,10 +122,10 @@ describe('piece/offer', () => {
     expect(joins.toSorted()).toEqual(sealed.map(({ cid }) => `${cid}`).toSorted())
   })
 
-  it('A4: of the same piece by two storefronts, or in two groups, is no duplicate', async () => {
+  it('A4: of the same piece by two storefronts, or in two groups, is not a duplicate', async () => {
     const [group, elsewhere, piece] = [freshGroup(), freshGroup(), somePiece('A4')]
     const receipts = await call(service.api, await offer(piece, group), await offer(piece, elsewhere))
-    // Their tasks say nothing of the storefront: the second one's has to.
+    // The capability does not name the storefront, so the second storefront's task names it in its facts.
     const second = await ask(service.api, await offer(piece, group, { issuer: two }))
     const again = await ask(service.api, await offer(piece, group, { issuer: two }))
     const joins = [...receipts, second].map(receipt => effectsOf(receipt).join)
@@ -137,7 +139,7 @@ describe('piece/offer', () => {
       [`${one.did()} ${group}`, `${one.did()} ${elsewhere}`, `${two.did()} ${group}`].toSorted(),
     )
     expect(
-      toldOf(joins)
+      deliveredOf(joins)
         .map(({ storefront, task }) => [storefront, task])
         .toSorted(),
     ).toEqual(
@@ -152,26 +154,35 @@ describe('piece/offer', () => {
   })
 
   it.each<[string, PieceLink]>([
-    ['one that no aggregate can hold', somePiece('A7', 15)],
-    ['one that no link can name', encodePiece({ root: bytesOf(1, 32).fill(0), height: 60, padding: 0n })],
-    ['one that is all padding', encodePiece({ root: bytesOf(1, 32).fill(0), height: 5, padding: 10_000n })],
+    ['a piece that no aggregate can contain', somePiece('A7', 15)],
+    [
+      'a piece whose height is too large',
+      encodePiece({ root: bytesOf(1, 32).fill(0), height: 60, padding: 0n }),
+    ],
+    [
+      'a piece that is all padding',
+      encodePiece({ root: bytesOf(1, 32).fill(0), height: 5, padding: 10_000n }),
+    ],
   ])('A7: refuses %s', async (_, piece) => {
     const group = freshGroup()
     const receipt = await ask(service.api, await offer(piece, group))
     expect(errorOf(receipt)?.name).toBe('InvalidPieceCID')
     expect(effectsOf(receipt)).toEqual({ fork: [], join: undefined })
     expect(await recordOf(piece, group)).toBeUndefined()
-    // It never will be another: also a storefront that missed the answer finds it.
+    // The refusal is final, so it is served to a storefront that missed the answer.
     const filed = await served(service.api, receipt.ran.link())
     expect(`${filed?.root.cid}`).toBe(`${receipt.root.cid}`)
   })
 
-  it('A7: refuses what it refused for good, also when it could hold it now; a new offer is taken', async () => {
+  it('A7: repeats a final refusal when larger limits apply now, and accepts a new offer of the piece', async () => {
     const [group, piece] = [freshGroup(), somePiece('A7, later', 15)]
     const task = await offer(piece, group)
     const refused = await ask(service.api, task)
     expect(errorOf(refused)?.name).toBe('InvalidPieceCID')
-    const { api } = createAggregator({ ...parts, limitsOf: () => ({ ...limits, paddedBytes: 2 ** 30 }) })
+    const { api } = createAggregator({
+      ...dependencies,
+      limitsOf: () => ({ ...limits, paddedBytes: 2 ** 30 }),
+    })
     expect(`${(await ask(api, task)).root.cid}`).toBe(`${refused.root.cid}`)
     expect(await recordOf(piece, group)).toBeUndefined()
     expect(await aws.drain('piece')).toEqual([])
@@ -180,31 +191,31 @@ describe('piece/offer', () => {
     await aws.drain('piece')
   })
 
-  it('takes a group of 128 bytes, and refuses a longer one', async () => {
+  it('accepts a group of 128 bytes, and refuses a longer one', async () => {
     const piece = somePiece('of a group with a long name')
     const [longest, longer] = ['ü'.repeat(64), `${'ü'.repeat(64)}.`]
     expect((await ask(service.api, await offer(piece, longest))).out.ok).toBeDefined()
     const refused = await ask(service.api, await offer(piece, longer))
     expect(errorOf(refused)).toEqual({
       name: 'InvalidGroup',
-      message: 'The group has 129 bytes, at most 128 are taken',
+      message: 'The group has 129 bytes. Use a name of at most 128 bytes',
     })
     expect(await recordOf(piece, longer)).toBeUndefined()
-    expect(await served(service.api, refused.ran.link()), 'the storefront may mend that').toBeUndefined()
+    expect(await served(service.api, refused.ran.link()), 'the refusal is not final').toBeUndefined()
   })
 
-  it('takes the largest that an aggregate can hold', async () => {
+  it('accepts the largest piece that an aggregate can contain', async () => {
     expect(
       (await ask(service.api, await offer(somePiece('largest', HALF), freshGroup()))).out.ok,
     ).toBeDefined()
   })
 
-  it('is for storefronts that are listed, or hold a delegation', async () => {
+  it('is accepted from storefronts that are listed or hold a delegation', async () => {
     const [group, piece] = [freshGroup(), somePiece('who')]
     const own = await ask(service.api, await offer(piece, group, { issuer: unlisted }))
     expect(errorOf(own)?.name).toBe('UnknownStorefront')
-    expect(await served(service.api, own.ran.link()), 'may be another one day').toBeUndefined()
-    // Nor is anything filed for a stranger that would be final for a storefront.
+    expect(await served(service.api, own.ran.link()), 'the refusal is not final').toBeUndefined()
+    // A refusal that is final for a storefront is not stored for a stranger.
     const large = somePiece('too large of a stranger', 40)
     const refused = await ask(service.api, await offer(large, group, { issuer: unlisted }))
     expect(errorOf(refused)?.name).toBe('UnknownStorefront')
@@ -237,7 +248,7 @@ describe('piece/offer', () => {
 })
 
 describe('a group is sealed', () => {
-  it('A5: when it is full; each piece is told with a proof that holds, and the offer that was sent', async () => {
+  it('A5: when it is full; each piece gets a receipt with a valid proof and the offer that was sent', async () => {
     const group = freshGroup()
     const pieces = await offerAll([SMALL, HALF, QUARTER, EIGHTH, EIGHTH], group)
     await settle()
@@ -254,7 +265,7 @@ describe('a group is sealed', () => {
     }
     expect(await outcomeOf(pieces[4]!, group)).toBeUndefined()
     expect(await listed(group)).toMatchObject([{ piece: `${pieces[4]}` }])
-    expect(told.map(({ task }) => task).toSorted()).toEqual(
+    expect(delivered.map(({ task }) => task).toSorted()).toEqual(
       (
         await Promise.all(pieces.slice(0, 4).map(async piece => `${(await acceptOf(piece, group)).cid}`))
       ).toSorted(),
@@ -262,7 +273,7 @@ describe('a group is sealed', () => {
     expect(offersOf(group)[0]!.facts).toEqual([{ storefront: one.did(), group, label: `${group} #1` }])
   })
 
-  it('A6: for itself, never with pieces of another group or storefront', async () => {
+  it('A6: by itself, never with pieces of another group or storefront', async () => {
     const [group, elsewhere] = [freshGroup(), freshGroup()]
     const ofTwo = freshGroup('of two')
     const mine = await offerAll([HALF, QUARTER], group)
@@ -281,7 +292,7 @@ describe('a group is sealed', () => {
     )
   })
 
-  it('fairly: what was passed over is first in the next one, and smaller ones fill the gaps', async () => {
+  it('in order: a piece that did not fit is first in the next aggregate, and smaller pieces fill the gaps', async () => {
     const group = freshGroup()
     const [a, b, c, d, e, f] = (await offerAll([HALF, HALF, HALF, QUARTER, EIGHTH, SMALL], group)) as [
       PieceLink,
@@ -296,7 +307,7 @@ describe('a group is sealed', () => {
     expect(offeredPieces(group)).toEqual([texts([a, d, e, f]), texts([b]), texts([c])])
   })
 
-  it('when it has as many pieces as it may', async () => {
+  it('when it has as many pieces as an aggregate may contain', async () => {
     const group = freshGroup()
     const pieces = await offerAll(Array(11).fill(SMALL), group)
     await settle()
@@ -306,7 +317,7 @@ describe('a group is sealed', () => {
 
   it.each<[string, string, number, [number, number][]]>([
     [
-      'A7: with what it has, when it waited long enough',
+      'A7: with few pieces, when they have waited long enough',
       'group',
       SMALL,
       [
@@ -315,7 +326,7 @@ describe('a group is sealed', () => {
       ],
     ],
     [
-      'with enough for the dealer',
+      'with enough bytes for the dealer',
       'minimum',
       QUARTER,
       [
@@ -324,7 +335,7 @@ describe('a group is sealed', () => {
       ],
     ],
     [
-      'not with less, however long it waits',
+      'not with fewer bytes, however long they wait',
       'minimum',
       SMALL,
       [
@@ -342,7 +353,7 @@ describe('a group is sealed', () => {
     }
   })
 
-  it('once, when it is sealed many times at once', async () => {
+  it('once, when many sealers run at once', async () => {
     const group = freshGroup()
     const pieces = await offerAll([HALF, QUARTER, EIGHTH], group)
     await settle()
@@ -355,15 +366,15 @@ describe('a group is sealed', () => {
     expect(outcomes.filter(({ ok }) => ok).length).toBeGreaterThan(0)
     await settle()
     expect(offeredPieces(group)).toEqual([texts(pieces)])
-    expect(await parts.stores.group.get({ id })).toMatchObject({ sequence: 1 })
+    expect(await dependencies.stores.group.get({ id })).toMatchObject({ sequence: 1 })
   })
 })
 
-describe('a sealing that is cut', () => {
+describe('a seal that is interrupted', () => {
   type Cut = (whole: Dependencies) => Partial<Dependencies>
   const cuts: [string, Cut][] = [
     [
-      'before it is decided',
+      'before it is added to its group',
       ({ stores }) => ({ stores: { ...stores, group: cut(stores.group, 'replace') } }),
     ],
     [
@@ -376,32 +387,34 @@ describe('a sealing that is cut', () => {
     ],
     ['before the offer is sent', ({ queues }) => ({ queues: { ...queues, deal: cut(queues.deal, 'send') } })],
     [
-      'before the pieces are told',
+      'before the pieces are included',
       ({ queues }) => ({ queues: { ...queues, include: cut(queues.include, 'send') } }),
     ],
     [
-      'before the next one is begun',
+      'before the next seal is requested',
       ({ queues }) => ({ queues: { ...queues, seal: cut(queues.seal, 'send') } }),
     ],
   ]
 
-  it.each(cuts)('%s is completed, and every piece is in one aggregate', async (how, cutting) => {
+  it.each(cuts)('%s, is completed, and every piece is in one aggregate', async (how, cutting) => {
     const group = freshGroup(how)
     const pieces = await offerAll([HALF, QUARTER, EIGHTH], group)
     await settle()
     const id = groupId({ storefront: one.did(), group })
     clock.now += HOUR
-    const { consumers } = createAggregator({ ...parts, ...cutting(parts) })
+    const { consumers } = createAggregator({ ...dependencies, ...cutting(dependencies) })
     const [taken] = await consumers.seal!.handle([{ group: id, id: 'cut' }])
     expect(taken?.error?.message).toBe('Cut by the test')
-    // More comes in meanwhile, and it is Lambda that tries again.
+    // Another piece is offered meanwhile; then SQS delivers the message again.
     const more = await offerAll([SMALL], group)
     await settle()
     expect((await service.consumers.seal!.handle([{ group: id, id: 'cut' }]))[0]?.ok).toBeDefined()
     await settle()
     for (let n = 0; n < 3; n++) await sweepAfter(HOUR)
     const all = offeredPieces(group)
-    expect(new Set(all.map(aggregate => aggregate.join())).size, 'no aggregate twice').toBe(all.length)
+    expect(new Set(all.map(aggregate => aggregate.join())).size, 'no aggregate was offered twice').toBe(
+      all.length,
+    )
     expect(all.flat().toSorted()).toEqual(texts([...pieces, ...more]))
     for (const piece of [...pieces, ...more]) expect((await outcomeOf(piece, group))?.ok).toBeDefined()
     expect(await listed(group)).toEqual([])
@@ -409,7 +422,7 @@ describe('a sealing that is cut', () => {
 
   it.each<[string, Cut]>([
     [
-      'before receipts are filed',
+      'before receipts are stored',
       ({ stores }) => ({ stores: { ...stores, receipts: cut(stores.receipts, 'put') } }),
     ],
     [
@@ -417,31 +430,31 @@ describe('a sealing that is cut', () => {
       ({ stores }) => ({ stores: { ...stores, piece: cut(stores.piece, 'replace') } }),
     ],
     [
-      'before they leave the list',
+      'before their rows leave the list',
       ({ stores }) => ({ stores: { ...stores, pending: cut(stores.pending, 'removeMany') } }),
     ],
     [
-      'before they are handed over',
+      'before the receipts are sent',
       ({ queues }) => ({ queues: { ...queues, conclude: cut(queues.conclude, 'send') } }),
     ],
     [
-      'before that is noted',
+      'before the range is closed',
       ({ stores }) => ({ stores: { ...stores, aggregate: cut(stores.aggregate, 'replace') } }),
     ],
-  ])('while its pieces are told, %s, tells them again', async (how, cutting) => {
+  ])('while its pieces are included, %s, includes them again', async (how, cutting) => {
     const group = freshGroup(how)
     const pieces = await offerAll([HALF, QUARTER], group)
     await aws.deliver('piece', service.consumers.piece as never)
     clock.now += HOUR
     await service.consumers.seal!.handle([{ group: groupId({ storefront: one.did(), group }), id: 'x' }])
-    const { consumers } = createAggregator({ ...parts, ...cutting(parts) })
+    const { consumers } = createAggregator({ ...dependencies, ...cutting(dependencies) })
     const { failed } = await aws.deliver('include', consumers.include as never)
     expect(failed).toMatchObject([{ message: 'Cut by the test' }])
     await settle()
     expect(offeredPieces(group)).toEqual([texts(pieces)])
     for (const piece of pieces) expect((await outcomeOf(piece, group))?.ok).toBeDefined()
     const tasks = await Promise.all(pieces.map(async piece => `${(await acceptOf(piece, group)).cid}`))
-    expect(new Set(toldOf(tasks).map(({ task }) => task)).size).toBe(2)
+    expect(new Set(deliveredOf(tasks).map(({ task }) => task)).size).toBe(2)
     expect(await listed(group)).toEqual([])
   })
 })
@@ -468,31 +481,35 @@ describe('the dealer', () => {
     )
 
   it.each<[string, typeof state, string]>([
-    ['can not be reached', { down: true }, 'peer not reached'],
-    ['could not run it', { refusal: failure('HandlerExecutionError', 'not now') }, 'aggregate refused'],
-    ['does not know us', { refusal: failure('UnknownAggregator', 'not you') }, 'aggregate refused'],
+    ['cannot be reached', { down: true }, 'peer not reached'],
+    ['fails to run the offer', { refusal: failure('HandlerExecutionError', 'not now') }, 'aggregate refused'],
     [
-      'can not read the list',
+      'does not list the aggregator',
+      { refusal: failure('UnknownAggregator', 'not you') },
+      'aggregate refused',
+    ],
+    [
+      'cannot read the list of pieces',
       { refusal: failure('InvalidPiece', 'no list', { cause: [] }) },
       'aggregate refused',
     ],
-  ])('that %s is asked again, by the record', async (how, trouble, event) => {
+  ])('that %s gets the offer again from the sweep', async (how, trouble, event) => {
     const { group, piece } = await sealed(how)
     await aws.deliver('include', service.consumers.include as never)
     const { aggregateId: id } = (await recordOf(piece, group)) as { aggregateId: string }
-    const before = await parts.stores.aggregate.get({ id })
+    const before = await dependencies.stores.aggregate.get({ id })
     expect(before).toMatchObject({ stage: 'sealed', checkAt: clock.now + timing.retryMs })
 
     Object.assign(state, trouble)
     const logged: string[] = []
-    const { consumers } = createAggregator({ ...parts, log: (_, event) => logged.push(event) })
-    // It waits in the table, not in the queue, where messages end as dead letters.
+    const { consumers } = createAggregator({ ...dependencies, log: (_, event) => logged.push(event) })
+    // The record waits for the sweep. The message must not become a dead letter.
     expect(await aws.deliver('deal', consumers.deal as never)).toEqual({
       taken: 1,
       failed: [],
     })
     expect(logged).toEqual([event])
-    expect(await parts.stores.aggregate.get({ id })).toEqual(before)
+    expect(await dependencies.stores.aggregate.get({ id })).toEqual(before)
 
     Object.assign(state, { refusal: undefined, down: false })
     offers.splice(0)
@@ -500,10 +517,10 @@ describe('the dealer', () => {
     expect(offersOf(group), 'not yet').toEqual([])
     await sweepAfter(timing.retryMs)
     expect(offersOf(group)).toHaveLength(1)
-    expect(await parts.stores.aggregate.get({ id })).toMatchObject({ stage: 'offered' })
+    expect(await dependencies.stores.aggregate.get({ id })).toMatchObject({ stage: 'offered' })
   })
 
-  it('gets the list of pieces, as the aggregate was computed from it, and keeps its receipt', async () => {
+  it('gets the pieces in the order of the aggregate, and its receipt is stored', async () => {
     const { group, piece } = await sealed('list')
     await settle()
     expect(offeredPieces(group)).toEqual([[`${piece}`]])
@@ -511,7 +528,7 @@ describe('the dealer', () => {
     expect(await receipt!.verifySignature(dealer.verifier as never)).toMatchObject({ ok: {} })
   })
 
-  it('that tells of a deal ends the aggregate; its word is kept, and handed on', async () => {
+  it('that reports a deal ends the aggregate; its receipt is stored and sent to the storefront', async () => {
     const { group, piece } = await sealed('deal')
     await settle()
     const receipt = await inDeal()
@@ -520,56 +537,56 @@ describe('the dealer', () => {
     await settle()
     const task = `${receipt.ran.link()}`
     expect(`${(await served(service.api, task))?.root.cid}`).toBe(`${receipt.root.cid}`)
-    const passedOn = told.filter(({ task: about }) => about === task)
+    const passedOn = delivered.filter(({ task: about }) => about === task)
     expect(passedOn.length).toBeGreaterThan(0)
     for (const { storefront, receipt } of passedOn) {
       expect(storefront).toBe(one.did())
       expect(await receipt.verifySignature(dealer.verifier as never)).toMatchObject({ ok: {} })
     }
     const { aggregateId } = (await recordOf(piece, group))!
-    expect(await parts.stores.aggregate.get({ id: aggregateId as string })).toMatchObject({
+    expect(await dependencies.stores.aggregate.get({ id: aggregateId as string })).toMatchObject({
       stage: 'accepted',
     })
   })
 
-  it('that tells nothing is asked', async () => {
+  it('that sends no receipt is asked for it', async () => {
     await sealed('silent')
     await settle()
     const receipt = await inDeal()
     await theDealer.receipts.put(receipt)
     await sweepAfter(timing.pollMs)
-    expect(told.map(({ task }) => task)).toContain(`${receipt.ran.link()}`)
+    expect(delivered.map(({ task }) => task)).toContain(`${receipt.ran.link()}`)
   })
 
-  it('is the only one whose word counts', async () => {
+  it('is the only service whose receipts are accepted', async () => {
     await sealed('stranger')
     await settle()
     expect(errorOf(await conclude(await inDeal(stranger)))?.name).toBe('UnknownTask')
     expect(errorOf(await conclude(await inDeal(), stranger))?.name).toBe('UnknownSender')
-    const nobodys = await Tasks.aggregateAccept(dealer, {
+    const unknown = await Tasks.aggregateAccept(dealer, {
       aggregate: somePiece('x', 15),
       pieces: somePiece(1) as never,
     })
-    const receipt = await issueReceipt(dealer, nobodys, { out: { ok: {} } })
+    const receipt = await issueReceipt(dealer, unknown, { out: { ok: {} } })
     expect(errorOf(await conclude(receipt))?.name).toBe('UnknownTask')
   })
 })
 
 describe('the list of a group', () => {
-  it('leaves out what a late message put back, and the counters are mended', async () => {
+  it('loses rows that a late message added again, and the counters are corrected', async () => {
     const group = freshGroup()
     const [piece] = (await offerAll([QUARTER], group)) as [PieceLink]
     await settle()
     const row = (await listed(group))[0]!
     await sweepAfter(HOUR)
     expect(offersOf(group)).toHaveLength(1)
-    await parts.stores.pending.putMany([row])
+    await dependencies.stores.pending.putMany([row])
     const id = groupId({ storefront: one.did(), group })
-    await parts.stores.tally.add({ id }, { pieces: 7, bytes: 7 })
+    await dependencies.stores.tally.add({ id }, { pieces: 7, bytes: 7 })
     await sweepAfter(2 * HOUR)
     expect(offersOf(group)).toHaveLength(1)
     expect(await listed(group)).toEqual([])
-    expect(await parts.stores.tally.get({ id })).toMatchObject({ pieces: 0, bytes: 0 })
+    expect(await dependencies.stores.tally.get({ id })).toMatchObject({ pieces: 0, bytes: 0 })
     expect(await recordOf(piece, group)).toMatchObject({ stage: 'included' })
   })
 })

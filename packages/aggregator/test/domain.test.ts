@@ -4,9 +4,10 @@ import type { Stored } from '@w3filecoin/runtime'
 import { describe, expect, it } from 'vitest'
 import {
   type AggregateRecord,
+  type AggregateStage,
   aggregateId,
+  belongsToSeal,
   closeRange,
-  isOf,
   markEnded,
   markOffered,
   newAggregate,
@@ -19,9 +20,9 @@ import {
   groupId,
   markIncluded,
   markPending,
+  newPendingRow,
   newPiece,
-  type PieceRecord,
-  pendingRow,
+  type PieceStage,
   pieceId,
 } from '../src/domain/piece.ts'
 
@@ -36,19 +37,23 @@ describe('limits', () => {
 
   it.each<[string, Backlog, { full: boolean; ripe: boolean }]>([
     ['nothing', { pieces: 0, bytes: 0 }, { full: false, ripe: false }],
-    ['something new', { pieces: 1, bytes: 5000, oldestAt: NOW - 59 }, { full: false, ripe: false }],
-    ['something that waited', { pieces: 1, bytes: 5000, oldestAt: NOW - 60 }, { full: false, ripe: true }],
-    ['just enough that waited', { pieces: 1, bytes: 1000, oldestAt: 0 }, { full: false, ripe: true }],
-    ['too little, however long', { pieces: 4, bytes: 999, oldestAt: 0 }, { full: false, ripe: false }],
+    ['a new piece', { pieces: 1, bytes: 5000, oldestAt: NOW - 59 }, { full: false, ripe: false }],
+    ['a piece that waited', { pieces: 1, bytes: 5000, oldestAt: NOW - 60 }, { full: false, ripe: true }],
+    ['just enough bytes that waited', { pieces: 1, bytes: 1000, oldestAt: 0 }, { full: false, ripe: true }],
+    [
+      'too few bytes, however long they waited',
+      { pieces: 4, bytes: 999, oldestAt: 0 },
+      { full: false, ripe: false },
+    ],
     ['almost all bytes', { pieces: 1, bytes: capacity - 1, oldestAt: NOW }, { full: false, ripe: false }],
     ['all bytes', { pieces: 1, bytes: capacity, oldestAt: NOW }, { full: true, ripe: true }],
     ['all pieces', { pieces: 5, bytes: 5000, oldestAt: NOW }, { full: true, ripe: true }],
     [
-      'all pieces, and too little for the dealer',
+      'all pieces, with too few bytes for the dealer',
       { pieces: 5, bytes: 640, oldestAt: NOW },
       { full: true, ripe: false },
     ],
-    ['more than that', { pieces: 50, bytes: capacity * 9, oldestAt: NOW }, { full: true, ripe: true }],
+    ['far more than fits', { pieces: 50, bytes: capacity * 9, oldestAt: NOW }, { full: true, ripe: true }],
   ])('%s', (_, backlog, expected) => {
     expect({
       full: isFull(backlog, limits),
@@ -59,10 +64,10 @@ describe('limits', () => {
 
 describe('a piece', () => {
   const offer = { storefront, group: 'g', piece: 'p', size: 128 }
-  const record = (stage: PieceRecord['stage']) =>
+  const record = (stage: PieceStage) =>
     stored({ ...newPiece({ ...offer, id: 'id', acceptTask: new Uint8Array() }, 1000, 60), stage })
 
-  it('is offered, to be put into its list soon', () => {
+  it('is offered first, and is checked after retryMs', () => {
     expect(newPiece({ ...offer, id: 'id', acceptTask: new Uint8Array() }, 1000, 60)).toMatchObject({
       stage: 'offered',
       offeredAt: 1000,
@@ -70,7 +75,7 @@ describe('a piece', () => {
     })
   })
 
-  it.each<[PieceRecord['stage'], PieceRecord['stage'] | undefined, PieceRecord['stage'] | undefined]>([
+  it.each<[PieceStage, PieceStage | undefined, PieceStage | undefined]>([
     ['offered', 'pending', 'included'],
     ['pending', undefined, 'included'],
     ['included', undefined, undefined],
@@ -82,7 +87,7 @@ describe('a piece', () => {
     expect(before).toEqual(copy)
   })
 
-  it('is not looked at by itself any more, once it is in a list', () => {
+  it('is not in the sweep index once it is in a list', () => {
     expect(markPending(record('offered'))).toMatchObject({ checkAt: undefined, due: undefined })
     expect(markIncluded(record('pending'), 'A')).toMatchObject({ checkAt: undefined, aggregateId: 'A' })
   })
@@ -98,11 +103,11 @@ describe('a piece', () => {
     expect(pieceId(...given) === pieceId(offer)).toBe(same)
   })
 
-  it('is in a list by storefront and group, what is tried again first, then first come', () => {
+  it('is in the list of its storefront and group, which sorts retries first, then by age', () => {
     expect(groupId({ storefront, group: 'g' })).not.toBe(groupId({ storefront: other, group: 'g' }))
     expect(groupId({ storefront, group: 'g' })).not.toBe(groupId({ storefront, group: 'h' }))
     const at = (offeredAt: number, id: string, attempt?: number) =>
-      pendingRow({ ...record('offered'), offeredAt, id, attempt }).order
+      newPendingRow({ ...record('offered'), offeredAt, id, attempt }).order
     const orders = [
       at(999_999, 'a', 3),
       at(1_700_000_000_000, 'a', 2),
@@ -114,7 +119,7 @@ describe('a piece', () => {
     ]
     expect(orders.toSorted()).toEqual(orders)
     expect(new Set(orders).size).toBe(7)
-    expect(pendingRow(record('offered'))).toEqual(pendingRow(record('pending')))
+    expect(newPendingRow(record('offered'))).toEqual(newPendingRow(record('pending')))
   })
 })
 
@@ -129,7 +134,7 @@ const seal = (sequence: number): Seal => ({
 const group = stored(newGroup({ storefront, group: 'g' }, 1000))
 
 describe('a group', () => {
-  it('names the aggregates it was sealed into until their pieces have been told', () => {
+  it('lists its seals until their pieces have receipts', () => {
     const once = stored(addSeal(group, seal(1), 2000))
     expect(once).toMatchObject({ sequence: 1, openSeals: [seal(1)], checkAt: 2000 })
     const twice = stored(addSeal(once, seal(2), 3000))
@@ -147,35 +152,35 @@ describe('an aggregate', () => {
   it.each([
     [1, [0]],
     [3, [0, 1, 2]],
-  ])('of %i ranges of pieces tells them all', (ranges, rangesToInclude) => {
+  ])('of %i ranges of pieces must include all of them', (ranges, rangesToInclude) => {
     expect(record(ranges)).toMatchObject({ stage: 'sealed', rangesToInclude, checkAt: 1060 })
   })
 
-  type Event = 'offered' | 'told' | 'accepted' | 'failed'
+  type Event = 'offered' | 'included' | 'accepted' | 'failed'
   const events: Record<Event, (at: Stored<AggregateRecord>) => Stored<AggregateRecord> | undefined> = {
     offered: at => markOffered(at, 'task', 2000, timing),
-    told: at => closeRange(at, 0, 2000, timing),
+    included: at => closeRange(at, 0, 2000, timing),
     accepted: at => markEnded(at, 'accepted', 2000, timing),
     failed: at => markEnded(at, 'failed', 2000, timing),
   }
   it.each<[Event[], Partial<AggregateRecord> | undefined]>([
     [['offered'], { stage: 'offered', acceptCid: 'task', checkAt: 2060 }],
     [['offered', 'offered'], undefined],
-    // Sealed long ago, and the dealer has not taken it: it is asked as rarely as one that took it.
-    [['told'], { stage: 'sealed', rangesToInclude: [], checkAt: 2900 }],
-    [['told', 'told'], undefined],
+    // Sealed long ago without an answer of the dealer: the offer is repeated as rarely as an outcome is fetched.
+    [['included'], { stage: 'sealed', rangesToInclude: [], checkAt: 2900 }],
+    [['included', 'included'], undefined],
     [['failed'], { stage: 'failed', rangesToInclude: [0], checkAt: 2060 }],
-    [['told', 'failed'], { stage: 'failed', checkAt: undefined, due: undefined }],
+    [['included', 'failed'], { stage: 'failed', checkAt: undefined, due: undefined }],
     [['failed', 'offered'], undefined],
     [['failed', 'accepted'], undefined],
-    [['offered', 'told'], { stage: 'offered', checkAt: 2900 }],
-    [['told', 'offered'], { stage: 'offered', checkAt: 2900 }],
+    [['offered', 'included'], { stage: 'offered', checkAt: 2900 }],
+    [['included', 'offered'], { stage: 'offered', checkAt: 2900 }],
     [['offered', 'accepted'], { stage: 'accepted', rangesToInclude: [0], checkAt: 2060 }],
     [['offered', 'accepted', 'accepted'], undefined],
     [['offered', 'accepted', 'failed'], undefined],
-    [['offered', 'failed', 'told'], { stage: 'failed', checkAt: undefined, due: undefined }],
-    [['offered', 'accepted', 'told'], { stage: 'accepted', checkAt: undefined, due: undefined }],
-    [['told', 'offered', 'accepted'], { stage: 'accepted', checkAt: undefined, due: undefined }],
+    [['offered', 'failed', 'included'], { stage: 'failed', checkAt: undefined, due: undefined }],
+    [['offered', 'accepted', 'included'], { stage: 'accepted', checkAt: undefined, due: undefined }],
+    [['included', 'offered', 'accepted'], { stage: 'accepted', checkAt: undefined, due: undefined }],
   ])('after %j', (happened, expected) => {
     const after = happened.reduce<Stored<AggregateRecord> | undefined>(
       (at, event) => at && events[event](at),
@@ -185,7 +190,7 @@ describe('an aggregate', () => {
     else expect(after).toMatchObject(expected)
   })
 
-  it.each<[AggregateRecord['stage'], number[], since: number, number]>([
+  it.each<[AggregateStage, number[], since: number, number]>([
     ['sealed', [], 0, 60],
     ['sealed', [], 500, 500],
     ['sealed', [], 5000, 900],
@@ -195,13 +200,13 @@ describe('an aggregate', () => {
     ['accepted', [1], 0, 60],
     ['failed', [1], 0, 60],
   ])(
-    'at %s with %j to be told, sealed %i ago, is looked at after %i',
+    'at %s with the ranges %j to include, sealed %i ms ago, is checked after %i ms',
     (stage, rangesToInclude, since, interval) => {
       expect(nextCheckMs({ stage, rangesToInclude, sealedAt: 10_000 - since }, 10_000, timing)).toBe(interval)
     },
   )
 
-  it('has a nonce of its own where the same pieces were an aggregate before', () => {
+  it('has a nonce of its own if the same pieces were sealed before', () => {
     const nonces = [
       sealNonce(group, seal(1)),
       sealNonce(group, seal(2)),
@@ -215,8 +220,8 @@ describe('an aggregate', () => {
     ['itself', {}, true],
     ['another group', { group: 'h' }, false],
     ['another storefront', { storefront: other }, false],
-    ['an earlier sealing', { sequence: 0 }, false],
-  ])('is of a sealing, or of %s: %s', (_, changes, expected) => {
-    expect(isOf({ ...record(), ...changes }, group, seal(1))).toBe(expected)
+    ['an earlier seal', { sequence: 0 }, false],
+  ])('belongs to its seal, compared with %s: %s', (_, changes, expected) => {
+    expect(belongsToSeal({ ...record(), ...changes }, group, seal(1))).toBe(expected)
   })
 })

@@ -21,6 +21,8 @@ import {
   aws,
   clock,
   dealer,
+  delivered,
+  dependencies,
   EIGHTH,
   errorOf,
   freshGroup,
@@ -34,7 +36,6 @@ import {
   offersOf,
   one,
   outcomeOf,
-  parts,
   QUARTER,
   recordOf,
   SMALL,
@@ -46,7 +47,6 @@ import {
   texts,
   theDealer,
   timing,
-  told,
   two,
 } from './setup.ts'
 
@@ -67,18 +67,20 @@ const sealedOf = (group: string): Sealed[] =>
     offer,
   }))
 const aggregateOf = async ({ aggregate, nonce }: Sealed): Promise<AggregateRecord> => {
-  const record = await parts.stores.aggregate.get({ id: aggregateId({ aggregate: `${aggregate}`, nonce }) })
+  const record = await dependencies.stores.aggregate.get({
+    id: aggregateId({ aggregate: `${aggregate}`, nonce }),
+  })
   if (!record) throw new Error(`There is no record of ${aggregate}`)
   return record
 }
-/** Seals a group when its pieces have waited long enough, without a look at all others; what follows is in the queues. */
+/** Seals one group whose pieces have waited long enough. The messages that follow stay in the queues. */
 const seal = async (group: string, storefront = one) => {
   await aws.deliver('piece', service.consumers.piece as never)
   clock.now += HOUR
   const message = { group: groupId({ storefront: storefront.did(), group }), id: `${clock.now}` }
   expect((await service.consumers.seal!.handle([message]))[0]?.ok).toBeDefined()
 }
-/** Pieces of these heights in an aggregate that the dealer has. */
+/** Puts pieces of these heights into an aggregate and offers it to the dealer. */
 const sealed = async (seed: string, heights: number[] = [QUARTER, EIGHTH]) => {
   const group = freshGroup(seed)
   const pieces = await offerAll(heights, group)
@@ -87,25 +89,25 @@ const sealed = async (seed: string, heights: number[] = [QUARTER, EIGHTH]) => {
   const [aggregate] = sealedOf(group)
   return { group, pieces, aggregate: aggregate! }
 }
-/** The dealer offers a piece of an aggregate again, or somebody else tries to. */
+/** The task by which the dealer, or another issuer, retries a piece of an aggregate. */
 const retryOf = (piece: PieceLink, group: string, from: Sealed, issuer: Signer = dealer) =>
   Tasks.pieceOffer(issuer, aggregator, { piece, group, nonce: Tasks.retryNonce(from) })
 const retry = async (...given: Parameters<typeof retryOf>) => ask(service.api, await retryOf(...given))
 const attemptOf = (piece: PieceLink, group: string, from: Sealed) =>
   recordOf(piece, group, Tasks.retryNonce(from))
 
-/** How the dealer ends an aggregate, or refuses its offer: these pieces are at fault, those are tried again. */
+/** The dealer's receipt for a failed aggregate, or for a refused offer, with its invalid pieces and those it retries. */
 const inNoDeal = async (
   group: string,
   { offer, ...aggregated }: Sealed,
-  { faults = [], again = [] }: { faults?: PieceLink[]; again?: PieceLink[] },
+  { invalid = [], again = [] }: { invalid?: PieceLink[]; again?: PieceLink[] },
   ran?: Invocation,
 ) =>
   issueReceipt(dealer, ran ?? (await Tasks.aggregateAccept(dealer, aggregated)), {
     out: {
       error: failure('InvalidPiece', 'No provider takes it', {
         aggregate: aggregated.aggregate,
-        cause: faults.map(piece => failure('InvalidPieceCID', 'No provider can read it', { piece })),
+        cause: invalid.map(piece => failure('InvalidPieceCID', 'No provider can read it', { piece })),
       }),
     },
     fx: { fork: await Promise.all(again.map(piece => retryOf(piece, group, { offer, ...aggregated }))) },
@@ -115,14 +117,14 @@ const conclude = async (
   blocks: Iterable<unknown> = receipt.iterateIPLDBlocks(),
   api = service.api,
 ) => ask(api, await Tasks.conclude(dealer, aggregator, { root: receipt.root, blocks: blocks as never }))
-/** What the storefronts were told of a task. */
-const toldOf = (task: { toString(): string }) =>
-  told
+/** The receipts of a task that reached storefronts. */
+const deliveredOf = (task: { toString(): string }) =>
+  delivered
     .filter(({ task: about }) => about === `${task}`)
     .map(({ storefront, receipt }) => ({ storefront, root: `${receipt.root.cid}` }))
 
-describe('D5: a piece that the dealer offers again', () => {
-  it('is put back under its storefront, ahead of newer ones, and is in the next aggregate', async () => {
+describe('D5: a piece that the dealer retries', () => {
+  it('returns to its storefront, ahead of newer pieces, and is in the next aggregate', async () => {
     const { group, pieces, aggregate } = await sealed('again', [QUARTER, HALF])
     const [, half] = pieces as [PieceLink, PieceLink]
     const newer = await offerAll([HALF, EIGHTH], group)
@@ -134,7 +136,7 @@ describe('D5: a piece that the dealer offers again', () => {
     expect(effectsOf(receipt)).toEqual({ fork: [], join: `${accept.cid}` })
     expect(`${(await served(service.api, receipt.ran.link()))?.root.cid}`).toBe(`${receipt.root.cid}`)
 
-    // Again, late and at once, it has one place.
+    // Repeated late and at once, it has one row.
     for (const same of await Promise.all([1, 2, 3].map(() => retry(half, group, aggregate))))
       expect(effectsOf(same)).toEqual(effectsOf(receipt))
     await aws.deliver('piece', service.consumers.piece as never)
@@ -145,20 +147,20 @@ describe('D5: a piece that the dealer offers again', () => {
     })
     expect((await listed(group)).map(({ piece }) => piece)).toEqual([half, ...newer].map(String))
 
-    // Two halves do not fit in one aggregate: the newer one waits.
+    // Two halves do not fit in one aggregate, so the newer one waits.
     await settle()
     expect(offeredPieces(group).slice(1)).toEqual([texts([half, newer[1]!])])
     expect((await listed(group)).map(({ piece }) => piece)).toEqual([`${newer[0]}`])
     const { receipt: accepted, ok } = (await outcomeOf(half, group, nonce))!
     expect(`${ok.aggregate}`).toBe(`${sealedOf(group)[1]!.aggregate}`)
     expect(effectsOf(accepted).join).toBe(`${offersOf(group)[1]!.cid}`)
-    expect(toldOf(accept.cid)).toEqual([{ storefront: one.did(), root: `${accepted.root.cid}` }])
+    expect(deliveredOf(accept.cid)).toEqual([{ storefront: one.did(), root: `${accepted.root.cid}` }])
     expect(effectsOf(await retry(half, group, aggregate))).toEqual(effectsOf(receipt))
     await settle()
     expect(await listed(group)).toHaveLength(1)
   })
 
-  it('goes back to the second storefront that offered it', async () => {
+  it('returns to the second storefront that offered it', async () => {
     const [group, piece] = [freshGroup('second'), somePiece('of two', QUARTER)]
     for (const issuer of [one, two]) {
       await ask(service.api, await offer(piece, group, { issuer }))
@@ -177,11 +179,11 @@ describe('D5: a piece that the dealer offers again', () => {
       expect(await listed(group, storefront)).toHaveLength(1)
       await seal(group, storefront)
       await settle()
-      expect(toldOf(join!).map(told => told.storefront)).toEqual([storefront.did()])
+      expect(deliveredOf(join!).map(delivered => delivered.storefront)).toEqual([storefront.did()])
     }
   })
 
-  it('keeps its storefront also where another one took its nonce before', async () => {
+  it('keeps its storefront if another storefront used the nonce before', async () => {
     const { group, pieces, aggregate } = await sealed('taken')
     const [piece] = pieces as [PieceLink]
     const nonce = Tasks.retryNonce(aggregate)
@@ -192,7 +194,7 @@ describe('D5: a piece that the dealer offers again', () => {
     expect((await listed(group)).map(({ piece }) => piece)).toEqual([`${piece}`])
     await seal(group)
     await settle()
-    expect(toldOf(effectsOf(receipt).join!).map(told => told.storefront)).toEqual([one.did()])
+    expect(deliveredOf(effectsOf(receipt).join!).map(delivered => delivered.storefront)).toEqual([one.did()])
   })
 
   type Retry = (piece: PieceLink, group: string, from: Sealed) => Promise<Invocation>
@@ -209,7 +211,7 @@ describe('D5: a piece that the dealer offers again', () => {
         ),
       'Unauthorized',
     ],
-  ])('is not taken from %s', async (how, make, name) => {
+  ])('is not accepted from %s', async (how, make, name) => {
     const { group, pieces, aggregate } = await sealed(how)
     const receipt = await ask(service.api, await make(pieces[0]!, group, aggregate))
     expect(errorOf(receipt)?.name).toBe(name)
@@ -219,18 +221,18 @@ describe('D5: a piece that the dealer offers again', () => {
 
   it.each<[string, Retry, string]>([
     [
-      'of no aggregate',
+      'of an unknown aggregate',
       (piece, group, { offer }) =>
         retryOf(piece, group, { aggregate: somePiece('none', 15), pieces: null as never, offer }),
       'UnknownAggregate',
     ],
     [
-      'of nothing',
+      'without a nonce',
       (piece, group) => Tasks.pieceOffer(dealer, aggregator, { piece, group }),
       'UnknownAggregate',
     ],
     [
-      'of another sealing',
+      'of another seal',
       (piece, group, from) => retryOf(piece, group, { ...from, nonce: 'other' }),
       'UnknownAggregate',
     ],
@@ -240,18 +242,18 @@ describe('D5: a piece that the dealer offers again', () => {
       (_, group, from) => retryOf(somePiece('stray'), group, from),
       'InvalidPieceCID',
     ],
-  ])('is refused for good %s: whoever follows it finds that', async (how, make, name) => {
+  ])('%s, gets a final refusal, whose receipt is served', async (how, make, name) => {
     const { group, pieces, aggregate } = await sealed(how)
     const task = await make(pieces[0]!, group, aggregate)
     const receipt = await ask(service.api, task)
     expect(errorOf(receipt)?.name).toBe(name)
     expect(effectsOf(receipt)).toEqual({ fork: [], join: undefined })
     expect(`${(await served(service.api, task.cid))?.root.cid}`).toBe(`${receipt.root.cid}`)
-    expect(`${(await ask(service.api, task)).root.cid}`, 'the same again').toBe(`${receipt.root.cid}`)
+    expect(`${(await ask(service.api, task)).root.cid}`, 'repeated').toBe(`${receipt.root.cid}`)
     expect(await aws.drain('piece')).toEqual([])
   })
 
-  it('is from a storefront a new offer like any other, with no place ahead', async () => {
+  it('is a new offer, behind older pieces, if a storefront makes it', async () => {
     const { group, pieces, aggregate } = await sealed('its own nonce')
     const [older] = await offerAll([SMALL], group)
     clock.now += 1
@@ -261,7 +263,7 @@ describe('D5: a piece that the dealer offers again', () => {
     expect((await attemptOf(pieces[0]!, group, aggregate))?.attempt).toBeUndefined()
   })
 
-  it('may be offered by whom the dealer delegates that to', async () => {
+  it('may be offered by an agent with a delegation of the dealer', async () => {
     const { group, pieces, aggregate } = await sealed('delegated')
     const proof = await Delegation.delegate({
       issuer: dealer,
@@ -279,7 +281,7 @@ describe('D5: a piece that the dealer offers again', () => {
     expect(await attemptOf(pieces[0]!, group, aggregate)).toMatchObject({ storefront: one.did(), attempt: 2 })
   })
 
-  it('is not taken when its aggregate is in a deal', async () => {
+  it('is refused when its aggregate is in a deal', async () => {
     const { group, pieces, aggregate } = await sealed('in a deal')
     const { offer, ...aggregated } = aggregate
     await conclude(
@@ -292,7 +294,7 @@ describe('D5: a piece that the dealer offers again', () => {
     expect(`${(await served(service.api, refusal.ran.link()))?.root.cid}`).toBe(`${refusal.root.cid}`)
   })
 
-  it('has to wait until its aggregate has told its pieces', async () => {
+  it('must wait until the pieces of its aggregate are included', async () => {
     const group = freshGroup('untold')
     const [piece] = (await offerAll([QUARTER], group)) as [PieceLink]
     await seal(group)
@@ -300,7 +302,7 @@ describe('D5: a piece that the dealer offers again', () => {
     const aggregate = sealedOf(group)[0]!
     const early = await retry(piece, group, aggregate)
     expect(errorOf(early)?.name).toBe('HandlerExecutionError')
-    expect(await served(service.api, early.ran.link()), 'no receipt').toBeUndefined()
+    expect(await served(service.api, early.ran.link()), 'no receipt is stored').toBeUndefined()
     await settle()
     expect((await retry(piece, group, aggregate)).out.ok).toBeDefined()
   })
@@ -312,10 +314,10 @@ describe('D5: a piece that the dealer offers again', () => {
     ],
     ['before its record', ({ stores }) => ({ stores: { ...stores, piece: cut(stores.piece, 'insert') } })],
     ['before its message', ({ queues }) => ({ queues: { ...queues, piece: cut(queues.piece, 'send') } })],
-  ])('cut %s is taken once when it is offered once more', async (how, cutting) => {
+  ])('interrupted %s, is added once when it is offered again', async (how, cutting) => {
     const { group, pieces, aggregate } = await sealed(how)
     const [piece] = pieces as [PieceLink]
-    const { api } = createAggregator({ ...parts, ...cutting(parts) })
+    const { api } = createAggregator({ ...dependencies, ...cutting(dependencies) })
     const task = await retryOf(piece, group, aggregate)
     expect(errorOf(await ask(api, task))?.name).toBe('HandlerExecutionError')
     expect((await ask(service.api, task)).out.ok).toBeDefined()
@@ -323,7 +325,7 @@ describe('D5: a piece that the dealer offers again', () => {
     expect(await listed(group)).toHaveLength(1)
   })
 
-  it('is sealed again as the same aggregate, with a nonce; that one may fail too, until it is enough', async () => {
+  it('is sealed again in the same aggregate with a nonce, which may fail too, up to MAX_ATTEMPTS', async () => {
     const { group, pieces, aggregate: first } = await sealed('enough', [QUARTER])
     const [piece] = pieces as [PieceLink]
     for (let attempt = 1; attempt < MAX_ATTEMPTS; attempt++) {
@@ -342,19 +344,19 @@ describe('D5: a piece that the dealer offers again', () => {
     expect(errorOf(refusal)).toMatchObject({ name: 'ProofNotFound' })
     expect(`${(await served(service.api, refusal.ran.link()))?.root.cid}`).toBe(`${refusal.root.cid}`)
     expect(await attemptOf(piece, group, last)).toBeUndefined()
-    expect((await retry(piece, group, first)).out.ok, 'what was taken stays so').toBeDefined()
+    expect((await retry(piece, group, first)).out.ok, 'an accepted retry is still accepted').toBeDefined()
   })
 })
 
 describe('an aggregate that the dealer', () => {
   const offeredAggregate = async (seed: string) => {
     const it = await sealed(seed)
-    const [faults, again] = [it.pieces.slice(0, 1), it.pieces.slice(1)]
-    return { ...it, verdict: { faults, again } }
+    const [invalid, again] = [it.pieces.slice(0, 1), it.pieces.slice(1)]
+    return { ...it, verdict: { invalid, again } }
   }
 
-  it('gives up has failed; its word is kept, and handed on whole', async () => {
-    const { group, aggregate, verdict } = await offeredAggregate('given up')
+  it('abandons has failed; the receipt is stored, and sent with its effects', async () => {
+    const { group, aggregate, verdict } = await offeredAggregate('abandoned')
     const receipt = await inNoDeal(group, aggregate, verdict)
     for (let n = 0; n < 2; n++) expect((await conclude(receipt)).out.ok).toBeDefined()
     await settle()
@@ -363,16 +365,18 @@ describe('an aggregate that the dealer', () => {
     expect(record).toMatchObject({ stage: 'failed', rangesToInclude: [] })
     expect(record.checkAt).toBeUndefined()
     expect(`${(await served(service.api, task))?.root.cid}`).toBe(`${receipt.root.cid}`)
-    expect(new Set(toldOf(task).map(({ root }) => root))).toEqual(new Set([`${receipt.root.cid}`]))
+    expect(new Set(deliveredOf(task).map(({ root }) => root))).toEqual(new Set([`${receipt.root.cid}`]))
     expect(
-      told.filter(({ task: about }) => about === `${task}`).every(({ receipt }) => hasEffectBlocks(receipt)),
+      delivered
+        .filter(({ task: about }) => about === `${task}`)
+        .every(({ receipt }) => hasEffectBlocks(receipt)),
     ).toBe(true)
 
-    // What comes late changes nothing.
+    // Later receipts and messages change nothing.
     const { offer, ...aggregated } = aggregate
     const deal = { ok: { aggregate: aggregate.aggregate, dataType: 0, dataSource: { dealID: 7 } } }
     await conclude(await issueReceipt(dealer, await Tasks.aggregateAccept(dealer, aggregated), { out: deal }))
-    await parts.queues.deal.send([{ aggregate: record.id }])
+    await dependencies.queues.deal.send([{ aggregate: record.id }])
     await settle()
     expect(await aggregateOf(aggregate)).toEqual(record)
     expect(`${(await served(service.api, task))?.root.cid}`).toBe(`${receipt.root.cid}`)
@@ -381,8 +385,11 @@ describe('an aggregate that the dealer', () => {
   it('ends with two receipts has ended as the first one says', async () => {
     const { group, aggregate, verdict } = await offeredAggregate('two receipts')
     const receipt = await inNoDeal(group, aggregate, verdict)
-    const cutTable = cut(parts.stores.aggregate, 'replace')
-    const { api } = createAggregator({ ...parts, stores: { ...parts.stores, aggregate: cutTable } })
+    const cutTable = cut(dependencies.stores.aggregate, 'replace')
+    const { api } = createAggregator({
+      ...dependencies,
+      stores: { ...dependencies.stores, aggregate: cutTable },
+    })
     expect(errorOf(await conclude(receipt, undefined, api))?.name).toBe('HandlerExecutionError')
     const deal = { ok: { aggregate: aggregate.aggregate, dataType: 0, dataSource: { dealID: 7 } } }
     await conclude(await issueReceipt(dealer, receipt.ran as Invocation, { out: deal }))
@@ -390,7 +397,7 @@ describe('an aggregate that the dealer', () => {
     expect(`${(await served(service.api, receipt.ran.link()))?.root.cid}`).toBe(`${receipt.root.cid}`)
   })
 
-  it('gives up, telling so without the effects, is asked for them', async () => {
+  it('abandons, with a receipt without the blocks of its effects, has failed once these are fetched', async () => {
     const { group, aggregate, verdict } = await offeredAggregate('slim')
     const receipt = await inNoDeal(group, aggregate, verdict)
     const slim = [receipt.root, ...(receipt.ran as Invocation).iterateIPLDBlocks()]
@@ -402,96 +409,102 @@ describe('an aggregate that the dealer', () => {
     expect(hasEffectBlocks((await served(service.api, receipt.ran.link()))!)).toBe(true)
   })
 
-  it('gives up, telling nobody, is asked', async () => {
+  it('abandons, without sending the receipt, has failed once it is fetched', async () => {
     const { group, aggregate, verdict } = await offeredAggregate('silent')
     const receipt = await inNoDeal(group, aggregate, verdict)
     await theDealer.receipts.put(receipt)
     await sweepAfter(timing.pollMs)
     expect(await aggregateOf(aggregate)).toMatchObject({ stage: 'failed' })
-    expect(toldOf(receipt.ran.link())).toHaveLength(1)
+    expect(deliveredOf(receipt.ran.link())).toHaveLength(1)
   })
 
   it.each<[string, Cut]>([
     [
-      'before the receipt is filed',
+      'before the receipt is stored',
       ({ stores }) => ({ stores: { ...stores, receipts: cut(stores.receipts, 'put') } }),
     ],
     [
-      'before it is noted',
+      'before the record is changed',
       ({ stores }) => ({ stores: { ...stores, aggregate: cut(stores.aggregate, 'replace') } }),
     ],
     [
-      'before the storefront is told',
+      'before the receipt is sent to the storefront',
       ({ queues }) => ({ queues: { ...queues, conclude: cut(queues.conclude, 'send') } }),
     ],
-  ])('gives up has failed also when that is cut %s', async (how, cutting) => {
+  ])('abandons has failed also when that is interrupted %s', async (how, cutting) => {
     const { group, aggregate, verdict } = await offeredAggregate(how)
     const receipt = await inNoDeal(group, aggregate, verdict)
-    const { api } = createAggregator({ ...parts, ...cutting(parts) })
+    const { api } = createAggregator({ ...dependencies, ...cutting(dependencies) })
     expect(errorOf(await conclude(receipt, undefined, api))?.name).toBe('HandlerExecutionError')
     expect((await conclude(receipt)).out.ok).toBeDefined()
     await settle()
     expect(await aggregateOf(aggregate)).toMatchObject({ stage: 'failed' })
-    expect(toldOf(receipt.ran.link()).length).toBeGreaterThan(0)
+    expect(deliveredOf(receipt.ran.link()).length).toBeGreaterThan(0)
   })
 
   it.each<[string, Cut | undefined]>([
     ['', undefined],
     [
-      ', cut before the receipt is filed',
+      ', interrupted before the receipt is stored',
       ({ stores }) => ({ stores: { ...stores, receipts: cut(stores.receipts, 'put') } }),
     ],
     [
-      ', cut before it is noted',
+      ', interrupted before the record is changed',
       ({ stores }) => ({ stores: { ...stores, aggregate: cut(stores.aggregate, 'replace') } }),
     ],
     [
-      ', cut before the storefront is told',
+      ', interrupted before the receipt is sent to the storefront',
       ({ queues }) => ({ queues: { ...queues, conclude: cut(queues.conclude, 'send') } }),
     ],
-  ])('refuses for the pieces in it has failed, and its pieces are taken again%s', async (how, cutting) => {
-    const group = freshGroup(`at fault${how}`)
-    const pieces = await offerAll([QUARTER, EIGHTH], group)
-    await seal(group)
-    state.refusal = failure('InvalidPiece', 'One is at fault', {
-      cause: [failure('InvalidPieceCID', 'All zeros', { piece: pieces[0] })],
-    })
-    if (cutting) {
-      const { consumers } = createAggregator({ ...parts, ...cutting(parts) })
-      const { failed } = await aws.deliver('deal', consumers.deal as never)
-      expect(failed).toMatchObject(CUT)
-    }
-    await settle()
-    await sweepAfter(timing.retryMs)
-    const aggregate = sealedOf(group)[0]!
-    expect(await aggregateOf(aggregate)).toMatchObject({ stage: 'failed', rangesToInclude: [] })
-    const filed = (await served(service.api, aggregate.offer.cid))!
-    expect(errorOf(filed)).toMatchObject({ name: 'InvalidPiece' })
-    expect(await filed.verifySignature(dealer.verifier as never)).toMatchObject({ ok: {} })
-    if (!how.includes('storefront'))
-      expect(toldOf(aggregate.offer.cid)).toContainEqual({ storefront: one.did(), root: `${filed.root.cid}` })
-    // The pieces were told that they are in it: how it ended is at the end of that chain.
-    expect(effectsOf((await outcomeOf(pieces[1]!, group))!.receipt).join).toBe(`${aggregate.offer.cid}`)
-    expect((await retry(pieces[1]!, group, aggregate)).out.ok).toBeDefined()
-  })
+  ])(
+    'refuses because of invalid pieces has failed, and retries of its pieces are accepted%s',
+    async (how, cutting) => {
+      const group = freshGroup(`invalid${how}`)
+      const pieces = await offerAll([QUARTER, EIGHTH], group)
+      await seal(group)
+      state.refusal = failure('InvalidPiece', 'One is invalid', {
+        cause: [failure('InvalidPieceCID', 'All zeros', { piece: pieces[0] })],
+      })
+      if (cutting) {
+        const { consumers } = createAggregator({ ...dependencies, ...cutting(dependencies) })
+        const { failed } = await aws.deliver('deal', consumers.deal as never)
+        expect(failed).toMatchObject(CUT)
+      }
+      await settle()
+      await sweepAfter(timing.retryMs)
+      const aggregate = sealedOf(group)[0]!
+      expect(await aggregateOf(aggregate)).toMatchObject({ stage: 'failed', rangesToInclude: [] })
+      const filed = (await served(service.api, aggregate.offer.cid))!
+      expect(errorOf(filed)).toMatchObject({ name: 'InvalidPiece' })
+      expect(await filed.verifySignature(dealer.verifier as never)).toMatchObject({ ok: {} })
+      if (!how.includes('storefront'))
+        expect(deliveredOf(aggregate.offer.cid)).toContainEqual({
+          storefront: one.did(),
+          root: `${filed.root.cid}`,
+        })
+      // The pieces have receipts that name the aggregate, and the refusal is at the end of their chain.
+      expect(effectsOf((await outcomeOf(pieces[1]!, group))!.receipt).join).toBe(`${aggregate.offer.cid}`)
+      expect((await retry(pieces[1]!, group, aggregate)).out.ok).toBeDefined()
+    },
+  )
 
-  it('refuses, with more effects than an answer holds, is asked for them', async () => {
-    const group = freshGroup('at fault among many')
-    const [fault] = (await offerAll([QUARTER], group)) as [PieceLink]
+  it('refuses with more effects than an answer contains has failed once these are fetched', async () => {
+    const group = freshGroup('invalid among many')
+    const [invalid] = (await offerAll([QUARTER], group)) as [PieceLink]
     await seal(group)
-    const again = Array.from({ length: MAX_EFFECTS + 1 }, (_, n) => somePiece(`not at fault ${n}`))
+    const again = Array.from({ length: MAX_EFFECTS + 1 }, (_, n) => somePiece(`valid ${n}`))
     const { receipts } = theDealer
     const refusing = provide(aggregateOffer, async ({ capability: { nb }, invocation }) => {
       const offered = { ...(nb as Omit<Sealed, 'offer'>), nonce: invocation.nonce, offer: invocation }
       offers.push(invocation)
       return {
-        filed: await receipts.put(await inNoDeal(group, offered, { faults: [fault], again }, invocation)),
+        filed: await receipts.put(await inNoDeal(group, offered, { invalid: [invalid], again }, invocation)),
       }
     })
     const log = () => {}
     const server = new Server({
       id: dealer,
-      authority: parts.authority,
+      authority: dependencies.authority,
       handlers: [refusing],
       receipts,
       log,
@@ -502,7 +515,7 @@ describe('an aggregate that the dealer', () => {
     const fetched: string[] = []
     let away = true
     const peer = new Peer(theDealer, {
-      authority: parts.authority,
+      authority: dependencies.authority,
       fetch: async (url, init) => {
         const { pathname } = new URL(url)
         fetched.push(pathname)
@@ -510,17 +523,17 @@ describe('an aggregate that the dealer', () => {
         return network(url, init)
       },
     })
-    const { consumers } = createAggregator({ ...parts, dealer: peer })
+    const { consumers } = createAggregator({ ...dependencies, dealer: peer })
     const offerToDealer = () => aws.deliver('deal', consumers.deal as never)
 
-    // Without them nobody would know what is tried again.
+    // Without the effects, nothing shows which pieces are retried, so the refusal is not stored.
     expect(await offerToDealer()).toEqual({ taken: 1, failed: [] })
     const aggregate = sealedOf(group)[0]!
     expect(await aggregateOf(aggregate)).toMatchObject({ stage: 'sealed' })
     expect(await served(service.api, aggregate.offer.cid)).toBeUndefined()
 
     away = false
-    await parts.queues.deal.send([{ aggregate: (await aggregateOf(aggregate)).id }])
+    await dependencies.queues.deal.send([{ aggregate: (await aggregateOf(aggregate)).id }])
     expect(await offerToDealer()).toEqual({ taken: 1, failed: [] })
     const both = ['/', `/receipt/${aggregate.offer.cid}`]
     expect(fetched).toEqual([...both, ...both])

@@ -13,7 +13,7 @@ import { onSeal } from '../src/consumers/seal.ts'
 import { BATCHING } from '../src/domain/batching.ts'
 import { type GroupRecord, newGroup } from '../src/domain/group.ts'
 import type { Limits } from '../src/domain/limits.ts'
-import { groupId, type PendingRecord, type PieceRecord, pendingRow } from '../src/domain/piece.ts'
+import { groupId, newPendingRow, type PendingRecord, type PieceRecord } from '../src/domain/piece.ts'
 import { resources } from '../src/resources.ts'
 
 const { aggregator, dealer, one } = await signersOf('aggregator', 'dealer', 'one')
@@ -22,7 +22,12 @@ const [KIB, MINUTE, HOUR] = [2 ** 10, 60_000, 3_600_000]
 const [HALF, QUARTER, EIGHTH] = [9, 8, 7]
 const limits: Limits = { paddedBytes: 32 * KIB, minPaddedBytes: 16 * KIB, maxPieces: 4, maxWaitMs: HOUR }
 
-/** Looks at a group with these pieces in its list, each of which came a moment after the one before; so often at once. */
+/**
+ * Seals a group with these pieces in its list, each offered a moment after the one before.
+ *
+ * @param options.waited milliseconds since the first piece was offered
+ * @param options.times number of sealers that run at once
+ */
 const sealOf = async (
   listed: readonly PieceLink[],
   { waited = HOUR, times = 1, ...of }: Partial<Limits & { waited: number; times: number }>,
@@ -49,7 +54,7 @@ const sealOf = async (
       acceptTask: new Uint8Array(),
     }
     pieces.seed({ ...record, revision: 1 })
-    pending.seed({ ...pendingRow({ ...record, offeredAt: n }), offeredAt: record.offeredAt, revision: 1 })
+    pending.seed({ ...newPendingRow({ ...record, offeredAt: n }), offeredAt: record.offeredAt, revision: 1 })
   }
   groups.seed({ ...newGroup(tenant, 0), revision: 1 })
   let read = 0
@@ -65,12 +70,12 @@ const sealOf = async (
   const { handle } = onSeal({
     id: aggregator,
     stores: {
-      pieces,
+      piece: pieces,
       pending: counted,
-      groups,
+      group: groups,
       blocks,
-      tallies: table('tally'),
-      aggregates: table('aggregate'),
+      tally: table('tally'),
+      aggregate: table('aggregate'),
     } as never,
     queues: { seal: queue, include: queue, deal: queue } as never,
     dealer: { principal: dealer } as never,
@@ -82,22 +87,22 @@ const sealOf = async (
   const id = groupId(tenant)
   let sealed: string[] | undefined
   let ended = false
-  const look = async () => {
-    const looks = Array.from({ length: times }, (_, n) => handle([{ group: id, id: `look ${n}` }]))
-    const outcomes = (await Promise.all(looks)).flat()
+  const runSealers = async () => {
+    const runs = Array.from({ length: times }, (_, n) => handle([{ group: id, id: `run ${n}` }]))
+    const outcomes = (await Promise.all(runs)).flat()
     expect(
       outcomes.filter(({ ok }) => ok),
-      'whoever comes later says so',
+      'the other sealers report an error',
     ).toHaveLength(1)
     const [seal, ...others] = (await groups.get({ id }))?.openSeals ?? []
     expect(others).toEqual([])
     sealed = seal && (await getValue<unknown[]>(blocks, seal.pieces)).map(piece => `${piece}`)
   }
-  const looked = look().finally(() => {
+  const running = runSealers().finally(() => {
     ended = true
   })
   await world.timeline.run(() => ended)
-  await looked
+  await running
   return { sealed, read }
 }
 
@@ -106,7 +111,7 @@ const some = (name: string, count: number, height: number) =>
   Array.from({ length: count }, (_, n) => somePiece(`${name} ${n}`, height))
 const texts = (...pieces: readonly PieceLink[]) => pieces.map(piece => `${piece}`)
 
-it('a group at which two look at once is sealed once', async () => {
+it('two sealers of a group at once make one aggregate', async () => {
   const pieces = some('at once', 3, QUARTER)
   expect(await sealOf(pieces, { times: 2 })).toMatchObject({ sealed: texts(...pieces) })
 })
@@ -114,26 +119,26 @@ it('a group at which two look at once is sealed once', async () => {
 describe('a group whose list begins', () => {
   const behind = some('behind', 3, EIGHTH)
 
-  it('with one piece under very many nonces is sealed with one of them, and what stands behind', async () => {
+  it('with one piece under very many nonces is sealed with one of these and the pieces after them', async () => {
     const piece = somePiece('one', QUARTER)
     const { sealed } = await sealOf([...Array(many).fill(piece), ...behind], {})
     expect(sealed).toEqual(texts(piece, ...behind))
   })
 
-  it('with very many pieces that have no room beside the first is sealed with what stands behind', async () => {
+  it('with very many pieces that do not fit beside the first is sealed with the pieces after them', async () => {
     const [first, ...others] = some('large', many, HALF) as [PieceLink, ...PieceLink[]]
     const { sealed } = await sealOf([first, ...others, ...behind], { minPaddedBytes: 20 * KIB })
     expect(sealed).toEqual(texts(first, ...behind))
   })
 
-  it('with enough is read only a little further', async () => {
+  it('with enough pieces is read only a little further', async () => {
     const large = some('large', 2 * many, HALF)
     const { sealed, read } = await sealOf([...large, ...behind], {})
     expect(sealed).toEqual(texts(large[0]!))
     expect(read).toBeLessThanOrEqual(5_500)
   })
 
-  it('with one piece under many nonces is not full by that', async () => {
+  it('with one piece under many nonces is not full', async () => {
     const listed = Array(10).fill(somePiece('one', QUARTER))
     expect(await sealOf(listed, { minPaddedBytes: 0, waited: HOUR - MINUTE })).toMatchObject({
       sealed: undefined,

@@ -7,7 +7,15 @@ import {
   type PieceLink,
   Tasks,
 } from '@w3filecoin/capabilities'
-import { Authority, concludeHandler, openQueues, openStores, Peer, provide } from '@w3filecoin/runtime'
+import {
+  Authority,
+  concludeHandler,
+  configuredPeers,
+  openQueues,
+  openStores,
+  Peer,
+  provide,
+} from '@w3filecoin/runtime'
 import {
   ask,
   networkOf,
@@ -38,7 +46,7 @@ export const { aggregator, dealer, one, two, unlisted, stranger } = await signer
 
 let world: World
 export let aws: Provided<typeof resources>
-export let parts: Dependencies
+export let dependencies: Dependencies
 export let service: ReturnType<typeof createAggregator>
 export let theDealer: StandIn
 let storefronts: StandIn[]
@@ -46,19 +54,19 @@ let storefronts: StandIn[]
 export const clock = { now: 1_700_000_000_000 }
 export const timing = { retryMs: 60_000, pollMs: 900_000 }
 export const HOUR = 3_600_000
-/** An aggregate has room for two halves less its index: never both. */
+/** An aggregate has the size of two halves. Because of its index, it never contains both. */
 export const limits: Limits = { paddedBytes: 2 ** 20, minPaddedBytes: 0, maxPieces: 8, maxWaitMs: HOUR }
 export const [HALF, QUARTER, EIGHTH, SMALL] = [14, 13, 12, 4]
 
-/** What reached the dealer, and the storefronts. */
+/** The offers that reached the dealer, the receipts that reached the storefronts, and how the dealer behaves. */
 export const offers: Invocation[] = []
-export const told: { storefront: string; task: string; receipt: Receipt }[] = []
+export const delivered: { storefront: string; task: string; receipt: Receipt }[] = []
 export const state: { refusal?: Failure | undefined; down?: boolean } = {}
 
 beforeAll(async () => {
   world = await startWorld()
   aws = await world.provide(resources)
-  const authority = new Authority([])
+  const authority = new Authority()
   theDealer = await standIn(world, {
     name: 'the-dealer',
     id: dealer,
@@ -88,7 +96,7 @@ beforeAll(async () => {
               ['piece/accept', 'aggregate/accept', 'aggregate/offer'].map(can => [
                 can,
                 async (receipt: Receipt, ran: Invocation) => {
-                  told.push({ storefront: id.did(), task: `${ran.cid}`, receipt })
+                  delivered.push({ storefront: id.did(), task: `${ran.cid}`, receipt })
                   return { ok: {} }
                 },
               ]),
@@ -107,11 +115,11 @@ beforeAll(async () => {
         return network(url, init)
       },
     })
-  parts = {
+  dependencies = {
     id: aggregator,
     stores: openStores(aws, tables, { now: () => clock.now }),
     queues: openQueues(aws, messages),
-    storefronts: new Map(storefronts.map(standIn => [standIn.did, peer(standIn)])),
+    storefronts: configuredPeers(storefronts.map(peer)),
     dealer: peer(theDealer),
     authority,
     limitsOf: group => ({ ...limits, ...(group.startsWith('minimum') ? { minPaddedBytes: 2 ** 18 } : {}) }),
@@ -120,19 +128,19 @@ beforeAll(async () => {
     now: () => clock.now,
     log: () => {},
   }
-  service = aws.host(createAggregator(parts))
+  service = aws.host(createAggregator(dependencies))
 })
 afterAll(() => world.stop())
 beforeEach(async () => {
   for (const queue of ['piece', 'include', 'deal', 'conclude', 'seal'] as const) await aws.drain(queue)
   offers.splice(0)
-  told.splice(0)
+  delivered.splice(0)
   Object.assign(state, { refusal: undefined, down: false })
 })
 
-/** Who was told of these tasks. */
-export const toldOf = (tasks: readonly (string | undefined)[]) =>
-  told.filter(({ task }) => tasks.includes(task))
+/** The receipts of these tasks that reached storefronts. */
+export const deliveredOf = (tasks: readonly (string | undefined)[]) =>
+  delivered.filter(({ task }) => tasks.includes(task))
 
 let groups = 0
 export const freshGroup = (prefix = 'group') => `${prefix}-${groups++}`
@@ -141,7 +149,7 @@ export const offer = (
   group: string,
   { issuer = one, nonce }: { issuer?: Signer; nonce?: string } = {},
 ) => Tasks.pieceOffer(issuer, aggregator, { piece, group, nonce })
-/** Pieces of these heights, each offered a moment after the one before. */
+/** Offers pieces of these heights, each 1 ms after the one before. */
 export const offerAll = async (
   heights: number[],
   group: string,
@@ -160,10 +168,10 @@ export const outcomeOf = async (piece: PieceLink, group: string, nonce?: string)
   const receipt = await served(service.api, (await acceptOf(piece, group, nonce)).cid)
   return receipt && { receipt, ok: receipt.out.ok as PieceAcceptSuccess }
 }
-/** The aggregates of these groups that reached the dealer. Groups of other tests ripen too. */
+/** The offers of these groups that reached the dealer. Groups of other tests are sealed too. */
 export const offersOf = (...of: string[]) =>
   offers.filter(({ facts }) => of.includes((facts[0] as { group: string }).group))
-/** The pieces of each, in the order in which they were sealed. */
+/** The pieces of each offered aggregate, in the order of sealing. */
 export const offeredPieces = (...of: string[]) =>
   offersOf(...of).map(invocation => {
     const { pieces } = invocation.capabilities[0]!.nb as { pieces: unknown }
@@ -172,9 +180,10 @@ export const offeredPieces = (...of: string[]) =>
   })
 export const texts = (pieces: readonly PieceLink[]) => pieces.map(piece => `${piece}`).toSorted()
 export const recordOf = (piece: PieceLink, group: string, nonce?: string) =>
-  parts.stores.piece.get({ id: pieceId({ piece: `${piece}`, group, nonce }) })
+  dependencies.stores.piece.get({ id: pieceId({ piece: `${piece}`, group, nonce }) })
 export const listed = async (group: string, storefront = one) =>
-  (await parts.stores.pending.list(groupId({ storefront: storefront.did(), group }), { limit: 100 })).items
+  (await dependencies.stores.pending.list(groupId({ storefront: storefront.did(), group }), { limit: 100 }))
+    .items
 export const settle = () => aws.settle(service.consumers)
 export const sweepAfter = async (milliseconds: number) => {
   clock.now += milliseconds

@@ -2,41 +2,48 @@ import { DynamoDBClient } from '@aws-sdk/client-dynamodb'
 import { S3Client } from '@aws-sdk/client-s3'
 import { SQSClient } from '@aws-sdk/client-sqs'
 import { DynamoDBDocumentClient } from '@aws-sdk/lib-dynamodb'
-import type { Blocks, Engine, MessageOrder, Queue, Row, Table } from '@w3filecoin/runtime'
+import type { Blocks, Engine, Environment, MessageOrder, Queue, Row, Table } from '@w3filecoin/runtime'
 import { type Kind, type Resources, type TableSpec, variable } from '@w3filecoin/runtime/resources'
 import { type DeadLetters, SqsDeadLetters } from './dead-letter.ts'
 import { DynamoTable } from './dynamodb.ts'
 import { S3Blocks } from './s3.ts'
 import { SqsQueue } from './sqs.ts'
 
-const KINDS: Record<Kind, string> = {
-  table: 'table',
-  queue: 'queue',
-  deadLetter: 'dead-letter queue',
-  bucket: 'bucket',
+/** The value of a resource's variable, by the kind of resource. */
+const VALUES: Record<Kind, string> = {
+  table: 'the name of a table',
+  queue: 'the URL of a queue',
+  deadLetter: 'the URL of a dead-letter queue',
+  bucket: 'the name of a bucket',
 }
 
-export type Environment = Record<string, string | undefined>
-
-/** The resources of a service on AWS. */
+/** The resources of a service on AWS, behind the ports. */
 export interface Bound<R extends Resources> extends Engine {
-  /** The dead-letter queue of a queue. */
+  /** Opens the dead-letter queue of a queue. */
   deadLetters(queue: keyof R['queues'] & string): DeadLetters
-  /** The S3 client and the name of a bucket, for objects that are not blocks. */
+  /** Returns the S3 client and the name of a bucket, for objects that are not blocks. */
   bucket(name: keyof R['buckets'] & string): { client: S3Client; bucket: string }
 }
 
 /**
- * The resources of a service behind the ports, each looked up in the environment when it is used first: the
- * environment of a function names only what that function may touch. Regions, credentials and endpoints are
- * the AWS SDK's own variables (`AWS_REGION`, `AWS_ENDPOINT_URL_DYNAMODB`, …).
+ * Binds the resources of a service to the AWS resources that the environment names. A variable is read when its resource is
+ * used, because the environment of a function names only the resources that this function uses. Without it, the call throws.
+ *
+ * The AWS SDK reads region, credentials and endpoints from its own variables (`AWS_REGION`, `AWS_ENDPOINT_URL_DYNAMODB`, …).
+ *
+ * @example The variables of a table, a queue, its dead-letter queue and a bucket:
+ *
+ *     TABLE_PIECE=w3filecoin-prod-storefront-piece
+ *     QUEUE_PIECE_OFFER=https://sqs.us-west-2.amazonaws.com/123456789012/storefront-piece-offer
+ *     DEAD_LETTER_PIECE_OFFER=https://sqs.us-west-2.amazonaws.com/123456789012/storefront-piece-offer-dead
+ *     BUCKET_BLOCKS=w3filecoin-prod-storefront-blocks
  */
 export const bind = <const R extends Resources>(resources: R, env: Environment): Bound<R> => {
   const locate = (kind: Kind, name: string): string => {
     const value = env[variable(kind, name)]
     if (!value)
       throw new Error(
-        `The environment must name ${variable(kind, name)}, a ${KINDS[kind]} of ${resources.service}`,
+        `The environment variable ${variable(kind, name)} is not set. It must hold ${VALUES[kind]} of ${resources.service}.`,
       )
     return value
   }
@@ -44,7 +51,7 @@ export const bind = <const R extends Resources>(resources: R, env: Environment):
     marshallOptions: { removeUndefinedValues: true },
   })
   const sqs = new SQSClient({})
-  // Buckets in the host name need DNS; an engine on this machine has none.
+  // Bucket names in the host name need DNS entries, which a local endpoint does not have.
   const s3 = new S3Client({ forcePathStyle: env.AWS_ENDPOINT_URL_S3 !== undefined })
 
   const bucket = (name: string) => ({ client: s3, bucket: locate('bucket', name) })

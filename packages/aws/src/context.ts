@@ -3,6 +3,7 @@ import {
   Authority,
   type COMMON_FORMATS,
   type CommonConfig,
+  configuredPeers,
   type Environment,
   jsonLog,
   type MessageFormats,
@@ -10,8 +11,7 @@ import {
   openStores,
   Peer,
   type PeerConfig,
-  readConfig,
-  readSigner,
+  readEnvironment,
   type TableFormats,
   toTiming,
 } from '@w3filecoin/runtime'
@@ -20,7 +20,7 @@ import type { z } from 'zod'
 import { bind } from './bind.ts'
 import { hostFetch } from './host-fetch.ts'
 
-/** A service as data: its resources, and the formats of the records and messages in them. */
+/** The definition of a service as data: its resources, and the formats of its records and messages. */
 interface Definition<R extends Resources, T, M> {
   resources: R
   tables: T
@@ -28,12 +28,12 @@ interface Definition<R extends Resources, T, M> {
 }
 
 /**
- * Opens what every service on AWS has, from its environment: configuration, principal, stores, queues and log; and the
- * time, randomness and network, which nothing else may take from anywhere.
+ * Opens the dependencies that all services on AWS have, from the environment: configuration, principal, stores, queues and
+ * log. Time, randomness and network are injected here too, because no other code may access them directly.
  *
- * @param peers the principals that the configuration names
+ * @param peers returns the principals in the configuration
  */
-export const openContext = <
+export const openContext = async <
   const R extends Resources,
   T extends TableFormats<R> & typeof COMMON_FORMATS,
   M extends MessageFormats<R>,
@@ -44,16 +44,17 @@ export const openContext = <
   peers: (config: z.infer<S>) => readonly PeerConfig[],
   env: Environment,
 ) => {
-  const config = readConfig(schema, env)
+  const { config, logLevel, id } = await readEnvironment(schema, env)
   const aws = bind(resources, env)
   const log = jsonLog(line => process.stdout.write(`${line}\n`), {
     service: resources.service,
-    level: env.LOG_LEVEL,
+    level: logLevel,
   })
   const stores = openStores(aws, tables, { now: Date.now })
   const { self, didWeb } = config
-  // A service is never asked for its own keys.
-  const authority = new Authority([...(self?.keys ? [self] : []), ...peers(config)], {
+  const authority = new Authority({
+    peers: configuredPeers(peers(config)),
+    self,
     revocations: { table: stores.revocation, now: Date.now },
     didWeb: { ...didWeb, fetch: hostFetch(didWeb), now: Date.now, log },
   })
@@ -63,7 +64,7 @@ export const openContext = <
     peer: (peer: PeerConfig) => new Peer(peer, { authority, fetch }),
     /** The dependencies that all services have. */
     common: {
-      id: readSigner(env, self?.did),
+      id,
       stores,
       queues: openQueues(aws, messages),
       authority,

@@ -4,35 +4,52 @@ import type { SQSRecord } from 'aws-lambda'
 import { z } from 'zod'
 
 /**
- * A message that was tried too often is put into the dead-letter queue of its queue by the function itself, with the
- * reason, so that people need not look for it in logs. The body stays as it is, byte for byte.
+ * The post-mortem of a dead letter. After the last attempt of a message, the function itself sends the message to the
+ * dead-letter queue, with its body unchanged and this as JSON in the message attribute `PostMortem`. So operators find the
+ * reason without searching logs.
+ *
+ * @example
+ *
+ *     {
+ *       "service": "storefront",
+ *       "queue": "submit",
+ *       "message": "059f36b4-87a3-44ab-83d2-661975830a7d",
+ *       "attempts": 5,
+ *       "sentAt": 1733306400000,
+ *       "reason": [
+ *         { "name": "Error", "message": "The block bafy… is damaged: its bytes do not hash to its CID" }
+ *       ],
+ *       "at": "S3Blocks.get (packages/aws/src/s3.ts:48:69)"
+ *     }
  */
 export const postMortemSchema = z.object({
   service: z.string(),
   queue: z.string(),
-  /** Id of the message in its queue, by which the logs know it. */
+  /** Id of the message in its queue, as in the logs. */
   message: z.string(),
+  /** The number of attempts. */
   attempts: z.number(),
-  /** When it was sent first, in milliseconds since 1970. */
+  /** Time at which the message was sent first, in milliseconds since 1970. */
   sentAt: z.number(),
-  /** What went wrong, then what caused that, and so on. */
+  /** The error, followed by its causes. At most 5. */
   reason: z.array(z.object({ name: z.string(), message: z.string() })).min(1),
-  /** The line of our code where it went wrong. What is answered, and not thrown, has none. */
+  /** The topmost line of this repository in the stack. Absent if the consumer returned the error instead of throwing it. */
   at: z.string().optional(),
 })
 export type PostMortem = z.infer<typeof postMortemSchema>
 
-/** The attribute of a dead letter that holds its post-mortem. */
+/** The message attribute of a dead letter that holds its post-mortem. */
 const ATTRIBUTE = 'PostMortem'
 
-/** Bounds of a post-mortem, which counts towards the size of the message. */
+/** Bounds of a post-mortem: SQS counts message attributes towards the size of the message. */
 const MAX_CAUSES = 5
 const MAX_TEXT_CHARACTERS = 1000
 
 /** The dead-letter queue of a queue. */
 export interface DeadLetters {
-  /** How often a message is tried before it belongs here. */
+  /** The number of attempts after which a message is sent here. */
   attempts: number
+  /** Sends a message here, with the post-mortem. Throws if SQS does not accept it. */
   put(record: SQSRecord, reason: Failure | Error): Promise<void>
 }
 
@@ -41,10 +58,11 @@ interface SqsDeadLettersOptions {
   service: string
   queue: string
   attempts: number
-  /** Asked for at the first use. */
+  /** Called on each use. */
   url: () => string
 }
 
+/** A dead-letter queue in SQS. */
 export class SqsDeadLetters implements DeadLetters {
   readonly attempts: number
   readonly #options: SqsDeadLettersOptions
@@ -59,21 +77,21 @@ export class SqsDeadLetters implements DeadLetters {
     reason: Failure | Error,
   ): Promise<void> {
     const { client, service, queue, url } = this.#options
-    const at = placeOf(reason)
+    const at = findPlace(reason)
     const postMortem: PostMortem = {
       service,
       queue,
       message: messageId,
       attempts: Number(attributes.ApproximateReceiveCount),
       sentAt: Number(attributes.SentTimestamp),
-      reason: causesOf(reason),
+      reason: listCauses(reason),
       ...(at === undefined ? {} : { at }),
     }
     await client.send(
       new SendMessageCommand({
         QueueUrl: url(),
         MessageBody: body,
-        MessageAttributes: { [ATTRIBUTE]: { DataType: 'String', StringValue: asciiJson(postMortem) } },
+        MessageAttributes: { [ATTRIBUTE]: { DataType: 'String', StringValue: toAsciiJson(postMortem) } },
         ...(MessageGroupId && { MessageGroupId, MessageDeduplicationId: messageId }),
       }),
     )
@@ -81,8 +99,8 @@ export class SqsDeadLetters implements DeadLetters {
 }
 
 /**
- * The post-mortem of a dead letter. `undefined` where there is none that can be read: SQS itself moved the message,
- * because the function had no chance to.
+ * Reads the post-mortem from the attributes of a dead letter. Returns `undefined` if there is none, because SQS itself moved
+ * the message (e.g. after a timeout of the function), or if it is malformed.
  */
 export const readPostMortem = (
   attributes: Record<string, MessageAttributeValue> | undefined,
@@ -96,12 +114,12 @@ export const readPostMortem = (
   }
 }
 
-const causesOf = (reason: Failure | Error): PostMortem['reason'] => {
+const listCauses = (reason: Failure | Error): PostMortem['reason'] => {
   const causes: PostMortem['reason'] = []
   for (let cause: unknown = reason; causes.length < MAX_CAUSES && isFailure(cause); cause = cause.cause)
     causes.push({
       name: shorten(cause.name),
-      // Its message is JSON of some lines for each fault.
+      // The message of a ZodError is JSON with several lines for each issue.
       message: shorten(cause instanceof z.ZodError ? z.prettifyError(cause) : cause.message),
     })
   return causes
@@ -116,8 +134,12 @@ const isFailure = (cause: unknown): cause is Failure =>
 const shorten = (text: string): string =>
   text.length > MAX_TEXT_CHARACTERS ? `${text.slice(0, MAX_TEXT_CHARACTERS - 1)}…` : text
 
-/** The first line of the stack that is neither Node's nor a dependency's: `onSeal (packages/…/seal.ts:12:3)`. */
-const placeOf = (reason: Failure | Error): string | undefined => {
+/**
+ * Returns the first line of the stack that is neither Node's nor a dependency's.
+ *
+ * @example `onSeal (packages/aggregator/src/consumers/seal.ts:12:3)`
+ */
+const findPlace = (reason: Failure | Error): string | undefined => {
   if (!(reason instanceof Error)) return undefined
   const line = reason.stack
     ?.split('\n')
@@ -130,8 +152,8 @@ const placeOf = (reason: Failure | Error): string | undefined => {
   return place && shorten(place)
 }
 
-/** JSON of ASCII only: an attribute takes fewer characters than a message of an error may have. */
-const asciiJson = (value: object): string =>
+/** Returns JSON in ASCII, because SQS does not accept every Unicode character in an attribute. */
+const toAsciiJson = (value: object): string =>
   JSON.stringify(value).replaceAll(
     /[^ -~]/g,
     character => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,

@@ -23,22 +23,22 @@ import { batchesOf } from '@w3filecoin/runtime'
 import type { TableSpec } from '@w3filecoin/runtime/resources'
 import pMap from 'p-map'
 
-/** The most that DynamoDB takes in one call. */
-const READ_BATCH = 100
-const WRITE_BATCH = 25
-/** Calls of one `getMany` or `putMany` at a time. */
-const PARALLEL = 4
-/** How often what a batch left undone is asked for again before the whole call fails. */
-const BATCH_ATTEMPTS = 8
+/** The limits of DynamoDB for the items of one batch. */
+const MAX_READ_ITEMS = 100
+const MAX_WRITE_ITEMS = 25
+/** The greatest number of parallel calls in one `getMany` or `putMany`. */
+const MAX_PARALLEL_CALLS = 4
+/** The greatest number of calls for the items of one batch. DynamoDB may leave some unprocessed in each. */
+const MAX_BATCH_ATTEMPTS = 8
 
 interface DynamoTableOptions {
   client: DynamoDBDocumentClient
-  /** Asked for at the first use: a function's environment names only the tables that it uses. */
+  /** Called on each use: the environment of a function names only the tables that it uses. */
   name: () => string
   spec: TableSpec
 }
 
-/** A table of records in DynamoDB. */
+/** A table of records in DynamoDB. See `Table` for its contract. */
 export class DynamoTable<R extends object> implements Table<R> {
   readonly #client: DynamoDBDocumentClient
   readonly #locate: () => string
@@ -64,7 +64,9 @@ export class DynamoTable<R extends object> implements Table<R> {
   async getMany(keys: readonly Key[]): Promise<(Stored<R> | undefined)[]> {
     const found = new Map<string, Stored<R>>()
     const wanted = [...new Map(keys.map(key => [this.#id(key), key])).values()]
-    await pMap(batchesOf(wanted, READ_BATCH), Keys => this.#batchGet(Keys, found), { concurrency: PARALLEL })
+    await pMap(batchesOf(wanted, MAX_READ_ITEMS), Keys => this.#batchGet(Keys, found), {
+      concurrency: MAX_PARALLEL_CALLS,
+    })
     return keys.map(key => found.get(this.#id(key)))
   }
 
@@ -79,7 +81,7 @@ export class DynamoTable<R extends object> implements Table<R> {
       : {
           error: {
             name: 'RecordExists',
-            message: `${this.#name} has this record`,
+            message: `${this.#name} already has a record with this key`,
             record: existing as Stored<R>,
           },
         }
@@ -94,7 +96,12 @@ export class DynamoTable<R extends object> implements Table<R> {
     })
     return existing === undefined
       ? { ok: item }
-      : { error: { name: 'RevisionConflict', message: `${this.#name}: somebody else changed the record` } }
+      : {
+          error: {
+            name: 'RevisionConflict',
+            message: `The record in ${this.#name} was changed concurrently`,
+          },
+        }
   }
 
   async putMany(records: readonly R[]): Promise<void> {
@@ -174,7 +181,7 @@ export class DynamoTable<R extends object> implements Table<R> {
     }
   }
 
-  /** Puts an item under a condition; returns the item that stood in the way. */
+  /** Writes an item under a condition. If the condition fails, returns the existing item. */
   async #putIf(
     item: object,
     { condition, name, value }: { condition: string; name: string; value?: number },
@@ -212,18 +219,18 @@ export class DynamoTable<R extends object> implements Table<R> {
 
   async #batchWrite(requests: readonly object[]): Promise<void> {
     await pMap(
-      batchesOf(requests, WRITE_BATCH),
+      batchesOf(requests, MAX_WRITE_ITEMS),
       async chunk => {
         let rest = chunk
         for (let attempt = 0; rest.length > 0; attempt++) {
           await backOff(attempt, `${rest.length} records of ${this.#name} were not written`)
           const { UnprocessedItems } = await this.#client.send(
-            new BatchWriteCommand({ RequestItems: { [this.#name]: [...rest] as never } }),
+            new BatchWriteCommand({ RequestItems: { [this.#name]: [...rest] } }),
           )
           rest = UnprocessedItems?.[this.#name] ?? []
         }
       },
-      { concurrency: PARALLEL },
+      { concurrency: MAX_PARALLEL_CALLS },
     )
   }
 
@@ -241,9 +248,9 @@ export class DynamoTable<R extends object> implements Table<R> {
   }
 }
 
-/** Waits before attempt 1, 2, …: 50 ms, doubled each time, with jitter as the SDK does. */
+/** Waits before attempt 1, 2, …: exponential backoff from 100 ms with full jitter, as in the AWS SDK. */
 const backOff = async (attempt: number, what: string): Promise<void> => {
   if (attempt === 0) return
-  if (attempt >= BATCH_ATTEMPTS) throw new Error(`${what} after ${attempt} attempts`)
+  if (attempt >= MAX_BATCH_ATTEMPTS) throw new Error(`${what} after ${attempt} attempts`)
   await new Promise(resolve => setTimeout(resolve, Math.random() * 50 * 2 ** attempt))
 }

@@ -5,8 +5,8 @@ import { BlockList, isIP, type LookupFunction } from 'node:net'
 import { Readable } from 'node:stream'
 import type { Fetch } from '@w3filecoin/runtime'
 
-/** What the IANA registries of special addresses say that can not be reached globally, and what is out of use. */
-const special4 = new BlockList()
+/** IPv4 addresses that are not globally reachable (IANA special-purpose registry), and multicast and reserved addresses. */
+const SPECIAL_IPV4 = new BlockList()
 for (const subnet of [
   '0.0.0.0/8',
   '10.0.0.0/8',
@@ -24,11 +24,14 @@ for (const subnet of [
   '224.0.0.0/3',
 ]) {
   const [address, prefix] = subnet.split('/') as [string, string]
-  special4.addSubnet(address, Number(prefix), 'ipv4')
+  SPECIAL_IPV4.addSubnet(address, Number(prefix), 'ipv4')
 }
 
-/** All but 2000::/3, and of that: protocol assignments with Teredo, 6to4, documentation. They may lead anywhere. */
-const special6 = new BlockList()
+/**
+ * IPv6 addresses outside of 2000::/3, and inside of it: protocol assignments (with Teredo), documentation and 6to4. Teredo
+ * and 6to4 may route to any IPv4 address.
+ */
+const SPECIAL_IPV6 = new BlockList()
 for (const subnet of [
   '::/3',
   '4000::/2',
@@ -39,43 +42,51 @@ for (const subnet of [
   '3fff::/20',
 ]) {
   const [address, prefix] = subnet.split('/') as [string, string]
-  special6.addSubnet(address, Number(prefix), 'ipv6')
+  SPECIAL_IPV6.addSubnet(address, Number(prefix), 'ipv6')
 }
 
-/** Whether it is an address of the internet at large. */
+/**
+ * Tells whether an IP address is on the public internet.
+ *
+ * @example isPublicAddress('1.1.1.1') // true
+ * @example isPublicAddress('169.254.169.254') // false
+ */
 export const isPublicAddress = (address: string): boolean =>
-  isIP(address) === 4 ? !special4.check(address, 'ipv4') : !special6.check(address, 'ipv6')
+  isIP(address) === 4 ? !SPECIAL_IPV4.check(address, 'ipv4') : !SPECIAL_IPV6.check(address, 'ipv6')
 
 interface HostFetchOptions {
+  /** Whether to call addresses that are not public too. */
   allowPrivate: boolean
+  /** Resolves host names. The default is that of the system. */
   lookup?: LookupFunction
 }
 
-/** Statuses of answers that have no body. */
-const BODYLESS = [204, 205, 304]
+/** HTTP statuses of responses without a body. */
+const BODYLESS_STATUSES = [204, 205, 304]
 
 /**
- * Gets what a host publishes, wherever its name may lead. Calls public addresses only, unless others are allowed: the
- * address that was looked at is the one that is called, each time anew. Follows no redirects.
+ * Creates a `fetch` for untrusted host names. Unless `allowPrivate` is set, it calls only public addresses: it resolves the
+ * name for each request, checks all of its addresses, and connects to one of them, so that the name cannot resolve
+ * differently after the check. It sends GET requests and does not follow redirects.
  */
 export const hostFetch = ({ allowPrivate, lookup = systemLookup }: HostFetchOptions): Fetch => {
-  const refusal = (host: string) => new Error(`${host} has no public address`)
+  const refuse = (host: string) => new Error(`${host} has no public address`)
   const publicLookup: LookupFunction = (host, options, callback) =>
     lookup(host, options, (error, found, family) => {
       if (error) return callback(error, found, family)
       const addresses = typeof found === 'string' ? [found] : found.map(({ address }) => address)
       if (addresses.every(isPublicAddress)) callback(null, found, family)
-      else callback(refusal(host), found, family)
+      else callback(refuse(host), found, family)
     })
 
   return (url, { headers, signal } = {}) =>
     new Promise((resolve, reject) => {
       const { protocol, hostname } = new URL(url)
-      // What is an address already, nobody looks up.
+      // `lookup` is not called for IP literals, so check them here.
       const literal = hostname.replace(/^\[(.*)\]$/, '$1')
-      if (!allowPrivate && isIP(literal) && !isPublicAddress(literal)) return reject(refusal(hostname))
+      if (!allowPrivate && isIP(literal) && !isPublicAddress(literal)) return reject(refuse(hostname))
       const request = (protocol === 'http:' ? requestHttp : requestHttps)(url, {
-        // A connection that is kept would not be looked at again.
+        // Do not keep connections alive: a reused connection would skip the check.
         agent: false,
         headers: Object.fromEntries(new Headers(headers)),
         lookup: allowPrivate ? lookup : publicLookup,
@@ -84,14 +95,14 @@ export const hostFetch = ({ allowPrivate, lookup = systemLookup }: HostFetchOpti
       request.on('error', reject)
       request.on('response', message => {
         const status = message.statusCode as number
-        const bodyless = BODYLESS.includes(status)
+        const bodyless = BODYLESS_STATUSES.includes(status)
         try {
           const headers = new Headers(message.headers as Record<string, string>)
           const body = bodyless ? null : (Readable.toWeb(message) as ReadableStream)
           resolve(new Response(body, { status, headers }))
           if (bodyless) message.destroy()
         } catch (cause) {
-          // A status or a header that is none.
+          // The status or a header is invalid.
           message.destroy()
           reject(cause)
         }

@@ -5,25 +5,29 @@ import type { APIGatewayProxyEventV2, Context, SQSBatchResponse, SQSEvent, SQSRe
 import { handle } from 'hono/aws-lambda'
 import type { DeadLetters } from './dead-letter.ts'
 
-/** The Lambda entry of a service's HTTP API. */
+/** Creates the Lambda entry of a service's HTTP API, for payload format 2.0 of API Gateway. */
 export const apiFunction = ({ api }: Service) => {
   const handler = handle(api)
-  return (event: APIGatewayProxyEventV2, context?: Context) => handler(event as never, context as never)
+  // Hono's type requires `authorizer` and `body`, which AWS omits without an authorizer and for an empty body.
+  return (event: APIGatewayProxyEventV2, context?: Context) => handler(event as never, context)
 }
 
 /**
- * The Lambda entry of a queue. Tells SQS which messages of the batch to bring again: the one place where a
- * failure becomes a retry, and after the last attempt a dead letter. Of a FIFO queue, what comes behind a failed
- * message of the same group comes again too.
+ * Creates the Lambda entry of a queue. It returns the messages of the batch that SQS must deliver again. Failures become
+ * retries only here: a failed message is delivered again, and after its last attempt it goes to the dead-letter queue. In a
+ * FIFO queue, the messages after a failed one in its group are delivered again too.
+ *
+ * @example The response if the second of two messages failed:
+ * `{ batchItemFailures: [{ itemIdentifier: '059f36b4-87a3-44ab-83d2-661975830a7d' }] }`
  */
 export const queueFunction =
   <M>(consumer: Consumer<M>, log: Log, deadLetters?: DeadLetters) =>
   async ({ Records }: SQSEvent): Promise<SQSBatchResponse> => {
     const fifo = Records.some(record => record.attributes.MessageGroupId !== undefined)
-    const taken = fifo ? await inOrder(consumer, Records) : await together(consumer, Records)
-    const again: SQSRecord[] = []
+    const handled = fifo ? await handleInOrder(consumer, Records) : await handleBatch(consumer, Records)
+    const retries: SQSRecord[] = []
     for (const [n, record] of Records.entries()) {
-      const reason = taken[n]?.error
+      const reason = handled[n]?.error
       if (reason === undefined) continue
       const fields = {
         queue: record.eventSourceARN.split(':').pop(),
@@ -32,29 +36,29 @@ export const queueFunction =
       }
       log('warn', 'message failed', { ...fields, reason })
       if (deadLetters === undefined || fields.attempt < deadLetters.attempts) {
-        again.push(record)
+        retries.push(record)
         continue
       }
       try {
         await deadLetters.put(record, reason)
         log('error', 'message given up', fields)
       } catch (cause) {
-        // Brought again it goes to the dead-letter queue too, by SQS itself, but without its reason.
+        // If SQS delivers it again, it moves the message to the dead-letter queue itself, without a post-mortem.
         log('error', 'dead letter not sent', { ...fields, cause })
-        again.push(record)
+        retries.push(record)
       }
     }
-    return { batchItemFailures: again.map(({ messageId }) => ({ itemIdentifier: messageId })) }
+    return { batchItemFailures: retries.map(({ messageId }) => ({ itemIdentifier: messageId })) }
   }
 
-/** A service on AWS: what its functions run, and where they report to. */
+/** A service with the outputs of its functions. */
 export interface LambdaContext<R extends Resources, M extends MessageFormats<R>> {
   service: Service<R, M>
   log: Log
   deadLetters: (queue: keyof R['queues'] & string) => DeadLetters
 }
 
-/** The functions that a service's module must export. */
+/** The functions that the `functions.ts` of a service must export. */
 export type LambdaFunctions<R extends Resources> = {
   [F in FunctionName<R>]: F extends 'api'
     ? ReturnType<typeof apiFunction>
@@ -63,7 +67,12 @@ export type LambdaFunctions<R extends Resources> = {
       : () => Promise<void>
 }
 
-/** The Lambda entries of a service, by the names of its functions. A module must export each under its name. */
+/**
+ * Creates the Lambda entries of a service, by the names of its functions: `api`, and one for each queue and schedule.
+ * `functions.ts` must export each under its name.
+ *
+ * @example export const { api, update, sync } = lambdaFunctions(createContext(process.env))
+ */
 export const lambdaFunctions = <R extends Resources, M extends MessageFormats<R>>({
   service,
   log,
@@ -80,35 +89,37 @@ export const lambdaFunctions = <R extends Resources, M extends MessageFormats<R>
   return { api: apiFunction(service), ...Object.fromEntries([...queues, ...schedules]) }
 }
 
-const together = async <M>(consumer: Consumer<M>, records: SQSRecord[]): Promise<Handled[]> => {
-  const taken: Handled[] = []
+/** Handles a batch in one call. A malformed message does not stop the other ones. */
+const handleBatch = async <M>(consumer: Consumer<M>, records: SQSRecord[]): Promise<Handled[]> => {
+  const handled: Handled[] = []
   const messages: { message: M; at: number }[] = []
   for (const [at, { body }] of records.entries()) {
     try {
       messages.push({ message: consumer.decode(JSON.parse(body)), at })
     } catch (cause) {
-      taken[at] = { error: cause as Error }
+      handled[at] = { error: cause as Error }
     }
   }
-  if (messages.length === 0) return taken
+  if (messages.length === 0) return handled
   const outcomes = await consumer
     .handle(messages.map(({ message }) => message))
     .catch((cause: Error) => cause)
   for (const [n, { at }] of messages.entries())
-    taken[at] = outcomes instanceof Error ? { error: outcomes } : outcomes[n]!
-  return taken
+    handled[at] = outcomes instanceof Error ? { error: outcomes } : outcomes[n]!
+  return handled
 }
 
-const inOrder = async <M>(consumer: Consumer<M>, records: SQSRecord[]): Promise<Handled[]> => {
+/** Handles the messages one by one. A failure stops the messages after it in the same group. */
+const handleInOrder = async <M>(consumer: Consumer<M>, records: SQSRecord[]): Promise<Handled[]> => {
   const stopped = new Set<string | undefined>()
-  const taken: Handled[] = []
+  const handled: Handled[] = []
   for (const record of records) {
     const group = record.attributes.MessageGroupId
     const outcome: Handled = stopped.has(group)
-      ? { error: new Error('A message before this one in its group failed') }
-      : await catchErrors(async () => (await together(consumer, [record]))[0]!)
+      ? { error: new Error('An earlier message of the group failed') }
+      : await catchErrors(async () => (await handleBatch(consumer, [record]))[0]!)
     if (outcome.error) stopped.add(group)
-    taken.push(outcome)
+    handled.push(outcome)
   }
-  return taken
+  return handled
 }

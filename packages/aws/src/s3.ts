@@ -12,19 +12,19 @@ import type { Link } from 'multiformats'
 import { sha256 } from 'multiformats/hashes/sha2'
 import { create as createLink } from 'multiformats/link'
 
-/** Seconds for which an address of a block is good. */
-const LINK_SECONDS = 900
+/** The lifetime of a presigned URL. */
+const PRESIGNED_URL_SECONDS = 900
 
 interface BucketOptions {
   client: S3Client
   bucket: string
 }
 
-/** Immutable blocks in S3, each under its CID. Writing one again writes the same bytes. */
+/** Immutable blocks in S3, each with its CID as the key, e.g. `bafyrei…`. See `Blocks` for its contract. */
 export class S3Blocks implements Blocks {
   readonly #options: () => BucketOptions
 
-  /** @param options asked for at the first use */
+  /** @param options called on each use: the environment of a function names only the buckets that it uses */
   constructor(options: () => BucketOptions) {
     this.#options = options
   }
@@ -45,14 +45,15 @@ export class S3Blocks implements Blocks {
     if (body === undefined) return undefined
     const bytes = await body.transformToByteArray()
     const { digest } = await sha256.digest(bytes)
-    if (!Buffer.from(digest).equals(link.multihash.digest)) throw new Error(`The block ${link} is damaged`)
+    if (!Buffer.from(digest).equals(link.multihash.digest))
+      throw new Error(`The block ${link} is damaged: its bytes do not hash to its CID`)
     return bytes
   }
 
   locate(link: Link, type: string): Promise<string> {
     const { client, bucket } = this.#options()
     const request = new GetObjectCommand({ Bucket: bucket, Key: `${link}`, ResponseContentType: type })
-    return getSignedUrl(client, request, { expiresIn: LINK_SECONDS })
+    return getSignedUrl(client, request, { expiresIn: PRESIGNED_URL_SECONDS })
   }
 
   #body(link: Link) {
@@ -60,7 +61,7 @@ export class S3Blocks implements Blocks {
   }
 }
 
-/** Writes an object whole; resolves when it is durable. */
+/** Writes an object. Resolves when S3 has stored it durably. */
 export const putObject = async ({
   client,
   bucket,
@@ -71,6 +72,7 @@ export const putObject = async ({
   await client.send(new PutObjectCommand({ Bucket: bucket, Key: key, Body: bytes, ContentType: type }))
 }
 
+/** Tells whether an object exists. */
 export const hasObject = async ({
   client,
   bucket,
@@ -85,7 +87,7 @@ export const hasObject = async ({
   }
 }
 
-/** The body of an object as a stream; `undefined` when there is none. */
+/** Returns the body of an object as a stream, or `undefined` if the object does not exist. */
 export const getObject = async ({
   client,
   bucket,

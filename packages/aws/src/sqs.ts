@@ -2,19 +2,20 @@ import { SendMessageBatchCommand, type SQSClient } from '@aws-sdk/client-sqs'
 import { batchesOf, type MessageOrder, type Queue } from '@w3filecoin/runtime'
 import pMap from 'p-map'
 
-/** The most messages that SQS takes in one call. */
-const BATCH = 10
-const PARALLEL = 8
+/** SQS's limit for the messages of one call. */
+const MAX_BATCH_MESSAGES = 10
+/** The greatest number of parallel calls in one `send`. */
+const MAX_PARALLEL_CALLS = 8
 
 interface SqsQueueOptions<M> {
   client: SQSClient
-  /** Asked for at the first use. */
+  /** Called on each use: the environment of a function names only the queues that it uses. */
   url: () => string
   /** Required for a FIFO queue. */
   order?: MessageOrder<M> | undefined
 }
 
-/** A queue in SQS; messages are JSON. */
+/** A queue in SQS. A message body is the JSON of the message. */
 export class SqsQueue<M> implements Queue<M> {
   readonly #client: SQSClient
   readonly #url: () => string
@@ -28,7 +29,7 @@ export class SqsQueue<M> implements Queue<M> {
 
   async send(messages: readonly M[], { delaySeconds }: { delaySeconds?: number } = {}): Promise<void> {
     await pMap(
-      batchesOf(messages, BATCH),
+      batchesOf(messages, MAX_BATCH_MESSAGES),
       async batch => {
         const { Failed = [] } = await this.#client.send(
           new SendMessageBatchCommand({
@@ -47,10 +48,10 @@ export class SqsQueue<M> implements Queue<M> {
         const [first] = Failed
         if (first)
           throw new Error(
-            `${Failed.length} messages were not taken by ${this.#url()}: ${first.Code} ${first.Message}`,
+            `${this.#url()} did not accept ${Failed.length} messages: ${first.Code} ${first.Message}`,
           )
       },
-      { concurrency: PARALLEL },
+      { concurrency: MAX_PARALLEL_CALLS },
     )
   }
 }

@@ -49,7 +49,7 @@ const dead = async (queue: 'work' | 'inOrder'): Promise<Message[]> => {
   return Messages
 }
 
-/** The messages that are in the queue now, as Lambda gets them at one of their attempts. */
+/** Takes the messages that are in the queue now, as the event of their attempt number `count`. */
 const attempt = async (queue: 'work' | 'inOrder', count: number) => {
   const event = sqsEvent(queueName('mortal', queue, resources.queues[queue]), await mortal.drain(queue))
   for (const { attributes } of event.Records) attributes.ApproximateReceiveCount = `${count}`
@@ -63,7 +63,7 @@ const failWith = (reason: Error | { name: string; message: string }): Consumer<u
   })
 
 describe('a message that fails', () => {
-  it('comes again before its last attempt', async () => {
+  it('is delivered again before its last attempt', async () => {
     await mortal.queue('work').send([{ n: 1 }])
     const event = await attempt('work', 2)
     const take = queueFunction(failWith(new Error('no')), () => {}, mortal.deadLetters('work'))
@@ -71,7 +71,7 @@ describe('a message that fails', () => {
     expect(await dead('work')).toEqual([])
   })
 
-  it('is a dead letter after its last attempt, with the reason, and is done with', async () => {
+  it('becomes a dead letter with the reason after its last attempt, and is not delivered again', async () => {
     await mortal.queue('work').send([{ text: 'grüße' }])
     const event = await attempt('work', 3)
     const cause = new TypeError('a cause with 🐘 and \u0007')
@@ -96,7 +96,7 @@ describe('a message that fails', () => {
     })
   })
 
-  it('tells what was answered, of which no line is known', async () => {
+  it('has a post-mortem without a line of code if the consumer returned the failure', async () => {
     await mortal.queue('work').send([{}])
     const failure = { name: 'Busy', message: 'not now' }
     const take = queueFunction(failWith(failure), () => {}, mortal.deadLetters('work'))
@@ -106,18 +106,18 @@ describe('a message that fails', () => {
     expect(postMortem).not.toHaveProperty('at')
   })
 
-  it('is told of within bounds, however long its reason is', async () => {
+  it('has a post-mortem of bounded size, however long the reason is', async () => {
     await mortal.queue('work').send([{}])
     let reason = new Error('x'.repeat(1_000_000))
     for (let n = 0; n < 100; n++) reason = new Error('y'.repeat(1_000_000), { cause: reason })
     const take = queueFunction(failWith(reason), () => {}, mortal.deadLetters('work'))
     expect(await take(await attempt('work', 3))).toEqual({ batchItemFailures: [] })
-    const told = readPostMortem((await dead('work'))[0]!.MessageAttributes)!.reason
-    expect(told).toHaveLength(5)
-    expect(told.every(({ message }) => message.length === 1000)).toBe(true)
+    const causes = readPostMortem((await dead('work'))[0]!.MessageAttributes)!.reason
+    expect(causes).toHaveLength(5)
+    expect(causes.every(({ message }) => message.length === 1000)).toBe(true)
   })
 
-  it('keeps its group in a FIFO queue, and is there once however often it is put there', async () => {
+  it('keeps its group in a FIFO queue, and arrives there once if it is sent twice', async () => {
     const queue = mortal.queue<{ group: string }>('inOrder', {
       group: ({ group }) => group,
       id: ({ group }) => group,
@@ -137,7 +137,7 @@ describe('a message that fails', () => {
     ])
   })
 
-  it('is left to SQS where it can not be put there', async () => {
+  it('is left to SQS if the dead-letter queue cannot be reached', async () => {
     await mortal.queue('work').send([{}])
     const event = await attempt('work', 3)
     const unreachable: DeadLetters = {
@@ -155,11 +155,11 @@ describe('a message that fails', () => {
 
 describe('readPostMortem', () => {
   it.each([
-    ['nothing', undefined],
+    ['no attributes', undefined],
     ['another attribute', { Other: { DataType: 'String', StringValue: '{}' } }],
-    ['what is no JSON', { PostMortem: { DataType: 'String', StringValue: '{' } }],
-    ['what is no post-mortem', { PostMortem: { DataType: 'String', StringValue: '{"attempts":1}' } }],
-  ])('makes nothing of %s', (_, attributes) => {
+    ['an attribute that is not JSON', { PostMortem: { DataType: 'String', StringValue: '{' } }],
+    ['JSON that is not a post-mortem', { PostMortem: { DataType: 'String', StringValue: '{"attempts":1}' } }],
+  ])('returns undefined for %s', (_, attributes) => {
     expect(readPostMortem(attributes)).toBeUndefined()
   })
 })

@@ -17,7 +17,7 @@ const listen = async (server: Server): Promise<number> => {
 const serve = async (listener: RequestListener): Promise<string> =>
   `http://127.0.0.1:${await listen(createHttpServer(listener))}`
 
-/** Every name has these addresses. */
+/** Resolves every name to these addresses. */
 const names =
   (...addresses: string[]): LookupFunction =>
   (_, { all }, callback) => {
@@ -55,15 +55,15 @@ const PRIVATE = [
   'ff02::1',
 ]
 
-describe('without private addresses', () => {
-  it.each(PRIVATE)('%s is not called, neither as it is nor behind a name', async address => {
+describe('hostFetch without private addresses', () => {
+  it.each(PRIVATE)('does not call %s, as a literal or behind a name', async address => {
     const fetch = hostFetch({ allowPrivate: false, lookup: names(address) })
     const literal = address.includes(':') ? `[${address}]` : address
     await expect(fetch(`https://${literal}/`)).rejects.toThrow('has no public address')
     await expect(fetch('https://peer.example/')).rejects.toThrow('peer.example has no public address')
   })
 
-  it('a name is not called that has a private one among its addresses', async () => {
+  it('does not call a name with a private address among its addresses', async () => {
     const fetch = hostFetch({ allowPrivate: false, lookup: names('8.8.8.8', '10.0.0.1') })
     await expect(fetch('https://peer.example/')).rejects.toThrow('peer.example has no public address')
   })
@@ -71,11 +71,11 @@ describe('without private addresses', () => {
   it.each([
     ...['1.1.1.1', '100.128.0.1', '172.32.0.1', '192.169.0.1', '223.255.255.255'],
     ...['2001:4860:4860::8888', '2606:4700:4700::1111', '2a00::1'],
-  ])('%s is none', address => {
+  ])('treats %s as public', address => {
     expect(isPublicAddress(address)).toBe(true)
   })
 
-  it('what fails to be looked up fails', async () => {
+  it('fails if the name cannot be resolved', async () => {
     const lookup: LookupFunction = (_, __, callback) => callback(new Error('ENOTFOUND'), '', 0)
     await expect(hostFetch({ allowPrivate: false, lookup })('https://peer.example/')).rejects.toThrow(
       'ENOTFOUND',
@@ -83,10 +83,10 @@ describe('without private addresses', () => {
   })
 })
 
-describe('a host', () => {
+describe('hostFetch', () => {
   const fetch = hostFetch({ allowPrivate: true, lookup: names('127.0.0.1') })
 
-  it('is called where its name leads, by TLS', async () => {
+  it('connects to the address of the name, by TLS', async () => {
     let first: number | undefined
     let hello = ''
     const port = await listen(
@@ -103,7 +103,7 @@ describe('a host', () => {
     expect(hello).toContain('peer.example')
   })
 
-  it('is asked with the headers that are given, and its answer is told', async () => {
+  it('sends the headers, and returns the response', async () => {
     const url = await serve((request, response) => {
       response.writeHead(201, { 'content-type': 'text/plain' })
       response.end(`${request.method} ${request.url} ${request.headers.accept}`)
@@ -113,7 +113,7 @@ describe('a host', () => {
     expect(await response.text()).toBe('GET /path?query text/plain')
   })
 
-  it('is connected to anew each time, so that its address is looked at each time', async () => {
+  it('opens a new connection for each request, so that each address is checked', async () => {
     const ports = new Set<number>()
     const url = await serve(({ socket }, response) => {
       ports.add(socket.remotePort as number)
@@ -123,19 +123,19 @@ describe('a host', () => {
     expect(ports.size).toBe(3)
   })
 
-  it.each([204, 304, 302, 404, 500])('may answer %i', async status => {
+  it.each([204, 304, 302, 404, 500])('returns a response with status %i', async status => {
     const url = await serve((_, response) => response.writeHead(status, { location: '/other' }).end())
     const response = await fetch(url)
     expect([response.status, response.headers.get('location')]).toEqual([status, '/other'])
     await response.body?.cancel()
   })
 
-  it('that answers what is no HTTP fails', async () => {
+  it('fails if the response has an invalid status', async () => {
     const port = await listen(createServer(socket => socket.resume().end('HTTP/1.1 999 What\r\n\r\n')))
     await expect(fetch(`http://127.0.0.1:${port}/`)).rejects.toThrow(RangeError)
   })
 
-  it('is left when time is over, in the middle too', async () => {
+  it('stops at the time limit, before and during the response', async () => {
     const silent = await serve(() => {})
     await expect(fetch(silent, { signal: AbortSignal.timeout(50) })).rejects.toThrow('aborted')
     const endless = await serve((_, response) => response.write('more'))

@@ -6,7 +6,7 @@ import { describe, expect, it } from 'vitest'
 import { z } from 'zod'
 import { apiFunction, lambdaFunctions, queueFunction } from '../src/index.ts'
 
-/** A request as API Gateway hands it to Lambda: payload format 2.0, from its documentation. */
+/** Builds a request in payload format 2.0, as in API Gateway's documentation. */
 const apiEvent = (event: {
   method?: string
   path?: string
@@ -64,7 +64,7 @@ describe('apiFunction', () => {
   const run = async (event: APIGatewayProxyEventV2) =>
     (await handler(event)) as APIGatewayProxyStructuredResultV2
 
-  it('takes bytes in base64 and gives them back in base64', async () => {
+  it('decodes a base64 body, and encodes a binary response as base64', async () => {
     const body = new Uint8Array(256).map((_, n) => n)
     const result = await run(
       apiEvent({ method: 'POST', body, headers: { 'content-type': 'application/vnd.ipld.car' } }),
@@ -74,7 +74,7 @@ describe('apiFunction', () => {
     expect(new Uint8Array(Buffer.from(result.body!, 'base64'))).toEqual(body.toReversed())
   })
 
-  it('gives text as text, with path, query and host as they came', async () => {
+  it('passes path, query and host on, and returns text as text', async () => {
     const result = await run(apiEvent({ path: '/where/here', query: 'one=1%202' }))
     expect(result).toMatchObject({ statusCode: 200, isBase64Encoded: false })
     expect(JSON.parse(result.body!)).toEqual({
@@ -84,12 +84,12 @@ describe('apiFunction', () => {
     })
   })
 
-  it('answers what nobody takes', async () => {
+  it('answers 404 for an unknown path', async () => {
     expect(await run(apiEvent({ path: '/nowhere' }))).toMatchObject({ statusCode: 404 })
   })
 })
 
-/** Messages as SQS hands them to Lambda, from its documentation. */
+/** Builds an event with messages, as in SQS's documentation. */
 const sqsEvent = (...messages: { body: unknown; group?: string }[]): SQSEvent => ({
   Records: messages.map(({ body, group }, n) => ({
     messageId: `059f36b4-87a3-44ab-83d2-${n}`,
@@ -130,7 +130,7 @@ describe('queueFunction', () => {
     )
     const run = async (event: SQSEvent, used: Consumer<Message> = consumer) => {
       const { batchItemFailures } = await queueFunction(used, (level, event, fields) =>
-        logged.push({ level, event, fields: fields as never }),
+        logged.push({ level, event, fields: { ...fields } }),
       )(event)
       return batchItemFailures.map(({ itemIdentifier }) => Number(itemIdentifier.split('-').pop()))
     }
@@ -139,27 +139,27 @@ describe('queueFunction', () => {
   const work = { do: 'work' }
 
   it.each<[string, unknown[], number[]]>([
-    ['nothing when all is well', [work, work], []],
+    ['no message if all succeed', [work, work], []],
     [
-      'what failed, threw or was rejected',
+      'messages whose consumer fails, throws or rejects',
       [{ do: 'fail' }, work, { do: 'throw' }, { do: 'reject' }],
       [0, 2, 3],
     ],
-    ['what is no JSON', ['{', work, ''], [0, 2]],
-    ['what is no message of this queue', [{ do: 'harm' }, null, 7, [], work], [0, 1, 2, 3]],
-    ['all of it', ['{', { do: 'throw' }], [0, 1]],
-  ])('brings again %s', async (_, bodies, expected) => {
+    ['messages that are not JSON', ['{', work, ''], [0, 2]],
+    ['messages of another format', [{ do: 'harm' }, null, 7, [], work], [0, 1, 2, 3]],
+    ['all messages if all fail', ['{', { do: 'throw' }], [0, 1]],
+  ])('has SQS deliver again %s', async (_, bodies, expected) => {
     const { run } = setUp()
     expect(await run(sqsEvent(...bodies.map(body => ({ body }))))).toEqual(expected)
   })
 
-  it('brings all well-formed ones again when the consumer itself fails', async () => {
+  it('has SQS deliver all messages again when the consumer itself fails', async () => {
     const { run, consumer } = setUp()
     const broken = { ...consumer, handle: async () => Promise.reject(new Error('no table')) }
     expect(await run(sqsEvent({ body: work }, { body: '{' }, { body: work }), broken)).toEqual([0, 1, 2])
   })
 
-  it('hands over a batch as one', async () => {
+  it('passes a batch to the consumer in one call', async () => {
     const batches: number[] = []
     const consumer: Consumer<unknown> = {
       decode: body => body,
@@ -172,7 +172,7 @@ describe('queueFunction', () => {
     expect(batches).toEqual([3])
   })
 
-  it('stops each group of a FIFO queue at its first failure, and goes on with the others', async () => {
+  it('stops each group of a FIFO queue at its first failure, and continues with the other groups', async () => {
     const { run, seen } = setUp()
     const failed = await run(
       sqsEvent(
@@ -210,7 +210,7 @@ describe('queueFunction', () => {
 })
 
 describe('lambdaFunctions', () => {
-  it('gives each queue and schedule of the service its function', async () => {
+  it('has a function for each queue and schedule of the service', async () => {
     const run = { timeout: 10, memory: 128, uses: {} }
     const resources = describeResources({
       service: 'small',
@@ -242,7 +242,7 @@ describe('lambdaFunctions', () => {
     expect(messages).toEqual([{ n: 1 }])
     await functions.sweep()
     expect(ran).toBe(1)
-    // @ts-expect-error there is no such queue or schedule
+    // @ts-expect-error no queue or schedule has this name
     expect(functions.submitt).toBeUndefined()
   })
 })

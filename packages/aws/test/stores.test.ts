@@ -59,7 +59,7 @@ describe('SqsQueue', () => {
 describe('S3Blocks', () => {
   blocksContract(async () => (await provided()).blocks('blocks'))
 
-  it('tells damaged blocks from good ones', async () => {
+  it('throws when it reads a damaged block', async () => {
     const aws = await provided()
     const blocks = aws.blocks('blocks')
     const link = await blocks.put(new Uint8Array([1, 2, 3]), 0x55)
@@ -70,18 +70,18 @@ describe('S3Blocks', () => {
 })
 
 describe('bind', () => {
-  it('looks for a resource when it is used, and says what is missing', async () => {
+  it('reads the variable of a resource when it is used, and throws an error that names a missing one', async () => {
     const aws = bind(resources, { TABLE_SAMPLE: 'somewhere' })
     expect(() => aws.table('sample')).not.toThrow()
     await expect(aws.table<RangeSample>('rangeSample').get({ id: 'x' })).rejects.toThrow(
-      'The environment must name TABLE_RANGE_SAMPLE, a table of contracts',
+      'The environment variable TABLE_RANGE_SAMPLE is not set. It must hold the name of a table of contracts.',
     )
     await expect(aws.queue('standard').send([1])).rejects.toThrow('QUEUE_STANDARD')
     await expect(aws.blocks('blocks').put(new Uint8Array(), 0x55)).rejects.toThrow('BUCKET_BLOCKS')
   })
 })
 
-describe('a description', () => {
+describe('a description of resources', () => {
   it.each([
     ['table', 'piece', 'TABLE_PIECE'],
     ['queue', 'pieceOffer', 'QUEUE_PIECE_OFFER'],
@@ -90,7 +90,7 @@ describe('a description', () => {
     expect(variable(kind, name)).toBe(expected)
   })
 
-  it('hides a message for as long as AWS advises', () => {
+  it('hides a message for six times the timeout of its consumer, plus the batch window', () => {
     const queue = { batch: 1, concurrency: 1, attempts: 1, run: { ...run, timeout: 60 } }
     expect(visibilityTimeout(queue)).toBe(360)
     expect(visibilityTimeout({ ...queue, window: 5 })).toBe(365)

@@ -2,27 +2,27 @@ import { capability, Schema } from '@ucanto/validator'
 import { covers, type Inclusion, type PieceLink, pieceLink } from './schema.ts'
 
 /**
- * The most bytes of a group's name. It is in the task by which a piece is tried again, and the receipt of a failed
- * aggregate has 95,000 of these: 61 MB with such a name and a nonce, of 64 MiB that are read.
+ * The greatest length of a group's name, in UTF-8. The receipt of a failed aggregate holds a `piece/offer` task with this
+ * name for each of up to 95,000 pieces. With the longest name and a nonce it has 61 MB; readers accept 64 MiB.
  */
 export const MAX_GROUP_BYTES = 128
 
 const grouped = Schema.struct({
   piece: pieceLink,
-  /** Pieces of one group, of one storefront, are aggregated together; never with others. */
+  /** An aggregate has pieces of only one group of one storefront. By convention the DID of a storage provider. */
   group: Schema.text(),
 })
 
-/** A storefront requests that a piece is put into an aggregate. */
+/** A storefront asks an aggregator to put a piece into an aggregate. */
 export const pieceOffer = capability({
   can: 'piece/offer',
-  /** The storefront itself, or the aggregator with a delegation to the storefront. */
+  /** The storefront; or the aggregator, with a delegation to the storefront. */
   with: Schema.did(),
   nb: grouped,
   derives: covers,
 })
 
-/** The aggregator's own task: the piece is in an aggregate, with the proof. */
+/** The aggregator's own task. Its receipt names the aggregate of the piece, with the inclusion proof. */
 export const pieceAccept = capability({
   can: 'piece/accept',
   /** The aggregator. */
@@ -32,8 +32,8 @@ export const pieceAccept = capability({
 })
 
 /**
- * A storefront asks where a piece is that it offered. Our own addition to the protocol, by which `filecoin/info` says
- * what a piece waits for.
+ * A storefront asks for the state of a piece that it offered. An addition of this project to the protocol: with it,
+ * `filecoin/info` reports the next step of a piece.
  */
 export const pieceInfo = capability({
   can: 'piece/info',
@@ -42,37 +42,48 @@ export const pieceInfo = capability({
   nb: Schema.struct({
     piece: pieceLink,
     group: Schema.text(),
-    /** The nonce that it was offered with, if any. */
+    /** The nonce of its offer, if the offer had one. */
     nonce: Schema.text().optional(),
   }),
   derives: covers,
 })
 
+/** The result of `piece/offer`. */
 export interface PieceOfferSuccess {
   piece: PieceLink
 }
 
+/** The result of `piece/accept`. */
 export interface PieceAcceptSuccess {
   piece: PieceLink
   aggregate: PieceLink
   inclusion: Inclusion
 }
 
+/** The result of `piece/info`. */
 export interface PieceInfoSuccess {
   piece: PieceLink
-  /** While it waits for an aggregate: what there is for the next one of its group. */
+  /** The next aggregate of the group. Absent once the piece is in an aggregate. */
   next?: NextAggregate
-  /** The aggregate that it is in. */
+  /** The aggregate that the piece is in. `sealed` is the time of sealing (ISO 8601). */
   aggregate?: { aggregate: PieceLink; stage: 'sealed' | 'offered' | 'accepted' | 'failed'; sealed: string }
 }
 
-/** The aggregate that a group is collecting for. Numbers are counted as pieces come and go, and may lag behind. */
+/**
+ * The pieces that a group collects for its next aggregate. The counters are approximate: they are updated as pieces arrive
+ * and are sealed.
+ *
+ * @example `{ pieces: 812, bytes: 21474836480, capacity: 34359738368, minimum: 17179869184, sealedBy: '2024-12-04T10:00:00.000Z' }`
+ */
 export interface NextAggregate {
+  /** Number of pieces. */
   pieces: number
-  /** Padded bytes of these, how many an aggregate has room for, and the least that one is made of. */
+  /** Their padded bytes. */
   bytes: number
+  /** Padded bytes that an aggregate has room for: a full aggregate is sealed. */
   capacity: number
+  /** The least padded bytes of pieces that the aggregator seals. */
   minimum: number
-  /** When the piece that was asked about will have waited its longest (ISO 8601). */
+  /** Time at which the piece has waited its maximum (ISO 8601). From then on the minimum suffices to seal. */
   sealedBy: string
 }

@@ -1,10 +1,10 @@
 import { capability, Schema } from '@ucanto/validator'
 import { covers, pieceLink } from './schema.ts'
 
-/** Anybody whom the tracker lists asks for the deals of an aggregate. */
+/** A client of the tracker asks for the deals of an aggregate. */
 export const dealInfo = capability({
   can: 'deal/info',
-  /** The one who asks, or the tracker with a delegation to the one who asks. */
+  /** The issuer, which the tracker has as a client; or the tracker, with a delegation to the issuer. */
   with: Schema.did(),
   nb: Schema.struct({
     /** Piece CID of the aggregate. */
@@ -13,25 +13,34 @@ export const dealInfo = capability({
   derives: covers,
 })
 
+/**
+ * The result of `deal/info`.
+ *
+ * @example `{ deals: { '81234567': { provider: 'f020378', storageProvider: 'f020378', status: 'Active', pieceCid: 'baga…',
+ * expiration: '2026-05-14T20:30:00.000Z', created: '2024-12-04T10:00:00.000Z', updated: '2024-12-04T10:00:00.000Z' } } }`
+ */
 export interface DealInfoSuccess {
-  /** Every known deal by its deal id. */
+  /** Every known deal of the piece, by deal id. */
   deals: Record<string, Deal>
 }
 
+/** A deal, as `deal/info` reports it. Times are ISO 8601 in UTC. */
 export interface Deal {
-  /** Address of the storage provider, `f0…`. Twice, because published clients read `provider`. */
+  /** Address of the storage provider, e.g. `f020378`. Published clients read this field. */
   provider: string
+  /** The same address. */
   storageProvider: string
-  /** `Active`; `Expired` after its end; `Terminated` when the chain stopped telling of it before its end. */
+  /** `Active`, `Expired` (past its end) or `Terminated` (the sources dropped it before its end). */
   status: string
-  /** Piece CID of the aggregate as the chain names it (v1). */
+  /** Piece CID v1 of the aggregate, as the chain names it, e.g. `baga…`. */
   pieceCid: string
   dataCid?: string
   dataModelSelector?: string
-  /** Times are ISO 8601. */
   activation?: string
+  /** The end of the deal. */
   expiration: string
-  /** When the tracker saw the deal first, and when it changed last. */
+  /** Time at which the tracker saw the deal first. */
   created: string
+  /** Time of its last change. */
   updated: string
 }

@@ -1,23 +1,23 @@
 import { capability, Schema } from '@ucanto/validator'
 import { covers, type DealMetadata, type PieceLink, pieceLink } from './schema.ts'
 
-/** An aggregator requests that deals are made for an aggregate. */
+/** An aggregator asks a dealer to make deals for an aggregate. */
 export const aggregateOffer = capability({
   can: 'aggregate/offer',
-  /** The aggregator itself, or the dealer with a delegation to the aggregator. */
+  /** The aggregator; or the dealer, with a delegation to the aggregator. */
   with: Schema.did(),
   nb: Schema.struct({
     aggregate: pieceLink,
     /**
-     * DAG-CBOR block with the links of all pieces, in the order that the aggregate was computed from.
-     * The block travels with the invocation.
+     * Link of the block that lists the pieces: a DAG-CBOR array of piece links, in the order of the aggregate. The block
+     * is attached to the invocation.
      */
     pieces: Schema.link({ version: 1 }),
   }),
   derives: covers,
 })
 
-/** The dealer's own task: the aggregate is in a deal on chain, or the reason why not. */
+/** The dealer's own task. Its receipt names a deal of the aggregate on chain, or the reason for a failure. */
 export const aggregateAccept = capability({
   can: 'aggregate/accept',
   /** The dealer. */
@@ -26,10 +26,16 @@ export const aggregateAccept = capability({
   derives: covers,
 })
 
+/** The result of `aggregate/offer`. */
 export interface AggregateOfferSuccess {
   aggregate: PieceLink
 }
 
+/**
+ * The result of `aggregate/accept`.
+ *
+ * @example `{ aggregate: bafkzci…, dataType: 0, dataSource: { dealID: 81234567 } }`
+ */
 export interface AggregateAcceptSuccess extends DealMetadata {
   aggregate: PieceLink
 }

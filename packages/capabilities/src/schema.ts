@@ -6,19 +6,24 @@ import { parse as parseLink } from 'multiformats/link'
 export type { UnknownLink } from 'multiformats'
 export type { PieceLink }
 
-/** CIDv1, codec raw, multihash `fr32-sha2-256-trunc254-padded-binary-tree`: a piece CID v2 (FRC-0069). */
+/**
+ * The schema of a piece CID v2 (FRC-0069): CIDv1, codec raw (0x55), multihash `fr32-sha2-256-trunc254-padded-binary-tree`
+ * (0x1011).
+ *
+ * @example `bafkzcibcaapao7s73y24kcutaosvacpdjgfe5pw76ooefnyqw4ynr3d2y6x2mpq`
+ */
 export const pieceLink = Schema.link({
   code: 0x55,
   version: 1,
   multihash: { code: 0x1011 },
-}) as unknown as Schema.Schema<PieceLink>
+}) as Schema.Schema<PieceLink>
 
 /**
  * Parses a piece CID v2 and checks its version, codec and multihash. It does not decode the digest: use `parsePiece` of
  * `@w3filecoin/piece` for the height, the padding and their validation.
  *
  * @example parsePieceLink('bafkzcibcaapao7s73y24kcutaosvacpdjgfe5pw76ooefnyqw4ynr3d2y6x2mpq') // an empty piece of 32 GiB
- * @throws TypeError if the text is not a CID, or not one of a piece
+ * @throws TypeError if the text is not a CID, or not a piece CID v2
  */
 export const parsePieceLink = (text: string): PieceLink => {
   try {
@@ -31,10 +36,7 @@ export const parsePieceLink = (text: string): PieceLink => {
   }
 }
 
-/**
- * An inclusion proof on the wire: two paths of `@web3-storage/data-segment`'s ProofData, each `[offset, nodes]`
- * with nodes of 32 bytes from the leaf's sibling up to the child of the root (FRC-0058).
- */
+/** An inclusion proof on the wire (FRC-0058), as two paths of the type `ProofData` of `@web3-storage/data-segment`. */
 export interface Inclusion {
   /** From the piece's root to the aggregate's root. */
   subtree: ProofData
@@ -42,9 +44,17 @@ export interface Inclusion {
   index: ProofData
 }
 
+/**
+ * A path in a binary Merkle tree: the index of the leaf in its row, and the siblings (32 bytes each) from the leaf's
+ * sibling up to the child of the root.
+ */
 export type ProofData = readonly [offset: number | bigint, nodes: readonly Uint8Array[]]
 
-/** Where a deal is: `dataType` 0 with the id of a deal of the built-in market (go-data-segment `SingletonMarketSource`). */
+/**
+ * The source of an aggregate's data: type 0 is a deal of the built-in market (`SingletonMarketSource` in go-data-segment).
+ *
+ * @example `{ dataType: 0, dataSource: { dealID: 81234567 } }`
+ */
 export interface DealMetadata {
   dataType: number
   dataSource: { dealID: number }
@@ -53,12 +63,14 @@ export interface DealMetadata {
 type Claim = Pick<Capability, 'with'> & { nb: object }
 
 /**
- * A delegated capability covers a claim for the same resource whose caveats are the delegated ones, for as many
- * as the delegation names.
+ * Checks that a delegated capability covers a claim: the resources are equal, and so is every caveat that the delegation
+ * names. The claim may have further caveats.
+ *
+ * @example A delegation with `{ group: 'did:web:a.example' }` covers the claim `{ piece, group: 'did:web:a.example' }`.
  */
 export const covers = (claim: Claim, delegated: Claim): { ok: object } | { error: UcanFailure } => {
   if (claim.with !== delegated.with)
-    return fail(`Can not derive a claim for ${claim.with} from a delegation of ${delegated.with}`)
+    return fail(`Cannot derive a claim for ${claim.with} from a delegation of ${delegated.with}`)
   const claimed = claim.nb as Record<string, unknown>
   for (const [name, value] of Object.entries(delegated.nb)) {
     if (value !== undefined && `${value}` !== `${claimed[name]}`)

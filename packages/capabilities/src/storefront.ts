@@ -10,13 +10,13 @@ import {
 } from './schema.ts'
 
 const offered = Schema.struct({
-  /** CID of the content that the piece was computed from. */
+  /** CID of the content. */
   content: Schema.link(),
-  /** Piece CID of that content. */
+  /** Piece CID of the content. */
   piece: pieceLink,
 })
 
-/** An agent requests that a content piece is stored in Filecoin. */
+/** An agent asks a storefront to store content in Filecoin. */
 export const filecoinOffer = capability({
   can: 'filecoin/offer',
   /** The space that holds the content. */
@@ -25,7 +25,7 @@ export const filecoinOffer = capability({
   derives: covers,
 })
 
-/** The storefront's own task: check the content against its piece, and pass the piece on to the aggregator. */
+/** The storefront's own task: check that the content has the piece CID, then offer the piece to the aggregator. */
 export const filecoinSubmit = capability({
   can: 'filecoin/submit',
   /** The storefront. */
@@ -34,7 +34,7 @@ export const filecoinSubmit = capability({
   derives: covers,
 })
 
-/** The storefront's own task that ends the workflow: proof of a deal, or the reason why there is none. */
+/** The storefront's own task at the end of the workflow. Its receipt proves a deal, or names the reason for a failure. */
 export const filecoinAccept = capability({
   can: 'filecoin/accept',
   /** The storefront. */
@@ -43,7 +43,7 @@ export const filecoinAccept = capability({
   derives: covers,
 })
 
-/** Anybody who may act for the space asks where a piece is. */
+/** An agent of the space asks for the state of a piece. */
 export const filecoinInfo = capability({
   can: 'filecoin/info',
   /** The space that holds the content. */
@@ -52,74 +52,82 @@ export const filecoinInfo = capability({
   derives: covers,
 })
 
+/** The result of `filecoin/offer`. */
 export interface FilecoinOfferSuccess {
   piece: PieceLink
 }
 
+/** The result of `filecoin/submit`. */
 export interface FilecoinSubmitSuccess {
   piece: PieceLink
 }
 
+/** The result of `filecoin/accept`. */
 export interface FilecoinAcceptSuccess {
   piece: PieceLink
   aggregate: PieceLink
   /** Proof that the piece is in the aggregate. */
   inclusion: Inclusion
-  /** The deal that the aggregate is in. */
+  /** A deal of the aggregate. */
   aux: DealMetadata
 }
 
+/** The result of `filecoin/info`. */
 export interface FilecoinInfoSuccess {
   piece: PieceLink
-  /** Every aggregate that it is or was in, each with the proof. */
+  /** Every aggregate that the piece is or was in, each with the inclusion proof. */
   aggregates: { aggregate: PieceLink; inclusion: Inclusion }[]
-  /** Deals of these that are live. */
+  /** Live deals of these aggregates. */
   deals: DealSummary[]
-  /** From here on our own additions. Deals that were live, and are no more. */
+  /** Expired and terminated deals of these aggregates. An addition of this project to the protocol. */
   pastDeals: DealSummary[]
-  /** Where the piece is: once for every content, and nonce, that it was offered with. */
+  /** The state of the piece, once for each content and nonce that it was offered with. Another addition. */
   workflows: Workflow[]
 }
 
+/** A deal, as `filecoin/info` reports it. */
 export interface DealSummary {
   aggregate: PieceLink
-  /** Address of the storage provider, `f0…`. */
+  /** Address of the storage provider, e.g. `f020378`. */
   provider: string
   aux: DealMetadata
-  /** As in `deal/info`. */
+  /** As in `deal/info`: `Active`, `Expired` or `Terminated`. */
   status: string
-  /** ISO 8601. */
+  /** The end of the deal (ISO 8601). */
   expiration: string
 }
 
 /**
- * - `offered`: the content is still to be read, and checked
- * - `submitted`: the aggregator is still to be asked
- * - `queued`: waits for an aggregate
- * - `aggregated`: in an aggregate, which waits for a deal
- * - `retried`: its aggregate got no deal, and the aggregator is asked again
- * - `accepted`: in a deal; the end
- * - `failed`: it never will be; the end
+ * The stage of a piece at the storefront.
+ *
+ * - `offered`: the storefront has not checked the content yet
+ * - `submitted`: the content is checked, and the aggregator does not have the piece yet
+ * - `queued`: the aggregator has the piece, which waits for an aggregate
+ * - `aggregated`: the piece is in an aggregate, which waits for a deal
+ * - `retried`: the aggregate got no deal, and the storefront offers the piece to the aggregator again
+ * - `accepted`: the aggregate has a deal (final)
+ * - `failed`: the piece gets no deal (final)
  */
 export type Stage = 'offered' | 'submitted' | 'queued' | 'aggregated' | 'retried' | 'accepted' | 'failed'
 
-/** The way of a piece from an offer to a deal. Times are ISO 8601. */
+/** The progress of a piece from an offer to a deal. Times are ISO 8601. */
 export interface Workflow {
   content: UnknownLink
   nonce?: string
   group: string
   stage: Stage
+  /** Time at which it reached the stage. */
   since: string
-  /** All stages that it passed, in order. */
+  /** Its stages so far, in order. */
   history: { stage: Stage; at: string }[]
-  /** The `filecoin/accept` task that ends it: its receipt is there from `accepted` or `failed` on. */
+  /** CID of its `filecoin/accept` task. The receipt exists from the stage `accepted` or `failed` on. */
   accept: UnknownLink
-  /** What it waits for, in a sentence. Absent at the end. */
+  /** The next step, in a sentence for people. Absent at a final stage. */
   waitsFor?: string
-  /** While it waits for an aggregate, and the aggregator tells. */
+  /** The next aggregate of the group, while the piece waits for one and the aggregator answers `piece/info`. */
   next?: NextAggregate
-  /** What went wrong at this stage lately, and when it is tried again. */
+  /** The latest error at this stage, how many times it occurred, and the time of the next attempt. */
   trouble?: { message: string; at: string; times: number; again: string }
-  /** Why it failed. */
+  /** The reason for the stage `failed`. */
   error?: { name: string; message: string }
 }

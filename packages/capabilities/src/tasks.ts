@@ -13,9 +13,12 @@ import type {
 import type { PieceLink, UnknownLink } from './schema.ts'
 
 /**
- * Every task of the protocol is built here and nowhere else, so that a task that was promised as an effect and
- * the task that is run later are the same bytes: never expiring, without a nonce unless the offer had one. With
- * deterministic Ed25519 signatures a task's CID is a pure function of the offer.
+ * A task of the protocol. Only this file builds tasks, so that the task promised as an effect and the task run later have
+ * the same bytes. A task never expires, and has a nonce only if the offer has one. Ed25519 signatures are deterministic,
+ * so a task's CID is a pure function of the offer.
+ *
+ * @example `filecoin/accept` of a storefront: `{ iss: storefront, aud: storefront, att: [{ can: 'filecoin/accept', with:
+ * storefront, nb: { content, piece } }], prf: [], exp: null }`
  */
 export type Task = Invocation
 
@@ -31,7 +34,7 @@ interface TaskOptions {
   attach?: readonly Block[]
 }
 
-const task = async ({
+const buildTask = async ({
   issuer,
   audience,
   can,
@@ -69,41 +72,57 @@ interface Grouped {
 
 interface Aggregated {
   aggregate: PieceLink
-  /** Link of the block that lists the pieces. */
+  /** Link of the DAG-CBOR block that lists the pieces. */
   pieces: Link
   nonce?: string | undefined
 }
 
+/** Builds the storefront's `filecoin/submit` task. */
 export const filecoinSubmit = (storefront: Signer, { content, piece, nonce }: Offered) =>
-  task({ issuer: storefront, audience: storefront, can: 'filecoin/submit', nb: { content, piece }, nonce })
+  buildTask({
+    issuer: storefront,
+    audience: storefront,
+    can: 'filecoin/submit',
+    nb: { content, piece },
+    nonce,
+  })
 
+/** Builds the storefront's `filecoin/accept` task. */
 export const filecoinAccept = (storefront: Signer, { content, piece, nonce }: Offered) =>
-  task({ issuer: storefront, audience: storefront, can: 'filecoin/accept', nb: { content, piece }, nonce })
+  buildTask({
+    issuer: storefront,
+    audience: storefront,
+    can: 'filecoin/accept',
+    nb: { content, piece },
+    nonce,
+  })
 
 /**
- * How one service stands towards another: it invokes `with` its own DID where the other lists it, or with the
- * other's DID where it holds the other's delegation.
+ * The authority by which a service invokes another one: `with` is its own DID if the other service has it as a client, or
+ * the DID of the other service together with a delegation from it.
  */
 export interface Authority {
   with: DID
   proofs?: readonly Delegation[]
 }
 
+/** Builds a `piece/offer` invocation. */
 export const pieceOffer = (
   issuer: Signer,
   aggregator: Principal,
   { piece, group, nonce }: Grouped,
   authority?: Authority,
-) => task({ issuer, audience: aggregator, can: 'piece/offer', nb: { piece, group }, nonce, ...authority })
+) =>
+  buildTask({ issuer, audience: aggregator, can: 'piece/offer', nb: { piece, group }, nonce, ...authority })
 
-/** @param nonce the nonce that the piece was offered with */
+/** Builds a `piece/info` invocation. The nonce is the nonce of the piece's offer, and is sent as a caveat. */
 export const pieceInfo = (
   issuer: Signer,
   aggregator: Principal,
   { piece, group, nonce }: Grouped,
   authority?: Authority,
 ) =>
-  task({
+  buildTask({
     issuer,
     audience: aggregator,
     can: 'piece/info',
@@ -112,27 +131,32 @@ export const pieceInfo = (
   })
 
 /**
- * The nonce of the `piece/offer` by which a dealer has a piece of a failed aggregate tried again: the aggregate's CID;
- * with the nonce of its offer, where it had one, because the same pieces may make the same aggregate more than once.
+ * Returns the nonce of the `piece/offer` with which a dealer asks for another aggregate for a piece of a failed one: the
+ * CID of the failed aggregate, followed by a space and the nonce of its offer if it had one. Aggregates of the same pieces
+ * have the same CID and differ by that nonce.
+ *
+ * @example `bafkzcibcaapao7s7…` or `bafkzcibcaapao7s7… group-2`
  */
 export const retryNonce = ({ aggregate, nonce }: Pick<Aggregated, 'aggregate' | 'nonce'>): string =>
   nonce === undefined ? `${aggregate}` : `${aggregate} ${nonce}`
 
-/** The failed aggregate that a {@link retryNonce} names. What it reads may be anything. */
-export const retriedFrom = (retry: string): { aggregate: string; nonce?: string | undefined } => {
+/** Parses a {@link retryNonce}. Accepts any text: the caller must check that the aggregate exists. */
+export const parseRetryNonce = (retry: string): { aggregate: string; nonce?: string | undefined } => {
   const [aggregate = '', ...nonce] = retry.split(' ')
   return { aggregate, nonce: nonce.length === 0 ? undefined : nonce.join(' ') }
 }
 
 /**
- * @param storefront set only where two storefronts offered the same piece in the same group: the later one's
- * task says in its facts whose piece it is, since the capability has no field for it.
+ * Builds the aggregator's `piece/accept` task.
+ *
+ * @param storefront set only if another storefront offered the same piece in the same group before. The facts of the later
+ * task then name its storefront, because the capability has no field for it.
  */
 export const pieceAccept = (
   aggregator: Signer,
   { piece, group, nonce, storefront }: Grouped & { storefront?: DID | undefined },
 ) =>
-  task({
+  buildTask({
     issuer: aggregator,
     audience: aggregator,
     can: 'piece/accept',
@@ -141,22 +165,31 @@ export const pieceAccept = (
     facts: storefront === undefined ? [] : [{ storefront }],
   })
 
-/** For whom an aggregate was made; travels as a fact of `aggregate/offer`. */
+/**
+ * The owner of an aggregate, in the facts of `aggregate/offer`.
+ *
+ * @example `{ storefront: 'did:web:up.storacha.network', group: 'did:web:storacha.network',
+ * label: 'did:web:storacha.network #7' }`
+ */
 export interface Tenant {
   storefront: DID
   group: string
-  /** Names the aggregate for people who make deals. */
+  /** Describes the aggregate to the people who make deals. */
   label: string
 }
 
-/** @param block the DAG-CBOR list of pieces. Left out where the task is only shown as an effect. */
+/**
+ * Builds an `aggregate/offer` invocation.
+ *
+ * @param block the DAG-CBOR block that lists the pieces. Omit it if the task is only named as an effect: its CID is the same.
+ */
 export const aggregateOffer = (
   issuer: Signer,
   dealer: Principal,
   { aggregate, pieces, nonce, tenant, block }: Aggregated & { tenant: Tenant; block?: Block | undefined },
   authority?: Authority,
 ) =>
-  task({
+  buildTask({
     issuer,
     audience: dealer,
     can: 'aggregate/offer',
@@ -167,18 +200,24 @@ export const aggregateOffer = (
     ...authority,
   })
 
+/** Builds the dealer's `aggregate/accept` task. */
 export const aggregateAccept = (dealer: Signer, { aggregate, pieces, nonce }: Aggregated) =>
-  task({ issuer: dealer, audience: dealer, can: 'aggregate/accept', nb: { aggregate, pieces }, nonce })
+  buildTask({ issuer: dealer, audience: dealer, can: 'aggregate/accept', nb: { aggregate, pieces }, nonce })
 
-/** @param nonce makes every question a new one, so that the answer is the present state. */
+/** Builds a `deal/info` invocation. The nonce must be fresh, so that no earlier receipt answers it. */
 export const dealInfo = (
   issuer: Signer,
   tracker: Principal,
   { piece, nonce }: { piece: PieceLink; nonce: string },
   authority?: Authority,
-) => task({ issuer, audience: tracker, can: 'deal/info', nb: { piece }, nonce, ...authority })
+) => buildTask({ issuer, audience: tracker, can: 'deal/info', nb: { piece }, nonce, ...authority })
 
-/** Hands `receipt` (its root and all blocks) to `audience`. The blocks are linked from the facts, as published services do. */
+/**
+ * Builds the `ucan/conclude` invocation that delivers a receipt to `audience`, with its root and all of its blocks. The
+ * facts link to the blocks, as published services do.
+ *
+ * @example The facts of a receipt of two blocks: `[{ '0': bafy…, '1': bafy… }]`
+ */
 export const conclude = (
   issuer: Signer,
   audience: Principal,
@@ -186,7 +225,7 @@ export const conclude = (
 ) => {
   const attach = [...receipt.blocks]
   const links = Object.fromEntries(attach.map((block, n) => [`${n}`, block.cid]))
-  return task({
+  return buildTask({
     issuer,
     audience,
     can: 'ucan/conclude',

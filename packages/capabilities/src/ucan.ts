@@ -1,38 +1,43 @@
 import { capability, Schema } from '@ucanto/validator'
 import { covers } from './schema.ts'
 
-/** Hands a receipt to the one who waits for it. The receipt's blocks travel with the invocation. */
+/** A service delivers a receipt to a principal that waits for it. The receipt's blocks are attached to the invocation. */
 export const conclude = capability({
   can: 'ucan/conclude',
-  /** The issuer of the message: the service that ran the task, or the one in between that passes it on. */
+  /** The issuer: the service that ran the task, or a service that forwards the receipt. */
   with: Schema.did(),
   nb: Schema.struct({
-    /** Root of the receipt. */
+    /** CID of the receipt's root block. */
     receipt: Schema.link(),
   }),
   derives: covers,
 })
 
+/** The result of `ucan/conclude`. */
 export interface ConcludeSuccess {
-  /** When the receipt was taken, in milliseconds since 1970. */
+  /** Time at which the receipt was accepted, in milliseconds since 1970. */
   time: number
 }
 
-/** A principal on the chain of a delegation takes it back: whatever leads through it is authorized no more. */
+/**
+ * A principal on the chain of a delegation revokes it. Invocations and delegations that depend on it are no longer
+ * authorized.
+ */
 export const revoke = capability({
   can: 'ucan/revoke',
-  /** The principal who revokes: issuer or audience of the delegation, or of one that it was derived from. */
+  /** The principal that revokes: issuer or audience of the delegation, or of a delegation in its proofs. */
   with: Schema.did(),
   nb: Schema.struct({
-    /** The delegation. Its block travels with the invocation. */
+    /** CID of the delegation. Its block is attached to the invocation. */
     ucan: Schema.link({ version: 1 }),
-    /** The delegations that lead from it to the principal; their blocks travel along. */
+    /** The delegations on the path from it to the principal. Their blocks are attached too. */
     proof: Schema.link({ version: 1 }).array().optional(),
   }),
   derives: covers,
 })
 
+/** The result of `ucan/revoke`. */
 export interface RevokeSuccess {
-  /** When it came into force here, in milliseconds since 1970. */
+  /** Time from which this service applies the revocation, in milliseconds since 1970. */
   time: number
 }

@@ -7,19 +7,19 @@ const [alice, bob] = ['did:key:zAlice', 'did:key:zBob'] as const
 const [piece, other] = [somePiece(1), somePiece(2)]
 const content = linkOf(bytesOf('content', 10))
 
-describe('covers: what a delegation allows', () => {
+describe('covers', () => {
   it.each<[string, object, object, boolean]>([
-    ['the same resource, nothing said', { piece }, {}, true],
+    ['the same resource, no caveats', { piece }, {}, true],
     ['the same piece', { piece, content }, { piece }, true],
     ['the same piece, as another object', { piece }, { piece: CID.parse(`${piece}`) }, true],
-    ['everything the same', { piece, content }, { piece, content }, true],
-    ['a caveat left open', { piece }, { piece: undefined }, true],
+    ['all caveats equal', { piece, content }, { piece, content }, true],
+    ['an undefined caveat', { piece }, { piece: undefined }, true],
     ['the same group', { piece, group: 'g' }, { group: 'g' }, true],
     ['another piece', { piece: other, content }, { piece }, false],
-    ['another piece, other caveats right', { piece: other, content }, { piece, content }, false],
+    ['another piece, the other caveats equal', { piece: other, content }, { piece, content }, false],
     ['another group', { piece, group: 'h' }, { piece, group: 'g' }, false],
-    ['a group for none', { piece, group: 'g' }, { group: '' }, false],
-    ['none where one was named', { piece }, { group: 'g' }, false],
+    ['a group where the delegated one is empty', { piece, group: 'g' }, { group: '' }, false],
+    ['no group where the delegation names one', { piece }, { group: 'g' }, false],
   ])('%s → %s from %s: %s', (_, claimed, delegated, expected) => {
     const result = covers({ with: alice, nb: claimed }, { with: alice, nb: delegated })
     expect('ok' in result).toBe(expected)
@@ -28,11 +28,11 @@ describe('covers: what a delegation allows', () => {
   it('never covers another resource', () => {
     const result = covers({ with: alice, nb: { piece } }, { with: bob, nb: {} })
     expect(result).toMatchObject({
-      error: { message: `Can not derive a claim for ${alice} from a delegation of ${bob}` },
+      error: { message: `Cannot derive a claim for ${alice} from a delegation of ${bob}` },
     })
   })
 
-  it('says which caveat was violated', () => {
+  it('names the violated caveat', () => {
     const result = covers({ with: alice, nb: { piece: other } }, { with: alice, nb: { piece } })
     expect(result).toMatchObject({ error: { message: `piece: ${other} violates the delegated ${piece}` } })
   })

@@ -4,7 +4,7 @@ import type { Block, IssuedInvocation } from '@ucanto/interface'
 import { bytesOf, linkOf, signersOf, somePiece } from '@w3filecoin/testing'
 import * as web3Storage from '@web3-storage/filecoin-client'
 import { describe, expect, it } from 'vitest'
-import { Tasks } from '../src/index.ts'
+import { type Task, Tasks } from '../src/index.ts'
 
 const { storefront, aggregator, dealer, tracker } = await signersOf(
   'storefront',
@@ -20,8 +20,8 @@ const block = (await CBOR.write([piece, somePiece('other')])) as Block
 const pieces = block.cid as ReturnType<typeof linkOf>
 const tenant = { storefront: storefront.did(), group, label: 'one' }
 
-/** Every task that is promised as an effect, with a nonce or without. */
-const promised: Record<string, (nonce?: string) => Promise<Tasks_>> = {
+/** Builders of the tasks that are promised as effects, by ability. */
+const promised: Record<string, (nonce?: string) => Promise<Task>> = {
   'filecoin/submit': nonce => Tasks.filecoinSubmit(storefront, { content, piece, nonce }),
   'filecoin/accept': nonce => Tasks.filecoinAccept(storefront, { content, piece, nonce }),
   'piece/offer': nonce => Tasks.pieceOffer(storefront, aggregator, { piece, group, nonce }),
@@ -29,17 +29,16 @@ const promised: Record<string, (nonce?: string) => Promise<Tasks_>> = {
   'aggregate/offer': nonce => Tasks.aggregateOffer(aggregator, dealer, { aggregate, pieces, tenant, nonce }),
   'aggregate/accept': nonce => Tasks.aggregateAccept(dealer, { aggregate, pieces, nonce }),
 }
-type Tasks_ = Awaited<ReturnType<typeof Tasks.filecoinSubmit>>
 
 describe.each(Object.entries(promised))('%s', (can, build) => {
-  it('is the same bytes whenever it is built', async () => {
+  it('has the same bytes each time it is built', async () => {
     const [one, two] = [await build(), await build()]
     expect(`${one.cid}`).toBe(`${two.cid}`)
     expect(one.asCID).toEqual(two.asCID)
     expect(one.root.bytes).toEqual(two.root.bytes)
   })
 
-  it('is another task with each nonce', async () => {
+  it('is a different task with each nonce', async () => {
     const cids = await Promise.all(
       [undefined, 'a', 'b', ''].map(async nonce => `${(await build(nonce)).cid}`),
     )
@@ -48,7 +47,7 @@ describe.each(Object.entries(promised))('%s', (can, build) => {
     expect((await build()).nonce).toBeUndefined()
   })
 
-  it('never expires, and is of the one who promises it', async () => {
+  it('never expires, and has its issuer as the resource', async () => {
     const task = await build()
     expect(task.expiration).toBe(Infinity)
     expect(task.notBefore).toBeUndefined()
@@ -56,9 +55,9 @@ describe.each(Object.entries(promised))('%s', (can, build) => {
   })
 })
 
-describe('tasks are what published clients send', () => {
-  /** The invocation that a client sends to a connection. */
-  const sentBy = async (send: (options: object) => Promise<unknown>) => {
+describe('tasks have the same bytes as those of published clients', () => {
+  /** Returns the invocation that a client sends to its connection. */
+  const captureSent = async (send: (options: object) => Promise<unknown>) => {
     let sent: IssuedInvocation | undefined
     await send({
       connection: {
@@ -77,13 +76,13 @@ describe('tasks are what published clients send', () => {
   it.each(Object.entries(clients) as [string, typeof storacha][])('%s', async (_, client) => {
     const { Storefront, Aggregator, Dealer } = client
     const sent = {
-      'filecoin/submit': await sentBy(options =>
+      'filecoin/submit': await captureSent(options =>
         Storefront.filecoinSubmit(own(storefront), content, piece, options),
       ),
-      'filecoin/accept': await sentBy(options =>
+      'filecoin/accept': await captureSent(options =>
         Storefront.filecoinAccept(own(storefront), content, piece, options),
       ),
-      'piece/offer': await sentBy(options =>
+      'piece/offer': await captureSent(options =>
         Aggregator.pieceOffer(
           { issuer: storefront, audience: aggregator, with: storefront.did() },
           piece,
@@ -91,9 +90,11 @@ describe('tasks are what published clients send', () => {
           options,
         ),
       ),
-      'piece/accept': await sentBy(options => Aggregator.pieceAccept(own(aggregator), piece, group, options)),
-      'aggregate/accept': await sentBy(options =>
-        Dealer.aggregateAccept(own(dealer), aggregate, pieces as never, options),
+      'piece/accept': await captureSent(options =>
+        Aggregator.pieceAccept(own(aggregator), piece, group, options),
+      ),
+      'aggregate/accept': await captureSent(options =>
+        Dealer.aggregateAccept(own(dealer), aggregate, pieces, options),
       ),
     }
     for (const [can, invocation] of Object.entries(sent)) {
@@ -104,8 +105,8 @@ describe('tasks are what published clients send', () => {
   })
 })
 
-describe('a task says', () => {
-  it('whose authority it is done with', async () => {
+describe('a task', () => {
+  it('carries the authority that it is invoked with', async () => {
     const delegation = await Delegation.delegate({
       issuer: aggregator,
       audience: storefront,
@@ -122,7 +123,7 @@ describe('a task says', () => {
     expect(task.proofs.map(proof => `${proof.link()}`)).toEqual([`${delegation.cid}`])
   })
 
-  it('whose piece it is about, only where it must', async () => {
+  it('piece/accept names the storefront only if it is given', async () => {
     const plain = await Tasks.pieceAccept(aggregator, { piece, group })
     const named = await Tasks.pieceAccept(aggregator, { piece, group, storefront: storefront.did() })
     expect(plain.facts).toEqual([])
@@ -130,7 +131,7 @@ describe('a task says', () => {
     expect(`${named.cid}`).not.toBe(`${plain.cid}`)
   })
 
-  it('for whom an aggregate is, and carries the list of its pieces without being another task', async () => {
+  it('aggregate/offer names the tenant, and has the same CID with and without the block of pieces', async () => {
     const shown = await Tasks.aggregateOffer(aggregator, dealer, { aggregate, pieces, tenant })
     const sent = await Tasks.aggregateOffer(aggregator, dealer, { aggregate, pieces, tenant, block })
     expect(sent.facts).toEqual([tenant])
@@ -140,43 +141,43 @@ describe('a task says', () => {
     expect(links(shown)).not.toContain(`${pieces}`)
   })
 
-  it('which question it is: deal/info has a nonce always', async () => {
+  it('deal/info differs by its nonce', async () => {
     const ask = (nonce: string) => Tasks.dealInfo(storefront, tracker, { piece: aggregate, nonce })
     expect(`${(await ask('1')).cid}`).not.toBe(`${(await ask('2')).cid}`)
   })
 })
 
-describe('the nonce of what is tried again', () => {
+describe('a retry nonce', () => {
   it.each<[string, { nonce?: string }]>([
     ['an aggregate', {}],
-    ['one sealed again', { nonce: 'group-2' }],
-    ['one with spaces in its nonce', { nonce: ' a  b ' }],
-    ['one with an empty nonce', { nonce: '' }],
+    ['an aggregate with a nonce', { nonce: 'group-2' }],
+    ['an aggregate with spaces in its nonce', { nonce: ' a  b ' }],
+    ['an aggregate with an empty nonce', { nonce: '' }],
   ])('names the failed aggregate: %s', (_, { nonce }) => {
     const retry = Tasks.retryNonce({ aggregate, nonce })
-    expect(Tasks.retriedFrom(retry)).toEqual({ aggregate: `${aggregate}`, nonce })
+    expect(Tasks.parseRetryNonce(retry)).toEqual({ aggregate: `${aggregate}`, nonce })
   })
 
-  it('is the CID of the aggregate where its offer had none', () => {
+  it('is the CID of the aggregate if its offer had no nonce', () => {
     expect(Tasks.retryNonce({ aggregate })).toBe(`${aggregate}`)
   })
 
-  it.each(['', ' ', 'n', '{}'])('may be anything: %j', nonce => {
-    expect(() => Tasks.retriedFrom(nonce)).not.toThrow()
-    expect(Tasks.retriedFrom(nonce).aggregate).not.toBe(`${aggregate}`)
+  it.each(['', ' ', 'n', '{}'])('parses from any text: %j', nonce => {
+    expect(() => Tasks.parseRetryNonce(nonce)).not.toThrow()
+    expect(Tasks.parseRetryNonce(nonce).aggregate).not.toBe(`${aggregate}`)
   })
 })
 
 describe('conclude', () => {
-  it('carries the receipt with all blocks of its task and effects, through a message', async () => {
+  it('carries a receipt with all blocks of its task and effects through a message', async () => {
     const ran = await promised['piece/accept']!()
     const join = await promised['aggregate/offer']!()
     const fork = await promised['piece/offer']!()
     const receipt = await Receipt.issue({
       issuer: aggregator,
-      ran: ran as never,
+      ran: ran,
       result: { ok: { piece } },
-      fx: { fork: [fork], join } as never,
+      fx: { fork: [fork], join },
     })
     const task = await Tasks.conclude(aggregator, storefront, {
       root: receipt.root as Block,
@@ -186,17 +187,17 @@ describe('conclude', () => {
       { can: 'ucan/conclude', with: aggregator.did(), nb: { receipt: receipt.root.cid } },
     ])
 
-    const message = await Message.build({ invocations: [task as never] })
+    const message = await Message.build({ invocations: [task] })
     const car = CAR.encode({
       roots: [message.root],
       blocks: new Map([...message.iterateIPLDBlocks()].map(found => [`${found.cid}`, found])),
-    } as never)
+    })
     const { blocks } = CAR.decode(car)
-    const handed = Receipt.view({ root: receipt.root.cid as never, blocks: blocks as never })
+    const handed = Receipt.view({ root: receipt.root.cid, blocks: blocks })
     expect(handed.ran).toMatchObject({ capabilities: [{ can: 'piece/accept' }] })
     expect(handed.fx.join).toMatchObject({ capabilities: [{ can: 'aggregate/offer' }] })
     expect(handed.fx.fork).toMatchObject([{ capabilities: [{ can: 'piece/offer' }] }])
-    expect(await handed.verifySignature(aggregator.verifier as never)).toMatchObject({ ok: {} })
+    expect(await handed.verifySignature(aggregator.verifier)).toMatchObject({ ok: {} })
     for (const { cid } of receipt.iterateIPLDBlocks()) expect([...blocks.keys()]).toContain(`${cid}`)
   })
 })

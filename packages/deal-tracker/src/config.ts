@@ -1,34 +1,76 @@
-import { commonSchema, peerSchema } from '@w3filecoin/runtime'
+import { commonSchema, peersSchema } from '@w3filecoin/runtime'
 import { z } from 'zod'
 
-const sourceSchema = z.strictObject({
-  /** What it is called in logs and in the tables: the same source keeps its name. */
-  name: z.string().regex(/^[a-z0-9-]{1,64}$/, 'expected lower case letters, digits and hyphens'),
-  kind: z.literal('active-replicas'),
-  url: z.url({ protocol: /^https?$/ }),
-})
-export type SourceConfig = z.infer<typeof sourceSchema>
+/** The fields of a source of any kind. */
+const sourceFields = {
+  name: z
+    .string()
+    .regex(/^[a-z0-9-]{1,64}$/, 'expected 1 to 64 lower case letters, digits and hyphens')
+    .meta({
+      description: 'Name of the source in logs and tables. A renamed source is a new source without deals.',
+      examples: ['active-replicas'],
+    }),
+}
+
+/** A source of deals. `openSource` has a case for each kind. */
+const sourceSchema = z.discriminatedUnion('kind', [
+  z.strictObject({
+    ...sourceFields,
+    kind: z.literal('active-replicas').meta({
+      description: 'Format of the source: a file of active replicas, plain or compressed with Zstandard.',
+      examples: ['active-replicas'],
+    }),
+    url: z
+      .url({ protocol: /^https?$/, error: 'expected an http or https URL' })
+      .meta({ description: 'URL of the file.', examples: ['https://example.com/active-replicas.json.zst'] }),
+  }),
+])
+/** The configuration of a source, of one kind or of any. */
+export type SourceConfig<
+  K extends z.infer<typeof sourceSchema>['kind'] = z.infer<typeof sourceSchema>['kind'],
+> = Extract<z.infer<typeof sourceSchema>, { kind: K }>
 
 /** The deal tracker's configuration, as the environment variable `CONFIG` holds it in JSON. */
 export const configSchema = z.strictObject({
   ...commonSchema,
-  /** Those who may ask with their own DID. */
-  clients: z.array(peerSchema).default([]),
-  /** Where the tracker hears of deals. All of them are read in one run, which has ten minutes. */
+  clients: peersSchema.default([]).meta({ description: 'Principals that may ask with their own DID.' }),
   sources: z
     .array(sourceSchema)
     .max(4)
-    .refine(
-      sources => new Set(sources.map(({ name }) => name)).size === sources.length,
-      'expected other names',
-    )
-    .default([]),
-  /** Seconds after which what a source looked at is too old. */
+    .check(({ value, issues }) => {
+      for (const [n, { name }] of value.entries()) {
+        const first = value.findIndex(other => other.name === name)
+        if (first === n) continue
+        const message = `the source at index ${first} has this name too: expected another one`
+        issues.push({ code: 'custom', path: [n, 'name'], input: name, message })
+      }
+    })
+    .default([])
+    .meta({
+      description:
+        'Sources of deals, at most 4, because all are read in one run of at most ten minutes. Without a source, no deal is ever known.',
+    }),
   maxAgeSeconds: z
     .number()
     .positive()
-    .default(3 * 24 * 60 * 60),
-  /** The most of its deals that a source may lose from one good run to the next, as a share. */
-  maxLossShare: z.number().min(0).max(1).default(0.1),
+    .default(3 * 24 * 60 * 60)
+    .meta({
+      unit: 'seconds',
+      description: 'Age of the chain state in a report above which the report is rejected.',
+      examples: [86_400],
+    }),
+  maxLossShare: z
+    .number()
+    .min(0)
+    .max(1)
+    .default(0.1)
+    .meta({
+      unit: 'share, 0 to 1',
+      description:
+        'Share of its deals that a source may lose from one report to the next. Reports with a greater loss are rejected.',
+      examples: [0.05],
+    }),
 })
 export type DealTrackerConfig = z.infer<typeof configSchema>
+/** The configuration before defaults are filled in: what a stage may set. */
+export type DealTrackerSettings = z.input<typeof configSchema>

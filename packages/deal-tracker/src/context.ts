@@ -1,16 +1,16 @@
 import { openContext } from '@w3filecoin/aws'
-import type { Environment } from '@w3filecoin/runtime'
-import { activeReplicas } from './active-replicas.ts'
+import { configuredPeers, type Environment } from '@w3filecoin/runtime'
 import { configSchema } from './config.ts'
 import { createDealTracker } from './deal-tracker.ts'
 import { BATCHING } from './domain/batching.ts'
 import { messages } from './queues.ts'
 import { resources } from './resources.ts'
+import { openSource } from './sources/open-source.ts'
 import { tables } from './stores.ts'
 
-/** The deal tracker on AWS, from its environment. */
-export const createContext = (env: Environment) => {
-  const { config, aws, common } = openContext(
+/** Opens the deal tracker on AWS from its environment. */
+export const createContext = async (env: Environment) => {
+  const { config, aws, common } = await openContext(
     { resources, tables, messages },
     configSchema,
     ({ clients }) => clients,
@@ -18,8 +18,8 @@ export const createContext = (env: Environment) => {
   )
   const service = createDealTracker({
     ...common,
-    clients: new Set(config.clients.map(({ did }) => did)),
-    sources: config.sources.map(source => activeReplicas(source, { fetch })),
+    clients: configuredPeers(config.clients),
+    sources: config.sources.map(source => openSource(source, { fetch })),
     limits: { maxAgeMs: config.maxAgeSeconds * 1000, maxLossShare: config.maxLossShare },
     batching: BATCHING,
   })

@@ -6,14 +6,14 @@ import type { messages } from './queues.ts'
 import type { resources } from './resources.ts'
 import { syncSources } from './sync.ts'
 
-/** The deal tracker: it reads from its sources which deals are on chain, and tells who asks. */
-export const createDealTracker = (parts: Dependencies): Service<typeof resources, typeof messages> => {
-  const { id, authority, log } = parts
-  const { receipts } = parts.stores
-  const server = new Server({ id, authority, handlers: [dealInfoHandler(parts)], receipts, log })
+/** Creates the deal tracker. It reads the deals on chain from its sources, and answers `deal/info` with them. */
+export const createDealTracker = (dependencies: Dependencies): Service<typeof resources, typeof messages> => {
+  const { id, authority, log } = dependencies
+  const { receipts } = dependencies.stores
+  const server = new Server({ id, authority, handlers: [dealInfoHandler(dependencies)], receipts, log })
   return {
     api: createHttpApp({ server, receipts, name: 'deal-tracker', log }),
-    consumers: { update: onUpdate(parts) },
-    schedules: { sync: syncSources(parts) },
+    consumers: { update: onUpdate(dependencies) },
+    schedules: { sync: syncSources(dependencies) },
   }
 }

@@ -1,25 +1,26 @@
 import type { Signer } from '@ucanto/interface'
-import type { Authority, Clock, Log } from '@w3filecoin/runtime'
+import type { Authority, Clock, Log, Peers } from '@w3filecoin/runtime'
 import type { Batching } from './domain/batching.ts'
 import type { Report } from './domain/report.ts'
 import type { Limits } from './domain/report-check.ts'
 import type { Queues } from './queues.ts'
 import type { Stores } from './stores.ts'
 
-/** Somebody who looks at the chain. */
+/** A source of the deals on chain. `sources/` has one implementation for each kind. */
 export interface Source {
+  /** Names the source in logs, and in the keys of its records. */
   name: string
-  /** What the chain holds, as the source sees it now. Throws when it can not be reached or read. */
+  /** Reads the deals that are on chain now. Throws if the source cannot be reached or parsed. */
   read(): Promise<Report>
 }
 
-/** All that the deal tracker's handlers and consumers work with. */
+/** The dependencies of the deal tracker's handlers, consumers and schedules. */
 export interface Dependencies {
   id: Signer
   stores: Stores
   queues: Queues
-  /** DIDs that may ask with themselves. */
-  clients: ReadonlySet<string>
+  /** Principals that may invoke `deal/info` with their own DID as the resource. */
+  clients: Peers
   sources: readonly Source[]
   limits: Limits
   batching: Batching

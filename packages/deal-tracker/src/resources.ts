@@ -1,6 +1,6 @@
 import { COMMON_TABLES, describeResources } from '@w3filecoin/runtime/resources'
 
-/** What the deal tracker keeps and listens to. The stacks and the local system make what is described here. */
+/** The tables, queues, buckets and schedules of the deal tracker. The stacks and the local system create them. */
 export const resources = describeResources({
   service: 'deal-tracker',
   api: {
@@ -10,13 +10,13 @@ export const resources = describeResources({
   },
   tables: {
     ...COMMON_TABLES,
-    /** A deal on chain, by the piece that it is for. */
+    /** The deals on chain, by piece; e.g. piece `baga…/35`, deal `81234567@spade`. */
     deal: { fields: { piece: 'string', deal: 'string' }, key: { hash: 'piece', range: 'deal' } },
-    /** A chain source, and what its last good run brought. */
+    /** The chain sources, each with the result of its last accepted run. */
     source: { fields: { name: 'string' }, key: { hash: 'name' } },
   },
   queues: {
-    /** Write a range of the deals that a run of a source changed. */
+    /** Writes one range of the deals that a run of a source changed. */
     update: {
       batch: 1,
       concurrency: 5,
@@ -29,10 +29,10 @@ export const resources = describeResources({
     },
   },
   buckets: {
-    blocks: { holds: 'what the last good run of each source brought, and the changes that it made, by CID' },
+    blocks: { holds: 'the snapshot and the changes of the last accepted run of each source, by CID' },
   },
   schedules: {
-    /** Read every chain source, and pass on what changed. */
+    /** Reads every chain source, and sends the changes to `update`. */
     sync: {
       everySeconds: 900,
       run: {

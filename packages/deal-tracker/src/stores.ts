@@ -3,7 +3,7 @@ import type { DealRecord } from './domain/deal.ts'
 import type { SourceRecord } from './domain/source.ts'
 import type { resources } from './resources.ts'
 
-/** The records of each table. */
+/** The record format of each table. */
 export const tables = {
   ...COMMON_FORMATS,
   deal: recordFormat<DealRecord>(),

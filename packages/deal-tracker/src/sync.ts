@@ -1,58 +1,62 @@
 import { batchesOf, getValue, putValue, type Stored, sendAll } from '@w3filecoin/runtime'
 import pMap from 'p-map'
 import type { Dependencies, Source } from './dependencies.ts'
-import { dealRecord } from './domain/deal.ts'
+import { toDealRecord } from './domain/deal.ts'
 import { checkReport } from './domain/report-check.ts'
-import { difference, EMPTY, fromRows, type Snapshot, toRows } from './domain/snapshot.ts'
+import { diffSnapshot, EMPTY_SNAPSHOT, fromRows, type Snapshot, toRows } from './domain/snapshot.ts'
 import type { SourceRecord } from './domain/source.ts'
 import { unfinished } from './unfinished.ts'
 
-type Parts = Pick<Dependencies, 'stores' | 'queues' | 'sources' | 'limits' | 'batching' | 'now' | 'log'>
+type SyncDependencies = Pick<
+  Dependencies,
+  'stores' | 'queues' | 'sources' | 'limits' | 'batching' | 'now' | 'log'
+>
 
-/** Blocks that are written at a time. */
-const PARALLEL = 4
+/** The greatest number of blocks that are written in parallel. */
+const MAX_PARALLEL_WRITES = 4
 
 /**
- * Reads every source, and has what changed written. A source that can not be read, or is not to be believed, does
- * not keep the others; the run ends with an error then, and an alarm watches for that.
+ * Reads every source, and sends messages to write the changes. If a source cannot be read, or its report is refused, the
+ * run goes on with the other sources and throws at the end, which raises an alarm.
  */
-export const syncSources = (parts: Parts) => async (): Promise<void> => {
+export const syncSources = (dependencies: SyncDependencies) => async (): Promise<void> => {
   const failed: string[] = []
-  for (const source of parts.sources) {
+  for (const source of dependencies.sources) {
     try {
-      await syncSource(parts, source)
+      await syncSource(dependencies, source)
     } catch (cause) {
-      parts.log('error', 'source not synced', { source: source.name, cause })
+      dependencies.log('error', 'source not synced', { source: source.name, cause })
       failed.push(`${source.name} (${(cause as Error).message})`)
     }
   }
-  if (failed.length > 0) throw new Error(`Sources were not synced: ${failed.join(', ')}`)
+  if (failed.length > 0) throw new Error(`Failed to sync sources: ${failed.join(', ')}`)
 }
 
 /**
- * One run of a source. Its decision is one conditional write on the source's record, which names what changed, as
- * blocks; what follows from it is completed by the consumer, or has the next run send it again.
+ * Runs one source. One conditional write on the source's record commits the run: the record names the blocks of the
+ * snapshot and of the changes. The consumer then writes the changes. If its messages are lost, the next run sends them
+ * again.
  */
-const syncSource = async (parts: Parts, source: Source): Promise<void> => {
-  const { stores, queues, limits, batching, now, log } = parts
+const syncSource = async (dependencies: SyncDependencies, source: Source): Promise<void> => {
+  const { stores, queues, limits, batching, now, log } = dependencies
   const { name } = source
   const record = await stores.source.get({ name })
   if (record && record.rangesToWrite.length > 0) {
-    // Deals are written in the order of the runs.
+    // Runs must be written in order: this run only sends the open ranges of the previous one again.
     await sendAll(queues, unfinished.source.messages([record]))
     log('info', 'source still being written', { source: name, ranges: record.rangesToWrite.length })
     return
   }
 
   const next = await source.read()
-  const previous = await readSnapshot(parts, record)
+  const previous = await readSnapshot(stores, record)
   const refused = checkReport(previous, next, limits, now())
   if (refused) throw Object.assign(new Error(refused.message), { name: refused.name })
   const { stateEpoch, malformed } = next
   if (malformed > 0) log('warn', 'malformed records skipped', { source: name, malformed })
 
   const at = Math.max(now(), (record?.syncedAt ?? 0) + 1)
-  const { changes, deals } = difference(previous, next, at)
+  const { changes, deals } = diffSnapshot(previous, next, at)
   if (record && deals === previous.deals && stateEpoch === record.stateEpoch) return
   const ranges = batchesOf(changes, batching.rangeDeals)
   const counts = { deals: deals.size, malformed, changed: changes.length }
@@ -71,9 +75,9 @@ const syncSource = async (parts: Parts, source: Source): Promise<void> => {
       range =>
         putValue(
           stores.blocks,
-          range.map(deal => dealRecord(name, deal)),
+          range.map(deal => toDealRecord(name, deal)),
         ),
-      { concurrency: PARALLEL },
+      { concurrency: MAX_PARALLEL_WRITES },
     )
     run.changesCid = await putValue(stores.blocks, links)
   }
@@ -90,9 +94,9 @@ const syncSource = async (parts: Parts, source: Source): Promise<void> => {
 }
 
 const readSnapshot = async (
-  { stores }: Pick<Parts, 'stores'>,
+  stores: Dependencies['stores'],
   record: Stored<SourceRecord> | undefined,
 ): Promise<Snapshot> =>
   record === undefined
-    ? EMPTY
+    ? EMPTY_SNAPSHOT
     : { stateEpoch: record.stateEpoch, deals: fromRows(await getValue(stores.blocks, record.snapshotCid)) }

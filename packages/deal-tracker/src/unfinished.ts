@@ -1,17 +1,16 @@
 import type { Unfinished } from '@w3filecoin/runtime'
-import { type SourceRecord, updateMessages } from './domain/source.ts'
+import { type SourceRecord, toUpdateMessages } from './domain/source.ts'
 import type { Queues } from './queues.ts'
 import { resources } from './resources.ts'
 
-/** What is still to be written of a source, its next run sends again. */
+/** A source whose last run has open ranges. Its next run sends their messages again. */
 const source: Unfinished<SourceRecord, Queues> = {
   isUnfinished: ({ rangesToWrite }) => rangesToWrite.length > 0,
   stageSince: ({ syncedAt }) => syncedAt,
-  describeNext: ({ rangesToWrite }) =>
-    `what its last run changed is to be written, in ${rangesToWrite.length} ranges`,
-  messages: records => ({ update: records.flatMap(updateMessages) }),
+  describeNext: ({ rangesToWrite }) => `write the changes of the last run, ${rangesToWrite.length} ranges`,
+  messages: records => ({ update: records.flatMap(toUpdateMessages) }),
   nextCheckAt: ({ syncedAt }) => syncedAt + resources.schedules.sync.everySeconds * 1000,
 }
 
-/** By table. */
+/** The unfinished records, by table. */
 export const unfinished = { source }

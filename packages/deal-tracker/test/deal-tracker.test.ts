@@ -2,22 +2,22 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { zstdCompressSync } from 'node:zlib'
 import { delegate } from '@ucanto/core'
-import type { Signer } from '@ucanto/interface'
+import type { Delegation, Signer } from '@ucanto/interface'
 import { dealInfo } from '@w3filecoin/capabilities'
 import { type PieceLink, toV1 } from '@w3filecoin/piece'
-import { Authority, openQueues, openStores } from '@w3filecoin/runtime'
+import { Authority, configuredPeers, openQueues, openStores } from '@w3filecoin/runtime'
 import { ask, type Provided, signersOf, somePiece, startWorld, type World } from '@w3filecoin/testing'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { activeReplicas } from '../src/active-replicas.ts'
 import { configSchema } from '../src/config.ts'
 import { createDealTracker } from '../src/deal-tracker.ts'
 import { BATCHING } from '../src/domain/batching.ts'
-import { pieceKey } from '../src/domain/deal.ts'
-import { timeOf } from '../src/domain/epoch.ts'
+import { toPieceKey } from '../src/domain/deal.ts'
+import { epochToMs } from '../src/domain/epoch.ts'
 import { messages } from '../src/queues.ts'
 import { resources } from '../src/resources.ts'
+import { openSource } from '../src/sources/open-source.ts'
 import { tables } from '../src/stores.ts'
-import { type Replica, replica } from './replicas.ts'
+import { type Replica, replica } from './replica.ts'
 
 const EPOCH = 1000
 const END = 5000
@@ -26,7 +26,7 @@ describe('the deal tracker', () => {
   let world: World
   let aws: Provided<typeof resources>
   let signers: Record<'tracker' | 'client' | 'stranger', Signer>
-  /** What the HTTP server serves, by path. */
+  /** The files that the HTTP server serves, by path. */
   const files = new Map<string, Uint8Array>()
   const web = createServer((request, response) => {
     const file = files.get(request.url as string)
@@ -47,10 +47,10 @@ describe('the deal tracker', () => {
     await world?.stop()
   })
 
-  /** A tracker at a time of its own. Tests share the tables, so each has sources and pieces of its own. */
+  /** Starts a tracker with its own clock. Tests share the tables, so each test uses its own sources and pieces. */
   const start = (...names: string[]) => {
     const { tracker, client, stranger } = signers
-    const clock = { now: timeOf(EPOCH) }
+    const clock = { now: epochToMs(EPOCH) }
     const logged: unknown[][] = []
     const origin = `http://127.0.0.1:${(web.address() as AddressInfo).port}`
     const now = () => clock.now
@@ -59,13 +59,13 @@ describe('the deal tracker', () => {
       id: tracker,
       stores,
       queues: openQueues(aws, messages),
-      clients: new Set([client.did()]),
+      clients: configuredPeers([{ did: client.did() }]),
       sources: names.map(name =>
-        activeReplicas({ name, kind: 'active-replicas', url: `${origin}/${name}` }, { fetch }),
+        openSource({ name, kind: 'active-replicas', url: `${origin}/${name}` }, { fetch }),
       ),
       limits: { maxAgeMs: 3 * 24 * 3600 * 1000, maxLossShare: 0.5 },
       batching: BATCHING,
-      authority: new Authority([]),
+      authority: new Authority(),
       now,
       log: (...line) => logged.push(line),
     })
@@ -83,7 +83,7 @@ describe('the deal tracker', () => {
       sync: schedules.sync!,
       source: (name = first) => stores.source.get({ name }),
       deal: (piece: PieceLink, id: number) =>
-        stores.deal.get({ piece: pieceKey(toV1(piece).ok!), deal: `${id}@${first}` }),
+        stores.deal.get({ piece: toPieceKey(toV1(piece).ok!), deal: `${id}@${first}` }),
       publish: (
         replicas: unknown[],
         { name = first, epoch = EPOCH }: { name?: string; epoch?: number } = {},
@@ -91,7 +91,10 @@ describe('the deal tracker', () => {
         const file = JSON.stringify({ state_epoch: epoch, active_replicas: replicas })
         files.set(`/${name}`, zstdCompressSync(file))
       },
-      info: async (piece: PieceLink, options: { issuer?: Signer; with?: Signer; proofs?: never[] } = {}) => {
+      info: async (
+        piece: PieceLink,
+        options: { issuer?: Signer; with?: Signer; proofs?: Delegation[] } = {},
+      ) => {
         const { issuer = client, with: resource = issuer, proofs = [] } = options
         const receipt = await ask(
           api,
@@ -111,7 +114,7 @@ describe('the deal tracker', () => {
           issuer: tracker,
           audience,
           capabilities: [{ can: 'deal/info', with: tracker.did() }],
-        }) as Promise<never>,
+        }),
       tracker,
       stranger,
     }
@@ -119,7 +122,7 @@ describe('the deal tracker', () => {
   const piecesOf = (seed: string, count: number): PieceLink[] =>
     Array.from({ length: count }, (_, n) => somePiece(`${seed} ${n}`, 30))
 
-  it('T1: tells every known deal of an aggregate', async () => {
+  it('T1: deal/info reports every known deal of an aggregate', async () => {
     const { publish, sync, settle, info } = start('t1')
     const piece = somePiece('t1', 30)
     publish([replica(piece, [11, END], [12, EPOCH]), replica(somePiece('t1 other', 30), [13, END])])
@@ -142,14 +145,14 @@ describe('the deal tracker', () => {
     })
   })
 
-  it('T2: says that there is no deal', async () => {
+  it('T2: deal/info reports that no deal of an aggregate is known', async () => {
     const piece = somePiece('t2', 30)
     const { error } = await start().info(piece)
     expect(error).toMatchObject({ name: 'DealNotFound' })
-    expect(`${(error as unknown as { piece: PieceLink }).piece}`).toBe(`${piece}`)
+    expect(`${(error as { piece?: PieceLink }).piece}`).toBe(`${piece}`)
   })
 
-  it('T2: knows pieces of the same root and of another size apart', async () => {
+  it('T2: deal/info distinguishes pieces with the same root and different sizes', async () => {
     const { publish, sync, settle, info } = start('t2')
     const piece = somePiece('t2 size', 30)
     publish([{ ...replica(piece, [21, END]), piece_log2_size: 34 }])
@@ -158,13 +161,12 @@ describe('the deal tracker', () => {
     expect(await info(piece)).toMatchObject({ error: { name: 'DealNotFound' } })
   })
 
-  it('T3: tells how things are at the time of the question', async () => {
+  it('T3: deal/info reports the status at the time of the invocation', async () => {
     const { publish, sync, settle, info, clock } = start('t3')
     const piece = somePiece('t3', 30)
-    const rest = piecesOf('t3', 2)
-    const others = rest.map((piece, n) => replica(piece, [33 + n, END]))
+    const others = piecesOf('t3', 2).map((piece, n) => replica(piece, [33 + n, END]))
     const next = async (epoch: number, replicas: Replica[]) => {
-      clock.now = timeOf(epoch)
+      clock.now = epochToMs(epoch)
       publish(replicas, { epoch })
       await sync()
       await settle()
@@ -184,14 +186,14 @@ describe('the deal tracker', () => {
     })
     await next(EPOCH + 2, [replica(piece, [31, END], [32, END + 1]), ...others])
     expect(await statuses()).toEqual(['31 Active', '32 Active'])
-    clock.now = timeOf(END)
+    clock.now = epochToMs(END)
     expect(await statuses()).toEqual(['31 Expired', '32 Active'])
-    // The source drops what is at its end. We do not.
+    // The source drops a deal at its end. The tracker keeps it.
     await next(END, [replica(piece, [32, END + 1])])
     expect(await statuses()).toEqual(['31 Expired', '32 Active'])
   })
 
-  it('answers those whom it lists, and those who hold its delegation', async () => {
+  it('answers configured clients and holders of its delegation, and refuses other issuers', async () => {
     const { info, stranger, tracker, delegateTo } = start()
     const piece = somePiece('who', 30)
     const unknown = { error: { name: 'DealNotFound' } }
@@ -204,7 +206,7 @@ describe('the deal tracker', () => {
     expect(await info(piece, { issuer: stranger, with: tracker, proofs })).toMatchObject(unknown)
   })
 
-  it('writes nothing when the same file is there again', async () => {
+  it('writes nothing when it reads the same file again', async () => {
     const { publish, sync, settle, source, deal } = start('same')
     const piece = somePiece('same', 30)
     publish([replica(piece, [41, END])])
@@ -221,7 +223,7 @@ describe('the deal tracker', () => {
     expect(await deal(piece, 41)).toEqual(record)
   })
 
-  it('takes what is new in a file of the same epoch', async () => {
+  it('writes new deals in a file of the same epoch', async () => {
     const { publish, sync, settle, info } = start('epoch')
     const [a, b] = piecesOf('epoch', 2) as [PieceLink, PieceLink]
     publish([replica(a, [51, END])])
@@ -233,7 +235,7 @@ describe('the deal tracker', () => {
     expect(await info(b)).toMatchObject({ ok: { deals: { '52': { status: 'Active' } } } })
   })
 
-  it('reads files that are not compressed', async () => {
+  it('reads a file that is not compressed', async () => {
     const { sync, settle, info } = start('plain')
     const piece = somePiece('plain', 30)
     files.set(
@@ -245,7 +247,7 @@ describe('the deal tracker', () => {
     expect(await info(piece)).toMatchObject({ ok: { deals: { '61': { status: 'Active' } } } })
   })
 
-  it('skips and counts what is malformed', async () => {
+  it('skips and counts malformed records', async () => {
     const { publish, sync, settle, info, source, logged } = start('malformed')
     const piece = somePiece('malformed', 30)
     publish([
@@ -265,7 +267,7 @@ describe('the deal tracker', () => {
     ])
   })
 
-  it('raises an alarm about a source that it does not believe, and syncs the others', async () => {
+  it('fails the run when it refuses a report, and still syncs the other sources', async () => {
     const { publish, sync, settle, info, source, logged } = start('bad', 'good')
     const good = piecesOf('good', 2) as [PieceLink, PieceLink]
     const pieces = piecesOf('bad', 4)
@@ -278,7 +280,7 @@ describe('the deal tracker', () => {
 
     publish(bad.slice(3))
     publish([replica(good[0], [91, END])], { name: 'good' })
-    await expect(sync()).rejects.toThrow('bad (It lost 3 of the 4 deals that it had in its last good run)')
+    await expect(sync()).rejects.toThrow('bad (It lost 3 of the 4 live deals in the last accepted report)')
     await settle()
     expect(await source()).toEqual(before)
     expect(await info(good[0])).toMatchObject({ ok: { deals: { '91': { status: 'Active' } } } })
@@ -291,17 +293,17 @@ describe('the deal tracker', () => {
   })
 
   it.each<[string, Uint8Array | undefined, string]>([
-    ['can not be reached', undefined, 'answered 500'],
-    ['is empty', Buffer.from(''), 'no state_epoch'],
-    ['is something else', Buffer.from('<html></html>'), 'Unexpected'],
-    ['is an answer of something else', Buffer.from('{"error":"gone"}'), 'no state_epoch'],
-    ['stops in the middle', Buffer.from('{"state_epoch":1000,"active_replicas":[{'), 'mid-parsing'],
+    ['answers with an error', undefined, 'answered 500'],
+    ['serves an empty file', Buffer.from(''), 'no state_epoch'],
+    ['serves HTML', Buffer.from('<html></html>'), 'Unexpected'],
+    ['serves JSON of another shape', Buffer.from('{"error":"gone"}'), 'no state_epoch'],
+    ['serves truncated JSON', Buffer.from('{"state_epoch":1000,"active_replicas":[{'), 'mid-parsing'],
     [
-      'stops in the middle of its compression',
+      'serves truncated zstd',
       zstdCompressSync('{"state_epoch":1000,"active_replicas":[]}').subarray(0, -3),
       'unexpected end of file',
     ],
-  ])('raises an alarm about a source that %s', async (_, file, message) => {
+  ])('fails the run when a source %s', async (_, file, message) => {
     const { sync, source } = start('broken')
     if (file) files.set('/broken', file)
     else files.delete('/broken')
@@ -309,7 +311,7 @@ describe('the deal tracker', () => {
     expect(await source()).toBeUndefined()
   })
 
-  it('writes large changes by ranges, and the next run waits for them', async () => {
+  it('writes large changes in ranges, and the next run waits until all are written', async () => {
     const { publish, sync, settle, source, info, update } = start('ranges')
     const pieces = piecesOf('ranges', 201)
     const all = pieces.map((piece, n) =>
@@ -319,7 +321,7 @@ describe('the deal tracker', () => {
     await sync()
     const first = await source()
     expect(first).toMatchObject({ rangesToWrite: [0, 1], deals: 1005, changed: 1005 })
-    // The messages are lost, and there is news.
+    // The messages are lost, and the source lists a new deal.
     expect(await aws.drain('update')).toHaveLength(2)
     const news = somePiece('ranges news', 30)
     publish([...all, replica(news, [20_000, END])])
@@ -334,14 +336,14 @@ describe('the deal tracker', () => {
     await sync()
     await settle()
     expect(await info(news)).toMatchObject({ ok: { deals: { '20000': {} } } })
-    // A message of the first run that comes late does nothing.
+    // A late message of the first run changes nothing.
     const message = update.decode({ source: 'ranges', changes: first?.changesCid, range: 0 })
     const after = await source()
     expect(await update.handle([message])).toEqual([{ ok: {} }])
     expect(await source()).toEqual(after)
   })
 
-  it('writes the same when a range is written twice, or half', async () => {
+  it('writes the same records when a range is written twice, concurrently, or again after a crash', async () => {
     const { publish, sync, source, sources, deals, update, deal } = start('twice')
     const [a, b] = piecesOf('twice', 2) as [PieceLink, PieceLink]
     publish([replica(a, [101, END]), replica(b, [102, END])])
@@ -352,7 +354,7 @@ describe('the deal tracker', () => {
     await Promise.all([update.handle([message]), update.handle([message])])
     const written = [await deal(a, 101), await deal(b, 102)]
     expect(written).toEqual([expect.objectContaining({ id: 101 }), expect.objectContaining({ id: 102 })])
-    // As if it had been cut before it said that the range is done.
+    // The state after a crash: one deal is not written, and the range is still open.
     await sources.replace({ ...(await source())!, rangesToWrite: [0] })
     await deals.removeMany([{ piece: written[1]!.piece, deal: written[1]!.deal }])
     expect(await update.handle([message])).toEqual([{ ok: {} }])
@@ -360,7 +362,7 @@ describe('the deal tracker', () => {
     expect(await source()).toMatchObject({ rangesToWrite: [] })
   })
 
-  it('lets one of two runs at the same time decide', async () => {
+  it('commits one of two concurrent runs', async () => {
     const one = start('race')
     const other = start('race')
     const piece = somePiece('race', 30)
@@ -374,7 +376,7 @@ describe('the deal tracker', () => {
 
 describe('the configuration', () => {
   const source = { name: 'a', kind: 'active-replicas', url: 'https://example.com/a.zst' }
-  it('has defaults', () => {
+  it('fills in defaults', () => {
     expect(configSchema.parse({})).toEqual({
       clients: [],
       didWeb: { allowPrivate: false },
@@ -385,12 +387,12 @@ describe('the configuration', () => {
     })
   })
   it.each([
-    ['two sources of one name', { sources: [source, source] }],
-    ['a source of another kind', { sources: [{ ...source, kind: 'chain' }] }],
-    ['a source that is no web address', { sources: [{ ...source, url: 'file:///etc/passwd' }] }],
+    ['two sources with the same name', { sources: [source, source] }],
+    ['a source of an unknown kind', { sources: [{ ...source, kind: 'chain' }] }],
+    ['a source without an HTTP address', { sources: [{ ...source, url: 'file:///etc/passwd' }] }],
     ['a share above one', { maxLossShare: 10 }],
-    ['what it does not know', { maxLos: 0.1 }],
-  ])('refuses %s', (_, config) => {
+    ['an unknown field', { maxLos: 0.1 }],
+  ])('is refused with %s', (_, config) => {
     expect(configSchema.safeParse(config).success).toBe(false)
   })
 })

@@ -1,8 +1,15 @@
 import { toV1 } from '@w3filecoin/piece'
 import { somePiece } from '@w3filecoin/testing'
 import { describe, expect, it } from 'vitest'
-import { dealRecord, type KnownDeal, mergeChange, pieceKey, statusOf, toDeals } from '../src/domain/deal.ts'
-import { LAST_EPOCH, timeOf } from '../src/domain/epoch.ts'
+import {
+  type KnownDeal,
+  mergeChange,
+  toDealRecord,
+  toDeals,
+  toPieceKey,
+  toStatus,
+} from '../src/domain/deal.ts'
+import { epochToMs, MAX_EPOCH } from '../src/domain/epoch.ts'
 
 describe('an epoch', () => {
   it.each([
@@ -10,34 +17,34 @@ describe('an epoch', () => {
     [1, '2020-08-24T22:00:30.000Z'],
     [2880, '2020-08-25T22:00:00.000Z'],
     [5_000_000, '2025-05-27T00:40:00.000Z'],
-    [LAST_EPOCH, '2971-04-24T03:20:00.000Z'],
+    [MAX_EPOCH, '2971-04-24T03:20:00.000Z'],
   ])('%i begins at %s', (epoch, time) => {
-    expect(new Date(timeOf(epoch)).toISOString()).toBe(time)
+    expect(new Date(epochToMs(epoch)).toISOString()).toBe(time)
   })
 })
 
 const piece = toV1(somePiece('a')).ok!
 const deal: KnownDeal = {
   id: 7,
-  piece: pieceKey(piece),
+  piece: toPieceKey(piece),
   provider: 1001,
   endEpoch: 100,
-  created: timeOf(10),
-  updated: timeOf(20),
+  created: epochToMs(10),
+  updated: epochToMs(20),
 }
 
 describe('a deal', () => {
   it.each([
-    ['Active', deal, timeOf(100) - 1],
-    ['Expired', deal, timeOf(100)],
-    ['Terminated', { ...deal, terminated: true as const }, timeOf(100) - 1],
-    ['Terminated', { ...deal, terminated: true as const }, timeOf(100)],
+    ['Active', deal, epochToMs(100) - 1],
+    ['Expired', deal, epochToMs(100)],
+    ['Terminated', { ...deal, terminated: true as const }, epochToMs(100) - 1],
+    ['Terminated', { ...deal, terminated: true as const }, epochToMs(100)],
   ])('is %s', (status, deal, now) => {
-    expect(statusOf(deal, now)).toBe(status)
+    expect(toStatus(deal, now)).toBe(status)
   })
 
-  it('is told with all that is known of it', () => {
-    expect(toDeals([deal], piece, timeOf(50))).toEqual({
+  it('is reported with all its fields', () => {
+    expect(toDeals([deal], piece, epochToMs(50))).toEqual({
       '7': {
         provider: 'f01001',
         storageProvider: 'f01001',
@@ -50,30 +57,35 @@ describe('a deal', () => {
     })
   })
 
-  it('of several sources is told once, as the one sees it that still does', () => {
-    const lost: KnownDeal = { ...deal, terminated: true, updated: timeOf(30) }
-    const longer: KnownDeal = { ...deal, endEpoch: 200, updated: timeOf(25) }
+  it('of several sources is reported once, by the latest source that still lists it', () => {
+    const lost: KnownDeal = { ...deal, terminated: true, updated: epochToMs(30) }
+    const longer: KnownDeal = { ...deal, endEpoch: 200, updated: epochToMs(25) }
     for (const records of [
       [lost, longer, deal],
       [deal, lost, longer],
     ])
-      expect(toDeals(records, piece, timeOf(50))).toMatchObject({
-        '7': { status: 'Active', expiration: new Date(timeOf(200)).toISOString() },
+      expect(toDeals(records, piece, epochToMs(50))).toMatchObject({
+        '7': { status: 'Active', expiration: new Date(epochToMs(200)).toISOString() },
       })
   })
 
-  it('is changed by later runs only, and keeps the time when it was seen first', () => {
-    const record = { ...dealRecord('a', deal), revision: 3 }
-    const change = dealRecord('a', { ...deal, terminated: true, created: timeOf(30), updated: timeOf(30) })
+  it('is changed only by later runs, and keeps the time at which it was created', () => {
+    const record = { ...toDealRecord('a', deal), revision: 3 }
+    const change = toDealRecord('a', {
+      ...deal,
+      terminated: true,
+      created: epochToMs(30),
+      updated: epochToMs(30),
+    })
     expect(mergeChange(record, change)).toEqual({
       ...record,
       terminated: true,
-      created: timeOf(10),
-      updated: timeOf(30),
+      created: epochToMs(10),
+      updated: epochToMs(30),
     })
     expect(mergeChange(record, { ...change, updated: deal.updated })).toBeUndefined()
     expect(mergeChange(record, { ...change, updated: deal.updated - 1 })).toBeUndefined()
-    const back = dealRecord('a', { ...deal, updated: timeOf(40) })
+    const back = toDealRecord('a', { ...deal, updated: epochToMs(40) })
     expect(mergeChange({ ...change, revision: 4 }, back)).toEqual({ ...back, revision: 4 })
   })
 })

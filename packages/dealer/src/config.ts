@@ -1,16 +1,25 @@
-import { commonSchema, peerSchema, servicePeerSchema } from '@w3filecoin/runtime'
+import { commonSchema, peersSchema, servicePeerSchema } from '@w3filecoin/runtime'
 import { z } from 'zod'
 
-/** The dealer's configuration, as the environment variable `CONFIG` holds it in JSON. */
+/** The dealer's configuration: JSON in the environment variable `CONFIG`. */
 export const configSchema = z.strictObject({
   ...commonSchema,
-  /** Aggregators that may offer aggregates with their own DID. */
-  aggregators: z.array(peerSchema),
-  dealTracker: servicePeerSchema,
-  /** Seconds after which an aggregate that is in no deal has failed, and its pieces are tried again. */
+  aggregators: peersSchema.meta({
+    description:
+      'Aggregators that may offer aggregates with their own DID. Receipts, and pieces of failed aggregates, are sent to those with a URL.',
+  }),
+  dealTracker: servicePeerSchema.meta({ description: 'The deal tracker that is asked for deals.' }),
   dealWaitSeconds: z
     .number()
     .positive()
-    .default(14 * 24 * 60 * 60),
+    .default(14 * 24 * 60 * 60)
+    .meta({
+      unit: 'seconds',
+      description:
+        'Time after which an aggregate without a deal has failed, and its pieces are offered again.',
+      examples: [604_800],
+    }),
 })
 export type DealerConfig = z.infer<typeof configSchema>
+/** The configuration before defaults are filled in: what a stage may set. */
+export type DealerSettings = z.input<typeof configSchema>

@@ -1,5 +1,5 @@
 import { openContext, putObject } from '@w3filecoin/aws'
-import type { Environment } from '@w3filecoin/runtime'
+import { configuredPeers, type Environment } from '@w3filecoin/runtime'
 import { configSchema } from './config.ts'
 import { createDealer } from './dealer.ts'
 import { BATCHING } from './domain/batching.ts'
@@ -8,8 +8,8 @@ import { resources } from './resources.ts'
 import { tables } from './stores.ts'
 
 /** The dealer on AWS, from its environment. */
-export const createContext = (env: Environment) => {
-  const { config, aws, peer, common } = openContext(
+export const createContext = async (env: Environment) => {
+  const { config, aws, peer, common } = await openContext(
     { resources, tables, messages },
     configSchema,
     ({ aggregators, dealTracker }) => [...aggregators, dealTracker],
@@ -27,7 +27,7 @@ export const createContext = (env: Environment) => {
         }),
     },
     timing: { ...common.timing, dealWaitMs: config.dealWaitSeconds * 1000 },
-    aggregators: new Map(config.aggregators.map(config => [config.did, peer(config)])),
+    aggregators: configuredPeers(config.aggregators.map(peer)),
     dealTracker: peer(config.dealTracker),
     batching: BATCHING,
   })

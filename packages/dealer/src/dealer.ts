@@ -9,25 +9,25 @@ import type { messages } from './queues.ts'
 import type { resources } from './resources.ts'
 import { sweepDealer } from './sweep.ts'
 
-/** The dealer: aggregators offer aggregates to it, and it has deals made for them. */
-export const createDealer = (parts: Dependencies): Service<typeof resources, typeof messages> => {
-  const { id, authority, stores, aggregators, log } = parts
+/** Creates the dealer: aggregators offer aggregates to it, and it has deals made for them. */
+export const createDealer = (dependencies: Dependencies): Service<typeof resources, typeof messages> => {
+  const { id, authority, stores, aggregators, log } = dependencies
   const { receipts } = stores
   const server = new Server({
     id,
     authority,
-    handlers: [aggregateOfferHandler(parts), aggregateAcceptHandler(stores)],
+    handlers: [aggregateOfferHandler(dependencies), aggregateAcceptHandler(stores)],
     receipts,
     log,
   })
   return {
     api: createHttpApp({ server, receipts, name: 'dealer', log }),
     consumers: {
-      track: onTrack(parts),
-      report: onReport(parts),
-      retry: onRetry(parts),
+      track: onTrack(dependencies),
+      report: onReport(dependencies),
+      retry: onRetry(dependencies),
       conclude: onConclude({ id, receipts, peers: aggregators, log }),
     },
-    schedules: { sweep: sweepDealer(parts) },
+    schedules: { sweep: sweepDealer(dependencies) },
   }
 }

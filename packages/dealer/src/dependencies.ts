@@ -1,18 +1,18 @@
 import type { Signer } from '@ucanto/interface'
-import type { Authority, Clock, Log, Peer, Random } from '@w3filecoin/runtime'
+import type { Authority, Clock, Log, Peer, Peers, Random } from '@w3filecoin/runtime'
 import type { Timing } from './domain/aggregate.ts'
 import type { Batching } from './domain/batching.ts'
 import type { Queues } from './queues.ts'
 import type { OfferDocuments, Stores } from './stores.ts'
 
-/** All that the dealer's handlers and consumers work with. */
+/** Everything that the dealer's handlers and consumers use. */
 export interface Dependencies {
   id: Signer
   stores: Stores
   queues: Queues
   offerDocuments: OfferDocuments
   /** Aggregators that may offer aggregates with their own DID, and where receipts are handed to them. */
-  aggregators: ReadonlyMap<string, Peer>
+  aggregators: Peers<Peer>
   dealTracker: Peer
   authority: Authority
   timing: Timing

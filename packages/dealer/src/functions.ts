@@ -1,4 +1,6 @@
 import { lambdaFunctions } from '@w3filecoin/aws'
 import { createContext } from './context.ts'
 
-export const { api, track, report, retry, conclude, sweep } = lambdaFunctions(createContext(process.env))
+export const { api, track, report, retry, conclude, sweep } = lambdaFunctions(
+  await createContext(process.env),
+)

@@ -6,23 +6,29 @@ import {
   type QueuesOf,
 } from '@w3filecoin/runtime'
 import { z } from 'zod'
-import { MAX_FAULTS } from './domain/aggregate.ts'
+import { MAX_INVALID_PIECES } from './domain/aggregate.ts'
 import type { resources } from './resources.ts'
 
-/** Aggregates that one message asks about. */
-export const TRACK_BATCH = 50
+/** Aggregates in one `track` message. */
+export const MAX_TRACKED_AGGREGATES = 50
 
-/** "Ask the deal tracker about these aggregates." */
+/**
+ * "Ask the deal tracker about these aggregates."
+ *
+ * @example { "v": 1, "aggregates": ["kD3…", "Qm2…"] }
+ */
 export const trackMessage = messageFormat(
-  z.object({ aggregates: z.array(z.string()).min(1).max(TRACK_BATCH) }),
+  z.object({ aggregates: z.array(z.string()).min(1).max(MAX_TRACKED_AGGREGATES) }),
 )
 export type TrackMessage = MessageOf<typeof trackMessage>
 
 /**
- * "There will be no deal for this aggregate." Sent from outside by deal making, and by `track` when the aggregate waited
+ * "There will be no deal for this aggregate." Deal making sends it, and `track` sends it when the aggregate has waited
  * too long. `offer` is the name of the offer document; `invalid` lists the invalid pieces, if any.
  *
- * @example { "offer": "bafk…/kD3….json", "message": "No provider took it", "invalid": [] }
+ * @example { "offer": "bafkzci…/kD3….json", "message": "No provider accepted it" }
+ * @example { "offer": "bafkzci…/kD3….json", "message": "One piece is invalid", "invalid": [{ "piece": "bafkzci…",
+ * "message": "No content has this piece CID" }] }
  */
 export const reportMessage = messageFormat(
   z.strictObject({
@@ -30,13 +36,17 @@ export const reportMessage = messageFormat(
     message: z.string().min(1).max(1000),
     invalid: z
       .array(z.strictObject({ piece: z.string().max(200), message: z.string().min(1).max(500) }))
-      .max(MAX_FAULTS)
+      .max(MAX_INVALID_PIECES)
       .default([]),
   }),
 )
 export type ReportMessage = MessageOf<typeof reportMessage>
 
-/** "Offer this range of a failed aggregate's pieces to the aggregator again." */
+/**
+ * "Offer this range of a failed aggregate's pieces to the aggregator again."
+ *
+ * @example { "v": 1, "aggregate": "kD3…", "range": 0 }
+ */
 export const retryMessage = messageFormat(z.object({ aggregate: z.string(), range: z.number().int() }))
 export type RetryMessage = MessageOf<typeof retryMessage>
 

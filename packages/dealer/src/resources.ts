@@ -1,6 +1,6 @@
 import { COMMON_TABLES, describeResources } from '@w3filecoin/runtime/resources'
 
-/** What the dealer keeps and listens to. The stacks and the local system make what is described here. */
+/** The dealer's tables, queues, buckets and schedules. The stacks and the local system create them from this. */
 export const resources = describeResources({
   service: 'dealer',
   api: {
@@ -14,7 +14,7 @@ export const resources = describeResources({
   },
   tables: {
     ...COMMON_TABLES,
-    /** An aggregate that deals are made for, by aggregate, list of its pieces, and nonce. */
+    /** An aggregate that deals are made for, by piece CID, list of pieces, and nonce. */
     aggregate: {
       fields: { id: 'string', due: 'string', checkAt: 'number' },
       key: { hash: 'id' },
@@ -37,7 +37,7 @@ export const resources = describeResources({
         },
       },
     },
-    /** End the workflow of an aggregate without a deal. Those who make deals send to it, and `track` does. */
+    /** Fail an aggregate that gets no deal. Deal making sends to this queue, and so does `track`. */
     report: {
       batch: 1,
       concurrency: 2,
@@ -52,20 +52,20 @@ export const resources = describeResources({
         },
       },
     },
-    /** Offer a range of the pieces of a failed aggregate to the aggregator again. */
+    /** Offer a range of a failed aggregate's pieces to the aggregator again. */
     retry: {
       batch: 1,
       concurrency: 10,
       attempts: 5,
       run: {
-        // Eight messages to the aggregator, one after the other, each of which may take 25 seconds to answer, and ten more
-        // where a host is asked for keys.
+        // Eight HTTP messages to the aggregator, one after the other. Each may take 25 seconds, and 10 more if a host
+        // must be asked for keys.
         timeout: 300,
         memory: 1024,
         uses: { tables: { aggregate: 'write' }, buckets: { blocks: 'read' } },
       },
     },
-    /** Hand receipts to the aggregators that wait for them. */
+    /** Send receipts to the aggregators that wait for them. */
     conclude: {
       batch: 10,
       concurrency: 10,
@@ -78,7 +78,7 @@ export const resources = describeResources({
     offers: { holds: 'the offer documents that deal making reads' },
   },
   schedules: {
-    /** Ask about every aggregate whose time has come. */
+    /** Send the messages of overdue aggregates again. */
     sweep: {
       everySeconds: 60,
       run: {

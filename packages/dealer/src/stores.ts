@@ -3,13 +3,13 @@ import type { AggregateRecord } from './domain/aggregate.ts'
 import type { OfferDocument } from './domain/offer-document.ts'
 import type { resources } from './resources.ts'
 
-/** Where deal making finds the aggregates that need deals. */
+/** The documents in which deal making finds the aggregates that need deals. */
 export interface OfferDocuments {
-  /** Writes a document; resolves when it is durable. Writing it again replaces it. */
+  /** Writes or replaces a document, and resolves when it is durable. */
   put(name: string, document: OfferDocument): Promise<void>
 }
 
-/** The records of each table. */
+/** The format of the records in each table. */
 export const tables = {
   ...COMMON_FORMATS,
   aggregate: recordFormat<AggregateRecord>({

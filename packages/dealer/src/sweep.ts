@@ -3,7 +3,7 @@ import type { Dependencies } from './dependencies.ts'
 import { nextCheckMs } from './domain/aggregate.ts'
 import { unfinished } from './unfinished.ts'
 
-/** Has the deal tracker asked about every aggregate whose time has come, and retries sent that were not. */
+/** Sends the messages of all overdue aggregates again: those that ask the deal tracker, and unsent retries. */
 export const sweepDealer =
   ({ stores, queues, timing, now }: Pick<Dependencies, 'stores' | 'queues' | 'timing' | 'now'>) =>
   async (): Promise<void> => {

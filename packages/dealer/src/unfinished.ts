@@ -1,18 +1,22 @@
 import { batchesOf, type Unfinished } from '@w3filecoin/runtime'
-import type { AggregateRecord } from './domain/aggregate.ts'
-import { type Queues, TRACK_BATCH } from './queues.ts'
+import { type AggregateRecord, type AggregateStage, isFinal, isFinished } from './domain/aggregate.ts'
+import { MAX_TRACKED_AGGREGATES, type Queues } from './queues.ts'
+
+/** The next step of an aggregate at each stage. */
+const STEPS: Record<AggregateStage, string> = {
+  offered: 'a deal for it must be on chain',
+  accepted: 'nothing',
+  failed: 'its valid pieces must be offered to the aggregator again',
+}
 
 const aggregate: Unfinished<AggregateRecord, Queues> = {
-  isUnfinished: ({ stage, rangesToRetry = [] }) => stage === 'offered' || rangesToRetry.length > 0,
+  isUnfinished: record => !isFinished(record),
   stageSince: ({ offeredAt, endedAt }) => endedAt ?? offeredAt,
-  describeNext: ({ stage }) =>
-    stage === 'offered'
-      ? 'a deal for it is to be on chain'
-      : 'its pieces that can be tried again are to be offered again',
+  describeNext: ({ stage }) => STEPS[stage],
   messages: records => {
-    const ids = records.filter(({ stage }) => stage === 'offered').map(({ id }) => id)
+    const ids = records.filter(record => !isFinal(record)).map(({ id }) => id)
     return {
-      track: batchesOf(ids, TRACK_BATCH).map(aggregates => ({ aggregates })),
+      track: batchesOf(ids, MAX_TRACKED_AGGREGATES).map(aggregates => ({ aggregates })),
       retry: records.flatMap(({ id, rangesToRetry = [] }) =>
         rangesToRetry.map(range => ({ aggregate: id, range })),
       ),

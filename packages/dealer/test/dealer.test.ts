@@ -3,9 +3,9 @@ import type { Invocation } from '@ucanto/interface'
 import { Tasks } from '@w3filecoin/capabilities'
 import { ask, effectsOf, served } from '@w3filecoin/testing'
 import { describe, expect, it } from 'vitest'
-import { type AggregateRecord, nextCheckMs } from '../src/domain/aggregate.ts'
-import { liveDeal } from '../src/domain/deal.ts'
-import { documentName, tenantOf } from '../src/domain/offer-document.ts'
+import { type AggregateStage, nextCheckMs } from '../src/domain/aggregate.ts'
+import { findLiveDeal } from '../src/domain/live-deal.ts'
+import { documentName, readTenant } from '../src/domain/offer-document.ts'
 import { createDealer } from '../src/index.ts'
 
 import {
@@ -15,6 +15,8 @@ import {
   blockOf,
   clock,
   dealer,
+  delivered,
+  dependencies,
   documentFor,
   documentOf,
   errorOf,
@@ -22,18 +24,16 @@ import {
   type Offered,
   offer,
   offerOf,
-  parts,
   recordOf,
   service,
   state,
   stranger,
   TENANT,
   timing,
-  told,
 } from './setup.ts'
 
 describe('aggregate/offer', () => {
-  it('is answered with the task that ends it, and hands the aggregate to deal making', async () => {
+  it('promises aggregate/accept, and writes the offer document', async () => {
     const offered = anAggregate('first')
     const receipt = await offer(offered)
     expect(receipt.out).toMatchObject({ ok: { aggregate: offered.aggregate } })
@@ -44,7 +44,7 @@ describe('aggregate/offer', () => {
     expect(await documentOf(documentName(record))).toEqual(documentFor(offered, clock.now))
   })
 
-  it('again gives the same result and effects; with a nonce it is processed anew', async () => {
+  it('repeated gives the same result and effects; with a nonce it is processed anew', async () => {
     const offered = anAggregate('again')
     const first = await offer(offered)
     expect(effectsOf(await offer(offered, { attach: false }))).toEqual(effectsOf(first))
@@ -63,9 +63,15 @@ describe('aggregate/offer', () => {
       'with the pieces in another order',
       (offered: Offered) => offerOf({ ...offered, pieces: offered.pieces.toReversed() }),
     ],
-    ['with what is no piece', (offered: Offered) => offerOf({ ...offered, pieces: ['x' as never] })],
-    ['with nothing for a piece', (offered: Offered) => offerOf({ ...offered, pieces: [null as never] })],
-    ['with what is no list', (offered: Offered) => offerOf({ ...offered, pieces: { a: 1 } as never })],
+    [
+      'with an entry that is not a link',
+      (offered: Offered) => offerOf({ ...offered, pieces: ['x' as never] }),
+    ],
+    ['with a null entry', (offered: Offered) => offerOf({ ...offered, pieces: [null as never] })],
+    [
+      'with a map instead of a list',
+      (offered: Offered) => offerOf({ ...offered, pieces: { a: 1 } as never }),
+    ],
   ])('%s is refused, and changes nothing', async (name, make) => {
     const offered = anAggregate(name)
     const receipt = await ask(service.api, await make(offered))
@@ -74,7 +80,7 @@ describe('aggregate/offer', () => {
     expect(await served(service.api, receipt.ran.link())).toBeUndefined()
   })
 
-  it('is taken from listed aggregators, and from who holds a delegation', async () => {
+  it('is accepted from listed aggregators, and from holders of a delegation', async () => {
     const offered = anAggregate('authority')
     expect(errorOf(await offer(offered, { issuer: stranger }))).toMatchObject({ name: 'UnknownAggregator' })
     const proof = await Delegation.delegate({
@@ -96,7 +102,7 @@ describe('aggregate/offer', () => {
 describe('aggregate/accept', () => {
   const live = { status: 'Active', provider: 'f01000' }
 
-  it('has no receipt while there is no deal', async () => {
+  it('has no receipt until a deal is live', async () => {
     const { fx } = await offer(anAggregate('waits'))
     await later()
     expect(asked.length).toBeGreaterThan(0)
@@ -105,7 +111,7 @@ describe('aggregate/accept', () => {
     expect(errorOf(early)).toMatchObject({ name: 'OutcomePending' })
   })
 
-  it('ends with the deal when one is live, and the aggregator is told', async () => {
+  it('ends when a deal is live, and its receipt is sent to the aggregator', async () => {
     const offered = anAggregate('lives')
     const { fx } = await offer(offered)
     state.deals = { 12: { ...live, status: 'Expired' }, 40: live, 35: live }
@@ -115,8 +121,8 @@ describe('aggregate/accept', () => {
       ok: { aggregate: offered.aggregate, dataType: 0, dataSource: { dealID: 35 } },
     })
     expect(receipt?.fx).toEqual({ fork: [] })
-    expect(told.map(({ ran }) => `${ran.link()}`)).toContain(`${fx.join!.link()}`)
-    // The service itself may ask for it, and gets the receipt that is served.
+    expect(delivered.map(({ ran }) => `${ran.link()}`)).toContain(`${fx.join!.link()}`)
+    // The dealer may invoke the task itself, and gets the served receipt.
     expect(`${(await ask(service.api, fx.join as Invocation)).root.cid}`).toBe(`${receipt?.root.cid}`)
 
     asked.length = 0
@@ -127,7 +133,7 @@ describe('aggregate/accept', () => {
     expect((await recordOf(offered)).checkAt).toBeUndefined()
   })
 
-  it('is asked for again when the tracker could not be reached', async () => {
+  it('is checked again by the sweep if the tracker could not be reached', async () => {
     const offered = anAggregate('tries')
     const { fx } = await offer(offered)
     state.deals = { 7: live }
@@ -136,9 +142,9 @@ describe('aggregate/accept', () => {
     await service.schedules.sweep?.()
     const before = await recordOf(offered)
     expect(before).toMatchObject({ stage: 'offered', checkAt: clock.now + timing.pollMs })
-    // It waits in the table, not in the queue, where messages end as dead letters.
+    // The record waits for the sweep. The message must not become a dead letter.
     const logged: string[] = []
-    const { consumers } = createDealer({ ...parts, log: (_, event) => logged.push(event) })
+    const { consumers } = createDealer({ ...dependencies, log: (_, event) => logged.push(event) })
     const { taken, failed } = await aws.deliver('track', consumers.track as never)
     expect(taken).toBeGreaterThan(0)
     expect(failed).toEqual([])
@@ -153,32 +159,32 @@ describe('aggregate/accept', () => {
   })
 })
 
-describe('liveDeal', () => {
+describe('findLiveDeal', () => {
   it.each([
     ['none', {}, undefined],
     ['an expired one', { 1: { status: 'Expired' } }, undefined],
     ['several', { 30: { status: 'Active' }, 4: { status: 'Active' }, 1: { status: 'Terminated' } }, 4],
   ])('of %s', (_, known, expected) => {
-    expect(liveDeal({ deals: known as never })).toBe(expected)
+    expect(findLiveDeal({ deals: known as never })).toBe(expected)
   })
 })
 
-describe('nextCheck', () => {
-  it.each<[AggregateRecord['stage'], endedAt: number | undefined, number]>([
+describe('nextCheckMs', () => {
+  it.each<[AggregateStage, endedAt: number | undefined, number]>([
     ['offered', undefined, 900],
     ['failed', 10_000, 60],
     ['failed', 9_941, 60],
     ['failed', 9_500, 500],
     ['failed', 5_000, 900],
-  ])('of one that is %s, at %s', (stage, endedAt, expected) => {
+  ])('of an aggregate that is %s, ended at %s', (stage, endedAt, expected) => {
     expect(nextCheckMs({ stage, endedAt }, 10_000, { retryMs: 60, pollMs: 900 })).toBe(expected)
   })
 })
 
-describe('tenantOf', () => {
-  it('reads the facts, and takes the aggregator for what they leave out', () => {
-    expect(tenantOf([{ other: 1 }, { ...TENANT }], 'did:key:a')).toEqual(TENANT)
-    expect(tenantOf([{ group: 7 }], 'did:key:a')).toEqual({
+describe('readTenant', () => {
+  it('reads the facts; the aggregator is the default', () => {
+    expect(readTenant([{ other: 1 }, { ...TENANT }], 'did:key:a')).toEqual(TENANT)
+    expect(readTenant([{ group: 7 }], 'did:key:a')).toEqual({
       storefront: 'did:key:a',
       group: 'did:key:a',
       label: 'did:key:a',

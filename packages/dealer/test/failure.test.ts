@@ -3,6 +3,7 @@ import { failure, MAX_GROUP_BYTES, type PieceLink, Tasks } from '@w3filecoin/cap
 import { buildAggregate } from '@w3filecoin/piece'
 import {
   Authority,
+  configuredPeers,
   encodeMessage,
   hasEffectBlocks,
   issueReceipt,
@@ -11,12 +12,13 @@ import {
 } from '@w3filecoin/runtime'
 import { ask, cut, effectsOf, served, somePiece } from '@w3filecoin/testing'
 import { describe, expect, it } from 'vitest'
-import { MAX_FAULTS, MAX_REFUSED } from '../src/domain/aggregate.ts'
+import { MAX_INVALID_PIECES, MAX_REFUSED_PIECES } from '../src/domain/aggregate.ts'
 import { BATCHING } from '../src/domain/batching.ts'
 import { documentName } from '../src/domain/offer-document.ts'
-import { failureOutcome, maxReceiptBytes } from '../src/failure.ts'
 import { createDealer, type Dependencies } from '../src/index.ts'
 import type { ReportMessage } from '../src/queues.ts'
+import { createFailureOutcome } from '../src/settlement/failure-outcome.ts'
+import { boundReceiptBytes } from '../src/settlement/receipt-size.ts'
 import {
   aggregator,
   anAggregate,
@@ -25,13 +27,14 @@ import {
   blockOf,
   clock,
   dealer,
+  delivered,
+  dependencies,
   documentFor,
   documentOf,
   errorOf,
   later,
   type Offered,
   offer,
-  parts,
   recordOf,
   refusals,
   retried,
@@ -39,7 +42,6 @@ import {
   state,
   TENANT,
   timing,
-  told,
 } from './setup.ts'
 
 type Service = ReturnType<typeof createDealer>
@@ -57,10 +59,10 @@ const settle = () => aws.settle(service.consumers)
 const deliver = (queue: 'track' | 'report' | 'retry' | 'conclude', { consumers }: Service = service) =>
   aws.deliver(queue, consumers[queue] as never)
 
-/** Those who make deals give up. */
+/** Reports, as deal making does, that an aggregate gets no deal. */
 const report = async (
   offered: Offered,
-  { nonce, message = 'Nobody wants it', ...rest }: Partial<ReportMessage> & { nonce?: string } = {},
+  { nonce, message = 'No provider accepted it', ...rest }: Partial<ReportMessage> & { nonce?: string } = {},
 ) => {
   const name = documentName(await recordOf(offered, nonce))
   await aws.queue<Partial<ReportMessage>>('report').send([{ offer: name, message, ...rest }])
@@ -73,19 +75,20 @@ const retryOf = ({ aggregate }: Offered, piece: PieceLink, nonce?: string) =>
   })
 const retriesOf = async (offered: Offered, pieces: readonly PieceLink[], nonce?: string) =>
   (await Promise.all(pieces.map(async piece => `${(await retryOf(offered, piece, nonce)).cid}`))).toSorted()
-/** Those that reached the aggregator. Aggregates of other tests wait too long too. */
+/** The retries of an aggregate that reached the aggregator. Aggregates of other tests fail too. */
 const retriedOf = ({ aggregate }: Offered) =>
-  retried.filter(({ nonce }) => Tasks.retriedFrom(nonce ?? '').aggregate === `${aggregate}`)
+  retried.filter(({ nonce }) => Tasks.parseRetryNonce(nonce ?? '').aggregate === `${aggregate}`)
 const reached = (offered: Offered) => [...new Set(retriedOf(offered).map(({ cid }) => `${cid}`))].toSorted()
-/** What the aggregator was told of it. */
-const toldOf = ({ fx }: Receipt) => told.filter(({ ran }) => `${ran.link()}` === `${fx.join!.link()}`)
+/** The receipts of the promised task that reached the aggregator. */
+const deliveredOf = ({ fx }: Receipt) =>
+  delivered.filter(({ ran }) => `${ran.link()}` === `${fx.join!.link()}`)
 const failedRecord = { stage: 'failed', rangesToRetry: [] }
 
-/** An offer whose last piece has no room in the aggregate. */
-const faulty = (name: string): Offered & { fault: PieceLink } => {
+/** An offer whose last piece does not fit into the aggregate. */
+const invalidOffer = (name: string): Offered & { invalid: PieceLink } => {
   const { aggregate, pieces } = anAggregate(name)
-  const fault = somePiece(`too large ${name}`, 11)
-  return { aggregate, pieces: [...pieces, fault], fault }
+  const invalid = somePiece(`too large ${name}`, 11)
+  return { aggregate, pieces: [...pieces, invalid], invalid }
 }
 
 describe('D5: a report', () => {
@@ -108,28 +111,28 @@ describe('D5: a report', () => {
       cause: [{ name: 'InvalidPieceCID', message: 'No content hashes to it', piece: blamed }],
     })
     expect(effectsOf(receipt).fork.toSorted()).toEqual(await retriesOf(offered, others, nonce))
-    // What reaches the aggregator is what was promised, byte for byte.
+    // The tasks that reach the aggregator are the promised ones, byte for byte.
     const promised = new Map((receipt.fx.fork as Invocation[]).map(task => [`${task.cid}`, task]))
     expect(reached(offered)).toEqual([...promised.keys()].toSorted())
     for (const task of retriedOf(offered)) {
       expect(Buffer.from(task.root.bytes)).toEqual(Buffer.from(promised.get(`${task.cid}`)!.root.bytes))
       expect(task.nonce).toBe(nonce === undefined ? `${offered.aggregate}` : `${offered.aggregate} ${nonce}`)
     }
-    expect(toldOf(promise).map(({ root }) => `${root.cid}`)).toEqual([`${receipt.root.cid}`])
+    expect(deliveredOf(promise).map(({ root }) => `${root.cid}`)).toEqual([`${receipt.root.cid}`])
     const record = await recordOf(offered, nonce)
     expect(record).toMatchObject(failedRecord)
     expect(record.checkAt).toBeUndefined()
   })
 
-  it('that names none has all pieces tried again', async () => {
-    const offered = anAggregate('nobody wants it')
+  it('that names no piece has all pieces retried', async () => {
+    const offered = anAggregate('no provider accepted it')
     const promise = await offer(offered)
     await report(offered)
     await settle()
     const receipt = (await served(service.api, promise.fx.join!.link())) as Receipt
     expect(errorOf(receipt)).toEqual({
       name: 'DealNotFound',
-      message: 'Nobody wants it',
+      message: 'No provider accepted it',
       piece: offered.aggregate,
     })
     expect(effectsOf(receipt).fork.toSorted()).toEqual(await retriesOf(offered, offered.pieces))
@@ -137,9 +140,9 @@ describe('D5: a report', () => {
   })
 
   it.each<[string, (offered: Offered, name: string) => unknown, object]>([
-    ['no document', () => ({ offer: 'x', message: 'm' }), { name: 'UnknownOffer' }],
+    ['an invalid document name', () => ({ offer: 'x', message: 'm' }), { name: 'UnknownOffer' }],
     [
-      'a document of nobody',
+      'an unknown document',
       ({ aggregate }) => ({ offer: `${aggregate}/${'a'.repeat(43)}.json`, message: 'm' }),
       { name: 'UnknownOffer' },
     ],
@@ -148,9 +151,9 @@ describe('D5: a report', () => {
       (_, offer) => ({ offer, message: 'm', invalid: [{ piece: `${somePiece('stray')}`, message: 'm' }] }),
       { name: 'UnknownPiece' },
     ],
-    ['nothing', (_, offer) => ({ offer }), {}],
-    ['too much', (_, offer) => ({ offer, message: 'm', other: 1 }), {}],
-  ])('of %s is left for people to look at, and changes nothing', async (how, make, reason) => {
+    ['no message', (_, offer) => ({ offer }), {}],
+    ['an unknown field', (_, offer) => ({ offer, message: 'm', other: 1 }), {}],
+  ])('with %s is left for the dead-letter queue, and changes nothing', async (how, make, reason) => {
     const offered = anAggregate(`report of ${how}`)
     const promise = await offer(offered)
     const before = await recordOf(offered)
@@ -180,7 +183,7 @@ describe('D5: a report', () => {
     await report(offered)
     state.deals = LIVE
     await settle()
-    await parts.queues.track.send([{ aggregates: [before.id] }])
+    await dependencies.queues.track.send([{ aggregates: [before.id] }])
     await settle()
     await later(timing.dealWaitMs)
     expect(await recordOf(offered)).toEqual(before)
@@ -189,10 +192,10 @@ describe('D5: a report', () => {
   })
 })
 
-describe('an aggregate that is in no deal for too long', () => {
+describe('an aggregate that waits too long for a deal', () => {
   const wait = timing.dealWaitMs
 
-  it('has failed, and its pieces are tried again', async () => {
+  it('fails, and its pieces are retried', async () => {
     const offered = anAggregate('too long')
     const promise = await offer(offered)
     await later(wait - 1)
@@ -209,19 +212,19 @@ describe('an aggregate that is in no deal for too long', () => {
     expect(await recordOf(offered)).toMatchObject(failedRecord)
   })
 
-  it('is ended by itself: what asks the tracker about many ends none', async () => {
+  it('is failed by a message of its own, not by the one that asks the tracker', async () => {
     const many = ['one of two', 'two of two'].map(anAggregate)
     for (const offered of many) await offer(offered)
     clock.now += wait
     const before = await Promise.all(many.map(offered => recordOf(offered)))
-    await parts.queues.track.send([{ aggregates: before.map(({ id }) => id) }])
+    await dependencies.queues.track.send([{ aggregates: before.map(({ id }) => id) }])
     expect(await deliver('track')).toEqual({ taken: 1, failed: [] })
     expect(await Promise.all(many.map(offered => recordOf(offered)))).toEqual(before)
     expect(await deliver('report')).toEqual({ taken: 2, failed: [] })
     for (const offered of many) expect(await recordOf(offered)).toMatchObject({ stage: 'failed' })
   })
 
-  it('is accepted all the same where there is a deal by then', async () => {
+  it('is accepted if a deal is live by then', async () => {
     const offered = anAggregate('just in time')
     await offer(offered)
     state.deals = LIVE
@@ -230,9 +233,9 @@ describe('an aggregate that is in no deal for too long', () => {
   })
 
   it.each<[string, Partial<typeof state>]>([
-    ['can not be reached', { trackerDown: true }],
-    ['can not tell', { trackerRefusal: failure('HandlerExecutionError', 'not now') }],
-  ])('has not failed while the deal tracker %s', async (how, trouble) => {
+    ['cannot be reached', { trackerDown: true }],
+    ['cannot answer', { trackerRefusal: failure('HandlerExecutionError', 'not now') }],
+  ])('does not fail while the deal tracker %s', async (how, trouble) => {
     const offered = anAggregate(`the tracker ${how}`)
     await offer(offered)
     Object.assign(state, trouble)
@@ -244,33 +247,33 @@ describe('an aggregate that is in no deal for too long', () => {
   })
 })
 
-describe('an offer that is cut', () => {
+describe('an offer that is interrupted', () => {
   const isWritten = async (offered: Offered) =>
     documentOf(documentName(await recordOf(offered))).then(
       () => true,
       () => false,
     )
   const without = ({ offerDocuments }: Dependencies, times?: number) =>
-    createDealer({ ...parts, offerDocuments: cut(offerDocuments, 'put', times) })
+    createDealer({ ...dependencies, offerDocuments: cut(offerDocuments, 'put', times) })
 
-  it('before its document has it written when it is made again, and once it is answered never more', async () => {
+  it('before its document is written writes it when it is repeated, and not again once it is answered', async () => {
     const offered = anAggregate('cut before its document')
-    expect(errorOf(await offer(offered, {}, without(parts).api))?.name).toBe('HandlerExecutionError')
+    expect(errorOf(await offer(offered, {}, without(dependencies).api))?.name).toBe('HandlerExecutionError')
     const record = await recordOf(offered)
     expect(record).toMatchObject({ stage: 'offered' })
     expect(await isWritten(offered)).toBe(false)
     clock.now += 1
-    // The record has all that it takes, whatever the list of pieces.
+    // The record suffices: the list of pieces need not be attached.
     const receipt = await offer(offered, { attach: false })
     expect(receipt.out.ok).toBeDefined()
     expect(await documentOf(documentName(record))).toEqual(documentFor(offered, record.offeredAt))
-    const never = without(parts, Number.POSITIVE_INFINITY)
+    const never = without(dependencies, Number.POSITIVE_INFINITY)
     expect(effectsOf(await offer(offered, {}, never.api))).toEqual(effectsOf(receipt))
   })
 
-  it('before its receipt has the same document', async () => {
+  it('before its receipt is stored has the same document when it is repeated', async () => {
     const offered = anAggregate('cut before its receipt')
-    const { api } = createDealer({ ...parts, ...cutStore('receipts', 'put')(parts) })
+    const { api } = createDealer({ ...dependencies, ...cutStore('receipts', 'put')(dependencies) })
     expect(errorOf(await offer(offered, {}, api))?.name).toBe('HandlerExecutionError')
     const name = documentName(await recordOf(offered))
     const document = await documentOf(name)
@@ -279,9 +282,9 @@ describe('an offer that is cut', () => {
     expect(await documentOf(name)).toEqual(document)
   })
 
-  it('before its document, and has failed when it is made again, has none', async () => {
+  it('before its document is written has none if the aggregate has failed when it is repeated', async () => {
     const offered = anAggregate('failed without a document')
-    await offer(offered, {}, without(parts).api)
+    await offer(offered, {}, without(dependencies).api)
     await later(timing.dealWaitMs)
     expect(await recordOf(offered)).toMatchObject(failedRecord)
     const { fx } = await offer(offered)
@@ -290,16 +293,16 @@ describe('an offer that is cut', () => {
   })
 })
 
-describe('D3: an offer with pieces at fault', () => {
-  it('is refused once, naming them; the others are tried again', async () => {
-    const offered = faulty('refused')
+describe('D3: an offer with invalid pieces', () => {
+  it('is refused once, naming them; the other pieces are retried', async () => {
+    const offered = invalidOffer('refused')
     const others = offered.pieces.slice(0, -1)
     const receipt = await offer(offered)
     expect(errorOf(receipt)).toMatchObject({
       name: 'InvalidPiece',
       cause: [{ name: 'InvalidPieceCID', message: expect.stringContaining('No room') }],
     })
-    expect(`${(errorOf(receipt)!.cause![0] as { piece: unknown }).piece}`).toBe(`${offered.fault}`)
+    expect(`${(errorOf(receipt)!.cause![0] as { piece: unknown }).piece}`).toBe(`${offered.invalid}`)
     expect(effectsOf(receipt).fork.toSorted()).toEqual(await retriesOf(offered, others))
     expect(receipt.fx.join).toBeUndefined()
     expect(hasEffectBlocks(receipt)).toBe(true)
@@ -307,9 +310,9 @@ describe('D3: an offer with pieces at fault', () => {
     expect(reached(offered)).toEqual(await retriesOf(offered, others))
     const record = await recordOf(offered)
     expect(record).toMatchObject({ ...failedRecord, refusedOfferCid: `${receipt.ran.link()}` })
-    await expect(documentOf(documentName(record)), 'no deal is to be made').rejects.toThrow()
+    await expect(documentOf(documentName(record)), 'no deal must be made').rejects.toThrow()
 
-    // The same again: also from who lost the list of pieces.
+    // Repeated, also without the list of pieces, it gets the same receipt.
     for (const options of [{}, { attach: false }])
       expect(`${(await offer(offered, options)).root.cid}`).toBe(`${receipt.root.cid}`)
     expect(`${(await served(service.api, receipt.ran.link()))?.root.cid}`).toBe(`${receipt.root.cid}`)
@@ -325,7 +328,7 @@ describe('D3: an offer with pieces at fault', () => {
   })
 
   it('with a nonce is processed anew', async () => {
-    const offered = faulty('anew')
+    const offered = invalidOffer('anew')
     const others = offered.pieces.slice(0, -1)
     await offer(offered)
     await offer(offered, { nonce: 'n' })
@@ -336,9 +339,9 @@ describe('D3: an offer with pieces at fault', () => {
   })
 
   it.each<[string, number, number]>([
-    ['of more pieces than a request can try again', 11, MAX_REFUSED],
-    ['of more pieces at fault than a receipt names', MAX_FAULTS + 1, 1],
-  ])('%s is for people to look at', async (how, faults, others) => {
+    ['with more pieces than a request can retry', 11, MAX_REFUSED_PIECES],
+    ['with more invalid pieces than a receipt names', MAX_INVALID_PIECES + 1, 1],
+  ])('%s is refused, and the refusal is not stored', async (how, faults, others) => {
     const { aggregate } = anAggregate(how)
     const pieces = [
       ...Array.from({ length: faults }, (_, n) => somePiece(`${how} ${n}`, 11)),
@@ -355,8 +358,8 @@ describe('D3: an offer with pieces at fault', () => {
     await expect(recordOf({ aggregate, pieces })).rejects.toThrow('There is no record')
   })
 
-  it('says nothing of the same aggregate with the pieces that make it', async () => {
-    const [right, wrong] = [anAggregate('right'), faulty('right')]
+  it('does not affect an offer of the same aggregate with the pieces that make it', async () => {
+    const [right, wrong] = [anAggregate('right'), invalidOffer('right')]
     expect(errorOf(await offer(wrong))).toMatchObject({ name: 'InvalidPiece' })
     const promise = await offer(right)
     expect(promise.out).toEqual({ ok: { aggregate: right.aggregate } })
@@ -370,14 +373,14 @@ describe('D3: an offer with pieces at fault', () => {
   })
 
   it.each<[string, Cut]>([
-    ['before the receipt is filed', cutStore('receipts', 'put')],
+    ['before the receipt is stored', cutStore('receipts', 'put')],
     ['before the retries are stored', cutStore('blocks', 'put')],
     ['before the record', cutStore('aggregate', 'insert')],
     ['before the retries are sent', cutQueue('retry')],
-  ])('cut %s is refused the same when it is made again', async (how, cutting) => {
-    const offered = faulty(how)
+  ])('interrupted %s, gets the same refusal when it is repeated', async (how, cutting) => {
+    const offered = invalidOffer(how)
     const others = offered.pieces.slice(0, -1)
-    const { api } = createDealer({ ...parts, ...cutting(parts) })
+    const { api } = createDealer({ ...dependencies, ...cutting(dependencies) })
     expect(errorOf(await offer(offered, {}, api))).toMatchObject({ name: 'HandlerExecutionError' })
     const receipt = await offer(offered)
     expect(errorOf(receipt)).toMatchObject({ name: 'InvalidPiece' })
@@ -389,7 +392,7 @@ describe('D3: an offer with pieces at fault', () => {
   })
 })
 
-describe('the receipt of an aggregate, should it fail,', () => {
+describe('the receipt of a failed aggregate', () => {
   const pieces = Array.from({ length: 400 }, (_, n) => somePiece(`of a receipt ${n}`))
   const failing = {
     aggregate: `${somePiece('aggregate', 30)}`,
@@ -398,32 +401,32 @@ describe('the receipt of an aggregate, should it fail,', () => {
     nonce: `${'s'.repeat(43)}-1000000`,
   }
 
-  it('has no more bytes than are counted on, with the longest group and a nonce as with others', async () => {
+  it('has at most the computed bytes, with the longest group and a nonce, or without', async () => {
     for (const aggregate of [failing, { ...failing, group: 'g', nonce: undefined }]) {
       const task = await Tasks.aggregateAccept(dealer, {
         aggregate: pieces[0]!,
         pieces: pieces[0] as never,
       })
-      const reason = { message: 'm', faults: [] }
+      const reason = { message: 'm', invalid: [] }
       const receipt = await issueReceipt(
         dealer,
         task,
-        await failureOutcome(dealer, aggregate, pieces, reason),
+        await createFailureOutcome(dealer, aggregate, pieces, reason),
       )
       const { byteLength } = await encodeMessage({ receipts: [receipt] })
       const [none, most] = [
-        await maxReceiptBytes(dealer, aggregate, []),
-        await maxReceiptBytes(dealer, aggregate, pieces),
+        await boundReceiptBytes(dealer, aggregate, []),
+        await boundReceiptBytes(dealer, aggregate, pieces),
       ]
       expect(most).toBeGreaterThan(byteLength)
-      expect((most - none) / byteLength, 'and not many more').toBeCloseTo(1, 1)
+      expect((most - none) / byteLength, 'the bound is close').toBeCloseTo(1, 1)
     }
-    expect(await maxReceiptBytes(dealer, failing, Array(95_000).fill(pieces[0]))).toBeLessThan(
+    expect(await boundReceiptBytes(dealer, failing, Array(95_000).fill(pieces[0]))).toBeLessThan(
       MAX_RECEIPT_BYTES,
     )
   })
 
-  it('is one that can be read: another aggregate is not taken', async () => {
+  it('can be read by services: an aggregate with a larger one is refused', async () => {
     const many = Array.from({ length: 27_000 }, (_, n) => somePiece(`of very many ${n}`))
     const built = buildAggregate({ pieces: many, size: 2 ** 32 }).ok!
     const block = await blockOf(built.pieces)
@@ -445,8 +448,8 @@ describe('the receipt of an aggregate, should it fail,', () => {
   })
 })
 
-describe('pieces that are tried again', () => {
-  it('are offered by the sweep where the aggregator could not be reached', async () => {
+describe('retries', () => {
+  it('are sent by the sweep if the aggregator could not be reached', async () => {
     const offered = anAggregate('down')
     await offer(offered)
     await report(offered)
@@ -458,11 +461,11 @@ describe('pieces that are tried again', () => {
       rangesToRetry: [0],
       checkAt: clock.now + timing.retryMs,
     })
-    // It waits in the table, not in the queue, where messages end as dead letters.
+    // The record waits for the sweep. The message must not become a dead letter.
     expect(await deliver('retry')).toEqual({ taken: 1, failed: [] })
     expect(await recordOf(offered)).toEqual(before)
 
-    // It is asked ever more rarely.
+    // The interval between attempts grows.
     const waits: number[] = []
     for (let n = 0; n < 6; n++) {
       const { checkAt } = await recordOf(offered)
@@ -488,7 +491,7 @@ describe('pieces that are tried again', () => {
     ['ProofNotFound', false],
     ['InvalidPieceCID', false],
     ['UnknownAggregate', false],
-  ])('and answered with %s are offered once more: %s', async (name, again) => {
+  ])('answered with %s are sent again: %s', async (name, again) => {
     const offered = anAggregate(`answered with ${name}`)
     await offer(offered)
     await report(offered)
@@ -504,7 +507,7 @@ describe('pieces that are tried again', () => {
     expect(await recordOf(offered)).toMatchObject(failedRecord)
   })
 
-  it('are all offered where one is refused for now, and offered once more where the answer has no receipt', async () => {
+  it('are all sent although one is refused, and sent again if an answer has no receipt', async () => {
     const pieces = Array.from({ length: 60 }, (_, n) => somePiece(`some ${n}`))
     const built = buildAggregate({ pieces, size: 2 ** 23 }).ok!
     const offered = { aggregate: built.link, pieces: built.pieces }
@@ -523,25 +526,25 @@ describe('pieces that are tried again', () => {
       did: aggregator.did(),
       reachable: true,
       execute: async (tasks: unknown[]) =>
-        tasks.map(() => ({ error: failure('UnsignedReceipt', 'Signed by nobody we know') })),
+        tasks.map(() => ({ error: failure('UnsignedReceipt', 'Signed by an unknown key') })),
     } as unknown as Peer
     const { consumers } = createDealer({
-      ...parts,
-      aggregators: new Map([[aggregator.did(), mute]]),
+      ...dependencies,
+      aggregators: configuredPeers([mute]),
       log: (...line) => logged.push(line),
     })
-    await parts.queues.retry.send([{ aggregate: before.id, range: 0 }])
+    await dependencies.queues.retry.send([{ aggregate: before.id, range: 0 }])
     expect(await aws.deliver('retry', consumers.retry as never)).toEqual({ taken: 1, failed: [] })
     expect(await recordOf(offered)).toEqual(before)
     expect(logged).toEqual([
       [
         'warn',
-        'retries are to be offered again',
+        'retries postponed',
         {
           aggregate: before.aggregate,
           range: 0,
           count: 60,
-          refusal: { name: 'UnsignedReceipt', message: 'Signed by nobody we know' },
+          refusal: { name: 'UnsignedReceipt', message: 'Signed by an unknown key' },
         },
       ],
     ])
@@ -549,10 +552,10 @@ describe('pieces that are tried again', () => {
     expect(await recordOf(offered)).toMatchObject(failedRecord)
   })
 
-  it('are read in the receipt by an aggregator that can not be called', async () => {
-    const unreachable = new Peer({ did: aggregator.did() }, { authority: new Authority([]), fetch })
-    const aggregators = new Map([[aggregator.did(), unreachable]])
-    const { consumers, schedules } = createDealer({ ...parts, aggregators })
+  it('are read in the receipt by an aggregator without a URL', async () => {
+    const unreachable = new Peer({ did: aggregator.did() }, { authority: new Authority(), fetch })
+    const aggregators = configuredPeers([unreachable])
+    const { consumers, schedules } = createDealer({ ...dependencies, aggregators })
     const offered = anAggregate('unreachable')
     const promise = await offer(offered)
     await report(offered)
@@ -568,7 +571,7 @@ describe('pieces that are tried again', () => {
     expect(retriedOf(offered)).toEqual([])
   })
 
-  it('are offered by ranges where they are many', async () => {
+  it('are sent in ranges if they are many', async () => {
     const pieces = Array.from({ length: BATCHING.rangePieces + 2 }, (_, n) => somePiece(`many ${n}`))
     const built = buildAggregate({ pieces, size: 2 ** 26 }).ok!
     const offered = { aggregate: built.link, pieces: built.pieces }
@@ -576,24 +579,24 @@ describe('pieces that are tried again', () => {
     await report(offered)
     await deliver('report')
     expect(await recordOf(offered)).toMatchObject({ stage: 'failed', rangesToRetry: [0, 1] })
-    const { consumers } = createDealer({ ...parts, ...cutStore('aggregate', 'replace')(parts) })
+    const { consumers } = createDealer({ ...dependencies, ...cutStore('aggregate', 'replace')(dependencies) })
     expect((await aws.deliver('retry', consumers.retry as never)).failed).toMatchObject(CUT)
     expect((await recordOf(offered)).rangesToRetry).toHaveLength(1)
     await aws.drain('retry')
     await later(timing.retryMs + 1)
     expect(await recordOf(offered)).toMatchObject(failedRecord)
     expect(reached(offered)).toEqual(await retriesOf(offered, offered.pieces))
-    // It is handed over without them.
-    expect(toldOf(promise).map(receipt => hasEffectBlocks(receipt))).toEqual([false])
+    // The receipt is sent without the blocks of its effects.
+    expect(deliveredOf(promise).map(receipt => hasEffectBlocks(receipt))).toEqual([false])
     const receipt = (await served(service.api, promise.fx.join!.link())) as Receipt
     expect([receipt.fx.fork.length, hasEffectBlocks(receipt)]).toEqual([pieces.length, true])
   })
 
-  it('that failed by the receipt that is filed have failed, though a deal came before the record was written', async () => {
+  it('are sent if the stored receipt says that the aggregate failed, even if a deal is live before the record is changed', async () => {
     const offered = anAggregate('filed before its deal')
     const promise = await offer(offered)
     await report(offered)
-    await deliver('report', createDealer({ ...parts, ...cutStore('blocks', 'put')(parts) }))
+    await deliver('report', createDealer({ ...dependencies, ...cutStore('blocks', 'put')(dependencies) }))
     const filed = (await served(service.api, promise.fx.join!.link())) as Receipt
     expect(errorOf(filed)).toMatchObject({ name: 'DealNotFound' })
     expect(await recordOf(offered)).toMatchObject({ stage: 'offered' })
@@ -606,26 +609,26 @@ describe('pieces that are tried again', () => {
   })
 
   const cuts: [string, 'report' | 'track' | 'retry', Cut][] = [
-    ['before the receipt is filed', 'report', cutStore('receipts', 'put')],
+    ['before the receipt is stored', 'report', cutStore('receipts', 'put')],
     ['before the retries are stored', 'report', cutStore('blocks', 'put')],
     ['before the record', 'report', cutStore('aggregate', 'replace')],
     ['before the retries are sent', 'report', cutQueue('retry')],
-    // It asks for the receipt that it is not told of.
-    ['before the aggregator is told', 'report', cutQueue('conclude')],
-    ['after too long', 'track', cutQueue('report')],
+    // The aggregator fetches a receipt that was not sent.
+    ['before the receipt is sent', 'report', cutQueue('conclude')],
+    ['before an overdue aggregate is reported', 'track', cutQueue('report')],
     ['before the retries are read', 'retry', cutStore('blocks', 'get')],
-    ['before it is noted that they were offered', 'retry', cutStore('aggregate', 'replace')],
+    ['before the range is closed', 'retry', cutStore('aggregate', 'replace')],
   ]
-  it.each(cuts)('cut %s on %s are offered all the same', async (how, queue, cutting) => {
+  it.each(cuts)('interrupted %s on %s are sent all the same', async (how, queue, cutting) => {
     const offered = anAggregate(`${queue}, ${how}`)
     const [blamed, ...others] = offered.pieces as [PieceLink, ...PieceLink[]]
     const promise = await offer(offered)
     if (queue === 'track') {
       clock.now += timing.dealWaitMs
-      await parts.queues.track.send([{ aggregates: [(await recordOf(offered)).id] }])
+      await dependencies.queues.track.send([{ aggregates: [(await recordOf(offered)).id] }])
     } else await report(offered, { invalid: [{ piece: `${blamed}`, message: 'broken' }] })
     if (queue === 'retry') await deliver('report')
-    const { failed } = await deliver(queue, createDealer({ ...parts, ...cutting(parts) }))
+    const { failed } = await deliver(queue, createDealer({ ...dependencies, ...cutting(dependencies) }))
     expect(failed).toMatchObject(CUT)
     await settle()
     await later(timing.retryMs + 1)

@@ -13,7 +13,15 @@ import {
   Tasks,
 } from '@w3filecoin/capabilities'
 import { buildAggregate } from '@w3filecoin/piece'
-import { Authority, concludeHandler, openQueues, openStores, Peer, provide } from '@w3filecoin/runtime'
+import {
+  Authority,
+  concludeHandler,
+  configuredPeers,
+  openQueues,
+  openStores,
+  Peer,
+  provide,
+} from '@w3filecoin/runtime'
 import {
   ask,
   networkOf,
@@ -42,14 +50,14 @@ export const { dealer, aggregator, stranger, tracker } = await signersOf(
 
 let world: World
 export let aws: Provided<typeof resources>
-export let parts: Dependencies
+export let dependencies: Dependencies
 export let service: ReturnType<typeof createDealer>
 
 export const clock = { now: 1_700_000_000_000 }
 const DAY = 24 * 3_600_000
 export const timing = { retryMs: 60_000, pollMs: 900_000, dealWaitMs: 14 * DAY }
 
-/** What the tracker knows, what it was asked, and what reached the aggregator. */
+/** The deals that the tracker knows, how the tracker and the aggregator behave, and what reached them. */
 export const state: {
   deals: Record<string, Partial<Deal>>
   trackerRefusal?: Failure | undefined
@@ -57,15 +65,15 @@ export const state: {
   aggregatorDown: boolean
 } = { deals: {}, trackerDown: false, aggregatorDown: false }
 export const asked: Invocation[] = []
-export const told: Receipt[] = []
-/** The pieces that were offered to the aggregator again, and what it says to that. */
+export const delivered: Receipt[] = []
+/** The retries that reached the aggregator, and its refusals by piece. */
 export const retried: Invocation[] = []
 export const refusals = new Map<string, Failure>()
 
 beforeAll(async () => {
   world = await startWorld()
   aws = await world.provide(resources)
-  const authority = new Authority([])
+  const authority = new Authority()
   const theTracker = await standIn(world, {
     name: 'the-tracker',
     id: tracker,
@@ -91,7 +99,7 @@ beforeAll(async () => {
         now: () => 0,
         routes: {
           'aggregate/accept': async receipt => {
-            told.push(receipt)
+            delivered.push(receipt)
             return { ok: {} }
           },
         },
@@ -113,7 +121,7 @@ beforeAll(async () => {
         return network(url, init)
       },
     })
-  parts = {
+  dependencies = {
     id: dealer,
     stores: openStores(aws, tables, { now: () => clock.now }),
     queues: openQueues(aws, messages),
@@ -126,7 +134,7 @@ beforeAll(async () => {
           type: 'application/json',
         }),
     },
-    aggregators: new Map([[aggregator.did(), peer(theAggregator)]]),
+    aggregators: configuredPeers([peer(theAggregator)]),
     dealTracker: peer(theTracker),
     authority,
     timing,
@@ -135,7 +143,7 @@ beforeAll(async () => {
     random: () => `${Math.random()}`,
     log: () => {},
   }
-  service = aws.host(createDealer(parts))
+  service = aws.host(createDealer(dependencies))
 })
 
 afterAll(() => world?.stop())
@@ -143,7 +151,7 @@ afterAll(() => world?.stop())
 beforeEach(async () => {
   for (const queue of ['track', 'report', 'retry', 'conclude'] as const) await aws.drain(queue)
   Object.assign(state, { deals: {}, trackerRefusal: undefined, trackerDown: false, aggregatorDown: false })
-  for (const seen of [asked, told, retried]) seen.length = 0
+  for (const seen of [asked, delivered, retried]) seen.length = 0
   refusals.clear()
 })
 
@@ -158,10 +166,10 @@ export interface Offered {
   pieces: readonly PieceLink[]
 }
 
-/** An aggregate of pieces that nobody else has. */
+/** An aggregate of pieces that depend on the name. */
 export const anAggregate = (name: string): Offered => {
   const { ok } = buildAggregate({ pieces: [4, 3, 6].map(height => somePiece(name, height)), size: 2 ** 16 })
-  if (!ok) throw new Error('They make an aggregate')
+  if (!ok) throw new Error('The test pieces do not make an aggregate')
   return { aggregate: ok.link, pieces: ok.pieces }
 }
 
@@ -203,7 +211,7 @@ export const documentOf = async (name: string) => {
   return JSON.parse((await Body?.transformToString()) as string)
 }
 
-/** The document that there has to be for an aggregate of {@link TENANT}. */
+/** The document that is expected for an aggregate of {@link TENANT}. */
 export const documentFor = ({ aggregate, pieces }: Offered, orderID: number) => ({
   aggregate: `${aggregate}`,
   pieces: pieces.map(piece => `${piece}`),
@@ -217,12 +225,12 @@ export const documentFor = ({ aggregate, pieces }: Offered, orderID: number) => 
 export const recordOf = async ({ aggregate, pieces }: Offered, nonce?: string) => {
   const { cid } = await blockOf(pieces)
   const id = aggregateId({ aggregate: `${aggregate}`, piecesCid: `${cid}`, nonce })
-  const record = await parts.stores.aggregate.get({ id })
+  const record = await dependencies.stores.aggregate.get({ id })
   if (!record) throw new Error(`There is no record of ${aggregate}`)
   return record
 }
 
-/** What a sweep does when the records' time has come. */
+/** Runs the sweep after so many milliseconds, and handles all messages that follow. */
 export const later = async (milliseconds = timing.pollMs + 1) => {
   clock.now += milliseconds
   await service.schedules.sweep?.()

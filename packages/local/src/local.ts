@@ -1,6 +1,10 @@
 import { accessSync, constants, mkdirSync, realpathSync } from 'node:fs'
+import type { AggregatorSettings } from '@w3filecoin/aggregator/config'
+import type { DealTrackerSettings } from '@w3filecoin/deal-tracker/config'
+import type { DealerSettings } from '@w3filecoin/dealer/config'
 import type { Resources } from '@w3filecoin/runtime/resources'
 import { UserError } from '@w3filecoin/runtime/user-error'
+import type { StorefrontSettings } from '@w3filecoin/storefront/config'
 import { type Engines, startEngines } from './engines.ts'
 import { type Address, createIdentity, type Identity, readIdentities, writeIdentities } from './identity.ts'
 import { LogFile } from './log-file.ts'
@@ -52,6 +56,7 @@ export interface LocalOptions {
   onCrash?: (error: Error) => void
 }
 
+/** The settings of any service, see docs/configuration.md. */
 // biome-ignore lint/suspicious/noExplicitAny: the configurations of the services differ
 export type Config = Record<string, any>
 
@@ -72,7 +77,7 @@ const storefront = (role: string): ServiceSpec => ({
   name: kebab(role),
   resources: '@w3filecoin/storefront/resources',
   functions: '@w3filecoin/storefront/functions',
-  config: ({ services }) => ({
+  config: ({ services }): StorefrontSettings => ({
     aggregator: peer(services.aggregator),
     dealer: peer(services.dealer),
     dealTracker: peer(services.dealTracker),
@@ -89,7 +94,7 @@ const fourServices = (storefronts: readonly string[]): ServiceSpec[] => [
     name: 'aggregator',
     resources: '@w3filecoin/aggregator/resources',
     functions: '@w3filecoin/aggregator/functions',
-    config: ({ services }) => ({
+    config: ({ services }): AggregatorSettings => ({
       storefronts: ['storefront', ...storefronts].map(role => peer(services[role])),
       dealer: peer(services.dealer),
       // Aggregates have the size that storage providers accept, but they need not be full, and do not wait for long.
@@ -102,7 +107,7 @@ const fourServices = (storefronts: readonly string[]): ServiceSpec[] => [
     name: 'dealer',
     resources: '@w3filecoin/dealer/resources',
     functions: '@w3filecoin/dealer/functions',
-    config: ({ services }) => ({
+    config: ({ services }): DealerSettings => ({
       aggregators: [peer(services.aggregator)],
       dealTracker: peer(services.dealTracker),
       // The market makes deals within seconds.
@@ -114,7 +119,7 @@ const fourServices = (storefronts: readonly string[]): ServiceSpec[] => [
     name: 'deal-tracker',
     resources: '@w3filecoin/deal-tracker/resources',
     functions: '@w3filecoin/deal-tracker/functions',
-    config: ({ services, agent, activeReplicas }) => ({
+    config: ({ services, agent, activeReplicas }): DealTrackerSettings => ({
       // The agent verifies deals with the deal tracker.
       clients: [
         ...['storefront', ...storefronts, 'dealer'].map(role => peer(services[role])),

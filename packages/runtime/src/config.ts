@@ -1,76 +1,303 @@
 import type { DID, Signer } from '@ucanto/interface'
 import { z } from 'zod'
+import { LOG_LEVELS, type LogLevel } from './log.ts'
+import { documentUrl } from './ucan/did-web.ts'
+import type { PeerConfig } from './ucan/peers.ts'
 import { parseSigner } from './ucan/principal.ts'
 
-const did = z.custom<DID>(
-  value => typeof value === 'string' && /^did:[a-z0-9]+:\S+$/.test(value),
-  'expected a DID',
-)
-const didKey = z.custom<`did:key:${string}`>(
-  value => typeof value === 'string' && value.startsWith('did:key:'),
-  'expected a did:key',
-)
+/**
+ * The configuration of a service, from its environment variables. The schema of a service describes each setting:
+ * description, unit and examples are the source of docs/configuration.md, and a test requires them.
+ */
 
-/** Another service or principal; see `PeerConfig`. */
-export const peerSchema = z.strictObject({
-  did,
-  url: z.url().optional(),
-  keys: z.array(didKey).min(1).optional(),
+const did = z
+  .custom<DID>(
+    value => typeof value === 'string' && /^did:[a-z0-9]+:\S+$/.test(value),
+    'expected a DID, e.g. did:web:peer.example.com',
+  )
+  .meta({
+    type: 'string',
+    description: 'DID of the peer.',
+    examples: ['did:web:peer.example.com'],
+  })
+
+const didKey = z
+  .custom<`did:key:${string}`>(
+    value => typeof value === 'string' && value.startsWith('did:key:'),
+    'expected a did:key, e.g. did:key:z6MkndP2…',
+  )
+  .meta({ type: 'string' })
+
+const url = z.url({ protocol: /^https?$/, error: 'expected a URL, e.g. https://peer.example.com' }).meta({
+  description: 'URL that the peer takes invocations and serves receipts at.',
+  examples: ['https://peer.example.com'],
 })
 
+const keys = z
+  .array(didKey)
+  .min(1)
+  .meta({
+    description:
+      'The `did:key`s that sign for a `did:web`; several during a key change. If absent, they are read from `/.well-known/did.json` at its host.',
+    examples: [['did:key:z6MkndP2…']],
+  })
+
+/** The keys of a `did:web` with a path are not read from a host, so they must be listed. */
+const hasKeys = ({ value, issues }: z.core.ParsePayload<PeerConfig>) => {
+  const { did, keys } = value
+  if (keys || !did.startsWith('did:web:') || documentUrl(did, { allowPrivate: false })) return
+  issues.push({
+    code: 'custom',
+    path: ['did'],
+    input: did,
+    message: 'this did:web does not name a host that publishes its keys: list them in "keys"',
+  })
+}
+
+/** Another service, or another principal that this service accepts; see `PeerConfig`. */
+export const peerSchema = z.strictObject({ did, url: url.optional(), keys: keys.optional() }).check(hasKeys)
+
 /** A peer that this service calls. */
-export const servicePeerSchema = peerSchema.required({ url: true })
+export const servicePeerSchema = z.strictObject({ did, url, keys: keys.optional() }).check(hasKeys)
+
+/** Peers with different DIDs. */
+export const peersSchema = z.array(peerSchema).check(({ value, issues }) => {
+  for (const [n, { did }] of value.entries()) {
+    const first = value.findIndex(other => other.did === did)
+    if (first === n) continue
+    const message = `the peer at index ${first} has this DID too: list it once, with all its keys`
+    issues.push({ code: 'custom', path: [n, 'did'], input: did, message })
+  }
+})
 
 const seconds = z.number().positive()
 
-/** What the configuration of every service may say. */
+/** The settings that every service has. */
 export const commonSchema = {
-  /** The service itself, where it acts under a `did:web`: its DID, and all keys that signed for it. */
-  self: peerSchema.optional(),
-  /** How hosts are asked for the keys of a `did:web` that is named without `keys`. */
+  self: z
+    .strictObject({
+      did: did.meta({
+        type: 'string',
+        description: 'DID that the service signs as. If `self` is absent, the `did:key` of its private key.',
+        examples: ['did:web:storefront.example.com'],
+      }),
+      url: url.optional().meta({
+        description: 'URL of the service, for information only.',
+        examples: ['https://storefront.example.com'],
+      }),
+      keys: keys.optional().meta({
+        description:
+          'All keys that sign or have signed as this `did:web`, the present one among them. Receipts under former keys stay valid.',
+        examples: [['did:key:z6MkndP2…', 'did:key:z6MkiTom…']],
+      }),
+    })
+    .optional()
+    .meta({
+      description: 'The service itself, if it acts as a `did:web`. Its host is never asked for these keys.',
+    }),
   didWeb: z
     .strictObject({
-      /** Whether such a host may have a private address. One on this machine is then asked over plain HTTP. */
-      allowPrivate: z.boolean().default(false),
+      allowPrivate: z
+        .boolean()
+        .default(false)
+        .meta({
+          description:
+            'Whether the host of a `did:web` may have a private address. A host on this machine is then asked over plain HTTP.',
+          examples: [true],
+        }),
     })
     .prefault({}),
   timing: z
     .strictObject({
-      /** Seconds until unfinished work is sent again. */
-      retrySeconds: seconds.default(60),
-      /** Seconds until another service is asked for what it should have told. */
-      pollSeconds: seconds.default(900),
+      retrySeconds: seconds.default(60).meta({
+        unit: 'seconds',
+        description: 'Time until unfinished work is tried again.',
+        examples: [30],
+      }),
+      pollSeconds: seconds.default(900).meta({
+        unit: 'seconds',
+        description: 'Time until another service is asked for a receipt that did not arrive.',
+        examples: [300],
+      }),
     })
     .prefault({}),
 }
 
-export interface Environment {
+export const commonConfig = z.object(commonSchema)
+export type CommonConfig = z.infer<typeof commonConfig>
+
+/** The environment variables of a service, beside those of its resources. */
+export const environmentVariables = z.object({
+  SERVICE_KEY: z.string().meta({
+    description: 'Private key of the service: an Ed25519 key as `@ucanto/principal` formats it. Secret.',
+    examples: ['MgCZ…'],
+  }),
+  CONFIG: z.string().meta({
+    description: 'The settings of the service, as in its table below.',
+    examples: ['{"sources":[]}'],
+  }),
+  LOG_LEVEL: z
+    .enum(LOG_LEVELS)
+    .default('info')
+    .meta({
+      description: 'The least severe events that are logged.',
+      examples: ['debug'],
+    }),
+})
+
+export type Environment = { [name in keyof z.input<typeof environmentVariables>]?: string | undefined } & {
   [name: string]: string | undefined
-  /** The private key, as `@ucanto/principal` formats it. */
-  SERVICE_KEY?: string
-  /** The configuration, as JSON. */
-  CONFIG?: string
 }
 
-/** Reads and checks the configuration of a service; throws what is wrong with it. */
+/** The environment is wrong. The message has one line per problem, and never a private key. */
+export class ConfigurationError extends Error {
+  override name = 'ConfigurationError'
+  readonly problems: readonly string[]
+
+  constructor(problems: readonly string[]) {
+    super(problems.join('\n'))
+    this.problems = problems
+  }
+}
+
+/** Reads and checks `CONFIG`. */
 export const readConfig = <S extends z.ZodType>(schema: S, { CONFIG }: Environment): z.infer<S> => {
-  if (!CONFIG) throw new Error('The environment must hold CONFIG, the configuration of the service as JSON')
-  const parsed = schema.safeParse(JSON.parse(CONFIG))
-  if (!parsed.success) throw new Error(`CONFIG is not right:\n${z.prettifyError(parsed.error)}`)
+  if (!CONFIG)
+    throw new ConfigurationError(['CONFIG is missing: set it to the settings of the service, as JSON'])
+  const parsed = schema.safeParse(parseJson(CONFIG), { reportInput: true })
+  if (parsed.error) throw new ConfigurationError(parsed.error.issues.map(problemOf))
   return parsed.data
 }
 
-/** The principal that the service acts as. */
-export const readSigner = ({ SERVICE_KEY }: Environment, did?: DID): Signer => {
-  if (!SERVICE_KEY) throw new Error('The environment must hold SERVICE_KEY, the private key of the service')
-  return parseSigner(SERVICE_KEY, did)
+/** Reads and checks `LOG_LEVEL`. */
+export const readLogLevel = ({ LOG_LEVEL }: Environment): LogLevel => {
+  const { data, error } = environmentVariables.shape.LOG_LEVEL.safeParse(LOG_LEVEL)
+  if (error)
+    throw new ConfigurationError([
+      `LOG_LEVEL is ${shown(LOG_LEVEL)}, but expected one of ${LOG_LEVELS.join(', ')}`,
+    ])
+  return data
 }
 
-/** The intervals of the configuration as the clock counts them. */
+/** A place that holds the private key of the service. Reading it is asynchronous because it may be a secret store. */
+export interface KeySource {
+  /** Name of the place, for errors, e.g. `SERVICE_KEY`. */
+  name: string
+  /** Returns the private key as `@ucanto/principal` formats it (`MgCZ…`); `undefined` if there is none. */
+  read(): Promise<string | undefined>
+}
+
+/** The private key in the environment variable `SERVICE_KEY`. */
+export const environmentKey = ({ SERVICE_KEY }: Environment): KeySource => ({
+  name: 'SERVICE_KEY',
+  read: async () => SERVICE_KEY,
+})
+
+/** Reads the principal that the service signs as, and checks that the key is the one of `self`. */
+export const readSigner = async (source: KeySource, self?: CommonConfig['self']): Promise<Signer> => {
+  const key = await source.read()
+  if (!key)
+    throw new ConfigurationError([`${source.name} is missing: set it to the private key of the service`])
+  const signer = signerOf(key, self?.did)
+  if (signer === undefined)
+    throw new ConfigurationError([
+      `${source.name} is not a private key: expected an Ed25519 key as @ucanto/principal formats it, MgC…, but it has ${key.length} characters of another form`,
+    ])
+  const problem = self && mismatchOf(self, signer.toDIDKey(), source)
+  if (problem) throw new ConfigurationError([problem])
+  return signer
+}
+
+/** Reads configuration, log level and key. Throws one `ConfigurationError` with all their problems. */
+export const readEnvironment = async <S extends z.ZodType<CommonConfig>>(
+  schema: S,
+  environment: Environment,
+  keySource: KeySource = environmentKey(environment),
+): Promise<{ config: z.infer<S>; logLevel: LogLevel; id: Signer }> => {
+  const config = (async () => readConfig(schema, environment))()
+  const logLevel = (async () => readLogLevel(environment))()
+  const id = config.then(
+    ({ self }) => readSigner(keySource, self),
+    () => readSigner(keySource),
+  )
+  const reads = [config, logLevel, id] as const
+  const problems = (await Promise.allSettled(reads)).flatMap(read => {
+    if (read.status === 'fulfilled') return []
+    if (read.reason instanceof ConfigurationError) return read.reason.problems
+    throw read.reason
+  })
+  if (problems.length > 0) throw new ConfigurationError(problems)
+  return { config: await config, logLevel: await logLevel, id: await id }
+}
+
+/** The intervals of the configuration, in milliseconds. */
 export const toTiming = ({ timing: { retrySeconds, pollSeconds } }: CommonConfig) => ({
   retryMs: retrySeconds * 1000,
   pollMs: pollSeconds * 1000,
 })
 
-const common = z.object(commonSchema)
-export type CommonConfig = z.infer<typeof common>
+/** `undefined` if the text is not a private key. The cause is dropped because it holds the text. */
+const signerOf = (key: string, did?: DID): Signer | undefined => {
+  try {
+    return parseSigner(key, did)
+  } catch {
+    return undefined
+  }
+}
+
+/** The problem if the key does not sign for `self`. */
+const mismatchOf = (
+  { did, keys }: NonNullable<CommonConfig['self']>,
+  key: DID<'key'>,
+  { name }: KeySource,
+): string | undefined => {
+  if (did.startsWith('did:key:'))
+    return did === key
+      ? undefined
+      : `CONFIG: self.did is ${did}, but ${name} is the private key of ${key}: they must be the same`
+  return keys === undefined || keys.includes(key)
+    ? undefined
+    : `CONFIG: self.keys is ${shown(keys)}, but ${name} is the private key of ${key}: list it among the keys of ${did}`
+}
+
+const parseJson = (text: string): unknown => {
+  try {
+    return JSON.parse(text)
+  } catch (cause) {
+    // Drop the message: it quotes the text, which may be a private key in the wrong variable.
+    const [, at] = /position (\d+)/.exec((cause as Error).message) ?? []
+    const where = at === undefined ? '' : ` at position ${at}`
+    throw new ConfigurationError([
+      `CONFIG is not JSON: parsing its ${text.length} characters failed${where}; expected an object, e.g. {"timing":{"retrySeconds":60}}`,
+    ])
+  }
+}
+
+/**
+ * An issue as one line: path, value found, value expected.
+ *
+ * @example 'CONFIG: timing.retrySeconds is "60", but expected number'
+ */
+const problemOf = (issue: z.core.$ZodIssue): string => {
+  const pathOf = (...more: PropertyKey[]) => z.core.toDotPath([...issue.path, ...more])
+  if (issue.code === 'unrecognized_keys')
+    return withoutSecrets(
+      `CONFIG: ${issue.keys.map(key => pathOf(key)).join(', ')} is not a setting; see docs/configuration.md`,
+    )
+  // Zod's own messages: "Invalid input: expected number, received string".
+  const expected = issue.message.replace(/^[^:]+: (?=expected )/, '').replace(/, received \w+$/, '')
+  const path = issue.path.length === 0 ? 'CONFIG' : `CONFIG: ${pathOf()}`
+  return withoutSecrets(`${path} is ${shown(issue.input)}, but ${expected}`)
+}
+
+const MAX_SHOWN = 200
+
+const shown = (value: unknown): string => {
+  const text = withoutSecrets(JSON.stringify(value) ?? 'missing')
+  return text.length > MAX_SHOWN ? `${text.slice(0, MAX_SHOWN)}…` : text
+}
+
+/** Ed25519 private keys in multibase, see `parseSigner`. */
+const PRIVATE_KEY = /[MmUu]gC[\w+/-]{20,}=*/g
+
+const withoutSecrets = (text: string): string => text.replaceAll(PRIVATE_KEY, '(a private key)')

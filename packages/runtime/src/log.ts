@@ -1,15 +1,14 @@
 import type { Log } from './ports.ts'
 
-const LEVELS = { debug: 10, info: 20, warn: 30, error: 40 }
+/** From the least severe to the most severe. */
+export const LOG_LEVELS = ['debug', 'info', 'warn', 'error'] as const
+export type LogLevel = (typeof LOG_LEVELS)[number]
 
 /** Writes a JSON line an event, errors with their chain of causes. */
 export const jsonLog =
-  (
-    write: (line: string) => void,
-    { service, level = 'info' }: { service: string; level?: string | undefined },
-  ): Log =>
+  (write: (line: string) => void, { service, level = 'info' }: { service: string; level?: LogLevel }): Log =>
   (severity, event, fields = {}) => {
-    if (LEVELS[severity] < (LEVELS[level as keyof typeof LEVELS] ?? LEVELS.info)) return
+    if (LOG_LEVELS.indexOf(severity) < LOG_LEVELS.indexOf(level)) return
     write(
       JSON.stringify({ level: severity, service, event, ...fields }, (_name, value) =>
         value instanceof Error ? describe(value) : typeof value === 'bigint' ? Number(value) : value,

@@ -17,6 +17,7 @@ import {
   Authority,
   concludeHandler,
   concludeMessage,
+  configuredPeers,
   encodeMessage,
   hasEffectBlocks,
   issueReceipt,
@@ -50,7 +51,7 @@ let taken: { receipt: Receipt; task: Invocation }[] = []
 let answer: Awaited<ReturnType<ReceiptHandler>> | Error = { ok: {} }
 const logged: { event: string; fields: object }[] = []
 const log = (_: string, event: string, fields: object = {}) => void logged.push({ event, fields })
-const authority = new Authority([])
+const authority = new Authority()
 const network = networkOf(() => [waiting, ran])
 const peer = (to: Pick<StandIn, 'did'> & { url?: string }) => new Peer(to, { authority, fetch: network })
 
@@ -252,10 +253,10 @@ describe('on conclude', () => {
     onConclude({
       id: aggregator,
       receipts: ran.receipts,
-      peers: new Map([
-        [waiting.did, peer(waiting)],
-        ['did:web:deaf', peer({ did: 'did:web:deaf' })],
-        ['did:web:gone', peer({ did: 'did:web:gone', url: 'https://gone.test' })],
+      peers: configuredPeers([
+        peer(waiting),
+        peer({ did: 'did:web:deaf' }),
+        peer({ did: 'did:web:gone', url: 'https://gone.test' }),
       ]),
       log,
     })

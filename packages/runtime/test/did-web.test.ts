@@ -6,7 +6,7 @@ import { bytesOf, documentOf, signerOf, startWebHost, type WebHost } from '@w3fi
 import { base58btc } from 'multiformats/bases/base58'
 import { base64url } from 'multiformats/bases/base64'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { Authority, type Fetch, type PeerConfig } from '../src/index.ts'
+import { Authority, configuredPeers, type Fetch, type PeerConfig } from '../src/index.ts'
 import { documentUrl } from '../src/ucan/did-web.ts'
 
 const SECOND = 1000
@@ -31,7 +31,8 @@ const authorityOf = (
   peers: PeerConfig[] = [{ did: host.did }],
   { fetch = hostFetch({ allowPrivate: true }), allowPrivate = true } = {},
 ) =>
-  new Authority(peers, {
+  new Authority({
+    peers: configuredPeers(peers),
     didWeb: { fetch, now: () => clock, allowPrivate, log: (_, __, fields) => logged.push(fields as object) },
   })
 
@@ -62,6 +63,27 @@ describe('the keys of a did:web', () => {
     expect(all).toEqual(Array(20).fill(true))
     expect(host.asked).toBe(1)
     expect(await taken(authority, 'other')).toBe(false)
+  })
+
+  it('are remembered for the 1024 hosts that were used last', async () => {
+    const asked: string[] = []
+    const fetch: Fetch = async url => {
+      asked.push(new URL(url).host)
+      return Response.json({})
+    }
+    const dids = Array.from({ length: 1025 }, (_, n): DID => `did:web:host-${n}.example`)
+    const authority = authorityOf(
+      dids.map(did => ({ did })),
+      { fetch },
+    )
+    for (const did of dids.slice(0, 1024)) await taken(authority, 'first', did)
+    await taken(authority, 'first', dids[0])
+    expect(asked).toHaveLength(1024)
+    await taken(authority, 'first', dids[1024])
+    await taken(authority, 'first', dids[0])
+    expect(asked.slice(1024), 'the first was used again, and is remembered').toEqual(['host-1024.example'])
+    await taken(authority, 'first', dids[1])
+    expect(asked.slice(1025)).toEqual(['host-1.example'])
   })
 
   it('are asked of nobody where the configuration has them, or does not name the did:web', async () => {
@@ -342,7 +364,7 @@ describe('where the host is', () => {
 
   it('a did:web of no host must have its keys in the configuration', async () => {
     const did = 'did:web:peer.example:users:alice'
-    expect(() => authorityOf([{ did }])).toThrow(did)
+    await expect(taken(authorityOf([{ did }]), 'first', did)).rejects.toThrow(did)
     const authority = authorityOf([{ did, keys: [(await keyOf('first')) as never] }])
     expect(await taken(authority, 'first', did)).toBe(true)
   })

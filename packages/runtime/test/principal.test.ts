@@ -2,7 +2,14 @@ import type { Signer } from '@ucanto/interface'
 import { ed25519 } from '@ucanto/principal'
 import { bytesOf, keyOf } from '@w3filecoin/testing'
 import { describe, expect, it } from 'vitest'
-import { Authority, generateKey, parseSigner, principals } from '../src/index.ts'
+import {
+  Authority,
+  configuredPeers,
+  generateKey,
+  type PeerConfig,
+  parseSigner,
+  principals,
+} from '../src/index.ts'
 
 /** `@ucanto/principal` is the oracle: the same signatures, and each verifies the other's. */
 describe('signing', () => {
@@ -75,9 +82,9 @@ describe('Authority', () => {
       [1, 2, 3].map(async () => parseSigner(await generateKey(), DID)),
     )
     const keys = [one, two].map(signer => signer!.toDIDKey())
-    const { principal, resolveDIDKey } = new Authority([{ did: DID, keys }]).context(
-      parseSigner(await generateKey()),
-    )
+    const { principal, resolveDIDKey } = new Authority({
+      peers: configuredPeers([{ did: DID, keys }]),
+    }).context(parseSigner(await generateKey()))
     const { ok: [resolved] = [] } = await resolveDIDKey(DID)
     const verifier = principal.parse(resolved as never).withDID(DID)
     expect(verifier.did()).toBe(DID)
@@ -88,7 +95,9 @@ describe('Authority', () => {
   it.each(['did:web:keyless', 'did:web:unknown', 'did:web:constructor', 'did:mailto:web.mail:alice'])(
     'has no keys of %s',
     async did => {
-      const authority = new Authority([{ did: DID, keys: [parseSigner(await generateKey()).toDIDKey()] }])
+      const authority = new Authority({
+        peers: configuredPeers([{ did: DID, keys: [parseSigner(await generateKey()).toDIDKey()] }]),
+      })
       const { resolveDIDKey } = authority.context(parseSigner(await generateKey()))
       await expect(resolveDIDKey(did as never)).resolves.toMatchObject({
         error: { name: 'DIDKeyResolutionError' },
@@ -96,9 +105,36 @@ describe('Authority', () => {
     },
   )
 
+  it('looks a peer up whenever it needs its keys', async () => {
+    const signer = parseSigner(await generateKey(), DID)
+    const peers = new Map<string, PeerConfig>()
+    const { principal, resolveDIDKey } = new Authority({
+      peers: { find: async did => peers.get(did) },
+    }).context(parseSigner(await generateKey()))
+    const isKnown = async () => (await resolveDIDKey(DID)).ok !== undefined
+    expect(await isKnown()).toBe(false)
+    peers.set(DID, { did: DID, keys: [signer.toDIDKey()] })
+    expect(await isKnown()).toBe(true)
+    const verifier = principal.parse(DID)
+    const signature = (await signer.sign(payload)) as never
+    expect(await verifier.verify(payload, signature)).toBe(true)
+    peers.delete(DID)
+    expect(await isKnown()).toBe(false)
+    expect(await verifier.verify(payload, signature)).toBe(false)
+  })
+
+  it('rejects if the peers cannot be read', async () => {
+    const { resolveDIDKey } = new Authority({
+      peers: { find: async () => Promise.reject(new Error('throttled')) },
+    }).context(parseSigner(await generateKey()))
+    await expect(resolveDIDKey(DID)).rejects.toThrow('throttled')
+  })
+
   it('gives a did:key no keys but its own', async () => {
     const [one, other] = [parseSigner(await generateKey()), parseSigner(await generateKey())]
-    const authority = new Authority([{ did: one.did(), keys: [other.toDIDKey()] }])
+    const authority = new Authority({
+      peers: configuredPeers([{ did: one.did(), keys: [other.toDIDKey()] }]),
+    })
     const { principal } = authority.context(parseSigner(await generateKey()))
     const verifier = principal.parse(one.did())
     expect(await verifier.verify(payload, (await one.sign(payload)) as never)).toBe(true)

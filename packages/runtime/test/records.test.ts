@@ -8,6 +8,7 @@ import {
   type Due,
   dueAt,
   each,
+  environmentKey,
   issueReceipt,
   jsonLog,
   type Key,
@@ -309,7 +310,7 @@ describe('configuration', () => {
     expect(readConfig(schema, { CONFIG: '{"name":"a"}' })).toEqual({ name: 'a' })
     expect(() => readConfig(schema, {})).toThrow('CONFIG')
     expect(() => readConfig(schema, { CONFIG: '{"name":1,"more":2}' })).toThrow(/name|more/)
-    expect(() => readSigner({})).toThrow('SERVICE_KEY')
+    await expect(readSigner(environmentKey({}))).rejects.toThrow('SERVICE_KEY')
     const timing = { retrySeconds: 1.5, pollSeconds: 2 }
     expect(toTiming({ timing, didWeb: { allowPrivate: false } })).toEqual({ retryMs: 1500, pollMs: 2000 })
   })

@@ -36,7 +36,7 @@ beforeAll(async () => {
     buckets: {},
     schedules: {},
   })
-  const authority = new Authority([], {
+  const authority = new Authority({
     revocations: { table: aws.table<RevocationRecord>('revocation'), now: () => 77 },
   })
   const log = () => {}

@@ -18,7 +18,7 @@ const [oldKey, newKey] = [await generateKey(), await generateKey()]
 const [before, after] = [parseSigner(oldKey, DID), parseSigner(newKey, DID)]
 type Key = `did:key:${string}`
 const keys = [newKey, oldKey].map(key => parseSigner(key).did() as Key)
-const everyKey = new Authority([{ did: DID, keys }])
+const everyKey = new Authority({ self: { did: DID, keys } })
 
 const promised = await Tasks.filecoinAccept(before, {
   content: linkOf(bytesOf('c', 9)),
@@ -29,7 +29,7 @@ const filed = await issueReceipt(before, promised, { out: { ok: { done: true } }
 const server = (keys: Key[], get: ReceiptLog['get']) =>
   new Server({
     id: after,
-    authority: new Authority([{ did: DID, keys }]),
+    authority: new Authority({ self: { did: DID, keys } }),
     handlers: [promisedTask(filecoinAccept, { get } as ReceiptLog, async () => `${promised.cid}`)],
     receipts: {} as ReceiptLog,
     log: () => {},

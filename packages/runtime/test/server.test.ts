@@ -18,6 +18,7 @@ import {
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import {
   Authority,
+  configuredPeers,
   createHttpApp,
   encodeMessage,
   type Handler,
@@ -79,7 +80,9 @@ const handlers = (receipts: () => StandIn['receipts']): Handler[] => [
 
 beforeAll(async () => {
   world = await startWorld()
-  const authority = new Authority([{ did: web.did(), keys: [stranger.did() as never] }])
+  const authority = new Authority({
+    peers: configuredPeers([{ did: web.did(), keys: [stranger.did() as never] }]),
+  })
   it_ = await standIn(world, {
     name: 'service',
     id: service,
@@ -373,7 +376,7 @@ describe('HTTP', () => {
   })
 
   it('GET /.well-known/did.json gives the key behind a did:web', async () => {
-    const authority = new Authority([])
+    const authority = new Authority()
     const server = new Server({ id: web, authority, handlers: [], receipts: it_.receipts, log: () => {} })
     const api = createHttpApp({ server, receipts: it_.receipts, name: 'web', log: () => {} })
     const document = (await (await api.request('/.well-known/did.json')).json()) as {
@@ -461,7 +464,7 @@ describe('HTTP', () => {
       const { receipts } = it_
       const server = new Server({
         id: service,
-        authority: new Authority([]),
+        authority: new Authority(),
         handlers: handlers(() => receipts),
         receipts,
         log: () => {},

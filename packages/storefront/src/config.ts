@@ -2,31 +2,65 @@ import { MAX_GROUP_BYTES } from '@w3filecoin/capabilities'
 import { commonSchema, peerSchema, servicePeerSchema } from '@w3filecoin/runtime'
 import { z } from 'zod'
 
-/** The storefront's configuration, as the environment variable `CONFIG` holds it in JSON. */
+/**
+ * The configuration of the storefront: JSON in the environment variable `CONFIG`.
+ *
+ * @example
+ * {
+ *   "aggregator": { "did": "did:web:aggregator.example.com", "url": "https://aggregator.example.com" },
+ *   "dealer": { "did": "did:web:dealer.example.com" },
+ *   "dealTracker": { "did": "did:web:tracker.example.com", "url": "https://tracker.example.com" },
+ *   "defaultGroup": "did:web:example.com",
+ *   "gateway": "https://{cid}.ipfs.w3s.link/"
+ * }
+ */
 export const configSchema = z.strictObject({
   ...commonSchema,
-  aggregator: servicePeerSchema,
-  /** Runs the `aggregate/accept` tasks whose receipts come through the aggregator. */
-  dealer: peerSchema,
-  dealTracker: servicePeerSchema,
-  /** The group of pieces whose space has no provider in the table. */
+  aggregator: servicePeerSchema.meta({ description: 'The aggregator that pieces are offered to.' }),
+  dealer: peerSchema.meta({
+    description: 'The dealer that signs the receipts of `aggregate/accept`, which the aggregator passes on.',
+  }),
+  dealTracker: servicePeerSchema.meta({
+    description: 'The deal tracker that `filecoin/info` asks for deals.',
+  }),
   defaultGroup: z
     .string()
     .min(1)
-    .refine(group => Buffer.byteLength(group) <= MAX_GROUP_BYTES, {
-      error: `The aggregator takes groups of at most ${MAX_GROUP_BYTES} bytes`,
+    .refine(
+      group => Buffer.byteLength(group) <= MAX_GROUP_BYTES,
+      `the aggregator accepts groups of at most ${MAX_GROUP_BYTES} bytes`,
+    )
+    .meta({
+      description: 'Group of pieces whose space has no provider in the table of spaces.',
+      examples: ['did:web:storefront.example.com'],
     }),
-  /**
-   * Where content is read from, with `{cid}` for its CID: for one of codec raw or CAR the very bytes that hash to it. The
-   * storefront's own bucket when left out.
-   */
-  gateway: z.string().includes('{cid}').optional(),
-  /** What an offer of content that is not there meets: `wait` until it is uploaded, or `refuse` with `ContentNotFound`. */
-  missingContent: z.enum(['wait', 'refuse']).default('wait'),
-  /** Seconds after which content that is not there, or can not be read, is waited for no more. */
+  gateway: z
+    .string()
+    .includes('{cid}', 'expected a URL with {cid} in place of the CID')
+    .optional()
+    .meta({
+      description:
+        "URL template that content is read from, with `{cid}` in place of its CID. For a CID of codec raw or CAR it must serve exactly the bytes that hash to it. If absent, content is read from the storefront's own bucket.",
+      examples: ['https://gateway.example.com/ipfs/{cid}'],
+    }),
+  missingContent: z
+    .enum(['wait', 'refuse'])
+    .default('wait')
+    .meta({
+      description:
+        'How content that is not stored yet is handled: `wait` accepts the offer and waits for the upload, `refuse` answers `ContentNotFound`.',
+      examples: ['refuse'],
+    }),
   contentWaitSeconds: z
     .number()
     .positive()
-    .default(7 * 24 * 60 * 60),
+    .default(7 * 24 * 60 * 60)
+    .meta({
+      unit: 'seconds',
+      description: 'Time after which an offer fails whose content is missing or cannot be read.',
+      examples: [86_400],
+    }),
 })
 export type StorefrontConfig = z.infer<typeof configSchema>
+/** The configuration before defaults are filled in: what a stage may set. */
+export type StorefrontSettings = z.input<typeof configSchema>

@@ -2,17 +2,18 @@ import { addAbortSignal, type Readable } from 'node:stream'
 import { getObject, hasObject, openContext } from '@w3filecoin/aws'
 import type { Environment } from '@w3filecoin/runtime'
 import { configSchema } from './config.ts'
-import { fromGateway } from './content.ts'
+import { fromGateway } from './content/gateway.ts'
+import type { ContentSource } from './content/source.ts'
 import { BATCHING } from './domain/batching.ts'
 import { SAFETY_CHECK_MS } from './domain/piece.ts'
 import { messages } from './queues.ts'
 import { resources } from './resources.ts'
 import { createStorefront } from './storefront.ts'
-import { type ContentSource, tables } from './stores.ts'
+import { tables } from './stores.ts'
 
 /** The storefront on AWS, from its environment. */
-export const createContext = (env: Environment) => {
-  const { config, aws, peer, common } = openContext(
+export const createContext = async (env: Environment) => {
+  const { config, aws, peer, common } = await openContext(
     { resources, tables, messages },
     configSchema,
     ({ aggregator, dealer, dealTracker }) => [aggregator, dealer, dealTracker],

@@ -1,24 +1,25 @@
 import type { Signer } from '@ucanto/interface'
 import type { Authority, Clock, Log, Peer, Random } from '@w3filecoin/runtime'
+import type { ContentSource } from './content/source.ts'
 import type { Batching } from './domain/batching.ts'
 import type { Timing } from './domain/piece.ts'
 import type { Queues } from './queues.ts'
-import type { ContentSource, Stores } from './stores.ts'
+import type { Stores } from './stores.ts'
 
-/** All that the storefront's handlers and consumers work with. */
+/** The dependencies of the storefront's handlers, consumers and schedules. */
 export interface Dependencies {
   id: Signer
   stores: Stores
   queues: Queues
   content: ContentSource
   aggregator: Peer
-  /** DID of the dealer whose word on aggregates counts. */
+  /** DID of the dealer whose receipts of aggregates are accepted. */
   dealer: string
   dealTracker: Peer
   authority: Authority
   /** The group of pieces whose space has no provider. */
   defaultGroup: string
-  /** Whether content that is not there is waited for, or its offer refused. */
+  /** Whether an offer of content that does not exist waits for the content, or is refused. */
   missingContent: 'wait' | 'refuse'
   timing: Timing
   batching: Batching

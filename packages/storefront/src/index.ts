@@ -1,4 +1,5 @@
 export * from './config.ts'
+export type { ContentSource } from './content/source.ts'
 export type * from './dependencies.ts'
 export type { AggregateRecord } from './domain/aggregate.ts'
 export type { PieceRecord } from './domain/piece.ts'

@@ -1,6 +1,6 @@
 import { COMMON_TABLES, describeResources } from '@w3filecoin/runtime/resources'
 
-/** What the storefront keeps and listens to. The stacks and the local system make what is described here. */
+/** The tables, queues, buckets and functions of the storefront. The stacks and the local system create them from this. */
 export const resources = describeResources({
   service: 'storefront',
   api: {
@@ -14,7 +14,7 @@ export const resources = describeResources({
   },
   tables: {
     ...COMMON_TABLES,
-    /** A content piece on its way, by content, piece and nonce. */
+    /** Content pieces on their way to a deal: one per content, piece and nonce. */
     piece: {
       fields: {
         id: 'string',
@@ -32,13 +32,13 @@ export const resources = describeResources({
         memberOf: { hash: 'memberOf', range: 'id' },
       },
     },
-    /** An aggregate that pieces of this storefront are in, and what became of it. */
+    /** Aggregates that contain pieces of this storefront, and their outcomes. */
     aggregate: {
       fields: { id: 'string', due: 'string', checkAt: 'number' },
       key: { hash: 'id' },
       indexes: { due: { hash: 'due', range: 'checkAt' } },
     },
-    /** The provider of a space; its pieces are grouped by it. Filled by the operator. */
+    /** The provider of each space, which becomes the group of its pieces. The operator fills it. */
     space: { fields: { space: 'string' }, key: { hash: 'space' } },
   },
   queues: {
@@ -64,8 +64,8 @@ export const resources = describeResources({
       concurrency: 10,
       attempts: 5,
       run: {
-        // An aggregator that hangs lets it wait six times: for the answer to all offers, then for 50 receipts, ten at a time.
-        // That is 25 s each, and ten more where a host is asked for keys and hangs too.
+        // If the aggregator hangs, a run waits for it six times: for the answer to all offers, then for 50 receipts, ten at a
+        // time. Each wait takes 25 s, and 10 s more if a host that serves keys hangs too.
         timeout: 240,
         memory: 1024,
         uses: {
@@ -75,14 +75,14 @@ export const resources = describeResources({
         },
       },
     },
-    /** End the workflows of a range of the pieces in an aggregate. */
+    /** Settle some pieces of an aggregate with its outcome. */
     outcome: {
       batch: 1,
       concurrency: 20,
       attempts: 5,
       run: {
         timeout: 300,
-        // As the aggregator's `deal`: it reads such receipts.
+        // As for queue `deal` of the aggregator: it reads receipts of the same size.
         memory: 3008,
         uses: {
           tables: { piece: 'write', aggregate: 'write', receipt: 'write' },
@@ -93,11 +93,11 @@ export const resources = describeResources({
     },
   },
   buckets: {
-    blocks: { holds: 'large receipts, and what becomes of the pieces of failed aggregates, by CID' },
+    blocks: { holds: 'large receipts, and the verdicts on the pieces of failed aggregates, by CID' },
     content: { holds: 'the content that agents offer, by CID' },
   },
   schedules: {
-    /** Send unfinished work again that nobody looked at in time, and fetch receipts that did not arrive. */
+    /** Send the messages of overdue records again. */
     sweep: {
       everySeconds: 60,
       run: {

@@ -8,29 +8,30 @@ import { filecoinInfoHandler } from './handlers/filecoin-info.ts'
 import { filecoinOfferHandler } from './handlers/filecoin-offer.ts'
 import { filecoinSubmitHandler } from './handlers/filecoin-submit.ts'
 import type { messages } from './queues.ts'
-import { receiveAggregateOutcome, receivePieceAccept } from './receipts.ts'
 import type { resources } from './resources.ts'
 import { sweepStorefront } from './sweep.ts'
+import { receiveAggregateOutcome } from './workflow/aggregate-outcome.ts'
+import { receivePieceAccept } from './workflow/piece-accept.ts'
 
-/** The storefront: agents offer content pieces to it, and find the proof of a deal with it. */
-export const createStorefront = (parts: Dependencies): Service<typeof resources, typeof messages> => {
-  const { id, authority, stores, now, log } = parts
+/** Creates the storefront. Agents offer content pieces to it, and get the proof of a deal from it. */
+export const createStorefront = (dependencies: Dependencies): Service<typeof resources, typeof messages> => {
+  const { id, authority, stores, aggregator, dealer, now, log } = dependencies
   const server = new Server({
     id,
     authority,
     handlers: [
-      filecoinOfferHandler(parts),
+      filecoinOfferHandler(dependencies),
       filecoinSubmitHandler(stores),
       filecoinAcceptHandler(stores),
-      filecoinInfoHandler(parts),
+      filecoinInfoHandler(dependencies),
       concludeHandler({
         authority,
         now,
-        senders: [parts.aggregator.did, parts.dealer],
+        senders: [aggregator.did, dealer],
         routes: {
-          'piece/accept': receipt => receivePieceAccept(parts, receipt),
-          'aggregate/offer': (receipt, ran) => receiveAggregateOutcome(parts, receipt, ran),
-          'aggregate/accept': (receipt, ran) => receiveAggregateOutcome(parts, receipt, ran),
+          'piece/accept': receipt => receivePieceAccept(dependencies, receipt),
+          'aggregate/offer': (receipt, ran) => receiveAggregateOutcome(dependencies, receipt, ran),
+          'aggregate/accept': (receipt, ran) => receiveAggregateOutcome(dependencies, receipt, ran),
         },
       }),
     ],
@@ -39,7 +40,11 @@ export const createStorefront = (parts: Dependencies): Service<typeof resources,
   })
   return {
     api: createHttpApp({ server, receipts: stores.receipts, name: 'storefront', log }),
-    consumers: { submit: onSubmit(parts), aggregation: onAggregation(parts), outcome: onOutcome(parts) },
-    schedules: { sweep: sweepStorefront(parts) },
+    consumers: {
+      submit: onSubmit(dependencies),
+      aggregation: onAggregation(dependencies),
+      outcome: onOutcome(dependencies),
+    },
+    schedules: { sweep: sweepStorefront(dependencies) },
   }
 }

@@ -3,13 +3,17 @@ import type { AggregateRecord } from './domain/aggregate.ts'
 import type { PieceRecord } from './domain/piece.ts'
 import type { resources } from './resources.ts'
 
-/** The provider of a space, whose pieces are grouped by it. The operator fills this table. */
+/**
+ * The provider of a space, which becomes the group of its pieces. The operator fills this table.
+ *
+ * @example { space: 'did:key:z6Mk…', provider: 'did:web:example.com' }
+ */
 export interface SpaceRecord {
   space: string
   provider: string
 }
 
-/** The records of each table. */
+/** The record format of each table. */
 export const tables = {
   ...COMMON_FORMATS,
   piece: recordFormat<PieceRecord>({
@@ -28,14 +32,3 @@ export const tables = {
 } satisfies TableFormats<typeof resources>
 
 export type Stores = StoresOf<typeof tables>
-
-/** Where content is read from. */
-export interface ContentSource {
-  /** Whether the content is there. */
-  has(content: string): Promise<boolean>
-  /**
-   * The bytes of the content, until `signal` aborts; `undefined` while the content is missing. For a CID of codec raw or CAR
-   * these are the bytes that hash to the CID.
-   */
-  open(content: string, signal: AbortSignal): Promise<AsyncIterable<Uint8Array> | undefined>
-}

@@ -1,38 +1,56 @@
+import type { Stage } from '@w3filecoin/capabilities'
 import type { Unfinished } from '@w3filecoin/runtime'
-import type { AggregateRecord } from './domain/aggregate.ts'
-import { type PieceRecord, stageReachedAt } from './domain/piece.ts'
+import { type AggregateRecord, type AggregateStage, isFinal as isFinalOutcome } from './domain/aggregate.ts'
+import { isFinal, type PieceRecord, stageReachedAt } from './domain/piece.ts'
 import type { Queues } from './queues.ts'
 
-const NEXT: Partial<Record<PieceRecord['stage'], string>> = {
-  offered: 'its content is to be read and checked',
-  submitted: 'the aggregator is to take it',
-  queued: 'the aggregator is to put it into an aggregate',
-  aggregated: 'its aggregate is to be in a deal',
-  retried: 'the aggregator is to take it again',
+interface Step {
+  /** Its consumer takes the step. */
+  queue: keyof Queues
+  /** The step in words, for operators. */
+  description: string
+}
+
+/** The next step of a piece at each stage. A final stage has none. */
+const NEXT_STEP: Record<Stage, Step | undefined> = {
+  offered: { queue: 'submit', description: 'the storefront must read and check its content' },
+  submitted: { queue: 'aggregation', description: 'the aggregator must accept it' },
+  queued: { queue: 'aggregation', description: 'the aggregator must put it into an aggregate' },
+  aggregated: { queue: 'outcome', description: 'its aggregate must get into a deal' },
+  retried: { queue: 'aggregation', description: 'the aggregator must accept it again' },
+  accepted: undefined,
+  failed: undefined,
 }
 
 const piece: Unfinished<PieceRecord, Queues> = {
-  isUnfinished: ({ stage }) => stage !== 'accepted' && stage !== 'failed',
+  isUnfinished: ({ stage }) => !isFinal(stage),
   stageSince: stageReachedAt,
-  describeNext: ({ stage }) => NEXT[stage] ?? 'nothing',
+  describeNext: ({ stage }) => NEXT_STEP[stage]?.description ?? 'nothing',
   messages: records => {
-    const ids = (...stages: PieceRecord['stage'][]) =>
-      records.filter(({ stage }) => stages.includes(stage)).map(({ id }) => ({ id }))
+    const recordsFor = (queue: keyof Queues) =>
+      records.filter(({ stage }) => NEXT_STEP[stage]?.queue === queue)
     return {
-      submit: ids('offered'),
-      aggregation: ids('submitted', 'queued', 'retried'),
-      outcome: records
-        .filter(({ stage }) => stage === 'aggregated')
-        .map(({ id, aggregateId }) => ({ aggregate: aggregateId as string, pieces: [id] })),
+      submit: recordsFor('submit').map(({ id }) => ({ id })),
+      aggregation: recordsFor('aggregation').map(({ id }) => ({ id })),
+      outcome: recordsFor('outcome').map(({ id, aggregateId }) => ({
+        aggregate: aggregateId as string,
+        pieces: [id],
+      })),
     }
   },
 }
 
+/** What happens next to an aggregate that needs checks. */
+const NEXT_OF_AGGREGATE: Record<AggregateStage, string> = {
+  offered: 'the dealer must report its outcome',
+  accepted: 'its pieces must be accepted',
+  failed: 'its pieces must be retried or failed',
+}
+
 const aggregate: Unfinished<AggregateRecord, Queues> = {
-  isUnfinished: ({ stage, checkAt }) => stage === 'offered' || checkAt !== undefined,
+  isUnfinished: ({ stage, checkAt }) => !isFinalOutcome(stage) || checkAt !== undefined,
   stageSince: () => undefined,
-  describeNext: ({ stage }) =>
-    stage === 'offered' ? 'the dealer is to end it' : 'its pieces are to hear of that',
+  describeNext: ({ stage }) => NEXT_OF_AGGREGATE[stage],
   messages: records => ({ outcome: records.map(({ id }) => ({ aggregate: id })) }),
 }
 

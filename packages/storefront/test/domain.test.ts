@@ -4,7 +4,8 @@ import { bytesOf } from '@w3filecoin/testing'
 import { create as createDigest } from 'multiformats/hashes/digest'
 import { create as createLink } from 'multiformats/link'
 import { describe, expect, it } from 'vitest'
-import { fromGateway } from '../src/content.ts'
+import { fromGateway } from '../src/content/gateway.ts'
+import { sha256Of } from '../src/content/sha256.ts'
 import {
   type AggregateRecord,
   aggregateId,
@@ -14,16 +15,15 @@ import {
   markFinished,
   newAggregate,
 } from '../src/domain/aggregate.ts'
-import { sha256Of } from '../src/domain/content.ts'
+import { MEMBER_SHARDS, memberShard, shardOf } from '../src/domain/member-shards.ts'
 import {
   isConfirmed,
-  MEMBER_SHARDS,
+  isFinal,
   markAggregated,
   markEnded,
   markQueued,
   markRetried,
   markSubmitted,
-  memberShard,
   newPiece,
   nextCheckMs,
   type PieceRecord,
@@ -44,7 +44,7 @@ const record = (stage: Stage): Stored<PieceRecord> => ({
 })
 
 describe('a piece', () => {
-  it('is offered first, and looked at again after a while', () => {
+  it('is offered first, and checked again after retryMs', () => {
     const { id, ...rest } = newPiece(
       { content: 'c', piece: 'p', nonce: 'n', group: 'g', submitTask: bytes, acceptTask: bytes },
       1000,
@@ -65,7 +65,7 @@ describe('a piece', () => {
   const stages: Stage[] = ['offered', 'submitted', 'queued', 'aggregated', 'retried', 'accepted', 'failed']
   const unfinished = stages.slice(0, 5)
 
-  /** Which events count at which stage; all others are behind it, or come too early. */
+  /** The stages at which each event applies. At any other stage, the event is late or early. */
   const counts: Record<string, Stage[]> = {
     submitted: ['offered'],
     queued: ['submitted', 'retried'],
@@ -81,7 +81,7 @@ describe('a piece', () => {
       const before = { ...record(stage), trouble: { message: 'x', at: 1500, times: 2 } }
       const copy = structuredClone(before)
       const after = events[event]!(before)
-      expect(before, 'a transition is pure').toEqual(copy)
+      expect(before, 'a transition does not change its argument').toEqual(copy)
       if (!counts[event]!.includes(stage)) return expect(after).toBeUndefined()
       expect(after).toMatchObject({
         stage: event,
@@ -103,21 +103,21 @@ describe('a piece', () => {
     ['retried', 2060],
     ['accepted', undefined],
     ['failed', undefined],
-  ])('is looked at again after %s: %s', (event, checkAt) => {
+  ])('is checked again after %s: %s', (event, checkAt) => {
     const after = events[event]!(record(counts[event]![0]!))
     expect(after?.checkAt).toBe(checkAt)
     expect(after?.due === undefined).toBe(checkAt === undefined)
   })
 
-  it('carries what each stage adds', () => {
+  it('gets new fields at each stage', () => {
     expect(events.submitted!(record('offered'))).toMatchObject({ pieceOfferTask: bytes })
     expect(events.queued!(record('submitted'))).toMatchObject({ waitsFor: 'task', offerNonce: 'n' })
     const member = events.aggregated!(record('queued'))!
-    expect(member).toMatchObject({ ...membership, memberOf: memberShard('A', member.piece) })
+    expect(member).toMatchObject({ ...membership, memberOf: memberShard('A', shardOf(member.piece)) })
     expect(events.failed!(record('queued'))?.reason).toEqual({ name: 'ProofNotFound', message: 'no deal' })
   })
 
-  it('that is tried again remembers the aggregates that it was in', () => {
+  it('remembers its earlier aggregates when it is retried', () => {
     const first = events.retried!(record('aggregated'))!
     expect(first).toMatchObject({ retryOfferCid: 'offer', former: [{ aggregate: 'a', inclusion: bytes }] })
     for (const gone of ['aggregate', 'aggregateId', 'inclusion', 'memberOf', 'waitsFor'] as const)
@@ -129,7 +129,7 @@ describe('a piece', () => {
       4000,
       timing,
     )!
-    expect(events.retried!(second), 'the aggregate before').toBeUndefined()
+    expect(events.retried!(second), 'a late event of the earlier aggregate').toBeUndefined()
     const third = markRetried(second, { aggregateId: 'B', retry: 'offer 2' }, 5000, timing)
     expect(third?.former?.map(({ aggregate }) => aggregate)).toEqual(['a', 'b'])
     expect(third?.history.map(({ stage }) => stage)).toEqual([
@@ -142,7 +142,7 @@ describe('a piece', () => {
   })
 
   it.each(stages)(
-    'at %s is in trouble only there, and tried again by the time that it has been there',
+    'records a problem at %s only if that is its stage, and backs off by its time at the stage',
     stage => {
       const before = record(stage)
       const [once, elsewhere] = ['offered', stage].map(at =>
@@ -156,7 +156,7 @@ describe('a piece', () => {
     },
   )
 
-  it('remembers another piece that its content hashed to, from when it was found first', () => {
+  it('remembers which other piece its content hashed to, and when that was first found', () => {
     const [one, none, same, other] = [
       ['x', 1500],
       [undefined, 1550],
@@ -174,7 +174,7 @@ describe('a piece', () => {
     expect(isConfirmed(thrice, 'x', 1500 + timing.retryMs, timing)).toBe(true)
   })
 
-  it('whose content is being read is left alone for a while', () => {
+  it('is not checked again for retryMs while its content is read', () => {
     expect(renewClaim(record('offered'), 2000, timing)?.checkAt).toBe(2000 + timing.retryMs)
     expect(renewClaim(record('submitted'), 2000, timing)).toBeUndefined()
   })
@@ -185,21 +185,28 @@ describe('a piece', () => {
     ['queued', 900],
     ['aggregated', WEEK],
     ['retried', 60],
-  ])('at %s is looked at every %i ms', (stage, interval) => {
+  ])('at %s is checked every %i ms', (stage, interval) => {
     expect(nextCheckMs({ stage, history: [{ stage, at: 1000 }] }, 1000, timing)).toBe(interval)
   })
 
   it.each([
-    ['at once', 0, 60],
-    ['after a while', 500, 500],
-    ['at the latest', WEEK, 6 * 60 * 60 * 1000],
-  ])('waits for what is missing as long as it has been: %s', (_, age, interval) => {
+    ['the first time', 0, 60],
+    ['later', 500, 500],
+    ['at most', WEEK, 6 * 60 * 60 * 1000],
+  ])('backs off exponentially while its content is missing: %s', (_, age, interval) => {
     expect(
       nextCheckMs({ stage: 'offered', history: [{ stage: 'offered', at: 1000 }] }, 1000 + age, timing),
     ).toBe(interval)
   })
 
-  it('is its own by content, piece and nonce', () => {
+  it('at a stage of a newer version stays as it is, and is checked again', () => {
+    const newer = record('paused' as Stage)
+    for (const event of Object.values(events)) expect(event(newer)).toBeUndefined()
+    expect(isFinal(newer.stage)).toBe(false)
+    expect(nextCheckMs(newer, 1000, timing)).toBe(60)
+  })
+
+  it('has its own key for each content, piece and nonce', () => {
     const ids = [
       { content: 'c', piece: 'p' },
       { content: 'd', piece: 'p' },
@@ -209,8 +216,8 @@ describe('a piece', () => {
     expect(new Set(ids).size).toBe(4)
   })
 
-  it('is in one of the shards of its aggregate, all of which are used', () => {
-    const shards = Array.from({ length: 500 }, (_, n) => memberShard('A', `${n}`))
+  it('is in one shard of its aggregate, and all shards are used', () => {
+    const shards = Array.from({ length: 500 }, (_, n) => memberShard('A', shardOf(`${n}`)))
     expect(new Set(shards)).toEqual(new Set(Array.from({ length: MEMBER_SHARDS }, (_, n) => `A#${n}`)))
   })
 })
@@ -223,7 +230,7 @@ describe('an aggregate', () => {
   })
   const deal = { dataType: 0, dealID: 7 }
 
-  it('is offered, accepted once, looked at again, and done', () => {
+  it('is offered, accepted once, checked for remaining pieces, and finished', () => {
     expect(stored()).toMatchObject({ stage: 'offered', checkAt: 1900, id: aggregateId({ aggregate: 'a' }) })
     const after = markAccepted(stored(), deal, 2000, timing)!
     expect(after).toMatchObject({ stage: 'accepted', ...deal, checkAt: 2000 + timing.pollMs })
@@ -232,17 +239,17 @@ describe('an aggregate', () => {
     expect(markFinished(after)).toMatchObject({ stage: 'accepted', checkAt: undefined, due: undefined })
   })
 
-  it('is looked after for a piece that comes late, unless that is not soon anyway', () => {
+  it('is checked again after a late piece, unless its next check is far away', () => {
     const after = markAccepted(stored(), deal, 2000, timing)!
     const due = (checkAt: number | undefined) =>
       ensureMemberCheck({ ...after, checkAt }, 5000, timing)?.checkAt
-    expect(ensureMemberCheck(stored(), 5000, timing), 'an outcome will come').toBeUndefined()
+    expect(ensureMemberCheck(stored(), 5000, timing), 'the outcome will cause a check').toBeUndefined()
     expect(due(undefined)).toBe(5000 + timing.pollMs)
-    expect(due(5001), 'that look may be under way').toBe(5000 + timing.pollMs)
+    expect(due(5001), 'that check may be running already').toBe(5000 + timing.pollMs)
     expect(due(5000 + timing.pollMs - 1)).toBeUndefined()
   })
 
-  it('is failed once, looked at again, and done', () => {
+  it('is failed once, checked for remaining pieces, and finished', () => {
     const after = markFailed(stored(), 'verdicts', 2000, timing)!
     expect(after).toMatchObject({ stage: 'failed', verdictsCid: 'verdicts', checkAt: 2000 + timing.pollMs })
     expect(markFailed(after, 'others', 3000, timing)).toBeUndefined()
@@ -250,7 +257,7 @@ describe('an aggregate', () => {
     expect(markFinished(after)).toMatchObject({ stage: 'failed', checkAt: undefined, due: undefined })
   })
 
-  it('is another one with a nonce', () => {
+  it('has another key with a nonce', () => {
     expect(aggregateId({ aggregate: 'a', nonce: 'n' })).not.toBe(aggregateId({ aggregate: 'a' }))
   })
 })
@@ -258,12 +265,12 @@ describe('an aggregate', () => {
 describe('the hash of content', () => {
   const digest = bytesOf('digest', 32)
   it.each<[string, number, number, Uint8Array, boolean]>([
-    ['of a raw block', 0x55, 0x12, digest, true],
-    ['of a CAR', 0x0202, 0x12, digest, true],
-    ['is not that of a DAG by its root', 0x70, 0x12, digest, false],
-    ['is not in an identity', 0x55, 0x00, digest, false],
-    ['is not another one', 0x55, 0x13, bytesOf('digest', 64), false],
-    ['is not a part of one', 0x55, 0x12, digest.subarray(0, 20), false],
+    ['is in the CID of a raw block', 0x55, 0x12, digest, true],
+    ['is in the CID of a CAR', 0x0202, 0x12, digest, true],
+    ['is not in the CID of a DAG', 0x70, 0x12, digest, false],
+    ['is not in an identity CID', 0x55, 0x00, digest, false],
+    ['is not a hash of another kind', 0x55, 0x13, bytesOf('digest', 64), false],
+    ['is not a truncated hash', 0x55, 0x12, digest.subarray(0, 20), false],
   ])('%s', (_, codec, code, bytes, known) => {
     expect(sha256Of(`${createLink(codec, createDigest(code, bytes))}`)).toEqual(known ? bytes : undefined)
   })
@@ -277,7 +284,7 @@ describe('content from a gateway', () => {
       return response
     })
 
-  it('is streamed from the address of its CID', async () => {
+  it('is streamed from the URL of its CID', async () => {
     const asked: string[] = []
     const source = from(new Response('bytes'), asked)
     expect(await source.has('bafy')).toBe(true)
@@ -286,12 +293,12 @@ describe('content from a gateway', () => {
     expect(asked).toEqual(['HEAD https://bafy.example/x', 'GET https://bafy.example/x'])
   })
 
-  it.each([404, 410])('is not there: %i', async status => {
+  it.each([404, 410])('does not exist at status %i', async status => {
     expect(await from(new Response('', { status })).open('bafy', signal)).toBeUndefined()
     expect(await from(new Response('', { status })).has('bafy')).toBe(false)
   })
 
-  it.each([403, 429, 500, 504])('may come later: %i', async status => {
+  it.each([403, 429, 500, 504])('is retried at status %i', async status => {
     await expect(from(new Response('', { status })).open('bafy', signal)).rejects.toThrow(`${status}`)
     await expect(from(new Response('', { status })).has('bafy')).rejects.toThrow(`${status}`)
   })

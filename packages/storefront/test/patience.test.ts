@@ -16,8 +16,8 @@ import { createStorefront, type Dependencies, messages, tables } from '../src/in
 import { resources } from '../src/resources.ts'
 
 /**
- * Whoever is asked hangs, for as long as it is waited for. A function that is not done then is killed, and so is everybody
- * who tries its messages again: nothing of what it found out is noted, and no work is given up in order.
+ * Every peer and every source of content hangs until the caller times out. A function that is still running at its own
+ * timeout is killed, and so is every retry of its messages: nothing is recorded, and no work is ever abandoned in order.
  */
 
 const { storefront, aggregator, dealer, tracker } = await signersOf(
@@ -37,7 +37,7 @@ afterEach(() => void vi.restoreAllMocks())
 
 const specOf = <T>(specs: Record<string, T>, name: string): T => specs[name] as T
 
-/** A storefront in a world of its own, all of whose peers hang, and its content. */
+/** Starts a storefront in a separate world, where all peers and all content hang. */
 const startStorefront = () => {
   const world = new DeterministicWorld({ choices: new Choices(1) })
   vi.spyOn(AbortSignal, 'timeout').mockImplementation(world.timeout)
@@ -51,7 +51,7 @@ const startStorefront = () => {
     queue: name => new DeterministicQueue({ name, spec: specOf(resources.queues, name), world }),
     blocks: name => new DeterministicBlocks({ name, world }),
   }
-  const authority = new Authority([])
+  const authority = new Authority()
   const hangs = (signal: AbortSignal) =>
     new Promise<never>((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)))
   const peer = (id: typeof aggregator) =>
@@ -59,7 +59,7 @@ const startStorefront = () => {
       { did: id.did(), url: 'https://hangs.test' },
       { authority, fetch: async (_, init) => hangs(init!.signal!) },
     )
-  const parts: Dependencies = {
+  const dependencies: Dependencies = {
     id: storefront,
     stores: openStores(engine, tables, { now: world.now }),
     queues: openQueues(engine, messages),
@@ -83,16 +83,20 @@ const startStorefront = () => {
     random: world.nonce,
     log: () => {},
   }
-  /** Puts a record where it would be, without a call. */
+  /** Puts a record into a table without a call. */
   const seed = (name: 'piece' | 'aggregate', record: object) =>
     opened[name]!.seed({ ...tables[name].encode(record), revision: 1 })
-  return { world, parts, seed, consumers: createStorefront(parts).consumers }
+  return { world, dependencies, seed, consumers: createStorefront(dependencies).consumers }
 }
 
 type World = ReturnType<typeof startStorefront>
 
-/** Notes a piece that is ready to be submitted, or waits for the aggregator already; returns its message. */
-const note = async ({ world, seed }: World, name: string, stage: 'offered' | 'submitted' | 'queued') => {
+/** Inserts a piece at a stage, and returns its message. */
+const insertPiece = async (
+  { world, seed }: World,
+  name: string,
+  stage: 'offered' | 'submitted' | 'queued',
+) => {
   const { content, piece } = await someContent(name)
   const task = await packTask(await Tasks.pieceOffer(storefront, aggregator, { piece, group: 'g' }))
   const record = newPiece(
@@ -107,13 +111,15 @@ const note = async ({ world, seed }: World, name: string, stage: 'offered' | 'su
   return { id: record.id }
 }
 
-/** Of each queue, the batch whose messages have the most to wait for. */
+/** Inserts the batch of each queue whose messages wait longest. */
 const worst: Record<keyof typeof resources.queues, (world: World, size: number) => Promise<object[]>> = {
   submit: (world, size) =>
-    Promise.all(Array.from({ length: size }, (_, n) => note(world, `submit ${n}`, 'offered'))),
+    Promise.all(Array.from({ length: size }, (_, n) => insertPiece(world, `submit ${n}`, 'offered'))),
   aggregation: (world, size) =>
     Promise.all(
-      Array.from({ length: size }, (_, n) => note(world, `offer ${n}`, n === 0 ? 'submitted' : 'queued')),
+      Array.from({ length: size }, (_, n) =>
+        insertPiece(world, `offer ${n}`, n === 0 ? 'submitted' : 'queued'),
+      ),
     ),
   outcome: async ({ world, seed }, size) => {
     const records = Array.from({ length: size }, (_, n) => {
@@ -130,7 +136,7 @@ const worst: Record<keyof typeof resources.queues, (world: World, size: number) 
 }
 
 it.each(Object.keys(worst) as (keyof typeof worst)[])(
-  'a run for %s is done in its time, also when all that it asks hang',
+  'a run for %s ends before its timeout, even if every peer hangs',
   async name => {
     const storefront = startStorefront()
     const { world, consumers } = storefront
@@ -144,17 +150,17 @@ it.each(Object.keys(worst) as (keyof typeof worst)[])(
   },
 )
 
-it('content that hangs is not read by anybody else meanwhile', async () => {
+it('no second run reads content while a read hangs', async () => {
   const storefront = startStorefront()
-  const { world, consumers, parts } = storefront
-  const message = await note(storefront, 'claimed', 'offered')
+  const { world, consumers, dependencies } = storefront
+  const message = await insertPiece(storefront, 'claimed', 'offered')
   const running = world.execute({ name: 'submit', seconds: resources.queues.submit.run.timeout }, () =>
     consumers.submit!.handle([message] as never),
   )
   const free: number[] = []
   for (let minute = 1; minute < 14; minute++)
     world.timeline.after(minute * 60_000, async () => {
-      const record = await parts.stores.piece.get(message)
+      const record = await dependencies.stores.piece.get(message)
       if ((record?.checkAt as number) <= world.now()) free.push(minute)
     })
   await world.timeline.run(() => world.running === 0)

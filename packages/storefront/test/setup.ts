@@ -44,7 +44,7 @@ export const { storefront, aggregator, dealer, tracker, agent, space, stranger }
 
 let world: World
 export let aws: Provided<typeof resources>
-export let parts: Dependencies
+export let dependencies: Dependencies
 export let service: ReturnType<typeof createStorefront>
 export let theAggregator: StandIn
 let theTracker: StandIn
@@ -57,16 +57,19 @@ export const timing = {
   contentWaitMs: 24 * 3_600_000,
   safetyCheckMs: SAFETY_CHECK_MS,
 }
-/** What is there to be read, and how reading it goes. */
+/** The content that exists, by CID; each function opens its bytes. */
 export const contents = new Map<string, () => AsyncIterable<Uint8Array>>()
-/** What reached the aggregator, and what it says. */
+/** The `piece/offer` invocations that reached the aggregator. */
 export const offers: Invocation[] = []
+/** How the aggregator and the deal tracker behave. */
 export const state: {
+  /** The answer of the aggregator to every `piece/offer`, instead of a promise. */
   refusal?: Failure | undefined
+  /** Whether no peer can be reached. */
   down?: boolean
-  /** What the deal tracker knows, whatever it is asked for. */
+  /** The answer of the deal tracker to every question. */
   deals?: Record<string, object>
-  /** What the aggregator tells of a piece. */
+  /** The answer of the aggregator to `piece/info`. */
   info?: object | undefined
 } = {}
 export const DEAL = { provider: 'f01', storageProvider: 'f01', status: 'Active', expiration: '2027-01-01' }
@@ -74,7 +77,7 @@ export const DEAL = { provider: 'f01', storageProvider: 'f01', status: 'Active',
 beforeAll(async () => {
   world = await startWorld()
   aws = await world.provide(resources)
-  const authority = new Authority([])
+  const authority = new Authority()
   const network = networkOf(() => [theAggregator, theTracker])
   theAggregator = await standIn(world, {
     name: 'the-aggregator',
@@ -97,7 +100,7 @@ beforeAll(async () => {
       provide(pieceInfo, async ({ capability: { nb } }) => ({
         out: state.info
           ? { ok: { piece: nb.piece, ...state.info } }
-          : { error: failure('PieceNotFound', `Nobody offered ${nb.piece}`) },
+          : { error: failure('PieceNotFound', `The piece ${nb.piece} was not offered`) },
       })),
     ],
   })
@@ -115,7 +118,7 @@ beforeAll(async () => {
         return network(url, init)
       },
     })
-  parts = {
+  dependencies = {
     id: storefront,
     stores: openStores(aws, tables, { now: () => clock.now }),
     queues: openQueues(aws, messages),
@@ -135,7 +138,7 @@ beforeAll(async () => {
     random: () => crypto.randomUUID(),
     log: () => {},
   }
-  service = aws.host(createStorefront(parts))
+  service = aws.host(createStorefront(dependencies))
 })
 afterAll(() => world.stop())
 beforeEach(async () => {
@@ -166,7 +169,7 @@ export const offer = async (
   })
 
 export const recordOf = ({ content, piece }: Pick<Content, 'content' | 'piece'>, nonce?: string) =>
-  parts.stores.piece.get({ id: pieceId({ content: `${content}`, piece: `${piece}`, nonce }) })
+  dependencies.stores.piece.get({ id: pieceId({ content: `${content}`, piece: `${piece}`, nonce }) })
 export const errorOf = ({ out }: Receipt) => out.error as { name: string; message: string } | undefined
 export const settle = () => aws.settle(service.consumers)
 export const sweepAfter = async (milliseconds: number) => {
@@ -179,14 +182,14 @@ export const upload = ({ content, bytes }: Content): void => {
     yield bytes
   })
 }
-/** Content that is there. */
-export const uploaded = async (seed: string, length?: number): Promise<Content> => {
+/** Creates content that exists. */
+export const uploadContent = async (seed: string, length?: number): Promise<Content> => {
   const content = await someContent(seed, length)
   upload(content)
   return content
 }
 
-/** What the aggregator and the dealer say of pieces that are in one aggregate. */
+/** Builds an aggregate of these pieces, and the receipts that the aggregator and the dealer issue about it. */
 export const aggregateOf = async (pieces: readonly PieceLink[], nonce?: string) => {
   const built = buildAggregate({ pieces: [...pieces], size: 2 ** 24 }).ok!
   const { link } = built
@@ -200,35 +203,47 @@ export const aggregateOf = async (pieces: readonly PieceLink[], nonce?: string) 
     tenant,
   })
   const aggregateAccept = await Tasks.aggregateAccept(dealer, { aggregate: link, pieces: list, nonce })
-  /** @param attempt the nonce of the `piece/offer`, where the piece was tried again */
-  const pieceAccepted = async (piece: PieceLink, attempt?: string) =>
+  /** @param attempt the nonce of the `piece/offer`, if the dealer retried the piece */
+  const acceptPiece = async (piece: PieceLink, attempt?: string) =>
     issueReceipt(aggregator, await Tasks.pieceAccept(aggregator, { piece, group: GROUP, nonce: attempt }), {
       out: { ok: { piece, aggregate: link, inclusion: built.proof(order.indexOf(`${piece}`)) } },
       fx: { join: aggregateOffer },
     })
-  const inDeal = (dealID = 7) =>
+  const acceptAggregate = (dealID = 7) =>
     issueReceipt(dealer, aggregateAccept, {
       out: { ok: { aggregate: link, dataType: 0, dataSource: { dealID } } },
     })
-  /** The nonce of what is tried again, and the tasks. */
+  /** The nonce of the `piece/offer` tasks by which the dealer retries pieces. */
   const attempt = Tasks.retryNonce({ aggregate: link, nonce })
   const retry = (piece: PieceLink) =>
     Tasks.pieceOffer(dealer, aggregator, { piece, group: GROUP, nonce: attempt })
-  /** The end of the aggregate, or of its offer where that is refused: the pieces at fault, and those tried again. */
-  const inNoDeal = async (
-    { faults = [], again = [] }: { faults?: PieceLink[]; again?: PieceLink[] },
+  /**
+   * The receipt of a failed aggregate, with its invalid and its retried pieces. Pass the `aggregate/offer` as `ran` if the
+   * dealer refused the offer.
+   */
+  const failAggregate = async (
+    { invalid = [], retried = [] }: { invalid?: PieceLink[]; retried?: PieceLink[] },
     ran = aggregateAccept,
   ) =>
     issueReceipt(dealer, ran, {
       out: {
         error: failure('InvalidPiece', 'No provider takes it', {
           aggregate: link,
-          cause: faults.map(piece => failure('InvalidPieceCID', 'No provider can read it', { piece })),
+          cause: invalid.map(piece => failure('InvalidPieceCID', 'No provider can read it', { piece })),
         }),
       },
-      fx: { fork: await Promise.all(again.map(retry)) },
+      fx: { fork: await Promise.all(retried.map(retry)) },
     })
-  return { link, aggregateOffer, aggregateAccept, pieceAccepted, inDeal, inNoDeal, attempt, retry }
+  return {
+    link,
+    aggregateOffer,
+    aggregateAccept,
+    acceptPiece,
+    acceptAggregate,
+    failAggregate,
+    attempt,
+    retry,
+  }
 }
 export const conclude = async (receipt: Receipt, issuer: Signer = aggregator) =>
   ask(
@@ -236,9 +251,9 @@ export const conclude = async (receipt: Receipt, issuer: Signer = aggregator) =>
     await Tasks.conclude(issuer, storefront, { root: receipt.root, blocks: receipt.iterateIPLDBlocks() }),
   )
 
-/** Pieces that wait for the aggregator to tell of them. */
-export const queuedPieces = async <const S extends string[]>(...seeds: S) => {
-  const pieces = await Promise.all(seeds.map(seed => uploaded(seed)))
+/** Offers new pieces, and returns them at stage `queued`. */
+export const queuePieces = async <const S extends string[]>(...seeds: S) => {
+  const pieces = await Promise.all(seeds.map(seed => uploadContent(seed)))
   const receipts = await call(service.api, ...(await Promise.all(pieces.map(content => offer(content)))))
   await settle()
   const accepted = pieces.map((content, n) => ({

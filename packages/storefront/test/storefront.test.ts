@@ -1,4 +1,3 @@
-import { isDelegation } from '@ucanto/core'
 import type { Invocation, Receipt } from '@ucanto/interface'
 import {
   type FilecoinInfoSuccess,
@@ -9,10 +8,10 @@ import {
   Tasks,
 } from '@w3filecoin/capabilities'
 import { verifyInclusion } from '@w3filecoin/piece'
-import { issueReceipt } from '@w3filecoin/runtime'
+import { issueReceipt, isTask } from '@w3filecoin/runtime'
 import { ask, CUT, call, effectsOf, served, signerOf, someContent, somePiece } from '@w3filecoin/testing'
 import { describe, expect, it } from 'vitest'
-import { MEMBER_SHARDS } from '../src/domain/piece.ts'
+import { MEMBER_SHARDS } from '../src/domain/member-shards.ts'
 import { createStorefront } from '../src/index.ts'
 import {
   agent,
@@ -23,12 +22,12 @@ import {
   conclude,
   DEAL,
   dealer,
+  dependencies,
   errorOf,
   GROUP,
   offer,
   offers,
-  parts,
-  queuedPieces,
+  queuePieces,
   recordOf,
   service,
   settle,
@@ -40,19 +39,19 @@ import {
   theAggregator,
   timing,
   upload,
-  uploaded,
+  uploadContent,
 } from './setup.ts'
 
-/** A port after whose call of a method nothing else is done any more, and what is cut with it. */
+/** Wraps a port. After the call of a method, that port and every other one wrapped by `cut` fail: the run is killed there. */
 const cutAfter = <T extends object>(whole: T, method: keyof T) => {
   let dead = false
   const cut = <P extends object>(port: P): P =>
     new Proxy(port, {
       get:
         (target, name) =>
-        async (...given: unknown[]) => {
+        async (...args: unknown[]) => {
           if (dead) throw CUT
-          const answer = await (target[name as keyof P] as (...given: unknown[]) => unknown)(...given)
+          const answer = await (target[name as keyof P] as (...args: unknown[]) => unknown)(...args)
           if ((port as object) === whole && name === method) dead = true
           return answer
         },
@@ -61,20 +60,20 @@ const cutAfter = <T extends object>(whole: T, method: keyof T) => {
 }
 
 describe('filecoin/offer', () => {
-  it('promises to submit the piece, and to end its workflow', async () => {
+  it('promises filecoin/submit and filecoin/accept', async () => {
     const content = await someContent('offered')
     const receipt = await ask(service.api, await offer(content))
     expect(receipt.out).toEqual({ ok: { piece: content.piece } })
     const submit = await Tasks.filecoinSubmit(storefront, content)
     const accept = await Tasks.filecoinAccept(storefront, content)
     expect(effectsOf(receipt)).toEqual({ fork: [`${submit.cid}`], join: `${accept.cid}` })
-    expect([...receipt.fx.fork, receipt.fx.join].every(task => isDelegation(task as never))).toBe(true)
+    expect([...receipt.fx.fork, receipt.fx.join].every(isTask)).toBe(true)
     expect(`${(await served(service.api, receipt.ran.link()))?.root.cid}`).toBe(`${receipt.root.cid}`)
     expect(await recordOf(content)).toMatchObject({ stage: 'offered', group: 'did:web:default', revision: 1 })
     expect(await aws.drain('submit')).toHaveLength(1)
   })
 
-  it('made again is the same, whoever makes it', async () => {
+  it('gets the same promises when it is repeated, by any agent', async () => {
     const content = await someContent('again')
     const one = await offer(content)
     const other = await offer(content, { issuer: stranger, from: await signerOf('other space') })
@@ -87,7 +86,7 @@ describe('filecoin/offer', () => {
     expect(await recordOf(content)).toMatchObject({ revision: 1 })
   })
 
-  it('made by many at the same time is one workflow', async () => {
+  it('starts one workflow if many agents make it at the same time', async () => {
     const content = await someContent('many')
     const agents = await Promise.all(Array.from({ length: 12 }, (_, n) => signerOf(`agent ${n}`)))
     const invocations = await Promise.all(agents.map(issuer => offer(content, { issuer })))
@@ -96,7 +95,7 @@ describe('filecoin/offer', () => {
     expect(await recordOf(content)).toMatchObject({ revision: 1 })
   })
 
-  it('of the same piece for other content, or with a nonce, is its own workflow', async () => {
+  it('starts a separate workflow for each content and each nonce', async () => {
     const [content, other] = [await someContent('one'), await someContent('two')]
     const receipts = await call(
       service.api,
@@ -111,24 +110,27 @@ describe('filecoin/offer', () => {
     expect(receipts[2]!.fx.fork[0]).toMatchObject({ nonce: 'n' })
   })
 
-  it('is grouped by the provider of its space', async () => {
-    await parts.stores.space.insert({ space: space.did(), provider: 'did:web:provider' })
+  it('puts the piece into the group of the provider of its space', async () => {
+    await dependencies.stores.space.insert({ space: space.did(), provider: 'did:web:provider' })
     const content = await someContent('grouped')
     await ask(service.api, await offer(content))
     expect(await recordOf(content)).toMatchObject({ group: 'did:web:provider' })
     await aws.table('space').removeMany([{ space: space.did() }])
   })
 
-  it('is refused, and noted nowhere, where that is no name for a group', async () => {
-    await parts.stores.space.insert({ space: space.did(), provider: `did:web:${'p'.repeat(121)}` })
+  it('is refused, and not recorded, if the name of the provider is too long for a group', async () => {
+    await dependencies.stores.space.insert({ space: space.did(), provider: `did:web:${'p'.repeat(121)}` })
     const content = await someContent('of a long group')
     expect(errorOf(await ask(service.api, await offer(content)))?.name).toBe('InvalidGroup')
     expect(await recordOf(content)).toBeUndefined()
     await aws.table('space').removeMany([{ space: space.did() }])
-    expect((await ask(service.api, await offer(content))).out.ok, 'once that is mended').toBeDefined()
+    expect(
+      (await ask(service.api, await offer(content))).out.ok,
+      'after the operator removed the provider',
+    ).toBeDefined()
   })
 
-  it('without the authority of the space is refused, and noted nowhere', async () => {
+  it('is refused, and not recorded, without a delegation of the space', async () => {
     const content = await someContent('unauthorised')
     const receipt = await ask(
       service.api,
@@ -148,23 +150,23 @@ describe('on submit', () => {
   it.each([
     ['small', 10],
     ['larger', 300_000],
-  ])('content that hashes to its piece is offered to the aggregator: %s', async (name, length) => {
-    const content = await uploaded(name, length)
+  ])('offers content that hashes to its piece to the aggregator: %s content', async (name, length) => {
+    const content = await uploadContent(name, length)
     const { fx } = await ask(service.api, await offer(content))
     await settle()
     const receipt = await served(service.api, fx.fork[0]!.link())
     expect(receipt?.out).toEqual({ ok: { piece: content.piece } })
     expect(offers.map(({ cid }) => `${cid}`)).toEqual([`${receipt!.fx.join!.link()}`])
-    expect(isDelegation(receipt!.fx.join as never)).toBe(true)
+    expect(isTask(receipt!.fx.join)).toBe(true)
     expect(offers[0]).toMatchObject({
       capabilities: [{ can: 'piece/offer', with: storefront.did(), nb: { group: 'did:web:default' } }],
     })
     expect(await recordOf(content)).toMatchObject({ stage: 'queued' })
-    expect(await served(service.api, fx.join!.link()), 'not the end').toBeUndefined()
+    expect(await served(service.api, fx.join!.link()), 'the workflow has not ended').toBeUndefined()
   })
 
-  it('content that does not match ends the workflow, and nothing reaches the aggregator', async () => {
-    const [content, other] = [await uploaded('what it is'), await someContent('what it is said to be')]
+  it('ends the workflow of content that hashes to another piece, and does not ask the aggregator', async () => {
+    const [content, other] = [await uploadContent('the content'), await someContent('another content')]
     const wrong = { content: content.content, piece: other.piece }
     const { fx } = await ask(service.api, await offer(wrong))
     await settle()
@@ -179,12 +181,12 @@ describe('on submit', () => {
     expect(offers).toEqual([])
     expect(await recordOf(wrong)).toMatchObject({ stage: 'failed' })
     expect((await recordOf(wrong))?.checkAt).toBeUndefined()
-    // The same offer is told the same promises, which have ended.
+    // The same offer gets the same promises, which have receipts now.
     const again = await ask(service.api, await offer(wrong))
     expect(effectsOf(again)).toEqual({ fork: [`${fx.fork[0]!.link()}`], join: `${fx.join!.link()}` })
   })
 
-  it('content that is not there yet is waited for', async () => {
+  it('waits for content that does not exist yet', async () => {
     const content = await someContent('late')
     const { fx } = await ask(service.api, await offer(content))
     await settle()
@@ -195,20 +197,20 @@ describe('on submit', () => {
     expect(await recordOf(content)).toMatchObject({ stage: 'queued' })
   })
 
-  it('the same message twice, and a message about nothing, do no harm', async () => {
-    const content = await uploaded('twice')
+  it('ignores repeated messages, and messages about unknown pieces', async () => {
+    const content = await uploadContent('twice')
     await ask(service.api, await offer(content))
     const { id } = (await recordOf(content))!
-    await parts.queues.submit.send([{ id }, { id }, { id: 'nothing' }])
+    await dependencies.queues.submit.send([{ id }, { id }, { id: 'nothing' }])
     await settle()
     expect(new Set(offers.map(({ cid }) => `${cid}`)).size).toBe(1)
     expect(await recordOf(content)).toMatchObject({ stage: 'queued' })
   })
 })
 
-describe('on pieceOffer', () => {
-  const submittedPiece = async (seed: string) => {
-    const content = await uploaded(seed)
+describe('on aggregation', () => {
+  const submitPiece = async (seed: string) => {
+    const content = await uploadContent(seed)
     await ask(service.api, await offer(content))
     await aws.deliver('submit', service.consumers.submit as never)
     expect(await recordOf(content)).toMatchObject({ stage: 'submitted' })
@@ -216,7 +218,7 @@ describe('on pieceOffer', () => {
   }
 
   it.each<[string, typeof state, string]>([
-    ['can not be reached', { down: true }, `${aggregator.did()} can not be reached`],
+    ['cannot be reached', { down: true }, `${aggregator.did()} can not be reached`],
     [
       'could not run it',
       { refusal: failure('HandlerExecutionError', 'not now') },
@@ -227,10 +229,10 @@ describe('on pieceOffer', () => {
       { refusal: failure('UnknownStorefront', 'not you') },
       'The aggregator refuses the piece: not you',
     ],
-  ])('an aggregator that %s is asked again, and the record says why', async (how, trouble, message) => {
-    const content = await submittedPiece(how)
+  ])('asks an aggregator that %s again, and records the problem', async (how, trouble, message) => {
+    const content = await submitPiece(how)
     Object.assign(state, trouble)
-    // It waits in the table, not in the queue, where messages end as dead letters.
+    // The record waits, not the message, which would become a dead letter.
     await settle()
     expect(await recordOf(content)).toMatchObject({ stage: 'submitted', trouble: { message, times: 1 } })
     Object.assign(state, { refusal: undefined, down: false })
@@ -239,8 +241,8 @@ describe('on pieceOffer', () => {
     expect((await recordOf(content))?.trouble).toBeUndefined()
   })
 
-  it('offers all pieces of a batch at once, and keeps what was promised', async () => {
-    const pieces = [await submittedPiece('batch 1'), await submittedPiece('batch 2')]
+  it('offers all pieces of a batch in one request, and records the promised tasks', async () => {
+    const pieces = [await submitPiece('batch 1'), await submitPiece('batch 2')]
     await settle()
     expect(offers).toHaveLength(2)
     for (const content of pieces) {
@@ -250,16 +252,16 @@ describe('on pieceOffer', () => {
   })
 })
 
-describe('the end', () => {
-  it('is a receipt of filecoin/accept with a proof that holds, and the deal', async () => {
-    const pieces = await queuedPieces('end 1', 'end 2', 'end 3')
-    const { link, pieceAccepted, inDeal } = await aggregateOf(pieces.map(({ piece }) => piece))
-    for (const { piece } of pieces) expect((await conclude(await pieceAccepted(piece))).out.ok).toBeDefined()
+describe('the end of a workflow', () => {
+  it('is a receipt of filecoin/accept with a valid inclusion proof and the deal', async () => {
+    const pieces = await queuePieces('end 1', 'end 2', 'end 3')
+    const { link, acceptPiece, acceptAggregate } = await aggregateOf(pieces.map(({ piece }) => piece))
+    for (const { piece } of pieces) expect((await conclude(await acceptPiece(piece))).out.ok).toBeDefined()
     expect(await recordOf(pieces[0]!)).toMatchObject({ stage: 'aggregated', aggregate: `${link}` })
     expect(await served(service.api, pieces[0]!.accept.cid)).toBeUndefined()
     expect(errorOf(await ask(service.api, pieces[0]!.accept))?.name).toBe('OutcomePending')
 
-    expect((await conclude(await inDeal())).out.ok).toBeDefined()
+    expect((await conclude(await acceptAggregate())).out.ok).toBeDefined()
     await settle()
     for (const { content, piece, accept } of pieces) {
       const receipt = await served(service.api, accept.cid)
@@ -277,36 +279,36 @@ describe('the end', () => {
     expect(`${asked.root.cid}`).toBe(`${(await served(service.api, pieces[0]!.accept.cid))?.root.cid}`)
   })
 
-  it('comes also when the deal is told before the piece is', async () => {
-    const [first, second] = await queuedPieces('early', 'late one')
-    const { pieceAccepted, inDeal } = await aggregateOf([first.piece, second.piece])
-    await conclude(await pieceAccepted(first.piece))
-    await conclude(await inDeal())
+  it('is reached if the outcome of the aggregate arrives before the piece/accept of the piece', async () => {
+    const [first, second] = await queuePieces('early', 'late one')
+    const { acceptPiece, acceptAggregate } = await aggregateOf([first.piece, second.piece])
+    await conclude(await acceptPiece(first.piece))
+    await conclude(await acceptAggregate())
     await settle()
     expect(await recordOf(second)).toMatchObject({ stage: 'queued' })
-    await conclude(await pieceAccepted(second.piece))
+    await conclude(await acceptPiece(second.piece))
     await settle()
     expect(await recordOf(second)).toMatchObject({ stage: 'accepted' })
     expect((await served(service.api, second.accept.cid))?.out.ok).toBeDefined()
   })
 
-  it('comes to all pieces of an aggregate, page by page', async () => {
-    // One more than there are ranges: at least two are in one.
+  it('is reached by all pieces of an aggregate, page by page', async () => {
+    // One more than there are shards: at least one shard has two pages.
     const seeds = Array.from({ length: MEMBER_SHARDS + 1 }, (_, n) => `page ${n}`)
-    const pieces = await queuedPieces(...seeds)
-    const { pieceAccepted, inDeal } = await aggregateOf(pieces.map(({ piece }) => piece))
-    for (const { piece } of pieces) await conclude(await pieceAccepted(piece))
-    await conclude(await inDeal())
-    const { consumers } = createStorefront({ ...parts, batching: { pageRecords: 1 } })
+    const pieces = await queuePieces(...seeds)
+    const { acceptPiece, acceptAggregate } = await aggregateOf(pieces.map(({ piece }) => piece))
+    for (const { piece } of pieces) await conclude(await acceptPiece(piece))
+    await conclude(await acceptAggregate())
+    const { consumers } = createStorefront({ ...dependencies, batching: { pageRecords: 1 } })
     await aws.settle(consumers)
     for (const piece of pieces) expect(await recordOf(piece)).toMatchObject({ stage: 'accepted' })
   })
 
-  it('comes also when the messages to the pieces of an aggregate are lost, again and again', async () => {
-    const [first, late] = await queuedPieces('lost', 'lost and late')
-    const { pieceAccepted, inDeal } = await aggregateOf([first.piece, late.piece])
-    await conclude(await pieceAccepted(first.piece))
-    await conclude(await inDeal())
+  it('is reached if the messages to the pieces of an aggregate are lost, again and again', async () => {
+    const [first, late] = await queuePieces('lost', 'lost and late')
+    const { acceptPiece, acceptAggregate } = await aggregateOf([first.piece, late.piece])
+    await conclude(await acceptPiece(first.piece))
+    await conclude(await acceptAggregate())
     for (const _ of ['by the deal', 'by the sweep']) {
       await aws.drain('outcome')
       clock.now += timing.pollMs
@@ -319,58 +321,67 @@ describe('the end', () => {
 
     await sweepAfter(timing.pollMs)
     const key = { id: (await recordOf(first))!.aggregateId! }
-    expect((await parts.stores.aggregate.get(key))?.checkAt, 'none is left').toBeUndefined()
-    await conclude(await pieceAccepted(late.piece))
+    expect(
+      (await dependencies.stores.aggregate.get(key))?.checkAt,
+      'no piece is left to settle',
+    ).toBeUndefined()
+    await conclude(await acceptPiece(late.piece))
     await aws.drain('outcome')
     await sweepAfter(timing.pollMs)
     expect(await recordOf(late)).toMatchObject({ stage: 'accepted' })
   })
 
-  it('comes also when a piece hears last of all of its aggregate, and whoever noted that ends there', async () => {
-    const [first, last] = await queuedPieces('heard first', 'heard last')
-    const { pieceAccepted, inDeal } = await aggregateOf([first.piece, last.piece])
-    await conclude(await pieceAccepted(first.piece))
-    await conclude(await inDeal())
+  it('is reached by a piece that joins its aggregate last, even if the run is killed right after it recorded that', async () => {
+    const [first, last] = await queuePieces('heard first', 'heard last')
+    const { acceptPiece, acceptAggregate } = await aggregateOf([first.piece, last.piece])
+    await conclude(await acceptPiece(first.piece))
+    await conclude(await acceptAggregate())
     await settle()
     await sweepAfter(timing.pollMs)
     const key = { id: (await recordOf(first))!.aggregateId! }
-    expect((await parts.stores.aggregate.get(key))?.checkAt, 'none is left').toBeUndefined()
+    expect(
+      (await dependencies.stores.aggregate.get(key))?.checkAt,
+      'no piece is left to settle',
+    ).toBeUndefined()
 
-    const { piece, aggregate } = parts.stores
-    const noted = cutAfter(piece, 'replace')
+    const { piece, aggregate } = dependencies.stores
+    const killed = cutAfter(piece, 'replace')
     const { api } = createStorefront({
-      ...parts,
-      stores: { ...parts.stores, piece: noted.port, aggregate: noted.cut(aggregate) },
-      queues: { ...parts.queues, outcome: noted.cut(parts.queues.outcome) },
+      ...dependencies,
+      stores: { ...dependencies.stores, piece: killed.port, aggregate: killed.cut(aggregate) },
+      queues: { ...dependencies.queues, outcome: killed.cut(dependencies.queues.outcome) },
     })
-    const told = await pieceAccepted(last.piece)
+    const receipt = await acceptPiece(last.piece)
     await ask(
       api,
-      await Tasks.conclude(aggregator, storefront, { root: told.root, blocks: told.iterateIPLDBlocks() }),
+      await Tasks.conclude(aggregator, storefront, {
+        root: receipt.root,
+        blocks: receipt.iterateIPLDBlocks(),
+      }),
     )
     expect(await recordOf(last)).toMatchObject({ stage: 'aggregated' })
     await sweepAfter(timing.pollMs)
     expect(await recordOf(last)).toMatchObject({ stage: 'accepted' })
   })
 
-  it('is one receipt, however often it is told, and whatever is told later', async () => {
-    const [only] = await queuedPieces('once')
-    const { pieceAccepted, inDeal } = await aggregateOf([only.piece])
+  it('is one receipt, even if outcomes arrive repeatedly or a later one differs', async () => {
+    const [only] = await queuePieces('once')
+    const { acceptPiece, acceptAggregate } = await aggregateOf([only.piece])
     for (let n = 0; n < 2; n++) {
-      await conclude(await pieceAccepted(only.piece))
-      await conclude(await inDeal())
+      await conclude(await acceptPiece(only.piece))
+      await conclude(await acceptAggregate())
       await settle()
     }
     const receipt = await served(service.api, only.accept.cid)
-    await conclude(await inDeal(8))
+    await conclude(await acceptAggregate(8))
     await settle()
     expect(`${(await served(service.api, only.accept.cid))?.root.cid}`).toBe(`${receipt!.root.cid}`)
   })
 
-  it('comes also when nothing is told: it is asked for', async () => {
-    const [only] = await queuedPieces('untold')
-    const { aggregateOffer, aggregateAccept, pieceAccepted, inDeal } = await aggregateOf([only.piece])
-    await theAggregator.receipts.put(await pieceAccepted(only.piece))
+  it('is reached if no receipt is delivered, because the storefront fetches them', async () => {
+    const [only] = await queuePieces('untold')
+    const { aggregateOffer, aggregateAccept, acceptPiece, acceptAggregate } = await aggregateOf([only.piece])
+    await theAggregator.receipts.put(await acceptPiece(only.piece))
     await sweepAfter(timing.pollMs)
     expect(await recordOf(only)).toMatchObject({ stage: 'aggregated' })
 
@@ -378,47 +389,50 @@ describe('the end', () => {
     expect(await recordOf(only), 'no deal yet').toMatchObject({ stage: 'aggregated' })
     state.down = true
     await sweepAfter(timing.pollMs)
-    expect(await recordOf(only), 'nobody to ask').toMatchObject({ stage: 'aggregated' })
+    expect(await recordOf(only), 'the aggregator cannot be reached').toMatchObject({ stage: 'aggregated' })
     state.down = false
     const promised = { out: { ok: {} }, fx: { join: aggregateAccept } }
     const offered = await issueReceipt(dealer, aggregateOffer, promised)
     await theAggregator.receipts.put(offered)
-    await theAggregator.receipts.put(await inDeal())
+    await theAggregator.receipts.put(await acceptAggregate())
     await sweepAfter(timing.pollMs)
     expect(await recordOf(only)).toMatchObject({ stage: 'accepted' })
   })
 
   it.each<[string, (piece: PieceLink) => Promise<Receipt>]>([
     [
-      'a piece, by a stranger who ran a task of his own',
+      'a piece that a stranger issued for its own task',
       async piece => {
-        const { pieceAccepted } = await aggregateOf([piece])
-        const { out, fx } = await pieceAccepted(piece)
+        const { acceptPiece } = await aggregateOf([piece])
+        const { out, fx } = await acceptPiece(piece)
         const task = await Tasks.pieceAccept(stranger, { piece, group: 'did:web:default' })
         return issueReceipt(stranger, task, { out, fx } as never)
       },
     ],
     [
-      'a piece that nobody waits for',
+      'a piece that was not offered',
       async () => {
-        const piece = somePiece('nobody')
-        return (await aggregateOf([piece])).pieceAccepted(piece)
+        const piece = somePiece('not offered')
+        return (await aggregateOf([piece])).acceptPiece(piece)
       },
     ],
     [
-      'an aggregate, by another dealer',
+      'an aggregate that another dealer issued',
       async piece => {
-        const { link, pieceAccepted } = await aggregateOf([piece])
-        await conclude(await pieceAccepted(piece))
+        const { link, acceptPiece } = await aggregateOf([piece])
+        await conclude(await acceptPiece(piece))
         const pieces = (await someContent('list')).content as never
         return issueReceipt(stranger, await Tasks.aggregateAccept(stranger, { aggregate: link, pieces }), {
           out: { ok: { aggregate: link, dataType: 0, dataSource: { dealID: 1 } } },
         })
       },
     ],
-    ['an aggregate that nothing is in', async () => (await aggregateOf([somePiece('nothing')])).inDeal()],
-  ])('does not come from a receipt of %s', async (how, make) => {
-    const [only] = await queuedPieces(how)
+    [
+      'an aggregate without pieces of this storefront',
+      async () => (await aggregateOf([somePiece('nothing')])).acceptAggregate(),
+    ],
+  ])('is not reached by a receipt of %s', async (how, make) => {
+    const [only] = await queuePieces(how)
     const { out } = await conclude(await make(only.piece))
     expect((out.error as Error).name).toBe('UnknownTask')
     await settle()
@@ -433,27 +447,27 @@ describe('filecoin/info', () => {
       filecoinInfo.invoke({ issuer: agent, audience: storefront, with: agent.did(), nb: { piece } }),
     )
 
-  it('knows only pieces that were offered', async () => {
+  it('returns PieceNotFound for a piece that was not offered', async () => {
     const piece = somePiece('unknown')
     expect((await info(piece)).out.error).toMatchObject({ name: 'PieceNotFound', piece })
   })
 
-  it('tells the aggregates of a piece, and their deals as the tracker knows them', async () => {
-    const content = await uploaded('informed')
+  it('returns the aggregates of a piece, and their deals as the deal tracker reports them', async () => {
+    const content = await uploadContent('informed')
     await ask(service.api, await offer(content))
     await settle()
     const { piece } = content
     expect((await info(piece)).out.ok).toMatchObject({ piece, aggregates: [], deals: [], pastDeals: [] })
 
-    const { link, pieceAccepted } = await aggregateOf([piece])
-    await conclude(await pieceAccepted(piece))
+    const { link, acceptPiece } = await aggregateOf([piece])
+    await conclude(await acceptPiece(piece))
     expect((await info(piece)).out.ok).toMatchObject({
       piece,
       aggregates: [{ aggregate: link, inclusion: {} }],
       deals: [{ aggregate: link, provider: 'f01', aux: { dataType: 0, dataSource: { dealID: 42 } } }],
     })
 
-    // Renewed, and joined by another one; then at its end.
+    // The deal is renewed and a second one is added; later both end and a third one is added.
     const dealIDs = (deals: { aux: { dataSource: { dealID: number } } }[]) =>
       deals.map(({ aux }) => aux.dataSource.dealID)
     state.deals = { 42: { ...DEAL, expiration: '2028-01-01' }, 43: { ...DEAL, provider: 'f02' } }
@@ -468,13 +482,17 @@ describe('filecoin/info', () => {
 
   it.each([
     [
-      'how full the next aggregate is',
+      'the fill of its aggregate and the latest time of sealing',
       { bytes: 71, minimum: 0 },
       '71 % full; sealed at the latest on 2027-02-03',
     ],
-    ['how full it has to be', { bytes: 20, minimum: 50 }, '20 % full; sealed when it is 50 % full'],
-  ])('says of a piece that waits for an aggregate %s', async (name, numbers, sentence) => {
-    const content = await uploaded(name)
+    [
+      'the fill that its aggregate needs',
+      { bytes: 20, minimum: 50 },
+      '20 % full; sealed when it is 50 % full',
+    ],
+  ])('describes for a queued piece %s', async (name, numbers, sentence) => {
+    const content = await uploadContent(name)
     await ask(service.api, await offer(content))
     await settle()
     state.info = { next: { pieces: 3, capacity: 100, sealedBy: '2027-02-03', ...numbers } }
@@ -484,19 +502,19 @@ describe('filecoin/info', () => {
     ])
     state.info = undefined
     const { workflows: less } = (await info(content.piece)).out.ok as FilecoinInfoSuccess
-    expect(less).toMatchObject([{ waitsFor: 'The aggregator is to put the piece into an aggregate' }])
+    expect(less).toMatchObject([{ waitsFor: 'The aggregator must put the piece into an aggregate' }])
   })
 })
 
 describe('the storefront’s own tasks', () => {
-  it('are for the storefront alone', async () => {
+  it('cannot be run by another issuer', async () => {
     const nb = await someContent('own')
     const tasks = [await Tasks.filecoinSubmit(agent, nb), await Tasks.filecoinAccept(agent, nb)]
     for (const receipt of await call(service.api, ...(tasks as Invocation[])))
       expect(['UnsupportedCapability', 'InvalidAudience']).toContain(errorOf(receipt)?.name)
   })
 
-  it('that nobody asked for are pending', async () => {
+  it('are pending if the piece was not offered', async () => {
     const nb = await someContent('never offered')
     const tasks = [await Tasks.filecoinSubmit(storefront, nb), await Tasks.filecoinAccept(storefront, nb)]
     for (const receipt of await call(service.api, ...(tasks as Invocation[])))

@@ -1,4 +1,9 @@
-import type { Inclusion, PieceAcceptSuccess, PieceLink } from '@w3filecoin/capabilities'
+import {
+  type Inclusion,
+  type PieceAcceptSuccess,
+  type PieceLink,
+  parsePieceLink,
+} from '@w3filecoin/capabilities'
 import {
   batchesOf,
   CONCLUDE_BATCH,
@@ -11,20 +16,24 @@ import {
   unpackTask,
   update,
 } from '@w3filecoin/runtime'
-import { parse as parseLink } from 'multiformats/link'
 import pMap from 'p-map'
 import type { Dependencies } from '../dependencies.ts'
 import { type AggregateRecord, closeRange, type RangeEntry } from '../domain/aggregate.ts'
 import { groupId, markIncluded, type PieceRecord } from '../domain/piece.ts'
 import { type IncludeMessage, includeMessage } from '../queues.ts'
 
-type Parts = Pick<Dependencies, 'id' | 'stores' | 'queues' | 'timing' | 'now'>
-
 /**
- * On `include`, tell a range of the pieces of an aggregate that they are in it: the list of its members and the receipt
- * of `piece/accept` first, then the piece's record, then its place in the list; then hand the receipts to the storefront.
+ * On `include`, issue the `piece/accept` receipts of a range of an aggregate's pieces. The member rows and the receipts
+ * are written first, then the pieces' records; then the rows leave the list of the group, and the receipts are sent to
+ * the storefront.
  */
-export const onInclude = ({ id, stores, queues, timing, now }: Parts): Consumer<IncludeMessage> =>
+export const onInclude = ({
+  id,
+  stores,
+  queues,
+  timing,
+  now,
+}: Pick<Dependencies, 'id' | 'stores' | 'queues' | 'timing' | 'now'>): Consumer<IncludeMessage> =>
   each(
     includeMessage,
     async ({ aggregate: aggregateId, range }) => {
@@ -37,11 +46,14 @@ export const onInclude = ({ id, stores, queues, timing, now }: Parts): Consumer<
       await stores.member.putMany(
         entries.map(({ id, piece }) => ({ aggregate: aggregate.id, piece: `${piece}`, id })),
       )
-      const tell = async (record: Stored<PieceRecord>, { piece, inclusion }: RangeEntry): Promise<string> => {
+      const includePiece = async (
+        record: Stored<PieceRecord>,
+        { piece, inclusion }: RangeEntry,
+      ): Promise<string> => {
         const accept = await unpackTask(record.acceptTask)
         const success: PieceAcceptSuccess = {
           piece: piece as PieceLink,
-          aggregate: parseLink(aggregate.aggregate) as unknown as PieceLink,
+          aggregate: parsePieceLink(aggregate.aggregate),
           inclusion: inclusion as Inclusion,
         }
         await stores.receipts.put(
@@ -55,8 +67,8 @@ export const onInclude = ({ id, stores, queues, timing, now }: Parts): Consumer<
         (entry, n) => {
           const record = records[n]
           if (record === undefined)
-            throw new Error(`The piece ${entry.id} of ${aggregate.aggregate} has no record`)
-          return tell(record, entry)
+            throw new Error(`The record ${entry.id} of a piece in ${aggregate.aggregate} is missing`)
+          return includePiece(record, entry)
         },
         { concurrency: 10 },
       )
@@ -74,7 +86,7 @@ export const onInclude = ({ id, stores, queues, timing, now }: Parts): Consumer<
   )
 
 const readRange = async (
-  { blocks }: Pick<Parts['stores'], 'blocks'>,
+  { blocks }: Pick<Dependencies['stores'], 'blocks'>,
   { ranges }: AggregateRecord,
   range: number,
 ): Promise<RangeEntry[]> => {

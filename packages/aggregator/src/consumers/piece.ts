@@ -3,12 +3,12 @@ import pMap from 'p-map'
 import type { Dependencies } from '../dependencies.ts'
 import { newGroup } from '../domain/group.ts'
 import { isFull } from '../domain/limits.ts'
-import { groupId, markPending, type PieceRecord, pendingRow } from '../domain/piece.ts'
+import { canBecome, groupId, markPending, newPendingRow, type PieceRecord } from '../domain/piece.ts'
 import { type PieceMessage, pieceMessage } from '../queues.ts'
 
 /**
- * On `piece`, put offered pieces into the lists of their groups, and have a group sealed when there is enough in
- * it. The list comes before the mark on the piece: cut short, the piece is put there once more, to the same place.
+ * On `piece`, add offered pieces to the lists of their groups, and request a seal of each group that is full. The rows
+ * are written before the pieces are marked: an interrupted run is repeated, and writes the same rows again.
  */
 export const onPiece = ({
   stores,
@@ -16,11 +16,12 @@ export const onPiece = ({
   limitsOf,
   now,
 }: Pick<Dependencies, 'stores' | 'queues' | 'limitsOf' | 'now'>): Consumer<PieceMessage> => {
+  /** Adds pieces of one group to its list. */
   const enlist = async (records: Stored<PieceRecord>[]): Promise<void> => {
     const [{ storefront, group }] = records as [Stored<PieceRecord>]
     const id = groupId({ storefront, group })
     const limits = limitsOf(group)
-    await stores.pending.putMany(records.map(pendingRow))
+    await stores.pending.putMany(records.map(newPendingRow))
     const known = await stores.group.get({ id })
     if (!known) await stores.group.insert(newGroup({ storefront, group }, now() + limits.maxWaitMs))
     const marked = await pMap(records, record => update(stores.piece, { id: record.id }, markPending), {
@@ -41,7 +42,7 @@ export const onPiece = ({
       const records = await stores.piece.getMany(messages.map(({ id }) => ({ id })))
       const groups = new Map<string, Map<string, Stored<PieceRecord>>>()
       for (const record of records)
-        if (record?.stage === 'offered') {
+        if (record && canBecome(record, 'pending')) {
           const id = groupId(record)
           groups.set(id, (groups.get(id) ?? new Map()).set(record.id, record))
         }

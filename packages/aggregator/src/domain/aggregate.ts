@@ -3,45 +3,81 @@ import { type Due, dueAt, notDue, recordId, type Stored } from '@w3filecoin/runt
 import type { GroupRecord, Seal } from './group.ts'
 
 /**
- * An aggregate:
+ * The stage of an aggregate:
  *
- * - `sealed`: to be offered to the dealer
+ * - `sealed`: it must be offered to the dealer
  * - `offered`: the dealer makes deals for it
- * - `accepted`: in a deal
- * - `failed`: in no deal, or refused by the dealer, who offers its pieces again where they can be tried again
- *
- * Either is the end, when also all its pieces have been told that they are in it.
+ * - `accepted`: it is in a deal; this stage is final
+ * - `failed`: it is in no deal, or the dealer refused it; this stage is final. The dealer offers its valid pieces again
  */
+export type AggregateStage = 'sealed' | 'offered' | 'accepted' | 'failed'
+
+/** The stages that may follow each stage. A final stage has none. */
+const NEXT_STAGES: Record<AggregateStage, readonly AggregateStage[]> = {
+  sealed: ['offered', 'accepted', 'failed'],
+  offered: ['accepted', 'failed'],
+  accepted: [],
+  failed: [],
+}
+
+const canBecome = (record: Pick<AggregateRecord, 'stage'>, stage: AggregateStage): boolean =>
+  NEXT_STAGES[record.stage].includes(stage)
+
+/** Whether the dealer's final answer is known. Receipts for pieces may still be missing: see {@link isFinished}. */
+export const isFinal = ({ stage }: Pick<AggregateRecord, 'stage'>): boolean => NEXT_STAGES[stage].length === 0
+
+/** Whether the dealer may offer pieces of the aggregate again. Its retry may arrive before its receipt does. */
+const MAY_RETRY: Record<AggregateStage, boolean> = {
+  sealed: true,
+  offered: true,
+  accepted: false,
+  failed: true,
+}
+
+export const mayRetry = ({ stage }: Pick<AggregateRecord, 'stage'>): boolean => MAY_RETRY[stage]
+
+/** An aggregate. Its work is finished when its stage is final and `rangesToInclude` is empty. */
 export interface AggregateRecord extends Due, Seal {
+  /** @see {@link aggregateId} */
   id: string
   storefront: DID
   group: string
-  /** Tells the same pieces, sealed once more, from the first aggregate of them. */
+  /** Set where the same pieces were sealed before: distinguishes the two aggregates. @see {@link sealNonce} */
   nonce?: string | undefined
-  stage: 'sealed' | 'offered' | 'accepted' | 'failed'
-  /** Ranges of pieces that are still to be told. */
+  stage: AggregateStage
+  /** Numbers of the ranges whose pieces have no `piece/accept` receipts yet. */
   rangesToInclude: number[]
   /** The promised `aggregate/offer`, packed, without the block of pieces. */
   offerTask: Uint8Array
-  /** CID of the `aggregate/accept` that the dealer promised. From `offered` on. */
+  /** CID of the `aggregate/accept` that the dealer promised. Present from `offered` on. */
   acceptCid?: string | undefined
 }
 
 /** Intervals in milliseconds. */
 export interface Timing {
+  /** Until unfinished work is sent again. */
   retryMs: number
+  /** Until the dealer is asked for an outcome again. */
   pollMs: number
 }
 
 /** One piece in a range of an aggregate. */
 export interface RangeEntry {
+  /** Record id of the piece. */
   id: string
-  /** The piece's place in the list of its group. */
+  /** The piece's position in the list of its group. @see {@link PendingRecord.order} */
   order: string
+  /** Link of the piece. */
   piece: unknown
+  /** Inclusion proof of the piece. */
   inclusion: unknown
 }
 
+/**
+ * Returns the key of an aggregate.
+ *
+ * @example aggregateId({ aggregate: 'bafkzci…' }) // 'Qm2r7TfA…', 43 characters of base64url
+ */
 export const aggregateId = ({
   aggregate,
   nonce,
@@ -50,9 +86,15 @@ export const aggregateId = ({
   nonce?: string | undefined
 }): string => recordId(aggregate, nonce)
 
-/** The nonce of an aggregate whose pieces, laid out the same, were an aggregate before. */
+/**
+ * Returns the nonce of an aggregate whose pieces, in the same layout, were sealed before: the group's record id and the
+ * sequence number.
+ *
+ * @example 'Yx0qU5-m…-7'
+ */
 export const sealNonce = ({ id }: Pick<GroupRecord, 'id'>, { sequence }: Seal): string => `${id}-${sequence}`
 
+/** @param seal.ranges number of ranges that the pieces are divided into */
 export const newAggregate = (
   { storefront, group }: Pick<GroupRecord, 'storefront' | 'group'>,
   seal: Seal,
@@ -75,13 +117,13 @@ export const newAggregate = (
   }
 }
 
-/** Whether the record is of this sealing, and not of another one that gave the same aggregate. */
-export const isOf = (record: AggregateRecord, group: GroupRecord, { sequence }: Seal): boolean =>
+/** Whether the record was created for this seal, and not for another seal of the same pieces. */
+export const belongsToSeal = (record: AggregateRecord, group: GroupRecord, { sequence }: Seal): boolean =>
   record.storefront === group.storefront && record.group === group.group && record.sequence === sequence
 
 /**
- * How long until an aggregate is looked at again, in milliseconds. A dealer that does not take it is asked again after as
- * long as it has been so.
+ * Returns the milliseconds until the next check of an aggregate. An offer that the dealer does not accept is repeated
+ * with exponential backoff: the interval equals the time since sealing, between `retryMs` and `pollMs`.
  */
 export const nextCheckMs = (
   { stage, rangesToInclude, sealedAt }: Pick<AggregateRecord, 'stage' | 'rangesToInclude' | 'sealedAt'>,
@@ -89,7 +131,14 @@ export const nextCheckMs = (
   { retryMs, pollMs }: Timing,
 ): number => {
   if (rangesToInclude.length > 0) return retryMs
-  return stage === 'sealed' ? Math.max(retryMs, Math.min(now - sealedAt, pollMs)) : pollMs
+  switch (stage) {
+    case 'sealed':
+      return Math.max(retryMs, Math.min(now - sealedAt, pollMs))
+    case 'offered':
+    case 'accepted':
+    case 'failed':
+      return pollMs
+  }
 }
 
 export const markOffered = (
@@ -98,8 +147,9 @@ export const markOffered = (
   now: number,
   timing: Timing,
 ): Stored<AggregateRecord> | undefined =>
-  record.stage === 'sealed' ? schedule({ ...record, stage: 'offered', acceptCid }, now, timing) : undefined
+  canBecome(record, 'offered') ? schedule({ ...record, stage: 'offered', acceptCid }, now, timing) : undefined
 
+/** Records that all pieces of a range have their receipts. */
 export const closeRange = (
   record: Stored<AggregateRecord>,
   range: number,
@@ -114,21 +164,18 @@ export const closeRange = (
       )
     : undefined
 
-/** The dealer has said what became of it. */
+/** Records the dealer's final answer. */
 export const markEnded = (
   record: Stored<AggregateRecord>,
   stage: 'accepted' | 'failed',
   now: number,
   timing: Timing,
 ): Stored<AggregateRecord> | undefined =>
-  isEnded(record) ? undefined : schedule({ ...record, stage }, now, timing)
+  canBecome(record, stage) ? schedule({ ...record, stage }, now, timing) : undefined
 
-const isEnded = ({ stage }: Pick<AggregateRecord, 'stage'>): boolean =>
-  stage === 'accepted' || stage === 'failed'
-
-/** Nothing is left to do for it. */
+/** Whether no work is left for the aggregate. */
 export const isFinished = (record: Pick<AggregateRecord, 'stage' | 'rangesToInclude'>): boolean =>
-  isEnded(record) && record.rangesToInclude.length === 0
+  isFinal(record) && record.rangesToInclude.length === 0
 
 const schedule = (record: Stored<AggregateRecord>, now: number, timing: Timing): Stored<AggregateRecord> => ({
   ...record,

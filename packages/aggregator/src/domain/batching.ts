@@ -1,12 +1,12 @@
-/** How much is done at a time. Tests have less, so that a little content makes several of each. */
+/** Sizes of batches. Tests use smaller ones, so that a few pieces make several batches of each kind. */
 export interface Batching {
-  /** Pieces of an aggregate that are told in one go. */
+  /** Pieces of an aggregate that one `include` message covers. */
   rangePieces: number
-  /** Rows of the list of a group that are read at once. */
+  /** Rows of a group's list that are read in one page. */
   pageRows: number
-  /** Rows that are read to fill the rest of an aggregate, when what was chosen makes one. */
+  /** Rows that are read to fill gaps once the chosen pieces make an aggregate. */
   lookaheadRows: number
 }
 
-/** 400 pieces with their proofs are about 1 MB at the most. */
+/** A range of 400 pieces with their proofs is at most about 1 MB. */
 export const BATCHING: Batching = { rangePieces: 400, pageRows: 500, lookaheadRows: 5_000 }

@@ -2,38 +2,41 @@ import type { DID } from '@ucanto/interface'
 import { type Due, dueAt, type Stored } from '@w3filecoin/runtime'
 import { groupId } from './piece.ts'
 
-/** An aggregate that a group was sealed into. All that follows from it can be completed from here. */
+/** The decision to put pieces of a group into an aggregate. It names everything that the remaining steps need. */
 export interface Seal {
   /** Counts the aggregates of the group, from 1. */
   sequence: number
+  /** Piece CID of the aggregate. */
   aggregate: string
-  /** Link of the DAG-CBOR list of the pieces, in the order of the aggregate. */
+  /** CID of the DAG-CBOR list of the pieces, in the order of the aggregate. */
   pieces: string
-  /** Link of the DAG-CBOR list of the record ids of the pieces. */
+  /** CID of the DAG-CBOR list of the record ids of the pieces. */
   members: string
-  /** Link of the DAG-CBOR list of CIDs of the ranges, each a list of `RangeEntry`. */
+  /** CID of the DAG-CBOR list of the CIDs of the ranges, each a list of `RangeEntry`. */
   ranges: string
   sealedAt: number
 }
 
 /**
- * The pieces of a storefront and group. Always due: also an idle group is looked at now and then, because there are
- * few of them, and a piece may have come in at the very moment when the last one left.
+ * The pieces of a storefront and group. A group is always in the sweep index, also when it is idle: groups are few, and
+ * a piece may be added at the moment when the last one leaves.
  */
 export interface GroupRecord extends Required<Due> {
+  /** @see {@link groupId} */
   id: string
   storefront: DID
   group: string
-  /** How many aggregates were sealed. */
+  /** Number of aggregates sealed so far. */
   sequence: number
-  /** Aggregates whose pieces are not all told yet; their pieces may still be in the list. */
+  /** Aggregates some of whose pieces have no receipts yet. Those pieces may still be in the list of the group. */
   openSeals: Seal[]
 }
 
-/** Counters of what is pending in a group: a hint, corrected whenever the list is counted. */
+/** Counts the pending pieces of a group. The numbers may be wrong: the sealer corrects them when it reads the list. */
 export interface TallyRecord {
   id: string
   pieces: number
+  /** Padded bytes. */
   bytes: number
 }
 
@@ -45,7 +48,7 @@ export const newGroup = (
   return { id, storefront, group, sequence: 0, openSeals: [], ...dueAt(id, checkAt) }
 }
 
-/** The decision that these pieces are in that aggregate. */
+/** Records the decision that the pieces of a seal are in its aggregate. */
 export const addSeal = (group: Stored<GroupRecord>, seal: Seal, checkAt: number): Stored<GroupRecord> => ({
   ...group,
   sequence: seal.sequence,
@@ -53,7 +56,11 @@ export const addSeal = (group: Stored<GroupRecord>, seal: Seal, checkAt: number)
   ...dueAt(group.id, checkAt),
 })
 
-/** Forgets aggregates whose pieces have all been told. */
+/**
+ * Removes seals whose pieces all have their receipts.
+ *
+ * @param done sequence numbers of these seals
+ */
 export const closeSeals = (group: Stored<GroupRecord>, done: ReadonlySet<number>): Stored<GroupRecord> => ({
   ...group,
   openSeals: group.openSeals.filter(({ sequence }) => !done.has(sequence)),

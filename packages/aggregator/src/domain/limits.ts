@@ -1,39 +1,44 @@
 import { capacityOf } from '@w3filecoin/piece'
 
-/** When the pieces of a group become an aggregate. Sizes are padded bytes. */
+/** Decides when the pieces of a group become an aggregate. */
 export interface Limits {
-  /** Size of an aggregate, a power of two. */
+  /** Padded bytes of an aggregate, a power of two. */
   paddedBytes: number
-  /** The least bytes of pieces that the dealer makes a deal for. */
+  /** Padded bytes of pieces that an aggregate must contain, so that the dealer makes a deal for it. */
   minPaddedBytes: number
-  /** The most pieces in an aggregate. */
+  /** Number of pieces that an aggregate may contain. */
   maxPieces: number
-  /** Milliseconds after which the oldest piece waits no more for others. */
+  /** Milliseconds after which the oldest piece does not wait for more pieces. */
   maxWaitMs: number
 }
 
-/** What is pending in a group, for the next aggregate: of a piece that was chosen already, no other. */
+/** The pieces of a group that wait for an aggregate. A piece offered with several nonces counts once. */
 export interface Backlog {
   pieces: number
+  /** Padded bytes. */
   bytes: number
-  /** When the oldest was offered, in milliseconds since 1970. */
+  /** When the oldest piece was offered, in milliseconds since 1970. */
   oldestAt?: number | undefined
 }
 
-/** Whether there is enough for an aggregate, however long it waited. */
+/** Whether the pieces fill an aggregate, so that it can be sealed without waiting. */
 export const isFull = ({ pieces, bytes }: Backlog, { paddedBytes, maxPieces }: Limits): boolean =>
   bytes >= capacityOf(paddedBytes) || pieces >= maxPieces
 
-/** Whether the dealer takes an aggregate of pieces that have so many padded bytes together. */
-export const isEnough = (chosen: number, { minPaddedBytes }: Limits): boolean =>
-  chosen > 0 && chosen >= minPaddedBytes
+/**
+ * Whether the dealer makes a deal for an aggregate of such pieces.
+ *
+ * @param chosenBytes padded bytes of the pieces
+ */
+export const isEnough = (chosenBytes: number, { minPaddedBytes }: Limits): boolean =>
+  chosenBytes > 0 && chosenBytes >= minPaddedBytes
 
 /**
- * Whether a group is sealed now: the dealer takes what was chosen, and the group is full, or its oldest piece waited
- * its time.
+ * Whether a group must be sealed now: the dealer accepts the chosen pieces, and the group is full or its oldest piece
+ * has waited `maxWaitMs`.
  *
- * @param chosen padded bytes of the pieces that would go into the aggregate
+ * @param chosenBytes padded bytes of the pieces that would be in the aggregate
  */
-export const isRipe = (backlog: Backlog, chosen: number, limits: Limits, now: number): boolean =>
-  isEnough(chosen, limits) &&
+export const isRipe = (backlog: Backlog, chosenBytes: number, limits: Limits, now: number): boolean =>
+  isEnough(chosenBytes, limits) &&
   (isFull(backlog, limits) || (backlog.oldestAt !== undefined && now - backlog.oldestAt >= limits.maxWaitMs))

@@ -2,13 +2,27 @@ import type { DID } from '@ucanto/interface'
 import { type Due, dueAt, notDue, recordId, type Stored } from '@w3filecoin/runtime'
 
 /**
- * A piece that a storefront offered:
+ * The stage of a piece:
  *
- * - `offered`: to be put into the list of its group
- * - `pending` in that list
- * - `included` in an aggregate; the end
+ * - `offered`: it must be added to the list of its group
+ * - `pending`: it is in that list; the sealer of the group checks it
+ * - `included`: it is in an aggregate; this stage is final
  */
+export type PieceStage = 'offered' | 'pending' | 'included'
+
+/** The stages that may follow each stage. A final stage has none. */
+const NEXT_STAGES: Record<PieceStage, readonly PieceStage[]> = {
+  offered: ['pending', 'included'],
+  pending: ['included'],
+  included: [],
+}
+
+export const canBecome = (record: Pick<PieceRecord, 'stage'>, stage: PieceStage): boolean =>
+  NEXT_STAGES[record.stage].includes(stage)
+
+/** A piece that a storefront offered. */
 export interface PieceRecord extends Due {
+  /** @see {@link pieceId} */
   id: string
   storefront: DID
   group: string
@@ -16,25 +30,30 @@ export interface PieceRecord extends Due {
   /** Padded bytes. */
   size: number
   nonce?: string | undefined
-  stage: 'offered' | 'pending' | 'included'
+  stage: PieceStage
   /** When it was offered, in milliseconds since 1970. */
   offeredAt: number
   /** The promised `piece/accept`, packed. */
   acceptTask: Uint8Array
-  /** Record id of the aggregate. From `included` on. */
+  /** Record id of the aggregate. Present from `included` on. */
   aggregateId?: string | undefined
-  /** Which attempt to get it into a deal this is, from 2; absent for the first. */
+  /** Number of this attempt to get the piece into a deal, from 2. Absent for the first attempt. */
   attempt?: number | undefined
 }
 
-/** Aggregates that a piece may be in without a deal, before it is given up. */
+/** Attempts to get a piece into a deal. After the last one, a retry is refused. */
 export const MAX_ATTEMPTS = 10
 
+/** A piece as it is added to a group. */
 export type Offer = Pick<PieceRecord, 'storefront' | 'group' | 'piece' | 'size' | 'nonce' | 'attempt'>
 
 /**
- * The key of a piece. `piece/accept` does not say whose piece it is, and a task has one receipt; so the first
- * storefront to offer a piece in a group has the plain key and task, and another one's name it.
+ * Returns the key of a piece. The capability `piece/accept` does not name the storefront, and a task has one receipt.
+ * Therefore the first storefront that offers a piece in a group has the plain key and task. The key and the task of
+ * every other storefront contain its DID.
+ *
+ * @param storefront set unless the storefront was the first
+ * @example pieceId({ group: 'free', piece: 'bafkzci…' }) // 'kD3wbPzc…', 43 characters of base64url
  */
 export const pieceId = (
   { group, piece, nonce }: Pick<Offer, 'group' | 'piece' | 'nonce'>,
@@ -48,20 +67,25 @@ export const newPiece = (
   retryMs: number,
 ): PieceRecord => ({ ...offer, stage: 'offered', offeredAt: now, ...dueAt(offer.id, now + retryMs) })
 
-/** In the list of its group; from here on the group is looked after. */
+/** Records that a piece is in the list of its group. From here on, the sweep checks the group and not the piece. */
 export const markPending = (record: Stored<PieceRecord>): Stored<PieceRecord> | undefined =>
-  record.stage === 'offered' ? { ...record, stage: 'pending', ...notDue } : undefined
+  canBecome(record, 'pending') ? { ...record, stage: 'pending', ...notDue } : undefined
 
 export const markIncluded = (
   record: Stored<PieceRecord>,
   aggregateId: string,
 ): Stored<PieceRecord> | undefined =>
-  record.stage === 'included' ? undefined : { ...record, stage: 'included', aggregateId, ...notDue }
+  canBecome(record, 'included') ? { ...record, stage: 'included', aggregateId, ...notDue } : undefined
 
-/** A row in the list of a group. A pure function of the piece's record, so writing it twice is writing it once. */
+/** A row in the list of a group. It is a pure function of the piece's record, so it may be written again. */
 export interface PendingRecord {
   group: string
-  /** Sorts the list: what is tried again first, then by age. */
+  /**
+   * Sorts the list: retries first, then by age. It consists of `0` for a retry or `1` for a first attempt, `offeredAt`
+   * with 14 digits, and the piece's record id.
+   *
+   * @example '1-01700000000000-kD3wbPzc…'
+   */
   order: string
   id: string
   piece: string
@@ -70,7 +94,7 @@ export interface PendingRecord {
   offeredAt: number
 }
 
-export const pendingRow = ({
+export const newPendingRow = ({
   id,
   storefront,
   group,
@@ -87,7 +111,7 @@ export const pendingRow = ({
   offeredAt,
 })
 
-/** Which record of a piece an aggregate holds: a piece is in an aggregate once. */
+/** Names the piece's record for a piece in an aggregate. An aggregate contains a piece only once. */
 export interface MemberRecord {
   /** Record id of the aggregate. */
   aggregate: string
@@ -96,6 +120,10 @@ export interface MemberRecord {
   id: string
 }
 
-/** Pieces are aggregated by storefront and group. */
+/**
+ * Returns the key of a group: pieces are aggregated by storefront and group.
+ *
+ * @example groupId({ storefront: 'did:web:store.example', group: 'free' }) // 'Yx0qU5-m…', 43 characters of base64url
+ */
 export const groupId = ({ storefront, group }: Pick<Offer, 'storefront' | 'group'>): string =>
   recordId(storefront, group)

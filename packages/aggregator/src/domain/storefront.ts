@@ -1,16 +1,19 @@
 import type { DID, Invocation } from '@ucanto/interface'
 import { type Failure, failure, type Result } from '@w3filecoin/capabilities'
+import type { Peer, Peers } from '@w3filecoin/runtime'
 
 /**
- * The storefront that an invocation is from. With the aggregator's own DID it holds a delegation, which has been checked;
- * with its own it must be listed.
+ * Returns the storefront that an invocation is from. If the resource is the aggregator's DID, the issuer holds a
+ * delegation, which the server has verified. If it is another DID, that DID must be listed.
  */
-export const storefrontOf = (
+export const identifyStorefront = async (
   resource: DID,
   invocation: Pick<Invocation, 'issuer'>,
-  { self, listed }: { self: DID; listed: ReadonlyMap<string, unknown> },
-): Result<DID, Failure> => {
+  { self, listed }: { self: DID; listed: Peers<Peer> },
+): Promise<Result<DID, Failure>> => {
   if (resource === self) return { ok: invocation.issuer.did() }
-  if (listed.has(resource)) return { ok: resource }
-  return { error: failure('UnknownStorefront', `${resource} is no storefront of this aggregator`) }
+  if (await listed.find(resource)) return { ok: resource }
+  return {
+    error: failure('UnknownStorefront', `${resource} is not a storefront that this aggregator lists`),
+  }
 }

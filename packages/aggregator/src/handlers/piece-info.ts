@@ -1,21 +1,31 @@
-import { failure, type PieceInfoSuccess, type PieceLink, pieceInfo } from '@w3filecoin/capabilities'
+import { failure, type PieceInfoSuccess, parsePieceLink, pieceInfo } from '@w3filecoin/capabilities'
 import { capacityOf } from '@w3filecoin/piece'
 import { type Handler, provide, type Stored } from '@w3filecoin/runtime'
-import { parse as parseLink } from 'multiformats/link'
 import type { Dependencies } from '../dependencies.ts'
+import type { AggregateStage } from '../domain/aggregate.ts'
 import { groupId, type PieceRecord, pieceId } from '../domain/piece.ts'
-import { storefrontOf } from '../domain/storefront.ts'
+import { identifyStorefront } from '../domain/storefront.ts'
 
-type Parts = Pick<Dependencies, 'id' | 'stores' | 'storefronts' | 'limitsOf'>
+/** The names of the stages on the wire. */
+const WIRE_STAGE: Record<AggregateStage, NonNullable<PieceInfoSuccess['aggregate']>['stage']> = {
+  sealed: 'sealed',
+  offered: 'offered',
+  accepted: 'accepted',
+  failed: 'failed',
+}
 
-/** `piece/info`: the aggregate that a piece is in, or how far the next one of its group is. */
-export const pieceInfoHandler = (parts: Parts): Handler => {
-  const { id, stores, storefronts } = parts
+/** `piece/info`: returns the aggregate of a piece, or how full the next aggregate of its group is. */
+export const pieceInfoHandler = (
+  dependencies: Pick<Dependencies, 'id' | 'stores' | 'storefronts' | 'limitsOf'>,
+): Handler => {
+  const { id, stores, storefronts } = dependencies
   return provide(pieceInfo, async ({ capability, invocation }) => {
-    const storefront = storefrontOf(capability.with, invocation, { self: id.did(), listed: storefronts })
+    const storefront = await identifyStorefront(capability.with, invocation, {
+      self: id.did(),
+      listed: storefronts,
+    })
     if (storefront.error) return { out: { error: storefront.error } }
-    const { group, nonce } = capability.nb
-    const piece = capability.nb.piece as PieceLink
+    const { piece, group, nonce } = capability.nb
     const offer = { group, piece: `${piece}`, nonce }
     const first = await stores.piece.get({ id: pieceId(offer) })
     const record =
@@ -26,40 +36,52 @@ export const pieceInfoHandler = (parts: Parts): Handler => {
       return {
         out: { error: failure('PieceNotFound', `${storefront.ok} did not offer ${piece}`, { piece }) },
       }
-    const found = record.aggregateId === undefined ? await next(parts, record) : await current(parts, record)
-    const success: PieceInfoSuccess = { piece, ...found }
+    const success: PieceInfoSuccess = { piece, ...(await locate(dependencies, record)) }
     return { out: { ok: success } }
   })
 }
 
-const next = async (
-  { stores, limitsOf }: Parts,
-  { storefront, group, offeredAt }: Stored<PieceRecord>,
-): Promise<Pick<PieceInfoSuccess, 'next'>> => {
-  const { paddedBytes, minPaddedBytes, maxWaitMs } = limitsOf(group)
-  const tally = await stores.tally.get({ id: groupId({ storefront, group }) })
-  return {
-    next: {
-      pieces: Math.max(tally?.pieces ?? 0, 0),
-      bytes: Math.max(tally?.bytes ?? 0, 0),
-      capacity: capacityOf(paddedBytes),
-      minimum: minPaddedBytes,
-      sealedBy: new Date(offeredAt + maxWaitMs).toISOString(),
-    },
+type Location = Omit<PieceInfoSuccess, 'piece'>
+
+const locate = async (
+  dependencies: Pick<Dependencies, 'stores' | 'limitsOf'>,
+  record: Stored<PieceRecord>,
+): Promise<Location> => {
+  switch (record.stage) {
+    case 'offered':
+    case 'pending':
+      return { next: await describeNextAggregate(dependencies, record) }
+    case 'included':
+      return describeAggregate(dependencies, record)
   }
 }
 
-const current = async (
-  { stores }: Parts,
+const describeNextAggregate = async (
+  { stores, limitsOf }: Pick<Dependencies, 'stores' | 'limitsOf'>,
+  { storefront, group, offeredAt }: Stored<PieceRecord>,
+): Promise<NonNullable<Location['next']>> => {
+  const { paddedBytes, minPaddedBytes, maxWaitMs } = limitsOf(group)
+  const tally = await stores.tally.get({ id: groupId({ storefront, group }) })
+  return {
+    pieces: Math.max(tally?.pieces ?? 0, 0),
+    bytes: Math.max(tally?.bytes ?? 0, 0),
+    capacity: capacityOf(paddedBytes),
+    minimum: minPaddedBytes,
+    sealedBy: new Date(offeredAt + maxWaitMs).toISOString(),
+  }
+}
+
+const describeAggregate = async (
+  { stores }: Pick<Dependencies, 'stores'>,
   { aggregateId }: Stored<PieceRecord>,
-): Promise<Pick<PieceInfoSuccess, 'aggregate'>> => {
+): Promise<Location> => {
   const record = await stores.aggregate.get({ id: aggregateId as string })
   if (record === undefined) return {}
   const { aggregate, stage, sealedAt } = record
   return {
     aggregate: {
-      aggregate: parseLink(aggregate) as unknown as PieceLink,
-      stage,
+      aggregate: parsePieceLink(aggregate),
+      stage: WIRE_STAGE[stage],
       sealed: new Date(sealedAt).toISOString(),
     },
   }

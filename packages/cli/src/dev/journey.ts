@@ -86,7 +86,7 @@ export class Journey {
 
   constructor(options: JourneyOptions) {
     const { services, agent, engines } = options.local
-    const authority = new Authority([])
+    const authority = new Authority()
     const peer = (role: string) => new Peer(services[role]!, { authority, fetch })
     this.#options = options
     this.#agent = parseSigner(agent.key)

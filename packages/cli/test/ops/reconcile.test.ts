@@ -110,7 +110,7 @@ describe('reconcile', () => {
         key: 'none',
         checkAt: undefined,
         since: offered.offeredAt,
-        next: 'it is to be put into the list of its group',
+        next: 'it must be added to the list of its group',
         messages: { piece: [{ id: 'none' }] },
       }),
     ])

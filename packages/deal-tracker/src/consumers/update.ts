@@ -5,9 +5,12 @@ import { type DealRecord, mergeChange } from '../domain/deal.ts'
 import { closeRange, isOpen } from '../domain/source.ts'
 import { type UpdateMessage, updateMessage } from '../queues.ts'
 
+/** The greatest number of deals of a range that are written in parallel. */
+const MAX_PARALLEL_WRITES = 25
+
 /**
- * On `update`, write a range of the deals that a run of a source changed. Each write is conditional: a late one does
- * not undo that of a later run.
+ * On `update`, write one range of the deals that a run of a source changed, then mark the range as written. Each write is
+ * conditional: a late write does not undo the write of a later run.
  */
 export const onUpdate = ({ stores }: Pick<Dependencies, 'stores'>): Consumer<UpdateMessage> => {
   const write = async (change: DealRecord): Promise<void> => {
@@ -25,7 +28,7 @@ export const onUpdate = ({ stores }: Pick<Dependencies, 'stores'>): Consumer<Upd
       if (source === undefined || !isOpen(source, { changes, range })) return DONE
       const ranges = await getValue<string[]>(stores.blocks, changes)
       await pMap(await getValue<DealRecord[]>(stores.blocks, ranges[range] as string), write, {
-        concurrency: 25,
+        concurrency: MAX_PARALLEL_WRITES,
       })
       await update(stores.source, { name }, current => closeRange(current, { changes, range }))
       return DONE

@@ -1,8 +1,8 @@
-/** How much is done at a time. Tests have less, so that a few deals make several of each. */
+/** Batch sizes. The simulation injects smaller ones, so that a few deals already make several batches. */
 export interface Batching {
-  /** Deals that are written in one go. */
+  /** Deals in one range: in one block, one message and one run of the consumer. */
   rangeDeals: number
 }
 
-/** 1,000 deals are some 200 KB. */
+/** 1,000 deals are a block of about 200 KB. */
 export const BATCHING: Batching = { rangeDeals: 1000 }

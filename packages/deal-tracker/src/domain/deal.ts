@@ -1,47 +1,68 @@
 import type { Deal } from '@w3filecoin/capabilities'
 import type { PieceV1 } from '@w3filecoin/piece'
 import type { Stored } from '@w3filecoin/runtime'
-import { timeOf } from './epoch.ts'
+import { epochToMs } from './epoch.ts'
 
 /** A deal as a source reports it. */
 export interface ChainDeal {
-  /** Id of the deal on chain. */
+  /** Id of the deal in the built-in market. */
   id: number
-  /** {@link pieceKey} of what it is for. */
+  /** {@link toPieceKey} of the piece in the deal. */
   piece: string
-  /** Actor id of the storage provider. */
+  /** Actor id of the storage provider, e.g. 20378 for `f020378`. */
   provider: number
+  /** The deal is live before this epoch. */
   endEpoch: number
 }
 
-/** A deal as the tracker knows it from a source. */
+/** A deal with its history at one source. */
 export interface KnownDeal extends ChainDeal {
-  /** The source stopped reporting it before its end. */
+  /** The source dropped the deal before its end. */
   terminated?: true
-  /** When the tracker saw it first, and when it changed last, in milliseconds since 1970. */
+  /** Time at which the tracker saw the deal first, in milliseconds since 1970. */
   created: number
+  /** Time of its last change, in milliseconds since 1970. */
   updated: number
 }
 
-/** A deal of a source, as the table holds it. */
+/**
+ * A deal of one source, as the table stores it. Its key is `piece` and `deal`.
+ *
+ * @example `{ piece: 'baga6ea4seaqao7s…/35', deal: '81234567@spade', id: 81234567, provider: 20378, endEpoch: 6012345,
+ * created: 1733306400000, updated: 1733306400000 }`
+ */
 export interface DealRecord extends KnownDeal {
-  /** Tells the deals of a piece apart: {@link dealKey}. */
+  /** {@link toDealKey}: distinguishes the deals of a piece, and the sources of a deal. */
   deal: string
 }
 
-/** The chain's name of a piece as a key. */
-export const pieceKey = ({ root, log2Size }: { root: { toString(): string }; log2Size: number }): string =>
+/**
+ * Returns the key of a piece: the root as piece CID v1, and the base-2 logarithm of the padded size in bytes. The
+ * chain names pieces in this way.
+ *
+ * @example `baga6ea4seaqao7s73y24kcutaosvacpdjgfe5pw76ooefnyqw4ynr3d2y6x2mpq/35`
+ */
+export const toPieceKey = ({ root, log2Size }: { root: { toString(): string }; log2Size: number }): string =>
   `${root}/${log2Size}`
 
-/** Sources do not overwrite one another: what one of them loses, another one may still see. */
-export const dealKey = (source: string, { id }: Pick<ChainDeal, 'id'>): string => `${id}@${source}`
+/**
+ * Returns the key of a deal at a source. Each source has its own record of a deal: if one source loses the deal, another
+ * may still report it.
+ *
+ * @example toDealKey('spade', { id: 81234567 }) // '81234567@spade'
+ */
+export const toDealKey = (source: string, { id }: Pick<ChainDeal, 'id'>): string => `${id}@${source}`
 
-export const dealRecord = (source: string, deal: KnownDeal): DealRecord => ({
+/** Builds the record of a deal of a source. */
+export const toDealRecord = (source: string, deal: KnownDeal): DealRecord => ({
   ...deal,
-  deal: dealKey(source, deal),
+  deal: toDealKey(source, deal),
 })
 
-/** The record as a run of a source leaves it; nothing, if the record is of that run or of a later one. */
+/**
+ * Applies a run's change to a record. Returns `undefined` if the record already has the change of this run or of a later
+ * one.
+ */
 export const mergeChange = (
   record: Stored<DealRecord>,
   { created, ...change }: DealRecord,
@@ -50,15 +71,23 @@ export const mergeChange = (
     ? { ...change, created: Math.min(record.created, created), revision: record.revision }
     : undefined
 
-export const statusOf = (
+/** Tells whether two reports of a deal agree. */
+export const isSameDeal = (a: ChainDeal, b: ChainDeal): boolean =>
+  a.id === b.id && a.piece === b.piece && a.provider === b.provider && a.endEpoch === b.endEpoch
+
+/** Returns the status of a deal. `Terminated` takes precedence over `Expired`. */
+export const toStatus = (
   { terminated, endEpoch }: Pick<KnownDeal, 'terminated' | 'endEpoch'>,
   now: number,
 ): 'Active' | 'Expired' | 'Terminated' => {
   if (terminated) return 'Terminated'
-  return timeOf(endEpoch) <= now ? 'Expired' : 'Active'
+  return epochToMs(endEpoch) <= now ? 'Expired' : 'Active'
 }
 
-/** The deals of a piece as `deal/info` tells them. A deal that any source still sees is not lost. */
+/**
+ * Returns the deals of a piece, by id, as `deal/info` reports them. If several sources report the same deal, one that still
+ * lists it wins over one that lost it; after that, the record updated last wins.
+ */
 export const toDeals = (
   records: readonly KnownDeal[],
   { root }: Pick<PieceV1, 'root'>,
@@ -78,11 +107,11 @@ export const toDeals = (
         {
           provider: storageProvider,
           storageProvider,
-          status: statusOf(record, now),
+          status: toStatus(record, now),
           pieceCid: `${root}`,
-          expiration: iso(timeOf(endEpoch)),
-          created: iso(created),
-          updated: iso(updated),
+          expiration: toIso(epochToMs(endEpoch)),
+          created: toIso(created),
+          updated: toIso(updated),
         },
       ]
     }),
@@ -92,4 +121,4 @@ export const toDeals = (
 const isBetter = (a: KnownDeal, b: KnownDeal): boolean =>
   a.terminated === b.terminated ? a.updated > b.updated : !a.terminated
 
-const iso = (time: number): string => new Date(time).toISOString()
+const toIso = (ms: number): string => new Date(ms).toISOString()

@@ -1,9 +1,14 @@
-/** When the chain began, in seconds since 1970, and how long its epochs are. */
-const GENESIS = 1_598_306_400
-const EPOCH = 30
+/** Time of epoch 0 of Filecoin's mainnet, since 1970: 2020-08-24T22:00:00Z. */
+const GENESIS_SECONDS = 1_598_306_400
+/** Length of an epoch. */
+const EPOCH_SECONDS = 30
 
-/** The last epoch that is believed: some 950 years after the first. */
-export const LAST_EPOCH = 1_000_000_000
+/** The last epoch that the tracker accepts, in the year 2971. It keeps all times within the range of dates. */
+export const MAX_EPOCH = 1_000_000_000
 
-/** When an epoch begins, in milliseconds since 1970. */
-export const timeOf = (epoch: number): number => (GENESIS + epoch * EPOCH) * 1000
+/**
+ * Returns the time at which an epoch begins, in milliseconds since 1970.
+ *
+ * @example epochToMs(5_000_000) // 1748306400000, which is 2025-05-27T00:40:00Z
+ */
+export const epochToMs = (epoch: number): number => (GENESIS_SECONDS + epoch * EPOCH_SECONDS) * 1000

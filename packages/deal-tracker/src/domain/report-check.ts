@@ -1,20 +1,20 @@
 import { type Failure, failure } from '@w3filecoin/capabilities'
-import { timeOf } from './epoch.ts'
+import { epochToMs } from './epoch.ts'
 import type { Report } from './report.ts'
 import { isMissing, type Snapshot } from './snapshot.ts'
 
-/** What is believed of a source. */
+/** The limits within which the tracker accepts a report. */
 export interface Limits {
-  /** Milliseconds after which what it looked at is too old. */
+  /** The greatest age of the chain state in a report. */
   maxAgeMs: number
-  /** The most of its deals that it may lose from one good run to the next, as a share. */
+  /** The greatest share of its live deals, from 0 to 1, that a source may lose from one accepted report to the next. */
   maxLossShare: number
 }
 
-/** How far a source's clock may be ahead of ours. */
+/** How far the chain state of a report may lie ahead of our clock. */
 const MAX_AHEAD_MS = 60 * 60 * 1000
 
-/** Why a report is not to be believed, if it is not. */
+/** Compares a report with the last accepted one. Returns the reason to refuse it, or `undefined` to accept it. */
 export const checkReport = (
   previous: Snapshot,
   next: Report,
@@ -22,29 +22,32 @@ export const checkReport = (
   now: number,
 ): Failure | undefined => {
   const { stateEpoch, malformed } = next
-  const at = timeOf(stateEpoch)
+  const at = epochToMs(stateEpoch)
   if (now - at > maxAgeMs)
-    return failure('StaleSource', `It tells of epoch ${stateEpoch}, ${hours(now - at)} hours ago`)
+    return failure(
+      'StaleSource',
+      `Its chain state is ${toHours(now - at)} hours old (epoch ${stateEpoch}), and at most ${toHours(maxAgeMs)} are accepted`,
+    )
   if (at - now > MAX_AHEAD_MS)
     return failure(
       'SourceAhead',
-      `It tells of epoch ${stateEpoch}, which is ${hours(at - now)} hours from now`,
+      `Its chain state is ${toHours(at - now)} hours in the future (epoch ${stateEpoch})`,
     )
   if (stateEpoch < previous.stateEpoch)
     return failure(
       'SourceWentBack',
-      `It tells of epoch ${stateEpoch}; the last good run was of ${previous.stateEpoch}`,
+      `Its chain state is of epoch ${stateEpoch}, before epoch ${previous.stateEpoch} of the last accepted report`,
     )
   if (next.deals.size === 0 && malformed > 0)
-    return failure('UnreadableSource', `None of its ${malformed} records could be read`)
-  const { live, lost } = lossOf(previous, next)
+    return failure('UnreadableSource', `None of its ${malformed} records could be parsed`)
+  const { live, lost } = countLosses(previous, next)
   if (lost > live * maxLossShare)
-    return failure('SourceLostDeals', `It lost ${lost} of the ${live} deals that it had in its last good run`)
+    return failure('SourceLostDeals', `It lost ${lost} of the ${live} live deals in the last accepted report`)
   return undefined
 }
 
-/** Of the deals that should still run, those that are not in the report, or can not be read there. */
-const lossOf = (previous: Snapshot, next: Report): { live: number; lost: number } => {
+/** Counts the deals that should still be live, and those of them that are missing or unreadable in the report. */
+const countLosses = (previous: Snapshot, next: Report): { live: number; lost: number } => {
   let live = 0
   let lost = 0
   for (const known of previous.deals.values()) {
@@ -55,4 +58,4 @@ const lossOf = (previous: Snapshot, next: Report): { live: number; lost: number 
   return { live, lost }
 }
 
-const hours = (time: number): number => Math.round(time / 3_600_000)
+const toHours = (ms: number): number => Math.round(ms / 3_600_000)

@@ -1,49 +1,52 @@
-import type { KnownDeal } from './deal.ts'
-import { isSame, type Report } from './report.ts'
+import { isSameDeal, type KnownDeal } from './deal.ts'
+import type { Report } from './report.ts'
 
-/** What the last good run of a source left: its deals by their ids, those that it lost among them. */
+/** The deals of a source after its last accepted run, by id. Terminated deals are included until their end epoch. */
 export interface Snapshot {
   stateEpoch: number
   deals: ReadonlyMap<number, KnownDeal>
 }
 
-export const EMPTY: Snapshot = { stateEpoch: 0, deals: new Map() }
+/** The snapshot before the first run. */
+export const EMPTY_SNAPSHOT: Snapshot = { stateEpoch: 0, deals: new Map() }
 
-export interface Difference {
-  /** Deals that are to be written. */
+/** The changes from one snapshot to the next. */
+export interface SnapshotDiff {
+  /** Deals to write to the table. */
   changes: KnownDeal[]
-  /** What the snapshot is from now on; the previous one itself, if it is the same. */
+  /** The deals of the next snapshot. The same object as the previous ones if nothing changed. */
   deals: ReadonlyMap<number, KnownDeal>
 }
 
-/** Whether a deal that was there is missing in a report that it should be in. */
+/** Tells whether a report lacks a deal that should be live, or lists it for another piece. */
 export const isMissing = (known: KnownDeal, { deals, stateEpoch }: Report): boolean =>
   !known.terminated && known.endEpoch > stateEpoch && deals.get(known.id)?.piece !== known.piece
 
 /**
- * What a report changes. Deals that came to their end leave the snapshot when the source drops them, and keep their
- * record; deals that it drops earlier are terminated, and stay in the snapshot until their end, should they come
- * back.
- * @param at becomes the time of every change
+ * Compares a report with the previous snapshot. A deal that the source drops at or after its end leaves the snapshot, and
+ * its record stays as it is. A deal that the source drops before its end is marked as terminated, and stays in the
+ * snapshot until its end in case the source lists it again.
+ *
+ * @param at the time of every change, in milliseconds since 1970
  */
-export const difference = (previous: Snapshot, next: Report, at: number): Difference => {
+export const diffSnapshot = (previous: Snapshot, next: Report, at: number): SnapshotDiff => {
   const changes: KnownDeal[] = []
   const deals = new Map<number, KnownDeal>()
   let dropped = 0
   for (const known of previous.deals.values()) {
-    const there = next.deals.get(known.id)
-    if (isMissing(known, next) && !(there === undefined && next.unreadable.has(known.id))) {
+    const reported = next.deals.get(known.id)
+    if (isMissing(known, next) && !(reported === undefined && next.unreadable.has(known.id))) {
       const terminated: KnownDeal = { ...known, terminated: true, updated: at }
       changes.push(terminated)
-      if (there === undefined) deals.set(known.id, terminated)
-    } else if (there === undefined) {
+      if (reported === undefined) deals.set(known.id, terminated)
+    } else if (reported === undefined) {
       if (known.endEpoch > next.stateEpoch) deals.set(known.id, known)
       else dropped += 1
     }
   }
   for (const deal of next.deals.values()) {
     const known = previous.deals.get(deal.id)
-    if (known !== undefined && !known.terminated && isSame(known, deal)) {
+    if (known !== undefined && !known.terminated && isSameDeal(known, deal)) {
       deals.set(deal.id, known)
       continue
     }
@@ -55,7 +58,11 @@ export const difference = (previous: Snapshot, next: Report, at: number): Differ
   return { changes, deals: changes.length === 0 && dropped === 0 ? previous.deals : deals }
 }
 
-/** A deal as a snapshot's block holds it. */
+/**
+ * A deal in the block of a snapshot, which is an array of these in DAG-CBOR.
+ *
+ * @example `[81234567, 'baga6ea4seaqao7s…/35', 20378, 6012345, 1733306400000, 1733306400000, false]`
+ */
 export type SnapshotRow = [
   id: number,
   piece: string,
@@ -66,7 +73,7 @@ export type SnapshotRow = [
   terminated: boolean,
 ]
 
-/** In the order of their ids: the same deals make the same block. */
+/** Sorts the deals by id, so that equal deals make equal blocks. */
 export const toRows = (deals: Snapshot['deals']): SnapshotRow[] =>
   [...deals.values()]
     .sort((a, b) => a.id - b.id)
@@ -80,6 +87,7 @@ export const toRows = (deals: Snapshot['deals']): SnapshotRow[] =>
       terminated ?? false,
     ])
 
+/** Reverses {@link toRows}. */
 export const fromRows = (rows: readonly SnapshotRow[]): Snapshot['deals'] =>
   new Map(
     rows.map(([id, piece, provider, endEpoch, created, updated, terminated]): [number, KnownDeal] => [

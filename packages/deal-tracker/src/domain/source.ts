@@ -1,32 +1,46 @@
 import type { Stored } from '@w3filecoin/runtime'
 
-/** A source, and what its last good run brought. */
+/**
+ * A source and the result of its last accepted run.
+ *
+ * @example `{ name: 'spade', stateEpoch: 4500000, snapshotCid: 'bafy…', changesCid: 'bafy…', rangesToWrite: [1],
+ * deals: 41027, malformed: 0, changed: 1213, syncedAt: 1733306400000 }`: of 1,213 changed deals, which are two ranges, the
+ * second range is not written yet.
+ */
 export interface SourceRecord {
   name: string
-  /** The epoch that the last good run told of. */
+  /** The epoch of the chain state in the last accepted report. */
   stateEpoch: number
-  /** CID of the block with its deals. */
+  /** CID of the block with the snapshot: all deals of the source, as `SnapshotRow`s. */
   snapshotCid: string
-  /** CID of the block that lists the ranges of what the run changed. Absent if nothing changed. */
+  /**
+   * CID of the block that lists the run's ranges: an array of CIDs, each of a block with an array of `DealRecord`s.
+   * Absent if the run changed no deal.
+   */
   changesCid?: string | undefined
-  /** Ranges that are still to be written. The next run waits for them. */
+  /** Indexes of the ranges that are not written to the table yet. The next run starts when none is left. */
   rangesToWrite: number[]
+  /** Deals in the snapshot. */
   deals: number
+  /** Records and deals that could not be parsed. */
   malformed: number
+  /** Deals that the run changed. */
   changed: number
-  /** When the last good run that brought something new was, in milliseconds since 1970. Later for each. */
+  /** Time of the last run that changed this record, in milliseconds since 1970. Strictly later in each run. */
   syncedAt: number
 }
 
+/** Tells whether a range of a run still has to be written. */
 export const isOpen = (
   record: SourceRecord,
   { changes, range }: { changes: string; range: number },
 ): boolean => record.changesCid === changes && record.rangesToWrite.includes(range)
 
-/** The messages that have the open ranges of a source written. */
-export const updateMessages = ({ name, changesCid, rangesToWrite }: SourceRecord) =>
+/** Builds an `update` message for each open range. */
+export const toUpdateMessages = ({ name, changesCid, rangesToWrite }: SourceRecord) =>
   changesCid === undefined ? [] : rangesToWrite.map(range => ({ source: name, changes: changesCid, range }))
 
+/** Marks a range as written. Returns `undefined` if it was already closed, or if it is of an earlier run. */
 export const closeRange = (
   record: Stored<SourceRecord>,
   written: { changes: string; range: number },

@@ -11,15 +11,15 @@ import {
 } from '@w3filecoin/runtime'
 import type { Dependencies } from '../dependencies.ts'
 import { closeRange } from '../domain/aggregate.ts'
-import { isFinal } from '../domain/retry.ts'
+import { isFinalRefusal } from '../domain/final-refusal.ts'
 import { type RetryMessage, retryMessage } from '../queues.ts'
 
-/** Offers in one message to the aggregator. */
-const BATCH = 50
+/** Retries in one HTTP message to the aggregator. */
+const MAX_OFFERS = 50
 
 /**
- * On `retry`, offer a range of the pieces of a failed aggregate to the aggregator again. The range is closed when each has
- * an answer that stays. An aggregator that can not take all of them now is asked for the range again by the record's time.
+ * On `retry`, offer a range of a failed aggregate's pieces to the aggregator again. The range is closed when every
+ * piece has a final answer. Otherwise the sweep sends the range again.
  */
 export const onRetry = ({
   stores,
@@ -33,30 +33,35 @@ export const onRetry = ({
     async ({ aggregate: id, range }) => {
       const record = await stores.aggregate.get({ id })
       if (!record?.rangesToRetry?.includes(range)) return DONE
-      const aggregator = aggregators.get(record.aggregator)
+      const aggregator = await aggregators.find(record.aggregator)
       if (!aggregator?.reachable)
-        return { error: new Error(`The configuration gives no URL for ${record.aggregator}`) }
+        return {
+          error: new Error(
+            `The configuration has no URL for ${record.aggregator}. Add one to \`aggregators\``,
+          ),
+        }
       const ranges = await getValue<string[]>(stores.blocks, record.retriesCid as string)
       const packed = await getValue<Uint8Array[]>(stores.blocks, ranges[range] as string)
-      const passing: Failure[] = []
-      for (const batch of batchesOf(packed, BATCH)) {
+      const temporary: Failure[] = []
+      for (const batch of batchesOf(packed, MAX_OFFERS)) {
         const offers = await Promise.all(batch.map(unpackTask))
         const answers = await reach(aggregator, () => aggregator.execute(offers), log)
         if (answers.error) return DONE
         for (const { ok, error } of answers.ok) {
           const refusal = (error ?? ok?.out.error) as Failure | undefined
           if (refusal === undefined) continue
-          if (ok && isFinal(refusal)) log('warn', 'retry refused', { aggregate: record.aggregate, refusal })
-          // The others are offered all the same: what one is refused for need not be true of them.
-          else passing.push(refusal)
+          if (ok && isFinalRefusal(refusal))
+            log('warn', 'retry refused', { aggregate: record.aggregate, refusal })
+          // Go on with the other pieces: the reason may not apply to them.
+          else temporary.push(refusal)
         }
       }
-      const [refusal] = passing
+      const [refusal] = temporary
       if (refusal) {
-        log('warn', 'retries are to be offered again', {
+        log('warn', 'retries postponed', {
           aggregate: record.aggregate,
           range,
-          count: passing.length,
+          count: temporary.length,
           refusal,
         })
         return DONE

@@ -3,27 +3,25 @@ import {
   type AggregateAcceptSuccess,
   type DealInfoSuccess,
   type Failure,
-  type PieceLink,
+  parsePieceLink,
   Tasks,
 } from '@w3filecoin/capabilities'
 import { type Consumer, DONE, each, type Outcome, reach, type Stored } from '@w3filecoin/runtime'
-import { parse as parseLink } from 'multiformats/link'
 import pMap from 'p-map'
 import type { Dependencies } from '../dependencies.ts'
-import type { AggregateRecord } from '../domain/aggregate.ts'
-import { liveDeal } from '../domain/deal.ts'
+import { type AggregateRecord, isFinal } from '../domain/aggregate.ts'
+import { findLiveDeal } from '../domain/live-deal.ts'
 import { documentName } from '../domain/offer-document.ts'
-import { settleAggregate } from '../failure.ts'
 import { type ReportMessage, type TrackMessage, trackMessage } from '../queues.ts'
+import { settleAggregate } from '../settlement/settle-aggregate.ts'
 
 /**
- * On `track`, ask the deal tracker about aggregates, all in one message; where a deal is live, end the aggregate's
- * workflow, and hand the receipt to its aggregator. One that is in no deal in time is reported as those who make deals
- * would: to end it takes as much time and memory as one run has. The others are asked about again, by their records'
- * times.
+ * On `track`, ask the deal tracker about aggregates, in one HTTP message. An aggregate with a live deal is accepted.
+ * For an aggregate that has waited too long, this sends a report as deal making would: failing one aggregate takes as
+ * much time and memory as one run has. The sweep asks about the remaining aggregates again.
  */
 export const onTrack = (
-  parts: Pick<
+  dependencies: Pick<
     Dependencies,
     | 'id'
     | 'stores'
@@ -37,24 +35,15 @@ export const onTrack = (
     | 'log'
   >,
 ): Consumer<TrackMessage> => {
-  const { id, stores, queues, dealTracker, timing, now, random, log } = parts
-  const ask = async (records: Stored<AggregateRecord>[]) => {
+  const { id, stores, queues, dealTracker, timing, now, random, log } = dependencies
+  const askTracker = async (records: readonly AggregateRecord[]) => {
     const questions = records.map(({ aggregate }) =>
-      Tasks.dealInfo(id, dealTracker.principal, { piece: linkOf(aggregate), nonce: random() }),
+      Tasks.dealInfo(id, dealTracker.principal, { piece: parsePieceLink(aggregate), nonce: random() }),
     )
     return dealTracker.execute(await Promise.all(questions))
   }
 
-  const acceptedOutcome = ({ aggregate }: AggregateRecord, dealID: number): Outcome => {
-    const success: AggregateAcceptSuccess = {
-      aggregate: linkOf(aggregate),
-      dataType: 0,
-      dataSource: { dealID },
-    }
-    return { out: { ok: success } }
-  }
-
-  const overdueReport = (record: AggregateRecord): ReportMessage => {
+  const createOverdueReport = (record: AggregateRecord): ReportMessage => {
     const days = Number((timing.dealWaitMs / 86_400_000).toPrecision(2))
     return {
       offer: documentName(record),
@@ -63,29 +52,31 @@ export const onTrack = (
     }
   }
 
-  const take = async (record: Stored<AggregateRecord>, answer: Receipt) => {
+  const handleAnswer = async (record: Stored<AggregateRecord>, answer: Receipt): Promise<void> => {
     const refusal = answer.out.error as Failure | undefined
     if (refusal && refusal.name !== 'DealNotFound') {
       log('warn', 'deal tracker refused', { aggregate: record.aggregate, refusal })
       return
     }
-    const deal = answer.out.ok && liveDeal(answer.out.ok as DealInfoSuccess)
-    if (deal !== undefined) await settleAggregate(parts, record, acceptedOutcome(record, deal))
-    else if (now() - record.offeredAt >= timing.dealWaitMs) await queues.report.send([overdueReport(record)])
+    const dealID = answer.out.ok && findLiveDeal(answer.out.ok as DealInfoSuccess)
+    if (dealID !== undefined)
+      await settleAggregate(dependencies, record, createSuccessOutcome(record, dealID))
+    else if (now() - record.offeredAt >= timing.dealWaitMs)
+      await queues.report.send([createOverdueReport(record)])
   }
 
   return each(
     trackMessage,
     async ({ aggregates }) => {
       const found = await stores.aggregate.getMany(aggregates.map(id => ({ id })))
-      const waiting = found.filter(record => record?.stage === 'offered') as Stored<AggregateRecord>[]
+      const waiting = found.filter(record => record !== undefined).filter(record => !isFinal(record))
       if (waiting.length === 0) return DONE
-      const answers = await reach(dealTracker, () => ask(waiting), log)
+      const answers = await reach(dealTracker, () => askTracker(waiting), log)
       await pMap(
         answers.ok ?? [],
         async (answer, n) => {
           const record = waiting[n] as Stored<AggregateRecord>
-          if (answer.ok) await take(record, answer.ok)
+          if (answer.ok) await handleAnswer(record, answer.ok)
           else
             log('warn', 'deal tracker did not answer', { aggregate: record.aggregate, reason: answer.error })
         },
@@ -97,4 +88,11 @@ export const onTrack = (
   )
 }
 
-const linkOf = (text: string) => parseLink(text) as unknown as PieceLink
+const createSuccessOutcome = ({ aggregate }: AggregateRecord, dealID: number): Outcome => {
+  const success: AggregateAcceptSuccess = {
+    aggregate: parsePieceLink(aggregate),
+    dataType: 0,
+    dataSource: { dealID },
+  }
+  return { out: { ok: success } }
+}

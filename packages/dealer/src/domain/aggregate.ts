@@ -2,58 +2,82 @@ import type { DID } from '@ucanto/interface'
 import { type Due, dueAt, notDue, recordId, type Stored } from '@w3filecoin/runtime'
 
 /**
- * An aggregate that deals are made for:
+ * The stage of an aggregate:
  *
- * - `offered` until a deal is on chain
- * - `accepted`: in a deal; the end
- * - `failed`: it never will be; the end, when also all its pieces that can be tried again have been offered again
+ * - `offered`: no deal for it is on chain yet
+ * - `accepted`: it is in a deal; this stage is final
+ * - `failed`: it will not be in a deal; this stage is final
  */
+export type AggregateStage = 'offered' | 'accepted' | 'failed'
+
+/** The stages that may follow each stage. A final stage has none. */
+const NEXT_STAGES: Record<AggregateStage, readonly AggregateStage[]> = {
+  offered: ['accepted', 'failed'],
+  accepted: [],
+  failed: [],
+}
+
+const canBecome = (record: Pick<AggregateRecord, 'stage'>, stage: AggregateStage): boolean =>
+  NEXT_STAGES[record.stage].includes(stage)
+
+/** Whether an aggregate's outcome is decided. Its retries may still have to be sent: see {@link isFinished}. */
+export const isFinal = ({ stage }: Pick<AggregateRecord, 'stage'>): boolean => NEXT_STAGES[stage].length === 0
+
+/** An aggregate that deals are made for. Its work is finished when its stage is final and no range must be retried. */
 export interface AggregateRecord extends Due {
+  /** @see {@link aggregateId} */
   id: string
   aggregate: string
-  /** Link of the DAG-CBOR list of the pieces. */
+  /** CID of the DAG-CBOR list of the pieces. */
   piecesCid: string
   nonce?: string | undefined
-  /** Who offered it, and waits for the receipt. */
+  /** The aggregator that offered it and waits for the receipt. */
   aggregator: DID
-  /** For whom it is: the storefront that its pieces are from, their group, and a name for people. */
+  /** The storefront that the pieces are from. */
   storefront: string
+  /** The pieces' group. */
   group: string
+  /** Name of the aggregate for people. */
   label: string
-  stage: 'offered' | 'accepted' | 'failed'
+  stage: AggregateStage
   /** In milliseconds since 1970. */
   offeredAt: number
+  /** In milliseconds since 1970. Present when the stage is final. */
   endedAt?: number | undefined
-  /** The promised `aggregate/accept`, packed. Absent where the offer itself was refused: nothing was promised. */
+  /** The promised `aggregate/accept`, packed. Absent if the offer was refused, because then nothing is promised. */
   acceptTask?: Uint8Array | undefined
   /** CID of the `aggregate/offer` whose receipt is the refusal. */
   refusedOfferCid?: string | undefined
-  /** The deal that ended the wait. */
+  /** The deal that the aggregate was accepted with. */
   dealID?: number | undefined
-  /** CID of the list of CIDs of ranges of `piece/offer` tasks, packed. When `failed`. */
+  /** CID of the list of the CIDs of ranges, each a list of packed `piece/offer` tasks. Present when `failed`. */
   retriesCid?: string | undefined
-  /** Ranges of them that are still to be sent. */
+  /** Numbers of the ranges that must still be sent to the aggregator. */
   rangesToRetry?: number[] | undefined
 }
 
-/** Pieces that are named as at fault: each is in the receipt, with the reason. */
-export const MAX_FAULTS = 1_000
+/** Invalid pieces that a receipt names, each with the reason. */
+export const MAX_INVALID_PIECES = 1_000
 
 /**
- * Pieces of an offer that is refused at once with pieces at fault. The answer has a task for each of the others: 95,000
- * take 25 s and 2 GB, more than a request has. An aggregator makes no such offer unless something is wrong with it.
+ * Pieces of an offer that fails at once because some of them are invalid. Its receipt contains a task for each valid
+ * piece: 95,000 tasks take 25 s and 2 GB, more than a request has. Aggregators do not make such offers unless something
+ * is wrong.
  */
-export const MAX_REFUSED = 30_000
+export const MAX_REFUSED_PIECES = 30_000
 
 /** Intervals in milliseconds. */
 export interface Timing {
+  /** Until unfinished work is sent again. */
   retryMs: number
+  /** Until the deal tracker is asked again. */
   pollMs: number
-  /** Until an aggregate that is in no deal has failed. */
+  /** Until an aggregate without a deal fails. */
   dealWaitMs: number
 }
 
-type Offer = Pick<
+/** An aggregate as it is offered, with the promised task or the refusal. */
+export type Offer = Pick<
   AggregateRecord,
   | 'aggregate'
   | 'piecesCid'
@@ -66,7 +90,12 @@ type Offer = Pick<
   | 'refusedOfferCid'
 >
 
-/** What was said of another list of pieces, that it is not the aggregate's, says nothing of this one. */
+/**
+ * Returns the key of an aggregate. It contains the list of pieces: the refusal of a list that does not make the
+ * aggregate must not apply to the list that does.
+ *
+ * @example aggregateId({ aggregate: 'bafkzci…', piecesCid: 'bafyrei…', nonce: undefined }) // 'kD3wbPzc…'
+ */
 export const aggregateId = ({
   aggregate,
   piecesCid,
@@ -84,11 +113,15 @@ export const markAccepted = (
   dealID: number,
   now: number,
 ): Stored<AggregateRecord> | undefined =>
-  record.stage === 'offered' ? { ...record, stage: 'accepted', dealID, endedAt: now, ...notDue } : undefined
+  canBecome(record, 'accepted')
+    ? { ...record, stage: 'accepted', dealID, endedAt: now, ...notDue }
+    : undefined
 
-/** The pieces that can be tried again, and are to be offered again now. */
+/** The valid pieces of a failed aggregate, which the dealer offers to the aggregator again. */
 export interface Retries {
+  /** @see {@link AggregateRecord.retriesCid} */
   retriesCid: string
+  /** @see {@link AggregateRecord.rangesToRetry} */
   rangesToRetry: number[]
 }
 
@@ -98,10 +131,11 @@ export const markFailed = <R extends AggregateRecord>(
   now: number,
   { retryMs }: Timing,
 ): R | undefined =>
-  record.stage === 'offered'
+  canBecome(record, 'failed')
     ? schedule({ ...record, stage: 'failed', endedAt: now, retriesCid, rangesToRetry }, now + retryMs)
     : undefined
 
+/** Records that the aggregator has given final answers to all retries of a range. */
 export const closeRange = (
   record: Stored<AggregateRecord>,
   range: number,
@@ -115,17 +149,29 @@ export const closeRange = (
       )
     : undefined
 
+/** Whether no work is left for the aggregate. */
+export const isFinished = (record: Pick<AggregateRecord, 'stage' | 'rangesToRetry'>): boolean =>
+  isFinal(record) && (record.rangesToRetry ?? []).length === 0
+
 const schedule = <R extends AggregateRecord>(record: R, checkAt: number): R => ({
   ...record,
-  ...(record.rangesToRetry?.length === 0 ? notDue : dueAt(record.id, checkAt)),
+  ...(isFinished(record) ? notDue : dueAt(record.id, checkAt)),
 })
 
 /**
- * How long until the record is looked at again, in milliseconds. An aggregator that does not take the retries is asked
- * again after as long as it has been so.
+ * Returns the milliseconds until the next check of an aggregate. Retries that the aggregator does not accept are
+ * repeated with exponential backoff: the interval equals the time since the failure, between `retryMs` and `pollMs`.
  */
 export const nextCheckMs = (
   { stage, endedAt }: Pick<AggregateRecord, 'stage' | 'endedAt'>,
   now: number,
   { retryMs, pollMs }: Pick<Timing, 'retryMs' | 'pollMs'>,
-): number => (stage === 'failed' ? Math.max(retryMs, Math.min(now - (endedAt ?? now), pollMs)) : pollMs)
+): number => {
+  switch (stage) {
+    case 'failed':
+      return Math.max(retryMs, Math.min(now - (endedAt ?? now), pollMs))
+    case 'offered':
+    case 'accepted':
+      return pollMs
+  }
+}

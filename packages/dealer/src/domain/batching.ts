@@ -1,8 +1,8 @@
-/** How much is done at a time. Tests have less, so that a little content makes several of each. */
+/** Sizes of batches. Tests use smaller ones, so that a few pieces make several batches. */
 export interface Batching {
-  /** Pieces of a failed aggregate that are offered again in one go. */
+  /** Pieces of a failed aggregate that one `retry` message covers. */
   rangePieces: number
 }
 
-/** 400 tasks are some 400 KB. */
+/** 400 packed tasks are about 400 KB. */
 export const BATCHING: Batching = { rangePieces: 400 }

@@ -1,36 +1,39 @@
 import type { AggregateRecord } from './aggregate.ts'
 
-/** What deal making reads: one JSON document an aggregate, in the shape that Spade reads. */
+/** A JSON document that tells deal making about one aggregate, in the shape that Spade reads. */
 export interface OfferDocument {
   /** Piece CID of the aggregate. */
   aggregate: string
   /** Piece CIDs in the order of the aggregate. */
   pieces: string[]
-  /** What the deals belong to together; the group. */
+  /** Name under which deal making collects deals: the group. */
   collection: string
   /** The storefront that the pieces are from. */
   tenant: string
   group: string
-  /** Names the aggregate for people. */
+  /** Name of the aggregate for people, e.g. `free #7`. */
   label: string
   /** When the aggregate was offered, in milliseconds since 1970. */
   orderID: number
 }
 
-/** For whom an aggregate is, as the facts of `aggregate/offer` say; of an aggregator that says nothing, itself. */
-export const tenantOf = (
-  facts: readonly Record<string, unknown>[],
-  aggregator: string,
-): { storefront: string; group: string; label: string } => {
-  const text = (name: string, fallback: string): string => {
+/** The customer of the aggregator that an aggregate is for. */
+export type TenantFields = Pick<AggregateRecord, 'storefront' | 'group' | 'label'>
+
+/**
+ * Reads the tenant from the facts of an `aggregate/offer`. The aggregator is the default storefront and group, and the
+ * group is the default label.
+ */
+export const readTenant = (facts: readonly Record<string, unknown>[], aggregator: string): TenantFields => {
+  const readText = (name: string, fallback: string): string => {
     const value = facts.map(fact => fact[name]).find(value => typeof value === 'string')
     return (value as string | undefined) ?? fallback
   }
-  const group = text('group', aggregator)
-  return { storefront: text('storefront', aggregator), group, label: text('label', group) }
+  const group = readText('group', aggregator)
+  return { storefront: readText('storefront', aggregator), group, label: readText('label', group) }
 }
 
-export const documentOf = (
+export const newOfferDocument = (
   {
     aggregate,
     storefront,
@@ -49,9 +52,15 @@ export const documentOf = (
   orderID: offeredAt,
 })
 
-/** Name of the document: one for every offer that is processed anew. */
+/**
+ * Returns the name of an aggregate's offer document: its piece CID and its record id. An aggregate that is offered with
+ * another nonce has another document.
+ *
+ * @example 'bafkzci…/kD3wbPzc….json'
+ */
 export const documentName = ({ aggregate, id }: { aggregate: string; id: string }): string =>
   `${aggregate}/${id}.json`
 
-/** Id of the record whose document has this name; `undefined` if it is no name of a document. */
-export const recordIn = (name: string): string | undefined => /^[a-z0-9]+\/([\w-]{43})\.json$/.exec(name)?.[1]
+/** Returns the record id in the name of an offer document; `undefined` if the text is not such a name. */
+export const parseDocumentName = (name: string): string | undefined =>
+  /^[a-z0-9]+\/([\w-]{43})\.json$/.exec(name)?.[1]

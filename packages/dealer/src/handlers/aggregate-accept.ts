@@ -3,7 +3,7 @@ import { type Handler, promisedTask, unpackTask } from '@w3filecoin/runtime'
 import { aggregateId } from '../domain/aggregate.ts'
 import type { Stores } from '../stores.ts'
 
-/** `aggregate/accept`: the deal that an aggregate is in. */
+/** `aggregate/accept`: returns the receipt that names the deal of an aggregate. */
 export const aggregateAcceptHandler = ({ aggregate, receipts }: Stores): Handler =>
   promisedTask(aggregateAccept, receipts, async ({ capability: { nb }, invocation: { nonce } }) => {
     const record = await aggregate.get({

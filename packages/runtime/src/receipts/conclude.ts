@@ -11,6 +11,7 @@ import type { Authority } from '../ucan/authority.ts'
 import { type Handler, provide } from '../ucan/handler.ts'
 import { MESSAGE_LIMITS } from '../ucan/message.ts'
 import { type Peer, reach } from '../ucan/peer.ts'
+import type { Peers } from '../ucan/peers.ts'
 import { Chains } from '../ucan/proof-chain.ts'
 import { isReadable, MAX_EFFECTS } from './receipt.ts'
 import type { ReceiptLog } from './receipt-log.ts'
@@ -100,7 +101,8 @@ export const CONCLUDE_BATCH = 50
 interface Delivery {
   id: Signer
   receipts: ReceiptLog
-  peers: ReadonlyMap<string, Peer>
+  /** The services that receipts may be handed to. */
+  peers: Peers<Peer>
   log: Log
 }
 
@@ -112,7 +114,7 @@ export const onConclude = ({ id, receipts, peers, log }: Delivery): Consumer<Con
   each(
     concludeMessage,
     async ({ to, tasks }) => {
-      const peer = peers.get(to)
+      const peer = await peers.find(to)
       if (!peer?.reachable) return DONE
       const found = await pMap(tasks, task => receipts.get(task), { concurrency: 8 })
       const known = found.filter(receipt => receipt !== undefined)

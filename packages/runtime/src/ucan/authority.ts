@@ -2,50 +2,47 @@ import { parse as parseDid } from '@ipld/dag-ucan/did'
 import type { DID, Principal, Receipt, Signer } from '@ucanto/interface'
 import { DIDResolutionError } from '@ucanto/validator'
 import { type DidWebOptions, HostKeys } from './did-web.ts'
+import { configuredPeers, type PeerConfig, type Peers } from './peers.ts'
 import { fixedKeys, type Keys, principals, verifierOf } from './principal.ts'
 import { type Revocations, revocationCheck } from './revocation.ts'
 
-/** Another service, or a principal that this one knows, as the configuration names it. */
-export interface PeerConfig {
-  did: DID
-  /** Where it takes invocations and serves receipts. Absent for principals that only call. */
-  url?: string | undefined
-  /**
-   * The `did:key`s that sign for a `did:web`; several while keys are being changed. Without them its host is asked for
-   * them, see `did-web.ts`.
-   */
-  keys?: `did:key:${string}`[] | undefined
-}
-
 export interface AuthorityOptions {
-  /** Without them nothing can be revoked. */
+  /** The principals whose signatures are accepted, beside every `did:key`. Default: none. */
+  peers?: Peers
+  /** DID and keys of the service itself. Its host is never asked for them. */
+  self?: Pick<PeerConfig, 'did' | 'keys'> | undefined
+  /** If absent, nothing can be revoked. */
   revocations?: Revocations
-  /** How hosts are asked for the keys of their `did:web`s. Without it only keys of the configuration count. */
+  /** How hosts are asked for the keys of their `did:web`s. If absent, a peer without `keys` has none. */
   didWeb?: DidWebOptions
 }
 
+/** Upper limit for the hosts whose keys are remembered. */
+const MAX_HOSTS = 1024
+
 /**
- * Who signs for whom: a `did:key` is its own key; the keys of a `did:web` are in the configuration, or are asked of its
- * host if the configuration names it without keys. Others have none.
+ * Decides whose signature counts for which DID. A `did:key` is its own key. The keys of a `did:web` are listed with its
+ * peer, or are read from its host if the peer has none. A DID that is not a peer has no keys.
  */
 export class Authority {
   readonly revocations: Revocations | undefined
-  /** Of principals that are no `did:key`. */
-  readonly #configured: ReadonlyMap<string, readonly DID<'key'>[]>
-  readonly #hosts: ReadonlyMap<string, Keys>
+  readonly #peers: Peers
+  readonly #self: AuthorityOptions['self']
+  readonly #didWeb: DidWebOptions | undefined
+  /** Keys read from hosts, by `did:web`; the one used longest ago comes first. */
+  readonly #hosts = new Map<DID, HostKeys>()
 
-  constructor(peers: readonly PeerConfig[], { revocations, didWeb }: AuthorityOptions = {}) {
+  constructor({ peers = configuredPeers([]), self, revocations, didWeb }: AuthorityOptions = {}) {
+    this.#peers = peers
+    this.#self = self
     this.revocations = revocations
-    const others = peers.filter(({ did }) => !isKey(did))
-    const withKeys = others.flatMap(({ did, keys }) => (keys ? [[did, keys] as const] : []))
-    this.#configured = new Map(withKeys)
-    const listed = others.filter(({ did }) => did.startsWith('did:web:') && !this.#configured.has(did))
-    this.#hosts = new Map(didWeb && listed.map(({ did }) => [did, new HostKeys(did, didWeb)]))
+    this.#didWeb = didWeb
   }
 
-  /** All keys of the service itself, the one that it signs with first. */
+  /** All keys of the service itself: first the one that it signs with. */
   keysOf(id: Signer): DID<'key'>[] {
-    return [...new Set([id.toDIDKey(), ...(this.#configured.get(id.did()) ?? [])])]
+    const listed = this.#self?.did === id.did() ? this.#self.keys : undefined
+    return [...new Set([id.toDIDKey(), ...(listed ?? [])])]
   }
 
   /** What `@ucanto/server` checks an invocation against. */
@@ -56,11 +53,11 @@ export class Authority {
       // `@ucanto/server` resolves a DID to keys, and tries what `principal` makes of each. It is given the DID itself,
       // and so one verifier for it, which tries all keys and finds out when they were changed.
       resolveDIDKey: async (did: DID) => {
-        const keys = await this.#keysOf(did)?.known()
-        return keys?.length ? { ok: [did] } : { error: new DIDResolutionError(did) }
+        const keys = await this.#keysOf(did).known()
+        return keys.length > 0 ? { ok: [did] } : { error: new DIDResolutionError(did) }
       },
       principal: {
-        parse: (did: DID) => (isKey(did) ? principals.parse(did) : verifierOf(did, this.#keysOf(did)!)),
+        parse: (did: DID) => (isKey(did) ? principals.parse(did) : verifierOf(did, this.#keysOf(did))),
       },
       validateAuthorization: this.revocations ? revocationCheck(this.revocations) : () => ({ ok: {} }),
     }
@@ -72,8 +69,9 @@ export class Authority {
    */
   async signed(receipt: Receipt, signer: Principal): Promise<boolean> {
     const did = issuerOf(receipt, signer)
-    const keys = did && this.#keysOf(did)
-    if (!keys || (await keys.known()).length === 0) return false
+    if (did === undefined) return false
+    const keys = this.#keysOf(did)
+    if ((await keys.known()).length === 0) return false
     try {
       const { ok } = await receipt.verifySignature(verifierOf(did, keys) as never)
       return ok !== undefined
@@ -83,12 +81,31 @@ export class Authority {
     }
   }
 
-  #keysOf(did: DID): Keys | undefined {
+  #keysOf(did: DID): Keys {
     if (isKey(did)) return fixedKeys([did])
-    const configured = this.#configured.get(did)
-    return configured ? fixedKeys(configured) : this.#hosts.get(did)
+    return {
+      known: async () => (await this.#find(did)).known(),
+      renewed: async () => (await this.#find(did)).renewed(),
+    }
+  }
+
+  async #find(did: DID): Promise<Keys> {
+    const peer = this.#self?.did === did && this.#self.keys ? this.#self : await this.#peers.find(did)
+    if (peer?.keys) return fixedKeys(peer.keys)
+    return peer && this.#didWeb && did.startsWith('did:web:') ? this.#hostKeys(did, this.#didWeb) : NO_KEYS
+  }
+
+  #hostKeys(did: DID, didWeb: DidWebOptions): HostKeys {
+    const keys = this.#hosts.get(did) ?? new HostKeys(did, didWeb)
+    this.#hosts.delete(did)
+    this.#hosts.set(did, keys)
+    const [oldest] = this.#hosts.keys()
+    if (this.#hosts.size > MAX_HOSTS && oldest) this.#hosts.delete(oldest)
+    return keys
   }
 }
+
+const NO_KEYS = fixedKeys([])
 
 const isKey = (did: DID): did is DID<'key'> => did.startsWith('did:key:')
 

@@ -3,8 +3,9 @@ import { type Failure, failure, type Result, type Task } from '@w3filecoin/capab
 import { parse as parseLink } from 'multiformats/link'
 import type { Fetch, Log } from '../ports.ts'
 import { isReadable, MAX_RECEIPT_BYTES } from '../receipts/receipt.ts'
-import { type Authority, type PeerConfig, principal } from './authority.ts'
+import { type Authority, principal } from './authority.ts'
 import { CAR, decodeMessage, encodeMessage, MESSAGE_LIMITS, type MessageLimits } from './message.ts'
+import type { PeerConfig } from './peers.ts'
 
 /** How long another service may take to answer, in milliseconds. */
 const TIMEOUT = 25_000

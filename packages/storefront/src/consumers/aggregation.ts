@@ -1,11 +1,10 @@
-import { isDelegation } from '@ucanto/core/delegation'
-import type { Invocation, Receipt } from '@ucanto/interface'
-import { type Failure, failure } from '@w3filecoin/capabilities'
+import type { Receipt } from '@ucanto/interface'
+import { type Failure, failure, type Result } from '@w3filecoin/capabilities'
 import {
   type Consumer,
   catchErrors,
   DONE,
-  type Handled,
+  isTask,
   reach,
   type Stored,
   unpackTask,
@@ -16,95 +15,125 @@ import pMap from 'p-map'
 import type { Dependencies } from '../dependencies.ts'
 import { markQueued, type PieceRecord, recordProblem } from '../domain/piece.ts'
 import { type AggregationMessage, aggregationMessage } from '../queues.ts'
-import { endPiece, recordAggregation } from '../receipts.ts'
+import { endPiece } from '../workflow/end-piece.ts'
+import { recordAggregation } from '../workflow/piece-accept.ts'
 
-/** Refusals of a piece that will not be others one day. */
-const LASTING = new Set(['InvalidPieceCID', 'ProofNotFound'])
-
-type Parts = Pick<
-  Dependencies,
-  'id' | 'stores' | 'queues' | 'aggregator' | 'dealer' | 'timing' | 'now' | 'log'
->
+/** Refusals that the aggregator never takes back. */
+const FINAL_REFUSALS = new Set(['InvalidPieceCID', 'ProofNotFound'])
 
 /**
- * On `pieceOffer`, offer the pieces to the aggregator, all in one message, and note what it promises. Of those
- * that were offered already, fetch the receipt, should it not have arrived; of those that the dealer offers again, see
- * what the aggregator promised it. An aggregator that can not be reached is asked again by the record's time.
+ * On `aggregation`, get pieces into an aggregate, by their stage:
+ *
+ * - `submitted`: offer them to the aggregator, in one request, and record the `piece/accept` that it promises
+ * - `queued`: fetch the receipt of `piece/accept`, in case its delivery was lost
+ * - `retried`: fetch the answer of the aggregator to the offer that the dealer repeated
+ *
+ * An unreachable aggregator is no reason to retry the message: the record schedules the next attempt.
  */
-export const onAggregation = (parts: Parts): Consumer<AggregationMessage> => {
-  const { stores, aggregator, timing, now, log } = parts
+export const onAggregation = (
+  dependencies: Pick<Dependencies, 'id' | 'stores' | 'queues' | 'aggregator' | 'timing' | 'now' | 'log'>,
+): Consumer<AggregationMessage> => {
+  const { stores, aggregator, timing, now, log } = dependencies
 
-  /** It goes right later, or people mend it: the record says what is wrong, and when to ask again. */
-  const trouble = async (record: Stored<PieceRecord>, message: string): Promise<Handled> => {
+  /** Records a problem that time or an operator fixes, and schedules the next attempt. */
+  const retryLater = async (record: Stored<PieceRecord>, message: string): Promise<void> => {
     await update(stores.piece, { id: record.id }, current =>
       recordProblem(current, record.stage, message, now(), timing),
     )
-    return DONE
   }
 
-  /** What the aggregator says to the offer of a piece. */
-  const note = async (record: Stored<PieceRecord>, { ran, out, fx: { join } }: Receipt): Promise<Handled> => {
+  /** Handles the receipt of a `piece/offer`. */
+  const handleAnswer = async (
+    record: Stored<PieceRecord>,
+    { ran, out, fx: { join } }: Receipt,
+  ): Promise<void> => {
     if (join) {
-      // The answer to our own offer need not hold it; one that the dealer made, and we fetched, does.
-      const { nonce } = isDelegation(ran as never) ? (ran as Invocation) : record
+      // A fetched receipt contains the offer of the dealer. The answer to our own offer may not contain it.
+      const { nonce } = isTask(ran) ? ran : record
       await update(stores.piece, { id: record.id }, current =>
         markQueued(current, { waitsFor: `${join.link()}`, nonce }, now(), timing),
       )
-      return DONE
+      return
     }
-    const { name, message } = (out.error ?? { name: '', message: 'It promises nothing' }) as Failure
-    // A refusal that was fetched was filed, and what is filed stays so.
-    if (record.stage !== 'retried' && !LASTING.has(name)) {
+    const { name, message } = (out.error ?? {
+      name: '',
+      message: 'The answer does not promise piece/accept',
+    }) as Failure
+    // A fetched refusal is stored by the aggregator, so it is final.
+    if (record.stage !== 'retried' && !FINAL_REFUSALS.has(name)) {
       log('warn', 'piece refused', { piece: record.piece, name, message })
-      return trouble(record, `The aggregator refuses the piece: ${message}`)
+      await retryLater(record, `The aggregator refuses the piece: ${message}`)
+      return
     }
     const error =
       name === 'InvalidPieceCID'
         ? failure('InvalidContentPiece', message, { content: parseLink(record.content) })
         : failure('ProofNotFound', message)
-    await endPiece(parts, record, { error })
-    return DONE
+    await endPiece(dependencies, record, { error })
   }
 
-  /** Looks for a receipt of the aggregator. */
-  const look = async (
+  /** Fetches a receipt of the aggregator, and handles it if it exists. */
+  const fetchReceipt = async (
     record: Stored<PieceRecord>,
     task: string,
-    take: (receipt: Receipt) => Promise<unknown>,
-  ): Promise<Handled> => {
-    const receipt = await reach(aggregator, () => aggregator.receipt(task), log)
-    if (receipt.error) return trouble(record, receipt.error.message)
-    if (receipt.ok) await take(receipt.ok)
-    return DONE
+    handle: (receipt: Receipt) => Promise<void>,
+  ): Promise<void> => {
+    const { ok: receipt, error } = await reach(aggregator, () => aggregator.receipt(task), log)
+    if (error) await retryLater(record, error.message)
+    else if (receipt) await handle(receipt)
+  }
+
+  /** Offers pieces in one request. Returns the answer to each, by record key. */
+  const offerPieces = async (
+    records: readonly Stored<PieceRecord>[],
+  ): Promise<Map<string, Result<Receipt> | undefined>> => {
+    if (records.length === 0) return new Map()
+    const tasks = await Promise.all(records.map(record => unpackTask(record.pieceOfferTask as Uint8Array)))
+    const answers = await reach(aggregator, () => aggregator.execute(tasks), log)
+    return new Map(records.map(({ id }, n) => [id, answers.error ? answers : answers.ok[n]]))
+  }
+
+  /** @param answer the answer to the offer of a `submitted` piece */
+  const advance = async (record: Stored<PieceRecord>, answer: Result<Receipt> | undefined): Promise<void> => {
+    switch (record.stage) {
+      case 'submitted':
+        if (answer?.error) await retryLater(record, answer.error.message)
+        else if (answer) await handleAnswer(record, answer.ok)
+        return
+      case 'queued':
+        return fetchReceipt(record, record.waitsFor as string, receipt =>
+          recordAggregation(dependencies, record, receipt),
+        )
+      case 'retried':
+        return fetchReceipt(record, record.retryOfferCid as string, receipt => handleAnswer(record, receipt))
+      case 'offered':
+      case 'aggregated':
+      case 'accepted':
+      case 'failed':
+        return
+      default:
+        record.stage satisfies never
+    }
   }
 
   return {
     decode: aggregationMessage.decode,
     handle: async messages => {
       const records = await stores.piece.getMany(messages.map(({ id }) => ({ id })))
-      const offers = new Map<string, Stored<PieceRecord>>()
-      for (const record of records) if (record?.stage === 'submitted') offers.set(record.id, record)
-      const tasks = await Promise.all(
-        [...offers.values()].map(record => unpackTask(record.pieceOfferTask as Uint8Array)),
+      // By key: a batch may contain a message twice.
+      const submitted = new Map(
+        records
+          .filter(record => record !== undefined)
+          .filter(({ stage }) => stage === 'submitted')
+          .map(record => [record.id, record]),
       )
-      const answers =
-        tasks.length === 0 ? { ok: [] } : await reach(aggregator, () => aggregator.execute(tasks), log)
-      const answered = new Map(
-        [...offers.keys()].map((id, n) => [id, answers.error ? answers : answers.ok[n]]),
-      )
+      const answers = await offerPieces([...submitted.values()])
       return pMap(
         records,
         record =>
           catchErrors(async () => {
-            if (record?.stage === 'queued')
-              return look(record, record.waitsFor as string, receipt =>
-                recordAggregation(parts, record, receipt),
-              )
-            if (record?.stage === 'retried')
-              return look(record, record.retryOfferCid as string, receipt => note(record, receipt))
-            const answer = record && answered.get(record.id)
-            if (record === undefined || answer === undefined) return DONE
-            return answer.error ? trouble(record, answer.error.message) : note(record, answer.ok)
+            if (record) await advance(record, answers.get(record.id))
+            return DONE
           }),
         { concurrency: 10 },
       )

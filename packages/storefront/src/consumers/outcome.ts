@@ -1,47 +1,55 @@
 import { type Consumer, DONE, each, type Key, type Stored } from '@w3filecoin/runtime'
-import pMap from 'p-map'
 import type { Dependencies } from '../dependencies.ts'
+import { isFinal } from '../domain/aggregate.ts'
+import { allShards, memberShard } from '../domain/member-shards.ts'
 import type { PieceRecord } from '../domain/piece.ts'
 import { type OutcomeMessage, outcomeMessage } from '../queues.ts'
-import { allShards, fetchOutcome, settleAccepted, settleFailed } from '../receipts.ts'
+import { fetchAggregateOutcome } from '../workflow/aggregate-outcome.ts'
+import { settlePieces } from '../workflow/settle-pieces.ts'
+
+/** A message that names pieces, one by one or as a shard. */
+type PiecesMessage = Extract<OutcomeMessage, { pieces: unknown } | { shard: unknown }>
 
 /**
- * On `accept`, see to the pieces of an aggregate whose outcome is known: end the workflows of those in a deal and of those
- * at fault, and follow those that are tried again. Where it is not known, ask: the receipt may have been lost on its
- * way.
+ * On `outcome`, settle the pieces of an aggregate with its outcome. If the outcome is not known, fetch it, because its
+ * delivery may have been lost.
  */
 export const onOutcome = (
-  parts: Pick<
+  dependencies: Pick<
     Dependencies,
     'id' | 'stores' | 'queues' | 'aggregator' | 'dealer' | 'timing' | 'batching' | 'now' | 'log'
   >,
 ): Consumer<OutcomeMessage> => {
-  const { stores, queues, batching } = parts
+  const { stores, queues, batching } = dependencies
+
+  /** Reads the pieces of the aggregate that the message names, and sends a message for the next page of a shard. */
+  const readPieces = async (message: PiecesMessage): Promise<Stored<PieceRecord>[]> => {
+    let keys: Key[]
+    if ('pieces' in message) keys = message.pieces.map(id => ({ id }))
+    else {
+      const partition = memberShard(message.aggregate, message.shard)
+      const page = await stores.piece.find('memberOf', partition, {
+        limit: batching.pageRecords,
+        after: message.after,
+      })
+      if (page.next !== undefined) await queues.outcome.send([{ ...message, after: page.next }])
+      keys = page.items
+    }
+    return (await stores.piece.getMany(keys))
+      .filter(record => record !== undefined)
+      .filter(({ aggregateId }) => aggregateId === message.aggregate)
+  }
+
   return each(
     outcomeMessage,
     async message => {
       const aggregate = await stores.aggregate.get({ id: message.aggregate })
       if (aggregate === undefined) return DONE
-      if (!('pieces' in message || 'shard' in message)) {
-        if (aggregate.stage === 'offered') await fetchOutcome(parts, aggregate)
-        else await queues.outcome.send(allShards(aggregate.id))
-        return DONE
-      }
-      if (aggregate.stage === 'offered') return DONE
-      const page =
-        'pieces' in message
-          ? { items: message.pieces.map(id => ({ id })) }
-          : await stores.piece.find('memberOf', `${message.aggregate}#${message.shard}`, {
-              limit: batching.pageRecords,
-              after: message.after,
-            })
-      if ('shard' in message && 'next' in page && page.next !== undefined)
-        await queues.outcome.send([{ ...message, after: page.next }])
-      const records = (await stores.piece.getMany(page.items as Key[])).filter(
-        record => record?.aggregateId === aggregate.id,
-      ) as Stored<PieceRecord>[]
-      if (aggregate.stage === 'failed') await settleFailed(parts, records, aggregate)
-      else await pMap(records, record => settleAccepted(parts, record, aggregate), { concurrency: 10 })
+      const isKnown = isFinal(aggregate.stage)
+      if ('pieces' in message || 'shard' in message) {
+        if (isKnown) await settlePieces(dependencies, await readPieces(message), aggregate)
+      } else if (isKnown) await queues.outcome.send(allShards(aggregate.id))
+      else await fetchAggregateOutcome(dependencies, aggregate)
       return DONE
     },
     { concurrency: 2 },

@@ -1,6 +1,4 @@
-import { createHash, type Hash } from 'node:crypto'
-import { type Failure, failure, type PieceLink, type Task, Tasks } from '@w3filecoin/capabilities'
-import { pieceOf } from '@w3filecoin/piece'
+import { type Failure, failure, parsePieceLink, type Task, Tasks } from '@w3filecoin/capabilities'
 import {
   type Consumer,
   DONE,
@@ -14,165 +12,96 @@ import {
 } from '@w3filecoin/runtime'
 import { parse as parseLink } from 'multiformats/link'
 import type { Dependencies } from '../dependencies.ts'
-import { sha256Of } from '../domain/content.ts'
-import {
-  isConfirmed,
-  markSubmitted,
-  type PieceRecord,
-  recordProblem,
-  renewClaim,
-  stageReachedAt,
-} from '../domain/piece.ts'
+import { markSubmitted, type PieceRecord, recordProblem, stageReachedAt } from '../domain/piece.ts'
 import { type SubmitMessage, submitMessage } from '../queues.ts'
-import { endPiece } from '../receipts.ts'
-import { resources } from '../resources.ts'
-
-const { batch, run } = resources.queues.submit
+import { endPiece } from '../workflow/end-piece.ts'
+import { describeMismatch, type Finding, findPiece } from '../workflow/find-piece.ts'
 
 /**
- * Milliseconds that content may take to be read: a run that is killed can not say that it took too long, and whoever comes
- * next is killed too. A minute is for the rest; the contents of a batch are read one after the other.
- */
-const MAX_READ_MS = ((run.timeout - 60) * 1000) / batch
-
-/** The piece that the content hashes to; or why that is not known, with a piece where it is not certain yet. */
-type Reading = { piece: PieceLink; problem?: undefined } | { piece?: PieceLink; problem: string }
-
-/** What goes on beside the reading of content. */
-interface Watch {
-  /** When there is no time left. */
-  late: AbortSignal
-  sha256: Hash | undefined
-}
-
-const mismatch = ({ content, piece }: PieceRecord, found: PieceLink) =>
-  `The content ${content} hashes to ${found}, not to ${piece}`
-
-/** Fails when the signal comes. */
-const rejected = (signal: AbortSignal) =>
-  new Promise<never>((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)))
-
-/**
- * On `submit`, read the content, and if it hashes to the piece, promise to offer it to the aggregator. Content that
- * is not there yet, or can not be read, is looked for again later, by the record's time, and given up in the end. What is
- * held against a piece is the content, and not whatever its source gave for it once.
+ * On `submit`, read the content. If it hashes to the piece, promise to offer the piece to the aggregator; if it hashes to
+ * another one, end the workflow. Retry content that does not exist or cannot be read, with backoff, and abandon it in the
+ * end.
  */
 export const onSubmit = (
-  parts: Pick<Dependencies, 'id' | 'stores' | 'queues' | 'content' | 'aggregator' | 'timing' | 'now' | 'log'>,
+  dependencies: Pick<
+    Dependencies,
+    'id' | 'stores' | 'queues' | 'content' | 'aggregator' | 'timing' | 'now' | 'log'
+  >,
 ): Consumer<SubmitMessage> => {
-  const { id, stores, queues, content, aggregator, timing, now, log } = parts
+  const { id, stores, queues, aggregator, timing, now } = dependencies
 
-  const read = async (record: Stored<PieceRecord>): Promise<Reading> => {
-    const claim = () => update(stores.piece, { id: record.id }, current => renewClaim(current, now(), timing))
-    // Not among what follows: that a table can not be reached says nothing of the content.
-    await claim()
-    const began = now()
-    const expected = sha256Of(record.content)
-    const sha256 = expected && createHash('sha256')
-    const late = AbortSignal.timeout(MAX_READ_MS)
-    let came = 0
-    const onProgress = (bytes: number) => {
-      came = bytes
-    }
-    const hashed = async () => {
-      const bytes = await content.open(record.content, late)
-      return bytes && (await pieceOf(watched(bytes, { late, sha256 }), { onProgress })).link
-    }
-    let isOver = false
-    /** Nobody else is sent to it as long as this goes on, whether or not anything of it comes. */
-    const keepClaim = async () => {
-      for (;;) {
-        await rejected(AbortSignal.timeout(timing.retryMs / 2)).catch(() => {})
-        if (isOver) return
-        await claim()
+  const outcomeOfSubmit = async (record: Stored<PieceRecord>, finding: Finding): Promise<Outcome> => {
+    if (finding.problem !== undefined)
+      return {
+        out: {
+          error: failure('ContentNotFound', finding.problem, { content: parseLink(record.content) }),
+        },
       }
-    }
-    keepClaim().catch(cause => log('warn', 'claim not renewed', { content: record.content, cause }))
-    const unread = (how: string, cause?: unknown): Reading => {
-      log('warn', 'content not read', { content: record.content, bytes: came, cause })
-      return { problem: `The content ${record.content} can not be read${how}` }
-    }
-    try {
-      // Not left to the source: one that hangs may not hear of the time.
-      const piece = await Promise.race([hashed(), rejected(late)])
-      if (piece === undefined) return { problem: `There is no content ${record.content}` }
-      if (sha256?.digest().equals(expected as Uint8Array) === false)
-        return unread(`: the ${came} bytes that came do not hash to it`)
-      const found = `${piece}`
-      const isSure =
-        sha256 !== undefined || found === record.piece || isConfirmed(record, found, began, timing)
-      return isSure
-        ? { piece }
-        : { piece, problem: `${mismatch(record, piece)}; that is looked at once more` }
-    } catch (cause) {
-      const minutes = MAX_READ_MS / 60_000
-      return unread(late.aborted ? ` in ${minutes} minutes: it came as far as ${came} bytes` : '', cause)
-    } finally {
-      isOver = true
-    }
-  }
-
-  /** The bytes, as long as there is time, hashed. */
-  async function* watched(bytes: AsyncIterable<Uint8Array>, { late, sha256 }: Watch) {
-    for await (const chunk of bytes) {
-      late.throwIfAborted()
-      sha256?.update(chunk)
-      yield chunk
-    }
-  }
-
-  /** The outcome of `filecoin/submit`, now that it is known what the content hashes to. */
-  const outcome = async (record: Stored<PieceRecord>, found: PieceLink): Promise<Outcome> => {
-    const piece = parseLink(record.piece) as unknown as PieceLink
-    if (`${found}` !== record.piece)
-      return { out: { error: failure('InvalidPieceCID', mismatch(record, found), { piece }) } }
+    const piece = parsePieceLink(record.piece)
+    if (`${finding.piece}` !== record.piece)
+      return {
+        out: { error: failure('InvalidPieceCID', describeMismatch(record, finding.piece), { piece }) },
+      }
     const { group, nonce } = record
     const join = await Tasks.pieceOffer(id, aggregator.principal, { piece, group, nonce })
     return { out: { ok: { piece } }, fx: { join } }
   }
 
-  const end = async (record: Stored<PieceRecord>, reason: Failure) => {
-    const error =
-      reason.name === 'InvalidPieceCID'
-        ? failure('InvalidContentPiece', reason.message, { content: parseLink(record.content) })
-        : reason
-    await endPiece(parts, record, { error })
+  const check = async (record: Stored<PieceRecord>): Promise<void> => {
+    const finding = await findPiece(dependencies, record)
+    const { piece, problem } = finding
+    if (problem !== undefined && now() - stageReachedAt(record) < timing.contentWaitMs) {
+      await update(stores.piece, { id: record.id }, current =>
+        recordProblem(current, 'offered', problem, now(), timing, piece && `${piece}`),
+      )
+      return
+    }
+    // Follow the stored receipt: an earlier run may have stored another one, e.g. signed with a former key.
+    const { out, fx } = await stores.receipts.put(
+      await issueReceipt(id, await unpackTask(record.submitTask), await outcomeOfSubmit(record, finding)),
+    )
+    if (out.error) await end(record, out.error as Failure)
+    else await passOn(record, fx.join as Task)
   }
 
-  const passOn = async (record: Stored<PieceRecord>, pieceOffer: Task) => {
-    const promised = await packTask(pieceOffer)
-    await update(stores.piece, { id: record.id }, current => markSubmitted(current, promised, now(), timing))
+  const passOn = async (record: Stored<PieceRecord>, pieceOffer: Task): Promise<void> => {
+    const pieceOfferTask = await packTask(pieceOffer)
+    await update(stores.piece, { id: record.id }, current =>
+      markSubmitted(current, pieceOfferTask, now(), timing),
+    )
     await queues.aggregation.send([{ id: record.id }])
   }
+
+  const end = (record: Stored<PieceRecord>, reason: Failure) =>
+    endPiece(dependencies, record, {
+      error:
+        reason.name === 'InvalidPieceCID'
+          ? failure('InvalidContentPiece', reason.message, { content: parseLink(record.content) })
+          : reason,
+    })
 
   return each(
     submitMessage,
     async message => {
       const record = await stores.piece.get({ id: message.id })
-      if (record?.stage !== 'offered') {
-        if (record?.stage === 'submitted') await queues.aggregation.send([{ id: record.id }])
-        return DONE
+      if (record === undefined) return DONE
+      switch (record.stage) {
+        case 'offered':
+          await check(record)
+          break
+        case 'submitted':
+          // An earlier run may have been killed before it sent this message.
+          await queues.aggregation.send([{ id: record.id }])
+          break
+        case 'queued':
+        case 'aggregated':
+        case 'retried':
+        case 'accepted':
+        case 'failed':
+          break
+        default:
+          record.stage satisfies never
       }
-      const { piece, problem } = await read(record)
-      if (problem !== undefined && now() - stageReachedAt(record) < timing.contentWaitMs) {
-        await update(stores.piece, { id: record.id }, current =>
-          recordProblem(current, 'offered', problem, now(), timing, piece && `${piece}`),
-        )
-        return DONE
-      }
-      const content = parseLink(record.content)
-      // The receipt that is filed decides: another run may have been here before, under another key.
-      const receipt = await stores.receipts.put(
-        await issueReceipt(
-          id,
-          await unpackTask(record.submitTask),
-          problem === undefined
-            ? await outcome(record, piece)
-            : { out: { error: failure('ContentNotFound', problem, { content }) } },
-        ),
-      )
-      if (receipt.out.error) await end(record, receipt.out.error as Failure)
-      else await passOn(record, receipt.fx.join as Task)
       return DONE
     },
     { concurrency: 1 },

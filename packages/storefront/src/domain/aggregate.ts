@@ -1,29 +1,56 @@
 import { type Due, dueAt, notDue, recordId, type Stored } from '@w3filecoin/runtime'
 import type { Timing } from './piece.ts'
 
-/** An aggregate that pieces of this storefront are in: `offered` to a dealer, and in the end `accepted` or `failed`. */
+/** The aggregate is `offered` to a dealer until it is `accepted` (in a deal) or `failed`. */
+export type AggregateStage = 'offered' | 'accepted' | 'failed'
+
+/** An aggregate that contains pieces of this storefront. */
 export interface AggregateRecord extends Due {
+  /** Key; see {@link aggregateId}. */
   id: string
   aggregate: string
   /** CID of the `aggregate/offer` that the aggregator promised. */
   aggregateOfferCid: string
-  stage: 'offered' | 'accepted' | 'failed'
+  stage: AggregateStage
   /** From `accepted` on. */
   dataType?: number | undefined
   dealID?: number | undefined
-  /** CID of the list of CIDs of {@link Verdict}s, by shards. When `failed`. */
+  /** CID of a list of CIDs, one per shard, of the {@link Verdict}s on its pieces. Only when `failed`. */
   verdictsCid?: string | undefined
 }
 
-/** What becomes of a piece of a failed aggregate. */
+/** The stages that may follow each stage; total, so that a new stage does not compile until it is stated here. */
+const NEXT_STAGES: Record<AggregateStage, readonly AggregateStage[]> = {
+  offered: ['accepted', 'failed'],
+  accepted: [],
+  failed: [],
+}
+
+/** Returns the stages that may follow; `undefined` for a stage of a newer version, which a stored record may have. */
+const nextStages = (stage: AggregateStage): readonly AggregateStage[] | undefined => NEXT_STAGES[stage]
+
+/** Whether the outcome of the aggregate is known. */
+export const isFinal = (stage: AggregateStage): boolean => nextStages(stage)?.length === 0
+
+/**
+ * The decision of the dealer about a piece of a failed aggregate. Stored in blocks.
+ *
+ * @example { piece: 'bafkzci…', retry: 'bafyrei…' }
+ * @example { piece: 'bafkzci…', fault: 'No provider can read it' }
+ */
 export interface Verdict {
   piece: string
-  /** CID of the `piece/offer` by which it is tried again. */
+  /** CID of the `piece/offer` by which the dealer offers it again. */
   retry?: string | undefined
-  /** Why it is not. */
+  /** Why the dealer does not offer it again. */
   fault?: string | undefined
 }
 
+/**
+ * Returns the key of an aggregate record. The same pieces may be sealed twice: a nonce then distinguishes the aggregates.
+ *
+ * @example aggregateId({ aggregate: 'bafkzci…' }) // 43 characters of base64url, e.g. 'kD3…'
+ */
 export const aggregateId = ({
   aggregate,
   nonce,
@@ -50,24 +77,30 @@ export const markAccepted = (
   deal: { dataType: number; dealID: number },
   now: number,
   timing: Timing,
-): Stored<AggregateRecord> | undefined =>
-  record.stage === 'offered'
-    ? scheduleMemberCheck({ ...record, ...deal, stage: 'accepted' }, now, timing)
-    : undefined
+): Stored<AggregateRecord> | undefined => enterStage('accepted', record, deal, now, timing)
 
 export const markFailed = (
   record: Stored<AggregateRecord>,
   verdictsCid: string,
   now: number,
   timing: Timing,
+): Stored<AggregateRecord> | undefined => enterStage('failed', record, { verdictsCid }, now, timing)
+
+/** Applies the change if the stage may follow that of the record. */
+const enterStage = (
+  stage: AggregateStage,
+  record: Stored<AggregateRecord>,
+  change: Partial<AggregateRecord>,
+  now: number,
+  timing: Timing,
 ): Stored<AggregateRecord> | undefined =>
-  record.stage === 'offered'
-    ? scheduleMemberCheck({ ...record, verdictsCid, stage: 'failed' }, now, timing)
+  nextStages(record.stage)?.includes(stage)
+    ? scheduleMemberCheck({ ...record, ...change, stage }, now, timing)
     : undefined
 
 /**
- * Its pieces are looked for again, until none of them is left: messages to them may be lost, and the index that finds
- * them may lag behind the table.
+ * Schedules the next search for pieces that are not settled. The sweep repeats it until none is left: messages to pieces may
+ * be lost, and the index that finds the pieces may lag behind the table.
  */
 const scheduleMemberCheck = (
   record: Stored<AggregateRecord>,
@@ -79,19 +112,19 @@ const scheduleMemberCheck = (
 })
 
 /**
- * A piece was found to be in it after its outcome. A look that is due soon may be under way, and not find the piece yet, so
- * it takes another one; but not for each of its pieces.
+ * Schedules a check for a piece that is added after the outcome. A check that is due soon may be running already and miss the
+ * piece, so it is delayed; a later one is left as it is, so that many pieces cause few writes.
  */
 export const ensureMemberCheck = (
   record: Stored<AggregateRecord>,
   now: number,
   timing: Timing,
 ): Stored<AggregateRecord> | undefined =>
-  record.stage !== 'offered' && (record.checkAt ?? 0) < now + timing.pollMs / 2
+  isFinal(record.stage) && (record.checkAt ?? 0) < now + timing.pollMs / 2
     ? scheduleMemberCheck(record, now, timing)
     : undefined
 
-/** None of its pieces is left. */
+/** All pieces of the aggregate are settled. */
 export const markFinished = (record: Stored<AggregateRecord>): Stored<AggregateRecord> => ({
   ...record,
   ...notDue,

@@ -1,6 +1,6 @@
-/** How much is done at a time. Tests have less, so that a little content makes several of each. */
+/** Batch sizes. Tests set smaller ones, so that a few pieces fill several batches. */
 export interface Batching {
-  /** Pieces of an aggregate that one message ends; the rest is left to the next. */
+  /** Maximum pieces of an aggregate that one message settles; a second message continues with the next page. */
   pageRecords: number
 }
 

@@ -1,23 +1,24 @@
-import { hash } from 'node:crypto'
 import type { Failure, Stage } from '@w3filecoin/capabilities'
 import { type Due, dueAt, notDue, recordId, type Stored } from '@w3filecoin/runtime'
+import { memberShard, shardOf } from './member-shards.ts'
 
-/** A content piece on its way to a deal, once for every content and nonce that it is offered with. */
+/** A content piece on its way to a deal: one record per content, piece and nonce. */
 export interface PieceRecord extends Due {
+  /** Key; see {@link pieceId}. */
   id: string
   content: string
   piece: string
   nonce?: string | undefined
-  /** What the aggregator groups by: the provider of the space that the piece was first offered from. */
+  /** The aggregator groups pieces by it: the provider of the space of the first offer. */
   group: string
   stage: Stage
-  /** The stages that it passed, in order, and when each was reached, in milliseconds since 1970. */
+  /** The stages that the piece entered, in order, with times in milliseconds since 1970. */
   history: { stage: Stage; at: number }[]
-  /** What went wrong at this stage, and is being tried again. */
+  /** The last problem at this stage, if the step is still being retried. */
   trouble?: { message: string; at: number; times: number; found?: Found | undefined } | undefined
-  /** Why it `failed`. */
+  /** Why the piece `failed`. */
   reason?: { name: string; message: string } | undefined
-  /** The promised tasks, packed. */
+  /** The promised `filecoin/submit` and `filecoin/accept`, packed. */
   submitTask: Uint8Array
   acceptTask: Uint8Array
   /** The `piece/offer` that `filecoin/submit` promised, packed. From `submitted` on. */
@@ -25,66 +26,105 @@ export interface PieceRecord extends Due {
   /** CID of the `piece/accept` that the aggregator promised, and the nonce of the offer. From `queued` on. */
   waitsFor?: string | undefined
   offerNonce?: string | undefined
-  /** Record id, piece CID, and proof (DAG-CBOR) of the aggregate. From `aggregated` on. */
+  /** Record key, piece CID and inclusion proof (DAG-CBOR) of the aggregate. From `aggregated` on. */
   aggregateId?: string | undefined
   aggregate?: string | undefined
   inclusion?: Uint8Array | undefined
-  /** Partition of the index by aggregate; see {@link memberShard}. */
+  /** Partition key of the index by aggregate; see {@link memberShard}. Only while `aggregated`. */
   memberOf?: string | undefined
-  /** The aggregates that it was in before, which got no deal, each with the proof (DAG-CBOR). */
+  /** Earlier aggregates of the piece, which got no deal, with their inclusion proofs (DAG-CBOR). */
   former?: { aggregate: string; inclusion: Uint8Array }[] | undefined
-  /** CID of the `piece/offer` by which the dealer offered it again. From `retried` on. */
+  /** CID of the `piece/offer` by which the dealer offered the piece again. From `retried` on. */
   retryOfferCid?: string | undefined
 }
 
-/** The piece that content hashed to, which was not the one that was offered, and when that was noted first. */
+/** A piece that the content hashed to, different from the offered one, and the time when that was first recorded. */
 interface Found {
   piece: string
   at: number
 }
 
 /**
- * Pieces in an aggregate are told of its deal when the aggregate's outcome arrives. Should all that sees to that fail, each
- * looks for itself after this long.
+ * The stages that may follow each stage. A stage without a following one is final.
+ *
+ * The type is total on purpose: a new stage does not compile until its place in the workflow is stated here.
+ */
+const NEXT_STAGES: Record<Stage, readonly Stage[]> = {
+  offered: ['submitted', 'accepted', 'failed'],
+  submitted: ['queued', 'accepted', 'failed'],
+  queued: ['aggregated', 'accepted', 'failed'],
+  aggregated: ['retried', 'accepted', 'failed'],
+  retried: ['queued', 'accepted', 'failed'],
+  accepted: [],
+  failed: [],
+}
+
+/** Returns the stages that may follow; `undefined` for a stage of a newer version, which a stored record may have. */
+const nextStages = (stage: Stage): readonly Stage[] | undefined => NEXT_STAGES[stage]
+
+/** Whether a stage ends the workflow: nothing changes a record at such a stage. */
+export const isFinal = (stage: Stage): boolean => nextStages(stage)?.length === 0
+
+/**
+ * The outcome of an aggregate is sent to its pieces when it arrives, and again until no piece is left. If all of that fails,
+ * each piece asks for the outcome itself after this time.
  */
 export const SAFETY_CHECK_MS = 7 * 24 * 60 * 60 * 1000
 
 /** Intervals in milliseconds. */
 export interface Timing {
-  /** Until work of our own is sent again. */
+  /** Until the storefront's own work is sent again. */
   retryMs: number
   /** Until another service is asked for a receipt that it should have sent. */
   pollMs: number
-  /** Until content that is not there, or can not be read, is waited for no more. */
+  /** Until content that does not exist, or cannot be read, is abandoned. */
   contentWaitMs: number
-  /** Until a piece in an aggregate looks for the aggregate's outcome by itself. */
+  /** Until a piece in an aggregate asks for the outcome of the aggregate itself. */
   safetyCheckMs: number
 }
 
+/**
+ * Returns the key of a piece record: a hash, so that the same offer finds the same record.
+ *
+ * @example pieceId({ content: 'bafkrei…', piece: 'bafkzci…', nonce: undefined }) // 43 characters of base64url
+ */
 export const pieceId = ({
   content,
   piece,
   nonce,
 }: Pick<PieceRecord, 'content' | 'piece' | 'nonce'>): string => recordId(content, piece, nonce)
 
-/** The longest that a piece waits for another look at what is missing, in milliseconds. */
+/** Maximum time between two checks of a piece that waits for missing content or for a refusing aggregator. */
 const MAX_BACKOFF_MS = 6 * 60 * 60 * 1000
 
 /**
- * How long until a piece at this stage is looked at again. What we wait for to change by itself, content that is
- * not there or an aggregator that refuses, is tried again after as long as it has been so.
+ * Returns the time until the next check of a piece at this stage. A step that only time can fix, such as missing content or
+ * an aggregator that refuses, is retried with exponential backoff: after as long as the piece is at its stage already.
  */
 export const nextCheckMs = (
   record: Pick<PieceRecord, 'stage' | 'history'>,
   now: number,
   { retryMs, pollMs, safetyCheckMs }: Timing,
 ): number => {
-  if (record.stage === 'aggregated') return safetyCheckMs
-  if (record.stage === 'queued') return pollMs
+  const { stage } = record
+  switch (stage) {
+    case 'aggregated':
+      return safetyCheckMs
+    case 'queued':
+      return pollMs
+    case 'offered':
+    case 'submitted':
+    case 'retried':
+    case 'accepted':
+    case 'failed':
+      break
+    default:
+      stage satisfies never
+  }
   return Math.max(retryMs, Math.min(now - stageReachedAt(record), MAX_BACKOFF_MS))
 }
 
-/** When it reached the stage that it is at. */
+/** Returns the time when the piece entered its stage, in milliseconds since 1970. */
 export const stageReachedAt = ({ history }: Pick<PieceRecord, 'history'>): number => history.at(-1)?.at ?? 0
 
 type Offer = Pick<PieceRecord, 'content' | 'piece' | 'nonce' | 'group' | 'submitTask' | 'acceptTask'>
@@ -96,16 +136,16 @@ export const newPiece = (offer: Offer, now: number, timing: Timing): PieceRecord
 }
 
 /**
- * The transitions. Each returns the record as it becomes, or `undefined` where the event is behind it: messages
- * and receipts come twice and late.
+ * The changed record, or `undefined` if the event does not apply to its stage: messages and receipts may arrive twice, and
+ * late.
  */
 type Transition = Stored<PieceRecord> | undefined
 
-/** Somebody reads the content, and says so again as long as that goes on: nobody else is sent to it meanwhile. */
+/** Delays the next check, because a run reads the content now: the sweep must not send another run to it. */
 export const renewClaim = (record: Stored<PieceRecord>, now: number, { retryMs }: Timing): Transition =>
   record.stage === 'offered' ? { ...record, ...dueAt(record.id, now + retryMs) } : undefined
 
-/** Something went wrong that may go right later: it is tried again after as long as it has been at this stage. */
+/** Records a problem that may pass, and schedules the retry; see {@link nextCheckMs}. */
 export const recordProblem = (
   record: Stored<PieceRecord>,
   stage: Stage,
@@ -117,43 +157,39 @@ export const recordProblem = (
 ): Transition => {
   if (record.stage !== stage) return undefined
   const { times = 0, found: before } = record.trouble ?? {}
-  const noted = found === undefined || found === before?.piece ? before : { piece: found, at: now }
+  const latest = found === undefined || found === before?.piece ? before : { piece: found, at: now }
   return {
     ...record,
-    trouble: { message, at: now, times: times + 1, ...(noted && { found: noted }) },
+    trouble: { message, at: now, times: times + 1, ...(latest && { found: latest }) },
     ...dueAt(record.id, now + nextCheckMs(record, now, timing)),
   }
 }
 
 /**
- * Whether another piece than the one offered is what the content hashes to, where nothing else says that the bytes were the
- * content: another look, some time ago, came to the same.
+ * Whether an earlier read, at least `retryMs` ago, found the same piece. It takes two reads to reject an offer when the CID
+ * cannot confirm the bytes.
  */
 export const isConfirmed = (
   { trouble }: Pick<PieceRecord, 'trouble'>,
   found: string,
-  /** When this look began. */
-  began: number,
+  /** Start of the current read. */
+  startedAt: number,
   { retryMs }: Timing,
-): boolean => trouble?.found?.piece === found && began - trouble.found.at >= retryMs
+): boolean => trouble?.found?.piece === found && startedAt - trouble.found.at >= retryMs
 
 export const markSubmitted = (
   record: Stored<PieceRecord>,
   pieceOfferTask: Uint8Array,
   now: number,
   timing: Timing,
-): Transition =>
-  record.stage === 'offered' ? enterStage('submitted', { ...record, pieceOfferTask }, now, timing) : undefined
+): Transition => enterStage('submitted', record, { pieceOfferTask }, now, timing)
 
 export const markQueued = (
   record: Stored<PieceRecord>,
   { waitsFor, nonce }: { waitsFor: string; nonce: string | undefined },
   now: number,
   timing: Timing,
-): Transition =>
-  record.stage === 'submitted' || record.stage === 'retried'
-    ? enterStage('queued', { ...record, waitsFor, offerNonce: nonce }, now, timing)
-    : undefined
+): Transition => enterStage('queued', record, { waitsFor, offerNonce: nonce }, now, timing)
 
 interface Membership {
   aggregate: string
@@ -166,17 +202,12 @@ export const markAggregated = (
   membership: Membership,
   now: number,
   timing: Timing,
-): Transition =>
-  record.stage === 'queued'
-    ? enterStage(
-        'aggregated',
-        { ...record, ...membership, memberOf: memberShard(membership.aggregateId, record.piece) },
-        now,
-        timing,
-      )
-    : undefined
+): Transition => {
+  const memberOf = memberShard(membership.aggregateId, shardOf(record.piece))
+  return enterStage('aggregated', record, { ...membership, memberOf }, now, timing)
+}
 
-/** Its aggregate got no deal; `retry` is the `piece/offer` by which the dealer offers it again. */
+/** The aggregate got no deal; `retry` is the CID of the `piece/offer` by which the dealer offers the piece again. */
 export const markRetried = (
   record: Stored<PieceRecord>,
   from: { aggregateId: string; retry: string },
@@ -184,28 +215,23 @@ export const markRetried = (
   timing: Timing,
 ): Transition => {
   const { aggregate, aggregateId, inclusion, memberOf: _, former = [], ...rest } = record
-  if (record.stage !== 'aggregated' || aggregateId !== from.aggregateId) return undefined
-  return enterStage(
-    'retried',
-    {
-      ...rest,
-      former: [...former, { aggregate: aggregate as string, inclusion: inclusion as Uint8Array }],
-      waitsFor: undefined,
-      retryOfferCid: from.retry,
-    },
-    now,
-    timing,
-  )
+  if (aggregateId !== from.aggregateId || aggregate === undefined || inclusion === undefined) return undefined
+  const change = {
+    former: [...former, { aggregate, inclusion }],
+    waitsFor: undefined,
+    retryOfferCid: from.retry,
+  }
+  return enterStage('retried', rest, change, now, timing)
 }
 
-/** The workflow has its last receipt: nobody looks for it among the pieces of its aggregate any more. */
+/** The last receipt of the workflow is stored: the piece `failed` if there is a reason, else it is `accepted`. */
 export const markEnded = (
   { trouble: _, memberOf: __, ...record }: Stored<PieceRecord>,
   reason: Failure | undefined,
   now: number,
 ): Transition => {
-  if (record.stage === 'accepted' || record.stage === 'failed') return undefined
   const stage = reason === undefined ? 'accepted' : 'failed'
+  if (!canEnter(stage, record)) return undefined
   return {
     ...record,
     stage,
@@ -215,21 +241,19 @@ export const markEnded = (
   }
 }
 
+const canEnter = (stage: Stage, record: Pick<PieceRecord, 'stage'>): boolean =>
+  nextStages(record.stage)?.includes(stage) === true
+
+/** Applies the change and schedules the next check, if the stage may follow that of the record. */
 const enterStage = (
   stage: Stage,
   { trouble: _, ...record }: Stored<PieceRecord>,
+  change: Partial<PieceRecord>,
   now: number,
   timing: Timing,
-): Stored<PieceRecord> => {
-  const reached = { stage, history: [...record.history, { stage, at: now }] }
-  return { ...record, ...reached, ...dueAt(record.id, now + nextCheckMs(reached, now, timing)) }
+): Transition => {
+  if (!canEnter(stage, record)) return undefined
+  const entered = { stage, history: [...record.history, { stage, at: now }] }
+  const due = dueAt(record.id, now + nextCheckMs(entered, now, timing))
+  return { ...record, ...change, ...entered, ...due }
 }
-
-/** The members of an aggregate are cut in ranges that are worked on side by side. */
-export const MEMBER_SHARDS = 16
-
-/** The range that a piece is in. */
-export const shardOf = (piece: string): number => hash('sha256', piece, 'buffer').readUInt8(0) % MEMBER_SHARDS
-
-/** The partition of the index by aggregate that a piece is in. */
-export const memberShard = (aggregateId: string, piece: string): string => `${aggregateId}#${shardOf(piece)}`

@@ -8,18 +8,19 @@ import {
   type PieceInfoSuccess,
   type PieceLink,
   Tasks,
+  type UnknownLink,
 } from '@w3filecoin/capabilities'
-import { type Handler, type Key, provide, reach, type Stored, unpackTask } from '@w3filecoin/runtime'
+import { type Handler, provide, reach, type Stored, unpackTask } from '@w3filecoin/runtime'
 import type { Dependencies } from '../dependencies.ts'
+import { aggregatesOf, isAtAggregator, workflowOf } from '../domain/info.ts'
 import type { PieceRecord } from '../domain/piece.ts'
-import { aggregatesOf, workflowOf } from '../domain/workflow.ts'
 
-/** The most workflows of one piece, and aggregates, that an answer tells of. */
-const LIMIT = 100
+/** Maximum workflows of a piece, and maximum aggregates, in one answer. */
+const MAX_ITEMS = 100
 
 /**
- * `filecoin/info`: where a piece is and what it waits for, the aggregates that it is in, and their deals as the deal tracker
- * knows them now. Pieces are found by an index, which may lag a moment behind an offer.
+ * `filecoin/info`: returns the workflows of a piece with the next step of each, the aggregates of the piece, and the current
+ * deals of these from the deal tracker. An index finds the pieces; it may lag behind an offer for a moment.
  */
 export const filecoinInfoHandler = ({
   id,
@@ -33,7 +34,7 @@ export const filecoinInfoHandler = ({
   Dependencies,
   'id' | 'stores' | 'aggregator' | 'dealTracker' | 'timing' | 'random' | 'log'
 >): Handler => {
-  const dealsOf = async (aggregates: readonly PieceLink[]): Promise<DealSummary[]> => {
+  const fetchDeals = async (aggregates: readonly PieceLink[]): Promise<DealSummary[]> => {
     if (aggregates.length === 0) return []
     const questions = aggregates.map(piece =>
       Tasks.dealInfo(id, dealTracker.principal, { piece, nonce: random() }),
@@ -54,33 +55,34 @@ export const filecoinInfoHandler = ({
     })
   }
 
-  /** What the aggregator says of pieces that it has, by their records. Without it there is less to tell, not nothing. */
+  /** Asks the aggregator about the pieces that it has. Returns its answers by record key: none if it cannot be reached. */
   const askAggregator = async (
     records: readonly Stored<PieceRecord>[],
     piece: PieceLink,
   ): Promise<Map<string, PieceInfoSuccess>> => {
-    const there = records.filter(({ stage }) => stage === 'queued' || stage === 'aggregated')
-    if (there.length === 0) return new Map()
-    const questions = there.map(({ group, offerNonce }) =>
+    const asked = records.filter(isAtAggregator)
+    if (asked.length === 0) return new Map()
+    const questions = asked.map(({ group, offerNonce }) =>
       Tasks.pieceInfo(id, aggregator.principal, { piece, group, nonce: offerNonce }),
     )
     const answers = await reach(aggregator, async () => aggregator.execute(await Promise.all(questions)), log)
     return new Map(
-      (answers.ok ?? []).flatMap(({ ok }, n) =>
-        ok?.out.ok ? [[(there[n] as PieceRecord).id, ok.out.ok as PieceInfoSuccess] as const] : [],
-      ),
+      asked.flatMap((record, n) => {
+        const info = answers.ok?.[n]?.ok?.out.ok
+        return info ? [[record.id, info as PieceInfoSuccess]] : []
+      }),
     )
   }
 
   return provide(filecoinInfo, async ({ capability }) => {
-    const piece = capability.nb.piece as PieceLink
-    const { items } = await stores.piece.find('piece', `${piece}`, { limit: LIMIT })
-    const records = (await stores.piece.getMany(items as Key[])).filter(record => record !== undefined)
+    const { piece } = capability.nb
+    const { items } = await stores.piece.find('piece', `${piece}`, { limit: MAX_ITEMS })
+    const records = (await stores.piece.getMany(items)).filter(record => record !== undefined)
     if (records.length === 0)
-      return { out: { error: failure('PieceNotFound', `Nobody offered ${piece}`, { piece }) } }
-    const aggregates = aggregatesOf(records).slice(0, LIMIT)
-    const [deals, told] = await Promise.all([
-      dealsOf(aggregates.map(({ aggregate }) => aggregate)),
+      return { out: { error: failure('PieceNotFound', `The piece ${piece} was not offered`, { piece }) } }
+    const aggregates = aggregatesOf(records).slice(0, MAX_ITEMS)
+    const [deals, answers] = await Promise.all([
+      fetchDeals(aggregates.map(({ aggregate }) => aggregate)),
       askAggregator(records, piece),
     ])
     const info: FilecoinInfoSuccess = {
@@ -91,7 +93,7 @@ export const filecoinInfoHandler = ({
       workflows: await Promise.all(
         records.map(async record => {
           const { cid } = await unpackTask(record.acceptTask)
-          return workflowOf(record, cid as never, told.get(record.id), timing)
+          return workflowOf(record, cid as UnknownLink, answers.get(record.id), timing)
         }),
       ),
     }

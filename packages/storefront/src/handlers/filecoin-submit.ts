@@ -3,7 +3,7 @@ import { type Handler, promisedTask, unpackTask } from '@w3filecoin/runtime'
 import { pieceId } from '../domain/piece.ts'
 import type { Stores } from '../stores.ts'
 
-/** `filecoin/submit`: what came of checking the content. */
+/** `filecoin/submit`: returns the receipt that says whether the content hashes to the piece, once it exists. */
 export const filecoinSubmitHandler = ({ piece, receipts }: Stores): Handler =>
   promisedTask(filecoinSubmit, receipts, async ({ capability: { nb }, invocation: { nonce } }) => {
     const record = await piece.get({

@@ -1,11 +1,11 @@
 import { toV1 } from '@w3filecoin/piece'
 import { somePiece } from '@w3filecoin/testing'
 import { describe, expect, it } from 'vitest'
-import { ActiveReplicas } from '../src/domain/report.ts'
-import { replica } from './replicas.ts'
+import { ReplicaParser } from '../src/sources/replica-parser.ts'
+import { replica } from './replica.ts'
 
 const read = (records: unknown[], stateEpoch: unknown = 10) => {
-  const replicas = new ActiveReplicas()
+  const replicas = new ReplicaParser()
   for (const record of records) replicas.add(record)
   replicas.setEpoch(stateEpoch)
   return replicas.finish()
@@ -15,7 +15,7 @@ const good = replica(somePiece('good', 30), [1, 500])
 const [contract] = good.contracts
 
 describe('a file of active replicas', () => {
-  it('is read', () => {
+  it('becomes a report', () => {
     const piece = `${toV1(somePiece('good', 30)).ok?.root}/35`
     expect(read([good])).toEqual({
       stateEpoch: 10,
@@ -25,9 +25,9 @@ describe('a file of active replicas', () => {
     })
   })
 
-  it.each([undefined, null, '10', -1, 1.5, 2e9])('is refused without an epoch: %s', epoch => {
+  it.each([undefined, null, '10', -1, 1.5, 2e9])('is refused without a valid state_epoch: %s', epoch => {
     expect(() => {
-      const replicas = new ActiveReplicas()
+      const replicas = new ReplicaParser()
       replicas.setEpoch(epoch)
       replicas.finish()
     }).toThrow('no state_epoch')
@@ -37,19 +37,23 @@ describe('a file of active replicas', () => {
     ['null', null, []],
     ['a number', 3, []],
     ['a list', [], []],
-    ['nothing', {}, []],
-    ['a piece that is no CID', { ...good, piece_cid: 'baga' }, [1]],
+    ['an empty object', {}, []],
+    ['a piece that is not a CID', { ...good, piece_cid: 'baga' }, [1]],
     ['a piece CID v2', { ...good, piece_cid: `${somePiece('good', 30)}` }, [1]],
-    ['a piece that is no text', { ...good, piece_cid: 3 }, [1]],
+    ['a piece that is not text', { ...good, piece_cid: 3 }, [1]],
     ['an impossible size', { ...good, piece_log2_size: 3 }, [1]],
-    ['contracts that are no list', { ...good, contracts: { 0: contract } }, []],
+    ['contracts that are not a list', { ...good, contracts: { 0: contract } }, []],
     ['a contract that is null', { ...good, contracts: [null] }, []],
-    ['no id', { ...good, contracts: [{ ...contract, legacy_market_id: null }] }, []],
-    ['an id beyond exact numbers', { ...good, contracts: [{ ...contract, legacy_market_id: 2 ** 53 }] }, []],
+    ['a contract without an id', { ...good, contracts: [{ ...contract, legacy_market_id: null }] }, []],
+    ['an id above 2^53 - 1', { ...good, contracts: [{ ...contract, legacy_market_id: 2 ** 53 }] }, []],
     ['a provider that is text', { ...good, contracts: [{ ...contract, provider_id: 'f01001' }] }, [1]],
-    ['no end', { ...good, contracts: [{ provider_id: 1, legacy_market_id: 1 }] }, [1]],
-    ['an end in no time', { ...good, contracts: [{ ...contract, legacy_market_end_epoch: 1e12 }] }, [1]],
-  ])('may have a record with %s, which is skipped', (_, record, unreadable) => {
+    ['a contract without an end', { ...good, contracts: [{ provider_id: 1, legacy_market_id: 1 }] }, [1]],
+    [
+      'an end after the last epoch',
+      { ...good, contracts: [{ ...contract, legacy_market_end_epoch: 1e12 }] },
+      [1],
+    ],
+  ])('skips and counts a record that is malformed: %s', (_, record, unreadable) => {
     const other = replica(somePiece('other'), [2, 600])
     const report = read([record, other])
     expect([...report.deals.keys()]).toEqual([2])
@@ -57,7 +61,7 @@ describe('a file of active replicas', () => {
     expect([...report.unreadable]).toEqual(unreadable)
   })
 
-  it('may list a deal twice, but not as two', () => {
+  it('may list a deal twice; a contradicting record is skipped and counted', () => {
     expect(read([good, good])).toMatchObject({ malformed: 0 })
     const report = read([good, replica(somePiece('other'), [1, 500])])
     expect(report.malformed).toBe(1)

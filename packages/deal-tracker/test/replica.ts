@@ -1,6 +1,6 @@
 import { type PieceLink, toV1 } from '@w3filecoin/piece'
 
-/** A record of a file of active replicas: a piece, and its deals as `[id, end epoch]`. */
+/** Builds a record of a file of active replicas: a piece, and its deals as `[id, end epoch]`. */
 export const replica = (piece: PieceLink, ...deals: [id: number, endEpoch: number][]) => {
   const { root, log2Size } = toV1(piece).ok!
   return {

@@ -1,0 +1,72 @@
+import { type PieceLink, parsePieceLink } from '@w3filecoin/capabilities'
+import { Selection } from '@w3filecoin/piece'
+import { getValue } from '@w3filecoin/runtime'
+import pMap from 'p-map'
+import type { Dependencies } from '../dependencies.ts'
+import type { GroupRecord, Seal } from '../domain/group.ts'
+import { type Backlog, isEnough, isFull, type Limits } from '../domain/limits.ts'
+import { canBecome, type PendingRecord } from '../domain/piece.ts'
+
+/** A pending piece that may be put into an aggregate. */
+export interface Candidate {
+  piece: PieceLink
+  row: PendingRecord
+}
+
+/** Rows that are read if few of them fit into one aggregate. Reading so many takes about two minutes. */
+const MAX_ROWS = 1_000_000
+
+/**
+ * Reads the list of a group in its order, and chooses the pieces that fit into one aggregate. It stops when there is
+ * enough and the following rows are unlikely to add much. An aggregate contains a piece only once: of a piece offered
+ * with several nonces, the first row is chosen, and the other rows do not count.
+ *
+ * @returns the chosen pieces, their padded bytes, and the backlog that was read
+ */
+export const choosePieces = async (
+  { stores, batching }: Pick<Dependencies, 'stores' | 'batching'>,
+  group: GroupRecord,
+  limits: Limits,
+): Promise<{ chosen: readonly Candidate[]; bytes: number; backlog: Backlog }> => {
+  const sealedBefore = await readMembers(stores.blocks, group.openSeals)
+  const selection = new Selection<Candidate>({ size: limits.paddedBytes, maxPieces: limits.maxPieces })
+  const taken = new Set<string>()
+  const backlog: Backlog = { pieces: 0, bytes: 0 }
+  let { lookaheadRows } = batching
+  let read = 0
+  let after: string | undefined
+  do {
+    const page = await stores.pending.list(group.id, { limit: batching.pageRows, after })
+    const rows = page.items.filter(({ id, piece }) => !sealedBefore.has(id) && !taken.has(piece))
+    const records = await stores.piece.getMany(rows.map(({ id }) => ({ id })))
+    const stale: PendingRecord[] = []
+    for (const [n, row] of rows.entries()) {
+      if (taken.has(row.piece)) continue
+      const record = records[n]
+      // A duplicate message that arrives late may add the row of an included piece again.
+      if (record === undefined || !canBecome(record, 'included')) {
+        stale.push(row)
+        continue
+      }
+      const fits = selection.offer({ piece: parsePieceLink(row.piece), row })
+      if (fits) taken.add(row.piece)
+      backlog.pieces += 1
+      backlog.bytes += row.size
+      backlog.oldestAt = Math.min(backlog.oldestAt ?? row.offeredAt, row.offeredAt)
+    }
+    await stores.pending.removeMany(stale.map(row => ({ group: row.group, order: row.order })))
+    if (isEnough(selection.bytes, limits) && isFull(backlog, limits)) lookaheadRows -= page.items.length
+    read += page.items.length
+    after = page.next
+  } while (after !== undefined && !selection.full && lookaheadRows > 0 && read < MAX_ROWS)
+  return { chosen: selection.chosen, bytes: selection.bytes, backlog }
+}
+
+/** Returns the record ids of sealed pieces. Their records may not say so yet. */
+const readMembers = async (
+  blocks: Dependencies['stores']['blocks'],
+  seals: readonly Seal[],
+): Promise<Set<string>> => {
+  const members = await pMap(seals, seal => getValue<string[]>(blocks, seal.members), { concurrency: 2 })
+  return new Set(members.flat())
+}

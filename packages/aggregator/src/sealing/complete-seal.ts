@@ -1,0 +1,58 @@
+import { parsePieceLink, Tasks } from '@w3filecoin/capabilities'
+import { getValue, packTask, type Stored } from '@w3filecoin/runtime'
+import { parse as parseLink } from 'multiformats/link'
+import type { Dependencies } from '../dependencies.ts'
+import { type AggregateRecord, belongsToSeal, newAggregate, sealNonce } from '../domain/aggregate.ts'
+import type { GroupRecord, Seal } from '../domain/group.ts'
+
+/**
+ * Carries out a seal that was added to its group: inserts the aggregate's record, and sends the messages that offer the
+ * aggregate to the dealer and include its pieces, range by range. It may run twice. Returns the aggregate's record.
+ */
+export const completeSeal = async (
+  dependencies: Pick<Dependencies, 'id' | 'stores' | 'queues' | 'dealer' | 'timing' | 'now'>,
+  group: GroupRecord,
+  seal: Seal,
+): Promise<AggregateRecord> => {
+  const { queues } = dependencies
+  const { record, isNew } = await recordSeal(dependencies, group, seal)
+  if (isNew) {
+    await queues.deal.send([{ aggregate: record.id }])
+    await queues.include.send(record.rangesToInclude.map(range => ({ aggregate: record.id, range })))
+  }
+  return record
+}
+
+/** The same pieces in the same size make the same aggregate, so a second seal of them gets a nonce. */
+const recordSeal = async (
+  { id, stores, dealer, timing, now }: Pick<Dependencies, 'id' | 'stores' | 'dealer' | 'timing' | 'now'>,
+  group: GroupRecord,
+  seal: Seal,
+): Promise<{ record: Stored<AggregateRecord>; isNew: boolean }> => {
+  const ranges = await getValue<string[]>(stores.blocks, seal.ranges)
+  for (const nonce of [undefined, sealNonce(group, seal)]) {
+    const offer = await Tasks.aggregateOffer(id, dealer.principal, {
+      aggregate: parsePieceLink(seal.aggregate),
+      pieces: parseLink(seal.pieces),
+      nonce,
+      tenant: {
+        storefront: group.storefront,
+        group: group.group,
+        label: `${group.group} #${seal.sequence}`,
+      },
+    })
+    const inserted = await stores.aggregate.insert(
+      newAggregate(
+        group,
+        seal,
+        { nonce, offerTask: await packTask(offer), ranges: ranges.length },
+        now(),
+        timing,
+      ),
+    )
+    if (inserted.ok) return { record: inserted.ok, isNew: true }
+    if (belongsToSeal(inserted.error.record, group, seal))
+      return { record: inserted.error.record, isNew: false }
+  }
+  throw new Error(`Other seals hold both record ids of seal ${seal.sequence} of group ${group.id}`)
+}

@@ -1,0 +1,143 @@
+import { code as CBOR } from '@ipld/dag-cbor'
+import type { DID, Link } from '@ucanto/interface'
+import { failure, type PieceLink, parsePieceLink, type Task, Tasks } from '@w3filecoin/capabilities'
+import {
+  type Filed,
+  getValue,
+  issueReceipt,
+  MAX_RECEIPT_BYTES,
+  type Outcome,
+  outcomeOf,
+  packTask,
+  type Stored,
+  unpackTask,
+} from '@w3filecoin/runtime'
+import type { Dependencies } from '../dependencies.ts'
+import {
+  type AggregateRecord,
+  aggregateId,
+  isFinal,
+  MAX_INVALID_PIECES,
+  MAX_REFUSED_PIECES,
+  markFailed,
+  newAggregate,
+  type Offer,
+} from '../domain/aggregate.ts'
+import { documentName, newOfferDocument, type TenantFields } from '../domain/offer-document.ts'
+import { createFailureOutcome } from '../settlement/failure-outcome.ts'
+import { boundReceiptBytes } from '../settlement/receipt-size.ts'
+import { sendRetries, storeRetries } from '../settlement/retries.ts'
+import { checkPieces, type InvalidPieces } from './check-pieces.ts'
+
+/** An aggregate that an aggregator wants deals for. */
+export interface AggregateOffer {
+  aggregate: PieceLink
+  /** Link of the DAG-CBOR list of the pieces. */
+  pieces: Link
+  /** The block of that list; `undefined` if it did not come with the offer. A repeated offer does not need it. */
+  piecesBytes: Uint8Array | undefined
+  nonce?: string | undefined
+  aggregator: DID
+  tenant: TenantFields
+  /** The task that makes the offer. A final refusal is stored as its receipt. */
+  task: Task
+}
+
+type OfferDependencies = Pick<
+  Dependencies,
+  'id' | 'stores' | 'queues' | 'offerDocuments' | 'aggregators' | 'timing' | 'batching' | 'now'
+>
+
+/**
+ * Offers an aggregate for an aggregator and tenant, once it is recomputed from its pieces. The caller has authorized the
+ * aggregator. The outcome's join is the promised `aggregate/accept`. A repeated offer gets the same outcome.
+ *
+ * If some pieces are invalid, the aggregate fails at once: the stored receipt names them, and the other pieces are
+ * retried. If a request cannot do that because there are too many pieces, the refusal is not stored and an operator
+ * must act.
+ */
+export const offerAggregate = async (
+  dependencies: OfferDependencies,
+  offer: AggregateOffer,
+): Promise<Outcome | Filed> => {
+  const { id, stores, timing, now } = dependencies
+  const { aggregate, pieces, piecesBytes, nonce, aggregator, tenant } = offer
+  const fields = { aggregate: `${aggregate}`, piecesCid: `${pieces}`, nonce, aggregator, ...tenant }
+  const known = await stores.aggregate.get({ id: aggregateId(fields) })
+  if (known) return repeatAnswer(dependencies, known, offer.task)
+
+  const checked = checkPieces(piecesBytes, aggregate)
+  if (checked.error && checked.error.cause.length === 0) return refusePieces(offer, checked.error.message)
+  const listed = checked.ok ?? checked.error.pieces
+  const receiptBytes = await boundReceiptBytes(id, fields, listed)
+  if (receiptBytes > MAX_RECEIPT_BYTES) {
+    const message = `If ${aggregate} failed, its receipt could have ${receiptBytes} bytes, and services read at most ${MAX_RECEIPT_BYTES} bytes. Offer fewer pieces, or a shorter group or nonce`
+    return { out: { error: failure('AggregateTooLarge', message) } }
+  }
+  if (checked.error) return failAtOnce(dependencies, offer, fields, checked.error)
+
+  const accept = await Tasks.aggregateAccept(id, { aggregate, pieces, nonce })
+  const record = newAggregate({ ...fields, acceptTask: await packTask(accept) }, now(), timing)
+  await stores.blocks.put(piecesBytes as Uint8Array, CBOR)
+  const inserted = await stores.aggregate.insert(record)
+  const current = inserted.ok ?? inserted.error.record
+  // Written after the record: deal making may report on the document at once.
+  if (!isFinal(current)) await writeDocument(dependencies, current, checked.ok)
+  return createAnswer(dependencies, current)
+}
+
+/** Answers a repeated offer from the record of the first one. */
+const repeatAnswer = async (
+  dependencies: OfferDependencies,
+  record: Stored<AggregateRecord>,
+  { cid }: Task,
+): Promise<Outcome> => {
+  const { stores } = dependencies
+  // Without a receipt, the first run may have been interrupted before it wrote the document.
+  if (!isFinal(record) && !(await stores.receipts.get(`${cid}`)))
+    await writeDocument(dependencies, record, await getValue<PieceLink[]>(stores.blocks, record.piecesCid))
+  return createAnswer(dependencies, record)
+}
+
+/** Creates the outcome of an offer from its record: the promised task, or the refusal. */
+const createAnswer = async (
+  { stores }: Pick<Dependencies, 'stores'>,
+  { aggregate, acceptTask, refusedOfferCid }: Stored<AggregateRecord>,
+): Promise<Outcome> => {
+  const refusal = refusedOfferCid === undefined ? undefined : await stores.receipts.get(refusedOfferCid)
+  if (refusal) return outcomeOf(refusal)
+  return {
+    out: { ok: { aggregate: parsePieceLink(aggregate) } },
+    fx: { join: await unpackTask(acceptTask as Uint8Array) },
+  }
+}
+
+const writeDocument = (
+  { offerDocuments }: Pick<Dependencies, 'offerDocuments'>,
+  record: AggregateRecord,
+  pieces: readonly PieceLink[],
+): Promise<void> => offerDocuments.put(documentName(record), newOfferDocument(record, pieces))
+
+const refusePieces = ({ aggregate }: AggregateOffer, message: string): Outcome => ({
+  out: { error: failure('InvalidPiece', message, { aggregate, cause: [] }) },
+})
+
+/** Records an aggregate with invalid pieces as failed, stores the refusal, and retries the other pieces. */
+const failAtOnce = async (
+  dependencies: OfferDependencies,
+  offer: AggregateOffer,
+  fields: Omit<Offer, 'acceptTask' | 'refusedOfferCid'>,
+  { message, cause: invalid, pieces }: InvalidPieces,
+): Promise<Outcome | Filed> => {
+  const { id, stores, timing, now } = dependencies
+  const { task, aggregator } = offer
+  if (invalid.length > MAX_INVALID_PIECES || pieces.length > MAX_REFUSED_PIECES)
+    return refusePieces(offer, `${message}: too many pieces to name the invalid ones and retry the others`)
+  const outcome = await createFailureOutcome(id, fields, pieces, { message, invalid })
+  const filed = await stores.receipts.put(await issueReceipt(id, task, outcome))
+  const retries = await storeRetries(dependencies, aggregator, filed)
+  const record = newAggregate({ ...fields, refusedOfferCid: `${task.cid}` }, now(), timing)
+  await stores.aggregate.insert(markFailed(record, retries, now(), timing) as AggregateRecord)
+  await sendRetries(dependencies, record.id, retries)
+  return { filed }
+}

@@ -1,0 +1,10 @@
+/** Where the storefront reads content from. */
+export interface ContentSource {
+  /** Whether the content exists. */
+  has(content: string): Promise<boolean>
+  /**
+   * Opens the bytes of the content, until `signal` aborts; `undefined` if the content does not exist. For a CID with codec
+   * raw or CAR, these must be the bytes whose hash is in the CID.
+   */
+  open(content: string, signal: AbortSignal): Promise<AsyncIterable<Uint8Array> | undefined>
+}

@@ -1,0 +1,25 @@
+import { hash } from 'node:crypto'
+
+/**
+ * Number of shards that the pieces of an aggregate are divided into. Consumers work on the shards in parallel. It is part of
+ * stored records and blocks, so it cannot change.
+ */
+export const MEMBER_SHARDS = 16
+
+/** Returns the shard of a piece within its aggregate: 0 to 15. */
+export const shardOf = (piece: string): number => hash('sha256', piece, 'buffer').readUInt8(0) % MEMBER_SHARDS
+
+/**
+ * Returns the partition key of one shard in the index `memberOf`.
+ *
+ * @example memberShard('kD3…', 7) // 'kD3…#7'
+ */
+export const memberShard = (aggregateId: string, shard: number): string => `${aggregateId}#${shard}`
+
+/**
+ * Returns one message per shard of an aggregate.
+ *
+ * @example allShards('kD3…') // [{ aggregate: 'kD3…', shard: 0 }, …, { aggregate: 'kD3…', shard: 15 }]
+ */
+export const allShards = (aggregate: string): { aggregate: string; shard: number }[] =>
+  Array.from({ length: MEMBER_SHARDS }, (_, shard) => ({ aggregate, shard }))

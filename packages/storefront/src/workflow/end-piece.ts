@@ -1,0 +1,21 @@
+import type { Failure } from '@w3filecoin/capabilities'
+import { issueReceipt, type Outcome, type Stored, unpackTask, update } from '@w3filecoin/runtime'
+import type { Dependencies } from '../dependencies.ts'
+import { markEnded, type PieceRecord } from '../domain/piece.ts'
+
+/**
+ * Ends the workflow of a piece. Stores the receipt of `filecoin/accept` first. The record follows the stored receipt, because
+ * a concurrent run may have stored another one.
+ */
+export const endPiece = async (
+  { id, stores, now }: Pick<Dependencies, 'id' | 'stores' | 'now'>,
+  record: Stored<PieceRecord>,
+  out: Outcome['out'],
+): Promise<void> => {
+  const receipt = await stores.receipts.put(
+    await issueReceipt(id, await unpackTask(record.acceptTask), { out }),
+  )
+  await update(stores.piece, { id: record.id }, current =>
+    markEnded(current, receipt.out.error as Failure | undefined, now()),
+  )
+}

@@ -1,0 +1,93 @@
+import { decode } from '@ipld/dag-cbor'
+import { type FilecoinAcceptSuccess, failure, parsePieceLink } from '@w3filecoin/capabilities'
+import { getValue, type Stored, update } from '@w3filecoin/runtime'
+import { parse as parseLink } from 'multiformats/link'
+import pMap from 'p-map'
+import type { Dependencies } from '../dependencies.ts'
+import type { AggregateRecord, Verdict } from '../domain/aggregate.ts'
+import { shardOf } from '../domain/member-shards.ts'
+import { markRetried, type PieceRecord } from '../domain/piece.ts'
+import { endPiece } from './end-piece.ts'
+
+/** Applies the outcome of an aggregate to some of its pieces. */
+export const settlePieces = async (
+  dependencies: Pick<Dependencies, 'id' | 'stores' | 'queues' | 'timing' | 'now'>,
+  records: readonly Stored<PieceRecord>[],
+  aggregate: AggregateRecord,
+): Promise<void> => {
+  switch (aggregate.stage) {
+    case 'offered':
+      return
+    case 'accepted':
+      await settleAccepted(dependencies, records, aggregate)
+      return
+    case 'failed':
+      await settleFailed(dependencies, records, aggregate)
+      return
+    default:
+      aggregate.stage satisfies never
+  }
+}
+
+/** Ends the workflows of pieces whose aggregate is in a deal. */
+const settleAccepted = async (
+  dependencies: Pick<Dependencies, 'id' | 'stores' | 'now'>,
+  records: readonly Stored<PieceRecord>[],
+  { dataType, dealID }: AggregateRecord,
+): Promise<void> => {
+  await pMap(
+    records.filter(({ stage }) => stage === 'aggregated'),
+    record => {
+      const success: FilecoinAcceptSuccess = {
+        piece: parsePieceLink(record.piece),
+        aggregate: parsePieceLink(record.aggregate as string),
+        inclusion: decode(record.inclusion as Uint8Array),
+        aux: { dataType: dataType as number, dataSource: { dealID: dealID as number } },
+      }
+      return endPiece(dependencies, record, { ok: success })
+    },
+    { concurrency: 10 },
+  )
+}
+
+/** Marks the pieces of a failed aggregate that the dealer retries, and ends the workflows of the other pieces. */
+const settleFailed = async (
+  dependencies: Pick<Dependencies, 'id' | 'stores' | 'queues' | 'timing' | 'now'>,
+  records: readonly Stored<PieceRecord>[],
+  { id: aggregateId, aggregate, verdictsCid }: AggregateRecord,
+): Promise<void> => {
+  const { stores, queues, timing, now } = dependencies
+  const links = await getValue<string[]>(stores.blocks, verdictsCid as string)
+  const neededShards = [...new Set(records.map(({ piece }) => shardOf(piece)))]
+  const verdicts = await pMap(
+    neededShards,
+    shard => getValue<Verdict[]>(stores.blocks, links[shard] as string),
+    { concurrency: 4 },
+  )
+  const verdictOf = new Map(verdicts.flat().map(verdict => [verdict.piece, verdict]))
+  await pMap(
+    records.filter(({ stage }) => stage === 'aggregated'),
+    async record => {
+      const { retry, fault } = verdictOf.get(record.piece) ?? {}
+      if (retry !== undefined)
+        await update(stores.piece, { id: record.id }, current =>
+          markRetried(current, { aggregateId, retry }, now(), timing),
+        )
+      else if (fault !== undefined)
+        await endPiece(dependencies, record, {
+          error: failure('InvalidContentPiece', fault, { content: parseLink(record.content) }),
+        })
+      else
+        await endPiece(dependencies, record, {
+          error: failure(
+            'ProofNotFound',
+            `${aggregate} got no deal, and its dealer does not retry the piece`,
+          ),
+        })
+    },
+    { concurrency: 10 },
+  )
+  await queues.aggregation.send(
+    records.filter(({ piece }) => verdictOf.get(piece)?.retry !== undefined).map(({ id }) => ({ id })),
+  )
+}
