@@ -78,7 +78,12 @@ function findNode24() {
 }
 
 function run(command, args) {
-  const env = { ...process.env, PATH: [bin, dirname(findNode24()), process.env.PATH].join(delimiter) }
+  const env = {
+    // Node caches compiled code and stripped TypeScript here: the system starts with two thirds of the processor time.
+    NODE_COMPILE_CACHE: join(modules, '.cache', 'node'),
+    ...process.env,
+    PATH: [bin, dirname(findNode24()), process.env.PATH].join(delimiter),
+  }
   const child = spawn(command, args, { env, stdio: 'inherit' })
   child.on('error', error => {
     console.error(`${command}: ${error.code === 'ENOENT' ? 'command not found' : error.message}`)

@@ -6,16 +6,16 @@ import { Aggregate, Piece } from '@web3-storage/data-segment'
 import { expect, test } from 'vitest'
 import { followPiece } from './follow.ts'
 import { invoke, taskOf } from './invoke.ts'
-import { offerDocuments } from './offer-documents.ts'
-import { effect, fetchReceipt } from './receipts.ts'
+import { readOfferDocuments } from './offer-documents.ts'
+import { effectOf, fetchReceipt } from './receipts.ts'
 import { useSystem } from './system.ts'
 
-/** Padded bytes of an aggregate; 256 of them are its index, which has an entry for each of 4 pieces. */
+/** Padded bytes of an aggregate. Its index takes 256 of them, and has entries for 4 pieces. */
 const SIZE = 2048
-/** Heights of pieces, which have 32 padded bytes times two to the power of it. */
+/** Heights of pieces. A piece of height h has 32 × 2^h padded bytes. */
 const [BYTES_128, BYTES_256, BYTES_512, BYTES_1024, BYTES_2048] = [2, 3, 4, 5, 6]
 
-/** An hour: longer than any test. */
+/** An hour, in seconds: longer than any test. */
 const LONG = 3600
 
 const system = useSystem({
@@ -35,8 +35,8 @@ const system = useSystem({
 })
 const aggregator = () => system.at('aggregator')
 
-/** What a storefront asks for when it offers a piece, with its own DID. */
-const asked = (piece: PieceLink, group: string, { role = 'storefront', nonce }: By = {}) => ({
+/** The request of a storefront that offers a piece with its own DID. */
+const requestOf = (piece: PieceLink, group: string, { role = 'storefront', nonce }: By = {}) => ({
   issuer: system.signer(role),
   can: 'piece/offer' as const,
   nb: { piece, group },
@@ -47,22 +47,22 @@ interface By {
   nonce?: string
 }
 const offer = (piece: PieceLink, group: string, by?: By): Promise<Receipt> =>
-  invoke(aggregator(), asked(piece, group, by))
-const acceptOf = ({ fx }: Receipt): string => `${effect(fx.join).cid}`
+  invoke(aggregator(), requestOf(piece, group, by))
+const acceptOf = ({ fx }: Receipt): string => `${effectOf(fx.join).cid}`
 const text = (links: readonly unknown[]) => links.map(link => `${link}`)
 
-/** How often a piece is in the pieces of all aggregates that were offered. */
-const placesOf = async (piece: PieceLink): Promise<number> => {
-  const documents = await offerDocuments(system.local)
+/** Counts the occurrences of a piece in all offered aggregates. */
+const countPlaces = async (piece: PieceLink): Promise<number> => {
+  const documents = await readOfferDocuments(system.local)
   return documents.flatMap(({ pieces }) => pieces).filter(other => other === `${piece}`).length
 }
 
-test.concurrent('A1: an offered piece is queued, and answered with ok and the piece/accept that tells of it', async () => {
+test.concurrent('A1: an offered piece is queued, and the receipt is ok and joins the piece/accept task', async () => {
   const piece = somePiece('A1')
   const receipt = await offer(piece, 'A1')
   expect(receipt.out).toEqual({ ok: { piece } })
   expect(receipt.fx.fork).toEqual([])
-  const accept = effect(receipt.fx.join)
+  const accept = effectOf(receipt.fx.join)
   const { did } = aggregator()
   expect(accept.capabilities).toEqual([{ can: 'piece/accept', with: did, nb: { piece, group: 'A1' } }])
   expect([accept.issuer.did(), accept.audience.did()]).toEqual([did, did])
@@ -71,36 +71,36 @@ test.concurrent('A1: an offered piece is queued, and answered with ok and the pi
   expect(`${accept.cid}`).toBe(await taskOf(aggregator(), { ...own, nb: { piece, group: 'A1' } }))
 })
 
-test.concurrent('A2: the same offer again gives the same, before and after the end, and no second place in an aggregate', async () => {
+test.concurrent('A2: a repeated piece/offer returns the same receipt, before and after the end, and adds no second entry', async () => {
   const piece = somePiece('A2')
   const [first, ...others] = await Promise.all(Array.from({ length: 5 }, () => offer(piece, 'A2')))
   const end = await followPiece(system, first as Receipt)
   others.push(await offer(piece, 'A2'))
   for (const again of others) expect(`${again.root.cid}`).toBe(`${first?.root.cid}`)
 
-  // Another piece of the group is sealed after it: so would a second one of the same be by now.
+  // A later piece of the group is sealed by now, so a second entry of this piece would be sealed too.
   const next = await followPiece(system, await offer(somePiece('A2 next'), 'A2'))
   expect(`${next.aggregateOffer.cid}`).not.toBe(`${end.aggregateOffer.cid}`)
   expect(text(next.pieces)).toEqual([`${somePiece('A2 next')}`])
-  expect(await placesOf(piece)).toBe(1)
+  expect(await countPlaces(piece)).toBe(1)
 })
 
-test.concurrent('A3: the same offer with a nonce is a new one, with other effects and another place in another aggregate', async () => {
+test.concurrent('A3: an offer with a nonce is a new offer, with other effects and an entry in another aggregate', async () => {
   const piece = somePiece('A3')
   const offers = await Promise.all([
     offer(piece, 'A3'),
     offer(piece, 'A3', { nonce: 'one' }),
     offer(piece, 'A3', { nonce: 'two' }),
   ])
-  expect(offers.map(({ fx }) => effect(fx.join).nonce)).toEqual([undefined, 'one', 'two'])
+  expect(offers.map(({ fx }) => effectOf(fx.join).nonce)).toEqual([undefined, 'one', 'two'])
   const ends = await Promise.all(offers.map(receipt => followPiece(system, receipt)))
   expect(new Set(offers.map(acceptOf)).size).toBe(3)
   expect(new Set(ends.map(({ aggregateOffer }) => `${aggregateOffer.cid}`)).size).toBe(3)
-  expect(await placesOf(piece)).toBe(3)
+  expect(await countPlaces(piece)).toBe(3)
   for (const { pieces } of ends) expect(new Set(text(pieces)).size).toBe(pieces.length)
 })
 
-test.concurrent('A4: the same piece of two storefronts, or in two groups, is not a duplicate', async () => {
+test.concurrent('A4: the same piece from two storefronts, or in two groups, is not a duplicate', async () => {
   const piece = somePiece('A4')
   const offers = await Promise.all([
     offer(piece, 'A4'),
@@ -115,10 +115,10 @@ test.concurrent('A4: the same piece of two storefronts, or in two groups, is not
     [{ storefront: system.at('otherStorefront').did, group: 'A4' }],
     [{ storefront: system.at('storefront').did, group: 'A4 other' }],
   ])
-  expect(await placesOf(piece)).toBe(3)
+  expect(await countPlaces(piece)).toBe(3)
 })
 
-test.concurrent('A5: a piece in an aggregate has a proof, and the aggregate/offer that is really sent', async () => {
+test.concurrent('A5: piece/accept returns a proof, and joins the aggregate/offer that the dealer receives', async () => {
   const piece = somePiece('A5', BYTES_256)
   const [receipt] = [await offer(piece, 'A5'), await offer(somePiece('A5 other', BYTES_512), 'A5')]
   const { included, aggregateOffer, dealt, pieces } = await followPiece(system, receipt)
@@ -139,13 +139,13 @@ test.concurrent('A5: a piece in an aggregate has a proof, and the aggregate/offe
   expect(aggregateOffer.capabilities).toEqual([
     { can: 'aggregate/offer', with: aggregator().did, nb: { aggregate, pieces: expect.anything() } },
   ])
-  // The dealer ran these bytes, and had the list of pieces with them.
+  // The dealer ran these bytes, and received the list of pieces with them.
   expect(dealt.out).toEqual({ ok: { aggregate } })
-  expect(effect(dealt.ran).bytes).toEqual(aggregateOffer.bytes)
+  expect(effectOf(dealt.ran).bytes).toEqual(aggregateOffer.bytes)
   expect(text(pieces)).toContain(`${piece}`)
 })
 
-test.concurrent('A6: enough pieces make an aggregate as FRC-0058 has it, of one storefront and group, and not before', async () => {
+test.concurrent('A6: an aggregate is sealed when its pieces suffice, follows FRC-0058, and has one storefront and group', async () => {
   const sizes = [BYTES_256, BYTES_512, BYTES_512, BYTES_512]
   const ours = sizes.map((height, n) => somePiece(`A6 ${n}`, height))
   const others = await Promise.all([
@@ -154,7 +154,7 @@ test.concurrent('A6: enough pieces make an aggregate as FRC-0058 has it, of one 
   ])
   const [last, ...early] = ours.toReversed()
   const offers = await Promise.all(early.map(piece => offer(piece, 'patient')))
-  // As long as another group takes that is sealed for its age alone.
+  // Wait as long as another group takes that is sealed because of its age.
   await followPiece(system, await offer(somePiece('A6 meanwhile'), 'A6'))
   for (const receipt of [...others, ...offers])
     expect(await fetchReceipt(aggregator(), acceptOf(receipt))).toBeUndefined()
@@ -180,14 +180,14 @@ test.concurrent('A6: enough pieces make an aggregate as FRC-0058 has it, of one 
   for (const receipt of others) expect(await fetchReceipt(aggregator(), acceptOf(receipt))).toBeUndefined()
 })
 
-test.concurrent('A7: a piece that no aggregate can hold is refused at the offer', async () => {
+test.concurrent('A7: a piece that is too large for every aggregate is refused at the offer', async () => {
   const piece = somePiece('A7', BYTES_2048)
   const refused = await offer(piece, 'A7')
   expect(refused.out).toEqual({
     error: { name: 'InvalidPieceCID', message: expect.stringContaining(`${SIZE}`), piece },
   })
   expect(refused.fx).toEqual({ fork: [] })
-  // It never will be taken: that is the outcome of the task.
+  // The refusal is final, so it is the receipt of the task.
   const served = await fetchReceipt(aggregator(), `${refused.ran.link()}`)
   expect(`${served?.root.cid}`).toBe(`${refused.root.cid}`)
   expect((await offer(somePiece('A7', BYTES_1024), 'A7')).out).toEqual({
@@ -195,10 +195,10 @@ test.concurrent('A7: a piece that no aggregate can hold is refused at the offer'
   })
 })
 
-test.concurrent('A7: a group that waited its time is sealed with what it has, if that is the least that the dealer takes', async () => {
+test.concurrent('A7: a group that waited for its maximum time is sealed with its pieces, if they have the minimum size', async () => {
   const [piece, more] = [somePiece('A7 least', BYTES_256), somePiece('A7 more', BYTES_256)]
   const waiting = await offer(piece, 'least')
-  // Offered later, to a group of the same patience but without a least: sealed.
+  // A group with the same maximum time but no minimum size is sealed, although its piece was offered later.
   const alone = somePiece('A7 alone', BYTES_128)
   const sealed = await followPiece(system, await offer(alone, 'A7 alone'))
   expect(text(sealed.pieces)).toEqual([`${alone}`])

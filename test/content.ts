@@ -6,7 +6,7 @@ import { type PieceLink, pieceOf } from '@w3filecoin/piece'
 import { CID } from 'multiformats/cid'
 import { sha256 } from 'multiformats/hashes/sha2'
 
-/** Content of random bytes, with the CIDs that it has as content and as a piece. */
+/** Bytes, with their content CID and their piece CID. */
 export interface Content {
   bytes: Uint8Array
   content: CID
@@ -15,13 +15,14 @@ export interface Content {
 
 const RAW = 0x55
 
+/** Returns random content of a size in bytes. */
 export const randomContent = async (size: number): Promise<Content> => {
   const bytes = randomBytes(size)
   const { link } = await pieceOf([bytes])
   return { bytes, content: CID.createV1(RAW, await sha256.digest(bytes)), piece: link }
 }
 
-/** Puts content where the storefront reads it. */
+/** Uploads content to the bucket from which the storefront reads. */
 export const upload = async (
   { engines }: Local,
   { bytes, content }: Pick<Content, 'bytes' | 'content'>,

@@ -5,12 +5,12 @@ import { describe, expect, onTestFinished, test } from 'vitest'
 import type { Offer } from './crash/agent.ts'
 import { crash, MIN_ACKNOWLEDGED, NothingProven, planRounds, waitForMore } from './crash/crash.ts'
 
-/** Kills in three ways, loses the queues of pieces that are on their way, a wrong and a faulty one among them. */
+/** This seed kills in three ways, and deletes queues with messages of unfinished pieces. One piece is wrong and one faulty. */
 const SEED = 3750
 
-/** `npm run crash` does more of it. */
-test('killed again and again, once with the loss of all queues, the system loses nothing', {
-  timeout: 180_000,
+/** `npm run crash` runs more rounds. */
+test('a system that is killed repeatedly, once with the loss of all queues, loses nothing', {
+  timeout: 300_000,
 }, async () => {
   const directory = await realpath(await mkdtemp(join(tmpdir(), 'w3filecoin-crash-')))
   onTestFinished(() => rm(directory, { recursive: true }))
@@ -31,10 +31,10 @@ test('every plan has a kill after acknowledged offers, and enough offers for it'
     }
 })
 
-describe('a round whose offers are not acknowledged proves nothing', () => {
+describe('a round whose offers are not acknowledged', () => {
   const pending = (lastError: string): Offer => ({ kind: 'good', lastError }) as Offer
 
-  test('and says how many were acknowledged, and why the others were not', async () => {
+  test('proves nothing, and the error states how many were acknowledged and why the other offers were not', async () => {
     const offers = [pending('connect ECONNREFUSED'), pending('connect ECONNREFUSED')]
     const agent = { offers, acknowledged: [] as Offer[], accepted: [] }
     const waiting = waitForMore('acknowledged', MIN_ACKNOWLEDGED, agent, 100)
@@ -46,7 +46,7 @@ describe('a round whose offers are not acknowledged proves nothing', () => {
     )
   })
 
-  test('but a round with enough acknowledged offers goes on to its kill', async () => {
+  test('continues to its kill once enough offers are acknowledged', async () => {
     const agent = { offers: [], acknowledged: [pending('')], accepted: [] }
     const waiting = waitForMore('acknowledged', MIN_ACKNOWLEDGED, agent, 10_000)
     agent.acknowledged.push(pending(''), pending(''), pending(''))

@@ -10,12 +10,13 @@ import { invoke } from './invoke.ts'
 import { fetchReceipt, PATIENCE } from './receipts.ts'
 import { useSystem } from './system.ts'
 
-/** When the chain began, in seconds since 1970, and how long its epochs are. */
-const GENESIS = 1_598_306_400
-const EPOCH = 30
-const DAY = (24 * 3600) / EPOCH
-const epochNow = () => Math.floor((Date.now() / 1000 - GENESIS) / EPOCH)
-const timeOf = (epoch: number) => new Date((GENESIS + epoch * EPOCH) * 1000).toISOString()
+/** The chain's start, in seconds since 1970, and the length of its epochs. */
+const GENESIS_SECONDS = 1_598_306_400
+const EPOCH_SECONDS = 30
+/** Epochs of a day. */
+const DAY = (24 * 3600) / EPOCH_SECONDS
+const epochNow = () => Math.floor((Date.now() / 1000 - GENESIS_SECONDS) / EPOCH_SECONDS)
+const timeOf = (epoch: number) => new Date((GENESIS_SECONDS + epoch * EPOCH_SECONDS) * 1000).toISOString()
 
 interface ChainDeal {
   id: number
@@ -23,10 +24,10 @@ interface ChainDeal {
   endEpoch: number
 }
 
-/** What the chain holds now: deals by their aggregate. The tests write it. */
+/** The deals on the chain, by aggregate. Each test changes them. */
 const chain = new Map<PieceLink, ChainDeal[]>()
 
-/** The chain as the file of active replicas that the deal tracker reads. */
+/** Returns the file of active replicas that the deal tracker reads. */
 const activeReplicas = () => ({
   state_epoch: epochNow(),
   active_replicas: [...chain].map(([piece, deals]) => ({
@@ -51,7 +52,7 @@ const system = useSystem({
   configure: (role, config) => {
     if (role !== 'dealTracker') return config
     const url = `http://127.0.0.1:${(source.address() as AddressInfo).port}/`
-    // The chain of these tests is small: a share of its deals that goes is large.
+    // This chain is so small that one terminated deal is a large share of it.
     return { ...config, maxLossShare: 1, sources: [{ name: 'chain', kind: 'active-replicas', url }] }
   },
 })
@@ -67,7 +68,7 @@ const dealsIn = ({ out }: Receipt): Record<string, Deal> =>
   (out.ok as { deals: Record<string, Deal> } | undefined)?.deals ?? {}
 
 let nonces = 0
-/** Asks until the deals of an aggregate are so: the tracker reads the chain now and then. */
+/** Asks until the deals of an aggregate are as expected: the tracker reads the chain at an interval. */
 const awaitDeals = (piece: PieceLink, expected: Record<string, unknown>): Promise<Record<string, Deal>> =>
   vi.waitFor(async () => {
     nonces += 1
@@ -76,8 +77,8 @@ const awaitDeals = (piece: PieceLink, expected: Record<string, unknown>): Promis
     return deals
   }, PATIENCE)
 
-/** A deal as `deal/info` tells it. */
-const told = (piece: PieceLink, { provider, endEpoch }: ChainDeal, status: string) => ({
+/** Returns a deal in the form of `deal/info`. */
+const infoOf = (piece: PieceLink, { provider, endEpoch }: ChainDeal, status: string) => ({
   provider: `f0${provider}`,
   storageProvider: `f0${provider}`,
   status,
@@ -98,32 +99,32 @@ test('T1: deal/info returns every deal of an aggregate, and no others', async ()
   chain.set(aggregate, [one, two, ended])
   chain.set(other, [elsewhere])
   await awaitDeals(aggregate, {
-    11: told(aggregate, one, 'Active'),
-    12: told(aggregate, two, 'Active'),
-    13: told(aggregate, ended, 'Expired'),
+    11: infoOf(aggregate, one, 'Active'),
+    12: infoOf(aggregate, two, 'Active'),
+    13: infoOf(aggregate, ended, 'Expired'),
   })
-  await awaitDeals(other, { 14: told(other, elsewhere, 'Active') })
+  await awaitDeals(other, { 14: infoOf(other, elsewhere, 'Active') })
 })
 
-test('T1: deals that are renewed, end, or are terminated on chain are told so', async () => {
+test('T1: deal/info reports deals that are renewed, expired or terminated on chain', async () => {
   const aggregate = somePiece('T1 changes', 20)
   const renewed = { id: 21, provider: 1001, endEpoch: epochNow() + 10 * DAY }
   const ended = { id: 22, provider: 1002, endEpoch: epochNow() + 10 * DAY }
   const terminated = { id: 23, provider: 1003, endEpoch: epochNow() + 10 * DAY }
   chain.set(aggregate, [renewed, ended, terminated])
   const before = await awaitDeals(aggregate, {
-    21: told(aggregate, renewed, 'Active'),
-    22: told(aggregate, ended, 'Active'),
-    23: told(aggregate, terminated, 'Active'),
+    21: infoOf(aggregate, renewed, 'Active'),
+    22: infoOf(aggregate, ended, 'Active'),
+    23: infoOf(aggregate, terminated, 'Active'),
   })
 
   renewed.endEpoch += 500 * DAY
   ended.endEpoch = epochNow() - 1
   chain.set(aggregate, [renewed, ended])
   const after = await awaitDeals(aggregate, {
-    21: told(aggregate, renewed, 'Active'),
-    22: told(aggregate, ended, 'Expired'),
-    23: told(aggregate, terminated, 'Terminated'),
+    21: infoOf(aggregate, renewed, 'Active'),
+    22: infoOf(aggregate, ended, 'Expired'),
+    23: infoOf(aggregate, terminated, 'Terminated'),
   })
   for (const id of ['21', '22', '23'] as const) {
     expect(after[id]?.created).toBe(before[id]?.created)
@@ -133,7 +134,7 @@ test('T1: deals that are renewed, end, or are terminated on chain are told so', 
   }
 })
 
-test('T2: an aggregate without a deal on chain is DealNotFound', async () => {
+test('T2: deal/info of an aggregate without a deal on chain fails with DealNotFound', async () => {
   const aggregate = somePiece('T2', 20)
   const { out, fx } = await ask(aggregate)
   expect(out).toEqual({
@@ -142,19 +143,19 @@ test('T2: an aggregate without a deal on chain is DealNotFound', async () => {
   expect(fx).toEqual({ fork: [] })
 })
 
-test('T3: a query with another nonce gives the present state, and no answer is kept as a receipt', async () => {
+test('T3: a query with another nonce returns the present state, and no answer is stored as a receipt', async () => {
   const aggregate = somePiece('T3', 20)
   const deal = { id: 31, provider: 1001, endEpoch: epochNow() + 10 * DAY }
   const before = await ask(aggregate, 'before')
   expect(before.out.error).toMatchObject({ name: 'DealNotFound' })
   chain.set(aggregate, [deal])
-  await awaitDeals(aggregate, { 31: told(aggregate, deal, 'Active') })
+  await awaitDeals(aggregate, { 31: infoOf(aggregate, deal, 'Active') })
   const live = await ask(aggregate, 'live')
-  expect(dealsIn(live)).toEqual({ 31: told(aggregate, deal, 'Active') })
+  expect(dealsIn(live)).toEqual({ 31: infoOf(aggregate, deal, 'Active') })
   chain.delete(aggregate)
-  await awaitDeals(aggregate, { 31: told(aggregate, deal, 'Terminated') })
+  await awaitDeals(aggregate, { 31: infoOf(aggregate, deal, 'Terminated') })
   const gone = await ask(aggregate, 'gone')
-  expect(dealsIn(gone)).toEqual({ 31: told(aggregate, deal, 'Terminated') })
+  expect(dealsIn(gone)).toEqual({ 31: infoOf(aggregate, deal, 'Terminated') })
 
   const tasks = [before, live, gone].map(({ ran }) => `${ran.link()}`)
   expect(new Set(tasks).size).toBe(3)

@@ -5,25 +5,25 @@ import { buildAggregate, type PieceLink } from '@w3filecoin/piece'
 import { somePiece } from '@w3filecoin/testing'
 import { expect, test } from 'vitest'
 import { ask, invoke, taskOf } from './invoke.ts'
-import { offerDocuments } from './offer-documents.ts'
-import { awaitReceipt, effect, fetchReceipt } from './receipts.ts'
+import { readOfferDocuments } from './offer-documents.ts'
+import { awaitReceipt, effectOf, fetchReceipt } from './receipts.ts'
 import { useSystem } from './system.ts'
 
 const SIZE = 2 ** 14
 
-/** Long enough to look at what is so before there is a deal. */
+/** The delay of the deal leaves time to check the state before it. */
 const system = useSystem({ dealDelayMs: 4000 })
 const dealer = () => system.at('dealer')
 
-/** Some pieces in the order of the aggregate that they make. */
-const aggregateOf = (seed: string) => {
+/** Builds an aggregate. Its pieces are in the order of the aggregate. */
+const buildFrom = (seed: string) => {
   const pieces = [5, 4, 3, 3].map((height, n) => somePiece(`${seed} ${n}`, height))
   const { link, pieces: order } = buildAggregate({ pieces, size: SIZE }).ok!
   return { aggregate: link, pieces: order }
 }
 
-/** What an aggregator asks for when it offers an aggregate, with its own DID. */
-const asked = (
+/** The request of an aggregator that offers an aggregate with its own DID. */
+const requestOf = (
   { aggregate, block }: { aggregate: PieceLink; block: Block },
   { nonce, facts = [], attach = [block] }: { nonce?: string; facts?: Fact[]; attach?: Block[] } = {},
 ) => ({
@@ -39,18 +39,18 @@ const offer = async (
   options?: { nonce?: string; facts?: Fact[] },
 ): Promise<Receipt> => {
   const block = (await CBOR.write(pieces)) as unknown as Block
-  return invoke(dealer(), asked({ aggregate, block }, options))
+  return invoke(dealer(), requestOf({ aggregate, block }, options))
 }
 
 const documentsOf = async (aggregate: PieceLink) =>
-  (await offerDocuments(system.local)).filter(document => document.aggregate === `${aggregate}`)
+  (await readOfferDocuments(system.local)).filter(document => document.aggregate === `${aggregate}`)
 
-test.concurrent('D1: an offered aggregate is answered with ok and the aggregate/accept that tells of its deal', async () => {
-  const { aggregate, pieces } = aggregateOf('D1')
+test.concurrent('D1: the receipt of an offered aggregate is ok and joins the aggregate/accept task', async () => {
+  const { aggregate, pieces } = buildFrom('D1')
   const receipt = await offer({ aggregate, pieces })
   expect(receipt.out).toEqual({ ok: { aggregate } })
   expect(receipt.fx.fork).toEqual([])
-  const accept = effect(receipt.fx.join)
+  const accept = effectOf(receipt.fx.join)
   const nb = { aggregate, pieces: (await CBOR.write(pieces)).cid }
   const { did } = dealer()
   expect(accept.capabilities).toEqual([{ can: 'aggregate/accept', with: did, nb }])
@@ -59,24 +59,24 @@ test.concurrent('D1: an offered aggregate is answered with ok and the aggregate/
   expect(`${accept.cid}`).toBe(await taskOf(dealer(), own))
 })
 
-test.concurrent('D2: the same offer again gives the same, before and after the end; with a nonce it is processed anew', async () => {
-  const { aggregate, pieces } = aggregateOf('D2')
+test.concurrent('D2: a repeated aggregate/offer returns the same receipt, before and after the end; with a nonce it is processed anew', async () => {
+  const { aggregate, pieces } = buildFrom('D2')
   const first = await offer({ aggregate, pieces })
   const before = await offer({ aggregate, pieces })
   const anew = await offer({ aggregate, pieces }, { nonce: 'anew' })
   const ends = await Promise.all(
-    [first, anew].map(({ fx }) => awaitReceipt(dealer(), `${effect(fx.join).cid}`)),
+    [first, anew].map(({ fx }) => awaitReceipt(dealer(), `${effectOf(fx.join).cid}`)),
   )
   const after = await offer({ aggregate, pieces })
   for (const again of [before, after]) expect(`${again.root.cid}`).toBe(`${first.root.cid}`)
-  expect(effect(anew.fx.join).nonce).toBe('anew')
+  expect(effectOf(anew.fx.join).nonce).toBe('anew')
   expect(anew.out).toEqual(first.out)
   expect(new Set(ends.map(({ ran }) => `${ran.link()}`)).size).toBe(2)
   expect(await documentsOf(aggregate)).toHaveLength(2)
 })
 
-test.concurrent('D3: an aggregate that its pieces do not make in their order is refused', async () => {
-  const { aggregate, pieces } = aggregateOf('D3')
+test.concurrent('D3: an offer whose pieces, in their order, do not make the aggregate is refused', async () => {
+  const { aggregate, pieces } = buildFrom('D3')
   const [first, second, third, fourth] = pieces as [PieceLink, PieceLink, PieceLink, PieceLink]
   const other = somePiece('D3 other', 3)
   for (const list of [
@@ -86,7 +86,7 @@ test.concurrent('D3: an aggregate that its pieces do not make in their order is 
     [],
   ]) {
     const { out, fx, ran } = await offer({ aggregate, pieces: list })
-    // Each of them is a piece: only together they make another aggregate.
+    // Every piece is valid, so no piece is named: together they make another aggregate.
     const message = expect.stringMatching(`make the aggregate \\w+, not ${aggregate}`)
     expect(out).toEqual({ error: { name: 'InvalidPiece', message, aggregate, cause: [] } })
     expect(fx).toEqual({ fork: [] })
@@ -96,8 +96,8 @@ test.concurrent('D3: an aggregate that its pieces do not make in their order is 
   expect((await offer({ aggregate, pieces })).out).toEqual({ ok: { aggregate } })
 })
 
-test.concurrent('D3: pieces that can not be in the aggregate are named', async () => {
-  const { aggregate, pieces } = aggregateOf('D3 named')
+test.concurrent('D3: pieces that cannot be in the aggregate are named', async () => {
+  const { aggregate, pieces } = buildFrom('D3 named')
   const noPiece = (await CBOR.write('no piece')).cid
   const tooLarge = somePiece('D3 too large', 10)
   const { out } = await offer({ aggregate, pieces: [pieces[0], noPiece, ...pieces.slice(1), tooLarge] })
@@ -115,11 +115,14 @@ test.concurrent('D3: pieces that can not be in the aggregate are named', async (
   expect(await documentsOf(aggregate)).toEqual([])
 })
 
-test.concurrent('D3: the block of pieces must travel with the offer, and hold a list', async () => {
-  const { aggregate, pieces } = aggregateOf('D3 block')
+test.concurrent('D3: the offer must contain the block of pieces, and the block must be a list', async () => {
+  const { aggregate, pieces } = buildFrom('D3 block')
   const block = (await CBOR.write(pieces)) as unknown as Block
   const noList = (await CBOR.write({ pieces })) as unknown as Block
-  for (const refused of [asked({ aggregate, block }, { attach: [] }), asked({ aggregate, block: noList })]) {
+  for (const refused of [
+    requestOf({ aggregate, block }, { attach: [] }),
+    requestOf({ aggregate, block: noList }),
+  ]) {
     const { out } = await invoke(dealer(), refused)
     expect(out).toEqual({
       error: { name: 'InvalidPiece', message: expect.stringContaining('block'), aggregate, cause: [] },
@@ -127,10 +130,10 @@ test.concurrent('D3: the block of pieces must travel with the offer, and hold a 
   }
 })
 
-test.concurrent('D4: when a deal is live on chain, aggregate/accept succeeds with its id, and nothing follows', async () => {
-  const { aggregate, pieces } = aggregateOf('D4')
+test.concurrent('D4: when a deal is live on chain, aggregate/accept succeeds with its id and has no effects', async () => {
+  const { aggregate, pieces } = buildFrom('D4')
   const { fx } = await offer({ aggregate, pieces })
-  const accept = effect(fx.join)
+  const accept = effectOf(fx.join)
   const dealInfo = async () => {
     const { out } = await invoke(system.at('dealTracker'), {
       issuer: ed25519.parse(system.local.agent.key),
@@ -156,20 +159,20 @@ test.concurrent('D4: when a deal is live on chain, aggregate/accept succeeds wit
   expect(`${again.root.cid}`).toBe(`${live.root.cid}`)
 })
 
-test.concurrent('D6: deal making is handed the pieces, the tenant and the label of an aggregate', async () => {
-  const [told, untold] = [aggregateOf('D6'), aggregateOf('D6 untold')]
+test.concurrent('D6: an offer document has the pieces, the tenant and the label of its aggregate', async () => {
+  const [withFacts, without] = [buildFrom('D6'), buildFrom('D6 without')]
   const fact = {
     storefront: 'did:web:storefront.example',
     group: 'did:web:group.example',
     label: 'Some label',
   }
   const before = Date.now()
-  await offer(told, { facts: [fact] })
-  await offer(untold)
-  const [document] = await documentsOf(told.aggregate)
+  await offer(withFacts, { facts: [fact] })
+  await offer(without)
+  const [document] = await documentsOf(withFacts.aggregate)
   expect(document).toEqual({
-    aggregate: `${told.aggregate}`,
-    pieces: told.pieces.map(piece => `${piece}`),
+    aggregate: `${withFacts.aggregate}`,
+    pieces: withFacts.pieces.map(piece => `${piece}`),
     collection: fact.group,
     tenant: fact.storefront,
     group: fact.group,
@@ -177,7 +180,7 @@ test.concurrent('D6: deal making is handed the pieces, the tenant and the label 
     orderID: expect.any(Number),
   })
   expect(document?.orderID).toBeGreaterThanOrEqual(before)
-  // An aggregator that says nothing is the tenant itself.
+  // Without facts, the tenant is the aggregator.
   const { did } = system.at('aggregator')
-  expect(await documentsOf(untold.aggregate)).toMatchObject([{ tenant: did, group: did, label: did }])
+  expect(await documentsOf(without.aggregate)).toMatchObject([{ tenant: did, group: did, label: did }])
 })

@@ -9,14 +9,14 @@ import { type EncodedInclusion, verifyInclusion } from '@w3filecoin/piece'
 import { describe, expect, test, vi } from 'vitest'
 import { type Content, randomContent, upload } from './content.ts'
 import { follow, followPiece } from './follow.ts'
-import { invoke, newAgent, offer } from './invoke.ts'
-import { awaitReceipt, effect, fetchReceipt, PATIENCE } from './receipts.ts'
+import { createAgent, invoke, offer } from './invoke.ts'
+import { awaitReceipt, effectOf, fetchReceipt, PATIENCE } from './receipts.ts'
 import { type System, useSystem } from './system.ts'
 
-/** What becomes of pieces when things go wrong: each ends in a receipt that says so. */
+/** Pieces whose journey fails: each ends with a receipt that states the reason. */
 
 const info = async ({ at }: System, piece: PieceLink, role = 'storefront'): Promise<FilecoinInfoSuccess> => {
-  const { out } = await invoke(at(role), { ...(await newAgent()), can: 'filecoin/info', nb: { piece } })
+  const { out } = await invoke(at(role), { ...(await createAgent()), can: 'filecoin/info', nb: { piece } })
   expect(out.error).toBeUndefined()
   return out.ok as FilecoinInfoSuccess
 }
@@ -28,10 +28,10 @@ const workflow = async (system: System, piece: PieceLink, role?: string): Promis
 const stagesOf = ({ history }: Workflow) => history.map(({ stage }) => stage)
 const pieceIn = ({ capabilities: [capability] }: Invocation) =>
   `${(capability?.nb as { piece?: unknown } | undefined)?.piece}`
-const acceptOf = (offered: Receipt) => `${effect(offered.fx.join).cid}`
-const submitOf = (offered: Receipt) => `${effect(offered.fx.fork[0]).cid}`
+const acceptOf = (offered: Receipt) => `${effectOf(offered.fx.join).cid}`
+const submitOf = (offered: Receipt) => `${effectOf(offered.fx.fork[0]).cid}`
 
-describe('storage providers find fault with a piece', async () => {
+describe('a piece that storage providers reject', async () => {
   const faulty = await randomContent(20_000)
   const system = useSystem({
     faulty: [`${faulty.piece}`],
@@ -39,23 +39,23 @@ describe('storage providers find fault with a piece', async () => {
       role === 'aggregator' ? { ...config, limits: { paddedBytes: 2 ** 22, maxWaitSeconds: 5 } } : config,
   })
 
-  test('D5, S7, S9: its aggregate fails, it ends with the reason, and the others end in a later aggregate', async () => {
+  test('D5, S7, S9: its aggregate fails, it ends with the reason, and the other pieces reach a later aggregate', async () => {
     const { at } = system
     const others = await Promise.all([1_000, 40_000, 90_000].map(randomContent))
     const all = [faulty, ...others]
     for (const content of all) await upload(system.local, content)
     const offers = await Promise.all(all.map(content => offer(at('storefront'), content)))
 
-    // All in one aggregate, whose deal fails.
+    // All pieces are in one aggregate, whose deal fails.
     const first = await Promise.all(
       offers.map(async offered => {
         const submitted = await awaitReceipt(at('storefront'), submitOf(offered))
-        return followPiece(system, await awaitReceipt(at('aggregator'), `${effect(submitted.fx.join).cid}`))
+        return followPiece(system, await awaitReceipt(at('aggregator'), `${effectOf(submitted.fx.join).cid}`))
       }),
     )
     const { aggregate } = first[0]!.success
     for (const { success } of first) expect(`${success.aggregate}`).toBe(`${aggregate}`)
-    const failed = await awaitReceipt(at('dealer'), `${effect(first[0]!.dealt.fx.join).cid}`)
+    const failed = await awaitReceipt(at('dealer'), `${effectOf(first[0]!.dealt.fx.join).cid}`)
     expect(failed.out).toEqual({
       error: {
         name: 'InvalidPiece',
@@ -66,8 +66,8 @@ describe('storage providers find fault with a piece', async () => {
     })
     expect(failed.fx.join).toBeUndefined()
 
-    // A fork for each of the others: offered by the dealer, with itself, and the aggregate as nonce.
-    const retries = failed.fx.fork.map(effect)
+    // The dealer forks an offer of each other piece, with its own DID and the aggregate as nonce.
+    const retries = failed.fx.fork.map(effectOf)
     const byPiece = new Map(retries.map(task => [pieceIn(task), task]))
     expect([...byPiece.keys()].sort()).toEqual(others.map(({ piece }) => `${piece}`).sort())
     const { did } = at('dealer')
@@ -82,17 +82,17 @@ describe('storage providers find fault with a piece', async () => {
 
     await Promise.all(
       others.map(async ({ piece, content }, n) => {
-        // The chain goes on from the fork, link by link.
+        // The effects continue from the fork, receipt by receipt.
         const queued = await awaitReceipt(at('aggregator'), `${byPiece.get(`${piece}`)!.cid}`)
         expect(queued.out).toEqual({ ok: { piece } })
-        expect(effect(queued.fx.join).nonce).toBe(`${aggregate}`)
+        expect(effectOf(queued.fx.join).nonce).toBe(`${aggregate}`)
         const second = await followPiece(system, queued)
         expect(`${second.success.aggregate}`).not.toBe(`${aggregate}`)
         expect(second.pieces.map(String)).not.toContain(`${faulty.piece}`)
-        const live = await awaitReceipt(at('dealer'), `${effect(second.dealt.fx.join).cid}`)
+        const live = await awaitReceipt(at('dealer'), `${effectOf(second.dealt.fx.join).cid}`)
         expect(live.fx).toEqual({ fork: [] })
 
-        // What the agent was promised at the start ends with that one's proof.
+        // The task that was promised to the agent ends with the proof of the second aggregate.
         const accepted = await awaitReceipt(at('storefront'), acceptOf(offers[n + 1]!))
         const success = accepted.out.ok as FilecoinAcceptSuccess
         expect(`${success.aggregate}`).toBe(`${second.success.aggregate}`)
@@ -100,12 +100,12 @@ describe('storage providers find fault with a piece', async () => {
         const inclusion = success.inclusion as EncodedInclusion
         expect(verifyInclusion({ piece, aggregate: success.aggregate, inclusion })).toEqual({ ok: {} })
 
-        const told = await info(system, piece)
-        expect(told.aggregates.map(each => `${each.aggregate}`)).toEqual([
+        const found = await info(system, piece)
+        expect(found.aggregates.map(each => `${each.aggregate}`)).toEqual([
           `${aggregate}`,
           `${success.aggregate}`,
         ])
-        for (const each of told.aggregates)
+        for (const each of found.aggregates)
           expect(
             verifyInclusion({
               piece,
@@ -113,12 +113,12 @@ describe('storage providers find fault with a piece', async () => {
               inclusion: each.inclusion as EncodedInclusion,
             }),
           ).toEqual({ ok: {} })
-        expect(told.deals).toMatchObject([
+        expect(found.deals).toMatchObject([
           { aggregate: success.aggregate, aux: success.aux, status: 'Active' },
         ])
-        const [way] = told.workflows as [Workflow]
-        expect(`${way.content}`).toBe(`${content}`)
-        expect(stagesOf(way)).toEqual([
+        const [only] = found.workflows as [Workflow]
+        expect(`${only.content}`).toBe(`${content}`)
+        expect(stagesOf(only)).toEqual([
           'offered',
           'submitted',
           'queued',
@@ -142,7 +142,7 @@ describe('storage providers find fault with a piece', async () => {
     })
   })
 
-  test('D5: pieces are tried again only by the dealer, and only those of the aggregate', async () => {
+  test('D5: only the dealer can retry pieces, and only pieces of a failed aggregate', async () => {
     const { at, signer } = system
     const content = await randomContent(3_000)
     await upload(system.local, content)
@@ -154,15 +154,15 @@ describe('storage providers find fault with a piece', async () => {
         nb: { piece, group: 'local' },
         nonce: `${success.aggregate}`,
       })
-    // This aggregate is in a deal; nobody has another try with it.
+    // This aggregate has a deal, so its pieces cannot be retried.
     expect((await retry('dealer', content.piece)).out.error).toMatchObject({ name: 'UnknownAggregate' })
     expect((await retry('dealTracker', content.piece)).out.error).toMatchObject({ name: 'UnknownStorefront' })
   })
 })
 
-describe('deals that never come', () => {
+describe('an aggregate that gets no deal in time', () => {
   const system = useSystem({
-    // The market makes deals, but not before the dealer has given up the first aggregate.
+    // The market makes the deal after the dealer has abandoned the first aggregate.
     dealDelayMs: 7_000,
     configure: (role, config) =>
       role === 'aggregator'
@@ -172,23 +172,23 @@ describe('deals that never come', () => {
           : config,
   })
 
-  test('D5: an aggregate without a deal fails in time, and all its pieces are tried again', async () => {
+  test('D5: it fails when the time is over, and all its pieces are retried', async () => {
     const { at } = system
     const content = await randomContent(5_000)
     await upload(system.local, content)
     const offered = await offer(at('storefront'), content)
     const submitted = await awaitReceipt(at('storefront'), submitOf(offered))
-    const queued = await awaitReceipt(at('aggregator'), `${effect(submitted.fx.join).cid}`)
+    const queued = await awaitReceipt(at('aggregator'), `${effectOf(submitted.fx.join).cid}`)
     const first = await followPiece(system, queued)
-    const failed = await awaitReceipt(at('dealer'), `${effect(first.dealt.fx.join).cid}`)
+    const failed = await awaitReceipt(at('dealer'), `${effectOf(first.dealt.fx.join).cid}`)
     const { aggregate } = first.success
     expect(failed.out).toEqual({
       error: { name: 'DealNotFound', message: expect.any(String), piece: aggregate },
     })
     expect(failed.fx.fork).toHaveLength(1)
-    const again = await awaitReceipt(at('aggregator'), `${effect(failed.fx.fork[0]).cid}`)
+    const again = await awaitReceipt(at('aggregator'), `${effectOf(failed.fx.fork[0]).cid}`)
     const second = await followPiece(system, again)
-    // The same piece alone is the same aggregate, in an offer of its own.
+    // The same single piece makes the same aggregate, in a separate offer.
     expect(`${second.success.aggregate}`).toBe(`${aggregate}`)
     expect(`${second.aggregateOffer.cid}`).not.toBe(`${first.aggregateOffer.cid}`)
     const accepted = await awaitReceipt(at('storefront'), acceptOf(offered))
@@ -196,7 +196,7 @@ describe('deals that never come', () => {
   })
 })
 
-describe('content that is not what was said, or not there', () => {
+describe('content that is missing or invalid', () => {
   const system = useSystem({
     storefronts: ['refusing', 'impatient'],
     configure: (role, config) =>
@@ -209,7 +209,7 @@ describe('content that is not what was said, or not there', () => {
             : config,
   })
 
-  test.concurrent('S4: a storefront that does not wait refuses the offer of content that is not there', async () => {
+  test.concurrent('S4: a storefront that does not wait refuses the offer of missing content', async () => {
     const at = system.at('refusing')
     const content = await randomContent(7_000)
     const refused = await offer(at, content)
@@ -223,7 +223,7 @@ describe('content that is not what was said, or not there', () => {
     expect((await awaitReceipt(at, submitOf(taken))).out).toEqual({ ok: { piece: content.piece } })
   })
 
-  test.concurrent('S4, S9: content that never comes is given up, in both receipts', async () => {
+  test.concurrent('S4, S9: content that never arrives ends both tasks with an error', async () => {
     const at = system.at('impatient')
     const { content, piece } = await randomContent(8_000)
     const offered = await offer(at, { content, piece })
@@ -245,7 +245,7 @@ describe('content that is not what was said, or not there', () => {
     })
   })
 
-  test.concurrent('S6, A7: a piece that the aggregator can never hold ends the offer', async () => {
+  test.concurrent('S6, A7: a piece that is too large for the aggregator ends the offer', async () => {
     const at = system.at('storefront')
     const content: Content = await randomContent(2 ** 20)
     await upload(system.local, content)
@@ -255,22 +255,22 @@ describe('content that is not what was said, or not there', () => {
     expect(accepted.out).toEqual({
       error: { name: 'InvalidContentPiece', message: expect.any(String), content: content.content },
     })
-    const refused = await fetchReceipt(system.at('aggregator'), `${effect(submitted.fx.join).cid}`)
+    const refused = await fetchReceipt(system.at('aggregator'), `${effectOf(submitted.fx.join).cid}`)
     expect(refused?.out.error).toMatchObject({ name: 'InvalidPieceCID', piece: content.piece })
   })
 
-  test.concurrent('S9: filecoin/info says where a piece is, since when, and what it waits for', async () => {
+  test.concurrent('S9: filecoin/info returns the stage of a piece, its start, and the reason for the wait', async () => {
     const content = await randomContent(9_000)
     const offered = await offer(system.at('storefront'), content)
     const passes = (expected: object) =>
       vi.waitFor(
         async () => {
-          const told = await workflow(system, content.piece)
-          expect(told).toMatchObject({ content: content.content, group: 'local', ...expected })
-          expect(told.since).toBe(told.history.at(-1)?.at)
-          expect(Date.now() - Date.parse(told.since)).toBeLessThan(60_000)
-          expect(`${told.accept}`).toBe(acceptOf(offered))
-          return told
+          const found = await workflow(system, content.piece)
+          expect(found).toMatchObject({ content: content.content, group: 'local', ...expected })
+          expect(found.since).toBe(found.history.at(-1)?.at)
+          expect(Date.now() - Date.parse(found.since)).toBeLessThan(60_000)
+          expect(`${found.accept}`).toBe(acceptOf(offered))
+          return found
         },
         { ...PATIENCE, interval: 50 },
       )
@@ -296,7 +296,7 @@ describe('content that is not what was said, or not there', () => {
     expect(end.waitsFor).toBeUndefined()
     expect(stagesOf(end)).toEqual(['offered', 'submitted', 'queued', 'aggregated', 'accepted'])
 
-    // With a nonce it is another workflow: both are told, and the aggregates of both.
+    // An offer with a nonce is another workflow: both are returned, with the aggregates of both.
     await follow(system, await offer(system.at('storefront'), content, { nonce: 'again' }))
     await vi.waitFor(async () => {
       const { workflows, aggregates, deals } = await info(system, content.piece)
@@ -307,10 +307,10 @@ describe('content that is not what was said, or not there', () => {
     }, PATIENCE)
   })
 
-  test('S9: nobody offered the piece', async () => {
+  test('S9: filecoin/info of a piece that was not offered fails with PieceNotFound', async () => {
     const { piece } = await randomContent(100)
     const { out } = await invoke(system.at('storefront'), {
-      ...(await newAgent()),
+      ...(await createAgent()),
       can: 'filecoin/info',
       nb: { piece },
     })

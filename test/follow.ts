@@ -2,10 +2,10 @@ import { CBOR } from '@ucanto/core'
 import type { Invocation, Receipt } from '@ucanto/interface'
 import type { PieceAcceptSuccess } from '@w3filecoin/capabilities'
 import type { PieceLink } from '@w3filecoin/piece'
-import { awaitReceipt, effect } from './receipts.ts'
+import { awaitReceipt, effectOf } from './receipts.ts'
 import type { System } from './system.ts'
 
-/** The receipts of a piece's way through aggregator and dealer, from the one of `piece/offer` on. */
+/** The receipts of a piece's journey through aggregator and dealer, after the receipt of `piece/offer`. */
 export interface Aggregated {
   /** Of `piece/accept`. */
   included: Receipt
@@ -13,27 +13,27 @@ export interface Aggregated {
   aggregateOffer: Invocation
   /** Of `aggregate/offer`. */
   dealt: Receipt
-  /** What the block lists that travelled with `aggregate/offer`. */
+  /** The pieces in the block that was sent with `aggregate/offer`. */
   pieces: PieceLink[]
 }
 
-/** Follows a piece from link to link: the receipt of each task is that of the effect which the one before it has. */
+/** Follows the effects of a piece, from receipt to receipt. */
 export const followPiece = async ({ at }: Pick<System, 'at'>, offered: Receipt): Promise<Aggregated> => {
-  const included = await awaitReceipt(at('aggregator'), `${effect(offered.fx.join).cid}`)
-  const aggregateOffer = effect(included.fx.join)
+  const included = await awaitReceipt(at('aggregator'), `${effectOf(offered.fx.join).cid}`)
+  const aggregateOffer = effectOf(included.fx.join)
   const dealt = await awaitReceipt(at('dealer'), `${aggregateOffer.cid}`)
   const success = included.out.ok as PieceAcceptSuccess
-  return { included, success, aggregateOffer, dealt, pieces: piecesOf(effect(dealt.ran)) }
+  return { included, success, aggregateOffer, dealt, pieces: piecesOf(effectOf(dealt.ran)) }
 }
 
-/** The list of pieces that travelled with an `aggregate/offer`. */
+/** Returns the list of pieces that was sent with an `aggregate/offer`. */
 const piecesOf = (offer: Invocation): PieceLink[] => {
   const [{ nb }] = offer.capabilities as unknown as [{ nb: { pieces: unknown } }]
   const block = [...offer.iterateIPLDBlocks()].find(({ cid }) => `${cid}` === `${nb.pieces}`)
   return CBOR.decode(block?.bytes as never)
 }
 
-/** The receipts of a piece's whole way, from the one of `filecoin/offer` on. */
+/** The receipts of a piece's whole journey, after the receipt of `filecoin/offer`. */
 export interface Accepted extends Aggregated {
   /** Of `filecoin/submit`. */
   submitted: Receipt
@@ -45,17 +45,17 @@ export interface Accepted extends Aggregated {
   accepted: Receipt
 }
 
-/** Follows an offer at a storefront from link to link to its end. */
+/** Follows the effects of an offer at a storefront, from receipt to receipt, until `filecoin/accept`. */
 export const follow = async (
   system: Pick<System, 'at'>,
   offered: Receipt,
   role = 'storefront',
 ): Promise<Accepted> => {
   const { at } = system
-  const submitted = await awaitReceipt(at(role), `${effect(offered.fx.fork[0]).cid}`)
-  const queued = await awaitReceipt(at('aggregator'), `${effect(submitted.fx.join).cid}`)
+  const submitted = await awaitReceipt(at(role), `${effectOf(offered.fx.fork[0]).cid}`)
+  const queued = await awaitReceipt(at('aggregator'), `${effectOf(submitted.fx.join).cid}`)
   const aggregated = await followPiece(system, queued)
-  const live = await awaitReceipt(at('dealer'), `${effect(aggregated.dealt.fx.join).cid}`)
-  const accepted = await awaitReceipt(at(role), `${effect(offered.fx.join).cid}`)
+  const live = await awaitReceipt(at('dealer'), `${effectOf(aggregated.dealt.fx.join).cid}`)
+  const accepted = await awaitReceipt(at(role), `${effectOf(offered.fx.join).cid}`)
   return { submitted, queued, ...aggregated, live, accepted }
 }

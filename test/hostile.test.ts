@@ -15,7 +15,7 @@ import { type Cast, createCast, createIdentities, type Role, recordSamples } fro
 import { fuzz } from './fuzz/fuzz.ts'
 import { closeConnections, send } from './fuzz/send.ts'
 
-/** Whoever is outside may send anything, and does. */
+/** Messages that attackers may send. */
 const ROLES = ['storefront', 'aggregator', 'dealer', 'dealTracker'] as const
 
 let local: Local
@@ -46,8 +46,8 @@ const post = (role: Role, body: Uint8Array) =>
     hopeless: true,
   })
 
-/** What a service answers: the name of a receipt's error or `ok`, or its HTTP status and text. */
-const answer = async (role: Role, body: Uint8Array): Promise<string> => {
+/** Sends a message. Returns `ok` or the name of the receipt's error, or the HTTP status and text, e.g. `413 …`. */
+const sendTo = async (role: Role, body: Uint8Array): Promise<string> => {
   const { status, problem, ...reply } = await post(role, body)
   if (status !== 200) return problem ?? `${status} ${Buffer.from(reply.body)}`
   const { roots, blocks } = CAR.decode(reply.body as never)
@@ -57,7 +57,7 @@ const answer = async (role: Role, body: Uint8Array): Promise<string> => {
   return error?.name ?? 'ok'
 }
 
-const asked = async (role: Role, can: string, options: object = {}) =>
+const buildInvocation = async (role: Role, can: string, options: object = {}) =>
   (await invoke({
     issuer: cast.agent,
     audience: cast[role],
@@ -67,7 +67,7 @@ const asked = async (role: Role, can: string, options: object = {}) =>
   }).buildIPLDView()) as unknown as Invocation
 const messageOf = async (...invocations: Invocation[]) => encodeMessage({ invocations })
 
-test('U2: an ability that a service does not define has no handler, whatever JavaScript objects inherit', async () => {
+test('U2: an ability that a service does not define has no handler, even if it names an inherited property', async () => {
   const names = [
     'constructor/assign',
     'toString/call',
@@ -80,17 +80,17 @@ test('U2: an ability that a service does not define has no handler, whatever Jav
   ]
   for (const role of ROLES)
     for (const can of names)
-      expect(await answer(role, await messageOf(await asked(role, can))), `${role} ${can}`).toBe(
+      expect(await sendTo(role, await messageOf(await buildInvocation(role, can))), `${role} ${can}`).toBe(
         'HandlerNotFound',
       )
-  // What another service defines, this one does not.
-  expect(await answer('dealTracker', await messageOf(await asked('dealTracker', 'filecoin/offer')))).toBe(
-    'HandlerNotFound',
-  )
+  // This ability belongs to another service.
+  expect(
+    await sendTo('dealTracker', await messageOf(await buildInvocation('dealTracker', 'filecoin/offer'))),
+  ).toBe('HandlerNotFound')
 })
 
 let count = 0
-const give = (issuer: Signer, audience: Signer, proofs: DelegationView[] = [], copies = 1) =>
+const delegate = (issuer: Signer, audience: Signer, proofs: DelegationView[] = [], copies = 1) =>
   Delegation.delegate({
     issuer,
     audience,
@@ -102,10 +102,10 @@ const give = (issuer: Signer, audience: Signer, proofs: DelegationView[] = [], c
 const times = <T>(number: number, make: (n: number) => Promise<T>) =>
   Promise.all(Array.from({ length: number }, (_, n) => make(n)))
 
-/** An offer that rests on these proofs. */
-const offer = async (proofs: DelegationView[]) =>
+/** Builds a message that depends on these proofs. */
+const messageWith = async (proofs: DelegationView[]) =>
   messageOf(
-    await asked('storefront', 'filecoin/info', {
+    await buildInvocation('storefront', 'filecoin/info', {
       capability: {
         can: 'filecoin/info',
         with: cast.space.did(),
@@ -115,60 +115,62 @@ const offer = async (proofs: DelegationView[]) =>
     }),
   )
 
-test('U3: proofs that fan out, go deep or lead nowhere are refused before they are looked at', async () => {
+test('U3: too many, too deep and unrelated proofs are refused before they are verified', async () => {
   const { space, team, stranger, agent } = cast
   const deep = async (levels: number) => {
-    let last = await give(space, team)
-    for (let n = 2; n < levels; n++) last = await give(team, team, [last])
-    return [await give(team, agent, [last])]
+    let last = await delegate(space, team)
+    for (let n = 2; n < levels; n++) last = await delegate(team, team, [last])
+    return [await delegate(team, agent, [last])]
   }
-  /** Not many more: who makes them walks all ways too. */
+  /** Keep `width` small: building the delegations also visits every path. */
   const diamond = async (levels: number, width: number) => {
-    let level = await times(width, () => give(stranger, team))
-    for (let n = 2; n < levels; n++) level = await times(width, () => give(team, team, level))
-    return [await give(team, agent, level)]
+    let level = await times(width, () => delegate(stranger, team))
+    for (let n = 2; n < levels; n++) level = await times(width, () => delegate(team, team, level))
+    return [await delegate(team, agent, level)]
   }
   const many = async (copies: number) => {
-    const first = await give(stranger, team, [], copies)
-    return [await give(team, agent, [await give(team, team, [first], copies)], copies)]
+    const first = await delegate(stranger, team, [], copies)
+    return [await delegate(team, agent, [await delegate(team, team, [first], copies)], copies)]
   }
   const attestations = (number: number) =>
-    times(number, n => give(stranger.withDID(`did:mailto:example.com:${n}`) as Signer, agent)).then(proofs =>
-      Promise.all(
-        proofs.map(
-          ({ cid }, n) =>
-            Delegation.delegate({
-              issuer: stranger.withDID(`did:mailto:example.com:${n}`) as Signer,
-              audience: agent,
-              capabilities: [
-                { can: 'ucan/attest', with: cast.storefront.did(), nb: { proof: cid } },
-              ] as never,
-              expiration: Infinity,
-            }) as Promise<DelegationView>,
+    times(number, n => delegate(stranger.withDID(`did:mailto:example.com:${n}`) as Signer, agent)).then(
+      proofs =>
+        Promise.all(
+          proofs.map(
+            ({ cid }, n) =>
+              Delegation.delegate({
+                issuer: stranger.withDID(`did:mailto:example.com:${n}`) as Signer,
+                audience: agent,
+                capabilities: [
+                  { can: 'ucan/attest', with: cast.storefront.did(), nb: { proof: cid } },
+                ] as never,
+                expiration: Infinity,
+              }) as Promise<DelegationView>,
+          ),
         ),
-      ),
     )
   const tooLarge = /^413 /
-  const asOffer = async (proofs: Promise<DelegationView[]>) => answer('storefront', await offer(await proofs))
+  const sendWith = async (proofs: Promise<DelegationView[]>) =>
+    sendTo('storefront', await messageWith(await proofs))
 
-  // Within the bounds the chain itself decides; the piece is none.
-  expect(await asOffer(deep(MESSAGE_LIMITS.chain.depth))).toBe('Unauthorized')
-  expect(await asOffer(deep(MESSAGE_LIMITS.chain.depth + 1))).toMatch(tooLarge)
-  expect(await asOffer(diamond(4, 2))).toBe('Unauthorized')
-  expect(await asOffer(diamond(MESSAGE_LIMITS.chain.depth, 3))).toMatch(tooLarge)
-  expect(await asOffer(many(2))).toBe('Unauthorized')
-  expect(await asOffer(many(40))).toMatch(tooLarge)
-  expect(await asOffer(attestations(2))).toBe('Unauthorized')
-  expect(await asOffer(attestations(9))).toMatch(tooLarge)
-  expect(await asOffer(times(1_000, () => give(stranger, agent)))).toBe('Unauthorized')
+  // Within the bounds, the proofs are verified, and do not authorize the issuer.
+  expect(await sendWith(deep(MESSAGE_LIMITS.chain.depth))).toBe('Unauthorized')
+  expect(await sendWith(deep(MESSAGE_LIMITS.chain.depth + 1))).toMatch(tooLarge)
+  expect(await sendWith(diamond(4, 2))).toBe('Unauthorized')
+  expect(await sendWith(diamond(MESSAGE_LIMITS.chain.depth, 3))).toMatch(tooLarge)
+  expect(await sendWith(many(2))).toBe('Unauthorized')
+  expect(await sendWith(many(40))).toMatch(tooLarge)
+  expect(await sendWith(attestations(2))).toBe('Unauthorized')
+  expect(await sendWith(attestations(9))).toMatch(tooLarge)
+  expect(await sendWith(times(1_000, () => delegate(stranger, agent)))).toBe('Unauthorized')
 })
 
-test('U3: what a message is too large for is said with 413, what can not be read with 400', async () => {
-  const one = await asked('storefront', 'x/y')
+test('U3: a message that exceeds a bound is refused with 413, a malformed message with 400', async () => {
+  const one = await buildInvocation('storefront', 'x/y')
   const { roots, blocks } = await unpackMessage([one])
   const car = (blocks: MessageParts['blocks'], root = roots[0]!) => packMessage({ roots: [root], blocks })
   const invocations = await times(MESSAGE_LIMITS.invocations + 1, n =>
-    asked('storefront', 'x/y', { nonce: `${n}` }),
+    buildInvocation('storefront', 'x/y', { nonce: `${n}` }),
   )
   const stray = Array.from({ length: MESSAGE_LIMITS.blocks + 1 }, (_, n) => bytesOf(n, 8)).map(bytes => ({
     cid: linkOf(bytes) as CID,
@@ -176,7 +178,9 @@ test('U3: what a message is too large for is said with 413, what can not be read
   }))
   const nested = (depth: number): unknown => (depth === 0 ? 1 : [nested(depth - 1)])
   const holding = (nb: object) =>
-    asked('storefront', 'x/y', { capability: { can: 'x/y', with: cast.agent.did(), nb } }).then(messageOf)
+    buildInvocation('storefront', 'x/y', { capability: { can: 'x/y', with: cast.agent.did(), nb } }).then(
+      messageOf,
+    )
   const other = bytesOf('other', 30)
   const named = (code: number, digest: Uint8Array) => CID.createV1(0x55, createDigest(code, digest))
 
@@ -200,16 +204,16 @@ test('U3: what a message is too large for is said with 413, what can not be read
     'a root that is not there': car(blocks, linkOf(other) as CID),
     'no invocation': car(blocks.filter(({ cid }) => `${cid}` !== `${one.cid}`)),
   }
-  for (const [what, body] of Object.entries(tooLarge))
-    expect(await answer('storefront', body), what).toMatch(/^413 .+ at most|^413 .+ (deeper|more) than/)
-  for (const [what, body] of Object.entries(malformed))
-    expect(await answer('storefront', body), what).toMatch(/^400 /)
+  for (const [name, body] of Object.entries(tooLarge))
+    expect(await sendTo('storefront', body), name).toMatch(/^413 .+ at most|^413 .+ (deeper|more) than/)
+  for (const [name, body] of Object.entries(malformed))
+    expect(await sendTo('storefront', body), name).toMatch(/^400 /)
 })
 
-test('U3: a signature that is not the issuer’s authorizes nothing', async () => {
+test('U3: a signature of another key authorizes nothing', async () => {
   const { agent, stranger } = cast
   const forger = Object.create(agent, { sign: { value: (bytes: Uint8Array) => stranger.sign(bytes) } })
-  const forged = await asked('dealTracker', 'deal/info', { issuer: forger })
+  const forged = await buildInvocation('dealTracker', 'deal/info', { issuer: forger })
   const data = CBOR.decode(forged.root.bytes as never) as object
   const signatures = [
     (data as { s: Uint8Array }).s,
@@ -222,11 +226,11 @@ test('U3: a signature that is not the issuer’s authorizes nothing', async () =
     const block = await CBOR.write({ ...data, s })
     const root = await CBOR.write({ 'ucanto/message@7.0.0': { execute: [block.cid] } })
     const body = CAR.encode({ roots: [root], blocks: new Map([[`${block.cid}`, block]]) } as never)
-    expect(await answer('dealTracker', body)).toMatch(/^(Unauthorized$|400 )/)
+    expect(await sendTo('dealTracker', body)).toMatch(/^(Unauthorized$|400 )/)
   }
 })
 
-test('U3: paths that can not be read and receipts that can not be are 4xx', async () => {
+test('U3: malformed paths and impossible receipt CIDs return 4xx', async () => {
   const paths = [
     '/%E0%A4%A',
     '//',
@@ -249,7 +253,7 @@ test('U3: paths that can not be read and receipts that can not be are 4xx', asyn
     }
 })
 
-test('U3: the judge of the fuzzer objects to what nobody authorized, and only to that', async () => {
+test('U3: the oracle of the fuzzer objects to unauthorized invocations, and only to them', async () => {
   const samples = await recordSamples(cast)
   const oracle = new AuthorizationOracle(cast)
   const objection = async (to: Role, invocation: Invocation) => {
@@ -267,11 +271,11 @@ test('U3: the judge of the fuzzer objects to what nobody authorized, and only to
     )
     const [capability] = invocation.capabilities
     const stolen = { capability, audience: invocation.audience, issuer: cast.stranger }
-    expect(await objection(to, await asked(to, 'x/y', stolen)), name).toBe('no proof delegates it')
+    expect(await objection(to, await buildInvocation(to, 'x/y', stolen)), name).toBe('no proof delegates it')
   }
 })
 
-test('U3: hundreds of mutated messages, always the same ones, find nothing', async () => {
+test('U3: 600 mutated messages, the same in every run, cause no finding', async () => {
   const report = await fuzz({ local, seed: 20_261_120, indexes: Array(600).keys() })
   expect(report.findings).toEqual([])
   expect(crashes).toEqual([])

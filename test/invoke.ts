@@ -7,64 +7,67 @@ import type { Address } from '@w3filecoin/local'
 import { expect } from 'vitest'
 import type { Content } from './content.ts'
 
-interface Asked {
+interface Request {
   issuer: Signer
   can: `${string}/${string}`
-  /** The issuer itself, if it is not said. */
+  /** The default is the issuer's DID. */
   with?: DID
   nb: Record<string, unknown>
   nonce?: string | undefined
   proofs?: readonly Proof[]
   facts?: Fact[]
-  /** Blocks that travel with it. */
+  /** Blocks to send with the invocation. */
   attach?: readonly Block[]
 }
 
-/** The invocation of an ability of a service, as any UCAN library makes it. */
-const invocationOf = (did: string, { issuer, can, nb, nonce, proofs = [], facts = [], ...asked }: Asked) => {
-  const made = invocation({
+/** Builds the invocation of an ability of a service, like any UCAN library. */
+const buildInvocation = (
+  did: string,
+  { issuer, can, nb, nonce, proofs = [], facts = [], ...request }: Request,
+) => {
+  const built = invocation({
     issuer,
     audience: ed25519.Verifier.parse(did),
-    capability: { can, with: asked.with ?? issuer.did(), nb },
+    capability: { can, with: request.with ?? issuer.did(), nb },
     expiration: Infinity,
     proofs: [...proofs],
     facts,
     ...(nonce === undefined ? {} : { nonce }),
   })
-  for (const block of asked.attach ?? []) made.attach(block)
-  return made
+  for (const block of request.attach ?? []) built.attach(block)
+  return built
 }
 
-/** CID of the invocation, which is the task that it asks for. */
-export const taskOf = async ({ did }: Pick<Address, 'did'>, asked: Asked): Promise<string> =>
-  `${(await invocationOf(did, asked).buildIPLDView()).cid}`
+/** Returns the CID of the task that a request invokes, e.g. `bafyrei…`. */
+export const taskOf = async ({ did }: Pick<Address, 'did'>, request: Request): Promise<string> =>
+  `${(await buildInvocation(did, request).buildIPLDView()).cid}`
 
-/** Invokes an ability of a service over HTTP, and returns what it answers in the form of a receipt. */
-export const ask = async ({ url, did }: Address, asked: Asked): Promise<Receipt> => {
+/** Invokes an ability of a service over HTTP, and returns the receipt in its response. */
+export const ask = async ({ url, did }: Address, request: Request): Promise<Receipt> => {
   const connection = connect({
     id: ed25519.Verifier.parse(did),
     codec: CAR.outbound,
     channel: HTTP.open<Record<string, never>>({ url: new URL(url) }),
   })
-  const [receipt] = await connection.execute(invocationOf(did, asked) as never)
+  const [receipt] = await connection.execute(buildInvocation(did, request) as never)
   return receipt as unknown as Receipt
 }
 
-/** {@link ask}; the service must have signed the receipt. */
-export const invoke = async (service: Address, asked: Asked): Promise<Receipt> => {
-  const receipt = await ask(service, asked)
+/** Like {@link ask}, and checks that the service signed the receipt. */
+export const invoke = async (service: Address, request: Request): Promise<Receipt> => {
+  const receipt = await ask(service, request)
   await expect(receipt.verifySignature(ed25519.Verifier.parse(service.did))).resolves.toEqual({ ok: {} })
   return receipt
 }
 
-/** An agent, to which a space has delegated `filecoin/*`. */
+/** An agent with a delegation of `filecoin/*` from a space. */
 export interface Agent {
   issuer: Signer
   with: DID
   proofs: Proof[]
 }
 
-export const newAgent = async (space?: Signer): Promise<Agent> => {
+export const createAgent = async (space?: Signer): Promise<Agent> => {
   const owner = space ?? (await ed25519.generate())
   const issuer = await ed25519.generate()
   const delegation = await Delegation.delegate({
@@ -76,14 +79,14 @@ export const newAgent = async (space?: Signer): Promise<Agent> => {
   return { issuer, with: owner.did(), proofs: [delegation] }
 }
 
-/** Offers content at a storefront, as an agent of some space unless it is said who. */
+/** Offers content to a storefront. The default agent is a new one, with a delegation from a new space. */
 export const offer = async (
   storefront: Address,
   { content, piece }: Pick<Content, 'content' | 'piece'>,
   { agent, nonce }: { agent?: Agent; nonce?: string } = {},
 ): Promise<Receipt> =>
   invoke(storefront, {
-    ...(agent ?? (await newAgent())),
+    ...(agent ?? (await createAgent())),
     can: 'filecoin/offer',
     nb: { content, piece },
     nonce,

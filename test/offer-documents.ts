@@ -2,8 +2,8 @@ import { GetObjectCommand, paginateListObjectsV2 } from '@aws-sdk/client-s3'
 import type { Local } from '@w3filecoin/local'
 import { s3Client } from '@w3filecoin/local/engines'
 
-/** What the dealer hands to deal making, as those who make deals read it. */
-export const offerDocuments = async ({ engines }: Local): Promise<Record<string, unknown>[]> => {
+/** Reads all offer documents of the dealer, like the storage providers do. */
+export const readOfferDocuments = async ({ engines }: Local): Promise<Record<string, unknown>[]> => {
   const s3 = s3Client(engines)
   const bucket = { Bucket: 'dealer-offers' }
   const documents: Record<string, unknown>[] = []

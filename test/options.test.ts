@@ -7,14 +7,14 @@ describe('parseOptions', () => {
   const options = { seeds: wholeNumber(1, 40).default(7), stop: FLAG, only: TEXT.optional() }
   const parse = (...args: string[]) => parseOptions(args, options)
 
-  test('returns typed values, and defaults for the options that are not there', () => {
+  test('returns typed values, and defaults for missing options', () => {
     expect(parse()).toEqual({ seeds: 7, stop: false })
     expect(parse('--seeds', '40', '--stop', '--only', 'a b')).toEqual({ seeds: 40, stop: true, only: 'a b' })
     expect(parse('--seeds=1')).toEqual({ seeds: 1, stop: false })
   })
 
   test.each(['abc', '0', '41', '-3', '2.5', '1e1', '0x7', '+7', ' 7', 'NaN', 'Infinity', '', '--stop'])(
-    'refuses %j where it needs a whole number',
+    'refuses %j as a whole number',
     value => {
       const message = `--seeds must be a whole number from 1 to 40, not ${JSON.stringify(value)}`
       expect(() => parse('--seeds', value)).toThrow(message)
@@ -38,7 +38,7 @@ describe('parseOptions', () => {
   })
 })
 
-describe('a command with a wrong command line prints one line and exits with 2', () => {
+describe('a command with an invalid command line prints one line and exits with 2', () => {
   const run = (file: string, args: string[], env: NodeJS.ProcessEnv = {}) =>
     new Promise<{ status: unknown; stdout: string; stderr: string }>(resolve => {
       const path = fileURLToPath(new URL(`../${file}`, import.meta.url))

@@ -25,18 +25,18 @@ test('docs/protocol.md has every row', () => {
   expect(listRowIds(markdown)).toEqual(IDS)
 })
 
-test.each(IDS)('%s is shown by a test', id => {
+test.each(IDS)('%s has a test', id => {
   expect(shown.filter(({ ids }) => ids.includes(id))).not.toEqual([])
 })
 
-test('no test names a row that is not there', () => {
+test('no test names a row that does not exist', () => {
   expect(shown.flatMap(({ ids }) => ids).filter(id => !IDS.includes(id))).toEqual([])
 })
 
-test('none of these tests is left out', () => {
+test('no file with these tests skips a test', () => {
   expect(findFilesWithSkips()).toEqual([])
 })
 
-test('docs/protocol.md links the tests that there are; npm run docs:protocol writes the links', () => {
+test('docs/protocol.md links the present tests; npm run docs:protocol updates the links', () => {
   expect(linkTests(markdown, shown)).toBe(markdown)
 })

@@ -12,17 +12,14 @@ import { type Content, randomContent, upload } from './content.ts'
 import { awaitReceipt, PATIENCE } from './receipts.ts'
 import { useSystem } from './system.ts'
 
-/**
- * The clients that are published, unmodified, against the services that run: each of their calls, in the order of a
- * piece's way.
- */
+/** The published clients, unmodified, against the running services: each of their calls, in the order of a piece's journey. */
 const system = useSystem()
 const { at } = system
 
 // biome-ignore lint/suspicious/noExplicitAny: three releases with types of their own
 type Client = any
 
-/** The oldest release lets its invocations expire, so they are other tasks than those promised, of equal outcome. */
+/** Invocations of the oldest release expire, so they are other tasks than the promised ones. Their outcome is equal. */
 const clients: [name: string, client: Client, asPromised: boolean][] = [
   ['@storacha/filecoin-client 1.0.20', Storacha, true],
   ['@web3-storage/filecoin-client 3.3.5', Web3, true],
@@ -34,7 +31,7 @@ describe.each(clients)('%s', (_name, client, asPromised) => {
   let accept: string
 
   const signer = (role: string) => ed25519.parse((role === 'agent' ? system.local.agent : at(role)).key)
-  /** Who invokes, and with which resource: its own. */
+  /** Returns the options of an invocation by a role, with its own DID as resource. */
   const as = (role: string, audience: string) => ({
     issuer: signer(role),
     with: signer(role).did(),
@@ -53,7 +50,7 @@ describe.each(clients)('%s', (_name, client, asPromised) => {
     await upload(system.local, content)
   })
 
-  test('filecoin/offer is answered with the tasks that follow', async () => {
+  test('filecoin/offer returns the next tasks as effects', async () => {
     const receipt: Receipt = await client.Storefront.filecoinOffer(
       as('agent', 'storefront'),
       content.content,
@@ -65,7 +62,7 @@ describe.each(clients)('%s', (_name, client, asPromised) => {
     accept = `${receipt.fx.join?.link()}`
   })
 
-  test('filecoin/accept asked for before the end is an error, and no receipt', async () => {
+  test('filecoin/accept before the end returns an error, and stores no receipt', async () => {
     const receipt: Receipt = await client.Storefront.filecoinAccept(
       as('storefront', 'storefront'),
       content.content,
@@ -77,7 +74,7 @@ describe.each(clients)('%s', (_name, client, asPromised) => {
     expect((await fetch(`${at('storefront').url}/receipt/${accept}`)).status).toBe(404)
   })
 
-  test('filecoin/submit and filecoin/accept give the outcome, the one that is served too', async () => {
+  test('filecoin/submit and filecoin/accept return the outcome that is also served', async () => {
     const served = await awaitReceipt(at('storefront'), accept)
     const args = [as('storefront', 'storefront'), content.content, content.piece, via('storefront')]
     const submitted: Receipt = await client.Storefront.filecoinSubmit(...args)
@@ -94,7 +91,7 @@ describe.each(clients)('%s', (_name, client, asPromised) => {
     })
   })
 
-  test('S6: a wrong piece ends in InvalidContentPiece within seconds of its content being read', async () => {
+  test('S6: a wrong piece ends with InvalidContentPiece within seconds', async () => {
     const wrong = { ...(await randomContent(60_000)), piece: (await randomContent(60_000)).piece }
     await upload(system.local, wrong)
     const offered: Receipt = await client.Storefront.filecoinOffer(
@@ -115,14 +112,14 @@ describe.each(clients)('%s', (_name, client, asPromised) => {
         expect(receipt.out.error).toMatchObject({ name: 'InvalidContentPiece', content: wrong.content })
         return receipt
       },
-      { timeout: 10_000, interval: 200 },
+      { timeout: 30_000, interval: 200 },
     )
     expect(`${accepted.ran.link()}` === `${offered.fx.join?.link()}`).toBe(asPromised)
   })
 
-  // The oldest release does not have it.
+  // The oldest release has no filecoin/info.
   if (client.Storefront.filecoinInfo)
-    test('filecoin/info tells the aggregate and the deal', async () => {
+    test('filecoin/info returns the aggregate and the deal', async () => {
       const { ok } = (
         (await client.Storefront.filecoinInfo(
           as('agent', 'storefront'),
@@ -139,7 +136,7 @@ describe.each(clients)('%s', (_name, client, asPromised) => {
       })
     })
 
-  test('piece/offer and piece/accept', async () => {
+  test('piece/offer is queued, and piece/accept returns the promised outcome', async () => {
     const offer = [as('storefront', 'aggregator'), content.piece, 'local', via('aggregator')]
     const offered: Receipt = await client.Aggregator.pieceOffer(...offer)
     expect(offered.out).toMatchObject({ ok: { piece: content.piece } })
@@ -154,10 +151,10 @@ describe.each(clients)('%s', (_name, client, asPromised) => {
     expect(accepted.fx.join).toBeDefined()
   })
 
-  test('aggregate/offer and aggregate/accept', async () => {
+  test('aggregate/offer is accepted, and aggregate/accept and deal/info return its deal', async () => {
     const pieces = [content.piece, (await randomContent(5_000)).piece]
     const { ok: built } = buildAggregate({ pieces, size: 2 ** 20 })
-    if (!built) throw new Error('The pieces make an aggregate')
+    if (!built) throw new Error('The two pieces do not make an aggregate of 1 MiB')
     const offered: Receipt = await client.Dealer.aggregateOffer(
       as('aggregator', 'dealer'),
       built.link,

@@ -6,7 +6,7 @@ import manifest from '../packages/runtime/package.json' with { type: 'json' }
 import { randomContent, upload } from './content.ts'
 import { follow } from './follow.ts'
 import { ask, offer, taskOf } from './invoke.ts'
-import { awaitReceipt, effect, fetchReceipt } from './receipts.ts'
+import { awaitReceipt, effectOf, fetchReceipt } from './receipts.ts'
 import { useSystem } from './system.ts'
 
 const system = useSystem()
@@ -19,8 +19,8 @@ const ROLES = {
   dealTracker: 'deal-tracker',
 }
 
-/** The CIDs of all blocks in the CAR that a service serves for a task. */
-const served = async (role: string, { ran }: Receipt) => {
+/** Fetches the CAR that a service serves for a task, and returns the CIDs of its blocks. */
+const fetchCar = async (role: string, { ran }: Receipt) => {
   const response = await fetch(`${at(role).url}/receipt/${ran.link()}`)
   const { blocks } = CAR.decode(new Uint8Array(await response.arrayBuffer()) as never)
   return { status: response.status, headers: response.headers, cids: [...blocks.keys()] }
@@ -40,27 +40,27 @@ test.concurrent('R1: the receipt of each task is served as a CAR with the blocks
     ['dealer', live],
     ['storefront', accepted],
   ] as const) {
-    const { status, headers, cids } = await served(role, receipt)
+    const { status, headers, cids } = await fetchCar(role, receipt)
     expect(status).toBe(200)
     expect(headers.get('content-type')).toBe('application/vnd.ipld.car')
     expect(headers.get('cache-control')).toContain('immutable')
     const { fork, join } = receipt.fx
-    const effects = [...fork, ...(join ? [join] : [])].map(task => `${effect(task).cid}`)
+    const effects = [...fork, ...(join ? [join] : [])].map(task => `${effectOf(task).cid}`)
     expect(cids).toEqual(expect.arrayContaining([`${receipt.root.cid}`, `${receipt.ran.link()}`, ...effects]))
     expect(receipt.issuer?.did()).toBe(at(role).did)
   }
-  // The aggregator keeps the dealer's receipt too, for storefronts that ask it.
+  // The aggregator also serves the dealer's receipt to storefronts.
   const aggregateAccept = `${live.ran.link()}`
-  expect((await served('aggregator', live)).cids).toContain(`${live.root.cid}`)
+  expect((await fetchCar('aggregator', live)).cids).toContain(`${live.root.cid}`)
   expect(await fetchReceipt(at('dealTracker'), aggregateAccept)).toBeUndefined()
 })
 
-test.concurrent('R1: there is no receipt of a promised task before its end, also when it is asked for, and one from then on', async () => {
+test.concurrent('R1: a promised task has no receipt before its end, even if it is invoked, and always the same one afterwards', async () => {
   const content = await randomContent(10_000)
   const { fx } = await offer(at('storefront'), content)
   const tasks = [
-    [effect(fx.fork[0]), 'filecoin/submit'],
-    [effect(fx.join), 'filecoin/accept'],
+    [effectOf(fx.fork[0]), 'filecoin/submit'],
+    [effectOf(fx.join), 'filecoin/accept'],
   ] as const
   const own = {
     issuer: system.signer('storefront'),
@@ -85,7 +85,7 @@ test.concurrent('R1: there is no receipt of a promised task before its end, also
   }
 })
 
-test.concurrent('R1: a task that nobody promised has no receipt, and what is no CID is a bad request', async () => {
+test.concurrent('R1: a task that was not promised has no receipt (404), and an invalid CID is a bad request (400)', async () => {
   const { url } = at('aggregator')
   const { content } = await randomContent(100)
   expect((await fetch(`${url}/receipt/${content}`)).status).toBe(404)
@@ -93,7 +93,7 @@ test.concurrent('R1: a task that nobody promised has no receipt, and what is no 
 })
 
 test.each(Object.entries(ROLES))(
-  'R1: GET / and the DID document say who is there: %s',
+  'R1: GET / and the DID document name the service and its key: %s',
   async (role, name) => {
     const { url, did } = at(role)
     expect(await (await fetch(url)).json()).toEqual({ name, did, version: manifest.version })

@@ -4,10 +4,10 @@ import type { Address } from '@w3filecoin/local'
 import { readReceipt } from '@w3filecoin/runtime'
 import { expect, vi } from 'vitest'
 
-/** How long a piece may take from offer to deal here. */
-export const PATIENCE = { timeout: 60_000, interval: 200 }
+/** The longest time from offer to deal in these tests, in milliseconds, and the interval of polling. */
+export const PATIENCE = { timeout: 120_000, interval: 200 }
 
-/** The receipt of a task at `GET /receipt/{task}`; `undefined` while there is none. Its signature is checked. */
+/** Fetches `GET /receipt/{task}` and checks the signature. Returns `undefined` if there is no receipt yet. */
 export const fetchReceipt = async ({ url, did }: Address, task: string): Promise<Receipt | undefined> => {
   const response = await fetch(`${url}/receipt/${task}`)
   if (response.status === 404) return undefined
@@ -22,13 +22,13 @@ export const fetchReceipt = async ({ url, did }: Address, task: string): Promise
 export const awaitReceipt = (at: Address, task: string): Promise<Receipt> =>
   vi.waitFor(async () => {
     const receipt = await fetchReceipt(at, task)
-    if (receipt === undefined) throw new Error(`There is no receipt of ${task} at ${at.url}`)
+    if (receipt === undefined) throw new Error(`${at.url} has no receipt of ${task}`)
     return receipt
   }, PATIENCE)
 
-/** The task that a receipt joins or forks, with its blocks. */
-export const effect = (run: unknown): Invocation => {
+/** Returns the task of an effect of a receipt. The receipt must contain its blocks. */
+export const effectOf = (run: unknown): Invocation => {
   const invocation = run as Invocation
-  expect(invocation?.capabilities, 'the blocks of an effect travel with the receipt').toHaveLength(1)
+  expect(invocation?.capabilities, 'the receipt has the blocks of its effects').toHaveLength(1)
   return invocation
 }

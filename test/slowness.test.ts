@@ -6,7 +6,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import { closeConnections, send } from './fuzz/send.ts'
 import { findSlowness } from './fuzz/slowness.ts'
 
-/** Below the limits of the fuzzer, so that the test is quick. */
+/** Lower than the limits of the fuzzer, so that the test is fast. */
 const limits = { floorMs: 100, ratio: 5 }
 const STALL_MS = 300
 
@@ -14,9 +14,9 @@ const STALL_MS = 300
 const blowUp = () => pbkdf2Sync('password', 'salt', 2_500_000, 32, 'sha256')
 
 let url: string
-/** Whether every answer is slow, as on a busy machine. */
+/** Makes every answer slow, as on a busy machine. */
 let busy = false
-/** How many answers to `/once` were slow. */
+/** Number of requests to `/once`. The first one is slow. */
 let stalls = 0
 
 /** A service with an algorithmic blow-up behind `/blow-up`, which blocks the event loop. */
@@ -44,7 +44,7 @@ const measure = async (path: string): Promise<number> =>
 const find = (path: string) =>
   findSlowness({ sendSuspect: () => measure(path), sendHonest: () => measure('/'), limits })
 
-test('a blow-up is found', async () => {
+test('a message with an algorithmic blow-up is a finding', async () => {
   expect(await find('/blow-up')).toMatch(
     /^took at least \d+ ms in each of 3 tries, an honest message \d+ ms$/,
   )
@@ -67,7 +67,7 @@ test.each([
   ['a large message on a machine that is thirty times slower', 3_000, 600, undefined],
   ['many times an honest message, but below the floor', 1_900, 5, undefined],
 ])('%s: %i ms beside %i ms', async (_, suspectMs, honestMs, found) => {
-  const what = await findSlowness({ sendSuspect: async () => suspectMs, sendHonest: async () => honestMs })
-  if (found) expect(what).toMatch(found)
-  else expect(what).toBeUndefined()
+  const finding = await findSlowness({ sendSuspect: async () => suspectMs, sendHonest: async () => honestMs })
+  if (found) expect(finding).toMatch(found)
+  else expect(finding).toBeUndefined()
 })

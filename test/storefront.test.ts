@@ -8,9 +8,9 @@ import { CID } from 'multiformats/cid'
 import { expect, test } from 'vitest'
 import { type Content, randomContent, upload } from './content.ts'
 import { type Accepted, follow } from './follow.ts'
-import { invoke, newAgent, offer, taskOf } from './invoke.ts'
-import { offerDocuments } from './offer-documents.ts'
-import { awaitReceipt, effect, fetchReceipt } from './receipts.ts'
+import { createAgent, invoke, offer, taskOf } from './invoke.ts'
+import { readOfferDocuments } from './offer-documents.ts'
+import { awaitReceipt, effectOf, fetchReceipt } from './receipts.ts'
 import { useSystem } from './system.ts'
 
 /** Padded bytes of an aggregate. */
@@ -25,8 +25,8 @@ const system = useSystem({
 })
 const storefront = () => system.at('storefront')
 
-/** The tasks of the storefront that follow from an offer, as anybody can compute them who has its key. */
-const promised = async ({ content, piece }: Pick<Content, 'content' | 'piece'>, nonce?: string) => {
+/** Computes the tasks of the storefront that follow from an offer. */
+const computeTasks = async ({ content, piece }: Pick<Content, 'content' | 'piece'>, nonce?: string) => {
   const own = { issuer: system.signer('storefront'), nb: { content, piece }, nonce }
   return {
     submit: await taskOf(storefront(), { ...own, can: 'filecoin/submit' }),
@@ -43,23 +43,23 @@ const effectsOf = ({ fx }: Receipt) => ({
   submit: `${fx.fork[0]?.link()}`,
   accept: `${fx.join?.link()}`,
 })
-const uploaded = async (size: number): Promise<Content> => {
+const uploadRandom = async (size: number): Promise<Content> => {
   const content = await randomContent(size)
   await upload(system.local, content)
   return content
 }
 
-test.concurrent('S1, S2, S3: an offer is answered with ok and the tasks that follow, which are a function of the offer', async () => {
+test.concurrent('S1, S2, S3: the receipt of an offer is ok and has the next tasks as effects, which are a function of the offer', async () => {
   const content = await randomContent(1_000)
   const receipt = await offer(storefront(), content)
   expect(receipt.out).toEqual({ ok: { piece: content.piece } })
   expect(receipt.fx.fork).toHaveLength(1)
-  expect(effectsOf(receipt)).toEqual(await promised(content))
+  expect(effectsOf(receipt)).toEqual(await computeTasks(content))
   const { did } = storefront()
   const nb = { content: content.content, piece: content.piece }
   for (const [task, can] of [
-    [effect(receipt.fx.fork[0]), 'filecoin/submit'],
-    [effect(receipt.fx.join), 'filecoin/accept'],
+    [effectOf(receipt.fx.fork[0]), 'filecoin/submit'],
+    [effectOf(receipt.fx.join), 'filecoin/accept'],
   ] as const) {
     expect(task.capabilities).toEqual([{ can, with: did, nb }])
     expect([task.issuer.did(), task.audience.did()]).toEqual([did, did])
@@ -69,13 +69,13 @@ test.concurrent('S1, S2, S3: an offer is answered with ok and the tasks that fol
   expect(`${served?.root.cid}`).toBe(`${receipt.root.cid}`)
 })
 
-test.concurrent('S1: an offer that fails is answered with a signed error, and nothing follows', async () => {
-  const content = await uploaded(1_000)
-  const { issuer, with: space } = await newAgent()
+test.concurrent('S1: the receipt of a failed offer is a signed error without effects', async () => {
+  const content = await uploadRandom(1_000)
+  const { issuer, with: space } = await createAgent()
   const refused: [Promise<Receipt>, string][] = [
-    // The agent has no delegation of the space.
+    // The agent has no delegation from the space.
     [offer(storefront(), content, { agent: { issuer, with: space, proofs: [] } }), 'Unauthorized'],
-    // What is called a piece is no piece.
+    // The piece CID is the CID of raw content.
     [offer(storefront(), { ...content, piece: content.content as never }), 'Unauthorized'],
   ]
   for (const [answer, name] of refused) {
@@ -84,28 +84,28 @@ test.concurrent('S1: an offer that fails is answered with a signed error, and no
     expect(fx).toEqual({ fork: [] })
     expect(await fetchReceipt(storefront(), `${ran.link()}`)).toBeUndefined()
   }
-  for (const task of Object.values(await promised(content)))
+  for (const task of Object.values(await computeTasks(content)))
     expect(await fetchReceipt(storefront(), task)).toBeUndefined()
 })
 
 test.concurrent('S4: an offer waits for its content until it is uploaded', async () => {
   const content = await randomContent(20_000)
   const { submit } = effectsOf(await offer(storefront(), content))
-  // Offered later, and through: the storefront has looked, and did not end what it could not read.
-  const later = await uploaded(20_000)
+  // A later offer is submitted, so the storefront has tried this one too, and still waits for its content.
+  const later = await uploadRandom(20_000)
   await awaitReceipt(storefront(), effectsOf(await offer(storefront(), later)).submit)
   expect(await fetchReceipt(storefront(), submit)).toBeUndefined()
   await upload(system.local, content)
   expect((await awaitReceipt(storefront(), submit)).out).toEqual({ ok: { piece: content.piece } })
 })
 
-test.concurrent('S5: content that hashes to the piece is submitted, with the piece/offer that is really sent', async () => {
-  const content = await uploaded(30_000)
+test.concurrent('S5: content that hashes to the piece is submitted, and joins the piece/offer that the aggregator receives', async () => {
+  const content = await uploadRandom(30_000)
   const offered = await offer(storefront(), content)
   const submitted = await awaitReceipt(storefront(), effectsOf(offered).submit)
   expect(submitted.out).toEqual({ ok: { piece: content.piece } })
   expect(submitted.fx.fork).toEqual([])
-  const pieceOffer = effect(submitted.fx.join)
+  const pieceOffer = effectOf(submitted.fx.join)
   expect(`${pieceOffer.cid}`).toBe(await pieceOfferOf(content, 'local'))
   expect(pieceOffer.capabilities).toEqual([
     { can: 'piece/offer', with: storefront().did, nb: { piece: content.piece, group: 'local' } },
@@ -113,11 +113,11 @@ test.concurrent('S5: content that hashes to the piece is submitted, with the pie
   // The aggregator ran these bytes.
   const queued = await awaitReceipt(system.at('aggregator'), `${pieceOffer.cid}`)
   expect(queued.out).toEqual({ ok: { piece: content.piece } })
-  expect(effect(queued.ran).bytes).toEqual(pieceOffer.bytes)
+  expect(effectOf(queued.ran).bytes).toEqual(pieceOffer.bytes)
 })
 
-test.concurrent('S6: content that does not match ends both tasks with an error, and nothing reaches the aggregator', async () => {
-  const content = await uploaded(40_000)
+test.concurrent('S6: content that does not match the piece ends both tasks with an error, and nothing reaches the aggregator', async () => {
+  const content = await uploadRandom(40_000)
   const { piece } = await randomContent(40_000)
   const { submit, accept } = effectsOf(await offer(storefront(), { ...content, piece }))
   const submitted = await awaitReceipt(storefront(), submit)
@@ -131,16 +131,16 @@ test.concurrent('S6: content that does not match ends both tasks with an error, 
   })
   expect(accepted.fx).toEqual({ fork: [] })
 
-  // Another piece goes all the way after it.
-  const after = await uploaded(40_000)
+  // A later piece reaches its deal.
+  const after = await uploadRandom(40_000)
   await follow(system, await offer(storefront(), after))
   expect(await fetchReceipt(system.at('aggregator'), await pieceOfferOf(after, 'local'))).toBeDefined()
   expect(await fetchReceipt(system.at('aggregator'), await pieceOfferOf({ piece }, 'local'))).toBeUndefined()
-  const documents = await offerDocuments(system.local)
+  const documents = await readOfferDocuments(system.local)
   expect(documents.flatMap(({ pieces }) => pieces)).not.toContain(`${piece}`)
 })
 
-/** Checks a finished way: each proof against the next link, and the last one against the chain. */
+/** Checks a finished journey: each proof against the next receipt, and the last one against the chain. */
 const checkProofs = async ({ piece }: Content, { success, live, accepted, pieces }: Accepted) => {
   const { aggregate } = success
   const inclusion = success.inclusion as EncodedInclusion
@@ -151,7 +151,7 @@ const checkProofs = async ({ piece }: Content, { success, live, accepted, pieces
   expect(accepted.fx).toEqual({ fork: [] })
   expect(live.out).toEqual({ ok: { aggregate, ...end.aux } })
 
-  // The published library makes the same aggregate of the pieces, and the same proof.
+  // The published library builds the same aggregate and the same proof.
   expect(verifyInclusion({ piece, aggregate, inclusion })).toEqual({ ok: {} })
   const published = Aggregate.build({
     pieces: pieces.map(link => Piece.fromLink(link as never)),
@@ -170,18 +170,20 @@ const checkProofs = async ({ piece }: Content, { success, live, accepted, pieces
   })
 }
 
-test.concurrent('S7, A4, A6: pieces of several storefronts reach their deals, with a proof for every link, and never share an aggregate', async () => {
+test.concurrent('S7, A4, A6: pieces of several storefronts reach their deals, with a proof for every step, and never share an aggregate', async () => {
   const contents = await Promise.all([1_000, 30_000, 250_000, 700_000, 2_000].map(randomContent))
-  const ways = ['storefront', 'otherStorefront'].flatMap(role => contents.map(content => ({ role, content })))
+  const journeys = ['storefront', 'otherStorefront'].flatMap(role =>
+    contents.map(content => ({ role, content })),
+  )
   const ends = await Promise.all(
-    ways.map(async ({ role, content }) => {
+    journeys.map(async ({ role, content }) => {
       await upload(system.local, content, role === 'storefront' ? 'storefront' : 'other-storefront')
       const end = await follow(system, await offer(system.at(role), content), role)
       await checkProofs(content, end)
       return { role, ...end }
     }),
   )
-  // Both storefronts have one group, of the same name.
+  // Both storefronts use a group of the same name.
   for (const { role, aggregateOffer } of ends)
     expect(aggregateOffer.facts).toMatchObject([{ storefront: system.at(role).did, group: 'local' }])
   const offers = (of: string) =>
@@ -189,9 +191,9 @@ test.concurrent('S7, A4, A6: pieces of several storefronts reach their deals, wi
   expect(offers('storefront').filter(cid => offers('otherStorefront').includes(cid))).toEqual([])
 })
 
-test.concurrent('S8: an offer made again, by whomever and whenever, gives the same and causes no second piece', async () => {
-  const content = await uploaded(50_000)
-  const agent = await newAgent()
+test.concurrent('S8: a repeated offer, by any agent at any time, returns the same effects and adds no second piece', async () => {
+  const content = await uploadRandom(50_000)
+  const agent = await createAgent()
   const first = await offer(storefront(), content, { agent })
   const before = await Promise.all([
     offer(storefront(), content, { agent }),
@@ -208,20 +210,20 @@ test.concurrent('S8: an offer made again, by whomever and whenever, gives the sa
     `${accepted.root.cid}`,
   )
 
-  // Another piece goes all the way after it: whatever came of the repetitions would be in an aggregate now.
-  await follow(system, await offer(storefront(), await uploaded(50_000)))
-  const documents = await offerDocuments(system.local)
+  // A later piece reaches its deal, so a second piece from the repetitions would be in an aggregate by now.
+  await follow(system, await offer(storefront(), await uploadRandom(50_000)))
+  const documents = await readOfferDocuments(system.local)
   const places = documents.flatMap(({ pieces }) => pieces).filter(piece => piece === `${content.piece}`)
   expect(places).toHaveLength(1)
   const again = await fetchReceipt(system.at('aggregator'), `${queued.ran.link()}`)
   expect(`${again?.root.cid}`).toBe(`${queued.root.cid}`)
 })
 
-test.concurrent('S8: the same piece offered for different content is its own workflow', async () => {
-  const content = await uploaded(60_000)
+test.concurrent('S8: an offer of the same piece for different content is a separate workflow', async () => {
+  const content = await uploadRandom(60_000)
   const DAG_CBOR = 0x71
   const same = { ...content, content: CID.createV1(DAG_CBOR, content.content.multihash) }
-  const other = { ...(await uploaded(60_000)), piece: content.piece }
+  const other = { ...(await uploadRandom(60_000)), piece: content.piece }
   await upload(system.local, same)
   const offers = [
     await offer(storefront(), content),
@@ -230,7 +232,7 @@ test.concurrent('S8: the same piece offered for different content is its own wor
   ] as const
   expect(new Set(offers.flatMap(receipt => Object.values(effectsOf(receipt)))).size).toBe(6)
 
-  // Both contents that hash to the piece are proved by its one place.
+  // The one entry of the piece proves both contents that hash to it.
   const [one, two] = [await follow(system, offers[0]), await follow(system, offers[1])]
   expect(two.accepted.out.ok).toEqual(one.accepted.out.ok)
   expect(`${two.accepted.ran.link()}`).not.toBe(`${one.accepted.ran.link()}`)
@@ -238,18 +240,18 @@ test.concurrent('S8: the same piece offered for different content is its own wor
   expect(refused.out).toMatchObject({ error: { name: 'InvalidContentPiece', content: other.content } })
 })
 
-test.concurrent('S10, A6, D6: the group of a piece is the provider of its space, and reaches the aggregator and deal making', async () => {
+test.concurrent('S10, A6, D6: the group of a piece is the provider of its space, and reaches the aggregator and the offer documents', async () => {
   const space = await ed25519.generate()
   await setProvider(space.did(), 'did:web:provider.example')
-  const [listed, unlisted] = [await uploaded(70_000), await uploaded(70_000)]
+  const [listed, unlisted] = [await uploadRandom(70_000), await uploadRandom(70_000)]
   const ends = await Promise.all([
-    follow(system, await offer(storefront(), listed, { agent: await newAgent(space) })),
+    follow(system, await offer(storefront(), listed, { agent: await createAgent(space) })),
     follow(system, await offer(storefront(), unlisted)),
   ])
-  const groups = ends.map(({ queued }) => (effect(queued.ran).capabilities[0] as { nb?: object }).nb)
+  const groups = ends.map(({ queued }) => (effectOf(queued.ran).capabilities[0] as { nb?: object }).nb)
   expect(groups).toMatchObject([{ group: 'did:web:provider.example' }, { group: 'local' }])
 
-  const documents = await offerDocuments(system.local)
+  const documents = await readOfferDocuments(system.local)
   const documentOf = ({ piece }: Content) =>
     documents.filter(({ pieces }) => (pieces as string[]).includes(`${piece}`))
   const { success, pieces } = ends[0]
@@ -268,7 +270,7 @@ test.concurrent('S10, A6, D6: the group of a piece is the provider of its space,
   expect(pieces.map(piece => `${piece}`)).toEqual([`${listed.piece}`])
 })
 
-/** What an operator does: says in the table which provider a space has. */
+/** Sets the provider of a space in the table, like an operator. */
 const setProvider = async (space: DID, provider: string) => {
   const { env } = system.local.engines
   const dynamodb = new DynamoDBClient({
@@ -288,16 +290,16 @@ const setProvider = async (space: DID, provider: string) => {
   dynamodb.destroy()
 }
 
-test.concurrent('A3: an offer with a nonce is a workflow of its own, whose tasks carry the nonce, with another place in another aggregate', async () => {
-  const content = await uploaded(80_000)
+test.concurrent('A3: an offer with a nonce is a separate workflow, whose tasks have the nonce, with an entry in another aggregate', async () => {
+  const content = await uploadRandom(80_000)
   const [plain, again] = [
     await offer(storefront(), content),
     await offer(storefront(), content, { nonce: 'again' }),
   ]
-  expect(effectsOf(again)).toEqual(await promised(content, 'again'))
+  expect(effectsOf(again)).toEqual(await computeTasks(content, 'again'))
   expect(Object.values(effectsOf(again))).not.toEqual(Object.values(effectsOf(plain)))
   const [one, other] = await Promise.all([follow(system, plain), follow(system, again)])
   for (const { ran } of [other.submitted, other.queued, other.included, other.accepted])
-    expect(effect(ran).nonce).toBe('again')
+    expect(effectOf(ran).nonce).toBe('again')
   expect(`${one.aggregateOffer.cid}`).not.toBe(`${other.aggregateOffer.cid}`)
 })

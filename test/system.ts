@@ -6,21 +6,21 @@ import { ed25519 } from '@ucanto/principal'
 import { type Address, type Local, type LocalOptions, startLocal } from '@w3filecoin/local'
 import { afterAll, beforeAll } from 'vitest'
 
-/** The whole system, as the tests of a file share it. */
+/** The whole system. The tests of a file share it. */
 export interface System {
   readonly local: Local
-  /** Address of a service, by its role. */
+  /** Returns the address of a service by its role, e.g. `dealTracker`. */
   at(role: string): Address
-  /** The key of a service: what it may do, the tests may do in its name. */
+  /** Returns the signer of a service, so that tests can act as that service. */
   signer(role: string): Signer
 }
 
-/** Seconds until what is not done is looked at again: nobody should wait for that. */
+/** Unfinished work is checked again after these seconds. They are short, because tests wait for it. */
 const TIMING = { retrySeconds: 1, pollSeconds: 1 }
 
 /**
- * Starts the system before the tests of a file, on data of its own, and stops it after them. It looks at everything
- * every second, unless a test configures it otherwise.
+ * Starts the system before the tests of a file, in an empty data directory, and stops it after them. Unless a test
+ * configures it otherwise, every schedule runs each second.
  */
 export const useSystem = ({
   configure = (_, config) => config,

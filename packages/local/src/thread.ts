@@ -9,7 +9,7 @@ interface ThreadOptions {
   /** For messages, e.g. `The SQS and S3 engine`. */
   name: string
   entry: URL
-  /** The complete environment: a thread inherits nothing. */
+  /** The environment. A thread inherits only `NODE_COMPILE_CACHE`, which makes it start faster. */
   env: Record<string, string>
   log: LogFile
   /** Called when the thread ends before `stop`, unless a request waits for its answer, which is rejected instead. */
@@ -30,7 +30,14 @@ export class Thread {
 
   constructor({ name, entry, env, log, onCrash }: ThreadOptions) {
     this.#name = name
-    this.#worker = new Worker(entry, { name, env, stdout: true, stderr: true, execArgv: [] })
+    const { NODE_COMPILE_CACHE } = process.env
+    this.#worker = new Worker(entry, {
+      name,
+      env: { ...(NODE_COMPILE_CACHE && { NODE_COMPILE_CACHE }), ...env },
+      stdout: true,
+      stderr: true,
+      execArgv: [],
+    })
     for (const stream of [this.#worker.stdout, this.#worker.stderr])
       stream.on('data', (bytes: Uint8Array) => log.write(bytes))
     this.#worker.on('message', (answer: Answer<unknown>) => {

@@ -71,6 +71,6 @@ describe('a system that is killed', () => {
     await eventually('the run of the function', () => taken() === 1)
     await kill(child)
     await start()
-    await eventually('another run', () => taken() === 2, { seconds: 5 })
+    await eventually('another run', () => taken() === 2, { seconds: 15 })
   })
 })

@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 export const eventually = async <T>(
   what: string,
   ask: () => T | undefined | false | Promise<T | undefined | false>,
-  { seconds = 20 } = {},
+  { seconds = 60 } = {},
 ): Promise<T> => {
   const deadline = performance.now() + seconds * 1000
   while (performance.now() < deadline) {

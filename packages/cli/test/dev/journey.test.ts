@@ -25,7 +25,7 @@ describe('npm start with files', () => {
       .filter(line => line !== '')
       .map(line => JSON.parse(line))
 
-  it('takes every file to a deal', { timeout: 120_000 }, async () => {
+  it('takes every file to a deal', { timeout: 300_000 }, async () => {
     const once = run('--once', '--data', data, '--files', files, '--port', '0')
     expect(await once.ended, once.stderr).toBe(0)
     expect(once.stdout.trimEnd().split('\n').at(-1)).toBe('3 offered, 3 accepted, 0 failed')
@@ -34,7 +34,7 @@ describe('npm start with files', () => {
     expect(once.stdout).not.toContain('hidden')
   })
 
-  it('reports files that already have a deal, with the same receipts', { timeout: 120_000 }, async () => {
+  it('reports files that already have a deal, with the same receipts', { timeout: 300_000 }, async () => {
     const first = JSON.parse(readFileSync(join(data, 'journey.json'), 'utf8')) as { accept: string }[]
     const again = run('--once', '--data', data, '--files', files, '--port', '0')
     expect(await again.ended, again.stderr).toBe(0)
@@ -44,12 +44,12 @@ describe('npm start with files', () => {
     expect(second.map(({ accept }) => accept)).toEqual(first.map(({ accept }) => accept))
   })
 
-  it('prints JSON events, serves after the journey, and stops at SIGINT', { timeout: 120_000 }, async () => {
+  it('prints JSON events, serves after the journey, and stops at SIGINT', { timeout: 300_000 }, async () => {
     const serving = run('--json', '--data', data, '--files', files, '--port', '0')
     onTestFinished(() => void serving.child.kill('SIGKILL'))
     const finished = await vi.waitUntil(
       () => events(serving.stdout.replace(/[^\n]*$/, '')).find(({ event }) => event === 'finished'),
-      { timeout: 60_000 },
+      { timeout: 200_000 },
     )
     expect(finished).toMatchObject({ offered: 3, accepted: 3, failed: 0 })
 
