@@ -104,7 +104,7 @@ const MUTANTS: Mutant[] = [
     tests: 'packages/runtime/test/records.test.ts',
   },
   {
-    what: 'forget when to look again at a piece that is with the aggregator',
+    what: 'forget when to check a piece again that is with the aggregator',
     file: 'storefront/src/domain/piece.ts',
     from: 'const due = dueAt(record.id, now + nextCheckMs(entered, now, timing))',
     to: "const due = stage === 'queued' ? notDue : dueAt(record.id, now + nextCheckMs(entered, now, timing))",

@@ -90,7 +90,7 @@ export interface Options {
   /** The content that the storefronts read. */
   content: Content
   missingContent: 'wait' | 'refuse'
-  /** Takes what the dealer hands to deal making. */
+  /** Receives the offer documents of the dealer. */
   market: { offer(name: string, document: OfferDocument): void }
   /** Returns the file of active replicas. */
   chain: () => string

@@ -74,7 +74,7 @@ export interface Course {
   contradictions: number
   /** Minimum and maximum time until they decide, in milliseconds. */
   decision: readonly [number, number]
-  /** What the storefronts do about missing content; they wait if it is absent. */
+  /** How storefronts handle missing content. Default: `wait`. */
   missingContent?: 'wait' | 'refuse'
   /** The state that the services continue from. Offers that the scenario made before that time were acknowledged. */
   resume?: Snapshot

@@ -448,7 +448,7 @@ describe('Peer', () => {
     expect(logged).toEqual([])
     const failing = serving(() => new Response('oh', { status: 502 }))
     expect(await reach(failing, () => failing.receipt(task), log)).toEqual({
-      error: { name: 'PeerUnreachable', message: `${aggregator.did()} can not be reached` },
+      error: { name: 'PeerUnreachable', message: `${aggregator.did()} cannot be reached` },
     })
     const [{ event, fields }] = logged as [{ event: string; fields: { peer: string; cause: Error } }]
     expect([event, fields.peer]).toEqual(['peer not reached', aggregator.did()])

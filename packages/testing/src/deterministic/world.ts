@@ -90,7 +90,7 @@ export class DeterministicWorld {
   call<T>(call: Call, effect: Effect<T>): Promise<T> {
     const execution = this.#executions.getStore()
     if (execution?.dead) return NEVER
-    // What is no function, like an agent, is not of this world's misfortune.
+    // Only calls of functions fail; calls of agents do not.
     const fault =
       !execution || execution.spared ? undefined : this.faults.callFault(call, this.#calls, execution.name)
     if (execution) this.#calls += 1
