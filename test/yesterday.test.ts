@@ -114,6 +114,7 @@ describe('records and messages of version 0.1.0', () => {
         refusals: 0,
         silence: 0,
         contradictions: 0,
+        changeOfMind: [0, 0],
         decision: [6 * 3_600_000, 6 * 3_600_000],
         resume,
       })

@@ -25,6 +25,7 @@ const course = (): Course => ({
   refusals: 0,
   silence: 0,
   contradictions: 0,
+  changeOfMind: [0, 0],
   decision: [6 * 3_600_000, 6 * 3_600_000],
 })
 

@@ -21,6 +21,7 @@ export interface MarketOptions {
     refusals: number
     silence: number
     contradictions: number
+    changeOfMind: readonly [number, number]
     /** Minimum and maximum time until they decide, in milliseconds. */
     decision: readonly [least: number, most: number]
   }
@@ -58,7 +59,7 @@ export class Market {
     const faults = pieces.filter(piece => faulty.has(piece))
     const mood = healed() ? 1 : choices.fraction()
     if (faults.length === 0 && mood < refusals + silence && choices.chance(contradictions))
-      world.timeline.after(choices.between(0, 8 * 24 * HOUR), () => {
+      world.timeline.after(choices.between(...moods.changeOfMind), () => {
         world.count('deal made after all')
         this.#make(aggregate)
       })

@@ -72,6 +72,8 @@ export interface Course {
   silence: number
   /** Probability that they make the deal later in spite of that. */
   contradictions: number
+  /** The least and the most time from a refusal to such a deal, in milliseconds. */
+  changeOfMind: readonly [number, number]
   /** Minimum and maximum time until they decide, in milliseconds. */
   decision: readonly [number, number]
   /** How storefronts handle missing content. Default: `wait`. */
@@ -123,6 +125,7 @@ export const randomCourse = (choices: Choices): Course => {
     refusals: choices.one([0, 0.1, 0.4]),
     silence: choices.one([0, 0.1, 0.3]),
     contradictions: choices.one([0, 0.5]),
+    changeOfMind: [0, 8 * DAY],
     decision: [HOUR, 30 * HOUR],
   }
 }

@@ -46,6 +46,7 @@ const course = async (): Promise<Course> => {
     refusals: 1,
     silence: 0,
     contradictions: 1,
+    changeOfMind: [2 * HOUR, 20 * HOUR],
     decision: [6 * HOUR, 6 * HOUR],
     missingContent: 'refuse',
     visit: (world, system) => {
