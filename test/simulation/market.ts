@@ -6,7 +6,6 @@ import type { Choices, DeterministicWorld } from '@w3filecoin/testing/determinis
 /** Start of the chain, in seconds since 1970, and length of an epoch, in seconds. */
 const GENESIS = 1_598_306_400
 const EPOCH = 30
-const HOUR = 3_600_000
 
 export interface MarketOptions {
   world: DeterministicWorld
