@@ -40,7 +40,7 @@ const DEFAULTS: Stage = {
   dealTracker: {},
 }
 
-/** What a stage sets. Absent settings have their default. */
+/** The settings of a stage. Absent settings have their default. */
 export type StageSettings = Partial<Omit<Stage, 'storefront'>> & { storefront?: Partial<Stage['storefront']> }
 
 /**

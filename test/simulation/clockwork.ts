@@ -2,8 +2,8 @@ import type { Row } from '@w3filecoin/runtime'
 import type { DeterministicTable, DeterministicWorld } from '@w3filecoin/testing/deterministic'
 
 /**
- * Runs the schedules of a service, each at most once in its period. Runs that would find nothing to do are left out: a
- * simulated week would consist of them. There is something to do when a record is due, or when somebody wakes the clock.
+ * Runs the schedules of a service, each at most once per period. It skips runs that would find no work, because a simulated
+ * week would consist of them. There is work when a record is due, and after `wake`.
  */
 export class Clockwork {
   readonly #world: DeterministicWorld
@@ -27,12 +27,12 @@ export class Clockwork {
     })
   }
 
-  /** A record was written that is to be looked at then. */
+  /** A record was written that the sweep must check at this time. */
   noteCheck(checkAt: number | undefined): void {
     if (checkAt !== undefined) for (const schedule of this.#schedules) this.#arm(schedule, checkAt)
   }
 
-  /** There is something to do that no record tells of. */
+  /** There is work without a record that is due. */
   wake(): void {
     this.#woken = true
     for (const schedule of this.#schedules) this.#arm(schedule, this.#world.now())
@@ -59,7 +59,7 @@ export class Clockwork {
     if (due.length > 0) this.#arm(schedule, Math.min(...due))
   }
 
-  /** Whether what a run of the deal tracker decided is still being written: the next run sends it again. */
+  /** Whether a decision of the deal tracker is not written completely: the next run sends its messages again. */
   #unwritten(): boolean {
     return this.#tables().some(({ items }) =>
       [...items.values()].some(({ checkAt, openRanges, changes }) => {
@@ -72,9 +72,9 @@ export class Clockwork {
 
 interface Schedule {
   name: string
-  /** Milliseconds from one run to the next, at the least. */
+  /** Minimum time from one run to the next, in milliseconds. */
   every: number
-  /** Seconds that a run may take. */
+  /** Maximum duration of a run, in seconds. */
   seconds: number
   run: () => Promise<void>
   ranAt: number

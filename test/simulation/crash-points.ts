@@ -5,13 +5,13 @@ import { plannedScenario } from './scenario.ts'
 import { SETTINGS, type System } from './services.ts'
 import { type Course, type Report, simulate } from './simulate.ts'
 
-/** At every call, the function that makes it is killed before the call takes effect, and after. */
+/** At every call, its function is killed once before the call takes effect, and once after. */
 export const CRASHES = ['killBefore', 'killAfter'] as const satisfies CallFault[]
 export type Crash = (typeof CRASHES)[number]
 
 const SEED = 1
 
-/** One journey: pieces of two groups, a wrong one, and one that a storage provider finds fault with. */
+/** One journey: pieces in two groups, one with the wrong content, and one that storage providers reject. */
 const course = (): Course => ({
   scenario: plannedScenario(),
   faults: NONE,
@@ -30,11 +30,11 @@ const course = (): Course => ({
 
 export interface Journey {
   report: Report
-  /** What there is in the end, without times: every receipt, and the stage of every record. */
+  /** The state at the end, without times: every receipt, and the stage of every record. */
   end: string[]
 }
 
-/** The journey without a crash, or with one at a call. */
+/** Runs the journey without a crash, or with one at a call. */
 export const journey = async (crash?: { at: number; how: Crash }): Promise<Journey> => {
   const planned = course()
   const { report, system } = await simulate(SEED, new Choices(SEED), {
@@ -44,10 +44,10 @@ export const journey = async (crash?: { at: number; how: Crash }): Promise<Journ
   return { report, end: endState(system) }
 }
 
-/** Milliseconds that a crash may cost: what it cut short waits for the next look at it, and so may what follows from it. */
+/** Maximum delay after a crash, in milliseconds: the interrupted step waits for its next check, and a later step may too. */
 const DELAY = 2 * SETTINGS.timing.pollMs
 
-/** Where the end differs: what is missing, what should not be there, and whether it came too late. */
+/** Returns the differences at the end: missing lines (`-`), extra lines (`+`), and a delay that is too long. */
 export const difference = (undisturbed: Journey, { report, end }: Journey): string[] => {
   const [wanted, found] = [new Set(undisturbed.end), new Set(end)]
   const late = report.took - undisturbed.report.took
@@ -72,6 +72,6 @@ const endState = ({ services }: System): string[] =>
         }),
       ),
     ])
-    // What says when the deal tracker looked, and counts that are hints.
+    // Leave out the times of the deal tracker's reads, and counters that are hints.
     .filter(line => !/ (source|tally) /.test(line))
     .sort()

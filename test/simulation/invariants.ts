@@ -7,7 +7,7 @@ import { readReceipt } from '@w3filecoin/runtime'
 import type { Offer } from './scenario.ts'
 import { SETTINGS, type Simulated, type System } from './services.ts'
 
-/** What must hold, whatever went wrong. Each is named in docs/reliability.md. */
+/** The invariants that must hold in spite of all faults. docs/reliability.md explains each. */
 export const INVARIANTS = [
   'an acknowledged offer ends in a final receipt',
   'the end is the one that the content deserves',
@@ -27,7 +27,7 @@ export interface Violation {
   what: string
 }
 
-/** How often each invariant was looked at, and where it did not hold. */
+/** The number of checks by invariant, and the violations. */
 export class Findings {
   readonly checked = new Map<Invariant, number>()
   readonly violations: Violation[] = []
@@ -42,11 +42,11 @@ type Item = Record<string, unknown>
 /** Receipts, by service and task. */
 type Logs = ReadonlyMap<string, ReadonlyMap<string, Receipt>>
 
-/** Whether a record is finished, by service and table. Those that are not named here never have to be looked at. */
+/** Whether a record is finished, by service and table. Records of other tables never need a check. */
 const FINISHED: Record<string, (item: Item) => boolean> = {
   'storefront.piece': ({ stage }) => stage === 'accepted' || stage === 'failed',
   'storefront.aggregate': ({ stage }) => stage !== 'offered',
-  // From `pending` on the group looks after it.
+  // From `pending` on, the group monitors it.
   'aggregator.piece': ({ stage }) => stage !== 'offered',
   'aggregator.group': () => false,
   'aggregator.aggregate': ({ stage, openRanges }) => isEnded(stage) && isEmpty(openRanges),
@@ -60,15 +60,15 @@ export const isFinished = (role: string, table: string, item: Item): boolean =>
 
 export const roleOf = (name: string): string => (name === 'other' ? 'storefront' : name)
 
-/** Looks at everything that is written while the world runs. */
+/** Checks every write, and every answer, while the world runs. */
 export class Watch {
   readonly #findings: Findings
-  /** Receipts by task, in all services: the same one wherever it is. */
+  /** Receipts by task. All services must have the same one. */
   readonly #receipts = new Map<string, string>()
-  /** Pieces of a group that the last aggregate passed over. */
+  /** The pieces of each group that the last aggregate passed over. */
   readonly #passedOver = new Map<string, ReadonlySet<string>>()
   readonly #sequences = new Map<string, number>()
-  /** Receipts that promise something, by the service that answered with them, and task. */
+  /** Receipts with effects, by the service that returned them, and by task. */
   readonly #promises = new Map<string, Map<string, string>>()
 
   constructor(findings: Findings) {
@@ -90,7 +90,7 @@ export class Watch {
     checkLookedAfter(this.#findings, service, table, item)
   }
 
-  /** Whoever was promised something can come back for that receipt: it is filed, as it was answered. */
+  /** Records a receipt with effects. The service must store it, because the caller may fetch it later. */
   answered(service: string, { ran, root, fx }: Receipt): void {
     if (fx.fork.length === 0 && fx.join === undefined) return
     const promises = this.#promises.get(service) ?? new Map<string, string>()
@@ -104,7 +104,7 @@ export class Watch {
     this.#promises.set(service, promises.set(task, receipt))
   }
 
-  /** Looks for what was promised. `logs` are all receipts in the end, by service and task. */
+  /** Checks that these receipts are stored. `logs` are all receipts at the end, by service and task. */
   checkPromises(logs: Logs): void {
     for (const [name, promises] of this.#promises)
       for (const [task, receipt] of promises) {
@@ -128,8 +128,8 @@ export class Watch {
   }
 
   /**
-   * An aggregate was decided. A piece was passed over unfairly if it is not in it, though it would fit behind the older
-   * ones that are. Once is no fault: the piece may have been listed after the list was read.
+   * Checks a new aggregate. It passes over a piece if the piece would fit after the older ones in it, but is not in it. Once
+   * is allowed: the piece may have been listed after the sealer read the list.
    */
   #sealed(system: System, { id, sequence, open }: Item): void {
     const group = id as string
@@ -147,7 +147,7 @@ export class Watch {
       .sort((a, b) => (a.order < b.order ? -1 : 1))
     const { paddedBytes: size, maxPieces } = SETTINGS.limits
     const passed = new Set<string>()
-    // An aggregate holds a piece once: the same one of another offer has to wait.
+    // An aggregate contains a piece once: the same piece of another offer must wait.
     const held = new Set(list.filter(({ id }) => members.has(id)).map(({ piece }) => piece))
     let [pieces, bytes] = [0, 0]
     for (const row of list) {
@@ -184,7 +184,7 @@ const checkLookedAfter = (findings: Findings, service: string, table: string, it
   )
 }
 
-/** All receipts of a service, by task. */
+/** Returns all receipts of a service, by task. */
 export const receiptsOf = ({ tables, blocks }: Simulated): Map<string, Receipt> =>
   new Map(
     [...tables.receipt!.items.values()].map(item => {
@@ -193,7 +193,7 @@ export const receiptsOf = ({ tables, blocks }: Simulated): Map<string, Receipt> 
     }),
   )
 
-/** Looks at what there is in the end. `acknowledged` are the offers that were answered `ok`. */
+/** Checks the state at the end. `acknowledged` are the offers that were answered `ok`. */
 export const checkEnd = async (
   findings: Findings,
   watch: Watch,
@@ -221,7 +221,7 @@ export const checkEnd = async (
   checkDeals(findings, system.services.get('dealer') as Simulated, system, acknowledged)
 }
 
-/** The final receipt of an offer that was answered `ok`. */
+/** Checks the final receipt of an offer that was answered `ok`. */
 const checkOffer = async (
   findings: Findings,
   storefront: Signer,
@@ -258,7 +258,7 @@ const checkInclusion = (findings: Findings, claim: Inclusion): void => {
   findings.check('proofs verify', !error, () => `${claim.piece} in ${claim.aggregate}: ${error?.message}`)
 }
 
-/** What the receipts of a service promise and claim. */
+/** Checks the effects and the proofs in the receipts of a service. */
 const checkReceipts = (findings: Findings, log: ReadonlyMap<string, Receipt>, logs: Logs): void => {
   for (const [task, { fx, out }] of log) {
     for (const effect of [...fx.fork, ...(fx.join ? [fx.join] : [])])
@@ -275,7 +275,7 @@ const checkReceipts = (findings: Findings, log: ReadonlyMap<string, Receipt>, lo
 const canOf = (log: ReadonlyMap<string, Receipt>, task: string): string =>
   (log.get(task)?.ran as Invocation | undefined)?.capabilities?.[0]?.can ?? 'a task'
 
-/** Of all aggregates that got a deal, as many have a piece as it was offered for one. */
+/** Checks that a piece is in as many aggregates with a deal as there were offers of it. */
 const checkDeals = (
   findings: Findings,
   { tables, blocks }: Simulated,
@@ -306,7 +306,7 @@ const checkDeals = (
 
 const checkAggregates = (findings: Findings, { tables, blocks }: Simulated): void => {
   const { paddedBytes: size, maxPieces } = SETTINGS.limits
-  /** The aggregate that a piece is a member of. */
+  /** The aggregate of each piece. */
   const holders = new Map<string, string>()
   for (const item of tables.aggregate!.items.values()) {
     const { id, members, pieces, storefront, group, aggregate } = item as unknown as Record<string, string>

@@ -3,7 +3,7 @@ import type { OfferDocument } from '@w3filecoin/dealer'
 import { parsePiece, toV1 } from '@w3filecoin/piece'
 import type { Choices, DeterministicWorld } from '@w3filecoin/testing/deterministic'
 
-/** When the chain began, in seconds since 1970, and how long its epochs are. */
+/** Start of the chain, in seconds since 1970, and length of an epoch, in seconds. */
 const GENESIS = 1_598_306_400
 const EPOCH = 30
 const HOUR = 3_600_000
@@ -11,17 +11,17 @@ const HOUR = 3_600_000
 export interface MarketOptions {
   world: DeterministicWorld
   choices: Choices
-  /** Pieces that storage providers find fault with. */
+  /** Pieces that storage providers reject. */
   faulty: ReadonlySet<string>
   /**
-   * How often storage providers make no deal, and say so, or say nothing; and how often they make it nevertheless. Never
-   * from `healed` on.
+   * Probabilities that storage providers refuse a deal, that they do not answer, and that they make the deal later in spite
+   * of that. After `healed` they make every deal.
    */
   moods: {
     refusals: number
     silence: number
     contradictions: number
-    /** The least and the most that they take to decide, in milliseconds. */
+    /** Minimum and maximum time until they decide, in milliseconds. */
     decision: readonly [least: number, most: number]
   }
   healed: () => boolean
@@ -34,7 +34,7 @@ interface Deal {
   id: number
 }
 
-/** Storage providers, and the chain that they publish deals on. */
+/** The storage providers, and the chain on which they publish deals. */
 export class Market {
   readonly deals: Deal[] = []
   readonly #options: MarketOptions
@@ -44,7 +44,7 @@ export class Market {
     this.#options = options
   }
 
-  /** The dealer wants deals for an aggregate. */
+  /** The dealer offers an aggregate. */
   offer(name: string, document: Pick<OfferDocument, 'aggregate' | 'pieces'>): void {
     if (this.#seen.has(name)) return
     this.#seen.add(name)
@@ -66,21 +66,21 @@ export class Market {
       world.count(faults.length > 0 ? 'piece at fault' : 'deal refused')
       report({
         offer: name,
-        message: 'No storage provider takes it',
-        invalid: faults.map(piece => ({ piece, message: 'It can not be sealed' })),
+        message: 'No storage provider accepts the aggregate',
+        invalid: faults.map(piece => ({ piece, message: 'The piece cannot be sealed' })),
       })
     } else if (mood < refusals + silence) world.count('deal never made')
     else this.#make(aggregate)
   }
 
   #make(aggregate: string): void {
-    // The same deal in every run that has the same aggregate.
+    // An aggregate has the same deal in every run.
     const id = hash('sha256', aggregate, 'buffer').readUInt32BE(0)
     if (!this.deals.some(deal => deal.id === id)) this.deals.push({ aggregate, id })
     this.#options.chainChanged()
   }
 
-  /** The file of active replicas, or what is made of it. */
+  /** Returns the file of active replicas, or a faulty one. */
   file(wrong?: ChainFault): string {
     const { world, choices } = this.#options
     const epoch = Math.floor((world.now() / 1000 - GENESIS) / EPOCH)

@@ -33,14 +33,14 @@ interface Mutant {
 
 const MUTANTS: Mutant[] = [
   {
-    what: 'drop the condition of a sealing: whoever comes later seals the same pieces again',
+    what: 'drop the condition of a seal: a concurrent sealer seals the same pieces again',
     file: 'aggregator/src/consumers/seal.ts',
     from: 'current.sequence === group.sequence',
     to: 'true',
     tests: 'packages/aggregator/test/seal.test.ts',
   },
   {
-    what: 'forget the pieces of sealings whose pieces are still being told',
+    what: 'forget the pieces of open seals',
     file: 'aggregator/src/sealing/choose-pieces.ts',
     from: '!sealedBefore.has(id) && !taken.has(piece)',
     to: '!taken.has(piece)',
@@ -59,7 +59,7 @@ const MUTANTS: Mutant[] = [
     to: 'await pMap(records, record => update(stores.piece, { id: record.id }, markPending)); await stores.pending.putMany(records.map(newPendingRow))',
   },
   {
-    what: 'mark a range as told before its pieces are',
+    what: 'mark a range as included before its pieces are',
     file: 'aggregator/src/consumers/include.ts',
     from: 'const entries = await readRange(stores, aggregate, range)',
     to: 'await update(stores.aggregate, { id: aggregate.id }, current => closeRange(current, range, now(), timing)); const entries = await readRange(stores, aggregate, range)',
@@ -77,17 +77,17 @@ const MUTANTS: Mutant[] = [
     to: 'resend: async () => {},',
   },
   {
-    what: 'swallow what a consumer throws',
-    file: 'service/src/consumer.ts',
+    what: 'swallow errors of a consumer',
+    file: 'runtime/src/messages/consumer.ts',
     from: 'return { error: cause instanceof Error ? cause',
     to: 'return true ? DONE : { error: cause instanceof Error ? cause',
     tests: 'packages/runtime/test/records.test.ts',
   },
   {
-    what: 'give up when somebody else changed the record',
-    file: 'service/src/record.ts',
-    from: 'const UPDATE_ATTEMPTS = 20',
-    to: 'const UPDATE_ATTEMPTS = 1',
+    what: 'stop after the first conflict on a record',
+    file: 'runtime/src/records/record.ts',
+    from: 'const MAX_UPDATE_ATTEMPTS = 20',
+    to: 'const MAX_UPDATE_ATTEMPTS = 1',
     tests: 'packages/runtime/test/records.test.ts',
   },
   {
@@ -98,13 +98,13 @@ const MUTANTS: Mutant[] = [
   },
   {
     what: 'let a later receipt of a task replace the first',
-    file: 'service/src/receipt-log.ts',
+    file: 'runtime/src/receipts/receipt-log.ts',
     from: 'const stored = await this.#table.insert({',
     to: 'const stored = await (async (record: ReceiptRecord) => (await this.#table.putMany([record]), { ok: record as never, error: undefined as never }))({',
     tests: 'packages/runtime/test/records.test.ts',
   },
   {
-    what: 'forget when to look again at a piece that is with the aggregator',
+    what: 'forget when to check a piece again that is with the aggregator',
     file: 'storefront/src/domain/piece.ts',
     from: 'const due = dueAt(record.id, now + nextCheckMs(entered, now, timing))',
     to: "const due = stage === 'queued' ? notDue : dueAt(record.id, now + nextCheckMs(entered, now, timing))",
@@ -117,8 +117,8 @@ const MUTANTS: Mutant[] = [
     tests: 'packages/dealer/test/failure.test.ts',
   },
   {
-    what: 'try a message again for a service that is away',
-    file: 'service/src/peer.ts',
+    what: 'retry a message because a service is unreachable',
+    file: 'runtime/src/ucan/peer.ts',
     from: "return { error: failure('PeerUnreachable'",
     to: "throw cause; return { error: failure('PeerUnreachable'",
   },
@@ -129,7 +129,7 @@ const MUTANTS: Mutant[] = [
     to: 'await update(stores.aggregate, { id }, current => closeRange(current, range, now(), timing)); const ranges = await getValue<string[]>(stores.blocks, record.retriesCid as string)',
   },
   {
-    what: 'try an aggregate again under the nonce of its first try',
+    what: 'retry an aggregate under the nonce of its first attempt',
     file: 'capabilities/src/tasks.ts',
     from: '  nonce === undefined ? `$',
     to: '  true ? `$',
@@ -148,13 +148,13 @@ const MUTANTS: Mutant[] = [
     to: 'after = undefined',
   },
   {
-    what: 'take all ranges for told when one is',
+    what: 'treat all ranges as included when one is',
     file: 'aggregator/src/domain/aggregate.ts',
     from: 'rangesToInclude: record.rangesToInclude.filter(open => open !== range)',
     to: 'rangesToInclude: []',
   },
   {
-    what: 'take all retries for sent when a range of them is',
+    what: 'treat all retries as sent when one range is',
     file: 'dealer/src/domain/aggregate.ts',
     from: 'rangesToRetry: record.rangesToRetry.filter(open => open !== range)',
     to: 'rangesToRetry: []',
@@ -167,7 +167,7 @@ const MUTANTS: Mutant[] = [
     tests: 'packages/storefront/test/storefront.test.ts',
   },
   {
-    what: 'go by what one found of an aggregate, and not by the receipt that is filed',
+    what: 'use one run’s result for an aggregate, instead of the filed receipt',
     file: 'dealer/src/settlement/settle-aggregate.ts',
     from: 'const receipt = await stores.receipts.put(await issueReceipt(id, accept, outcome))',
     to: 'const receipt = await issueReceipt(id, accept, outcome); await stores.receipts.put(receipt)',

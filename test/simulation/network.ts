@@ -3,23 +3,23 @@ import { decodeMessage, type Fetch, MESSAGE_LIMITS } from '@w3filecoin/runtime'
 import type { DeterministicWorld } from '@w3filecoin/testing/deterministic'
 import type { Simulated } from './services.ts'
 
-/** Milliseconds after which nobody waits for an answer any more. */
+/** Time after which a caller stops waiting for an answer, in milliseconds. */
 const PATIENCE = 25_000
 
-/** What an answer may have here. */
+/** The limits of an answer. */
 const LIMITS = { ...MESSAGE_LIMITS, receipts: 500 }
 
 interface Options {
   find: (origin: string) => Simulated | undefined
-  /** Whether a service can not be reached now: it refuses at once, or never answers. */
+  /** Whether a service is unreachable now: it refuses at once, or never answers. */
   away: (service: string) => 'refuses' | 'hangs' | undefined
-  /** Told of every receipt that a service answers with, whether or not the answer arrives. */
+  /** Called for every receipt that a service returns, whether or not the answer arrives. */
   onAnswer: (service: string, receipt: Receipt) => void
 }
 
 /**
- * HTTP between the services: one may be away for hours; a request may not arrive, or arrive twice; its function may be
- * killed; the answer may be lost, or come too late.
+ * HTTP between the services. A service may be unreachable for hours. A request may be lost, or arrive twice. Its function may
+ * be killed. The answer may be lost, or arrive too late.
  */
 export const network =
   (world: DeterministicWorld, { find, away, onAnswer }: Options): Fetch =>
@@ -62,6 +62,6 @@ export const network =
 
 const receiptsIn = async (response: Response): Promise<Receipt[]> => {
   const message = decodeMessage(new Uint8Array(await response.arrayBuffer()), LIMITS)
-  if (message.error) throw new Error(`An answer can not be read: ${message.error.message}`)
+  if (message.error) throw new Error(`An answer of a service cannot be read: ${message.error.message}`)
   return [...message.ok.receipts.values()]
 }

@@ -4,21 +4,21 @@ import { filecoinOffer, type PieceLink } from '@w3filecoin/capabilities'
 import { type Content, signerOf, someContent } from '@w3filecoin/testing'
 import type { Choices } from '@w3filecoin/testing/deterministic'
 
-/** What becomes of an offer, if nothing is lost. */
+/** The outcome of an offer, if nothing is lost. */
 export type Expected = 'accepted' | 'InvalidContentPiece' | 'ContentNotFound'
 
-/** Something that an agent offers. */
+/** An offer of an agent. */
 export interface Offer {
   storefront: string
   content: Content
   piece: PieceLink
   nonce?: string | undefined
-  /** Milliseconds from the start: when it is offered first, and when its content is there; never, if that is absent. */
+  /** When it is first offered, and when its content is uploaded (never, if absent), in milliseconds from the start. */
   at: number
   uploadedAt?: number | undefined
-  /** Its content begins to come, and never ends. */
+  /** Whether reading its content starts, but never ends. */
   hangs?: boolean
-  /** Offered again by somebody else after the answer. */
+  /** Whether another agent offers it again after the answer. */
   again: boolean
   expected: Expected
   space: Signer
@@ -28,15 +28,15 @@ export interface Offer {
 export interface Scenario {
   storefronts: readonly string[]
   offers: readonly Offer[]
-  /** Pieces that storage providers find fault with. */
+  /** Pieces that storage providers reject. */
   faulty: ReadonlySet<string>
-  /** The providers that the operator of every storefront has entered for spaces. */
+  /** The providers of spaces, as the operator of every storefront configured them. */
   spaces: ReadonlyMap<string, string>
 }
 
 const HOUR = 3_600_000
 
-/** Content is the same for every seed: what is tried is what happens to it. */
+/** The content is the same for every seed. Seeds vary what happens to it. */
 const contents = await Promise.all(
   Array.from({ length: 12 }, (_, n) =>
     someContent(`simulated ${n}`, [120, 500, 1000, 2000, 4000, 8000][n % 6]),
@@ -53,16 +53,16 @@ export const signers = Object.fromEntries(
   ),
 )
 
-/** Agents, contents and what is wrong with them, as a seed has it. */
+/** Returns the offers of a seed, with faults in some of them. */
 export const randomScenario = (choices: Choices): Scenario => {
   const storefronts = choices.chance(0.4) ? ['storefront', 'other'] : ['storefront']
   const [one, two, ...spaces] = people as [Signer, Signer, ...Signer[]]
   const faulty = new Set<string>()
   const pool = choices.shuffled(contents)
-  // Now and then all at once and in one group: more than an aggregate holds.
+  // Sometimes all offers are made at once and in one group: more pieces than fit into an aggregate.
   const burst = choices.chance(0.25)
   const offers = Array.from({ length: burst ? 11 : choices.between(2, 9) }, (_, n): Offer => {
-    // Now and then what was offered already: by another one, at another storefront, or with a nonce.
+    // Sometimes an offer repeats the first one: by another agent, at another storefront, or with a nonce.
     const content = n > 0 && choices.chance(0.15) ? (pool[0] as Content) : (pool[n] as Content)
     const kind = choices.fraction()
     const at = choices.between(0, burst ? HOUR / 12 : 20 * HOUR)
@@ -79,7 +79,7 @@ export const randomScenario = (choices: Choices): Scenario => {
       expected: 'accepted' as const,
     }
     if (content !== pool[n]) return common
-    // These have contents of their own, that nobody offers otherwise.
+    // The following kinds have content that no other offer has.
     if (n > 0 && kind < 0.1)
       return { ...common, piece: pool[11]!.piece, uploadedAt: 0, expected: 'InvalidContentPiece' }
     if (n > 0 && kind < 0.16) return { ...common, uploadedAt: undefined, expected: 'ContentNotFound' }
@@ -99,9 +99,9 @@ export const randomScenario = (choices: Choices): Scenario => {
 }
 
 /**
- * One journey: two groups, a piece that storage providers find fault with, whose aggregate fails and is tried again without
- * it, a wrong piece, and one that is offered twice. Pieces of different sizes, so that their aggregates do not depend on
- * which came first.
+ * Returns one fixed journey: two groups, a piece that storage providers reject (its aggregate fails, and the other pieces are
+ * retried), a piece with the wrong content, and one that is offered twice. The pieces have different sizes, so that their
+ * aggregates do not depend on their order.
  */
 export const plannedScenario = (): Scenario => {
   const [one] = people as [Signer]
@@ -136,7 +136,7 @@ export const plannedScenario = (): Scenario => {
   }
 }
 
-/** The invocation by which an agent offers it. */
+/** Returns the invocation for an offer. */
 export const invocationOf = async (
   { content, piece, nonce, space, agent }: Offer,
   storefront: Signer,

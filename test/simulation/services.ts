@@ -45,18 +45,18 @@ const MINUTE = 60 * SECOND
 const HOUR = 60 * MINUTE
 const DAY = 24 * HOUR
 
-/** How the services are set up; what people would configure for weeks is here hours. */
+/** The configuration of the services. Times that would be weeks are hours here. */
 export const SETTINGS = {
   timing: { retryMs: 10 * MINUTE, pollMs: 12 * HOUR },
-  /** How much rarer schedules run than on AWS: a week of minutes has too many sweeps. */
+  /** Factor on the period of schedules: one sweep per minute would be too many in a simulated week. */
   pace: 60,
-  /** How long the storefront waits for content, and the dealer for a deal. */
+  /** Maximum time that the storefront waits for content, and the dealer for a deal. */
   contentWaitMs: 7 * DAY,
   dealWaitMs: 5 * DAY,
-  /** So late that nothing may rest on it. */
+  /** Later than the end of a run, so that no result depends on it. */
   safetyCheckMs: 365 * DAY,
   defaultGroup: 'did:web:default.test',
-  /** Little of everything at a time: three pieces are two ranges, and several pages. */
+  /** Small batches: three pieces are two ranges, and several pages. */
   batching: {
     rangePieces: 2,
     rangeDeals: 2,
@@ -69,7 +69,7 @@ export const SETTINGS = {
   limits: { paddedBytes: 2 ** 15, minPaddedBytes: 0, maxPieces: 3, maxWaitMs: 6 * HOUR },
 }
 
-/** A service of the real code, on the stores and queues of the deterministic world. */
+/** The real code of a service, on the stores and queues of the deterministic world. */
 export interface Simulated {
   name: string
   url: string
@@ -79,7 +79,7 @@ export interface Simulated {
   tables: Record<string, DeterministicTable<Row>>
   queues: Record<string, DeterministicQueue<never>>
   blocks: DeterministicBlocks
-  /** Holds each function to what it may touch, and knows what it touched. */
+  /** Checks that each function uses only the resources in its `uses`. */
   grants: Grants
 }
 
@@ -87,20 +87,20 @@ export interface Options {
   world: DeterministicWorld
   signers: Record<string, Signer>
   storefronts: readonly string[]
-  /** What the storefronts read. */
+  /** The content that the storefronts read. */
   content: Content
   missingContent: 'wait' | 'refuse'
-  /** Takes what the dealer hands to deal making. */
+  /** Receives the offer documents of the dealer. */
   market: { offer(name: string, document: OfferDocument): void }
-  /** The file of active replicas. */
+  /** Returns the file of active replicas. */
   chain: () => string
-  /** Told of every write. */
+  /** Called for every write. */
   onWrite: (service: string, table: string, item: Record<string, unknown>) => void
-  /** Whether a service can not be reached now, and how that shows. */
+  /** Whether a service is unreachable now: it refuses connections, or does not answer. */
   away: (service: string) => 'refuses' | 'hangs' | undefined
-  /** Told of every receipt that a service answers with. */
+  /** Called for every receipt that a service returns. */
   onAnswer: (service: string, receipt: Receipt) => void
-  /** How long indexes lag, and how often a message comes twice. */
+  /** Maximum delay of an index in milliseconds, and the probability that a message is delivered twice. */
   lag: number
   duplicates: number
   log: Log
@@ -115,7 +115,7 @@ export interface System {
   services: ReadonlyMap<string, Simulated>
   /** HTTP to the services. */
   fetch: Fetch
-  /** Has the deal tracker look at the chain. */
+  /** Has the deal tracker read the chain. */
   chainChanged(): void
 }
 
@@ -128,7 +128,7 @@ export const createSystem = (options: Options): System => {
   const did = (name: string) => signer(name).did() as DID
   const urlOf = (name: string) => `https://${name}.test`
 
-  /** What every service is given. */
+  /** Opens the resources of a service. */
   const open = <
     R extends Resources,
     T extends TableFormats<R> & typeof COMMON_FORMATS,
@@ -182,7 +182,7 @@ export const createSystem = (options: Options): System => {
       log: ((level, event, fields) => log(level, event, { service: name, ...fields })) as Log,
     }
     const peer = (to: string) => new Peer({ did: did(to), url: urlOf(to) }, { authority, fetch })
-    /** Has events reach the service. */
+    /** Connects the service to its queues and schedules. */
     const connect = (bare: Service): Clockwork => {
       const service = grants.host(bare)
       for (const [queue, consumer] of Object.entries(service.consumers))

@@ -26,7 +26,7 @@ const MINUTE = 60_000
 const HOUR = 60 * MINUTE
 const DAY = 24 * HOUR
 
-/** Until when everything must have ended, from the start. */
+/** Maximum simulated time until everything has ended, in milliseconds. */
 const LONGEST = 90 * DAY
 
 /** When a world begins, if it does not resume another one. */
@@ -35,12 +35,12 @@ const SCENARIO_START = Date.UTC(2026, 0, 1)
 export interface Report {
   seed: number
   offers: number
-  /** Calls that functions made of their ports. */
+  /** Number of calls that functions made. */
   calls: number
-  /** How long it took in the world's own time, in milliseconds. */
+  /** Simulated time until the end, in milliseconds. */
   took: number
   injected: Map<string, number>
-  /** How often each invariant was looked at. */
+  /** Number of checks by invariant. */
   checked: Map<Invariant, number>
   violations: Violation[]
   /** What each function touched, e.g. `aggregator sweep` → `tables piece write`. */
@@ -49,30 +49,32 @@ export interface Report {
   trace: string
 }
 
-/** How a world is to be. */
+/** The events and faults of one run. */
 export interface Course {
   scenario: Scenario
-  /** What goes wrong with calls until the world heals. */
+  /** The faults of calls until the world heals. */
   faults: Faults
-  /** Milliseconds from the start. */
+  /** When faults end, in milliseconds from the start. */
   healsAt: number
+  /** Maximum delay of an index, in milliseconds. */
   lag: number
+  /** Probability that a message is delivered twice. */
   duplicates: number
-  /** When a queue loses all that is in it, in milliseconds from the start. */
+  /** When a queue loses all its messages, in milliseconds from the start. */
   losses: readonly number[]
-  /** When a service can not be reached, in milliseconds from the start, and whether it refuses or does not answer. */
+  /** When a service is unreachable, in milliseconds from the start, and whether it refuses connections or does not answer. */
   outages: readonly { service: string; from: number; to: number; hangs: boolean }[]
-  /** How often the source of content gives something else, or hangs. */
+  /** Probability that content is damaged, or that reading it hangs. */
   contentFaults: number
-  /** How often the chain's file is not what it should be, and providers make no deal, or say nothing. */
+  /** Probabilities that the chain's file is faulty, that providers refuse a deal, and that they do not answer. */
   chainFaults: number
   refusals: number
   silence: number
-  /** How often they make the deal nevertheless, sooner or later. */
+  /** Probability that they make the deal later in spite of that. */
   contradictions: number
-  /** The least and the most that they take to decide, in milliseconds. */
+  /** Minimum and maximum time until they decide, in milliseconds. */
   decision: readonly [number, number]
-  /** What the storefronts do about missing content; they wait if it is absent. */
+  /** How storefronts handle missing content. Default: `wait`. */
   missingContent?: 'wait' | 'refuse'
   /** The state that the services continue from. Offers that the scenario made before that time were acknowledged. */
   resume?: Snapshot
@@ -80,7 +82,7 @@ export interface Course {
   visit?: (world: DeterministicWorld, system: System) => void
 }
 
-/** Kinds of faults with a call, with the most that a run has of each. */
+/** The kinds of faults of a call, with the maximum probability of each. */
 const RATES: Record<CallFault | 'slow', number> = {
   refuse: 0.03,
   fail: 0.03,
@@ -92,7 +94,7 @@ const RATES: Record<CallFault | 'slow', number> = {
   slow: 0.2,
 }
 
-/** A course as a seed has it: each with a temper of its own. */
+/** Returns the course of a seed. Seeds differ in the kinds and the number of faults. */
 export const randomCourse = (choices: Choices): Course => {
   const scenario = randomScenario(choices)
   const severity = choices.one([0.1, 0.5, 1, 2])
@@ -131,7 +133,7 @@ export const simulateSeed = async (seed: number, log?: Log): Promise<Report> => 
   return report
 }
 
-/** Lets a world take its course, until everything has ended; then looks at what there is. */
+/** Runs a course until everything has ended, then checks the invariants. */
 export const simulate = async (
   seed: number,
   choices: Choices,
@@ -299,7 +301,7 @@ const contentOf = (
 
 type Ask = (offer: Offer, by?: Signer) => Promise<Receipt | undefined>
 
-/** How agents call storefronts. */
+/** Returns the function by which agents call storefronts; its result is `undefined` if the call fails. */
 const asker =
   ({ services, fetch }: System): Ask =>
   async (offer, by) => {
@@ -319,7 +321,7 @@ const asker =
     }
   }
 
-/** An agent does not give up until its offer is taken; some come again after that. */
+/** Repeats an offer until it is accepted. Some offers are then made again by another agent. */
 const offerUntilTaken = async (world: DeterministicWorld, ask: Ask, offer: Offer): Promise<void> => {
   const pause = () =>
     new Promise<void>(resolve => world.timeline.after(world.choices.between(MINUTE, 20 * MINUTE), resolve))

@@ -3,7 +3,7 @@ import { jsonLog } from '@w3filecoin/runtime'
 import { type Crash, difference, type Journey, journey } from './crash-points.ts'
 import { type Report, simulateSeed } from './simulate.ts'
 
-/** A seed to simulate, with or without its log, or a crash point to compare with the journey without a crash. */
+/** A seed to simulate, with or without a log; or a crash point to compare with the journey without a crash. */
 export type Job =
   | { seed: number; chatty?: boolean }
   | { crash: { at: number; how: Crash }; undisturbed: Journey }

@@ -97,5 +97,5 @@ export const configSchema = z
     }
   })
 export type AggregatorConfig = z.infer<typeof configSchema>
-/** The configuration before defaults are filled in: what a stage may set. */
+/** The configuration before defaults are filled in, as a stage sets it. */
 export type AggregatorSettings = z.input<typeof configSchema>

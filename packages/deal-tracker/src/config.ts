@@ -72,5 +72,5 @@ export const configSchema = z.strictObject({
     }),
 })
 export type DealTrackerConfig = z.infer<typeof configSchema>
-/** The configuration before defaults are filled in: what a stage may set. */
+/** The configuration before defaults are filled in, as a stage sets it. */
 export type DealTrackerSettings = z.input<typeof configSchema>

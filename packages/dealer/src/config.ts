@@ -21,5 +21,5 @@ export const configSchema = z.strictObject({
     }),
 })
 export type DealerConfig = z.infer<typeof configSchema>
-/** The configuration before defaults are filled in: what a stage may set. */
+/** The configuration before defaults are filled in, as a stage sets it. */
 export type DealerSettings = z.input<typeof configSchema>

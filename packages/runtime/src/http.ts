@@ -10,20 +10,20 @@ import type { Server } from './ucan/server.ts'
 export interface HttpOptions {
   server: Server
   receipts: ReceiptLog
-  /** What the service calls itself at `GET /`. */
+  /** The name of the service at `GET /`. */
   name: string
   limits?: MessageLimits
   log: Log
 }
 
 /**
- * The HTTP face of a service:
+ * Returns the HTTP API of a service:
  *
- * - `POST /` an agent message with invocations, answered by one with receipts, both as CAR
- * - `GET /receipt/{task}` the signed receipt of a task with the blocks of its effects, 404 until there is one; a very
- *   large one is a redirect to where it is
- * - `GET /.well-known/did.json` the keys of the service (did:web)
- * - `GET /` its name, DID and version
+ * - `POST /` runs the invocations in an agent message, and returns an agent message with their receipts. Both are CARs.
+ * - `GET /receipt/{task}` returns the signed receipt of a task with the blocks of its effects; 404 until it exists. It
+ *   redirects to a very large receipt.
+ * - `GET /.well-known/did.json` returns the keys of the service (did:web).
+ * - `GET /` returns its name, DID and version.
  */
 export const createHttpApp = ({
   server,
@@ -58,26 +58,26 @@ export const createHttpApp = ({
     const task = context.req.param('task')
     if (!isLink(task)) return context.text(`${task.slice(0, 100)} is not a CID`, 400)
     const served = await receipts.serve(task)
-    if (served === undefined) return context.text(`There is no receipt of ${task} yet`, 404)
-    if ('at' in served) return context.redirect(served.at)
-    return context.body(served.car as never, 200, {
+    if (served === undefined) return context.text(`Task ${task} has no receipt yet`, 404)
+    if ('url' in served) return context.redirect(served.url)
+    return context.body(served.car as Uint8Array<ArrayBuffer>, 200, {
       'content-type': CAR,
       'cache-control': 'public, max-age=31536000, immutable',
     })
   })
 
-  const tooLarge = `A message has at most ${limits.bytes} bytes`
+  const tooLarge = `The message is too large; at most ${limits.bytes} bytes are allowed`
   const bounded = bodyLimit({ maxSize: limits.bytes, onError: context => context.text(tooLarge, 413) })
 
   app.post('/', bounded, async context => {
     const type = context.req.header('content-type')?.split(';')[0]?.trim().toLowerCase()
-    if (type !== CAR) return context.text(`This service takes agent messages as ${CAR}`, 415)
+    if (type !== CAR) return context.text(`Send an agent message with content-type ${CAR}`, 415)
     const message = decodeMessage(new Uint8Array(await context.req.arrayBuffer()), limits)
     if (message.error)
       return context.text(message.error.message, message.error.name === 'MessageTooLarge' ? 413 : 400)
     const answer = await encodeAnswer(await server.execute(message.ok), message.ok, limits)
     if (answer.error) return context.text(answer.error.message, 413)
-    return context.body(answer.ok as never, 200, { 'content-type': CAR })
+    return context.body(answer.ok, 200, { 'content-type': CAR })
   })
 
   app.notFound(context => context.text('Not found', 404))

@@ -4,7 +4,11 @@ import type { Log } from './ports.ts'
 export const LOG_LEVELS = ['debug', 'info', 'warn', 'error'] as const
 export type LogLevel = (typeof LOG_LEVELS)[number]
 
-/** Writes a JSON line an event, errors with their chain of causes. */
+/**
+ * Returns a log that writes one JSON line per event. Errors include their chain of causes.
+ *
+ * @example {"level":"warn","service":"dealer","event":"peer not reached","peer":"did:web:tracker.test","cause":{…}}
+ */
 export const jsonLog =
   (write: (line: string) => void, { service, level = 'info' }: { service: string; level?: LogLevel }): Log =>
   (severity, event, fields = {}) => {
@@ -16,7 +20,7 @@ export const jsonLog =
     )
   }
 
-/** An error as data for a log: name, message, stack, and the same of its cause. */
+/** Returns an error as data: its own fields, name, message, stack, and its cause in the same form. */
 const describe = (error: Error): object => ({
   ...error,
   name: error.name,

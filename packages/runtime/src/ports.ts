@@ -2,11 +2,11 @@ import type { Result } from '@w3filecoin/capabilities'
 import type { Link } from 'multiformats'
 
 /**
- * What the services need from the world outside, and no more. `@w3filecoin/aws` puts DynamoDB, SQS and S3 behind
- * these ports; whatever implements one must pass the store contracts of `@w3filecoin/testing`.
+ * Everything that the services need from outside. `@w3filecoin/aws` implements these ports with DynamoDB, SQS and S3.
+ * Every implementation must pass the contracts of `@w3filecoin/testing`.
  */
 
-/** What an attribute of a record may hold. CIDs are kept as text, large values as links to blocks. */
+/** The value of a record's attribute. CIDs are stored as text, large values as the CIDs of blocks. */
 export type Attribute =
   | string
   | number
@@ -15,46 +15,56 @@ export type Attribute =
   | Attribute[]
   | { [name: string]: Attribute | undefined }
 
+/** A record as a table stores it. */
 export type Row = { [name: string]: Attribute | undefined }
 
-/** A record as the table holds it. Every write raises `revision`; the first one is 1. */
+/** A record that a table returned. Every write increments `revision`; the first write sets it to 1. */
 export type Stored<R> = R & { revision: number }
 
-/** The key of a row: the attributes that the table's description names as `key`. */
+/**
+ * The key of a row: the attributes that the table's description names as `key`.
+ *
+ * @example { group: 'kD3…', order: '1-01767225600000-kD3…' }
+ */
 export type Key = Record<string, string>
 
 export interface Page<T> {
   items: T[]
-  /** Passed as `after` to read on; absent on the last page. */
+  /** Pass it as `after` to read the next page. Absent on the last page. */
   next?: string
 }
 
 /**
- * A table of records. A decision that must happen once is one conditional write on one record: `insert` for the
- * first writer, `replace` for whoever read the record last. Failed calls (throttled, unreachable) throw.
+ * A table of records. A decision that must happen once is one conditional write on one record: `insert` succeeds for the
+ * first writer only, `replace` for a writer that read the present revision. Failed calls (throttled, unreachable) throw.
  */
 export interface Table<R> {
-  /** Strongly consistent. */
+  /** Reads one record, strongly consistent. */
   get(key: Key): Promise<Stored<R> | undefined>
-  /** Strongly consistent each, in the order of the keys; `undefined` where there is none. */
+  /** Reads records, each strongly consistent, in the order of the keys; `undefined` where there is none. */
   getMany(keys: readonly Key[]): Promise<(Stored<R> | undefined)[]>
-  /** Writes a record that is not there yet; else tells the one that is. */
+  /** Writes a record if its key is free; else returns the existing record in the error. */
   insert(record: R): Promise<Result<Stored<R>, RecordExists<R>>>
-  /** Writes the record over the revision that it was read at; else nothing. */
+  /** Writes the record if the table still has the revision that was read; else writes nothing. */
   replace(record: Stored<R>): Promise<Result<Stored<R>, RevisionConflict>>
-  /** Writes whatever is there; for rows that are a pure function of their key. */
+  /** Writes records without a condition, for rows that are a pure function of their key. */
   putMany(records: readonly R[]): Promise<void>
+  /** Removes records, without a condition. */
   removeMany(keys: readonly Key[]): Promise<void>
   /**
-   * Adds to counters of a record, and sets the other attributes if it is new. Returns the record after that.
-   * Such a record is never `replace`d.
+   * Adds to counters of a record, and sets the attributes of `initial` where they are absent. Do not `replace` such a
+   * record.
+   *
+   * @returns the record after the write
    */
   add(key: Key, counters: Record<string, number>, initial?: Partial<R>): Promise<R>
-  /** The rows of one partition by their range key, strongly consistent. */
+  /** Reads the rows of one partition in the order of their range key, strongly consistent. */
   list(partition: string, options: ListOptions): Promise<Page<Stored<R>>>
   /**
-   * The keys that an index holds for one partition by its range key. Indexes lag: they find work, they never
-   * settle a question. Read the records with `getMany`.
+   * Reads the keys in one partition of an index, in the order of its range key. Indexes lag behind, so use them to find
+   * work and never to make a decision: read the records with `getMany`.
+   *
+   * @param options.upTo maximum of the range key, inclusive
    */
   find(index: string, partition: string, options: ListOptions & { upTo?: number }): Promise<Page<Key>>
 }
@@ -76,29 +86,30 @@ export interface RevisionConflict {
 }
 
 /**
- * A queue of messages. A message may come twice, late, out of order, or never; what it asks for is in the tables.
+ * A queue of messages. A message may arrive twice, late, out of order, or never. The tables must hold enough to continue
+ * the work without it.
  */
 export interface Queue<M> {
-  /** Resolves when all messages are taken; throws when any is not. */
+  /** Resolves when the queue has accepted all messages; throws if it rejected any. */
   send(messages: readonly M[], options?: { delaySeconds?: number }): Promise<void>
 }
 
 /**
- * The order of a FIFO queue. Messages of one group are delivered one after the other. Two messages with the same id, sent
- * within five minutes, are one message.
+ * The order of a FIFO queue. Messages of one group are delivered one after the other. A message with the same id as one
+ * sent in the last five minutes is dropped.
  */
 export interface MessageOrder<M> {
   group: (message: M) => string
   id: (message: M) => string
 }
 
-/** Immutable blocks named by their hash. */
+/** Immutable blocks, addressed by their hash. */
 export interface Blocks {
-  /** Stores bytes under the CIDv1 (sha2-256) with the given codec; resolves when they are durable. */
+  /** Stores bytes under their CIDv1 (sha2-256) with this codec. Resolves when they are durable. */
   put(bytes: Uint8Array, codec: number): Promise<Link>
-  /** The bytes, checked against their hash; `undefined` when they are not there. */
+  /** Returns the bytes, verified against their hash; `undefined` if the block is missing. */
   get(link: Link): Promise<Uint8Array | undefined>
-  /** An address where anybody can fetch a block that is there, for some minutes, with this content type. */
+  /** Returns a public URL of an existing block. It is valid for some minutes, and serves this content type. */
   locate(link: Link, type: string): Promise<string>
 }
 
@@ -112,10 +123,11 @@ export interface Engine {
 /** Time in milliseconds since 1970. */
 export type Clock = () => number
 
-/** Fresh random text, for nonces. */
+/** Returns new random text, for nonces. */
 export type Random = () => string
 
+/** `fetch` of the web platform. */
 export type Fetch = (url: string, init?: RequestInit) => Promise<Response>
 
-/** One line of structured log. Never holds keys or whole messages. */
+/** Writes one line of structured log. Do not log keys or whole messages. */
 export type Log = (level: 'debug' | 'info' | 'warn' | 'error', event: string, fields?: object) => void

@@ -1,12 +1,11 @@
 /**
- * What a service needs from AWS, as data. The stacks make the real resources of it, the local system makes the
- * same on embedded engines, and the functions find them by the environment that is computed here: one
- * description, three readers.
+ * The AWS resources of a service, as data. It has three readers: the stacks create the resources on AWS, the local system
+ * creates them on embedded engines, and the functions find them through the environment variables named here.
  */
 export interface Resources {
   /** Name of the service, kebab-case; the package has the same name. */
   service: string
-  /** The HTTP API: one function takes every request. */
+  /** The HTTP API: one function handles every request. */
   api: FunctionSpec
   tables: Record<string, TableSpec>
   /** Each has a consumer of the same name in the service, and a dead-letter queue. */
@@ -17,26 +16,26 @@ export interface Resources {
 }
 
 export interface FunctionSpec {
-  /** Seconds that one run may take. */
+  /** Maximum duration of one run, in seconds. */
   timeout: number
-  /** MB; AWS gives processor time in proportion, one core at 1,769. */
+  /** Memory in MB. AWS allots processor time in proportion: one core at 1,769 MB. */
   memory: number
-  /** What the function may touch; nothing else is permitted. */
+  /** The resources that the function may use. It has no other permissions. */
   uses: Uses
 }
 
 export interface Uses {
   tables?: Record<string, 'read' | 'write'>
-  /** Queues that it sends to. */
+  /** The queues that it may send to. */
   queues?: readonly string[]
   buckets?: Record<string, 'read' | 'write'>
 }
 
 export interface TableSpec {
-  /** Types of the attributes that are keys, of the table or of an index. */
+  /** The types of all key attributes, of the table and of its indexes. */
   fields: Record<string, 'string' | 'number'>
   key: { hash: string; range?: string }
-  /** Hold keys only: they find work, and the records are read from the table. */
+  /** Indexes contain keys only: read the records from the table. */
   indexes?: Record<string, { hash: string; range?: string }>
 }
 
@@ -44,25 +43,25 @@ export interface TableSpec {
 export const COMMON_TABLES = {
   /** The signed receipt of each task that the service finished. */
   receipt: { fields: { task: 'string' }, key: { hash: 'task' } },
-  /** Delegations that were revoked at this service, and by whom. */
+  /** The delegations that were revoked at this service, each with the principal that revoked it. */
   revocation: { fields: { ucan: 'string', by: 'string' }, key: { hash: 'ucan', range: 'by' } },
 } as const satisfies Record<string, TableSpec>
 
 export interface QueueSpec {
   fifo?: boolean
-  /** The most messages that one run of the consumer takes. */
+  /** Maximum number of messages per run of the consumer. */
   batch: number
   /** Seconds to wait for a batch to fill. */
   window?: number
-  /** The most runs of the consumer at a time. */
+  /** Maximum number of concurrent runs of the consumer. */
   concurrency: number
-  /** How often a message is tried before it goes to the dead-letter queue. */
+  /** Number of deliveries after which a message goes to the dead-letter queue. */
   attempts: number
   run: FunctionSpec
 }
 
 export interface BucketSpec {
-  /** What is kept there, for people. */
+  /** Describes the contents to the operator. */
   holds: string
 }
 
@@ -72,15 +71,20 @@ export interface ScheduleSpec {
 }
 
 /**
- * Seconds for which a message stays hidden while a consumer works on it: six times the consumer's timeout, as
- * AWS advises for Lambda, and the time that a batch may take to fill.
+ * Returns the visibility timeout of a queue in seconds: six times the consumer's timeout, as AWS recommends for Lambda,
+ * plus the time that a batch may take to fill.
  */
 export const visibilityTimeout = ({ run, window = 0 }: QueueSpec): number => 6 * run.timeout + window
 
-/** What a function is told the place of. `deadLetter` is the dead-letter queue of the queue that it takes from. */
+/** The kinds of resources. `deadLetter` is the dead-letter queue of the queue that a function consumes. */
 export type Kind = 'table' | 'queue' | 'deadLetter' | 'bucket'
 
-/** Name of the variable that tells a function where a resource is. */
+/**
+ * Returns the name of the environment variable that holds the address of a resource.
+ *
+ * @example variable('table', 'piece') // 'TABLE_PIECE'
+ * @example variable('deadLetter', 'submit') // 'DEAD_LETTER_SUBMIT'
+ */
 export const variable = (kind: Kind, name: string): string =>
   `${kind}_${name}`.replaceAll(/([A-Z])|-/g, '_$1').toUpperCase()
 
@@ -90,21 +94,24 @@ export type FunctionName<R extends Resources> =
   | (keyof R['queues'] & string)
   | (keyof R['schedules'] & string)
 
-/** What the named function may touch. */
+/** Returns the resources that a function may use. Throws if the service has no function of this name. */
 export const usesOf = (resources: Resources, name: string): Uses => {
   const spec = name === 'api' ? resources.api : (resources.queues[name] ?? resources.schedules[name])?.run
-  if (spec === undefined) throw new TypeError(`The ${resources.service} has no function ${name}`)
+  if (spec === undefined)
+    throw new TypeError(
+      `The ${resources.service} has no function '${name}'. Use 'api', or the name of a queue or schedule in its resources.ts.`,
+    )
   return spec.uses
 }
 
-/** `U` if it names only what `R` describes; else a type that the misspelt name does not fit. */
+/** `U` if `R` describes every resource in it; else a type that rejects the misspelt name. */
 type KnownUses<U extends Uses, R extends Resources> = {
   tables?: { [T in keyof U['tables']]: T extends keyof R['tables'] ? 'read' | 'write' : never }
   queues?: readonly (keyof R['queues'])[]
   buckets?: { [B in keyof U['buckets']]: B extends keyof R['buckets'] ? 'read' | 'write' : never }
 }
 
-/** The same description, whose functions use nothing that it does not describe. */
+/** A description whose functions use only resources that it describes. */
 interface Coherent<R extends Resources> {
   api: { uses: KnownUses<R['api']['uses'], R> }
   queues: { [Q in keyof R['queues']]: { run: { uses: KnownUses<R['queues'][Q]['run']['uses'], R> } } }
@@ -113,5 +120,5 @@ interface Coherent<R extends Resources> {
   }
 }
 
-/** Types a description, so that the names in it can be used as types. */
+/** Returns the description with its literal type, so that the names in it are types. */
 export const describeResources = <const R extends Resources>(resources: R & Coherent<R>): R => resources

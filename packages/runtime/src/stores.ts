@@ -10,7 +10,7 @@ import type { RevocationRecord } from './ucan/revocation.ts'
 /** The format of the records in each table that `R` describes. */
 export type TableFormats<R extends Resources> = { [T in keyof R['tables']]: RecordFormat<any> }
 
-/** The format of the messages in each queue that `R` describes. Those of a FIFO queue have an order. */
+/** The format of the messages in each queue that `R` describes. The messages of a FIFO queue have an order. */
 export type MessageFormats<R extends Resources> = {
   [Q in keyof R['queues']]: R['queues'][Q] extends { fifo: true } ? OrderedFormat<any> : UnorderedFormat<any>
 }
@@ -20,7 +20,7 @@ export type AnyMessageFormats = { [queue: string]: MessageFormat<any> }
 
 // biome-ignore-end lint/suspicious/noExplicitAny: as above
 
-/** The formats of the tables that every service has; `COMMON_TABLES` describes them. */
+/** The record formats of the tables that every service has (see `COMMON_TABLES` in `resources.ts`). */
 export const COMMON_FORMATS = {
   receipt: recordFormat<ReceiptRecord>(),
   revocation: recordFormat<RevocationRecord>(),
@@ -35,7 +35,7 @@ export type StoresOf<F> = { [T in keyof F]: Table<RecordOf<F[T]>> } & {
 /** The queues of a service by their names. */
 export type QueuesOf<F> = { [Q in keyof F]: Queue<MessageOf<F[Q]>> }
 
-/** Opens every table that has a format: on AWS, in tests and in the simulation alike. */
+/** Opens every table that has a format. Used on AWS, in tests and in the simulation. */
 export const openStores = <F extends typeof COMMON_FORMATS>(
   engine: Engine,
   formats: F,
@@ -56,7 +56,7 @@ export const openStores = <F extends typeof COMMON_FORMATS>(
   }
 }
 
-/** Opens every queue that has a format, in its order if it is a FIFO queue. */
+/** Opens every queue that has a format; a FIFO queue with its order. */
 export const openQueues = <F extends AnyMessageFormats>(engine: Engine, formats: F): QueuesOf<F> =>
   Object.fromEntries(
     Object.entries(formats).map(([name, { encode, order }]) => {

@@ -40,7 +40,7 @@ const accept = (nonce?: string, issuer: Signer = aggregator) =>
   Tasks.pieceAccept(issuer, { piece, group: 'g', nonce }) as Promise<Invocation>
 const outcome = { out: { ok: { piece } } }
 
-/** A signer with the name of one and the key of another. */
+/** A signer with the DID of one principal and the key of another. */
 const forger = (claimed: Signer, real: Signer) =>
   Object.create(claimed, { sign: { value: (bytes: Uint8Array) => real.sign(bytes) } }) as Signer
 
@@ -93,7 +93,7 @@ describe('ucan/conclude', () => {
   const hand = async (receipt: Receipt, issuer?: Signer) =>
     ask(waiting.api, await conclude(receipt.root, receipt.iterateIPLDBlocks(), issuer))
 
-  it('takes the receipt of a task that somebody waits for', async () => {
+  it('accepts the receipt of a task that a record waits for', async () => {
     const task = await accept()
     const receipt = await issueReceipt(aggregator, task, outcome)
     expect((await hand(receipt)).out).toEqual({ ok: { time: 1234 } })
@@ -103,19 +103,19 @@ describe('ucan/conclude', () => {
     expect(taken[0]!.receipt.out).toEqual(outcome.out)
   })
 
-  it('takes nothing from others', async () => {
+  it('rejects receipts from other services', async () => {
     const receipt = await issueReceipt(aggregator, await accept(), outcome)
     expect((await hand(receipt, storefront)).out.error).toMatchObject({ name: 'UnknownSender' })
     expect(taken).toEqual([])
   })
 
-  it('takes it from a service in between', async () => {
+  it('accepts a receipt that a service in between passes on', async () => {
     const receipt = await issueReceipt(aggregator, await accept(), outcome)
     expect((await hand(receipt, between)).out.ok).toBeDefined()
     expect(taken).toHaveLength(1)
   })
 
-  it('says what whoever waits says', async () => {
+  it('returns the failure of the route', async () => {
     answer = { error: { name: 'UnknownTask', message: 'not mine' } }
     const receipt = await issueReceipt(aggregator, await accept(), outcome)
     expect((await hand(receipt)).out.error).toEqual({ name: 'UnknownTask', message: 'not mine' })
@@ -123,7 +123,7 @@ describe('ucan/conclude', () => {
 
   const bytes = new Uint8Array(100)
   const noUcan = { cid: linkOf(bytes), bytes } as unknown as Block
-  /** Hands over a receipt that names this block, as what was run if nothing else is said. */
+  /** Delivers a receipt that links to this block, by default as its task. */
   const concludeNaming = async (block: Block, names: object = {}) => {
     const receipt = await Receipts.issue({
       issuer: aggregator,
@@ -136,7 +136,7 @@ describe('ucan/conclude', () => {
 
   it.each<[string, string, () => Promise<Invocation>]>([
     [
-      'signed by another key than it says',
+      'signed by another key than its issuer’s',
       'InvalidReceipt',
       async () => {
         const receipt = await issueReceipt(forger(aggregator, stranger), await accept(), outcome)
@@ -144,7 +144,7 @@ describe('ucan/conclude', () => {
       },
     ],
     [
-      'signed by somebody who did not run the task',
+      'signed by a service that did not run the task',
       'InvalidReceipt',
       async () => {
         const receipt = await issueReceipt(stranger, await accept(), outcome)
@@ -152,7 +152,7 @@ describe('ucan/conclude', () => {
       },
     ],
     [
-      'with another outcome than was signed',
+      'with another outcome than the signed one',
       'InvalidReceipt',
       async () => {
         const receipt = await issueReceipt(aggregator, await accept(), outcome)
@@ -166,7 +166,7 @@ describe('ucan/conclude', () => {
     ],
     ...(
       [
-        ['of nobody', { iss: new Uint8Array([1, 2, 3]) }],
+        ['of an invalid issuer', { iss: new Uint8Array([1, 2, 3]) }],
         ['without a signature', {}, new Uint8Array()],
         ['with garbage for a signature', {}, new Uint8Array([1, 2, 3])],
       ] as [string, object, Uint8Array?][]
@@ -181,7 +181,7 @@ describe('ucan/conclude', () => {
       },
     ]),
     [
-      'of a task for a key of a kind that is not known here',
+      'of a task for an unsupported kind of key',
       'InvalidReceipt',
       async () => {
         const task = await invoke({
@@ -201,7 +201,7 @@ describe('ucan/conclude', () => {
       },
     ],
     [
-      'of an ability that nobody waits for',
+      'of an ability without a route',
       'UnknownTask',
       async () => {
         const task = await Tasks.filecoinSubmit(aggregator, { content: piece as never, piece })
@@ -223,7 +223,7 @@ describe('ucan/conclude', () => {
       },
     ],
     [
-      'that is none',
+      'that is not a receipt',
       'ReceiptNotFound',
       async () => {
         const root = await CBOR.write({ hello: 'world' })
@@ -231,17 +231,17 @@ describe('ucan/conclude', () => {
       },
     ],
     [
-      'of a task that is none',
+      'of a task that is not a UCAN',
       'ReceiptNotFound',
       async () => concludeNaming(await CBOR.write({ hello: 'world' })),
     ],
-    ['of a task in bytes that are no UCAN', 'ReceiptNotFound', () => concludeNaming(noUcan)],
+    ['of a task whose bytes are not a UCAN', 'ReceiptNotFound', () => concludeNaming(noUcan)],
     [
-      'with an effect in bytes that are no UCAN',
+      'with an effect whose bytes are not a UCAN',
       'ReceiptNotFound',
       async () => concludeNaming(noUcan, { ran: await accept(), fx: { fork: [], join: noUcan.cid } }),
     ],
-  ])('refuses a receipt %s: %s', async (_, name, make) => {
+  ])('rejects a receipt %s: %s', async (_, name, make) => {
     const { out } = await ask(waiting.api, await make())
     expect((out.error as { name: string })?.name).toBe(name)
     expect(taken).toEqual([])
@@ -267,7 +267,7 @@ describe('on conclude', () => {
   }
   const run = async (to: string, tasks: string[]) => (await consumer().handle([{ to, tasks }]))[0]!
 
-  it('hands over all receipts that there are, in one message', async () => {
+  it('delivers all receipts that exist, in one message', async () => {
     const tasks = [await file('1'), await file('2'), `${(await accept('unfinished')).cid}`]
     expect((await run(waiting.did, tasks)).ok).toBeDefined()
     expect(taken.map(({ task }) => `${task.cid}`).toSorted()).toEqual(tasks.slice(0, 2).toSorted())
@@ -276,7 +276,7 @@ describe('on conclude', () => {
   it.each([
     ['few', 100, true],
     ['very many', 101, false],
-  ])('hands a receipt with %s effects over as a whole or without them: %i', async (how, count, whole) => {
+  ])('sends a receipt with %s effects with or without their blocks: %i', async (how, count, whole) => {
     const fork = await Promise.all(
       Array.from({ length: count }, (_, n) =>
         Tasks.pieceOffer(aggregator, storefront, { piece: somePiece(n), group: 'g' }),
@@ -288,7 +288,7 @@ describe('on conclude', () => {
     await ran.receipts.put(receipt)
     expect((await run(waiting.did, [`${task.cid}`])).ok).toBeDefined()
     expect(taken.map(({ receipt }) => hasEffectBlocks(receipt))).toEqual([whole])
-    // Which effects there are is signed, and the log of the one who ran it has all of them.
+    // The list of effects is signed, and the log of the service that ran the task has their blocks.
     expect(taken[0]!.receipt.fx.fork.map(effect => `${effect.link()}`)).toEqual(
       fork.map(({ cid }) => `${cid}`),
     )
@@ -296,12 +296,12 @@ describe('on conclude', () => {
     expect(hasEffectBlocks(fetched!)).toBe(true)
   })
 
-  it('is done with who can not be called, or is not known', async () => {
+  it('drops a message to an unknown peer, or to one without a URL', async () => {
     for (const to of ['did:web:deaf', 'did:web:unknown'])
       expect((await run(to, [await file('3')])).ok).toBeDefined()
   })
 
-  it('is done also with who does not answer, who asks for the receipt one day; that is logged', async () => {
+  it('drops and logs a message to an unreachable peer, which fetches the receipt later', async () => {
     expect((await run('did:web:gone', [await file('4')])).ok).toBeDefined()
     expect(logged).toMatchObject([{ event: 'peer not reached', fields: { peer: 'did:web:gone' } }])
   })
@@ -309,7 +309,7 @@ describe('on conclude', () => {
   it.each<[string, typeof answer]>([
     ['HandlerExecutionError', new Error('no table')],
     ['UnknownTask', { error: { name: 'UnknownTask', message: 'not mine' } }],
-  ])('is done also with who answers %s, and logs it', async (name, refusing) => {
+  ])('drops a message that the peer answers with %s, and logs it', async (name, refusing) => {
     answer = refusing
     expect((await run(waiting.did, [await file(`answered ${name}`)])).ok).toBeDefined()
     expect(logged).toMatchObject([
@@ -318,7 +318,7 @@ describe('on conclude', () => {
   })
 
   it.each([{}, { to: 'x', tasks: ['a'] }, { to: 'did:web:a', tasks: [] }, { to: 'did:web:a', tasks: [1] }])(
-    'takes no other message: %j',
+    'rejects any other message: %j',
     body => {
       expect(() => consumer().decode(body)).toThrow()
       expect(() => concludeMessage.decode(body)).toThrow()
@@ -327,19 +327,19 @@ describe('on conclude', () => {
 })
 
 const [fork, join] = await Promise.all(['fork', 'join'].map(nonce => accept(nonce) as Promise<Task>))
-describe('isWhole', () => {
+describe('hasEffectBlocks', () => {
   it.each<[string, NonNullable<Outcome['fx']>, boolean]>([
     ['without effects', {}, true],
     ['with its effects', { fork: [fork!], join: join! }, true],
     ['without the fork', { fork: [fork!.cid as never], join: join! }, false],
     ['without the join', { fork: [fork!], join: join!.cid as never }, false],
-  ])('tells a receipt %s', async (_, fx, expected) => {
+  ])('checks a receipt %s', async (_, fx, expected) => {
     expect(hasEffectBlocks(await issueReceipt(aggregator, await accept(), { ...outcome, fx }))).toBe(expected)
   })
 })
 
 describe('Peer', () => {
-  it('fetches a receipt, or tells that there is none yet', async () => {
+  it('fetches a receipt, or returns undefined if there is none yet', async () => {
     const task = await accept('fetched')
     expect(await peer(ran).receipt(`${task.cid}`)).toBeUndefined()
     const receipt = await issueReceipt(aggregator, task, outcome)
@@ -347,7 +347,7 @@ describe('Peer', () => {
     expect(`${(await peer(ran).receipt(`${task.cid}`))?.root.cid}`).toBe(`${receipt.root.cid}`)
   })
 
-  it('tells answers without a receipt from receipts', async () => {
+  it('returns a failure for an answer without a receipt', async () => {
     const [answer] = await peer({ did: aggregator.did(), url: waiting.url }).execute([
       (await accept('asked')) as never,
     ])
@@ -361,26 +361,26 @@ describe('Peer', () => {
     ['garbage', async () => new Response(new Uint8Array([1, 2, 3]) as never)],
     ['an error', async () => new Response('oh', { status: 502 })],
     [
-      'a receipt of somebody else',
+      'a receipt of another service',
       async () => {
         const receipt = await issueReceipt(stranger, await accept('served'), outcome)
-        return new Response((await encodeMessage({ receipts: [receipt] })) as never)
+        return new Response(await encodeMessage({ receipts: [receipt] }))
       },
     ],
     [
       'a forged one',
       async () => {
         const receipt = await issueReceipt(forger(aggregator, stranger), await accept('served'), outcome)
-        return new Response((await encodeMessage({ receipts: [receipt] })) as never)
+        return new Response(await encodeMessage({ receipts: [receipt] }))
       },
     ],
-  ])('throws when it is served %s', async (_, response) => {
+  ])('throws if the receipt is %s', async (_, response) => {
     await expect(serving(response).receipt(`${(await accept('served')).cid}`)).rejects.toThrow(
       aggregator.did(),
     )
   })
 
-  /** Gives bytes for ever, and counts them. */
+  /** Returns an endless response that counts its bytes. */
   const endless = () => {
     const given = { bytes: 0, cancelled: false }
     const stream = new ReadableStream({
@@ -395,7 +395,7 @@ describe('Peer', () => {
     return { given, response: new Response(stream as never) }
   }
 
-  it('reads no answer further than its limit', async () => {
+  it('reads an answer only up to its limit', async () => {
     const task = await accept('endless')
     for (const [ask, most] of [
       [(peer: Peer) => peer.execute([task as never]), 10_000_000],
@@ -411,7 +411,7 @@ describe('Peer', () => {
   it.each<[string, (task: Task) => Promise<Response>]>([
     ['garbage', async () => new Response(new Uint8Array([1, 2, 3]) as never)],
     ['an error', async () => new Response('oh', { status: 502 })],
-    ['tasks', async task => new Response((await encodeMessage({ invocations: [task] })) as never)],
+    ['tasks', async task => new Response(await encodeMessage({ invocations: [task] }))],
     [
       'a block that does not hash to its CID',
       async task => {
@@ -421,12 +421,12 @@ describe('Peer', () => {
         return new Response(car as never)
       },
     ],
-  ])('throws when it is answered with %s', async (_, response) => {
+  ])('throws if the answer is %s', async (_, response) => {
     const task = (await accept('answered')) as unknown as Task
     await expect(serving(() => response(task)).execute([task])).rejects.toThrow(aggregator.did())
   })
 
-  it('tells an answer that says nothing of a task, or gives it the receipt of another, from receipts', async () => {
+  it('returns a failure for a task whose receipt is missing, or is that of another task', async () => {
     const [task, other] = (await Promise.all([accept('one'), accept('two')])) as unknown as [Task, Task]
     const receipt = await issueReceipt(aggregator, other, outcome)
     const nothing = await encodeMessage({ receipts: [receipt] })
@@ -442,22 +442,22 @@ describe('Peer', () => {
     expect(answer?.error?.name).toBe('UnsignedReceipt')
   })
 
-  it('is reached, or not: then that is a failure, why is logged', async () => {
+  it('returns a failure if it is unreachable, and logs the cause', async () => {
     const task = `${(await accept('reached')).cid}`
     expect(await reach(peer(ran), () => peer(ran).receipt(task), log)).toEqual({ ok: undefined })
     expect(logged).toEqual([])
     const failing = serving(() => new Response('oh', { status: 502 }))
     expect(await reach(failing, () => failing.receipt(task), log)).toEqual({
-      error: { name: 'PeerUnreachable', message: `${aggregator.did()} can not be reached` },
+      error: { name: 'PeerUnreachable', message: `${aggregator.did()} cannot be reached` },
     })
     const [{ event, fields }] = logged as [{ event: string; fields: { peer: string; cause: Error } }]
     expect([event, fields.peer]).toEqual(['peer not reached', aggregator.did()])
     expect(fields.cause.message).toContain('answered 502')
   })
 
-  it('takes no receipt of another task for an answer', async () => {
+  it('rejects the receipt of another task', async () => {
     const other = await issueReceipt(aggregator, await accept('other'), outcome)
-    const peer = serving(async () => new Response((await encodeMessage({ receipts: [other] })) as never))
+    const peer = serving(async () => new Response(await encodeMessage({ receipts: [other] })))
     expect(await peer.receipt(`${(await accept('served')).cid}`)).toBeUndefined()
   })
 })

@@ -36,7 +36,7 @@ const authorityOf = (
     didWeb: { fetch, now: () => clock, allowPrivate, log: (_, __, fields) => logged.push(fields as object) },
   })
 
-/** Whether what somebody signs as the `did:web` is taken, as `@ucanto/server` asks. Without keys: `unresolved`. */
+/** Whether a signature under the `did:web` is accepted, checked as `@ucanto/server` does. Without keys: `unresolved`. */
 const taken = async (authority: Authority, name: string, did: DID = host.did) => {
   const { principal, resolveDIDKey } = authority.context(service)
   const resolved = await resolveDIDKey(did)
@@ -57,7 +57,7 @@ const answer =
   }
 
 describe('the keys of a did:web', () => {
-  it('are asked of its host, once for many', async () => {
+  it('are fetched from its host, in one request for concurrent signatures', async () => {
     const authority = authorityOf()
     const all = await Promise.all(Array.from({ length: 20 }, () => taken(authority, 'first')))
     expect(all).toEqual(Array(20).fill(true))
@@ -86,7 +86,7 @@ describe('the keys of a did:web', () => {
     expect(asked.slice(1025)).toEqual(['host-1.example'])
   })
 
-  it('are asked of nobody where the configuration has them, or does not name the did:web', async () => {
+  it('are not fetched if the configuration lists them, or does not name the did:web', async () => {
     const authority = authorityOf([{ did: host.did, keys: [(await keyOf('configured')) as never] }])
     expect(await taken(authority, 'configured')).toBe(true)
     expect(await taken(authority, 'first')).toBe(false)
@@ -95,7 +95,7 @@ describe('the keys of a did:web', () => {
     expect(host.asked).toBe(0)
   })
 
-  it('hold for five minutes', async () => {
+  it('are valid for five minutes', async () => {
     const authority = authorityOf()
     await taken(authority, 'first')
     host.keys = [await keyOf('second')]
@@ -108,7 +108,7 @@ describe('the keys of a did:web', () => {
     expect(host.asked).toBe(2)
   })
 
-  it('are asked for early when a signature is by none of them, but not each time', async () => {
+  it('are fetched early when none of them verifies a signature, at most once in 30 seconds', async () => {
     const authority = authorityOf()
     await taken(authority, 'first')
     host.keys = [await keyOf('second')]
@@ -123,7 +123,7 @@ describe('the keys of a did:web', () => {
     expect(host.asked).toBe(2)
   })
 
-  it('change without those of others', async () => {
+  it('change without the keys of other hosts', async () => {
     const other = await startWebHost(await keyOf('other'))
     const authority = authorityOf([{ did: host.did }, { did: other.did }])
     await Promise.all([taken(authority, 'first'), taken(authority, 'other', other.did)])
@@ -136,7 +136,7 @@ describe('the keys of a did:web', () => {
     await other.stop()
   })
 
-  it('hold for an hour while the host can not be reached, which is asked every ten seconds at most', async () => {
+  it('stay valid for an hour while the host is unreachable, which is asked at most every ten seconds', async () => {
     const authority = authorityOf()
     await taken(authority, 'first')
     host.answer = answer('later', { status: 503 })
@@ -150,23 +150,23 @@ describe('the keys of a did:web', () => {
     clock += 55 * MINUTE - 10 * SECOND - 1
     expect(await taken(authority, 'first')).toBe(true)
     clock += 1
-    await expect(taken(authority, 'first')).rejects.toThrow(`The keys of ${host.did} can not be read`)
+    await expect(taken(authority, 'first')).rejects.toThrow(`The keys of ${host.did} cannot be read`)
     host.answer = undefined
     clock += 10 * SECOND
     expect(await taken(authority, 'first')).toBe(true)
   })
 
-  it('are not known while a host was never reached', async () => {
+  it('are unknown if the host was never reached', async () => {
     const authority = authorityOf()
     await host.stop()
-    await expect(taken(authority, 'first')).rejects.toThrow('can not be read')
+    await expect(taken(authority, 'first')).rejects.toThrow('cannot be read')
     await expect(authority.signed({ issuer: undefined } as never, { did: () => host.did })).rejects.toThrow(
-      'can not be read',
+      'cannot be read',
     )
     expect(logged, 'asked once').toHaveLength(1)
   })
 
-  it('are none as soon as the host says so', async () => {
+  it('are none as soon as the host publishes none', async () => {
     const authority = authorityOf()
     await taken(authority, 'first')
     host.answer = answer('gone', { status: 404 })
@@ -180,7 +180,7 @@ describe('the keys of a did:web', () => {
     expect(await taken(authority, 'first')).toBe(true)
   })
 
-  it('are not waited for longer than five seconds, neither for the answer nor for its body', async () => {
+  it('are waited for at most five seconds, including the body', async () => {
     const silent = await startWebHost()
     silent.answer = () => {}
     host.answer = async (_, response) => {
@@ -193,8 +193,8 @@ describe('the keys of a did:web', () => {
     const authority = authorityOf([{ did: host.did }, { did: silent.did }])
     const began = performance.now()
     await Promise.all([
-      expect(taken(authority, 'first')).rejects.toThrow('can not be read'),
-      expect(taken(authority, 'first', silent.did)).rejects.toThrow('can not be read'),
+      expect(taken(authority, 'first')).rejects.toThrow('cannot be read'),
+      expect(taken(authority, 'first', silent.did)).rejects.toThrow('cannot be read'),
     ])
     expect(performance.now() - began).toBeGreaterThan(4_900)
     await silent.stop()
@@ -232,7 +232,7 @@ describe('a DID document', () => {
     expect(await taken(authorityOf(), 'first')).toBe(true)
   })
 
-  it('may have many keys, and others among them', async () => {
+  it('may have many keys, and keys of other types among them', async () => {
     const p256 = {
       ...(await jwk('first')),
       publicKeyJwk: { kty: 'EC', crv: 'P-256', x: 'x', y: 'y' },
@@ -255,7 +255,7 @@ describe('a DID document', () => {
     ['without keys', () => answer(documentWith())],
     ['without methods', () => answer({ id: host.did })],
     [
-      'with keys that another controls',
+      'with keys of another controller',
       async () => answer(documentWith(await method('first', { controller: 'did:web:x' }))),
     ],
     [
@@ -267,37 +267,34 @@ describe('a DID document', () => {
       async () => answer(documentWith(await method('first', { expires: '2020-01-01T00:00:00+01:00' }))),
     ],
     [
-      'with keys that expire who knows when',
+      'with keys whose expiry is not a date',
       async () => answer(documentWith(await method('first', { expires: 'soon' }))),
     ],
     [
       'with broken keys',
       async () => answer(documentWith(await method('first', { publicKeyMultibase: 'z6Mkfoo' }))),
     ],
+    ['with too many methods', async () => answer(documentWith(...Array(33).fill(await method('first'))))],
     [
-      'with more methods than anybody has',
-      async () => answer(documentWith(...Array(33).fill(await method('first')))),
-    ],
-    [
-      'larger than anybody needs',
+      'that is too large',
       async () => answer({ ...documentWith(await method('first')), more: 'x'.repeat(64 * 1024) }),
     ],
-    ['that is no JSON', () => answer('{')],
-    ['that is no object', () => answer('[]')],
+    ['that is not JSON', () => answer('{')],
+    ['that is not an object', () => answer('[]')],
     [
-      'that is no JSON by its type',
+      'with another content type',
       async () => answer(documentWith(await method('first')), { 'content-type': 'text/html' }),
     ],
     ['that is empty', () => answer('', { status: 204 })],
-    ['that is not there', () => answer('{}', { status: 404 })],
-  ])('%s gives no keys', async (_, make) => {
+    ['that is missing', () => answer('{}', { status: 404 })],
+  ])('%s has no keys', async (_, make) => {
     host.answer = await make()
     expect(await taken(authorityOf(), 'first')).toBe('unresolved')
     expect(host.asked).toBe(1)
     expect(logged).toMatchObject([{ did: host.did, reason: { name: 'InvalidDIDDocument' } }])
   })
 
-  it('without an end is read no further than is allowed', async () => {
+  it('without an end is read only up to the limit', async () => {
     let sent = 0
     host.answer = async (_, response) => {
       response.writeHead(200, { 'content-type': 'application/json' })
@@ -311,7 +308,7 @@ describe('a DID document', () => {
     expect(sent).toBeLessThan(4 * 1024 * 1024)
   })
 
-  it('elsewhere is not followed to', async () => {
+  it('behind a redirect is not fetched', async () => {
     const elsewhere = await startWebHost(await keyOf('first'))
     elsewhere.answer = answer(documentOf(host.did, [await keyOf('first')]))
     const location = documentUrl(elsewhere.did, { allowPrivate: true })
@@ -324,7 +321,7 @@ describe('a DID document', () => {
   })
 })
 
-describe('where the host is', () => {
+describe('the URL of the document', () => {
   it.each<[string, string | undefined, string | undefined]>([
     ['did:web:peer.example', 'https://peer.example/.well-known/did.json', undefined],
     ['did:web:peer.example%3A8443', 'https://peer.example:8443/.well-known/did.json', undefined],
@@ -358,18 +355,18 @@ describe('where the host is', () => {
     'did:web:%5B%3A%3A1%5D',
     'did:web:',
     'did:key:z6Mk',
-  ])('%s is none', did => {
+  ])('%s has none', did => {
     expect(documentUrl(did, { allowPrivate: true })).toBeUndefined()
   })
 
-  it('a did:web of no host must have its keys in the configuration', async () => {
+  it('is required: the keys of a did:web without a host must be in the configuration', async () => {
     const did = 'did:web:peer.example:users:alice'
     await expect(taken(authorityOf([{ did }]), 'first', did)).rejects.toThrow(did)
     const authority = authorityOf([{ did, keys: [(await keyOf('first')) as never] }])
     expect(await taken(authority, 'first', did)).toBe(true)
   })
 
-  it('a private address is not called', async () => {
+  it('is not called if its address is private', async () => {
     const { port } = new URL(documentUrl(host.did, { allowPrivate: true }) as string)
     const dids = [host.did, `did:web:localhost%3A${port}`, `did:web:peer.example%3A${port}`] as const
     const lookup: Parameters<typeof hostFetch>[0]['lookup'] = (_, { all }, callback) =>
@@ -379,7 +376,7 @@ describe('where the host is', () => {
       dids.map(did => ({ did })),
       { fetch, allowPrivate: false },
     )
-    for (const did of dids) await expect(taken(authority, 'first', did)).rejects.toThrow('can not be read')
+    for (const did of dids) await expect(taken(authority, 'first', did)).rejects.toThrow('cannot be read')
     expect(logged.map(fields => `${(fields as { cause: Error }).cause.message}`)).toEqual(
       ['127.0.0.1', 'localhost', 'peer.example'].map(name => `${name} has no public address`),
     )

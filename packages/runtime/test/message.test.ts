@@ -22,7 +22,7 @@ const task = (nonce: string) =>
 const invocations = await Promise.all(['a', 'b', 'c'].map(task))
 const car = await encodeMessage({ invocations })
 
-/** A CAR with these roots and blocks, whatever they are. */
+/** A CAR with any roots and blocks. */
 const carOf = (roots: CID[], blocks: { cid: unknown; bytes: Uint8Array }[]): Uint8Array => {
   const buffer = new ArrayBuffer(1_000_000)
   const writer = CarBufferWriter.createWriter(buffer, { roots: roots as never })
@@ -51,7 +51,7 @@ describe('decodeMessage', () => {
     ['bytes', { bytes: car.byteLength }, { bytes: car.byteLength - 1 }],
     ['blocks', { blocks }, { blocks: blocks - 1 }],
     ['invocations', { invocations: 3 }, { invocations: 2 }],
-  ])('takes as many %s as the limit says, and no more', (_, enough, tooFew) => {
+  ])('accepts %s up to the limit, and no more', (_, enough, tooFew) => {
     expect(decodeMessage(car, { ...MESSAGE_LIMITS, ...enough }).ok).toBeDefined()
     expect(decodeMessage(car, { ...MESSAGE_LIMITS, ...tooFew }).error?.name).toBe('MessageTooLarge')
   })
@@ -71,7 +71,7 @@ describe('decodeMessage', () => {
       },
     ],
     [
-      'an invocation under the name of another one',
+      'an invocation under the CID of another one',
       async () => {
         const { root, blocks } = await messageBlocks()
         const other = await task('other')
@@ -99,11 +99,8 @@ describe('decodeMessage', () => {
         return carOf([root, root], blocks)
       },
     ],
-    [
-      'a root that is not there',
-      async () => carOf([raw(bytesOf('absent', 4)).cid], (await messageBlocks()).blocks),
-    ],
-    ['a root that is no message', () => carOf([raw(new Uint8Array([1])).cid], [raw(new Uint8Array([1]))])],
+    ['a missing root', async () => carOf([raw(bytesOf('absent', 4)).cid], (await messageBlocks()).blocks)],
+    ['a root that is not a message', () => carOf([raw(new Uint8Array([1])).cid], [raw(new Uint8Array([1]))])],
     [
       'a root of another kind',
       async () => {
@@ -112,7 +109,7 @@ describe('decodeMessage', () => {
       },
     ],
     [
-      'an invocation that is no UCAN',
+      'an invocation that is not a UCAN',
       async () => {
         const wrong = await CBOR.write({ hello: 'world' })
         const root = await CBOR.write({ 'ucanto/message@7.0.0': { execute: [wrong.cid] } })
@@ -120,7 +117,7 @@ describe('decodeMessage', () => {
       },
     ],
     [
-      'an invocation that is no CBOR',
+      'an invocation that is not CBOR',
       async () => {
         const wrong = raw(bytesOf('wrong', 50))
         const root = await CBOR.write({ 'ucanto/message@7.0.0': { execute: [wrong.cid] } })
@@ -128,7 +125,7 @@ describe('decodeMessage', () => {
       },
     ],
     [
-      'an invocation that is not there',
+      'a missing invocation',
       async () => {
         const { root, blocks } = await messageBlocks()
         return carOf(
@@ -138,28 +135,28 @@ describe('decodeMessage', () => {
       },
     ],
     [
-      'an execution list that is no list',
+      'an execution list that is not a list',
       async () => {
         const root = await CBOR.write({ 'ucanto/message@7.0.0': { execute: 7, report: 'x' } })
         return carOf([root.cid as never], [root as Block])
       },
     ],
-  ])('calls it malformed: %s', async (_, make) => {
+  ])('fails with MalformedMessage: %s', async (_, make) => {
     const result = decodeMessage(await make(), MESSAGE_LIMITS)
     expect(result.error).toMatchObject({ name: 'MalformedMessage', message: expect.any(String) })
   })
 
-  it('never throws on a CAR that is cut, wherever', () => {
+  it('never throws on a CAR that is truncated anywhere', () => {
     for (let length = 0; length < car.byteLength; length++) {
       const { error } = decodeMessage(car.subarray(0, length), MESSAGE_LIMITS)
       expect(error?.name, `${length} bytes`).toBe('MalformedMessage')
     }
   })
 
-  it('never throws on a CAR of which a byte is another one, wherever', () => {
+  it('never throws on a CAR with any byte changed', () => {
     for (let at = 0; at < car.byteLength; at++) {
       const { ok, error } = decodeMessage(car.with(at, car[at]! ^ 0xff), MESSAGE_LIMITS)
-      // A changed byte of a block is noticed by its hash; in the header it may make another valid one.
+      // The hash reveals a changed byte of a block. A changed byte of the header may result in another valid header.
       if (ok) expect(ok.invocations).toHaveLength(3)
       else expect(error?.name).toBe('MalformedMessage')
     }
@@ -167,7 +164,7 @@ describe('decodeMessage', () => {
 })
 
 describe('encodeAnswer', () => {
-  /** Receipts of the invocations, the second one with many effects, the third one with very many. */
+  /** Receipts of the invocations: the second one with many effects, the third one with very many. */
   const receipts = async () => {
     const effects = (count: number) =>
       Promise.all(Array.from({ length: count }, (_, n) => task(`effect ${n} of ${count}`)))
@@ -177,7 +174,7 @@ describe('encodeAnswer', () => {
     )
   }
 
-  it('leaves out what was asked if it has to, then the blocks of very many effects, and no more', async () => {
+  it('leaves out the invocations if it must, then the blocks of very many effects, and nothing else', async () => {
     const answered = await receipts()
     const asked = decodeMessage(car, MESSAGE_LIMITS).ok!
     const within = (answer: number) => encodeAnswer(answered, asked, { ...MESSAGE_LIMITS, answer })
@@ -192,7 +189,7 @@ describe('encodeAnswer', () => {
       const read = answered.map(({ ran }) => readReceipt(`${ran.link()}`, ok!)!)
       expect(read.map(receipt => isDelegation(receipt.ran as never))).toEqual([ran, ran, ran])
       expect(read.map(hasEffectBlocks)).toEqual(whole)
-      // Which effects there are is signed.
+      // The list of effects is signed.
       expect(read.map(effectsOf)).toEqual(answered.map(effectsOf))
       most = ok!.byteLength - 1
     }

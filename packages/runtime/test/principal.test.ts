@@ -11,11 +11,11 @@ import {
   principals,
 } from '../src/index.ts'
 
-/** `@ucanto/principal` is the oracle: the same signatures, and each verifies the other's. */
+/** `@ucanto/principal` is the oracle: both make the same signatures, and each verifies those of the other. */
 describe('signing', () => {
   const payloads = [0, 1, 63, 64, 65, 1000, 100_000].map(length => bytesOf(`payload ${length}`, length))
 
-  it.each(['alice', 'bob', 'carol'])('gives the bytes that the published library gives: %s', async name => {
+  it.each(['alice', 'bob', 'carol'])('returns the same bytes as the published library: %s', async name => {
     const key = await keyOf(name)
     const [ours, theirs] = [parseSigner(key), ed25519.parse(key)]
     expect(ours.did()).toBe(theirs.did())
@@ -28,7 +28,7 @@ describe('signing', () => {
     }
   })
 
-  it('is refused when a bit is another one, in the payload or in the signature', async () => {
+  it('is rejected if a bit of the payload or of the signature is changed', async () => {
     const signer = parseSigner(await keyOf('alice'))
     const [payload] = payloads.slice(-2) as [Uint8Array]
     const signature = await signer.sign(payload)
@@ -47,7 +47,7 @@ describe('signing', () => {
     ).toBe(false)
   })
 
-  it('is done under a did:web with the key behind it', async () => {
+  it('under a did:web uses its key', async () => {
     const key = await keyOf('alice')
     const signer = parseSigner(key, 'did:web:alice.example')
     expect(signer.did()).toBe('did:web:alice.example')
@@ -59,14 +59,14 @@ describe('signing', () => {
     expect(await signer.verifier.verify(payload, (await signer.sign(payload)) as never)).toBe(true)
   })
 
-  it('is done with new keys', async () => {
+  it('works with generated keys', async () => {
     const [one, two] = [await generateKey(), await generateKey()]
     expect(one).not.toBe(two)
     expect(ed25519.parse(one).did()).toBe(parseSigner(one).did())
   })
 
   it.each(['did:key:z6LSbysY2xFMRpGMhb7tFTLMpeuPRaqaWM1yECx2AtzE3KCc', 'did:key:zzz', 'did:web:a', ''])(
-    'reads no other principal: %s',
+    'rejects any other principal: %s',
     did => {
       expect(() => principals.parse(did as never)).toThrow()
     },
@@ -77,7 +77,7 @@ describe('Authority', () => {
   const DID = 'did:web:known'
   const payload = new TextEncoder().encode('payload')
 
-  it('takes signatures by any of the keys that the configuration gives a did:web, and by no other', async () => {
+  it('accepts signatures by any key that the configuration lists for a did:web, and by no other key', async () => {
     const [one, two, other] = await Promise.all(
       [1, 2, 3].map(async () => parseSigner(await generateKey(), DID)),
     )
@@ -130,7 +130,7 @@ describe('Authority', () => {
     await expect(resolveDIDKey(DID)).rejects.toThrow('throttled')
   })
 
-  it('gives a did:key no keys but its own', async () => {
+  it('uses only the own key of a did:key', async () => {
     const [one, other] = [parseSigner(await generateKey()), parseSigner(await generateKey())]
     const authority = new Authority({
       peers: configuredPeers([{ did: one.did(), keys: [other.toDIDKey()] }]),

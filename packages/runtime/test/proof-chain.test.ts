@@ -31,7 +31,7 @@ const give = (
 const times = <T>(number: number, make: (n: number) => Promise<T>) =>
   Promise.all(Array.from({ length: number }, (_, n) => make(n)))
 
-/** An invocation that rests on these, with the limits that are asked for. */
+/** Passes an invocation with these proofs to `Chains`, with these limits. */
 const take = async (proofs: DelegationView[], limits = LIMITS) => {
   const invocation = await invoke({
     issuer: agent,
@@ -50,15 +50,15 @@ const deep = async (depth: number) => {
 }
 
 describe('Chains', () => {
-  it('takes as many delegations one upon another as the limit says, and no more', async () => {
+  it('accepts a chain of delegations up to the limit, and no longer one', async () => {
     expect(await take(await deep(LIMITS.depth))).toEqual({ ok: {} })
     expect((await take(await deep(LIMITS.depth + 1))).error).toMatchObject({
       name: 'MessageTooLarge',
-      message: expect.stringContaining('one upon another'),
+      message: expect.stringContaining('A chain of delegations is longer'),
     })
   })
 
-  it('counts every way up through proofs that are shared', async () => {
+  it('counts every path through shared proofs', async () => {
     // Two proofs on each of three levels, below one: 1 for the invocation, 1 for the last, then 2, 4, 8.
     let level = await times(2, () => give(space, team))
     for (let n = 0; n < 2; n++) level = await times(2, () => give(team, team, level))
@@ -67,7 +67,7 @@ describe('Chains', () => {
     expect((await take(proofs, { ...LIMITS, checks: 15 })).error?.name).toBe('MessageTooLarge')
   })
 
-  it('counts every capability that fits, and only those', async () => {
+  it('counts every capability that may cover the claim, and no other', async () => {
     const fitting = Array.from({ length: 5 }, () => ({ can: 'test/it', with: space.did() }))
     const others = [
       { can: 'test/other', with: space.did() },
@@ -95,7 +95,7 @@ describe('Chains', () => {
     expect((await take(attestations)).error?.name).toBe(error)
   })
 
-  it('has one account of checks for all that it takes', async () => {
+  it('adds up the checks of everything passed to it', async () => {
     const proofs = await times(3, () => give(space, agent))
     const blocks = new Map(proofs.map(({ root }) => [`${root.cid}`, root as Block]))
     const chains = new Chains(blocks, { ...LIMITS, checks: 2 })
@@ -107,7 +107,7 @@ describe('Chains', () => {
   })
 })
 
-const nested = (depth: number): unknown => {
+const nest = (depth: number): unknown => {
   let value: unknown = 1
   for (let n = 0; n < depth; n++) value = [value]
   return value
@@ -116,70 +116,70 @@ const link = (code: number, digest: Uint8Array) => CID.createV1(0x55, createDige
 
 describe('a UCAN', async () => {
   const good = await give(space, agent)
-  const changed = async (changes: object) => {
+  const change = async (changes: object) => {
     const bytes = CBOR.encode({ ...CBOR.decode<object>(good.root.bytes as never), ...changes })
     const cid = linkOf(bytes)
     return new Chains(new Map([[`${cid}`, { cid, bytes } as never]]), LIMITS).take(cid)
   }
-  const withNb = (nb: unknown) => changed({ att: [{ can: 'test/it', with: space.did(), nb }] })
+  const withNb = (nb: unknown) => change({ att: [{ can: 'test/it', with: space.did(), nb }] })
 
-  it('as it should be is taken', async () => {
-    expect(await changed({})).toEqual({ ok: {} })
-    expect(
-      await withNb({ deep: nested(UCAN_LIMITS.nesting - 4), long: 'x'.repeat(UCAN_LIMITS.text) }),
-    ).toEqual({
-      ok: {},
-    })
+  it('within the limits is accepted', async () => {
+    expect(await change({})).toEqual({ ok: {} })
+    expect(await withNb({ deep: nest(UCAN_LIMITS.nesting - 4), long: 'x'.repeat(UCAN_LIMITS.text) })).toEqual(
+      {
+        ok: {},
+      },
+    )
   })
 
   it.each<[string, () => Promise<Result<object>>]>([
-    ['nested too deep', () => withNb({ deep: nested(UCAN_LIMITS.nesting) })],
-    ['nested much too deep', () => withNb(nested(1_000))],
+    ['nested too deep', () => withNb({ deep: nest(UCAN_LIMITS.nesting) })],
+    ['nested much too deep', () => withNb(nest(1_000))],
     ['with a long text', () => withNb({ text: 'x'.repeat(UCAN_LIMITS.text + 1) })],
     ['with a long name', () => withNb({ ['x'.repeat(UCAN_LIMITS.text + 1)]: 1 })],
-    ['with a long nonce', () => changed({ nnc: 'x'.repeat(UCAN_LIMITS.text + 1) })],
+    ['with a long nonce', () => change({ nnc: 'x'.repeat(UCAN_LIMITS.text + 1) })],
     ['with long bytes', () => withNb({ bytes: new Uint8Array(UCAN_LIMITS.text + 1) })],
     ['with a long link', () => withNb({ link: link(0, new Uint8Array(UCAN_LIMITS.link)) })],
-    ['with a long proof', () => changed({ prf: [link(0, new Uint8Array(UCAN_LIMITS.link))] })],
+    ['with a long proof', () => change({ prf: [link(0, new Uint8Array(UCAN_LIMITS.link))] })],
     [
       'with a long issuer',
-      () => changed({ iss: new Uint8Array([0x9d, 0x1a, ...bytesOf(1, UCAN_LIMITS.did)]) }),
+      () => change({ iss: new Uint8Array([0x9d, 0x1a, ...bytesOf(1, UCAN_LIMITS.did)]) }),
     ],
     [
       'with a long audience',
-      () => changed({ aud: new Uint8Array([0x9d, 0x1a, ...bytesOf(1, UCAN_LIMITS.did)]) }),
+      () => change({ aud: new Uint8Array([0x9d, 0x1a, ...bytesOf(1, UCAN_LIMITS.did)]) }),
     ],
-    ['of many bytes', () => changed({ fct: Array.from({ length: UCAN_LIMITS.bytes }, () => ({})) })],
+    ['of many bytes', () => change({ fct: Array.from({ length: UCAN_LIMITS.bytes }, () => ({})) })],
   ])('%s is too large', async (_, make) => {
     const { error } = await make()
     expect(error?.name).toBe('MessageTooLarge')
     expect(error?.message.length).toBeLessThan(300)
   })
 
-  /** As a property of its own, which is how it is on the wire. */
+  /** Adds a property itself, also if all objects inherit one of that name. */
   const own = (name: string, value: unknown) => Object.defineProperty({}, name, { value, enumerable: true })
 
   it.each<[string, () => Promise<Result<object>>]>([
     ['with __proto__', () => withNb(own('__proto__', { group: 'g' }))],
     ['with bytes for __proto__', () => withNb({ a: own('__proto__', new Uint8Array(3)) })],
-    ['that has another toString', () => withNb({ content: { toString: 1 } })],
-    ['of a key of another kind', () => changed({ iss: new Uint8Array([0x85, 0x24, 1, 2, 3]) })],
-    ['of half a key', () => changed({ iss: new Uint8Array([0xed, 1, 2, 3]) })],
-    ['of nobody', () => changed({ iss: new Uint8Array() })],
-    ['with a long text for a number', () => changed({ exp: 'x'.repeat(10_000) })],
+    ['that overrides toString', () => withNb({ content: { toString: 1 } })],
+    ['of an unsupported kind of key', () => change({ iss: new Uint8Array([0x85, 0x24, 1, 2, 3]) })],
+    ['of half a key', () => change({ iss: new Uint8Array([0xed, 1, 2, 3]) })],
+    ['of an empty issuer', () => change({ iss: new Uint8Array() })],
+    ['with a long text instead of a number', () => change({ exp: 'x'.repeat(10_000) })],
   ])('%s is malformed', async (_, make) => {
     const { error } = await make()
     expect(error?.name).toBe('MalformedMessage')
     expect(error?.message.length).toBeLessThan(400)
   })
 
-  it('whose block is not there is malformed', () => {
+  it('whose block is missing is malformed', () => {
     expect(new Chains(new Map(), LIMITS).take(good.cid).error?.name).toBe('MalformedMessage')
   })
 
   it.each([
     ['none', bytesOf('none', 40)],
-    ['lists in lists that no stack bears', new Uint8Array(60_000).fill(0x81)],
+    ['lists nested so deep that they would exhaust the stack', new Uint8Array(60_000).fill(0x81)],
   ])('that is %s is malformed', (_, bytes) => {
     const cid = linkOf(bytes)
     expect(new Chains(new Map([[`${cid}`, { cid, bytes } as never]]), LIMITS).take(cid).error?.name).toBe(

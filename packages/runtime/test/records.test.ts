@@ -61,7 +61,7 @@ beforeAll(async () => {
 afterAll(() => world.stop())
 
 describe('recordId', () => {
-  it('tells parts apart, and nothing from something', () => {
+  it('differs for different values, and for an absent value', () => {
     const ids = [['ab', 'c'], ['a', 'bc'], ['abc'], ['abc', undefined], ['abc', ''], ['abc', 'null']].map(
       parts => recordId(...parts),
     )
@@ -72,7 +72,7 @@ describe('recordId', () => {
 })
 
 describe('update', () => {
-  it('loses nothing when many change a record at the same time', async () => {
+  it('loses no change when many writers change a record at the same time', async () => {
     await table.insert({ id: 'contended', count: 0 })
     const add = () => update(table, { id: 'contended' }, record => ({ ...record, count: record.count + 1 }))
     const results = await Promise.all(Array.from({ length: 8 }, add))
@@ -81,7 +81,7 @@ describe('update', () => {
     expect(results.map(({ record }) => record?.count).toSorted()).toEqual([1, 2, 3, 4, 5, 6, 7, 8])
   })
 
-  it('decides on what the record is now: once is once', async () => {
+  it('passes the present record to the change, so that a decision is made once', async () => {
     await table.insert({ id: 'once', count: 0 })
     const results = await Promise.all(
       Array.from({ length: 8 }, () =>
@@ -92,12 +92,12 @@ describe('update', () => {
     expect(await table.get({ id: 'once' })).toMatchObject({ count: 1, revision: 2 })
   })
 
-  it('does nothing to what is not there', async () => {
+  it('does nothing if the record is missing', async () => {
     const result = await update(table, { id: 'nowhere' }, record => record)
     expect(result).toEqual({ record: undefined, changed: false })
   })
 
-  it('gives up some time', async () => {
+  it('throws after too many conflicts', async () => {
     await table.insert({ id: 'busy', count: 0 })
     const busy: Table<Work> = Object.create(table, {
       get: { value: (key: Key) => table.get(key) },
@@ -128,7 +128,7 @@ describe('sweep', () => {
     return { count, resent: resent.toSorted() }
   }
 
-  it('sends what is overdue, once an interval, and nothing else', async () => {
+  it('sends overdue records once per interval, and no others', async () => {
     const ids = sent().ids.slice(0, 40)
     await put(ids.slice(0, 20), NOW)
     await put(ids.slice(20, 30), NOW + 1)
@@ -139,7 +139,7 @@ describe('sweep', () => {
     expect((await run({ now: () => NOW + 60 })).resent).toEqual(ids.slice(0, 20).toSorted())
   })
 
-  it('costs what is overdue, not what is pending', async () => {
+  it('costs calls for overdue records, not for pending ones', async () => {
     const { ids } = sent()
     await put(ids, NOW + 1000)
     await put(ids.slice(0, 3), NOW)
@@ -164,7 +164,7 @@ describe('sweep', () => {
     expect(read).toEqual({ keys: 3, writes: 3 })
   })
 
-  it('takes so many of a shard at a time, the oldest first, and the rest later', async () => {
+  it('handles a limited number per shard, the oldest first, and the remaining ones later', async () => {
     // All in one shard.
     const shard = dueAt('swept-0', 0).due
     const ids = sent().ids.filter(id => dueAt(id, 0).due === shard)
@@ -174,7 +174,7 @@ describe('sweep', () => {
     expect((await run({ limit: 4 })).resent).toEqual(ids.slice(-8, -4).toSorted())
   })
 
-  it('leaves records due when they could not be sent', async () => {
+  it('leaves records due if they could not be sent', async () => {
     await put(['swept-1'], NOW)
     await expect(run({ resend: async () => Promise.reject(new Error('no queue')) })).rejects.toThrow(
       'no queue',
@@ -182,7 +182,7 @@ describe('sweep', () => {
     expect((await run()).resent).toEqual(['swept-1'])
   })
 
-  it('does not touch what others changed meanwhile', async () => {
+  it('does not overwrite concurrent changes', async () => {
     await put(['swept-2', 'swept-3'], NOW)
     await run({
       resend: async records => {
@@ -194,7 +194,7 @@ describe('sweep', () => {
     expect(await table.get({ id: 'swept-3' })).toMatchObject({ checkAt: NOW + 60 })
   })
 
-  it('believes the record, not the index', async () => {
+  it('trusts the record, not the index', async () => {
     await put(['swept-4'], NOW + 5)
     const lagging: Table<Work> = Object.create(table, {
       find: {
@@ -225,9 +225,9 @@ describe('the receipt log', () => {
 
   it.each([
     ['small', 10],
-    ['just under what a record holds', 99_000],
+    ['just under the limit of a record', 99_000],
     ['large', 300_000],
-  ])('gives back a %s receipt', async (nonce, size) => {
+  ])('returns a %s receipt', async (nonce, size) => {
     const receipt = await receiptOf(nonce, size)
     await log().put(receipt)
     const task = `${receipt.ran.link()}`
@@ -240,8 +240,8 @@ describe('the receipt log', () => {
   })
 
   it.each([
-    ['answers with', 300_000, 200],
-    ['says where there is', 5_000_000, 302],
+    ['serves', 300_000, 200],
+    ['redirects to', 5_000_000, 302],
   ])('%s a receipt of %i bytes', async (verb, size, status) => {
     const receipt = await receiptOf(verb, size)
     const receipts = log()
@@ -258,7 +258,7 @@ describe('the receipt log', () => {
     expect(`${found?.root.cid}`).toBe(`${receipt.root.cid}`)
   })
 
-  it('keeps the first receipt of a task, whoever comes with another one', async () => {
+  it('keeps the first receipt of a task when another one is stored', async () => {
     const [one, two] = [await receiptOf('twice', 10, 'one'), await receiptOf('twice', 200_000, 'two')]
     const first = await log().put(one)
     const second = await log().put(two)
@@ -266,13 +266,13 @@ describe('the receipt log', () => {
     expect(second.out).toEqual(one.out)
   })
 
-  it('has no receipt that nobody issued', async () => {
+  it('returns undefined for a receipt that was never issued', async () => {
     expect(await log().get(`${piece}`)).toBeUndefined()
   })
 })
 
 describe('a packed task', () => {
-  it('is the same bytes, with its proofs', async () => {
+  it('unpacks to the same bytes, with its proofs', async () => {
     const signer = await signerOf('service')
     const task = await Tasks.pieceAccept(signer, { piece: somePiece(1), group: 'g', nonce: 'n' })
     const unpacked = await unpackTask(await packTask(task))
@@ -283,7 +283,7 @@ describe('a packed task', () => {
 })
 
 describe('a consumer of single messages', () => {
-  it('answers each, in order, so many at a time, and turns what is thrown into a reason', async () => {
+  it('returns a result per message, in order, with limited concurrency, and an error that was thrown as the reason', async () => {
     let [now, most] = [0, 0]
     const consumer = each(
       { decode: body => body as number },
@@ -304,7 +304,7 @@ describe('a consumer of single messages', () => {
 })
 
 describe('configuration', () => {
-  it('is read from the environment, and what is wrong is said', async () => {
+  it('is read from the environment, and an invalid one is rejected with the reason', async () => {
     const { z } = await import('zod')
     const schema = z.strictObject({ name: z.string() })
     expect(readConfig(schema, { CONFIG: '{"name":"a"}' })).toEqual({ name: 'a' })
@@ -317,7 +317,7 @@ describe('configuration', () => {
 })
 
 describe('the log', () => {
-  it('is a JSON line an event, with errors and their causes, from a level on', () => {
+  it('writes a JSON line per event from its level on, with errors and their causes', () => {
     const lines: string[] = []
     const log = jsonLog(line => lines.push(line), { service: 's', level: 'warn' })
     log('info', 'unheard')

@@ -60,11 +60,11 @@ const delegate = (issuer: Signer, audience: Signer, proofs: DelegationView[] = [
     proofs,
     capabilities: [{ can: 'filecoin/*', with: space.did() }],
     expiration: Infinity,
-    // Each test has a chain of its own.
+    // Each test has a separate chain.
     nonce: `${count++}`,
   }) as Promise<DelegationView>
 
-/** From the space to its team, and on to an agent. */
+/** Delegations from the space to its team, and from the team to an agent. */
 const chain = async () => {
   const first = await delegate(space, team)
   return { first, second: await delegate(team, agent, [first]) }
@@ -82,7 +82,7 @@ const offer = (proofs: DelegationView[], issuer: Signer = agent): Promise<Receip
     }),
   )
 
-/** Takes a delegation back; its chain travels along, unless it is left out. */
+/** Revokes a delegation, by default with its chain attached. */
 const takeBack = async (
   issuer: Signer,
   ucan: DelegationView,
@@ -105,11 +105,11 @@ const errorOf = ({ out }: Receipt) => out.error as { name: string; message: stri
 
 describe('ucan/revoke', () => {
   it.each<[string, 'first' | 'second', Signer]>([
-    ['the space revokes what it delegated', 'first', space],
-    ['the team gives back what it was delegated', 'first', team],
-    ['the team revokes what it passed on', 'second', team],
-    ['the agent gives it back', 'second', agent],
-    ['the space revokes what was passed on', 'second', space],
+    ['the space revokes its delegation', 'first', space],
+    ['the team revokes the delegation to itself', 'first', team],
+    ['the team revokes its delegation', 'second', team],
+    ['the agent revokes the delegation to itself', 'second', agent],
+    ['the space revokes the team’s delegation', 'second', space],
   ])('%s: from then on it authorizes nothing', async (_, which, by) => {
     const links = await chain()
     expect((await offer([links.second])).out.ok).toBeDefined()
@@ -120,7 +120,7 @@ describe('ucan/revoke', () => {
     expect((await takeBack(by, links[which], along)).out, 'again').toEqual({ ok: { time: 77 } })
   })
 
-  it('leaves other chains as they are', async () => {
+  it('does not affect other chains', async () => {
     const { second } = await chain()
     const other = await chain()
     await takeBack(team, second)
@@ -135,23 +135,23 @@ describe('ucan/revoke', () => {
       ({ first, second }) => takeBack(stranger, second, [second, first]),
     ],
     [
-      'by who is not on the part that came along',
+      'by a principal that is not on the attached part',
       'UnauthorizedRevocation',
       ({ second }) => takeBack(space, second),
     ],
     ['without the delegation', 'UCANNotFound', ({ second }) => takeBack(team, second, [])],
     [
-      'by the agent, of what it was derived from',
+      'by the agent, of the delegation above its own',
       'UnauthorizedRevocation',
       ({ first }) => takeBack(agent, first),
     ],
-  ])('%s is refused, and changes nothing', async (_, name, make) => {
+  ])('%s is rejected, and changes nothing', async (_, name, make) => {
     const links = await chain()
     expect(errorOf(await make(links))).toMatchObject({ name })
     expect((await offer([links.second])).out.ok).toBeDefined()
   })
 
-  it('in the name of another is refused', async () => {
+  it('with another principal as the resource is rejected', async () => {
     const { first, second } = await chain()
     const invocation = invoke({
       issuer: stranger,

@@ -12,7 +12,7 @@ import {
   Server,
 } from '../src/index.ts'
 
-/** A service that acts under a `did:web` changed its key. What it promised under the old one is still its word. */
+/** A service that acts under a `did:web` changed its key. Tasks that it promised under the former key stay valid. */
 const DID = 'did:web:storefront.example'
 const [oldKey, newKey] = [await generateKey(), await generateKey()]
 const [before, after] = [parseSigner(oldKey, DID), parseSigner(newKey, DID)]
@@ -37,17 +37,17 @@ const server = (keys: Key[], get: ReceiptLog['get']) =>
 
 const run = async (at: Server) => (await at.execute({ invocations: [promised] } as never))[0]!
 
-it('answers a task that it promised under its former key with the receipt that was filed', async () => {
+it('answers a task that it promised under its former key with the stored receipt', async () => {
   const receipt = await run(server(keys, async () => filed))
   expect(receipt.root.cid).toEqual(filed.root.cid)
   await expect(everyKey.signed(receipt, after)).resolves.toBe(true)
 })
 
 it.each<[string, Server]>([
-  ['a key that is its no more', server([keys[0] as Key], async () => filed)],
-  ['a store that can not be reached', server(keys, () => Promise.reject(new Error('throttled')))],
+  ['a former key that is not listed', server([keys[0] as Key], async () => filed)],
+  ['an unreachable store', server(keys, () => Promise.reject(new Error('throttled')))],
   ['no outcome yet', server(keys, async () => undefined)],
-])('signs nothing about a promised task but its outcome: %s', async (_, at) => {
+])('signs only the outcome of a promised task: %s', async (_, at) => {
   const receipt = await run(at)
   expect(receipt.out.error).toBeDefined()
   await expect(everyKey.signed(receipt, after)).resolves.toBe(false)

@@ -46,7 +46,7 @@ let world: World
 let it_: StandIn
 const logged: { event: string; fields: object }[] = []
 
-/** One ability for each way that a handler can go. */
+/** One ability for each result of a handler. */
 const handlers = (receipts: () => StandIn['receipts']): Handler[] => [
   provide(text('test/keep'), async ({ capability }) => ({ out: { ok: { said: capability.nb.text } } }), {
     keep: true,
@@ -74,7 +74,7 @@ const handlers = (receipts: () => StandIn['receipts']): Handler[] => [
   promisedTask(
     pieceAccept,
     { get: (task: string) => receipts().get(task) } as never,
-    async ({ capability }) => (capability.nb.group === 'nobody' ? undefined : `${(await next()).cid}`),
+    async ({ capability }) => (capability.nb.group === 'empty' ? undefined : `${(await next()).cid}`),
   ),
 ]
 
@@ -110,7 +110,7 @@ const forger = (claimed: Signer, real: Signer) =>
 const errorOf = ({ out }: Receipt) => out.error as { name: string; message: string } | undefined
 const isSigned = async (receipt: Receipt) =>
   (await receipt.verifySignature(service.verifier)).ok !== undefined
-/** What a stack trace, a path, or the inner workings would look like. */
+/** Matches stack traces, paths, and internal details. */
 const LEAK = /stack|\n\s*at |node_modules|file:\/\/|\.ts:|secret/
 
 describe('an invocation', () => {
@@ -132,9 +132,9 @@ describe('an invocation', () => {
     'piece/offer/call',
     'test/keep/call',
     'test/*',
-  ])('of an ability that the service does not have: %s', async can => {
+  ])('of an ability without a handler is rejected: %s', async can => {
     const receipt = await ask(it_.api, invocation(can))
-    // UCANs write abilities small.
+    // UCANs have abilities in lower case.
     expect(errorOf(receipt)).toMatchObject({
       name: 'HandlerNotFound',
       capability: { can: can.toLowerCase(), with: agent.did() },
@@ -144,23 +144,23 @@ describe('an invocation', () => {
   })
 
   const cases: Record<string, () => Promise<[string, Invocation]> | [string, unknown]> = {
-    'for somebody else': () => ['InvalidAudience', invocation('test/keep', { audience: stranger })],
-    'that is over': () => ['Unauthorized', invocation('test/keep', { expiration: 1_000_000 })],
-    'that is not begun': () => ['Unauthorized', invocation('test/keep', { notBefore: 99_999_999_999 })],
-    'with what is not the issuer’s': () => [
+    'for another audience': () => ['InvalidAudience', invocation('test/keep', { audience: stranger })],
+    'that has expired': () => ['Unauthorized', invocation('test/keep', { expiration: 1_000_000 })],
+    'that is not valid yet': () => ['Unauthorized', invocation('test/keep', { notBefore: 99_999_999_999 })],
+    'with a resource that is not the issuer’s': () => [
       'Unauthorized',
       invocation('test/keep', {
         capability: { can: 'test/keep', with: space.did(), nb: { text: 'hi' } } as never,
       }),
     ],
-    'without what it is about': () => ['Unauthorized', invocation('test/keep', { nb: { text: 7 } })],
+    'with invalid caveats': () => ['Unauthorized', invocation('test/keep', { nb: { text: 7 } })],
     'signed by another key': () => [
       'Unauthorized',
       invocation('test/keep', { issuer: forger(agent, stranger) }),
     ],
     'of a did:web without its key': () => ['Unauthorized', invocation('test/keep', { issuer: web })],
   }
-  it.each(Object.entries(cases))('%s is refused, and not run', async (_, make) => {
+  it.each(Object.entries(cases))('%s is rejected, and does not run', async (_, make) => {
     const [name, refused] = await make()
     const receipt = await ask(it_.api, refused as Invocation)
     expect(errorOf(receipt)?.name).toBe(name)
@@ -174,8 +174,8 @@ describe('an invocation', () => {
   })
 
   it.each<[string, object, boolean]>([
-    ['what was delegated', { text: 'this' }, true],
-    ['something else', { text: 'that' }, false],
+    ['the delegated text', { text: 'this' }, true],
+    ['another text', { text: 'that' }, false],
   ])('with a delegation may do %s', async (_, nb, allowed) => {
     const delegation = await Delegation.delegate({
       issuer: space,
@@ -209,7 +209,7 @@ describe('an invocation', () => {
     expect(errorOf(receipt)?.name).toBe('InvocationCapabilityError')
   })
 
-  it('of a message is answered each for itself', async () => {
+  it('in a message is answered independently of the others', async () => {
     const receipts = await call(
       it_.api,
       ...['test/keep', 'test/throw', 'x/y', 'test/pass'].map(can => invocation(can)),
@@ -231,14 +231,14 @@ describe('a receipt', () => {
     ['test/refuse', false],
     ['test/library-error', false],
     ['test/throw', false],
-  ])('of %s is kept: %s', async (can, kept) => {
+  ])('of %s is stored: %s', async (can, kept) => {
     const receipt = await ask(it_.api, invocation(can, { nonce: 'kept' }))
     const found = await served(it_.api, receipt.ran.link())
     expect(found && `${found.root.cid}`).toBe(kept ? `${receipt.root.cid}` : undefined)
     expect(found && effectsOf(found)).toEqual(kept ? effectsOf(receipt) : undefined)
   })
 
-  it('of the same invocation again is the same receipt', async () => {
+  it('of a repeated invocation is the same receipt', async () => {
     const [one, two] = [
       await ask(it_.api, invocation('test/keep')),
       await ask(it_.api, invocation('test/keep')),
@@ -258,19 +258,19 @@ describe('a receipt', () => {
       'test/throw-odd',
       { name: 'HandlerExecutionError', message: 'The service could not run test/throw-odd; try again later' },
     ],
-  ])('of a failure of %s says the fact, and nothing of what is inside', async (can, error) => {
+  ])('of a failure of %s names the failure, without internal details', async (can, error) => {
     const receipt = await ask(it_.api, invocation(can))
     expect(errorOf(receipt)).toEqual(error)
     for (const { bytes } of receipt.iterateIPLDBlocks())
       expect(Buffer.from(bytes).toString('latin1')).not.toMatch(LEAK)
   })
 
-  it('of a failure that says much is cut', async () => {
+  it('of a failure with a long message has it cut', async () => {
     const receipt = await ask(it_.api, invocation('test/wordy'))
     expect(errorOf(receipt)).toEqual({ name: 'Wordy', message: `${'x'.repeat(2_000)}…` })
   })
 
-  it('that tells nothing leaves the reason in the log', async () => {
+  it('without details leaves the cause in the log', async () => {
     await ask(it_.api, invocation('test/throw'))
     expect(logged).toMatchObject([
       {
@@ -281,8 +281,8 @@ describe('a receipt', () => {
   })
 })
 
-describe('an own task', () => {
-  it('is for the service alone', async () => {
+describe('a promised task', () => {
+  it('may be invoked by the service only', async () => {
     const delegation = await Delegation.delegate({
       issuer: service,
       audience: agent,
@@ -306,7 +306,7 @@ describe('an own task', () => {
     expect(receipts.map(receipt => errorOf(receipt)?.name)).toEqual(Array(4).fill('UnsupportedCapability'))
   })
 
-  it('has no receipt before its end, and after it always the same one', async () => {
+  it('has no receipt before its outcome is final, and always the same one after that', async () => {
     const task = await next()
     const early = await ask(it_.api, task)
     expect(errorOf(early)).toMatchObject({
@@ -326,7 +326,7 @@ describe('an own task', () => {
     expect(await served(it_.api, again!.ran.link()), 'asking another way files nothing').toBeUndefined()
   })
 
-  it('that is not valid is refused without a receipt, and with nothing of what is inside', async () => {
+  it('that is invalid is rejected without a receipt, and without internal details', async () => {
     const receipts = await call(
       it_.api,
       invocation('piece/accept', { ...own, expiration: 1_000_000 }),
@@ -344,8 +344,8 @@ describe('an own task', () => {
     }
   })
 
-  it('that nobody offered is pending too', async () => {
-    const receipt = await ask(it_.api, await Tasks.pieceAccept(service, { piece, group: 'nobody' }))
+  it('without an offer is pending too', async () => {
+    const receipt = await ask(it_.api, await Tasks.pieceAccept(service, { piece, group: 'empty' }))
     expect(errorOf(receipt)?.name).toBe('OutcomePending')
     expect(await isSigned(receipt)).toBe(false)
   })
@@ -366,7 +366,7 @@ describe('HTTP', () => {
       ...(body instanceof ReadableStream ? { duplex: 'half' } : {}),
     })
 
-  it('GET / says who it is', async () => {
+  it('GET / returns name, DID and version', async () => {
     const response = await it_.api.request('/')
     expect(await response.json()).toEqual({
       name: 'service',
@@ -403,7 +403,7 @@ describe('HTTP', () => {
     expect((await response.text()).length).toBeLessThan(300)
   })
 
-  it('GET /receipt/{task} gives the receipt as a message, for ever', async () => {
+  it('GET /receipt/{task} returns the receipt as a message, immutable for caches', async () => {
     const receipt = await ask(it_.api, invocation('test/effects'))
     const response = await it_.api.request(`/receipt/${receipt.ran.link()}`)
     expect(response.status).toBe(200)
@@ -427,7 +427,7 @@ describe('HTTP', () => {
     expect((await post(await message(), type)).status).toBe(status)
   })
 
-  it('POST / of too much → 413, with a length or without', async () => {
+  it('POST / of too many bytes → 413, with or without a content length', async () => {
     const body = new Uint8Array(MESSAGE_LIMITS.bytes + 1)
     expect((await post(body, CAR)).status).toBe(413)
     const stream = new Blob([body]).stream()
@@ -453,7 +453,7 @@ describe('HTTP', () => {
     expect((await send(MESSAGE_LIMITS.invocations + 1)).status).toBe(413)
   })
 
-  it('POST / that asks for more than an answer holds: invocations are left out of it first, then → 413', async () => {
+  it('POST / whose answer is too large: the invocations are left out first, then → 413', async () => {
     const tasks = (await Promise.all(
       ['a', 'b'].map(nonce =>
         invocation('test/wordy', { nonce, facts: [{ text: 'y'.repeat(1_000) }] }).buildIPLDView(),
@@ -484,16 +484,16 @@ describe('HTTP', () => {
     expect(await answered(6_000)).toEqual(Array(2).fill({ error: 'Wordy', ran: false }))
     const refused = await send(2_000)
     expect(refused.status).toBe(413)
-    expect(await refused.text()).toContain('ask for less')
+    expect(await refused.text()).toContain('Send fewer invocations')
   })
 
-  it.each(['', 'x', '{}', '\0'.repeat(1000)])('POST / of what is no message → 400: %j', async body => {
+  it.each(['', 'x', '{}', '\0'.repeat(1000)])('POST / of an invalid message → 400: %j', async body => {
     const response = await post(body, CAR)
     expect(response.status).toBe(400)
     expect(await response.text()).not.toMatch(LEAK)
   })
 
-  /** UCANs as nobody's library makes them. */
+  /** UCANs that no library creates. */
   it.each<[string, object]>([
     ['without capabilities', { att: [] }],
     ['with a capability of nothing', { att: [{}] }],

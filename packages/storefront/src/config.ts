@@ -62,5 +62,5 @@ export const configSchema = z.strictObject({
     }),
 })
 export type StorefrontConfig = z.infer<typeof configSchema>
-/** The configuration before defaults are filled in: what a stage may set. */
+/** The configuration before defaults are filled in, as a stage sets it. */
 export type StorefrontSettings = z.input<typeof configSchema>

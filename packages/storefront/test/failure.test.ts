@@ -540,7 +540,7 @@ describe('an aggregate that gets no deal', () => {
     await settle()
     expect(await recordOf(content)).toMatchObject({
       stage: 'retried',
-      trouble: { message: `${aggregator.did()} can not be reached`, times: 1 },
+      trouble: { message: `${aggregator.did()} cannot be reached`, times: 1 },
     })
     state.down = false
     await acceptInNext(first, content.piece)

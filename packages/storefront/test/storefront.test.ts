@@ -218,7 +218,7 @@ describe('on aggregation', () => {
   }
 
   it.each<[string, typeof state, string]>([
-    ['cannot be reached', { down: true }, `${aggregator.did()} can not be reached`],
+    ['cannot be reached', { down: true }, `${aggregator.did()} cannot be reached`],
     [
       'could not run it',
       { refusal: failure('HandlerExecutionError', 'not now') },

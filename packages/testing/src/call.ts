@@ -1,10 +1,9 @@
-import { CAR, Message } from '@ucanto/core'
-import type { Invocation, IssuedInvocation, Receipt } from '@ucanto/interface'
-import { encodeMessage, type Service } from '@w3filecoin/runtime'
+import type { AgentMessage, Invocation, IssuedInvocation, Receipt } from '@ucanto/interface'
+import { decodeCar, encodeMessage, receiptIn, type Service, viewMessage } from '@w3filecoin/runtime'
 
 type Api = Service['api']
 
-/** Invocations in one message to a service, and its answer: a receipt each. */
+/** Sends invocations to a service in one message, and returns their receipts in the same order. */
 export const call = async (
   api: Api,
   ...invocations: (Invocation | IssuedInvocation)[]
@@ -15,31 +14,38 @@ export const call = async (
   const response = await api.request('/', {
     method: 'POST',
     headers: { 'content-type': 'application/vnd.ipld.car' },
-    body: (await encodeMessage({ invocations: tasks })) as never,
+    body: await encodeMessage({ invocations: tasks }),
   })
   if (!response.ok) throw new Error(`The service answered ${response.status}: ${await response.text()}`)
   const message = messageIn(new Uint8Array(await response.arrayBuffer()))
-  return tasks.map(task => message.get(task.link() as never) as unknown as Receipt)
+  return tasks.map(task => receiptOf(message, task.cid))
 }
 
-/** {@link call} for one. */
+/** Does {@link call} with one invocation. */
 export const ask = async (api: Api, invocation: Invocation | IssuedInvocation): Promise<Receipt> =>
   (await call(api, invocation))[0]!
 
-/** The receipt that a service serves for a task. */
+/** Fetches the receipt of a task from a service; `undefined` if there is none. */
 export const served = async (api: Api, task: { toString(): string }): Promise<Receipt | undefined> => {
   const response = await api.request(`/receipt/${task}`)
   if (response.status === 404) return undefined
   if (!response.ok) throw new Error(`The service answered ${response.status}: ${await response.text()}`)
-  return messageIn(new Uint8Array(await response.arrayBuffer())).get(`${task}` as never) as unknown as Receipt
+  return receiptOf(messageIn(new Uint8Array(await response.arrayBuffer())), task)
 }
 
-export const messageIn = (car: Uint8Array) => {
-  const { roots, blocks } = CAR.decode(car as never)
-  return Message.view({ root: roots[0]!.cid as never, store: blocks as never })
+/** Decodes the agent message in a CAR. */
+export const messageIn = (car: Uint8Array): AgentMessage => {
+  const { roots, blocks } = decodeCar(car)
+  return viewMessage(roots[0]!.cid, blocks)
 }
 
-/** CIDs of the tasks that follow, as text. */
+const receiptOf = (message: AgentMessage, task: { toString(): string }): Receipt => {
+  const receipt = receiptIn(message, `${task}`)
+  if (receipt === undefined) throw new Error(`The message has no receipt of ${task}`)
+  return receipt
+}
+
+/** Returns the CIDs of a receipt's effects, as text. */
 export const effectsOf = ({ fx }: Receipt) => ({
   fork: fx.fork.map(task => `${task.link()}`),
   join: fx.join && `${fx.join.link()}`,

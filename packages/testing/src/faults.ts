@@ -1,7 +1,7 @@
-/** What a call that was cut throws. */
+/** The error that a call throws if a test cut it. */
 export const CUT = new Error('Cut by the test')
 
-/** The same port, but the first calls of one of its methods throw, as if the process had ended there. */
+/** Returns the port with a method whose first calls throw without an effect, as if the process had ended before them. */
 export const cut = <T extends object>(port: T, method: keyof T, times = 1): T => {
   let left = times
   return new Proxy(port, {

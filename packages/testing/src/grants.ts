@@ -2,7 +2,7 @@ import { AsyncLocalStorage } from 'node:async_hooks'
 import type { Blocks, Consumer, Engine, MessageOrder, Queue, Row, Service, Table } from '@w3filecoin/runtime'
 import { type Resources, type Uses, usesOf } from '@w3filecoin/runtime/resources'
 
-/** How a function touches a resource. To send to a queue is to write. */
+/** How a function uses a resource. Sending to a queue is a write. */
 export type Mode = 'read' | 'write'
 type Kind = keyof Uses
 
@@ -21,11 +21,11 @@ const QUEUE_MODES: { [M in keyof Queue<object>]: Mode } = { send: 'write' }
 const BLOCKS_MODES: { [M in keyof Blocks]: Mode } = { get: 'read', locate: 'read', put: 'write' }
 
 /**
- * Holds the functions of a service to their `uses`, as AWS holds them by their permissions, and records everything that
- * they touch.
+ * Enforces the `uses` of a service's functions, as AWS does with permissions, and records every resource that a function
+ * uses.
  */
 export class Grants {
-  /** What each function touched, e.g. `sweep` → `tables piece write`. */
+  /** The resources that each function used, e.g. `sweep` → `tables piece write`. */
   readonly touched = new Map<string, Set<string>>()
   readonly #resources: Resources
   readonly #granted = new Map<string, readonly string[]>()
@@ -35,7 +35,7 @@ export class Grants {
     this.#resources = resources
   }
 
-  /** The engine, of which a running function may touch only what it uses. Outside of functions everything is allowed. */
+  /** Returns the engine with every call checked. A call outside of a function is allowed. */
   engine(engine: Engine): Engine {
     return {
       table: <R extends object>(name: string) =>
@@ -46,7 +46,7 @@ export class Grants {
     }
   }
 
-  /** The service, each of whose functions runs under its own grants. */
+  /** Returns the service with each function running under its own grants. */
   host<S extends Service>(service: S): S {
     const within =
       <A extends unknown[], T>(name: string, run: (...given: A) => T) =>
@@ -71,7 +71,7 @@ export class Grants {
     }
   }
 
-  /** Records that the running function touches a resource; throws where it must not. */
+  /** Records that the running function uses a resource. Throws if its `uses` do not include it. */
   touch(kind: Kind, name: string, mode: Mode): void {
     const running = this.#running.getStore()
     if (running === undefined) return
@@ -81,7 +81,7 @@ export class Grants {
     this.#granted.set(running, granted)
     if (!granted.includes(`${kind} ${name} ${mode}`) && !granted.includes(`${kind} ${name} write`))
       throw new Error(
-        `${this.#resources.service} ${running} touches ${kind} ${name} (${mode}): its \`uses\` in resources.ts do not say so`,
+        `Function ${running} of ${this.#resources.service} uses ${kind} ${name} (${mode}), which is missing in its \`uses\`. Add it in resources.ts.`,
       )
   }
 
@@ -100,7 +100,7 @@ export class Grants {
   }
 }
 
-/** What a function may touch, e.g. `tables piece write`. To write to a resource includes to read it. */
+/** Returns the resources that a function may use, e.g. `tables piece write`. The mode `write` includes `read`. */
 export const grantsOf = (resources: Resources, name: string): string[] => {
   const { tables = {}, queues = [], buckets = {} } = usesOf(resources, name)
   return [

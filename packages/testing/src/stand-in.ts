@@ -14,7 +14,7 @@ import {
 import { COMMON_TABLES, describeResources, type Resources } from '@w3filecoin/runtime/resources'
 import type { World } from './world.ts'
 
-/** Another service, with the handlers that a test gives it. */
+/** A stand-in for another service, with the handlers of a test. */
 export interface StandIn {
   did: DID
   url: string
@@ -22,6 +22,7 @@ export interface StandIn {
   receipts: ReceiptLog
 }
 
+/** Describes the resources of a stand-in. */
 export const standInResources = (name: string) =>
   describeResources({
     service: name,
@@ -32,6 +33,7 @@ export const standInResources = (name: string) =>
     schedules: {},
   } satisfies Resources)
 
+/** Starts a stand-in on the engines of a test. */
 export const standIn = async (
   world: World,
   {
@@ -49,7 +51,7 @@ export const standIn = async (
   return { did: id.did(), url: `https://${name}.test`, api, receipts }
 }
 
-/** A network of these services only, without a wire; others can not be reached. */
+/** Returns a `fetch` that calls these services directly, and fails for other hosts. */
 export const networkOf =
   (services: () => readonly Pick<StandIn, 'url' | 'api'>[]): Fetch =>
   async (url, init) => {

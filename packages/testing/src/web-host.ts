@@ -8,13 +8,14 @@ export interface WebHost {
   did: DID<'web'>
   /** The `did:key`s in the document. */
   keys: readonly string[]
-  /** How often it was asked. */
+  /** Number of requests so far. */
   asked: number
-  /** What it answers in place of the document. */
+  /** Replaces the document. */
   answer: RequestListener | undefined
   stop(): Promise<void>
 }
 
+/** Starts a host with these `did:key`s. */
 export const startWebHost = async (...keys: string[]): Promise<WebHost> => {
   const server = createServer((request, response) => {
     host.asked++
@@ -38,7 +39,7 @@ export const startWebHost = async (...keys: string[]): Promise<WebHost> => {
   return host
 }
 
-/** A DID document with these keys. */
+/** Returns a DID document with these keys. */
 export const documentOf = (did: string, keys: readonly string[]) => ({
   id: did,
   verificationMethod: keys.map((key, n) => ({

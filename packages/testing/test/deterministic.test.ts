@@ -19,8 +19,8 @@ import {
   tableContract,
 } from '../src/index.ts'
 
-/** A world that goes on by itself, as long as the test runs, at the pace of the clock on the wall. */
-const livingWorld = (): DeterministicWorld => {
+/** Returns a world whose time passes in real time while the test runs. */
+const startWorld = (): DeterministicWorld => {
   const world = new DeterministicWorld({ choices: new Choices(1) })
   const started = Date.now()
   const start = world.now()
@@ -31,7 +31,7 @@ const livingWorld = (): DeterministicWorld => {
 
 describe('DeterministicTable', () => {
   tableContract(() => {
-    const world = livingWorld()
+    const world = startWorld()
     const { sample, rangeSample } = SAMPLE_TABLES
     return {
       sample: new DeterministicTable<Sample>({ name: 'sample', spec: sample, world, lag: 0 }),
@@ -42,7 +42,7 @@ describe('DeterministicTable', () => {
 
 describe('DeterministicQueue', () => {
   queueContract(() => {
-    const world = livingWorld()
+    const world = startWorld()
     const run = { timeout: 10, memory: 128, uses: {} }
     const spec = { batch: 10, concurrency: 1, attempts: 3, run }
     const standard = new DeterministicQueue<SampleMessage>({ name: 'standard', spec, world })
@@ -57,11 +57,11 @@ describe('DeterministicQueue', () => {
 })
 
 describe('DeterministicBlocks', () => {
-  blocksContract(() => new DeterministicBlocks({ name: 'blocks', world: livingWorld() }))
+  blocksContract(() => new DeterministicBlocks({ name: 'blocks', world: startWorld() }))
 })
 
 describe('DeterministicWorld', () => {
-  /** What comes of writing a record, with a fault at the first call, or at random ones. */
+  /** Writes a record with faults, and returns how the function ended, the number of records, and the trace. */
   const write = async (seed: number, faultsOf: (choices: Choices) => Faults) => {
     const choices = new Choices(seed)
     const world = new DeterministicWorld({ choices })
@@ -90,7 +90,7 @@ describe('DeterministicWorld', () => {
     expect(await write(1, () => faultAt(0, fault))).toMatchObject({ how, written })
   })
 
-  it('is the same for the same seed, and another one for another', async () => {
+  it('has the same trace for the same seed, and another one for another seed', async () => {
     const faults = (choices: Choices) => randomFaults(choices, { refuse: 0.3, stall: 0.3, killAfter: 0.3 })
     const runs = await Promise.all([1, 1, 2, 3].map(seed => write(seed, faults)))
     const [one, again, ...others] = runs.map(({ trace }) => trace)
@@ -98,7 +98,7 @@ describe('DeterministicWorld', () => {
     expect(new Set([one, ...others]).size).toBe(3)
   })
 
-  it('delivers what fails again, and gives it up after so many attempts', async () => {
+  it('delivers a failed message again, and moves it to the dead letters after its last attempt', async () => {
     const world = new DeterministicWorld({ choices: new Choices(1) })
     const run = { timeout: 10, memory: 128, uses: {} }
     const spec = { batch: 10, concurrency: 1, attempts: 3, run }

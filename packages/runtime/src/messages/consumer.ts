@@ -2,23 +2,24 @@ import type { Failure } from '@w3filecoin/capabilities'
 import pMap from 'p-map'
 import type { MessageFormat } from './message-format.ts'
 
-/** Whether a message is done with, or why it is to come again. */
+/** The result for one message: handled, or the reason to deliver it again. */
 export type Handled = { ok: object; error?: undefined } | { ok?: undefined; error: Failure | Error }
 
 /**
- * What a service does with the messages of one queue: "On …, do …". Answers for each message, in order. A message
- * that is not done with comes again after its visibility timeout, and goes to the dead-letter queue after the
- * queue's number of attempts.
+ * Handles the messages of one queue. SQS delivers a failed message again after its visibility timeout, and it goes to the
+ * dead-letter queue after the queue's number of attempts.
  */
 export interface Consumer<M> {
-  /** Reads a message's body; throws on what is no message of this queue. */
+  /** Reads the body of a message. Throws if it is not a message of this queue. */
   decode(body: unknown): M
+  /** Returns one result per message, in the same order. */
   handle(messages: readonly M[]): Promise<Handled[]>
 }
 
+/** The result for a message that was handled. */
 export const DONE: Handled = { ok: {} }
 
-/** A consumer that takes messages one by one, some at a time. What it throws is the reason to try again. */
+/** Returns a consumer that calls `handle` for each message. An error that it throws is the reason to deliver the message again. */
 export const each = <M>(
   { decode }: Pick<MessageFormat<M>, 'decode'>,
   handle: (message: M) => Promise<Handled>,
@@ -28,10 +29,10 @@ export const each = <M>(
   handle: messages => pMap(messages, message => catchErrors(() => handle(message)), { concurrency }),
 })
 
-/** Turns what is thrown into a reason to try again. */
-export const catchErrors = async (take: () => Promise<Handled>): Promise<Handled> => {
+/** Calls `handle`, and returns an error that it throws as the reason to deliver the message again. */
+export const catchErrors = async (handle: () => Promise<Handled>): Promise<Handled> => {
   try {
-    return await take()
+    return await handle()
   } catch (cause) {
     return { error: cause instanceof Error ? cause : new Error(`${cause}`) }
   }

@@ -3,16 +3,16 @@ import type { MessageOrder } from '../ports.ts'
 
 /**
  * How the messages of one queue are written: as JSON, with the version of the format as `v`. Messages without `v` were sent
- * before formats had versions, and are of version 1.
+ * before formats had versions: they have version 1.
  *
- * @example The body of a message that asks the aggregator to seal a group: `{"v":1,"group":"kD3…","id":"full-4"}`
+ * @example The body of a `seal` message, which has the aggregator seal a group: `{"v":1,"group":"kD3…","id":"full-4"}`
  */
 export interface MessageFormat<M> {
   version: number
   encode(message: M): object
-  /** Throws on a body that is not a message of this format, or of a later version: SQS delivers it again. */
+  /** Throws if the body has another format or a later version; SQS then delivers the message again. */
   decode(body: unknown): M
-  /** For a FIFO queue. */
+  /** Required for a FIFO queue. */
   order?: MessageOrder<M>
 }
 
@@ -26,7 +26,7 @@ export interface UnorderedFormat<M> extends MessageFormat<M> {
   order?: never
 }
 
-/** Defines the format of a queue's messages. The order is required for a FIFO queue, and refused for any other. */
+/** Defines the format of a standard queue's messages. */
 export const messageFormat = <S extends z.ZodType<object>>(
   schema: S,
   { version = 1 }: { version?: number } = {},
@@ -49,6 +49,6 @@ export const orderedFormat = <S extends z.ZodType<object>>(
   order: MessageOrder<z.infer<S>>,
 ): OrderedFormat<z.infer<S>> => ({ ...messageFormat(schema), order })
 
-/** The messages of a format. */
+/** The type of a format's messages. */
 // biome-ignore lint/suspicious/noExplicitAny: infers the message of any format
 export type MessageOf<F> = F extends MessageFormat<any> ? ReturnType<F['decode']> : never

@@ -1,5 +1,3 @@
-import { Receipt as Receipts } from '@ucanto/core'
-import { isDelegation } from '@ucanto/core/delegation'
 import type { Block, Invocation, Receipt, Signer } from '@ucanto/interface'
 import { conclude, type Failure, failure, type Result, Tasks } from '@w3filecoin/capabilities'
 import pMap from 'p-map'
@@ -13,24 +11,26 @@ import { MESSAGE_LIMITS } from '../ucan/message.ts'
 import { type Peer, reach } from '../ucan/peer.ts'
 import type { Peers } from '../ucan/peers.ts'
 import { Chains } from '../ucan/proof-chain.ts'
+import { isTask } from '../ucan/task.ts'
+import { viewReceipt } from '../ucan/ucanto.ts'
 import { isReadable, MAX_EFFECTS } from './receipt.ts'
 import type { ReceiptLog } from './receipt-log.ts'
 
-/** Takes the final receipt of a task that this service waits for. */
+/** Handles the final receipt of a task that this service waits for. */
 export type ReceiptHandler = (receipt: Receipt, ran: Invocation) => Promise<Result<object>>
 
 export interface ConcludeOptions {
   authority: Authority
-  /** Who takes the receipts of which ability; others are refused. */
+  /** The handler of receipts by the ability of their task. Receipts of other tasks are rejected. */
   routes: Record<string, ReceiptHandler>
-  /** Who may hand receipts over. */
+  /** DIDs of the services that may deliver receipts. */
   senders: readonly string[]
   now: Clock
 }
 
 /**
- * `ucan/conclude`: another service hands over a receipt. The receipt must be signed by the service that ran the
- * task; the route of its ability decides whether a record waits for the task.
+ * Handles `ucan/conclude`, by which another service delivers a receipt. The receipt must be signed by the service that ran
+ * its task. The route of the task's ability checks whether a record waits for the task.
  */
 export const concludeHandler = ({ authority, now, ...options }: ConcludeOptions): Handler => {
   const senders = new Set(options.senders)
@@ -38,29 +38,33 @@ export const concludeHandler = ({ authority, now, ...options }: ConcludeOptions)
   return provide(conclude, async ({ capability, invocation }) => {
     if (!senders.has(capability.with))
       return {
-        out: { error: failure('UnknownSender', `This service takes no receipts from ${capability.with}`) },
+        out: {
+          error: failure('UnknownSender', `This service does not accept receipts from ${capability.with}`),
+        },
       }
     const blocks = new Map([...invocation.iterateIPLDBlocks()].map(block => [`${block.cid}`, block]))
-    const receipt = readable(
-      () => Receipts.view({ root: capability.nb.receipt as never, blocks: blocks as never }) as Receipt,
-    )
-    const ran = receipt && readable(() => receipt.ran)
-    const taken = receipt && readable(() => new Chains(blocks, MESSAGE_LIMITS.chain).takeTasks(receipt))
-    // Views decode lazily: what carries the name of a task need not be one.
-    if (!ran || !isDelegation(ran as never) || !taken?.ok || !isReadable(receipt))
+    const receipt = tryRead(() => viewReceipt(capability.nb.receipt, blocks))
+    const task = receipt && tryRead(() => receipt.ran)
+    const taken = receipt && tryRead(() => new Chains(blocks, MESSAGE_LIMITS.chain).takeTasks(receipt))
+    // Views decode lazily, so the block with the task's CID may be something else.
+    if (!receipt || !isTask(task) || !taken?.ok || !isReadable(receipt))
       return {
         out: {
           error: failure(
             'ReceiptNotFound',
-            'The blocks of the receipt and of its task must be attached, and be what they are called',
+            'The blocks of the receipt and of its task must be attached and valid',
           ),
         },
       }
-    const task = ran as Invocation
     const route = routes.get(task.capabilities[0]?.can as string)
     if (!route)
       return {
-        out: { error: failure('UnknownTask', `This service waits for no ${task.capabilities[0]?.can}`) },
+        out: {
+          error: failure(
+            'UnknownTask',
+            `This service does not wait for receipts of ${task.capabilities[0]?.can}`,
+          ),
+        },
       }
     if (!(await authority.signed(receipt, task.audience)))
       return {
@@ -71,7 +75,8 @@ export const concludeHandler = ({ authority, now, ...options }: ConcludeOptions)
   })
 }
 
-const readable = <T>(read: () => T): T | undefined => {
+/** Returns `undefined` if a view throws because its bytes are malformed. */
+const tryRead = <T>(read: () => T): T | undefined => {
   try {
     return read()
   } catch {
@@ -79,23 +84,28 @@ const readable = <T>(read: () => T): T | undefined => {
   }
 }
 
-/** "Hand these receipts to that service." */
+/**
+ * Asks a consumer to deliver receipts to another service.
+ *
+ * @example {"v":1,"to":"did:web:storefront.example.com","tasks":["bafyrei…"]}
+ */
 export const concludeMessage = messageFormat(
   z.object({
+    /** DID of the service. */
     to: z.string().startsWith('did:'),
-    /** CIDs of the tasks whose receipts are in the log. */
+    /** CIDs of tasks whose receipts are in the receipt log. */
     tasks: z.array(z.string()).min(1).max(100),
   }),
 )
 export type ConcludeMessage = MessageOf<typeof concludeMessage>
 
-/** The receipt, with the blocks of its effects if there are not too many. */
-const attached = (receipt: Receipt): Block[] => {
+/** Returns the blocks of a receipt, without those of its effects if there are more than `MAX_EFFECTS`. */
+const blocksToSend = (receipt: Receipt): Block[] => {
   if (receipt.fx.fork.length <= MAX_EFFECTS) return [...receipt.iterateIPLDBlocks()]
   return [receipt.root, ...(receipt.ran as Invocation).iterateIPLDBlocks()]
 }
 
-/** Tasks in one `conclude` message: as many receipts as fit in one HTTP message with room to spare. */
+/** Number of tasks in one `conclude` message. Their receipts fit into one HTTP message. */
 export const CONCLUDE_BATCH = 50
 
 interface Delivery {
@@ -107,8 +117,8 @@ interface Delivery {
 }
 
 /**
- * On `conclude`, hand receipts of the log to the service that waits for them. A peer that can not be called, or not now,
- * or that refuses a receipt, fetches what it waits for itself when it finds that nothing came.
+ * On `conclude`, deliver receipts to the service that waits for them. A failed delivery is not retried: a service that
+ * misses a receipt fetches it.
  */
 export const onConclude = ({ id, receipts, peers, log }: Delivery): Consumer<ConcludeMessage> =>
   each(
@@ -120,7 +130,7 @@ export const onConclude = ({ id, receipts, peers, log }: Delivery): Consumer<Con
       const known = found.filter(receipt => receipt !== undefined)
       const conclusions = await Promise.all(
         known.map(receipt =>
-          Tasks.conclude(id, peer.principal, { root: receipt.root, blocks: attached(receipt) }),
+          Tasks.conclude(id, peer.principal, { root: receipt.root, blocks: blocksToSend(receipt) }),
         ),
       )
       const answers = await reach(peer, () => peer.execute(conclusions), log)

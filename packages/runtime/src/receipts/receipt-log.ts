@@ -1,40 +1,45 @@
-import { CAR, Message } from '@ucanto/core'
 import type { Receipt } from '@ucanto/interface'
 import { parse as parseLink } from 'multiformats/link'
 import type { Blocks, Clock, Table } from '../ports.ts'
-import { encodeMessage } from '../ucan/message.ts'
+import { CAR, encodeMessage } from '../ucan/message.ts'
+import { decodeCar, receiptIn, viewMessage } from '../ucan/ucanto.ts'
 
-/** A receipt as the table holds it: small ones in the record, large ones as a block. */
+/**
+ * The record of a receipt. A small receipt is stored in the record, a large one as a block.
+ *
+ * @example { task: 'bafyrei…', receipt: 'bafyrei…', car: <bytes>, issuedAt: 1767225600000 }
+ * @example { task: 'bafyrei…', receipt: 'bafyrei…', block: 'bafkrei…', size: 5000000, issuedAt: 1767225600000 }
+ */
 export interface ReceiptRecord {
   /** CID of the task. */
   task: string
-  /** CID of the receipt's root. */
+  /** CID of the receipt's root block. */
   receipt: string
-  /** The agent message CAR with the receipt and the blocks of its effects. */
+  /** A small CAR: the agent message with the receipt and the blocks of its effects. */
   car?: Uint8Array
-  /** Link of the block that holds the CAR, when it is large, and its bytes. */
+  /** CID of the block with a large CAR. */
   block?: string
+  /** Size of a large CAR, in bytes. */
   size?: number
+  /** Milliseconds since 1970. */
   issuedAt: number
 }
 
-/** What a receipt log does with large receipts. */
+/** Sizes from which a receipt log treats receipts as large. */
 export interface ReceiptLogLimits {
-  /** CARs up to this size are stored in the record, larger ones as a block: DynamoDB holds items of up to 400 KB. */
+  /** CARs up to this size are stored in the record, larger ones as a block. A DynamoDB item has at most 400 KB. */
   maxInlineBytes: number
-  /** CARs up to this size are served by the function: a Lambda function's response has at most 6 MB, base64 included. */
+  /** CARs up to this size are served by the function. The response of a Lambda function has at most 6 MB, base64 included. */
   maxServedBytes: number
 }
 
 const LIMITS: ReceiptLogLimits = { maxInlineBytes: 100_000, maxServedBytes: 4_000_000 }
 
-export const CAR_TYPE = 'application/vnd.ipld.car'
-
 const RAW = 0x55
 
 /**
- * The signed receipts of the tasks that a service ended, by task CID. Each is written once: a receipt counts as
- * issued when it is here, before any message says so, and it never changes.
+ * The signed receipts of the tasks that a service finished, by the CID of the task. Each is written once and never changes.
+ * A receipt is issued when it is stored here, before any message is sent about it.
  */
 export class ReceiptLog {
   readonly #table: Table<ReceiptRecord>
@@ -59,7 +64,7 @@ export class ReceiptLog {
     this.#now = now
   }
 
-  /** Files a receipt. If the task has one already, that one stands, and is returned. */
+  /** Stores a receipt. If the task already has one, returns the existing receipt and stores nothing. */
   async put(receipt: Receipt): Promise<Receipt> {
     const task = `${receipt.ran.link()}`
     const car = await encodeMessage({ receipts: [receipt] })
@@ -75,19 +80,19 @@ export class ReceiptLog {
     return this.#decode(task, await this.#read(stored.error.record))
   }
 
-  /** The receipt of a task, with the blocks of its effects. */
+  /** Returns the receipt of a task, with the blocks of its effects; `undefined` if there is none. */
   async get(task: string): Promise<Receipt | undefined> {
     const record = await this.#table.get({ task })
     return record && this.#decode(task, await this.#read(record))
   }
 
-  /** The agent message CAR with the receipt of a task; where it is too large to answer with, the address that has it. */
-  async serve(task: string): Promise<{ car: Uint8Array } | { at: string } | undefined> {
+  /** Returns the CAR with the receipt of a task, or its URL if it is too large to serve; `undefined` if there is none. */
+  async serve(task: string): Promise<{ car: Uint8Array } | { url: string } | undefined> {
     const record = await this.#table.get({ task })
     if (record === undefined) return undefined
     const { block, size = 0 } = record
     if (block !== undefined && size > this.#limits.maxServedBytes)
-      return { at: await this.#blocks.locate(parseLink(block), CAR_TYPE) }
+      return { url: await this.#blocks.locate(parseLink(block), CAR) }
     return { car: await this.#read(record) }
   }
 
@@ -102,11 +107,9 @@ export class ReceiptLog {
   }
 }
 
-/** The receipt of `task` in an agent message CAR; `undefined` if the message has none. Throws if it is no CAR. */
+/** Returns the receipt of `task` in the CAR of an agent message; `undefined` if there is none. Throws if the bytes are not a CAR. */
 export const readReceipt = (task: string, car: Uint8Array): Receipt | undefined => {
-  const { roots, blocks } = CAR.decode(car as never)
+  const { roots, blocks } = decodeCar(car)
   const [root] = roots
-  if (root === undefined) return undefined
-  const message = Message.view({ root: root.cid as never, store: blocks as never })
-  return (message.get(parseLink(task) as never, null) ?? undefined) as Receipt | undefined
+  return root && receiptIn(viewMessage(root.cid, blocks), task)
 }

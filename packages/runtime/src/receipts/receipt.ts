@@ -1,64 +1,70 @@
-import { isDelegation, Receipt as Receipts } from '@ucanto/core'
 import type { Invocation, Receipt, Signer } from '@ucanto/interface'
 import { type Failure, failure, type Task } from '@w3filecoin/capabilities'
+import { isTask } from '../ucan/task.ts'
+import { signReceipt, unsignedReceipt } from '../ucan/ucanto.ts'
 
-/** What came of a task, before it is signed. */
+/** The result of a task, before it is signed. */
 export interface Outcome {
   out: { ok: unknown; error?: undefined } | { ok?: undefined; error: Failure }
-  /** The tasks that follow. Their blocks travel with the receipt. */
+  /** The tasks that the service promises to run next. Their blocks are part of the receipt's CAR. */
   fx?: { fork?: readonly Task[]; join?: Task | undefined }
 }
 
-/** Signs the outcome of a task. Deterministic: the same task, outcome and key give the same bytes. */
+/** Signs the outcome of a task. Deterministic: the same task, outcome and key produce the same bytes. */
 export const issueReceipt = (issuer: Signer, ran: Invocation, { out, fx }: Outcome): Promise<Receipt> =>
-  Receipts.issue({
-    issuer,
-    ran,
-    result: out.error === undefined ? { ok: out.ok as object } : { error: toPublicFailure(out.error) },
-    fx: { fork: [...(fx?.fork ?? [])], ...(fx?.join === undefined ? {} : { join: fx.join }) },
-  }) as unknown as Promise<Receipt>
+  signReceipt(issuer, ran, {
+    out: out.error === undefined ? { ok: out.ok as object } : { error: toPublicFailure(out.error) },
+    ...fx,
+  })
 
-/** Effects whose blocks are handed over with their receipt; of more, the receiver reads them in the sender's log. */
+/** Returns an error in the form of a receipt that clients can read, but without a signature: nothing was issued. */
+export const issueUnsigned = (id: Signer, ran: Invocation, error: Failure): Promise<Receipt> =>
+  unsignedReceipt(id, ran, toPublicFailure(error))
+
+/** Maximum number of effects whose blocks are sent with their receipt. The receiver fetches a receipt with more of them. */
 export const MAX_EFFECTS = 100
 
 /**
- * Whether the blocks of its effects came with the receipt. A receipt with very many is handed over without them; the
- * log of the service that issued it has all.
+ * Whether the receipt includes the blocks of its effects. A receipt with more than `MAX_EFFECTS` is sent without them; the
+ * receipt log of the service that issued it has them.
  */
 export const hasEffectBlocks = ({ fx }: Receipt): boolean =>
-  [...fx.fork, ...(fx.join ? [fx.join] : [])].every(effect => isDelegation(effect as never))
+  [...fx.fork, ...(fx.join ? [fx.join] : [])].every(isTask)
 
-/** The most bytes of a receipt that services read of one another: it has as many effects as an aggregate has pieces. */
+/** Maximum size of a receipt that a service fetches from another: it may have as many effects as an aggregate has pieces. */
 export const MAX_RECEIPT_BYTES = 64 * 1024 * 1024
 
-/** Whether all that a receipt names can be read: views decode lazily, and throw on what is no UCAN. */
+/** Whether all UCANs in a receipt can be decoded. Views decode lazily, and throw on malformed UCANs. */
 export const isReadable = (receipt: Receipt): boolean => {
   try {
     const { ran, fx } = receipt
     for (const task of [ran, ...fx.fork, ...(fx.join ? [fx.join] : [])])
-      if (isDelegation(task as never)) void (task as Invocation).capabilities
+      if (isTask(task)) void task.capabilities
     return true
   } catch {
     return false
   }
 }
 
-/** The outcome that a receipt holds, to be issued again as it is. */
+/** Returns the outcome in a receipt, for another receipt of the same outcome. */
 export const outcomeOf = (receipt: Receipt): Outcome => ({
   out: receipt.out as Outcome['out'],
   fx: receipt.fx as NonNullable<Outcome['fx']>,
 })
 
-/** The most characters of a failure's message: that of `Unauthorized` tells of every way that was tried. */
-const MAX_MESSAGE = 2_000
+/** Maximum length of a failure's message: that of `Unauthorized` describes every path of proofs that was tried. */
+const MAX_MESSAGE_CHARACTERS = 2_000
 
 /**
- * A failure as it may leave the service: the name, the message and the protocol's own fields. Errors of
- * libraries are reduced to name and message, so that no stack trace gets out.
+ * Returns a failure without internal details: its name, its message and the fields that the protocol defines. Errors of
+ * libraries are reduced to name and message, so that stack traces do not leave the service.
+ *
+ * @example { name: 'InvalidContentPiece', message: 'The content hashes to bafkzci…', content: <CID> }
  */
 export const toPublicFailure = (error: Failure): Failure => {
   const { name, message } = error
-  const clipped = message.length > MAX_MESSAGE ? `${message.slice(0, MAX_MESSAGE)}…` : message
+  const clipped =
+    message.length > MAX_MESSAGE_CHARACTERS ? `${message.slice(0, MAX_MESSAGE_CHARACTERS)}…` : message
   if (error instanceof Error) return failure(name, clipped)
   const { cause, ...rest } = error
   return { ...(cause === undefined || cause instanceof Error ? rest : error), message: clipped }

@@ -6,9 +6,9 @@ import type { Blocks } from '../ports.ts'
 export const putValue = async (blocks: Blocks, value: unknown): Promise<string> =>
   `${await blocks.put(encode(value), CBOR)}`
 
-/** The value of a block that must be there. */
+/** Returns the value of a block. Throws if the block is missing. */
 export const getValue = async <T>(blocks: Blocks, cid: string): Promise<T> => {
   const bytes = await blocks.get(parseLink(cid))
   if (bytes === undefined) throw new Error(`The block ${cid} is missing`)
-  return decode<T>(bytes as never)
+  return decode<T>(bytes)
 }

@@ -2,7 +2,7 @@ import type { Key, Page, Row, Stored, Table } from '../ports.ts'
 
 /**
  * How the records of one table are stored. Each row carries the version of its format as `v`, so that a later version of
- * the code can tell the formats apart. Rows without `v` were written before formats had versions, and are of version 1.
+ * the code can tell the formats apart. Rows without `v` were written before formats had versions: they have version 1.
  *
  * @example A storefront's piece in DynamoDB: `{ v: 1, id: 'kD3…', stage: 'queued', accept: <bytes>, … }`; its record in
  * memory: `{ id: 'kD3…', stage: 'queued', acceptTask: <bytes>, … }`.
@@ -31,18 +31,19 @@ export const recordFormat = <R extends object>({
   const toMemory = toStored.map(([memory, stored]) => [stored, memory] as const)
   return {
     version,
-    encode: record => ({ ...renamed(record as Row, toStored), v: version }),
+    encode: record => ({ ...rename(record as Row, toStored), v: version }),
     decode: ({ v = 1, ...row }) => {
       if (Number(v) > version)
         throw new Error(
           `The record has version ${v}, and this code reads versions up to ${version}: a later version of the service wrote it`,
         )
-      return renamed(row, toMemory) as R
+      return rename(row, toMemory) as R
     },
   }
 }
 
-const renamed = (row: Row, names: readonly (readonly [from: string, to: string])[]): Row => {
+/** Returns the row with the attributes `from` under the names `to`. */
+const rename = (row: Row, names: readonly (readonly [from: string, to: string])[]): Row => {
   const result = { ...row }
   for (const [from, to] of names)
     if (from in result) {
@@ -52,7 +53,7 @@ const renamed = (row: Row, names: readonly (readonly [from: string, to: string])
   return result
 }
 
-/** The table as records of a format. Keys are the same in both. */
+/** Returns the table with its rows as records of a format. Keys are the same in both. */
 export const formatted = <R extends object>(table: Table<Row>, format: RecordFormat<R>): Table<R> => {
   const decode = (row: Stored<Row>) => format.decode(row) as Stored<R>
   const decodeAny = (row: Stored<Row> | undefined) => row && decode(row)

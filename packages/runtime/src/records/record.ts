@@ -1,15 +1,21 @@
 import { hash } from 'node:crypto'
-import { extract } from '@ucanto/core/delegation'
 import type { Task } from '@w3filecoin/capabilities'
 import type { Key, Stored, Table } from '../ports.ts'
+import { extractTask } from '../ucan/ucanto.ts'
 
-/** The key of a record: a hash of what makes it that record, so that keys have one length and spread evenly. */
+/**
+ * Returns the key of a record: a hash of the values that identify it, so that all keys have the same length and spread
+ * evenly over the partitions of a table.
+ *
+ * @example recordId('did:web:storefront.test', 'photos', 'bafkzci…', undefined)
+ * // SHA-256 of '["did:web:storefront.test","photos","bafkzci…",null]' in base64url: 43 characters
+ */
 export const recordId = (...parts: (string | undefined)[]): string =>
   hash('sha256', JSON.stringify(parts.map(part => part ?? null)), 'base64url')
 
 /**
- * A promised task as a record keeps it: the signed invocation with its proofs. What is run later is this, byte for
- * byte, also when the service changed its key or its delegations meanwhile.
+ * Packs a promised task for its record: the signed invocation with its proofs, as a CAR. The service later runs exactly
+ * these bytes, even if its key or its delegations changed in the meantime.
  */
 export const packTask = async (task: Task): Promise<Uint8Array> => {
   const archive = await task.archive()
@@ -17,31 +23,31 @@ export const packTask = async (task: Task): Promise<Uint8Array> => {
   return archive.ok
 }
 
-export const unpackTask = async (bytes: Uint8Array): Promise<Task> => {
-  const task = await extract(bytes)
-  if (task.error) throw task.error
-  return task.ok as unknown as Task
-}
+/** Reads a task that {@link packTask} packed. */
+export const unpackTask = (bytes: Uint8Array): Promise<Task> => extractTask(bytes)
 
-/** How often a record is read again when others change it at the same time. */
-const UPDATE_ATTEMPTS = 20
+/** Attempts to update a record that other writers change at the same time. */
+const MAX_UPDATE_ATTEMPTS = 20
 
 /**
- * Reads a record, decides what becomes of it, and writes that; again from the start when somebody else was faster.
- * `change` is pure and may be called several times; where it returns `undefined` nothing is written. Returns the
- * record as it is now, and whether this call changed it.
+ * Reads a record, changes it, and writes it if no other writer changed it in between; else starts again.
+ *
+ * @param change returns the new record, or `undefined` to write nothing. It must be pure, because each attempt calls it.
+ * @returns the present record, and whether this call changed it
  */
 export const update = async <R>(
   table: Table<R>,
   key: Key,
   change: (record: Stored<R>) => Stored<R> | undefined,
 ): Promise<{ record: Stored<R> | undefined; changed: boolean }> => {
-  for (let attempt = 0; attempt < UPDATE_ATTEMPTS; attempt++) {
+  for (let attempt = 0; attempt < MAX_UPDATE_ATTEMPTS; attempt++) {
     const record = await table.get(key)
     const next = record && change(record)
     if (next === undefined) return { record, changed: false }
     const replaced = await table.replace(next)
     if (replaced.ok) return { record: replaced.ok, changed: true }
   }
-  throw new Error(`Others kept changing the record ${JSON.stringify(key)}`)
+  throw new Error(
+    `The record ${JSON.stringify(key)} was changed by other writers in each of ${MAX_UPDATE_ATTEMPTS} attempts`,
+  )
 }

@@ -3,34 +3,37 @@ import pMap, { pMapSettled } from 'p-map'
 import type { Clock, Key, Queue, Stored, Table } from '../ports.ts'
 
 /**
- * Every record of unfinished work carries the time when somebody should look at it again. A sparse index sorts by
- * that time, so a sweep costs what is overdue, not what is pending. The index is cut in shards, because one
- * partition of an index takes a bounded number of writes a second.
+ * Every record of unfinished work has a `checkAt`, the time when the sweep checks it again. A sparse index sorts by that
+ * time, so the cost of a sweep grows with the overdue records, not with the pending ones. The index has shards because
+ * DynamoDB limits the writes per second to one partition of an index.
+ *
+ * @example { checkAt: 1767225660000, due: 'a' }
  */
 export interface Due {
-  /** When to look again, in milliseconds since 1970. Absent when the record is finished. */
+  /** When the sweep checks the record, in milliseconds since 1970. Absent when the record is finished. */
   checkAt?: number | undefined
-  /** The shard of the index. Present together with `checkAt`. */
+  /** The shard of the index, a hexadecimal digit. Present together with `checkAt`. */
   due?: string | undefined
 }
 
-/** The index by `checkAt`, in every table that is swept. */
+/** Name of the index by `checkAt`, in every table that a sweep reads. */
 export const DUE = 'due'
 
 const SHARDS = [...'0123456789abcdef']
 
+/** Returns the attributes that put a record into the sweep at `checkAt`. The shard is the first digit of the id's hash. */
 export const dueAt = (id: string, checkAt: number): Required<Due> => ({
   checkAt,
   due: hash('sha256', id).charAt(0),
 })
 
-/** Takes the record out of the sweep. */
+/** The attributes that take a record out of the sweep. */
 export const notDue = { checkAt: undefined, due: undefined } satisfies Due
 
-/** Messages, by the names of the queues that they are for. */
+/** Messages by the name of their queue. */
 export type Messages<Q> = { [N in keyof Q]?: Q[N] extends Queue<infer M> ? M[] : never }
 
-/** Sends messages, queue by queue. */
+/** Sends messages, one queue after the other. */
 export const sendAll = async <Q extends { [N in keyof Q]: Queue<never> }>(
   queues: Q,
   messages: Messages<Q>,
@@ -40,35 +43,39 @@ export const sendAll = async <Q extends { [N in keyof Q]: Queue<never> }>(
 }
 
 /**
- * What unfinished records of one table are, and what gets them moving: known in one place, for the sweep that comes by
- * in time and for the operator who looks for what no sweep sees.
+ * Says which records of one table are unfinished, and which messages continue their work. The sweep uses it for records
+ * that are due, and `npm run ops -- reconcile` for records that are missing from the index.
  */
 export interface Unfinished<R, Q> {
-  /** Whether there is anything left to do, whatever the record says about when to look. */
+  /** Whether work is left to do. Does not depend on `checkAt`. */
   isUnfinished: (record: R) => boolean
-  /** Since when the record is at its stage, in milliseconds since 1970, where that is known. */
+  /** When the record reached its stage, in milliseconds since 1970; `undefined` if unknown. */
   stageSince: (record: R) => number | undefined
-  /** What is to happen next, for people. */
+  /** Describes the next step to the operator. */
   describeNext: (record: R) => string
+  /** The messages that continue the work on these records. */
   messages: (records: readonly Stored<R>[]) => Messages<Q>
-  /** When somebody looks at a record that is not {@link Due}: no sweep does then, but a schedule of its own. */
+  /** When a record without `checkAt` is checked next, by a dedicated schedule instead of the sweep. In milliseconds since 1970. */
   nextCheckAt?: (record: R) => number
 }
 
 interface SweepOptions<R> {
   table: Table<R>
   now: Clock
-  /** How long until a record that was sent again is looked at the next time, in milliseconds. */
+  /** Milliseconds until the next check of a record whose messages were sent. */
   intervalMs: (record: R) => number
-  /** The most records of one shard in one sweep; the rest is for the next one. */
+  /** Maximum number of records per shard in one sweep. The next sweep handles the remaining ones. */
   limit?: number
-  /** Sends what gets these records moving again. */
+  /** Sends the messages that continue the work on these records. */
   resend: (records: Stored<R>[]) => Promise<void>
 }
 
 /**
- * Sends every overdue record again, then looks away from it for a while. Sending comes first: cut short, the
- * next sweep sends again. A shard that can not be swept keeps no other one from it. Returns how many were overdue.
+ * Sends the messages of every overdue record, then moves its `checkAt` on. It sends first: if the sweep is interrupted,
+ * the next one sends again. A failing shard does not stop the other shards.
+ *
+ * @returns the number of overdue records
+ * @throws AggregateError after all shards, if any failed
  */
 export const sweep = async <R extends Due & { id: string }>({
   table,
@@ -87,7 +94,7 @@ export const sweep = async <R extends Due & { id: string }>({
       )
       if (overdue.length === 0) return 0
       await resend(overdue)
-      // Whoever changed a record meanwhile has said when to look again.
+      // A conflict is ignored: a record changed concurrently already has a new `checkAt`.
       await pMap(overdue, record => table.replace({ ...record, checkAt: now() + intervalMs(record) }), {
         concurrency: 8,
       })
@@ -99,12 +106,16 @@ export const sweep = async <R extends Due & { id: string }>({
   return swept.reduce((sum, shard) => sum + (shard.status === 'fulfilled' ? shard.value : 0), 0)
 }
 
-/** Waits for all sweeps of a service: one that fails keeps no other from its table. Then throws what they threw. */
+/**
+ * Waits for all sweeps of a service. A failing sweep does not stop the others.
+ *
+ * @throws AggregateError after all sweeps, if any failed
+ */
 export const sweepAll = async (sweeps: readonly Promise<number>[]): Promise<void> =>
   throwFailures(await Promise.allSettled(sweeps))
 
 const throwFailures = (outcomes: readonly PromiseSettledResult<unknown>[]): void => {
   const reasons = outcomes.flatMap(outcome => (outcome.status === 'rejected' ? [outcome.reason] : []))
-  // A log tells of one cause, so the message names all.
+  // The log prints one cause, so the message names all of them.
   if (reasons.length > 0) throw new AggregateError(reasons, reasons.join('; '), { cause: reasons[0] })
 }

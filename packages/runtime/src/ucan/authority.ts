@@ -45,13 +45,13 @@ export class Authority {
     return [...new Set([id.toDIDKey(), ...(listed ?? [])])]
   }
 
-  /** What `@ucanto/server` checks an invocation against. */
+  /** Returns the context in which `@ucanto/server` checks an invocation. */
   context(id: Signer) {
     return {
-      // Signatures of the service itself are looked at with all its keys, also those that it signs with no more.
+      // Signatures of the service itself are verified with all its keys, including keys that it no longer signs with.
       id: verifierOf(id.did(), fixedKeys(this.keysOf(id))),
-      // `@ucanto/server` resolves a DID to keys, and tries what `principal` makes of each. It is given the DID itself,
-      // and so one verifier for it, which tries all keys and finds out when they were changed.
+      // `@ucanto/server` resolves a DID to keys, and verifies with what `principal` returns for each. It gets the DID
+      // itself, and so one verifier, which tries all keys and fetches new ones.
       resolveDIDKey: async (did: DID) => {
         const keys = await this.#keysOf(did).known()
         return keys.length > 0 ? { ok: [did] } : { error: new DIDResolutionError(did) }
@@ -64,8 +64,8 @@ export class Authority {
   }
 
   /**
-   * Whether the receipt is signed by a key of `signer`. False also where issuer, key or signature can not be read.
-   * Throws when a host can not be asked for the keys now: then nobody can say.
+   * Whether a key of `signer` signed the receipt. False also if issuer, key or signature cannot be read. Throws if the keys
+   * cannot be fetched now: then the answer is unknown.
    */
   async signed(receipt: Receipt, signer: Principal): Promise<boolean> {
     const did = issuerOf(receipt, signer)
@@ -76,7 +76,7 @@ export class Authority {
       const { ok } = await receipt.verifySignature(verifierOf(did, keys) as never)
       return ok !== undefined
     } catch {
-      // Views decode lazily and throw on what is no signature.
+      // Views decode lazily and throw on bytes that are not a signature.
       return false
     }
   }
@@ -85,7 +85,7 @@ export class Authority {
     if (isKey(did)) return fixedKeys([did])
     return {
       known: async () => (await this.#find(did)).known(),
-      renewed: async () => (await this.#find(did)).renewed(),
+      renew: async () => (await this.#find(did)).renew(),
     }
   }
 
@@ -109,16 +109,16 @@ const NO_KEYS = fixedKeys([])
 
 const isKey = (did: DID): did is DID<'key'> => did.startsWith('did:key:')
 
-/** The signer, unless the receipt names another one as its issuer. */
+/** Returns the signer's DID, unless the receipt names another issuer. */
 const issuerOf = (receipt: Receipt, signer: Principal): DID | undefined => {
   try {
     const did = signer.did()
     return receipt.issuer === undefined || receipt.issuer.did() === did ? did : undefined
   } catch {
-    // Views decode lazily and throw on what is no DID.
+    // Views decode lazily and throw on text that is not a DID.
     return undefined
   }
 }
 
-/** A principal by its DID, without keys. */
+/** Returns a principal by its DID, without keys. */
 export const principal = (did: string): Principal => parseDid(did as DID)

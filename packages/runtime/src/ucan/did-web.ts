@@ -5,34 +5,39 @@ import { z } from 'zod'
 import type { Clock, Fetch, Log } from '../ports.ts'
 import { type Keys, principals } from './principal.ts'
 
-/** How long a document holds, and how long nobody asks again after a failure; in milliseconds. */
-const FRESH = 5 * 60_000
-const RETRY = 10_000
-/** A signature by none of the keys has the host asked again, but not before the last answer is as old as this. */
-const RENEW = 30_000
-/** How long the last document holds while its host can not be reached. */
-const GRACE = 60 * 60_000
+/** A document is valid for this long before its host is asked again. */
+const FRESH_MS = 5 * 60_000
+/** After a failed request the host is not asked again for this long. */
+const RETRY_MS = 10_000
+/** If no known key verifies a signature, the host is asked again, at most once in this interval. */
+const RENEW_MS = 30_000
+/** The last document stays valid for this long while its host is unreachable. */
+const GRACE_MS = 60 * 60_000
 
-/** How long a host may take to hand over its document. */
-const TIMEOUT = 5_000
+/** Maximum duration of a request, including its body. */
+const TIMEOUT_MS = 5_000
 const MAX_BYTES = 64 * 1024
 const MAX_METHODS = 32
 
 export interface DidWebOptions {
-  /** Follows no redirects, and decides which addresses may be called. */
+  /** Must not follow redirects. Decides which addresses may be called. */
   fetch: Fetch
   now: Clock
   log: Log
-  /** Whether hosts on this machine are asked over plain HTTP. */
+  /** Whether hosts on this machine are called, over plain HTTP. */
   allowPrivate: boolean
 }
 
 type Key = DID<'key'>
 
 /**
- * The keys of one `did:web`, as its host publishes them in `/.well-known/did.json`. The host is asked when they are
- * needed, at most once at a time. What it answers counts, also if that holds no keys; while it can not be reached, its
- * last answer holds on for a while.
+ * The keys of one `did:web`, as its host publishes them in `/.well-known/did.json`. The host is asked when a key is needed,
+ * with at most one request at a time. Its latest answer counts, even one without keys. While the host is unreachable, its
+ * last answer stays valid for `GRACE_MS`.
+ *
+ * @example { "id": "did:web:dealer.example.com", "verificationMethod": [{
+ *   "id": "did:web:dealer.example.com#key-0", "type": "Multikey", "controller": "did:web:dealer.example.com",
+ *   "publicKeyMultibase": "z6Mk…" }] }
  */
 export class HostKeys implements Keys {
   readonly #did: DID
@@ -43,11 +48,11 @@ export class HostKeys implements Keys {
   #askAgainAt = -Infinity
   #asking: Promise<void> | undefined
 
-  /** Throws on a DID that names no host. */
+  /** Throws if the DID does not name a host. */
   constructor(did: DID, options: DidWebOptions) {
     const url = documentUrl(did, options)
     if (url === undefined)
-      throw new Error(`${did} is no did:web of a host; the configuration must say which keys sign for it`)
+      throw new Error(`${did} is not the did:web of a host. List its keys in the configuration.`)
     this.#did = did
     this.#url = url
     this.#options = options
@@ -56,13 +61,13 @@ export class HostKeys implements Keys {
   async known(): Promise<readonly Key[]> {
     const { now } = this.#options
     if (now() >= this.#askAgainAt) await this.#ask()
-    if (this.#answer === undefined || now() >= this.#answer.at + GRACE)
-      throw new Error(`The keys of ${this.#did} can not be read from ${this.#url}`)
+    if (this.#answer === undefined || now() >= this.#answer.at + GRACE_MS)
+      throw new Error(`The keys of ${this.#did} cannot be read from ${this.#url}`)
     return this.#answer.keys
   }
 
-  async renewed(): Promise<readonly Key[]> {
-    if (this.#options.now() >= this.#askedAt + RENEW) await this.#ask()
+  async renew(): Promise<readonly Key[]> {
+    if (this.#options.now() >= this.#askedAt + RENEW_MS) await this.#ask()
     return this.#answer?.keys ?? []
   }
 
@@ -70,24 +75,24 @@ export class HostKeys implements Keys {
     const { now, log } = this.#options
     const ask = async () => {
       const document = await this.#read()
-      if (document?.error) log('warn', 'DID document not taken', { did: this.#did, reason: document.error })
+      if (document?.error) log('warn', 'DID document rejected', { did: this.#did, reason: document.error })
       if (document) this.#answer = { keys: document.ok ?? [], at: now() }
       this.#askedAt = now()
-      this.#askAgainAt = this.#askedAt + (document?.ok ? FRESH : RETRY)
+      this.#askAgainAt = this.#askedAt + (document?.ok ? FRESH_MS : RETRY_MS)
       this.#asking = undefined
     }
     this.#asking ??= ask()
     return this.#asking
   }
 
-  /** What the host answers; `undefined` when it can not be reached. */
+  /** Returns the keys that the host publishes; `undefined` if it is unreachable. */
   async #read(): Promise<Result<readonly Key[]> | undefined> {
     const { fetch, log, now } = this.#options
     try {
       const response = await fetch(this.#url, {
         headers: { accept: 'application/did+json, application/json' },
         redirect: 'manual',
-        signal: AbortSignal.timeout(TIMEOUT),
+        signal: AbortSignal.timeout(TIMEOUT_MS),
       })
       const { status } = response
       if (status >= 500 || status === 429) throw new Error(`The host answered ${status}`)
@@ -103,7 +108,14 @@ export class HostKeys implements Keys {
 const LOCALHOST = /^(localhost|127(\.\d+){3})$/
 const HOST = /^did:web:([a-z0-9.-]+)(?:%3[Aa](\d{1,5}))?$/
 
-/** Where the host of a `did:web` publishes its document; `undefined` for those with paths and for what is no host. */
+/**
+ * Returns the URL where the host of a `did:web` publishes its document; `undefined` if the DID has a path or an invalid
+ * host.
+ *
+ * @example documentUrl('did:web:dealer.example.com', { allowPrivate: false })
+ * // 'https://dealer.example.com/.well-known/did.json'
+ * @example documentUrl('did:web:127.0.0.1%3A4003', { allowPrivate: true }) // 'http://127.0.0.1:4003/.well-known/did.json'
+ */
 export const documentUrl = (
   did: string,
   { allowPrivate }: Pick<DidWebOptions, 'allowPrivate'>,
@@ -112,27 +124,29 @@ export const documentUrl = (
   if (host === undefined) return undefined
   const scheme = allowPrivate && LOCALHOST.test(host) ? 'http' : 'https'
   const url = URL.parse(`${scheme}://${host}${port === undefined ? '' : `:${port}`}/.well-known/did.json`)
-  // An address in another guise (`0x7f.1`) is read as what it stands for.
+  // Reject other notations of an address: the URL parser turns `0x7f.1` into `127.0.0.1`.
   return url?.hostname === host ? url.href : undefined
 }
 
-const refused = (message: string): { error: Failure } => ({ error: failure('InvalidDIDDocument', message) })
+const invalidDocument = (message: string): { error: Failure } => ({
+  error: failure('InvalidDIDDocument', message),
+})
 
 const JSON_TYPE = /^application\/(?:[a-z0-9.+-]+\+)?json\s*(?:;|$)/i
 
-/** The JSON that a host answered with. */
+/** Reads the text of a JSON response. */
 const textOf = async (response: Response): Promise<Result<string>> => {
   const type = response.headers.get('content-type') ?? ''
   if (response.status !== 200 || response.body === null || !JSON_TYPE.test(type)) {
     await response.body?.cancel()
-    return refused(`The host answered ${response.status}, ${type || 'without a type'}`)
+    return invalidDocument(`The host answered ${response.status}, ${type || 'without a type'}`)
   }
   const chunks: Uint8Array[] = []
   let bytes = 0
   for await (const chunk of response.body) {
     bytes += chunk.byteLength
     // Leaving the loop cancels the body.
-    if (bytes > MAX_BYTES) return refused(`A DID document has at most ${MAX_BYTES} bytes`)
+    if (bytes > MAX_BYTES) return invalidDocument(`A DID document has at most ${MAX_BYTES} bytes`)
     chunks.push(chunk)
   }
   return { ok: Buffer.concat(chunks).toString() }
@@ -143,11 +157,11 @@ const documentSchema = z.object({
   verificationMethod: z.array(z.unknown()).max(MAX_METHODS),
 })
 
-/** Ed25519 keys in the forms that are in use; a document may hold others too. */
+/** The forms of Ed25519 keys that are in use. A document may contain other keys too. */
 const methodSchema = z
   .object({
     controller: z.string(),
-    /** A key that is listed still, but signs no more. */
+    /** A former key: it is still listed, but no longer signs. */
     expires: z.iso.datetime({ offset: true }).optional(),
     revoked: z.iso.datetime({ offset: true }).optional(),
   })
@@ -168,19 +182,20 @@ const methodSchema = z
     ]),
   )
 
-/** The keys that a document gives a DID. */
+/** Returns the keys of a DID in its document. */
 const keysIn = (text: string, did: DID, now: number): Result<readonly Key[]> => {
   const document = documentSchema.safeParse(parseJson(text))
-  if (document.error) return refused(z.prettifyError(document.error))
+  if (document.error) return invalidDocument(z.prettifyError(document.error))
   const { id, verificationMethod } = document.data
-  if (id !== did) return refused(`The document is that of ${id.slice(0, 200)}`)
+  if (id !== did) return invalidDocument(`The document describes ${id.slice(0, 200)}, not ${did}`)
   const keys = new Set(verificationMethod.flatMap(method => keyOf(method, did, now) ?? []))
-  return keys.size > 0 ? { ok: [...keys] } : refused('The document holds no Ed25519 key')
+  return keys.size > 0 ? { ok: [...keys] } : invalidDocument('The document contains no valid Ed25519 key')
 }
 
 /** The multicodec of an Ed25519 public key. */
 const ED25519 = [0xed, 0x01]
 
+/** Returns the key of a verification method; `undefined` if it is not a present Ed25519 key of the DID. */
 const keyOf = (value: unknown, did: DID, now: number): Key | undefined => {
   const { data: method } = methodSchema.safeParse(value)
   if (method === undefined || method.controller !== did) return undefined
@@ -203,7 +218,7 @@ const isEd25519 = (key: Key): boolean => {
   }
 }
 
-/** `undefined` for what is no JSON. */
+/** Returns `undefined` if the text is not JSON. */
 const parseJson = (text: string): unknown => {
   try {
     return JSON.parse(text)

@@ -1,51 +1,54 @@
 import type { CapabilityParser, Invocation, Match, ParsedCapability, Receipt } from '@ucanto/interface'
-import * as Ucanto from '@ucanto/server'
 import type { Failure } from '@w3filecoin/capabilities'
 import type { Outcome } from '../receipts/receipt.ts'
+import { abilityOf, checkAndRun } from './ucanto.ts'
 
 /**
- * The answer to a task that was promised and is not finished: an error to this request, without a receipt for
- * the task, which has one receipt only, when its outcome is final.
+ * The answer to a promised task without a final outcome: an error to this request. It is not a receipt of the task,
+ * because a task has one receipt only, with its final outcome.
  */
 export interface Pending {
   pending: Failure
 }
 
-/** The answer to a task that has a receipt: that one, as it is. */
+/** The answer to a task that has a receipt: this receipt, byte for byte. */
 export interface Filed {
   filed: Receipt
 }
 
+/** The input of a handler. */
 export interface Input<C> {
   capability: C
   invocation: Invocation
 }
 
-/** One ability of a service. */
+/** The handler of one ability of a service. */
 export interface Handler {
+  /** The ability, e.g. `piece/offer`. */
   readonly can: string
-  /** Whether the receipt of a success is filed before it is answered. */
+  /** Whether the receipt of a success is stored in the receipt log before it is returned. */
   readonly keep: boolean
-  /** Whether only the service itself may ask for it: issuer, audience and resource are the service. */
+  /** Whether only the service itself may invoke it: issuer, audience and resource are the service. */
   readonly own: boolean
   /** Checks the invocation (audience, time, signatures, delegations, schema) and runs it. */
   readonly run: (invocation: Invocation, context: object) => Promise<Outcome | Pending | Filed | Denied>
 }
 
-/** What `@ucanto/server` answers to an invocation that it does not let through. */
+/** The result of `@ucanto/server` for an invocation that it rejects. */
 type Denied = { error: Failure }
 
 type Parser = CapabilityParser<Match<ParsedCapability>>
-export type Parsed<C> = C extends CapabilityParser<Match<infer T extends ParsedCapability>> ? T : never
+/** The capability that a parser returns. */
+export type CapabilityOf<C> = C extends CapabilityParser<Match<infer T extends ParsedCapability>> ? T : never
 
-/** Declares the handler of a capability. */
+/** Returns the handler of a capability. */
 export const provide = <C extends Parser>(
   capability: C,
-  run: (input: Input<Parsed<C>>) => Promise<Outcome | Pending | Filed>,
+  run: (input: Input<CapabilityOf<C>>) => Promise<Outcome | Pending | Filed>,
   { keep = false, own = false }: { keep?: boolean; own?: boolean } = {},
 ): Handler => ({
-  can: (capability as unknown as { can: string }).can,
+  can: abilityOf(capability),
   keep,
   own,
-  run: Ucanto.provideAdvanced({ capability, handler: run as never }) as never,
+  run: checkAndRun(capability, run),
 })

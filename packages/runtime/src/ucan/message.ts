@@ -1,24 +1,24 @@
 import { hash } from 'node:crypto'
-import { CAR as Car, Message, Receipt as Receipts } from '@ucanto/core'
-import type { AgentMessage, Block, Invocation, Link, Receipt, ReceiptModel } from '@ucanto/interface'
+import type { AgentMessage, Block, Invocation, Receipt } from '@ucanto/interface'
 import { type Failure, failure, type Result } from '@w3filecoin/capabilities'
 import type { CID } from 'multiformats/cid'
 import { MAX_EFFECTS } from '../receipts/receipt.ts'
 import { readCar } from './car.ts'
 import { type ChainLimits, Chains, UCAN_LIMITS } from './proof-chain.ts'
+import { buildMessage, encodeCar, linksIn, toBlock, viewMessage, viewReceipt } from './ucanto.ts'
 
-/** The media type of messages. */
+/** The media type of agent messages. */
 export const CAR = 'application/vnd.ipld.car'
 
-/** What one HTTP message may hold, checked before anything in it is run. */
+/** Limits of one agent message over HTTP, checked before anything in it is run. */
 export interface MessageLimits {
-  /** Bytes of the body. A Lambda behind an HTTP API takes 6 MB, base64 included. */
+  /** Bytes of the body. A Lambda function behind an HTTP API accepts 6 MB, base64 included. */
   bytes: number
   blocks: number
   invocations: number
   receipts: number
   chain: ChainLimits
-  /** Bytes of the answer to it, with the same reason. */
+  /** Bytes of the answer. A Lambda function may return 6 MB, base64 included. */
   answer: number
 }
 
@@ -33,77 +33,81 @@ export const MESSAGE_LIMITS: MessageLimits = {
 
 const SHA2_256 = 0x12
 
-const malformed = (message: string) => failure('MalformedMessage', message)
-const tooLarge = (what: string, most: number, found = `more than ${most}`) =>
-  failure('MessageTooLarge', `The message has ${found} ${what}, at most ${most} are taken`)
+const malformedMessage = (message: string) => failure('MalformedMessage', message)
+const messageTooLarge = (what: string, max: number, found = `more than ${max}`) =>
+  failure('MessageTooLarge', `The message has ${found} ${what}; at most ${max} are allowed`)
 
 /**
- * Reads an agent message (`application/vnd.ipld.car`). Every block is checked against its CID: a CAR may claim
- * any name for any bytes, and receipts are filed by those names. Invocations, the tasks of receipts, and what
- * they rest on are within bounds (see `Chains`).
+ * Reads an agent message. Verifies every block against its CID: a CAR may claim any CID for any bytes, and receipts are
+ * stored by these CIDs. Bounds the invocations, the tasks of receipts, and their proofs (see `Chains`).
  *
  * Fails with `MessageTooLarge` or `MalformedMessage`.
+ *
+ * @param body a CAR with one root, e.g. with one invocation (DAG-JSON):
+ * `{ "ucanto/message@7.0.0": { "execute": [{ "/": "bafyrei…" }] } }`; with one receipt:
+ * `{ "ucanto/message@7.0.0": { "report": { "bafyrei…": { "/": "bafyrei…" } } } }`, by the CID of its task
  */
 export const decodeMessage = (body: Uint8Array, limits: MessageLimits): Result<AgentMessage> => {
-  if (body.byteLength > limits.bytes) return { error: tooLarge('bytes', limits.bytes, `${body.byteLength}`) }
+  if (body.byteLength > limits.bytes)
+    return { error: messageTooLarge('bytes', limits.bytes, `${body.byteLength}`) }
   try {
     const { roots, sections } = readCar(body)
     const store = new Map<string, Block>()
     let count = 0
     for (const { cid, bytes } of sections) {
       count += 1
-      if (count > limits.blocks) return { error: tooLarge('blocks', limits.blocks) }
-      const wrong = misnamed(cid, bytes)
-      if (wrong) return { error: wrong }
-      store.set(`${cid}`, { cid, bytes } as unknown as Block)
+      if (count > limits.blocks) return { error: messageTooLarge('blocks', limits.blocks) }
+      const invalid = checkHash(cid, bytes)
+      if (invalid) return { error: invalid }
+      store.set(`${cid}`, toBlock(cid, bytes))
     }
     const [root, ...others] = roots
-    if (root === undefined || others.length > 0) return { error: malformed('The message must have one root') }
+    if (root === undefined || others.length > 0)
+      return { error: malformedMessage('The message must have one root') }
     if (root.multihash.code !== SHA2_256 || (store.get(`${root}`)?.bytes.byteLength ?? 0) > UCAN_LIMITS.bytes)
-      return { error: malformed('The root must be a small block of the message') }
-    const message = Message.view({ root: root as never, store: store as never })
-    const { execute = [], report = {} } = contentOf(message)
-    const receipts = Object.values(report)
-    if (execute.length > limits.invocations)
-      return { error: tooLarge('invocations', limits.invocations, `${execute.length}`) }
+      return { error: malformedMessage('The root must be a small block of the message') }
+    const message = viewMessage(root, store)
+    const { invocations, receipts } = linksIn(message)
+    if (invocations.length > limits.invocations)
+      return { error: messageTooLarge('invocations', limits.invocations, `${invocations.length}`) }
     if (receipts.length > limits.receipts)
-      return { error: tooLarge('receipts', limits.receipts, `${receipts.length}`) }
+      return { error: messageTooLarge('receipts', limits.receipts, `${receipts.length}`) }
     const chains = new Chains(store, limits.chain)
-    for (const link of execute) {
+    for (const link of invocations) {
       const taken = chains.take(link)
       if (taken.error) return taken
     }
     for (const link of receipts) {
-      const taken = chains.takeTasks(Receipts.view({ root: link, blocks: store as never }) as Receipt)
+      const taken = chains.takeTasks(viewReceipt(link, store))
       if (taken.error) return taken
     }
     return { ok: message }
   } catch (cause) {
-    // Libraries may quote all that they were given.
-    return { error: malformed(`The message can not be read: ${(cause as Error).message.slice(0, 200)}`) }
+    // Cut the message: errors of libraries may quote their whole input.
+    return {
+      error: malformedMessage(`The message cannot be read: ${(cause as Error).message.slice(0, 200)}`),
+    }
   }
 }
 
-/** The links in a message. Views would read what they lead to. */
-const contentOf = ({ root }: AgentMessage) =>
-  root.data!['ucanto/message@7.0.0'] as { execute?: Link[]; report?: Record<string, Link<ReceiptModel>> }
-
-const misnamed = ({ multihash }: CID, bytes: Uint8Array): Failure | undefined => {
-  if (multihash.code !== SHA2_256) return malformed('All blocks must be hashed with sha2-256')
+/** Returns a failure if the bytes do not hash to the CID. */
+const checkHash = ({ multihash }: CID, bytes: Uint8Array): Failure | undefined => {
+  if (multihash.code !== SHA2_256) return malformedMessage('All blocks must be hashed with sha2-256')
   if (!hash('sha256', bytes, 'buffer').equals(multihash.digest))
-    return malformed('A block does not hash to its CID')
+    return malformedMessage('A block does not hash to its CID')
   return undefined
 }
 
-/** The CAR of an agent message with these invocations and receipts. */
+/** Encodes an agent message with these invocations and receipts. */
 export const encodeMessage = async (content: {
   invocations?: readonly Invocation[]
   receipts?: readonly Receipt[]
-}): Promise<Uint8Array> => carOf(await Message.build(content as never))
+}): Promise<Uint8Array<ArrayBuffer>> => carOf(await buildMessage(content))
 
 /**
- * The CAR of an agent message with the receipts of what `asked` holds. Invocations travel back with their receipts as
- * long as they have room: the caller has them. So do those of very many effects: the log has them.
+ * Encodes the answer to the message `asked`: an agent message with the receipts. If it exceeds its limit, the blocks of
+ * `asked` are left out, because the caller has them. If it still does, so are the effects of receipts with more than
+ * `MAX_EFFECTS`, because `GET /receipt/{task}` serves them.
  *
  * Fails with `AnswerTooLarge`.
  */
@@ -111,10 +115,10 @@ export const encodeAnswer = async (
   receipts: readonly Receipt[],
   asked: AgentMessage,
   limits: MessageLimits,
-): Promise<Result<Uint8Array>> => {
-  const message = await Message.build({ receipts } as never)
-  const whole = carOf(message)
-  if (whole.byteLength <= limits.answer) return { ok: whole }
+): Promise<Result<Uint8Array<ArrayBuffer>>> => {
+  const message = await buildMessage({ receipts })
+  const complete = carOf(message)
+  if (complete.byteLength <= limits.answer) return { ok: complete }
   const sent = new Set([...asked.iterateIPLDBlocks()].map(({ cid }) => `${cid}`))
   const short = carOf(message, block => !sent.has(`${block.cid}`))
   if (short.byteLength <= limits.answer) return { ok: short }
@@ -125,13 +129,17 @@ export const encodeAnswer = async (
   return {
     error: failure(
       'AnswerTooLarge',
-      `The answer has ${bare.byteLength} bytes, at most ${limits.answer} are sent: ask for less in one message`,
+      `The answer has ${bare.byteLength} bytes; the maximum is ${limits.answer}. Send fewer invocations in one message.`,
     ),
   }
 }
 
-const carOf = (message: AgentMessage, wanted: (block: Block) => boolean = () => true): Uint8Array => {
+/** Encodes a message with those of its blocks that `isWanted`. */
+const carOf = (
+  message: AgentMessage,
+  isWanted: (block: Block) => boolean = () => true,
+): Uint8Array<ArrayBuffer> => {
   const blocks = new Map<string, Block>()
-  for (const block of message.iterateIPLDBlocks()) if (wanted(block)) blocks.set(`${block.cid}`, block)
-  return Car.encode({ roots: [message.root], blocks } as never)
+  for (const block of message.iterateIPLDBlocks()) if (isWanted(block)) blocks.set(`${block.cid}`, block)
+  return encodeCar(message.root, blocks)
 }

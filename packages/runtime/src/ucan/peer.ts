@@ -1,17 +1,17 @@
 import type { AgentMessage, DID, Principal, Receipt } from '@ucanto/interface'
 import { type Failure, failure, type Result, type Task } from '@w3filecoin/capabilities'
-import { parse as parseLink } from 'multiformats/link'
 import type { Fetch, Log } from '../ports.ts'
 import { isReadable, MAX_RECEIPT_BYTES } from '../receipts/receipt.ts'
 import { type Authority, principal } from './authority.ts'
 import { CAR, decodeMessage, encodeMessage, MESSAGE_LIMITS, type MessageLimits } from './message.ts'
 import type { PeerConfig } from './peers.ts'
+import { receiptIn } from './ucanto.ts'
 
-/** How long another service may take to answer, in milliseconds. */
-const TIMEOUT = 25_000
+/** Maximum time for the response of another service. */
+const TIMEOUT_MS = 25_000
 
-/** What the answer to a message may have: no more than Lambda can give. */
-const ANSWER: MessageLimits = {
+/** Limits of a response to invocations: those of a Lambda function's response. */
+const RESPONSE_LIMITS: MessageLimits = {
   ...MESSAGE_LIMITS,
   bytes: 6 * 1024 * 1024,
   blocks: 20_000,
@@ -19,16 +19,16 @@ const ANSWER: MessageLimits = {
   receipts: 500,
 }
 
-/** What a receipt may have: as many effects as an aggregate has pieces. */
-const RECEIPT: MessageLimits = {
-  ...ANSWER,
+/** Limits of a fetched receipt: it has up to one effect for each piece of an aggregate. */
+const RECEIPT_LIMITS: MessageLimits = {
+  ...RESPONSE_LIMITS,
   bytes: MAX_RECEIPT_BYTES,
   blocks: 200_000,
   receipts: 1,
   chain: { depth: 10, checks: 200_000 },
 }
 
-/** Another service, reached over HTTP. */
+/** Another service, which is called over HTTP. */
 export class Peer {
   readonly did: DID
   readonly principal: Principal
@@ -44,42 +44,42 @@ export class Peer {
     this.#fetch = fetch
   }
 
-  /** Whether it can be called at all. */
+  /** Whether the configuration has a URL to call. */
   get reachable(): boolean {
     return this.#url !== undefined
   }
 
   /**
-   * Runs tasks in one message. Answers each with its receipt, signed by the peer, or with `UnsignedReceipt`
-   * where the peer answered without one. Throws when the peer can not be reached, or answers no message within limits.
+   * Invokes tasks in one message. Returns for each task the receipt that the peer signed, or `UnsignedReceipt` if the peer
+   * signed none. Throws if the peer is unreachable, or if its response is not a message within the limits.
    */
   async execute(tasks: readonly Task[]): Promise<Result<Receipt>[]> {
     const response = await this.#fetch(new URL('/', this.#origin()).href, {
       method: 'POST',
       headers: { 'content-type': CAR, accept: CAR },
-      body: (await encodeMessage({ invocations: tasks })) as never,
-      signal: AbortSignal.timeout(TIMEOUT),
+      body: await encodeMessage({ invocations: tasks }),
+      signal: AbortSignal.timeout(TIMEOUT_MS),
     })
-    const message = await this.#read(response, ANSWER, `${tasks.length} tasks`)
+    const message = await this.#read(response, RESPONSE_LIMITS, `${tasks.length} tasks`)
     return Promise.all(
       tasks.map(({ cid }) => this.#verified(`${cid}`, receiptIn(message, `${cid}`), this.principal)),
     )
   }
 
   /**
-   * Fetches the receipt of a task; `undefined` when there is none yet.
+   * Fetches the receipt of a task; `undefined` if it does not exist yet.
    *
-   * @param signer who ran the task, where it is not the peer itself: it keeps receipts of others too
+   * @param signer the service that ran the task. The peer also serves receipts that other services signed.
    */
   async receipt(task: string, signer: Principal = this.principal): Promise<Receipt | undefined> {
     const response = await this.#fetch(new URL(`/receipt/${task}`, this.#origin()).href, {
-      signal: AbortSignal.timeout(TIMEOUT),
+      signal: AbortSignal.timeout(TIMEOUT_MS),
     })
     if (response.status === 404) {
       await response.body?.cancel()
       return undefined
     }
-    const message = await this.#read(response, RECEIPT, `the question for the receipt of ${task}`)
+    const message = await this.#read(response, RECEIPT_LIMITS, `the question for the receipt of ${task}`)
     const receipt = receiptIn(message, task)
     if (receipt === undefined) return undefined
     const verified = await this.#verified(task, receipt, signer)
@@ -87,7 +87,7 @@ export class Peer {
     return verified.ok
   }
 
-  /** The message in an answer, which is read no further than its limits. */
+  /** Reads the message in a response, and stops at its limits. */
   async #read(response: Response, limits: MessageLimits, question: string): Promise<AgentMessage> {
     if (!response.ok) {
       await response.body?.cancel()
@@ -124,15 +124,15 @@ export class Peer {
   }
 
   #origin(): string {
-    if (this.#url === undefined) throw new Error(`The configuration gives no URL for ${this.did}`)
+    if (this.#url === undefined) throw new Error(`The configuration has no URL for ${this.did}`)
     return this.#url
   }
 }
 
 /**
- * What a peer says; a failure where it can not be reached, or answers what is no message. That is no reason to try the
- * message again that asked: every record says when it is looked at again, and what waits for a peer that is away for hours
- * is not for people to look at.
+ * Returns the answer of a peer, or `PeerUnreachable` if it cannot be reached or its response is not a message. The consumer
+ * must not retry its own message for that: the record has a time for the next check, and a peer that is down for hours
+ * must not fill the dead-letter queue.
  */
 export const reach = async <T>(
   { did }: Pick<Peer, 'did'>,
@@ -143,10 +143,6 @@ export const reach = async <T>(
     return { ok: await ask() }
   } catch (cause) {
     log('warn', 'peer not reached', { peer: did, cause })
-    return { error: failure('PeerUnreachable', `${did} can not be reached`) }
+    return { error: failure('PeerUnreachable', `${did} cannot be reached`) }
   }
 }
-
-/** What a message gives for the receipt of a task. */
-const receiptIn = (message: AgentMessage, task: string): Receipt | undefined =>
-  (message.get(parseLink(task) as never, null as never) ?? undefined) as Receipt | undefined

@@ -2,18 +2,18 @@ import type { CapabilityParser, Match, ParsedCapability } from '@ucanto/interfac
 import { failure } from '@w3filecoin/capabilities'
 import { outcomeOf } from '../receipts/receipt.ts'
 import type { ReceiptLog } from '../receipts/receipt-log.ts'
-import { type Handler, type Input, type Parsed, provide } from './handler.ts'
+import { type CapabilityOf, type Handler, type Input, provide } from './handler.ts'
 
 /**
- * The handler of a task that the service promises and ends itself (`filecoin/submit` and every `…/accept`): asked to run
- * it, it answers with the receipt when the outcome is final, and until then with an error that is no receipt.
+ * Returns the handler of a task that the service promises and runs itself (`filecoin/submit` and every `…/accept`). An
+ * invocation of the task is answered with its receipt if the outcome is final, and with an error before that.
  *
- * @param find the CID of the promised task that the invocation is about, if there is one
+ * @param find returns the CID of the promised task that the invocation refers to; `undefined` if there is none
  */
 export const promisedTask = <C extends CapabilityParser<Match<ParsedCapability>>>(
   capability: C,
   receipts: ReceiptLog,
-  find: (input: Input<Parsed<C>>) => Promise<string | undefined>,
+  find: (input: Input<CapabilityOf<C>>) => Promise<string | undefined>,
 ): Handler =>
   provide(
     capability,
@@ -25,7 +25,7 @@ export const promisedTask = <C extends CapabilityParser<Match<ParsedCapability>>
         pending: failure(
           'OutcomePending',
           task === undefined
-            ? `Nobody offered what ${input.capability.can} is asked for`
+            ? `No offer promised this ${input.capability.can}`
             : `${input.capability.can} has no outcome yet; its receipt will be at /receipt/${task}`,
         ),
       }

@@ -1,71 +1,69 @@
-import { decode, type View as UcanView } from '@ipld/dag-ucan'
 import type { Block, Capability, Receipt } from '@ucanto/interface'
 import { type Failure, failure, type Result } from '@w3filecoin/capabilities'
 import { CID } from 'multiformats/cid'
 import { principals } from './principal.ts'
+import { type BlockMap, decodeUcan, didBytes, type Ucan } from './ucanto.ts'
 
 /**
- * What a UCAN may hold. Nothing in it is longer than a key in a database may be, or nested deeper than a stack bears;
- * DIDs are written in base 58, which takes time with the square of their length.
+ * Limits of one UCAN: its `bytes`, the length of a `text` in it (characters, or bytes of a byte string), the bytes of a
+ * `link` and of a `did`, and the depth of `nesting`. A text fits into a database key, and the nesting does not exhaust the
+ * stack. DIDs are short because the time to write one in base 58 grows with the square of its length.
  */
 export const UCAN_LIMITS = { bytes: 65_536, text: 1_024, link: 128, did: 256, nesting: 32 }
 
-/** How far the delegations may go that an invocation, or all of a message, rests on. */
+/** Limits of the proofs of all UCANs in one message. */
 export interface ChainLimits {
-  /** Delegations one upon another. */
+  /** Maximum length of a chain of delegations. */
   depth: number
   /**
-   * Signatures that are looked at in the worst case. `@ucanto/validator` tries every way up through the proofs, and
-   * what several ways lead to it looks at again on each: n levels of two proofs are 2^n ways.
+   * Maximum number of signature checks in the worst case. `@ucanto/validator` tries every path through the proofs, and
+   * verifies a proof reachable by several paths once per path: n levels of two proofs are 2^n paths.
    */
   checks: number
 }
 
-type Blocks = ReadonlyMap<string, Block>
-type View = UcanView<[Capability, ...Capability[]]>
-
-/** The cost of the way up from a UCAN. */
+/** The cost of checking a UCAN with its proofs. */
 interface Cost {
   depth: number
   checks: number
 }
 
 /**
- * Looks at what UCANs rest on, before anything is checked or run: reads each UCAN once, and counts what it would take
- * to check their signatures. The limits hold for all that one of these has looked at together.
+ * Bounds the cost of checking UCANs, before any is checked or run. Reads each UCAN and its proofs once, and counts the
+ * signature checks that they may need. The limits apply to the sum over all UCANs passed to one instance.
  */
 export class Chains {
-  readonly #blocks: Blocks
+  readonly #blocks: BlockMap
   readonly #limits: ChainLimits
-  readonly #ucans = new Map<string, View>()
+  readonly #ucans = new Map<string, Ucan>()
   #left: number
 
-  constructor(blocks: Blocks, limits: ChainLimits) {
+  constructor(blocks: BlockMap, limits: ChainLimits) {
     this.#blocks = blocks
     this.#limits = limits
     this.#left = limits.checks
   }
 
   /**
-   * Takes a UCAN with its proofs, as far as their blocks are there.
+   * Reads a UCAN with those of its proofs whose blocks are present, and adds their cost.
    *
    * Fails with `MessageTooLarge` or `MalformedMessage`.
    */
   take(link: { toString(): string }): Result<object> {
     try {
       const ucan = this.#read(`${link}`)
-      if (ucan === undefined) return { error: unreadable(link, 'its block is not there') }
+      if (ucan === undefined) return { error: malformedUcan(link, 'its block is missing') }
       this.#left -= this.#cost(ucan, ucan.capabilities[0], 0, new Map()).checks
       return { ok: {} }
     } catch (cause) {
       const { message } = cause as Error
       return {
-        error: cause instanceof TooLarge ? failure('MessageTooLarge', message) : unreadable(link, message),
+        error: cause instanceof TooLarge ? failure('MessageTooLarge', message) : malformedUcan(link, message),
       }
     }
   }
 
-  /** Takes the tasks that a receipt tells of, as far as their blocks are there. */
+  /** Does the same for the tasks and proofs of a receipt whose blocks are present. */
   takeTasks({ root }: Receipt): Result<object> {
     const { ran, fx, prf = [] } = root.data!.ocm
     const links = [ran, ...fx.fork, ...(fx.join ? [fx.join] : []), ...prf]
@@ -76,7 +74,7 @@ export class Chains {
     return { ok: {} }
   }
 
-  #read(cid: string): View | undefined {
+  #read(cid: string): Ucan | undefined {
     const known = this.#ucans.get(cid)
     if (known !== undefined) return known
     const block = this.#blocks.get(cid)
@@ -86,62 +84,63 @@ export class Chains {
     return ucan
   }
 
-  /** Every way up counts, as often as one of a UCAN's capabilities fits the claim. */
-  #cost(ucan: View, claim: Capability | undefined, depth: number, known: Map<View, Cost>): Cost {
+  /** Counts every path through the proofs, once for each capability of a proof that may cover the claim. */
+  #cost(ucan: Ucan, claim: Capability | undefined, depth: number, known: Map<Ucan, Cost>): Cost {
     const cost = known.get(ucan)
     if (depth + (cost?.depth ?? 0) > this.#limits.depth)
-      throw new TooLarge(`More than ${this.#limits.depth} delegations stand one upon another`)
+      throw new TooLarge(`A chain of delegations is longer than ${this.#limits.depth}`)
     if (cost !== undefined) return cost
     const proofs = ucan.proofs.map(link => this.#read(`${link}`)).filter(proof => proof !== undefined)
     const costs = proofs.map(proof => this.#cost(proof, claim, depth + 1, known))
-    const sum = costs.reduce((sum, { checks }, n) => sum + checks * fitting(proofs[n]!, claim), 1)
-    const made = {
+    const sum = costs.reduce((sum, { checks }, n) => sum + checks * countCovering(proofs[n]!, claim), 1)
+    const total = {
       depth: 1 + Math.max(-1, ...costs.map(({ depth }) => depth)),
-      checks: sum + sessions(proofs, costs),
+      checks: sum + countAttestationChecks(proofs, costs),
     }
-    if (made.checks > this.#left)
-      throw new TooLarge(`The signatures of delegations would take more than ${this.#limits.checks} checks`)
-    known.set(ucan, made)
-    return made
+    if (total.checks > this.#left)
+      throw new TooLarge(`The delegations need more than ${this.#limits.checks} signature checks`)
+    known.set(ucan, total)
+    return total
   }
 }
 
 /**
- * What it takes to find out whether UCANs of others than keys are attested (`ucan/attest`): each looks at all
- * attestations beside it, and those that are not of keys look for attestations themselves, among the ones that are left.
+ * Counts the signature checks for attestations (`ucan/attest`). A UCAN issued by a DID other than a `did:key` may be
+ * attested by any attestation beside it. An attestation issued by such a DID may in turn be attested by the remaining ones.
  */
-const sessions = (proofs: readonly View[], costs: readonly Cost[]): number => {
-  const [byOthers, byKeys] = [proofs.filter(isOther), proofs.filter(proof => !isOther(proof))]
-  const attested = orders(byOthers.filter(isAttestation).length) * (1 + byKeys.filter(isAttestation).length)
+const countAttestationChecks = (proofs: readonly Ucan[], costs: readonly Cost[]): number => {
+  const [byOthers, byKeys] = [proofs.filter(isIssuedByOther), proofs.filter(proof => !isIssuedByOther(proof))]
+  const attested =
+    countOrders(byOthers.filter(isAttestation).length) * (1 + byKeys.filter(isAttestation).length)
   const most = Math.max(0, ...proofs.map((proof, n) => (isAttestation(proof) ? costs[n]!.checks : 0)))
   return most === 0 ? 0 : byOthers.length * attested * most
 }
 
-/** In how many orders some of so many can come. */
-const orders = (count: number): number => (count === 0 ? 1 : 1 + count * orders(count - 1))
+/** Counts the ordered selections of any size from `count` elements. */
+const countOrders = (count: number): number => (count === 0 ? 1 : 1 + count * countOrders(count - 1))
 
-const isOther = ({ issuer }: View) => !issuer.did().startsWith('did:key:')
-const isAttestation = ({ capabilities: [first] }: View) => first?.can === 'ucan/attest'
+const isIssuedByOther = ({ issuer }: Ucan) => !issuer.did().startsWith('did:key:')
+const isAttestation = ({ capabilities: [first] }: Ucan) => first?.can === 'ucan/attest'
 
-/** The capabilities that may stand for the claim. One that none fits is looked at all the same. */
-const fitting = ({ capabilities }: View, claim: Capability | undefined): number =>
-  Math.max(1, capabilities.filter(given => claim !== undefined && fits(given, claim)).length)
+/** Counts the capabilities that may cover the claim; at least 1, because a proof without any is checked too. */
+const countCovering = ({ capabilities }: Ucan, claim: Capability | undefined): number =>
+  Math.max(1, capabilities.filter(given => claim !== undefined && mayCover(given, claim)).length)
 
-const fits = (given: Capability, claim: Capability): boolean =>
+const mayCover = (given: Capability, claim: Capability): boolean =>
   (given.with === claim.with || given.with === 'ucan:*') &&
   (given.can === claim.can ||
     given.can === '*' ||
     (given.can.endsWith('/*') && claim.can.startsWith(given.can.slice(0, -1))))
 
-/** Reads a UCAN and all that is in it; views decode lazily otherwise. Throws what is wrong with it. */
-const readUcan = ({ bytes }: Block): View => {
+/** Reads a UCAN completely, because views decode lazily. Throws if it is malformed or exceeds a limit. */
+const readUcan = ({ bytes }: Block): Ucan => {
   if (bytes.byteLength > UCAN_LIMITS.bytes)
-    throw new TooLarge(`A UCAN has ${bytes.byteLength} bytes, at most ${UCAN_LIMITS.bytes} are taken`)
-  const ucan = decode(bytes as never)
-  for (const did of [ucan.model.iss, ucan.model.aud] as unknown as Uint8Array[])
+    throw new TooLarge(`A UCAN has ${bytes.byteLength} bytes, more than ${UCAN_LIMITS.bytes}`)
+  const ucan = decodeUcan(bytes)
+  for (const did of didBytes(ucan))
     if (did.byteLength > UCAN_LIMITS.did) throw tooLong('DID', UCAN_LIMITS.did)
   const issuer = ucan.issuer.did()
-  // Throws on keys of kinds that are not known here: nobody could check their signatures.
+  // Throws on unsupported kinds of keys, because their signatures cannot be checked.
   if (issuer.startsWith('did:key:')) principals.parse(issuer)
   checkValue([ucan.capabilities, ucan.facts, ucan.nonce, ucan.proofs], 0)
   return ucan
@@ -157,14 +156,14 @@ const checkValue = (value: unknown, nesting: number): void => {
     } else if (value instanceof Uint8Array) {
       if (value.byteLength > UCAN_LIMITS.text) throw tooLong('byte string', UCAN_LIMITS.text)
     } else {
-      // The decoder lets `__proto__` have its way: such a value is not what its bytes say.
+      // Reject `__proto__`: the decoder sets the prototype, so the value differs from its bytes.
       if (![Object.prototype, Array.prototype].includes(Object.getPrototypeOf(value)))
-        throw new Error('a value has a prototype of its own')
+        throw new Error('a value sets its prototype')
       if (nesting === UCAN_LIMITS.nesting)
-        throw new TooLarge(`A UCAN is nested deeper than ${UCAN_LIMITS.nesting}`)
+        throw new TooLarge(`A UCAN is nested more than ${UCAN_LIMITS.nesting} levels deep`)
       for (const [name, part] of Object.entries(value)) {
-        // Whoever writes such a value as text would call what is found there.
-        if (name in Object.prototype) throw new Error('a value has a name that all objects have')
+        // Reject keys such as `toString`: stringifying the value would call attacker-supplied data.
+        if (name in Object.prototype) throw new Error('a value has a key that all objects inherit')
         checkValue(name, nesting)
         checkValue(part, nesting + 1)
       }
@@ -172,12 +171,11 @@ const checkValue = (value: unknown, nesting: number): void => {
   }
 }
 
-/** Carries out of what reads deep inside that a limit is passed. */
+/** A UCAN exceeds a limit. Thrown deep inside the reader, and returned as a failure. */
 class TooLarge extends Error {}
 
-const tooLong = (what: string, most: number) =>
-  new TooLarge(`A UCAN holds a ${what} of more than ${most} bytes`)
+const tooLong = (what: string, max: number) => new TooLarge(`A UCAN has a ${what} of more than ${max} bytes`)
 
-/** Messages of libraries may quote all that they were given. */
-const unreadable = (link: { toString(): string }, why: string): Failure =>
-  failure('MalformedMessage', `${link} is no UCAN: ${why.slice(0, 200)}`)
+/** Cuts the reason, because error messages of libraries may quote their whole input. */
+const malformedUcan = (link: { toString(): string }, why: string): Failure =>
+  failure('MalformedMessage', `${link} is not a UCAN: ${why.slice(0, 200)}`)

@@ -1,41 +1,46 @@
-import { Delegation, isDelegation } from '@ucanto/core'
-import type { Authorization, Delegation as DelegationView, UCANLink } from '@ucanto/interface'
+import { isDelegation } from '@ucanto/core'
+import type { Authorization, Delegation } from '@ucanto/interface'
 import { Revoked } from '@ucanto/validator'
 import { failure, type RevokeSuccess, revoke } from '@w3filecoin/capabilities'
 import type { Clock, Table } from '../ports.ts'
 import { type Handler, provide } from './handler.ts'
 import { MESSAGE_LIMITS } from './message.ts'
 import { Chains } from './proof-chain.ts'
+import { blocksOf, viewDelegation } from './ucanto.ts'
 
-/** "This principal revoked that delegation." Never taken back. */
+/** A revocation: a principal revoked a delegation. Revocations are final. */
 export interface RevocationRecord {
   /** CID of the delegation. */
   ucan: string
+  /** DID of the principal. */
   by: string
+  /** Milliseconds since 1970. */
   revokedAt: number
 }
 
-/** Where revocations are kept, and the time. */
+/** The revocations that a service knows. */
 export interface Revocations {
   table: Table<RevocationRecord>
   now: Clock
 }
 
-/** Delegations of one chain that are looked at; a longer chain is refused. */
+/** Maximum number of delegations that are searched for the principal. */
 const MAX_DELEGATIONS = 50
 
 /**
- * `ucan/revoke`: notes that a principal on the chain of a delegation revoked it, in force from the answer on. It needs
- * the blocks of the delegation and of what leads from it to the principal.
+ * Handles `ucan/revoke`: records that a principal on the chain of a delegation revoked it. The revocation is in force when
+ * the handler answers. The blocks of the delegations from there to the principal must be attached to the invocation.
  */
 export const revokeHandler = ({ table, now }: Revocations): Handler =>
   provide(revoke, async ({ capability, invocation }) => {
     const { ucan } = capability.nb
-    const { blocks } = invocation as unknown as { blocks: Map<string, never> }
-    const delegation = Delegation.view({ root: ucan as UCANLink, blocks }, null) as DelegationView | null
-    if (delegation === null)
+    const blocks = blocksOf(invocation)
+    const delegation = viewDelegation(ucan, blocks)
+    if (delegation === undefined)
       return {
-        out: { error: failure('UCANNotFound', `The block of ${ucan} must travel with the invocation`) },
+        out: {
+          error: failure('UCANNotFound', `The block of ${ucan} is missing. Attach it to the invocation.`),
+        },
       }
     const taken = new Chains(blocks, MESSAGE_LIMITS.chain).take(ucan)
     if (taken.error) return { out: { error: taken.error } }
@@ -45,7 +50,7 @@ export const revokeHandler = ({ table, now }: Revocations): Handler =>
         out: {
           error: failure(
             'UnauthorizedRevocation',
-            `${capability.with} is not on the chain of ${ucan} that came along`,
+            `${capability.with} is not on the attached chain of ${ucan}`,
           ),
         },
       }
@@ -55,8 +60,8 @@ export const revokeHandler = ({ table, now }: Revocations): Handler =>
     return { out: { ok: { time } } }
   })
 
-/** Issuers and audiences of a delegation and of those that it was derived from, as far as their blocks are there. */
-const principalsOf = (delegation: DelegationView): Set<string> => {
+/** Returns the issuers and audiences of a delegation and of those of its proofs whose blocks are present. */
+const principalsOf = (delegation: Delegation): Set<string> => {
   const principals = new Set<string>()
   const seen = new Set<string>()
   const open = [delegation]
@@ -70,9 +75,9 @@ const principalsOf = (delegation: DelegationView): Set<string> => {
 }
 
 /**
- * Whether the chain that authorizes an invocation holds: none of its delegations was revoked by a principal who is on
- * the chain from there to its root. An invocation that needs no delegation costs no read. `@ucanto/server` settles on
- * the first chain that fits: one that was revoked and is brought along is not made up for by another.
+ * Returns the `validateAuthorization` of `@ucanto/server`. It rejects an invocation if a delegation on its chain was
+ * revoked by a principal on the chain from this delegation to the root. An invocation without delegations needs no read.
+ * `@ucanto/server` checks only the first chain that fits, so an invocation with a revoked and a valid chain may be rejected.
  */
 export const revocationCheck =
   ({ table }: Revocations) =>
@@ -88,12 +93,12 @@ export const revocationCheck =
   }
 
 interface ChainLink {
-  delegation: DelegationView
-  /** Issuers and audiences from here to the root. */
+  delegation: Delegation
+  /** Issuers and audiences from this delegation to the root. */
   principals: ReadonlySet<string>
 }
 
-/** The delegations of an authorization, without the invocation itself. */
+/** Returns the delegations of an authorization, without the invocation itself. */
 const chainOf = ({ proofs }: Authorization): ChainLink[] =>
   proofs.flatMap(proof => {
     const above = chainOf(proof)

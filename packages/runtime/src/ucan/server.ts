@@ -1,15 +1,14 @@
-import { createNonStandard } from '@ipld/dag-ucan/signature'
-import { Receipt as Receipts } from '@ucanto/core'
 import type { AgentMessage, Invocation, Receipt, Signer } from '@ucanto/interface'
 import { type Failure, failure } from '@w3filecoin/capabilities'
 import type { Log } from '../ports.ts'
-import { issueReceipt, toPublicFailure } from '../receipts/receipt.ts'
+import { issueReceipt, issueUnsigned } from '../receipts/receipt.ts'
 import type { ReceiptLog } from '../receipts/receipt-log.ts'
 import type { Authority } from './authority.ts'
 import type { Handler } from './handler.ts'
 import { revokeHandler } from './revocation.ts'
 
 export interface ServerOptions {
+  /** The service, which signs the receipts. */
   id: Signer
   authority: Authority
   handlers: readonly Handler[]
@@ -18,12 +17,12 @@ export interface ServerOptions {
 }
 
 /**
- * Runs the invocations of agent messages. Handlers are found in a map by the whole ability, so that names which
- * JavaScript objects inherit are no handlers; `@ucanto/server` walks a tree of objects and would call them.
+ * Runs the invocations of agent messages. A map from abilities to handlers rejects names that JavaScript objects inherit,
+ * such as `constructor/call`; `@ucanto/server` walks a tree of objects, and would call them.
  */
 export class Server {
   readonly id: Signer
-  /** The keys that sign for it, or did: the present one first. */
+  /** The `did:key`s of its present and former keys, the present one first. */
   readonly keys: readonly string[]
   readonly #handlers: ReadonlyMap<string, Handler>
   readonly #context: object
@@ -41,7 +40,7 @@ export class Server {
     this.#log = log
   }
 
-  /** The receipts of all invocations of a message, in their order. */
+  /** Runs all invocations of a message, and returns their receipts in the same order. */
   execute(message: AgentMessage): Promise<Receipt[]> {
     return Promise.all(message.invocations.map(invocation => this.#run(invocation)))
   }
@@ -65,20 +64,23 @@ export class Server {
     if (handler.own && !own)
       return this.#fail(
         invocation,
-        failure('UnsupportedCapability', `Only ${this.id.did()} may invoke ${capability.can}, with itself`),
+        failure(
+          'UnsupportedCapability',
+          `Only ${this.id.did()} may invoke ${capability.can}, with itself as the resource`,
+        ),
       )
-    // A promised task has one receipt, with its outcome: what only concerns this request is not signed.
+    // A promised task has one receipt, with its outcome. An error that concerns this request only is not signed.
     const refuse = (error: Failure) =>
-      handler.own ? unsigned(this.id, invocation, error) : this.#fail(invocation, error)
+      handler.own ? issueUnsigned(this.id, invocation, error) : this.#fail(invocation, error)
     try {
       const outcome = await handler.run(invocation, this.#context)
       if ('filed' in outcome) return outcome.filed
-      if ('pending' in outcome) return await unsigned(this.id, invocation, outcome.pending)
+      if ('pending' in outcome) return await issueUnsigned(this.id, invocation, outcome.pending)
       if ('error' in outcome) return await refuse(outcome.error)
       const receipt = await issueReceipt(this.id, invocation, outcome)
       return handler.keep && outcome.out.error === undefined ? await this.#receipts.put(receipt) : receipt
     } catch (cause) {
-      // A bug, or a store that can not be reached: the caller may try again, and learns no more than that.
+      // A bug, or an unreachable store. Report no details: the caller can only try again.
       this.#log('error', 'invocation failed', { can: capability.can, task: `${invocation.cid}`, cause })
       return await refuse(
         failure('HandlerExecutionError', `The service could not run ${capability.can}; try again later`),
@@ -90,11 +92,3 @@ export class Server {
     return issueReceipt(this.id, invocation, { out: { error } })
   }
 }
-
-/** An error in the form of a receipt that clients read, but signed by nobody: nothing was issued. */
-const unsigned = (id: Signer, ran: Invocation, error: Failure): Promise<Receipt> =>
-  Receipts.issue({
-    ran,
-    result: { error: toPublicFailure(error) },
-    issuer: { did: () => id.did(), sign: () => createNonStandard('', new Uint8Array()) } as never,
-  }) as unknown as Promise<Receipt>

@@ -1,7 +1,7 @@
 import type { Key, Table } from '@w3filecoin/runtime'
 import { beforeAll, describe, expect, it } from 'vitest'
 
-/** A row of the tables that {@link tableContract} is run on; `word` and `due` need not be there. */
+/** A row of the table `sample` that {@link tableContract} runs on. */
 export interface Sample {
   id: string
   word?: string
@@ -13,7 +13,7 @@ export interface Sample {
   checkAt?: number | undefined
 }
 
-/** A row of a table with a range key. */
+/** A row of the table `rangeSample`, which has a range key. */
 export interface RangeSample {
   group: string
   order: string
@@ -38,13 +38,13 @@ interface Tables {
   rangeSample: Table<RangeSample>
 }
 
-/** What every implementation of the port `Table` must do. */
+/** Tests that every implementation of the port `Table` must pass. */
 export const tableContract = (make: () => Promise<Tables> | Tables): void => {
   describe('is a table', () => {
     let table: Table<Sample>
     let ranged: Table<RangeSample>
     let count = 0
-    /** Tests share the tables, so each has ids of its own. */
+    /** Returns a new id, because the tests share the tables. */
     const fresh = (prefix = 'id') => `${prefix}-${count++}`
     const many = (n: number) => Array.from({ length: n }, () => fresh('many'))
     const keys = (ids: readonly string[]): Key[] => ids.map(id => ({ id }))
@@ -55,11 +55,11 @@ export const tableContract = (make: () => Promise<Tables> | Tables): void => {
       ranged = made.rangeSample
     })
 
-    it('has no record that nobody wrote', async () => {
+    it('returns undefined for a record that was never written', async () => {
       expect(await table.get({ id: fresh() })).toBeUndefined()
     })
 
-    it('gives back what was inserted, without what is undefined', async () => {
+    it('returns the inserted record, without undefined attributes', async () => {
       const id = fresh()
       const record: Sample = {
         id,
@@ -77,7 +77,7 @@ export const tableContract = (make: () => Promise<Tables> | Tables): void => {
       expect(found?.bytes).toBeInstanceOf(Uint8Array)
     })
 
-    it('inserts once, whoever comes at the same time, and tells the others what is there', async () => {
+    it('lets one of concurrent inserts succeed, and returns the existing record to the others', async () => {
       const id = fresh()
       const results = await Promise.all(Array.from({ length: 20 }, (_, n) => table.insert({ id, count: n })))
       const [winner, ...more] = results.filter(({ ok }) => ok)
@@ -91,7 +91,7 @@ export const tableContract = (make: () => Promise<Tables> | Tables): void => {
       expect(await table.get({ id })).toEqual(winner?.ok)
     })
 
-    it('replaces the revision that was read, and no other one', async () => {
+    it('replaces only the revision that was read', async () => {
       const id = fresh()
       const first = (await table.insert({ id, count: 0, word: fresh('w') })).ok!
       const { word, ...without } = first
@@ -106,13 +106,13 @@ export const tableContract = (make: () => Promise<Tables> | Tables): void => {
       expect((await table.replace({ ...second!, count: 99 })).ok?.revision).toBe(3)
     })
 
-    it('replaces nothing that is not there', async () => {
+    it('does not replace a missing record', async () => {
       const id = fresh()
       expect((await table.replace({ id, revision: 1 })).error?.name).toBe('RevisionConflict')
       expect(await table.get({ id })).toBeUndefined()
     })
 
-    it('gets many, more than one call holds, in the order of the keys, the same ones twice', async () => {
+    it('gets more records than fit into one call, in the order of the keys, with duplicates', async () => {
       const ids = many(230)
       await table.putMany(ids.map((id, n) => ({ id, count: n })))
       const missing = fresh()
@@ -123,7 +123,7 @@ export const tableContract = (make: () => Promise<Tables> | Tables): void => {
       expect(await table.getMany([])).toEqual([])
     })
 
-    it('puts many over what is there, and removes many', async () => {
+    it('overwrites many records, and removes many', async () => {
       const ids = many(60)
       await table.putMany(ids.map(id => ({ id, count: 1 })))
       await table.putMany(ids.map(id => ({ id, count: 2 })))
@@ -134,7 +134,7 @@ export const tableContract = (make: () => Promise<Tables> | Tables): void => {
       await table.removeMany([])
     })
 
-    it('adds to counters, all of it, and sets the rest only once', async () => {
+    it('loses no addition to a counter, and sets initial attributes only once', async () => {
       const id = fresh()
       await Promise.all(
         Array.from({ length: 25 }, (_, n) =>
@@ -165,7 +165,7 @@ export const tableContract = (make: () => Promise<Tables> | Tables): void => {
       expect(pages.slice(0, 6)).toEqual([10, 10, 10, 10, 10, 7])
       await ranged.removeMany([{ group, order: '000' }])
       expect((await ranged.list(group, { limit: 1 })).items).toMatchObject([{ order: '001' }])
-      expect(await ranged.list(fresh('nobody'), { limit: 1 })).toEqual({ items: [] })
+      expect(await ranged.list(fresh('empty'), { limit: 1 })).toEqual({ items: [] })
     })
 
     it('finds keys by an index, in its order, up to a bound, page by page', async () => {
@@ -180,12 +180,12 @@ export const tableContract = (make: () => Promise<Tables> | Tables): void => {
         found.push(...page.items)
         after = page.next
       } while (after !== undefined)
-      // 995 itself is among them.
+      // The bound 995 is inclusive.
       expect(found).toEqual(keys(ids.slice(5).toReversed()))
       expect((await table.find('due', due, { limit: 100 })).items).toHaveLength(12)
     })
 
-    it('takes a record out of an index when it lacks the attribute', async () => {
+    it('removes a record without the attribute from an index', async () => {
       const word = fresh('word')
       const record = (await table.insert({ id: fresh(), word })).ok!
       expect((await table.find('word', word, { limit: 10 })).items).toEqual([{ id: record.id }])
@@ -193,7 +193,7 @@ export const tableContract = (make: () => Promise<Tables> | Tables): void => {
       expect((await table.find('word', word, { limit: 10 })).items).toEqual([])
     })
 
-    it('knows the indexes it has', async () => {
+    it('throws for an unknown index', async () => {
       await expect(table.find('absent', 'x', { limit: 1 })).rejects.toThrow(TypeError)
     })
   })

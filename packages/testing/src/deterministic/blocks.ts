@@ -3,7 +3,7 @@ import type { Link } from 'multiformats'
 import { linkOf } from '../pieces.ts'
 import type { DeterministicWorld } from './world.ts'
 
-/** Blocks of the deterministic world. */
+/** The port `Blocks` in the deterministic world. */
 export class DeterministicBlocks implements Blocks {
   readonly blocks = new Map<string, Uint8Array>()
   readonly #name: string

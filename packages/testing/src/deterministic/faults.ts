@@ -1,18 +1,18 @@
 import type { Choices } from './random.ts'
 
-/** What can go wrong with a call. */
+/** The faults of a call. */
 export const FAULTS = [
-  /** Fails without an effect. */
+  /** The call fails without an effect. */
   'refuse',
-  /** Takes effect, and fails. */
+  /** The call takes effect, but fails. */
   'fail',
-  /** Takes effect twice, as when an SDK tries again what it thought had failed; the answer is the second one's. */
+  /** The call takes effect twice, as when an SDK retries a call after a lost response. It returns the second result. */
   'repeat',
-  /** A part of it takes effect, and it fails. */
+  /** The call takes effect in part, and fails. */
   'part',
-  /** Takes so long that whoever waits for it has gone, or goes on with what others have done meanwhile. */
+  /** The call takes so long that its caller has timed out, or that other functions have acted in the meantime. */
   'stall',
-  /** The function ends here: before the call takes effect, or after. */
+  /** The function is killed before, or after, the call takes effect. */
   'killBefore',
   'killAfter',
 ] as const
@@ -21,12 +21,12 @@ export type CallFault = (typeof FAULTS)[number]
 /** A call of a port. */
 export interface Call {
   port: 'table' | 'queue' | 'blocks' | 'http' | 'content' | 'chain'
-  /** Of the instance: `storefront.piece`. */
+  /** Name of the instance, e.g. `storefront.piece`. */
   name: string
   method: string
 }
 
-/** Decides what goes wrong. */
+/** Decides which calls have faults. */
 export interface Faults {
   /**
    * @param index number of the call in the run, from 0
@@ -37,9 +37,10 @@ export interface Faults {
   isSlow(): boolean
 }
 
+/** No faults. */
 export const NONE: Faults = { callFault: () => undefined, isSlow: () => false }
 
-/** Faults at random, each with a probability of its own. */
+/** Returns random faults, each kind with its own probability. */
 export const randomFaults = (
   choices: Choices,
   { slow = 0, ...rates }: Partial<Record<CallFault | 'slow', number>>,
@@ -58,13 +59,13 @@ export const randomFaults = (
   }
 }
 
-/** One fault, at one call. */
+/** Returns one fault at one call. */
 export const faultAt = (at: number, fault: CallFault): Faults => ({
   ...NONE,
   callFault: (_, index) => (index === at ? fault : undefined),
 })
 
-/** What an injected failure throws. */
+/** The error that a fault throws. */
 export class InjectedFault extends Error {
   override readonly name = 'InjectedFault'
 }

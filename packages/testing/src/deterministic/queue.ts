@@ -5,11 +5,11 @@ import type { Choices } from './random.ts'
 import type { DeterministicWorld } from './world.ts'
 
 /** A message as the queue holds it. */
-interface Held {
+interface QueuedMessage {
   id: string
   body: string
   group?: string
-  /** From when on it can be received, in milliseconds since 1970. */
+  /** When it can be received, in milliseconds since 1970. */
   visibleAt: number
   received: number
 }
@@ -19,23 +19,23 @@ interface Options<M> {
   spec: QueueSpec
   world: DeterministicWorld
   order?: MessageOrder<M> | undefined
-  /** How often a message is delivered a second time. */
+  /** Probability that a message is delivered twice. */
   duplicates?: number
 }
 
-/** Milliseconds for which a FIFO queue knows the ids of what it was sent. */
-const DEDUPLICATION = 5 * 60_000
+/** A FIFO queue drops a message with the id of one sent in the last five minutes. */
+const DEDUPLICATION_MS = 5 * 60_000
 const MAX_BYTES = 1_048_576
 
 /**
- * A queue of the deterministic world, as SQS behaves: messages come late, twice, out of order; what is not deleted
- * comes again when its visibility runs out, and goes to the dead letters after so many attempts. Of a FIFO queue, a group's
- * messages come in order, one batch at a time.
+ * The port `Queue` in the deterministic world. It behaves as SQS does: messages arrive late, twice, and out of order. A
+ * message that is not deleted is delivered again after its visibility timeout, and goes to the dead letters after its last
+ * attempt. A FIFO queue delivers the messages of a group in order, one batch at a time.
  */
 export class DeterministicQueue<M> implements Queue<M> {
-  readonly dead: Held[] = []
+  readonly dead: QueuedMessage[] = []
   readonly #options: Options<M>
-  #messages: Held[] = []
+  #messages: QueuedMessage[] = []
   #runs = 0
   #count = 0
   readonly #known = new Map<string, number>()
@@ -45,7 +45,7 @@ export class DeterministicQueue<M> implements Queue<M> {
     this.#options = options
   }
 
-  /** Messages that are not done with. */
+  /** Number of messages that are not handled yet. */
   get size(): number {
     return this.#messages.length
   }
@@ -58,7 +58,7 @@ export class DeterministicQueue<M> implements Queue<M> {
       if (Buffer.byteLength(body) > MAX_BYTES) throw new Error(`A message to ${name} is too large`)
       const id = order?.id(message)
       if (id !== undefined) {
-        if ((this.#known.get(id) ?? -Infinity) > world.now() - DEDUPLICATION) return
+        if ((this.#known.get(id) ?? -Infinity) > world.now() - DEDUPLICATION_MS) return
         this.#known.set(id, world.now())
       }
       this.#add(body, order?.group(message), delaySeconds * 1000)
@@ -77,14 +77,14 @@ export class DeterministicQueue<M> implements Queue<M> {
     )
   }
 
-  /** Puts a message in from outside: nothing goes wrong with that. */
+  /** Adds a message from outside the world, without a fault. */
   deliver(message: M): void {
     this.#add(JSON.stringify(message), this.#options.order?.group(message), 0)
   }
 
-  #add(body: string, group: string | undefined, delay: number): void {
+  #add(body: string, group: string | undefined, delayMs: number): void {
     const { world, name } = this.#options
-    const visibleAt = world.now() + delay
+    const visibleAt = world.now() + delayMs
     this.#messages.push({
       id: `${name}-${this.#count++}`,
       body,
@@ -95,12 +95,12 @@ export class DeterministicQueue<M> implements Queue<M> {
     this.#wake(visibleAt)
   }
 
-  /** Has a consumer take messages from here on. */
+  /** Has a consumer handle the messages from now on. */
   consume(run: (event: SQSEvent) => Promise<SQSBatchResponse>): void {
     this.#consume = run
   }
 
-  /** What is there and visible, taken out. */
+  /** Removes and returns the visible messages. */
   take(): M[] {
     const { world } = this.#options
     const taken = this.#messages.filter(({ visibleAt }) => visibleAt <= world.now())
@@ -108,12 +108,12 @@ export class DeterministicQueue<M> implements Queue<M> {
     return taken.map(({ body }) => JSON.parse(body) as M)
   }
 
-  /** All messages are gone, also those that somebody works on. */
+  /** Loses all messages, also those that a consumer is handling. */
   lose(): void {
     this.#messages = []
   }
 
-  /** Looks for messages at that time, or a little later. */
+  /** Polls at that time, or a little later. */
   #wake(at: number): void {
     const { world } = this.#options
     world.timeline.at(at + world.choices.between(0, 1500), () => this.#poll())
@@ -126,7 +126,7 @@ export class DeterministicQueue<M> implements Queue<M> {
     if (batch.length === 0) return
     this.#runs += 1
     const seconds = spec.run.timeout
-    // A message that is at its last attempt is for people if it fails once more: no misfortune then.
+    // Inject no faults at the last attempt of a message: if it failed, it would go to the dead letters.
     const spared = batch.some(({ received }) => received >= spec.attempts - 1)
     const records = batch.map(message => recordOf(name, message))
     void world
@@ -142,7 +142,7 @@ export class DeterministicQueue<M> implements Queue<M> {
       })
   }
 
-  #receive(): Held[] {
+  #receive(): QueuedMessage[] {
     const { spec, world, duplicates = 0 } = this.#options
     const now = world.now()
     const busy = new Set(
@@ -154,7 +154,7 @@ export class DeterministicQueue<M> implements Queue<M> {
       ({ visibleAt, group }) => visibleAt <= now && (group === undefined || !busy.has(group)),
     )
     const ready = spec.fifo ? visible : world.choices.shuffled(visible)
-    const batch: Held[] = []
+    const batch: QueuedMessage[] = []
     for (const message of ready) {
       if (batch.length === spec.batch) break
       if (message.received >= spec.attempts) {
@@ -163,7 +163,7 @@ export class DeterministicQueue<M> implements Queue<M> {
         continue
       }
       message.received += 1
-      // Delivered once more while somebody works on it.
+      // Deliver the message a second time while a consumer handles it.
       const twice = !spec.fifo && message.received < spec.attempts - 1 && world.choices.chance(duplicates)
       if (twice) world.count('duplicate')
       message.visibleAt = now + (twice ? world.choices.between(0, 5000) : visibilityTimeout(spec) * 1000)
@@ -174,7 +174,7 @@ export class DeterministicQueue<M> implements Queue<M> {
   }
 }
 
-const recordOf = (queue: string, { id, body, group, received }: Held): SQSRecord =>
+const recordOf = (queue: string, { id, body, group, received }: QueuedMessage): SQSRecord =>
   ({
     messageId: id,
     receiptHandle: id,

@@ -18,30 +18,30 @@ interface Options {
   name: string
   spec: TableSpec
   world: DeterministicWorld
-  /** How long indexes lag behind at the most, in milliseconds. */
+  /** Maximum delay of an index, in milliseconds. */
   lag: number
-  /** Told of every item that is written. */
+  /** Called for every item that is written. */
   onWrite?: (item: Item, previous: Item | undefined) => void
 }
 
-/** DynamoDB holds items of 400 KB. */
+/** A DynamoDB item has at most 400 KB. */
 const MAX_BYTES = 400_000
 
 /**
- * A table of the deterministic world, as DynamoDB's tables behave behind the port: items are copies, writes are
+ * The port `Table` in the deterministic world. It behaves as DynamoDB does behind the port: items are copies, writes are
  * conditional, reads of the table are consistent, and its indexes lag behind.
  */
 export class DeterministicTable<R extends object> implements Table<R> {
   readonly items = new Map<string, Item>()
   readonly #options: Options
-  /** What each index shows: an entry becomes visible, or goes, some time after the write. */
+  /** The items that the indexes contain. An item appears, or disappears, some time after the write. */
   readonly #seen = new Map<string, Item>()
 
   constructor(options: Options) {
     this.#options = options
   }
 
-  /** Writes an item from outside, at once. */
+  /** Writes an item from outside the world, at once and without a fault. */
   seed(item: Stored<R>): void {
     this.#write(copy(item) as unknown as Item)
   }
@@ -62,7 +62,11 @@ export class DeterministicTable<R extends object> implements Table<R> {
         const existing = this.#read(this.#id(item))
         if (existing)
           return {
-            error: { name: 'RecordExists', message: `${this.#options.name} has it`, record: existing },
+            error: {
+              name: 'RecordExists',
+              message: `${this.#options.name} already has this record`,
+              record: existing,
+            },
           }
         this.#write(item)
         return { ok: copy(item) as never }
@@ -75,7 +79,12 @@ export class DeterministicTable<R extends object> implements Table<R> {
     return this.#call('replace', {
       run: (): Result<Stored<R>, RevisionConflict> => {
         if (this.items.get(this.#id(item))?.revision !== record.revision)
-          return { error: { name: 'RevisionConflict', message: `${this.#options.name} changed` } }
+          return {
+            error: {
+              name: 'RevisionConflict',
+              message: `The record in ${this.#options.name} has another revision`,
+            },
+          }
         this.#write(item)
         return { ok: copy(item) as never }
       },
@@ -121,7 +130,7 @@ export class DeterministicTable<R extends object> implements Table<R> {
     if (keys === undefined) throw new TypeError(`${name} has no index ${index}`)
     const { limit, after, upTo } = options
     const range = keys.range as string
-    const look = () => {
+    const search = () => {
       const rows = [...this.#seen.values()].filter(
         item =>
           item[keys.hash] === partition &&
@@ -136,10 +145,10 @@ export class DeterministicTable<R extends object> implements Table<R> {
         item => this.#keyOf(item),
       )
     }
-    // Most of what sweeps do is to find nothing. That nothing can go wrong with: a function that ends before or after it
-    // ends at the call before, or at the next one.
-    if (look().items.length === 0) return { items: [] }
-    return this.#call('find', { run: look })
+    // Finding nothing is not a call, because sweeps mostly find nothing. A function killed before or after it is the same as
+    // one killed after the call before it, or before the next one.
+    if (search().items.length === 0) return { items: [] }
+    return this.#call('find', { run: search })
   }
 
   #call<T>(method: string, effect: Effect<T>): Promise<T> {
@@ -177,7 +186,7 @@ export class DeterministicTable<R extends object> implements Table<R> {
     this.#show(id)
   }
 
-  /** Has the indexes catch up with an item. */
+  /** Updates the indexes with an item, after a delay. */
   #show(id: string): void {
     const { world, lag, spec } = this.#options
     if (spec.indexes === undefined) return
@@ -203,7 +212,7 @@ export class DeterministicTable<R extends object> implements Table<R> {
   }
 }
 
-/** A page of rows in the order of `range`. */
+/** Returns a page of rows in the order of `range`. */
 const page = <T>(
   rows: readonly Item[],
   range: string,
@@ -228,7 +237,7 @@ const compare = (a: [string | number, string], b: [string | number, string]): nu
   return a[1] === b[1] ? 0 : a[1] < b[1] ? -1 : 1
 }
 
-/** As the SDK writes and reads it: `undefined` is left out, and nobody shares anything. */
+/** Copies a value as the SDK writes and reads it: deeply, without `undefined`. */
 const copy = <T>(value: T): T => {
   if (value instanceof Uint8Array) return new Uint8Array(value) as T
   if (Array.isArray(value)) return value.map(copy) as T

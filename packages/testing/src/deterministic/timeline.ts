@@ -7,11 +7,11 @@ interface Event {
 }
 
 /**
- * Time that passes only from one event to the next. Events happen one by one, in the order of their times; before the next
- * one, all code that the last one set going has come to wait for something.
+ * Simulated time, which passes only from one event to the next. Events run one by one in the order of their times. The next
+ * event runs when all code started by the last one waits for something.
  */
 export class Timeline {
-  /** Milliseconds since 1970. */
+  /** The present time, in milliseconds since 1970. */
   now: number
   readonly #events: Event[] = []
   #count = 0
@@ -20,23 +20,24 @@ export class Timeline {
     this.now = start
   }
 
-  /** Has something happen, now or later. */
+  /** Schedules an event at a time, which is now if it is in the past. */
   at(time: number, run: () => void): void {
     const event = { at: Math.max(time, this.now), order: this.#count++, run }
-    // Sorted, the next one last. Few are far away from their place.
+    // The list is sorted with the next event last. Most new events belong near its end.
     let place = this.#events.length
     while (place > 0 && this.#events[place - 1]!.at <= event.at) place -= 1
     this.#events.splice(place, 0, event)
   }
 
+  /** Schedules an event. */
   after(milliseconds: number, run: () => void): void {
     this.at(this.now + milliseconds, run)
   }
 
   /**
-   * Goes from event to event until `done`, or until there are none.
+   * Runs events until `done` returns true, or until none are left before `until`.
    *
-   * @returns whether it is done
+   * @returns whether `done` returned true
    */
   async run(done: () => boolean, until = Infinity): Promise<boolean> {
     for (;;) {
@@ -50,9 +51,9 @@ export class Timeline {
     }
   }
 
-  /** Nothing here waits for the world outside, so what goes on ends within some turns of the event loop. */
+  /** Waits until the code is idle. It does not wait for anything outside, so a few turns of the event loop are enough. */
   async #settle(): Promise<void> {
-    for (let quiet = 0; quiet < QUIET; quiet++) {
+    for (let quiet = 0; quiet < QUIET_TURNS; quiet++) {
       const before = this.#count
       await turn()
       if (this.#count !== before) quiet = 0
@@ -60,5 +61,5 @@ export class Timeline {
   }
 }
 
-/** Turns without a new event after which nothing is going on: reading a body in memory takes fewer. */
-const QUIET = 1
+/** The code is idle after this many turns without a new event: reading a body in memory takes fewer. */
+const QUIET_TURNS = 1

@@ -4,47 +4,48 @@ import { type Call, type CallFault, type Faults, InjectedFault, NONE } from './f
 import type { Choices } from './random.ts'
 import { Timeline } from './timeline.ts'
 
-/** What a call does when its time has come. */
+/** The effect of a call, at the end of its latency. */
 export interface Effect<T> {
   run(): T
-  /** A part of it, for calls that AWS may do in part. */
+  /** A partial effect, for calls that AWS may carry out in part. */
   part?: (choices: Choices) => void
 }
 
-/** A function that runs: it can be killed at any call. */
+/** A running function. It can be killed at any call. */
 interface Execution {
   name: string
   dead: boolean
-  /** Nothing is to go wrong in it any more: a message is at its last attempt, which people would have to look at. */
+  /** Whether it has no faults, because it handles a message at its last attempt, which would otherwise become a dead letter. */
   spared: boolean
-  /** Its calls take so long that its message is given to another one meanwhile. */
+  /** Whether its calls take so long that its messages are delivered to another consumer in the meantime. */
   slow: boolean
-  end: (how: Ended<never>) => void
+  end: (outcome: Ended<never>) => void
 }
 
+/** How a function ended. */
 export type Ended<T> = { ok: T } | { error: unknown } | { killed: true }
 
 export interface WorldOptions {
   choices: Choices
-  /** When it begins, in milliseconds since 1970. */
+  /** Start of the simulated time, in milliseconds since 1970. */
   start?: number
 }
 
-/** How long a call takes, in milliseconds: as ever, where the whole function is slow, and where nobody answers. */
-const LATENCY = { least: 1, most: 60 }
-const SLOW = { least: 10_000, most: 600_000 }
-const STALL = { least: 20_000, most: 3 * 3_600_000 }
+/** Duration of a call: normally, in a slow function, and for a call that stalls. */
+const LATENCY_MS = { min: 1, max: 60 }
+const SLOW_MS = { min: 10_000, max: 600_000 }
+const STALL_MS = { min: 20_000, max: 3 * 3_600_000 }
 
 /**
- * A world whose time, chance and misfortune a seed drives. Whatever the services ask of it is a call; what happens to a
- * call is decided here, and nowhere else does anything wait. So a seed gives one run, byte for byte.
+ * A simulated world: a seed determines its time, its random choices and its faults. Every use of a port is a call, and
+ * only calls take time. So the same seed gives the same run, byte for byte.
  */
 export class DeterministicWorld {
   readonly timeline: Timeline
   readonly choices: Choices
-  /** What goes wrong. Replaced when the world heals. */
+  /** Decides the faults. Replaced when the world heals. */
   faults: Faults = NONE
-  /** How often what went wrong. */
+  /** Number of injected faults by kind. */
   readonly injected = new Map<string, number>()
   readonly #executions = new AsyncLocalStorage<Execution>()
   readonly #trace = createHash('sha256')
@@ -59,55 +60,55 @@ export class DeterministicWorld {
 
   readonly now = (): number => this.timeline.now
 
-  /** `AbortSignal.timeout`, of this world's time. */
+  /** `AbortSignal.timeout` in simulated time. */
   readonly timeout = (milliseconds: number): AbortSignal => {
     const controller = new AbortController()
     this.timeline.after(milliseconds, () =>
-      controller.abort(new DOMException('It took too long', 'TimeoutError')),
+      controller.abort(new DOMException('The call took too long', 'TimeoutError')),
     )
     return controller.signal
   }
 
   readonly nonce = (): string => `nonce-${this.#nonces++}`
 
-  /** Calls so far. */
+  /** Number of calls so far. */
   get calls(): number {
     return this.#calls
   }
 
-  /** Functions that run. */
+  /** Number of running functions. */
   get running(): number {
     return this.#running
   }
 
-  /** A hash of all that happened. */
+  /** Returns a hash of all calls and their faults. */
   trace(): string {
     return this.#trace.copy().digest('hex')
   }
 
-  /** A call: takes a while, and may go wrong. */
+  /** Makes a call, which takes time and may have a fault. */
   call<T>(call: Call, effect: Effect<T>): Promise<T> {
     const execution = this.#executions.getStore()
     if (execution?.dead) return NEVER
-    // What is no function, like an agent, is not of this world's misfortune.
+    // Only calls of functions fail; calls of agents do not.
     const fault =
       !execution || execution.spared ? undefined : this.faults.callFault(call, this.#calls, execution.name)
     if (execution) this.#calls += 1
     if (fault) this.count(fault)
-    const { least, most } = fault === 'stall' ? STALL : execution?.slow ? SLOW : LATENCY
-    const wait = this.choices.between(least, most)
+    const { min, max } = fault === 'stall' ? STALL_MS : execution?.slow ? SLOW_MS : LATENCY_MS
+    const wait = this.choices.between(min, max)
     return new Promise<T>((resolve, reject) => {
       this.timeline.after(wait, () => {
         this.#trace.update(
           `${this.now()} ${execution?.name} ${call.port} ${call.name} ${call.method} ${fault ?? ''}\n`,
         )
         if (execution && (execution.dead || fault === 'killBefore')) {
-          // What was on its way when its function ended may arrive, or not.
-          if (execution.dead && this.choices.chance(0.5)) ignoring(effect.run)
+          // The request of a function that has ended may still arrive, or not.
+          if (execution.dead && this.choices.chance(0.5)) runIgnoringErrors(effect.run)
           return this.#kill(execution)
         }
         try {
-          const value = this.#happen(effect, fault)
+          const value = this.#takeEffect(effect, fault)
           if (execution && fault === 'killAfter') this.#kill(execution)
           else resolve(value)
         } catch (cause) {
@@ -117,18 +118,18 @@ export class DeterministicWorld {
     })
   }
 
-  #happen<T>({ run, part }: Effect<T>, fault: CallFault | undefined): T {
-    if (fault === 'refuse') throw new InjectedFault('It was refused')
+  #takeEffect<T>({ run, part }: Effect<T>, fault: CallFault | undefined): T {
+    if (fault === 'refuse') throw new InjectedFault('The call was refused')
     if (fault === 'part') {
       part?.(this.choices)
-      throw new InjectedFault('A part of it failed')
+      throw new InjectedFault('A part of the call failed')
     }
     const value = run()
-    if (fault === 'fail') throw new InjectedFault('It failed after it took effect')
+    if (fault === 'fail') throw new InjectedFault('The call failed after it took effect')
     return fault === 'repeat' ? run() : value
   }
 
-  /** Runs a function as AWS does: for so long at the most. */
+  /** Runs a function, and kills it at its timeout, as AWS does. */
   execute<T>(
     {
       name,
@@ -148,11 +149,11 @@ export class DeterministicWorld {
         dead: false,
         spared: isSpared,
         slow,
-        end: how => {
+        end: outcome => {
           if (execution.dead) return
           execution.dead = true
           this.#running -= 1
-          resolve(how)
+          resolve(outcome)
         },
       }
       this.#running += 1
@@ -175,13 +176,13 @@ export class DeterministicWorld {
   }
 }
 
-const ignoring = (run: () => unknown): void => {
+const runIgnoringErrors = (run: () => unknown): void => {
   try {
     run()
   } catch {
-    // Nobody is there to be told.
+    // The caller has ended.
   }
 }
 
-/** What somebody waits for who is no more. */
+/** Never resolves: the caller was killed. */
 const NEVER = new Promise<never>(() => {})

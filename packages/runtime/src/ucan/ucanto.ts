@@ -1,0 +1,154 @@
+import { decode as decodeUcanBytes, type View } from '@ipld/dag-ucan'
+import { createNonStandard } from '@ipld/dag-ucan/signature'
+import { CAR, Delegation as Delegations, Message, Receipt as Receipts } from '@ucanto/core'
+import { extract } from '@ucanto/core/delegation'
+import type {
+  AgentMessage,
+  Block,
+  Capability,
+  CapabilityParser,
+  Delegation,
+  Invocation,
+  Link,
+  Match,
+  ParsedCapability,
+  Receipt,
+  ReceiptModel,
+  Result,
+  Signer,
+  Verifier,
+} from '@ucanto/interface'
+import { ed25519 } from '@ucanto/principal'
+import { provideAdvanced } from '@ucanto/server'
+import type { Failure, Task } from '@w3filecoin/capabilities'
+import type { CID } from 'multiformats/cid'
+import { parse as parseLink } from 'multiformats/link'
+
+/**
+ * The UCAN library with the types that this code needs. Every cast around it is in this file, for two reasons:
+ *
+ * - Its packages depend on three versions of `multiformats` and of `@ucanto/interface`. The links, blocks and views of
+ *   these versions are the same objects at run time, but different types to the compiler.
+ * - It infers the types of abilities and results from tuples written out in the code. Tasks and receipts that arrive over
+ *   the network have no such types.
+ *
+ * Views decode lazily: a view of malformed bytes throws when the malformed part is read. No function here copies bytes.
+ */
+
+/** Blocks by their CIDs as text. */
+export type BlockMap = ReadonlyMap<string, Block>
+
+/** Pairs bytes with their CID. */
+export const toBlock = (cid: CID, bytes: Uint8Array): Block => ({ cid, bytes }) as unknown as Block
+
+/** A UCAN (delegation or invocation) as its own bytes say it, without its proofs. */
+export type Ucan = View<[Capability, ...Capability[]]>
+
+/** Decodes a UCAN. Throws if the bytes are not one. */
+export const decodeUcan = (bytes: Uint8Array): Ucan => decodeUcanBytes(bytes as never) as unknown as Ucan
+
+/** The DIDs of a UCAN's issuer and audience, as bytes. */
+export const didBytes = ({ model }: Ucan): Uint8Array[] => [model.iss, model.aud] as unknown as Uint8Array[]
+
+/** Returns the delegation whose root has this CID; `undefined` if its block is not there. */
+export const viewDelegation = (root: { toString(): string }, blocks: BlockMap): Delegation | undefined =>
+  (Delegations.view({ root: root as never, blocks: blocks as never }, null) ?? undefined) as
+    | Delegation
+    | undefined
+
+/** The blocks that arrived with an invocation. */
+export const blocksOf = (invocation: Invocation): BlockMap =>
+  (invocation as unknown as { blocks: BlockMap }).blocks
+
+/** Reads an archived task. Throws if it cannot be read. */
+export const extractTask = async (archive: Uint8Array): Promise<Task> => {
+  const task = await extract(archive)
+  if (task.error) throw task.error
+  return task.ok as unknown as Task
+}
+
+/** The ability that a capability is for, e.g. `piece/offer`. */
+export const abilityOf = (capability: CapabilityParser<Match<ParsedCapability>>): string =>
+  (capability as unknown as { can: string }).can
+
+/**
+ * Returns a function that checks an invocation of the capability (audience, time, signatures, delegations, schema) and
+ * then runs it. It returns the error if `@ucanto/server` rejects the invocation.
+ */
+export const checkAndRun = <C, T>(
+  capability: CapabilityParser<Match<ParsedCapability>>,
+  run: (input: { capability: C; invocation: Invocation }) => Promise<T>,
+): ((invocation: Invocation, context: object) => Promise<T | { error: Failure }>) =>
+  provideAdvanced({ capability, handler: run as never }) as never
+
+/** Signs a receipt. */
+export const signReceipt = (
+  issuer: Signer,
+  ran: Invocation,
+  {
+    out,
+    fork = [],
+    join,
+  }: { out: Result<object, Failure>; fork?: readonly Task[] | undefined; join?: Task | undefined },
+): Promise<Receipt> =>
+  Receipts.issue({
+    issuer,
+    ran,
+    result: out,
+    fx: { fork: [...fork], ...(join === undefined ? {} : { join }) },
+  }) as unknown as Promise<Receipt>
+
+/** Returns a failure in the form of a receipt that clients can read, but without a signature: nothing was issued. */
+export const unsignedReceipt = (id: Signer, ran: Invocation, error: Failure): Promise<Receipt> =>
+  Receipts.issue({
+    issuer: { did: () => id.did(), sign: () => createNonStandard('', new Uint8Array()) } as never,
+    ran,
+    result: { error },
+  }) as unknown as Promise<Receipt>
+
+/** Returns the receipt whose root has this CID. Throws if its block is not there. */
+export const viewReceipt = (root: { toString(): string }, blocks: BlockMap): Receipt =>
+  Receipts.view({ root: root as never, blocks: blocks as never }) as Receipt
+
+/** Builds an agent message with these invocations and receipts. */
+export const buildMessage = (content: {
+  invocations?: readonly Invocation[]
+  receipts?: readonly Receipt[]
+}): Promise<AgentMessage> => Message.build(content as never)
+
+/** Returns the agent message whose root has this CID. Throws if its block is not there. */
+export const viewMessage = (root: { toString(): string }, blocks: BlockMap): AgentMessage =>
+  Message.view({ root: root as never, store: blocks as never })
+
+/** The links in a message, without a view of the blocks that they lead to. */
+export const linksIn = ({ root }: AgentMessage): { invocations: Link[]; receipts: Link<ReceiptModel>[] } => {
+  const { execute = [], report = {} } = root.data!['ucanto/message@7.0.0'] as {
+    execute?: Link[]
+    report?: Record<string, Link<ReceiptModel>>
+  }
+  return { invocations: execute, receipts: Object.values(report) }
+}
+
+/** Returns the receipt of a task; `undefined` if the message has none. */
+export const receiptIn = (message: AgentMessage, task: string): Receipt | undefined =>
+  (message.get(parseLink(task) as never, null as never) ?? undefined) as Receipt | undefined
+
+/** Encodes a CAR. */
+export const encodeCar = (root: Block, blocks: BlockMap): Uint8Array<ArrayBuffer> =>
+  CAR.encode({ roots: [root], blocks } as never) as Uint8Array<ArrayBuffer>
+
+/** Decodes a CAR from a trusted source: neither its size nor its hashes are checked. */
+export const decodeCar = (car: Uint8Array): { roots: Block[]; blocks: BlockMap } => CAR.decode(car as never)
+
+/** An Ed25519 public key. */
+export type EdVerifier = Verifier & { publicKey: Uint8Array; signatureCode: number }
+
+/** An Ed25519 key pair. */
+export type EdSigner = Signer & { secret: Uint8Array; verifier: EdVerifier }
+
+/** Reads the `did:key` of an Ed25519 key. Throws on other keys. */
+export const parseEdVerifier = (did: string): EdVerifier =>
+  ed25519.Verifier.parse(did as never) as unknown as EdVerifier
+
+/** Reads a private key as `@ucanto/principal` formats it, e.g. `MgCZ…`. */
+export const parseEdSigner = (key: string): EdSigner => ed25519.parse(key) as unknown as EdSigner
