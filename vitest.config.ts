@@ -22,8 +22,6 @@ export default defineConfig({
     hookTimeout: 180_000,
     // The whole system spends most of its time waiting, e.g. for a deal. Vitest's default is one file per spare core.
     maxWorkers: 2 * availableParallelism(),
-    // A worker runs several files and loads the dependencies once. Each file still gets its own modules of this repository.
-    isolate: false,
     sequence: { sequencer: LongFilesFirst },
   },
 })

@@ -15,8 +15,11 @@ export interface System {
   signer(role: string): Signer
 }
 
-/** Unfinished work is checked again after these seconds. They are short, because tests wait for it. */
-const TIMING = { retrySeconds: 1, pollSeconds: 1 }
+/**
+ * Seconds until unfinished work is retried, and until another service is polled. Tests wait for both, but with shorter
+ * intervals a busy machine would spend its time on retries.
+ */
+const MAX_SECONDS = 3
 
 /**
  * Starts the system before the tests of a file, in an empty data directory, and stops it after them. Unless a test
@@ -34,8 +37,11 @@ export const useSystem = ({
     local = await startLocal({
       data,
       everySeconds: 1,
-      configure: (role, config, world) =>
-        configure(role, role === 'dealTracker' ? config : { ...config, timing: TIMING }, world),
+      configure: (role, config, world) => {
+        if (role === 'dealTracker') return configure(role, config, world)
+        const pollSeconds = Math.min(config.timing.pollSeconds, MAX_SECONDS)
+        return configure(role, { ...config, timing: { retrySeconds: MAX_SECONDS, pollSeconds } }, world)
+      },
       ...options,
     })
   })
