@@ -4,9 +4,9 @@ import { messages as trackerMessages, tables as trackerTables } from '@w3filecoi
 import { messages as dealerMessages, tables as dealerTables } from '@w3filecoin/dealer'
 import type { AnyMessageFormats, RecordFormat } from '@w3filecoin/runtime'
 import { messages as storefrontMessages, tables as storefrontTables } from '@w3filecoin/storefront'
-import { Choices, NONE } from '@w3filecoin/testing/deterministic'
+import { Choices } from '@w3filecoin/testing/deterministic'
 import { describe, expect, test } from 'vitest'
-import { plannedScenario } from './simulation/scenario.ts'
+import { plannedCourse } from './simulation/crash-points.ts'
 import { simulate } from './simulation/simulate.ts'
 import type { Snapshot } from './simulation/snapshot.ts'
 
@@ -101,23 +101,7 @@ describe('records and messages of version 0.1.0', () => {
   test.each(snapshots.map(snapshot => [new Date(snapshot.at).toISOString(), snapshot] as const))(
     'lead to the same end: a journey that they began until %s, whose messages are lost, is completed',
     async (_, resume) => {
-      const { report } = await simulate(1, new Choices(1), {
-        scenario: plannedScenario(),
-        faults: NONE,
-        healsAt: Infinity,
-        lag: 0,
-        duplicates: 0,
-        losses: [],
-        outages: [],
-        contentFaults: 0,
-        chainFaults: 0,
-        refusals: 0,
-        silence: 0,
-        contradictions: 0,
-        changeOfMind: [0, 0],
-        decision: [6 * 3_600_000, 6 * 3_600_000],
-        resume,
-      })
+      const { report } = await simulate(1, new Choices(1), { ...plannedCourse(), resume })
       expect(report.violations).toEqual([])
       expect(report.checked.get('the end is the one that the content deserves')).toBe(5)
     },

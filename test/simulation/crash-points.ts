@@ -12,7 +12,7 @@ export type Crash = (typeof CRASHES)[number]
 const SEED = 1
 
 /** One journey: pieces in two groups, one with the wrong content, and one that storage providers reject. */
-const course = (): Course => ({
+export const plannedCourse = (): Course => ({
   scenario: plannedScenario(),
   faults: NONE,
   healsAt: Infinity,
@@ -37,7 +37,7 @@ export interface Journey {
 
 /** Runs the journey without a crash, or with one at a call. */
 export const journey = async (crash?: { at: number; how: Crash }): Promise<Journey> => {
-  const planned = course()
+  const planned = plannedCourse()
   const { report, system } = await simulate(SEED, new Choices(SEED), {
     ...planned,
     ...(crash && { faults: faultAt(crash.at, crash.how) }),

@@ -5,8 +5,9 @@ import { filecoinInfo, revoke, Tasks } from '@w3filecoin/capabilities'
 import { encodeMessage, principal } from '@w3filecoin/runtime'
 import { linkOf, someContent, somePiece } from '@w3filecoin/testing'
 import { Choices, type DeterministicWorld, type Faults, NONE } from '@w3filecoin/testing/deterministic'
+import { plannedCourse } from './crash-points.ts'
 import { receiptsOf } from './invariants.ts'
-import { type Offer, plannedScenario } from './scenario.ts'
+import type { Offer } from './scenario.ts'
 import type { Simulated, System } from './services.ts'
 import { type Course, type Report, simulate } from './simulate.ts'
 
@@ -25,29 +26,23 @@ export const tour = async (): Promise<Report> => {
 }
 
 const course = async (): Promise<Course> => {
-  const scenario = plannedScenario()
-  const [first, , , alone] = scenario.offers as [Offer, Offer, Offer, Offer]
+  const planned = plannedCourse()
+  const { offers } = planned.scenario
+  const [first, , , alone] = offers as [Offer, Offer, Offer, Offer]
   const content = await someContent('too large for an aggregate', 40_000)
   const tooLarge: Offer = { ...first, content, piece: content.piece, expected: 'InvalidContentPiece' }
   return {
-    scenario: { ...scenario, offers: [...scenario.offers, tooLarge] },
-    faults: NONE,
+    ...planned,
+    scenario: { ...planned.scenario, offers: [...offers, tooLarge] },
     healsAt: 40 * HOUR,
-    lag: 0,
-    duplicates: 0,
-    losses: [],
     // Receipts do not arrive, and are fetched later.
     outages: [
       { service: 'storefront', from: HOUR / 10, to: 12 * HOUR, hangs: false },
       { service: 'storefront', from: 16 * HOUR, to: 60 * HOUR, hangs: false },
     ],
-    contentFaults: 0,
-    chainFaults: 0,
     refusals: 1,
-    silence: 0,
     contradictions: 1,
     changeOfMind: [2 * HOUR, 20 * HOUR],
-    decision: [6 * HOUR, 6 * HOUR],
     missingContent: 'refuse',
     visit: (world, system) => {
       world.faults = faultsOf(world, system)
