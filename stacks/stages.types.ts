@@ -18,11 +18,11 @@ export const everyService: StageSettings = {
 export const typos: StageSettings[] = [
   // @ts-expect-error: the setting is `gateway`
   { storefront: { gatway: 'https://gateway.example/{cid}' } },
-  // @ts-expect-error: the setting is `wait` or `refuse`
+  // @ts-expect-error: the value must be `wait` or `refuse`
   { storefront: { missingContent: 'reject' } },
   // @ts-expect-error: the setting is `minPaddedBytes`
   { aggregator: { groups: { free: { minPadded: 1 } } } },
-  // @ts-expect-error: the unit is seconds, in a number
+  // @ts-expect-error: the value must be a number of seconds
   { dealer: { timing: { pollSeconds: '15 minutes' } } },
   // @ts-expect-error: the service is `dealTracker`
   { tracker: { maxAgeSeconds: 60 } },

@@ -36,8 +36,11 @@ const authorityOf = (
     didWeb: { fetch, now: () => clock, allowPrivate, log: (_, __, fields) => logged.push(fields as object) },
   })
 
-/** Whether a signature under the `did:web` is accepted, checked as `@ucanto/server` does. Without keys: `unresolved`. */
-const taken = async (authority: Authority, name: string, did: DID = host.did) => {
+/**
+ * Returns whether a signature by the named key verifies under the `did:web`, checked as `@ucanto/server` does. Returns
+ * `unresolved` if the DID has no keys.
+ */
+const verify = async (authority: Authority, name: string, did: DID = host.did) => {
   const { principal, resolveDIDKey } = authority.context(service)
   const resolved = await resolveDIDKey(did)
   if (resolved.error) return 'unresolved'
@@ -59,10 +62,10 @@ const answer =
 describe('the keys of a did:web', () => {
   it('are fetched from its host, in one request for concurrent signatures', async () => {
     const authority = authorityOf()
-    const all = await Promise.all(Array.from({ length: 20 }, () => taken(authority, 'first')))
+    const all = await Promise.all(Array.from({ length: 20 }, () => verify(authority, 'first')))
     expect(all).toEqual(Array(20).fill(true))
     expect(host.asked).toBe(1)
-    expect(await taken(authority, 'other')).toBe(false)
+    expect(await verify(authority, 'other')).toBe(false)
   })
 
   it('are remembered for the 1024 hosts that were used last', async () => {
@@ -76,108 +79,111 @@ describe('the keys of a did:web', () => {
       dids.map(did => ({ did })),
       { fetch },
     )
-    for (const did of dids.slice(0, 1024)) await taken(authority, 'first', did)
-    await taken(authority, 'first', dids[0])
+    for (const did of dids.slice(0, 1024)) await verify(authority, 'first', did)
+    await verify(authority, 'first', dids[0])
     expect(asked).toHaveLength(1024)
-    await taken(authority, 'first', dids[1024])
-    await taken(authority, 'first', dids[0])
+    await verify(authority, 'first', dids[1024])
+    await verify(authority, 'first', dids[0])
     expect(asked.slice(1024), 'the first was used again, and is remembered').toEqual(['host-1024.example'])
-    await taken(authority, 'first', dids[1])
+    await verify(authority, 'first', dids[1])
     expect(asked.slice(1025)).toEqual(['host-1.example'])
   })
 
   it('are not fetched if the configuration lists them, or does not name the did:web', async () => {
     const authority = authorityOf([{ did: host.did, keys: [(await keyOf('configured')) as never] }])
-    expect(await taken(authority, 'configured')).toBe(true)
-    expect(await taken(authority, 'first')).toBe(false)
-    expect(await taken(authorityOf([]), 'first')).toBe('unresolved')
-    expect(await taken(authorityOf([{ did: 'did:web:other.example' }]), 'first')).toBe('unresolved')
+    expect(await verify(authority, 'configured')).toBe(true)
+    expect(await verify(authority, 'first')).toBe(false)
+    expect(await verify(authorityOf([]), 'first')).toBe('unresolved')
+    expect(await verify(authorityOf([{ did: 'did:web:other.example' }]), 'first')).toBe('unresolved')
     expect(host.asked).toBe(0)
   })
 
   it('are valid for five minutes', async () => {
     const authority = authorityOf()
-    await taken(authority, 'first')
+    await verify(authority, 'first')
     host.keys = [await keyOf('second')]
     clock += 5 * MINUTE - 1
-    expect(await taken(authority, 'first')).toBe(true)
+    expect(await verify(authority, 'first')).toBe(true)
     expect(host.asked).toBe(1)
     clock += 1
-    expect(await taken(authority, 'first')).toBe(false)
-    expect(await taken(authority, 'second')).toBe(true)
+    expect(await verify(authority, 'first')).toBe(false)
+    expect(await verify(authority, 'second')).toBe(true)
     expect(host.asked).toBe(2)
   })
 
   it('are fetched early when none of them verifies a signature, at most once in 30 seconds', async () => {
     const authority = authorityOf()
-    await taken(authority, 'first')
+    await verify(authority, 'first')
     host.keys = [await keyOf('second')]
     clock += 30 * SECOND - 1
-    expect(await taken(authority, 'second')).toBe(false)
+    expect(await verify(authority, 'second')).toBe(false)
     expect(host.asked).toBe(1)
     clock += 1
-    expect(await Promise.all([taken(authority, 'second'), taken(authority, 'second')])).toEqual([true, true])
-    expect(await taken(authority, 'first'), 'the former key').toBe(false)
+    expect(await Promise.all([verify(authority, 'second'), verify(authority, 'second')])).toEqual([
+      true,
+      true,
+    ])
+    expect(await verify(authority, 'first'), 'the former key').toBe(false)
     expect(host.asked).toBe(2)
-    for (let n = 0; n < 10; n++) expect(await taken(authority, 'forger')).toBe(false)
+    for (let n = 0; n < 10; n++) expect(await verify(authority, 'forger')).toBe(false)
     expect(host.asked).toBe(2)
   })
 
-  it('change without the keys of other hosts', async () => {
+  it('change independently of the keys of other hosts', async () => {
     const other = await startWebHost(await keyOf('other'))
     const authority = authorityOf([{ did: host.did }, { did: other.did }])
-    await Promise.all([taken(authority, 'first'), taken(authority, 'other', other.did)])
+    await Promise.all([verify(authority, 'first'), verify(authority, 'other', other.did)])
     host.keys = [await keyOf('second')]
     clock += MINUTE
-    expect(await taken(authority, 'second')).toBe(true)
-    expect(await taken(authority, 'other', other.did)).toBe(true)
-    expect(await taken(authority, 'second', other.did)).toBe(false)
+    expect(await verify(authority, 'second')).toBe(true)
+    expect(await verify(authority, 'other', other.did)).toBe(true)
+    expect(await verify(authority, 'second', other.did)).toBe(false)
     expect(host.asked).toBe(2)
     await other.stop()
   })
 
-  it('stay valid for an hour while the host is unreachable, which is asked at most every ten seconds', async () => {
+  it('stay valid for an hour while the host is unreachable, and are requested at most every ten seconds', async () => {
     const authority = authorityOf()
-    await taken(authority, 'first')
+    await verify(authority, 'first')
     host.answer = answer('later', { status: 503 })
     clock += 5 * MINUTE
-    for (let n = 0; n < 10; n++) expect(await taken(authority, 'first')).toBe(true)
+    for (let n = 0; n < 10; n++) expect(await verify(authority, 'first')).toBe(true)
     expect(host.asked).toBe(2)
     host.answer = answer('too often', { status: 429 })
     clock += 10 * SECOND
-    expect(await taken(authority, 'first')).toBe(true)
+    expect(await verify(authority, 'first')).toBe(true)
     expect(host.asked).toBe(3)
     clock += 55 * MINUTE - 10 * SECOND - 1
-    expect(await taken(authority, 'first')).toBe(true)
+    expect(await verify(authority, 'first')).toBe(true)
     clock += 1
-    await expect(taken(authority, 'first')).rejects.toThrow(`The keys of ${host.did} cannot be read`)
+    await expect(verify(authority, 'first')).rejects.toThrow(`The keys of ${host.did} cannot be read`)
     host.answer = undefined
     clock += 10 * SECOND
-    expect(await taken(authority, 'first')).toBe(true)
+    expect(await verify(authority, 'first')).toBe(true)
   })
 
   it('are unknown if the host was never reached', async () => {
     const authority = authorityOf()
     await host.stop()
-    await expect(taken(authority, 'first')).rejects.toThrow('cannot be read')
+    await expect(verify(authority, 'first')).rejects.toThrow('cannot be read')
     await expect(authority.signed({ issuer: undefined } as never, { did: () => host.did })).rejects.toThrow(
       'cannot be read',
     )
     expect(logged, 'asked once').toHaveLength(1)
   })
 
-  it('are none as soon as the host publishes none', async () => {
+  it('are discarded once the host publishes none', async () => {
     const authority = authorityOf()
-    await taken(authority, 'first')
+    await verify(authority, 'first')
     host.answer = answer('gone', { status: 404 })
     clock += 5 * MINUTE
-    expect(await taken(authority, 'first')).toBe('unresolved')
+    expect(await verify(authority, 'first')).toBe('unresolved')
     clock += 10 * SECOND - 1
-    expect(await taken(authority, 'first')).toBe('unresolved')
+    expect(await verify(authority, 'first')).toBe('unresolved')
     expect(host.asked).toBe(2)
     host.answer = undefined
     clock += 1
-    expect(await taken(authority, 'first')).toBe(true)
+    expect(await verify(authority, 'first')).toBe(true)
   })
 
   it('are waited for at most five seconds, including the body', async () => {
@@ -193,8 +199,8 @@ describe('the keys of a did:web', () => {
     const authority = authorityOf([{ did: host.did }, { did: silent.did }])
     const began = performance.now()
     await Promise.all([
-      expect(taken(authority, 'first')).rejects.toThrow('cannot be read'),
-      expect(taken(authority, 'first', silent.did)).rejects.toThrow('cannot be read'),
+      expect(verify(authority, 'first')).rejects.toThrow('cannot be read'),
+      expect(verify(authority, 'first', silent.did)).rejects.toThrow('cannot be read'),
     ])
     expect(performance.now() - began).toBeGreaterThan(4_900)
     await silent.stop()
@@ -214,22 +220,22 @@ describe('a DID document', () => {
     publicKeyJwk: {
       kty: 'OKP',
       crv: 'Ed25519',
-      // After the multicodec.
+      // The raw key follows the two-byte multicodec prefix.
       x: base64url.baseEncode(base58btc.decode((await keyOf(name)).slice('did:key:'.length)).slice(2)),
     },
   })
 
   it.each<[string, () => Promise<unknown>]>([
-    ['Multikey', () => method('first')],
-    ['Ed25519VerificationKey2020', () => method('first', { type: 'Ed25519VerificationKey2020' })],
-    ['JsonWebKey2020', () => jwk('first')],
-    ['JsonWebKey', async () => ({ ...(await jwk('first')), type: 'JsonWebKey' })],
-    ['one that expires', () => method('first', { expires: '2099-01-01T00:00:00Z' })],
-  ])('has keys as %s', async (_, make) => {
+    ['of type Multikey', () => method('first')],
+    ['of type Ed25519VerificationKey2020', () => method('first', { type: 'Ed25519VerificationKey2020' })],
+    ['of type JsonWebKey2020', () => jwk('first')],
+    ['of type JsonWebKey', async () => ({ ...(await jwk('first')), type: 'JsonWebKey' })],
+    ['that expire in the future', () => method('first', { expires: '2099-01-01T00:00:00Z' })],
+  ])('may have keys %s', async (_, make) => {
     host.answer = answer(documentWith(await make()), {
       'content-type': 'application/did+ld+json; charset=utf-8',
     })
-    expect(await taken(authorityOf(), 'first')).toBe(true)
+    expect(await verify(authorityOf(), 'first')).toBe(true)
   })
 
   it('may have many keys, and keys of other types among them', async () => {
@@ -242,18 +248,18 @@ describe('a DID document', () => {
     })
     host.answer = answer(documentWith(p256, x25519, 'none', null, await method('second'), await jwk('third')))
     const authority = authorityOf()
-    expect(await taken(authority, 'second')).toBe(true)
-    expect(await taken(authority, 'third')).toBe(true)
-    expect(await taken(authority, 'first')).toBe(false)
+    expect(await verify(authority, 'second')).toBe(true)
+    expect(await verify(authority, 'third')).toBe(true)
+    expect(await verify(authority, 'first')).toBe(false)
   })
 
   it.each<[string, () => RequestListener | Promise<RequestListener>]>([
     [
-      'of another DID over our keys',
+      'of another DID with our keys',
       async () => answer({ ...documentOf(host.did, [await keyOf('first')]), id: 'did:web:127.0.0.1' }),
     ],
     ['without keys', () => answer(documentWith())],
-    ['without methods', () => answer({ id: host.did })],
+    ['without verification methods', () => answer({ id: host.did })],
     [
       'with keys of another controller',
       async () => answer(documentWith(await method('first', { controller: 'did:web:x' }))),
@@ -274,7 +280,10 @@ describe('a DID document', () => {
       'with broken keys',
       async () => answer(documentWith(await method('first', { publicKeyMultibase: 'z6Mkfoo' }))),
     ],
-    ['with too many methods', async () => answer(documentWith(...Array(33).fill(await method('first'))))],
+    [
+      'with too many verification methods',
+      async () => answer(documentWith(...Array(33).fill(await method('first')))),
+    ],
     [
       'that is too large',
       async () => answer({ ...documentWith(await method('first')), more: 'x'.repeat(64 * 1024) }),
@@ -287,9 +296,9 @@ describe('a DID document', () => {
     ],
     ['that is empty', () => answer('', { status: 204 })],
     ['that is missing', () => answer('{}', { status: 404 })],
-  ])('%s has no keys', async (_, make) => {
+  ])('%s is rejected as invalid', async (_, make) => {
     host.answer = await make()
-    expect(await taken(authorityOf(), 'first')).toBe('unresolved')
+    expect(await verify(authorityOf(), 'first')).toBe('unresolved')
     expect(host.asked).toBe(1)
     expect(logged).toMatchObject([{ did: host.did, reason: { name: 'InvalidDIDDocument' } }])
   })
@@ -304,7 +313,7 @@ describe('a DID document', () => {
         await sleep(1)
       }
     }
-    expect(await taken(authorityOf(), 'first')).toBe('unresolved')
+    expect(await verify(authorityOf(), 'first')).toBe('unresolved')
     expect(sent).toBeLessThan(4 * 1024 * 1024)
   })
 
@@ -314,14 +323,14 @@ describe('a DID document', () => {
     const location = documentUrl(elsewhere.did, { allowPrivate: true })
     for (const status of [301, 302, 307, 308]) {
       host.answer = answer('', { status, location })
-      expect(await taken(authorityOf(), 'first')).toBe('unresolved')
+      expect(await verify(authorityOf(), 'first')).toBe('unresolved')
     }
     expect([host.asked, elsewhere.asked]).toEqual([4, 0])
     await elsewhere.stop()
   })
 })
 
-describe('the URL of the document', () => {
+describe('the URL of the DID document', () => {
   it.each<[string, string | undefined, string | undefined]>([
     ['did:web:peer.example', 'https://peer.example/.well-known/did.json', undefined],
     ['did:web:peer.example%3A8443', 'https://peer.example:8443/.well-known/did.json', undefined],
@@ -336,7 +345,7 @@ describe('the URL of the document', () => {
       'http://127.0.0.1:81/.well-known/did.json',
     ],
     ['did:web:10.0.0.1', 'https://10.0.0.1/.well-known/did.json', undefined],
-  ])('%s', (did, url, local = url) => {
+  ])('of %s is %s', (did, url, local = url) => {
     expect(documentUrl(did, { allowPrivate: false })).toBe(url)
     expect(documentUrl(did, { allowPrivate: true })).toBe(local)
   })
@@ -355,15 +364,15 @@ describe('the URL of the document', () => {
     'did:web:%5B%3A%3A1%5D',
     'did:web:',
     'did:key:z6Mk',
-  ])('%s has none', did => {
+  ])('of %s is undefined', did => {
     expect(documentUrl(did, { allowPrivate: true })).toBeUndefined()
   })
 
-  it('is required: the keys of a did:web without a host must be in the configuration', async () => {
+  it('is required unless the configuration lists the keys', async () => {
     const did = 'did:web:peer.example:users:alice'
-    await expect(taken(authorityOf([{ did }]), 'first', did)).rejects.toThrow(did)
+    await expect(verify(authorityOf([{ did }]), 'first', did)).rejects.toThrow(did)
     const authority = authorityOf([{ did, keys: [(await keyOf('first')) as never] }])
-    expect(await taken(authority, 'first', did)).toBe(true)
+    expect(await verify(authority, 'first', did)).toBe(true)
   })
 
   it('is not called if its address is private', async () => {
@@ -376,7 +385,7 @@ describe('the URL of the document', () => {
       dids.map(did => ({ did })),
       { fetch, allowPrivate: false },
     )
-    for (const did of dids) await expect(taken(authority, 'first', did)).rejects.toThrow('cannot be read')
+    for (const did of dids) await expect(verify(authority, 'first', did)).rejects.toThrow('cannot be read')
     expect(logged.map(fields => `${(fields as { cause: Error }).cause.message}`)).toEqual(
       ['127.0.0.1', 'localhost', 'peer.example'].map(name => `${name} has no public address`),
     )

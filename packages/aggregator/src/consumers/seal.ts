@@ -12,7 +12,7 @@ type SealerDependencies = Pick<
   'id' | 'stores' | 'queues' | 'dealer' | 'limitsOf' | 'timing' | 'batching' | 'now'
 >
 
-/** Open seals of a group. With this many, their pieces get their receipts before another aggregate is sealed. */
+/** Maximum open seals of a group. At this bound, the sealer adds none until the pieces of one have their receipts. */
 const MAX_OPEN_SEALS = 4
 
 /**

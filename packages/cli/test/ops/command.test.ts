@@ -39,8 +39,8 @@ describe('npm run ops', () => {
   it.each([
     [{ npm_config_stage: 'production', npm_config_send: 'true' }, '--stage'],
     [{ npm_config_stage: '' }, '--stage'],
-  ])('refuses to run without the options that npm consumed: %o', async (taken, name) => {
-    expect(await opsWith({ ...process.env, npm_lifecycle_event: 'ops', ...taken }, 'dlq')).toEqual({
+  ])('refuses to run without the options that npm consumed: %o', async (consumed, name) => {
+    expect(await opsWith({ ...process.env, npm_lifecycle_event: 'ops', ...consumed }, 'dlq')).toEqual({
       code: 1,
       out: '',
       err: `w3filecoin: npm consumed ${name}. Put options behind --, as in npm run ops -- ${name}\n`,
@@ -93,7 +93,7 @@ describe('npm run ops', () => {
   })
 })
 
-describe('the local system', () => {
+describe('npm run ops on a system', () => {
   const data = mkdtempSync(join(tmpdir(), 'w3filecoin-'))
   let local: Local
   let aggregator: ReturnType<typeof bind<typeof resources>>
@@ -126,7 +126,7 @@ describe('the local system', () => {
     }
   }
 
-  it('is found by the local.json that it writes, while it runs', async () => {
+  it('finds a running local system by its local.json', async () => {
     const system = localTarget(data)
     expect(system.env).toEqual(local.engines.env)
     for (const { resources } of findServices(undefined)) {
@@ -224,7 +224,7 @@ describe('the local system', () => {
     await pieces.removeMany([{ id: 'odd' }])
   })
 
-  it('works on a stage, which it finds in the Parameter Store', async () => {
+  it('finds the resources of a stage in the Parameter Store', async () => {
     // A stand-in for the Parameter Store, which is not among the local engines.
     const { resources: places } = JSON.parse(readFileSync(join(data, 'local.json'), 'utf8'))
     const store = createServer(async (request, response) => {
@@ -267,7 +267,7 @@ describe('the local system', () => {
       err: 'w3filecoin: Stage other does not exist in this account and region: the Parameter Store has no /w3filecoin/other/dealer. Check --stage, AWS_PROFILE and AWS_REGION.\n',
     })
 
-    // If one queue fails, the others are shown, and the failed one is named.
+    // If one queue fails, the command shows the remaining queues and names the failed one.
     const failed = await opsWith(env, 'dlq', '--stage', 'broken', '--service', 'dealer')
     expect(failed).toMatchObject({ code: 1, err: '' })
     expect(failed.out).toBe(

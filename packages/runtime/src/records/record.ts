@@ -26,7 +26,7 @@ export const packTask = async (task: Task): Promise<Uint8Array> => {
 /** Reads a task that {@link packTask} packed. */
 export const unpackTask = (bytes: Uint8Array): Promise<Task> => extractTask(bytes)
 
-/** Attempts to update a record that other writers change at the same time. */
+/** Maximum number of attempts to update a record that other writers change at the same time. */
 const MAX_UPDATE_ATTEMPTS = 20
 
 /**
@@ -48,6 +48,6 @@ export const update = async <R>(
     if (replaced.ok) return { record: replaced.ok, changed: true }
   }
   throw new Error(
-    `The record ${JSON.stringify(key)} was changed by other writers in each of ${MAX_UPDATE_ATTEMPTS} attempts`,
+    `Other writers changed the record ${JSON.stringify(key)} in each of ${MAX_UPDATE_ATTEMPTS} attempts. Try again later.`,
   )
 }
