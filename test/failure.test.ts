@@ -203,7 +203,7 @@ describe('content that is missing or invalid', () => {
       role === 'refusing'
         ? { ...config, missingContent: 'refuse' }
         : role === 'impatient'
-          ? { ...config, contentWaitSeconds: 2 }
+          ? { ...config, contentWaitSeconds: 8 }
           : role === 'aggregator'
             ? { ...config, limits: { paddedBytes: 2 ** 20, maxWaitSeconds: 3 } }
             : config,

@@ -2,7 +2,7 @@ import { get } from 'node:http'
 import { join } from 'node:path'
 import { ReceiveMessageCommand, SendMessageCommand, SQSClient } from '@aws-sdk/client-sqs'
 import type { APIGatewayProxyEventV2 } from 'aws-lambda'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { type Local, startLocal } from '../src/index.ts'
 import { queueUrl } from '../src/provision.ts'
 import { echo, readSeen, temporaryDirectory } from './echo/index.ts'
@@ -127,9 +127,11 @@ describe('the functions of a service', () => {
       eventSourceARN: 'arn:aws:sqs:us-east-1:000000000000:echo-take-note',
       attributes: { ApproximateReceiveCount: '1' },
     })
-    const attributes = await fetch(`${local.engines.sqs}/_fauxqs/queues/echo-take-note`)
-    const { messages } = (await attributes.json()) as { messages: { ready: []; inflight: [] } }
-    expect(messages).toMatchObject({ ready: [], inflight: [] })
+    await vi.waitFor(async () => {
+      const attributes = await fetch(`${local.engines.sqs}/_fauxqs/queues/echo-take-note`)
+      const { messages } = (await attributes.json()) as { messages: { ready: []; inflight: [] } }
+      expect(messages).toMatchObject({ ready: [], inflight: [] })
+    }, 10_000)
   })
 
   it('receives a failed message again; after its attempts it is in the dead-letter queue', async () => {
