@@ -33,7 +33,7 @@ interface Mutant {
 
 const MUTANTS: Mutant[] = [
   {
-    what: 'drop the condition of a seal: a concurrent sealer seals the same pieces again',
+    what: 'drop the condition of a seal',
     file: 'aggregator/src/consumers/seal.ts',
     from: 'current.sequence === group.sequence',
     to: 'true',
@@ -65,13 +65,13 @@ const MUTANTS: Mutant[] = [
     to: 'await update(stores.aggregate, { id: aggregate.id }, current => closeRange(current, range, now(), timing)); const entries = await readRange(stores, aggregate, range)',
   },
   {
-    what: 'forget the sweep of the aggregator’s aggregates',
+    what: 'forget the sweep of the aggregates of the aggregator',
     file: 'aggregator/src/sweep.ts',
     from: 'resend: records => sendAll(queues, unfinished.aggregate.messages(records)),',
     to: 'resend: async () => {},',
   },
   {
-    what: 'forget the sweep of the storefront’s pieces',
+    what: 'forget the sweep of the pieces of the storefront',
     file: 'storefront/src/sweep.ts',
     from: 'resend: records => sendAll(queues, unfinished.piece.messages(records)),',
     to: 'resend: async () => {},',
@@ -91,7 +91,7 @@ const MUTANTS: Mutant[] = [
     tests: 'packages/runtime/test/records.test.ts',
   },
   {
-    what: 'note the end of a piece without its receipt',
+    what: 'store the end of a piece without its receipt',
     file: 'storefront/src/workflow/end-piece.ts',
     from: 'await stores.receipts.put(\n    await issueReceipt(id, await unpackTask(record.acceptTask), { out }),\n  )',
     to: 'await issueReceipt(id, await unpackTask(record.acceptTask), { out })',
@@ -104,7 +104,7 @@ const MUTANTS: Mutant[] = [
     tests: 'packages/runtime/test/records.test.ts',
   },
   {
-    what: 'forget when to check a piece again that is with the aggregator',
+    what: 'omit the next check of a piece that is at the aggregator',
     file: 'storefront/src/domain/piece.ts',
     from: 'const due = dueAt(record.id, now + nextCheckMs(entered, now, timing))',
     to: "const due = stage === 'queued' ? notDue : dueAt(record.id, now + nextCheckMs(entered, now, timing))",
@@ -135,7 +135,7 @@ const MUTANTS: Mutant[] = [
     to: '  true ? `$',
   },
   {
-    what: 'take the word of a file of deals that has shrunk',
+    what: 'believe a file of deals that has shrunk',
     file: 'deal-tracker/src/domain/report-check.ts',
     from: 'if (lost > live * maxLossShare)',
     to: 'if (lost > live * 2)',
@@ -167,7 +167,7 @@ const MUTANTS: Mutant[] = [
     tests: 'packages/storefront/test/storefront.test.ts',
   },
   {
-    what: 'use one run’s result for an aggregate, instead of the filed receipt',
+    what: 'use the result of one run for an aggregate, instead of the filed receipt',
     file: 'dealer/src/settlement/settle-aggregate.ts',
     from: 'const receipt = await stores.receipts.put(await issueReceipt(id, accept, outcome))',
     to: 'const receipt = await issueReceipt(id, accept, outcome); await stores.receipts.put(receipt)',
@@ -180,20 +180,20 @@ const MUTANTS: Mutant[] = [
     to: '{ keep: false }',
   },
   {
-    what: 'look no more after an aggregate that has ended',
+    what: 'stop checking an aggregate that has ended',
     file: 'storefront/src/domain/aggregate.ts',
     from: '  ...record,\n  ...dueAt(record.id, now + pollMs),',
     to: '  ...record,\n  ...(now + pollMs > 0 ? notDue : {}),',
   },
   {
-    what: 'let a look that is due soon do for a piece that comes late',
+    what: 'rely on a check that is due soon for a piece that arrives late',
     file: 'storefront/src/domain/aggregate.ts',
     from: '(record.checkAt ?? 0) < now + timing.pollMs / 2',
     to: 'record.checkAt === undefined',
     tests: 'packages/storefront/test/domain.test.ts',
   },
   {
-    what: 'hold damaged content against a piece',
+    what: 'accept damaged content as proof against the piece',
     file: 'storefront/src/content/read.ts',
     from: 'if (expected && sha256?.digest().equals(expected) === false)',
     to: 'if (expected && sha256?.digest().equals(expected) === undefined)',
