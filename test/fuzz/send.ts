@@ -60,7 +60,8 @@ const attempt = (
       },
     )
     outgoing.on('error', (cause: NodeJS.ErrnoException) => {
-      if (outgoing.reusedSocket && cause.code === 'ECONNRESET') resolve('idle connection was closed')
+      const wasClosed = cause.code === 'ECONNRESET' || cause.code === 'EPIPE'
+      if (outgoing.reusedSocket && wasClosed) resolve('idle connection was closed')
       else end(0, '', `no answer: ${cause.message}`)
     })
     outgoing.end(body)
