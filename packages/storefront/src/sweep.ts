@@ -24,7 +24,7 @@ export const sweepStorefront =
         resend: async records => {
           const isOpen = await pMap(
             records,
-            async record => !isFinal(record.stage) || (await hasMembers(stores, record)),
+            async record => !isFinal(record) || (await hasMembers(stores, record)),
             { concurrency: 4 },
           )
           await sendAll(queues, unfinished.aggregate.messages(records.filter((_, n) => isOpen[n])))

@@ -23,7 +23,7 @@ const NEXT_STEP: Record<Stage, Step | undefined> = {
 }
 
 const piece: Unfinished<PieceRecord, Queues> = {
-  isUnfinished: ({ stage }) => !isFinal(stage),
+  isUnfinished: record => !isFinal(record),
   stageSince: stageReachedAt,
   describeNext: ({ stage }) => NEXT_STEP[stage]?.description ?? 'nothing',
   messages: records => {
@@ -48,7 +48,7 @@ const NEXT_OF_AGGREGATE: Record<AggregateStage, string> = {
 }
 
 const aggregate: Unfinished<AggregateRecord, Queues> = {
-  isUnfinished: ({ stage, checkAt }) => !isFinalOutcome(stage) || checkAt !== undefined,
+  isUnfinished: record => !isFinalOutcome(record) || record.checkAt !== undefined,
   stageSince: () => undefined,
   describeNext: ({ stage }) => NEXT_OF_AGGREGATE[stage],
   messages: records => ({ outcome: records.map(({ id }) => ({ aggregate: id })) }),

@@ -202,7 +202,7 @@ describe('a piece', () => {
   it('at a stage of a newer version stays as it is, and is checked again', () => {
     const newer = record('paused' as Stage)
     for (const event of Object.values(events)) expect(event(newer)).toBeUndefined()
-    expect(isFinal(newer.stage)).toBe(false)
+    expect(isFinal(newer)).toBe(false)
     expect(nextCheckMs(newer, 1000, timing)).toBe(60)
   })
 

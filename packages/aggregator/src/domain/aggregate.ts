@@ -1,5 +1,5 @@
 import type { DID } from '@ucanto/interface'
-import { type Due, dueAt, notDue, recordId, type Stored } from '@w3filecoin/runtime'
+import { type Due, dueAt, notDue, recordId, type Stored, stageRules } from '@w3filecoin/runtime'
 import type { GroupRecord, Seal } from './group.ts'
 
 /**
@@ -12,19 +12,13 @@ import type { GroupRecord, Seal } from './group.ts'
  */
 export type AggregateStage = 'sealed' | 'offered' | 'accepted' | 'failed'
 
-/** The stages that may follow each stage. A final stage has none. */
-const NEXT_STAGES: Record<AggregateStage, readonly AggregateStage[]> = {
+/** `isFinal`: the dealer's final answer is known. Receipts for pieces may still be missing: see {@link isFinished}. */
+export const { canBecome, isFinal } = stageRules<AggregateStage>({
   sealed: ['offered', 'accepted', 'failed'],
   offered: ['accepted', 'failed'],
   accepted: [],
   failed: [],
-}
-
-const canBecome = (record: Pick<AggregateRecord, 'stage'>, stage: AggregateStage): boolean =>
-  NEXT_STAGES[record.stage].includes(stage)
-
-/** Whether the dealer's final answer is known. Receipts for pieces may still be missing: see {@link isFinished}. */
-export const isFinal = ({ stage }: Pick<AggregateRecord, 'stage'>): boolean => NEXT_STAGES[stage].length === 0
+})
 
 /** Whether the dealer may offer pieces of the aggregate again. Its retry may arrive before its receipt does. */
 const MAY_RETRY: Record<AggregateStage, boolean> = {

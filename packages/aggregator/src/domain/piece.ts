@@ -1,5 +1,5 @@
 import type { DID } from '@ucanto/interface'
-import { type Due, dueAt, notDue, recordId, type Stored } from '@w3filecoin/runtime'
+import { type Due, dueAt, notDue, recordId, type Stored, stageRules } from '@w3filecoin/runtime'
 
 /**
  * The stage of a piece:
@@ -10,15 +10,11 @@ import { type Due, dueAt, notDue, recordId, type Stored } from '@w3filecoin/runt
  */
 export type PieceStage = 'offered' | 'pending' | 'included'
 
-/** The stages that may follow each stage. A final stage has none. */
-const NEXT_STAGES: Record<PieceStage, readonly PieceStage[]> = {
+export const { canBecome } = stageRules<PieceStage>({
   offered: ['pending', 'included'],
   pending: ['included'],
   included: [],
-}
-
-export const canBecome = (record: Pick<PieceRecord, 'stage'>, stage: PieceStage): boolean =>
-  NEXT_STAGES[record.stage].includes(stage)
+})
 
 /** A piece that a storefront offered. */
 export interface PieceRecord extends Due {

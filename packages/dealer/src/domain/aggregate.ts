@@ -1,5 +1,5 @@
 import type { DID } from '@ucanto/interface'
-import { type Due, dueAt, notDue, recordId, type Stored } from '@w3filecoin/runtime'
+import { type Due, dueAt, notDue, recordId, type Stored, stageRules } from '@w3filecoin/runtime'
 
 /**
  * The stage of an aggregate:
@@ -10,18 +10,12 @@ import { type Due, dueAt, notDue, recordId, type Stored } from '@w3filecoin/runt
  */
 export type AggregateStage = 'offered' | 'accepted' | 'failed'
 
-/** The stages that may follow each stage. A final stage has none. */
-const NEXT_STAGES: Record<AggregateStage, readonly AggregateStage[]> = {
+/** `isFinal`: an aggregate's outcome is decided. Its retries may still have to be sent: see {@link isFinished}. */
+export const { canBecome, isFinal } = stageRules<AggregateStage>({
   offered: ['accepted', 'failed'],
   accepted: [],
   failed: [],
-}
-
-const canBecome = (record: Pick<AggregateRecord, 'stage'>, stage: AggregateStage): boolean =>
-  NEXT_STAGES[record.stage].includes(stage)
-
-/** Whether an aggregate's outcome is decided. Its retries may still have to be sent: see {@link isFinished}. */
-export const isFinal = ({ stage }: Pick<AggregateRecord, 'stage'>): boolean => NEXT_STAGES[stage].length === 0
+})
 
 /** An aggregate that deals are made for. Its work is finished when its stage is final and no range must be retried. */
 export interface AggregateRecord extends Due {

@@ -45,7 +45,7 @@ export const onOutcome = (
     async message => {
       const aggregate = await stores.aggregate.get({ id: message.aggregate })
       if (aggregate === undefined) return DONE
-      const isKnown = isFinal(aggregate.stage)
+      const isKnown = isFinal(aggregate)
       if ('pieces' in message || 'shard' in message) {
         if (isKnown) await settlePieces(dependencies, await readPieces(message), aggregate)
       } else if (isKnown) await queues.outcome.send(allShards(aggregate.id))

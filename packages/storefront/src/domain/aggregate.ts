@@ -1,4 +1,4 @@
-import { type Due, dueAt, notDue, recordId, type Stored } from '@w3filecoin/runtime'
+import { type Due, dueAt, notDue, recordId, type Stored, stageRules } from '@w3filecoin/runtime'
 import type { Timing } from './piece.ts'
 
 /** The aggregate is `offered` to a dealer until it is `accepted` (in a deal) or `failed`. */
@@ -19,18 +19,12 @@ export interface AggregateRecord extends Due {
   verdictsCid?: string | undefined
 }
 
-/** The stages that may follow each stage; total, so that a new stage does not compile until it is stated here. */
-const NEXT_STAGES: Record<AggregateStage, readonly AggregateStage[]> = {
+/** `isFinal`: the outcome of the aggregate is known. */
+export const { canBecome, isFinal } = stageRules<AggregateStage>({
   offered: ['accepted', 'failed'],
   accepted: [],
   failed: [],
-}
-
-/** Returns the stages that may follow; `undefined` for a stage of a newer version, which a stored record may have. */
-const nextStages = (stage: AggregateStage): readonly AggregateStage[] | undefined => NEXT_STAGES[stage]
-
-/** Whether the outcome of the aggregate is known. */
-export const isFinal = (stage: AggregateStage): boolean => nextStages(stage)?.length === 0
+})
 
 /**
  * The decision of the dealer about a piece of a failed aggregate. Stored in blocks.
@@ -94,9 +88,7 @@ const enterStage = (
   now: number,
   timing: Timing,
 ): Stored<AggregateRecord> | undefined =>
-  nextStages(record.stage)?.includes(stage)
-    ? scheduleMemberCheck({ ...record, ...change, stage }, now, timing)
-    : undefined
+  canBecome(record, stage) ? scheduleMemberCheck({ ...record, ...change, stage }, now, timing) : undefined
 
 /**
  * Schedules the next search for pieces that are not settled. The sweep repeats it until none is left: messages to pieces may
@@ -120,7 +112,7 @@ export const ensureMemberCheck = (
   now: number,
   timing: Timing,
 ): Stored<AggregateRecord> | undefined =>
-  isFinal(record.stage) && (record.checkAt ?? 0) < now + timing.pollMs / 2
+  isFinal(record) && (record.checkAt ?? 0) < now + timing.pollMs / 2
     ? scheduleMemberCheck(record, now, timing)
     : undefined
 

@@ -1,5 +1,5 @@
 import type { Failure, Stage } from '@w3filecoin/capabilities'
-import { type Due, dueAt, notDue, recordId, type Stored } from '@w3filecoin/runtime'
+import { type Due, dueAt, notDue, recordId, type Stored, stageRules } from '@w3filecoin/runtime'
 import { memberShard, shardOf } from './member-shards.ts'
 
 /** A content piece on its way to a deal: one record per content, piece and nonce. */
@@ -44,12 +44,8 @@ interface Found {
   at: number
 }
 
-/**
- * The stages that may follow each stage. A stage without a following one is final.
- *
- * The type is total on purpose: a new stage does not compile until its place in the workflow is stated here.
- */
-const NEXT_STAGES: Record<Stage, readonly Stage[]> = {
+/** `isFinal`: the workflow has ended, so nothing changes the record. */
+export const { canBecome, isFinal } = stageRules<Stage>({
   offered: ['submitted', 'accepted', 'failed'],
   submitted: ['queued', 'accepted', 'failed'],
   queued: ['aggregated', 'accepted', 'failed'],
@@ -57,13 +53,7 @@ const NEXT_STAGES: Record<Stage, readonly Stage[]> = {
   retried: ['queued', 'accepted', 'failed'],
   accepted: [],
   failed: [],
-}
-
-/** Returns the stages that may follow; `undefined` for a stage of a newer version, which a stored record may have. */
-const nextStages = (stage: Stage): readonly Stage[] | undefined => NEXT_STAGES[stage]
-
-/** Whether a stage ends the workflow: nothing changes a record at such a stage. */
-export const isFinal = (stage: Stage): boolean => nextStages(stage)?.length === 0
+})
 
 /**
  * The outcome of an aggregate is sent to its pieces when it arrives, and again until no piece is left. If all of that fails,
@@ -231,7 +221,7 @@ export const markEnded = (
   now: number,
 ): Transition => {
   const stage = reason === undefined ? 'accepted' : 'failed'
-  if (!canEnter(stage, record)) return undefined
+  if (!canBecome(record, stage)) return undefined
   return {
     ...record,
     stage,
@@ -241,9 +231,6 @@ export const markEnded = (
   }
 }
 
-const canEnter = (stage: Stage, record: Pick<PieceRecord, 'stage'>): boolean =>
-  nextStages(record.stage)?.includes(stage) === true
-
 /** Applies the change and schedules the next check, if the stage may follow that of the record. */
 const enterStage = (
   stage: Stage,
@@ -252,7 +239,7 @@ const enterStage = (
   now: number,
   timing: Timing,
 ): Transition => {
-  if (!canEnter(stage, record)) return undefined
+  if (!canBecome(record, stage)) return undefined
   const entered = { stage, history: [...record.history, { stage, at: now }] }
   const due = dueAt(record.id, now + nextCheckMs(entered, now, timing))
   return { ...record, ...change, ...entered, ...due }

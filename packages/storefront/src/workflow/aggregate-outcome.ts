@@ -40,7 +40,7 @@ export const receiveAggregateOutcome = async (
     id: aggregateId({ aggregate: `${aggregate}`, nonce: ran.nonce }),
   })
   if (record === undefined) return unknownTask(`No piece is in ${aggregate}`)
-  if (isFinal(record.stage)) return { ok: {} }
+  if (isFinal(record)) return { ok: {} }
   const success = receipt.out.ok as AggregateAcceptSuccess | undefined
   if (capability?.can === 'aggregate/offer') {
     if (`${ran.cid}` !== record.aggregateOfferCid)

@@ -57,7 +57,7 @@ export const recordAggregation = async (
   await update(stores.piece, { id: record.id }, current => markAggregated(current, membership, now(), timing))
   // The outcome may have arrived before the piece was marked, and missed it.
   const { record: current } = await scheduleCheck()
-  if (current && isFinal(current.stage)) await queues.outcome.send([{ aggregate: id, pieces: [record.id] }])
+  if (current && isFinal(current)) await queues.outcome.send([{ aggregate: id, pieces: [record.id] }])
 }
 
 /** Whether the receipt is about this piece, has a valid inclusion proof, and promises to offer that aggregate. */
