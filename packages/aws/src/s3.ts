@@ -72,7 +72,14 @@ export const putObject = async ({
   await client.send(new PutObjectCommand({ Bucket: bucket, Key: key, Body: bytes, ContentType: type }))
 }
 
-/** Tells whether an object exists. */
+/** Writes a value as an object of JSON. Resolves when S3 has stored it durably. */
+export const putJson = ({
+  value,
+  ...object
+}: BucketOptions & { key: string; value: object }): Promise<void> =>
+  putObject({ ...object, bytes: Buffer.from(JSON.stringify(value)), type: 'application/json' })
+
+/** Whether an object exists. */
 export const hasObject = async ({
   client,
   bucket,

@@ -1,4 +1,4 @@
-import { openContext, putObject } from '@w3filecoin/aws'
+import { openContext, putJson } from '@w3filecoin/aws'
 import { configuredPeers, type Environment } from '@w3filecoin/runtime'
 import { configSchema } from './config.ts'
 import { createDealer } from './dealer.ts'
@@ -18,13 +18,7 @@ export const createContext = async (env: Environment) => {
   const service = createDealer({
     ...common,
     offerDocuments: {
-      put: (key, document) =>
-        putObject({
-          ...aws.bucket('offers'),
-          key,
-          bytes: Buffer.from(JSON.stringify(document)),
-          type: 'application/json',
-        }),
+      put: (key, document) => putJson({ ...aws.bucket('offers'), key, value: document }),
     },
     timing: { ...common.timing, dealWaitMs: config.dealWaitSeconds * 1000 },
     aggregators: configuredPeers(config.aggregators.map(peer)),

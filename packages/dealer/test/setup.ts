@@ -1,7 +1,7 @@
 import { GetObjectCommand } from '@aws-sdk/client-s3'
 import { code as CBOR, encode } from '@ipld/dag-cbor'
 import type { Invocation, Receipt } from '@ucanto/interface'
-import { putObject } from '@w3filecoin/aws'
+import { putJson } from '@w3filecoin/aws'
 import {
   type Deal,
   type DealInfoSuccess,
@@ -126,13 +126,7 @@ beforeAll(async () => {
     stores: openStores(aws, tables, { now: () => clock.now }),
     queues: openQueues(aws, messages),
     offerDocuments: {
-      put: (key, document) =>
-        putObject({
-          ...aws.bucket('offers'),
-          key,
-          bytes: Buffer.from(JSON.stringify(document)),
-          type: 'application/json',
-        }),
+      put: (key, document) => putJson({ ...aws.bucket('offers'), key, value: document }),
     },
     aggregators: configuredPeers([peer(theAggregator)]),
     dealTracker: peer(theTracker),
