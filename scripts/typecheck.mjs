@@ -14,7 +14,7 @@ function read(path) {
   return existsSync(path) ? readFileSync(path, 'utf8') : ''
 }
 
-/** Tells whether .sst/platform has the installed version of SST and the providers that sst.config.ts names. */
+/** Whether .sst/platform has the installed version of SST and the providers that sst.config.ts names. */
 function hasTypes() {
   const sst = JSON.parse(read(join(root, 'node_modules', 'sst', 'package.json'))).version
   const config = read(join(root, 'sst.config.ts'))

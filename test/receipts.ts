@@ -7,7 +7,7 @@ import { expect, vi } from 'vitest'
 /** The longest time from offer to deal in these tests, in milliseconds, and the interval of polling. */
 export const PATIENCE = { timeout: 120_000, interval: 200 }
 
-/** Fetches `GET /receipt/{task}` and checks the signature. Returns `undefined` if there is no receipt yet. */
+/** Fetches `GET /receipt/{task}` and checks the signature. Returns `undefined` until the service has the receipt. */
 export const fetchReceipt = async ({ url, did }: Address, task: string): Promise<Receipt | undefined> => {
   const response = await fetch(`${url}/receipt/${task}`)
   if (response.status === 404) return undefined

@@ -4,7 +4,7 @@ import type { GroupRecord } from './domain/group.ts'
 import type { PieceRecord, PieceStage } from './domain/piece.ts'
 import type { Queues } from './queues.ts'
 
-/** The next step of a piece at each stage. `undefined` if it has none of its own: the sealer of its group checks it. */
+/** The next step of a piece at each stage. `undefined` if the piece itself has none: the sealer of its group checks it. */
 const PIECE_STEPS: Record<PieceStage, string | undefined> = {
   offered: 'it must be added to the list of its group',
   pending: undefined,

@@ -46,7 +46,7 @@ for (const subnet of [
 }
 
 /**
- * Tells whether an IP address is on the public internet.
+ * Whether an IP address is on the public internet.
  *
  * @example isPublicAddress('1.1.1.1') // true
  * @example isPublicAddress('169.254.169.254') // false

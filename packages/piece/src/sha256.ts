@@ -26,7 +26,7 @@ const loadNative = (): Sha256 | undefined => {
   }
 }
 
-/** Uses the processor's SHA instructions. `undefined` if there is no prebuilt binary for the platform. */
+/** Uses the processor's SHA instructions. `undefined` if the platform has no prebuilt binary. */
 export const native: Sha256 | undefined = loadNative()
 
 /** Runs on every platform that Node supports: WebAssembly, four messages at a time where SIMD is available. */

@@ -71,7 +71,7 @@ export const mergeChange = (
     ? { ...change, created: Math.min(record.created, created), revision: record.revision }
     : undefined
 
-/** Tells whether two reports of a deal agree. */
+/** Whether two reports of a deal agree. */
 export const isSameDeal = (a: ChainDeal, b: ChainDeal): boolean =>
   a.id === b.id && a.piece === b.piece && a.provider === b.provider && a.endEpoch === b.endEpoch
 

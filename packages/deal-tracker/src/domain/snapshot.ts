@@ -18,7 +18,7 @@ export interface SnapshotDiff {
   deals: ReadonlyMap<number, KnownDeal>
 }
 
-/** Tells whether a report lacks a deal that should be live, or lists it for another piece. */
+/** Whether a report lacks a deal that should be live, or lists it for another piece. */
 export const isMissing = (known: KnownDeal, { deals, stateEpoch }: Report): boolean =>
   !known.terminated && known.endEpoch > stateEpoch && deals.get(known.id)?.piece !== known.piece
 

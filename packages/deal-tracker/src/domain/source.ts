@@ -30,7 +30,7 @@ export interface SourceRecord {
   syncedAt: number
 }
 
-/** Tells whether a range of a run still has to be written. */
+/** Whether a range of a run still has to be written. */
 export const isOpen = (
   record: SourceRecord,
   { changes, range }: { changes: string; range: number },

@@ -4,7 +4,7 @@ import type { Failure } from '@w3filecoin/capabilities'
 const FINAL_REFUSALS = new Set(['InvalidPieceCID', 'ProofNotFound', 'UnknownAggregate'])
 
 /**
- * Whether the refusal of a retry is final. The receipt of the retry then tells the storefront the reason. Every other
+ * Whether the refusal of a retry is final. The receipt of the retry then gives the storefront the reason. Every other
  * refusal concerns the sender, the request or the time, and may change: e.g. the aggregator does not know a new key of
  * the dealer yet.
  */

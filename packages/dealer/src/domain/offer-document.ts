@@ -1,6 +1,6 @@
 import type { AggregateRecord } from './aggregate.ts'
 
-/** A JSON document that tells deal making about one aggregate, in the shape that Spade reads. */
+/** A JSON document that describes one aggregate to deal making, in the shape that Spade reads. */
 export interface OfferDocument {
   /** Piece CID of the aggregate. */
   aggregate: string
