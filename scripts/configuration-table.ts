@@ -154,7 +154,7 @@ export const SECTIONS: readonly Section[] = [
   ),
   service(
     'Deal tracker',
-    'A stage sets these as `dealTracker`. The stacks add the storefront and the dealer of the stage to `clients`.',
+    'A stage sets these as `dealTracker`, except `production`, which the stacks fill in. The stacks add the storefront and the dealer of the stage to `clients`.',
     dealTracker,
   ),
   {

@@ -12,6 +12,7 @@ export const makeDealTracker = (network: Network, alarms: Alarms): void => {
     alarms,
     config: {
       ...stage.dealTracker,
+      production: stage.production,
       clients: [storefront.peer, dealer.peer, ...(stage.dealTracker.clients ?? [])],
     },
   })

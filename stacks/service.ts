@@ -136,10 +136,11 @@ export const makeService = <S>(
 }
 
 /** SST enables point-in-time recovery for every table. */
-const makeTable = (name: string, { fields, key, indexes = {} }: TableSpec) =>
+const makeTable = (name: string, { fields, key, indexes = {}, expires }: TableSpec) =>
   new sst.aws.Dynamo(name, {
     fields,
     primaryIndex: keys(key),
+    ...(expires === undefined ? {} : { ttl: expires }),
     globalIndexes: mapValues(indexes, index => ({ ...keys(index), projection: 'keys-only' as const })),
     deletionProtection: isProduction(),
   })

@@ -4,6 +4,8 @@ import type { DealerSettings } from '@w3filecoin/dealer/config'
 import type { LogLevel } from '@w3filecoin/runtime'
 import type { StorefrontSettings } from '@w3filecoin/storefront/config'
 
+const PRODUCTION = 'production'
+
 export type ServiceName = 'storefront' | 'aggregator' | 'dealer' | 'deal-tracker'
 
 /**
@@ -14,6 +16,8 @@ type Settings<All, FilledIn extends keyof All> = Omit<All, 'self' | FilledIn>
 
 /** The configuration of a deployment. It holds no secret: keys are secrets of SST, see secrets.ts. */
 export interface Stage {
+  /** Whether the stage serves users: then it must not lack what only a trial can do without. */
+  production: boolean
   /**
    * A zone in Route 53 of the AWS account. Each service has a subdomain, e.g. `storefront.<domain>`, and is the
    * `did:web` of that name. If absent, services have the addresses that AWS assigns, and the `did:key`s of their keys.
@@ -28,20 +32,22 @@ export interface Stage {
   /** `aggregators`: further ones, beside the aggregator of this stage. */
   dealer: Partial<Settings<DealerSettings, 'dealTracker'>>
   /** `clients`: further ones, beside the storefront and the dealer of this stage. */
-  dealTracker: Settings<DealTrackerSettings, never>
+  dealTracker: Settings<DealTrackerSettings, 'production'>
 }
 
-const DEFAULTS: Stage = {
+const DEFAULTS: Omit<Stage, 'production'> = {
   logLevel: 'info',
   storefront: { defaultGroup: 'default' },
   aggregator: {},
   dealer: {},
-  // Set `sources` in every stage that must find deals: without a source, no deal is ever known.
+  // Set `sources` in every stage that must find deals: without a source, no deal is ever known. Production needs one.
   dealTracker: {},
 }
 
 /** The settings of a stage. Absent settings have their default. */
-export type StageSettings = Partial<Omit<Stage, 'storefront'>> & { storefront?: Partial<Stage['storefront']> }
+export type StageSettings = Partial<Omit<Stage, 'production' | 'storefront'>> & {
+  storefront?: Partial<Stage['storefront']>
+}
 
 /**
  * By name of the stage, as in `sst deploy --stage production`.
@@ -49,11 +55,26 @@ export type StageSettings = Partial<Omit<Stage, 'storefront'>> & { storefront?: 
  * @example { domain: 'w3.example', aggregator: { limits: { maxWaitSeconds: 3600 } } }
  */
 const STAGES: Record<string, StageSettings> = {
-  production: {},
+  [PRODUCTION]: {},
 }
 
-/** Returns the configuration of a stage. A stage that is not listed has the defaults. */
-export const stageNamed = (name: string): Stage => {
-  const stage = STAGES[name] ?? {}
-  return { ...DEFAULTS, ...stage, storefront: { ...DEFAULTS.storefront, ...stage.storefront } }
+/**
+ * Returns the configuration of a stage. A stage that is not listed has the defaults.
+ *
+ * @throws if the stage cannot be deployed
+ */
+export const stageNamed = (name: string, stages: Record<string, StageSettings> = STAGES): Stage => {
+  const settings = stages[name] ?? {}
+  const stage: Stage = {
+    ...DEFAULTS,
+    ...settings,
+    production: name === PRODUCTION,
+    storefront: { ...DEFAULTS.storefront, ...settings.storefront },
+  }
+  // The deal tracker does not start either, but it would only say so after the deploy.
+  if (stage.production && !stage.dealTracker.sources?.length)
+    throw new Error(
+      `The stage ${name} has no source of deals. Set dealTracker.sources of this stage in stacks/stages.ts; docs/configuration.md describes a source.`,
+    )
+  return stage
 }

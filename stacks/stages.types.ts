@@ -33,4 +33,6 @@ export const filledInByTheStacks: StageSettings[] = [
   { dealer: { self: { did: 'did:web:dealer.example' } } },
   // @ts-expect-error: the stacks fill in the peers of the stage
   { storefront: { dealer: { did: 'did:web:dealer.example' } } },
+  // @ts-expect-error: the name of the stage says whether it is production
+  { dealTracker: { production: false } },
 ]

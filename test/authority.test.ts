@@ -277,6 +277,21 @@ describe.each(endpoints.map(endpoint => [endpoint.can, endpoint] as const))('U1:
       async () => ({ proofs: [await delegate(endpoint, { nb: endpoint.narrower() })] }),
     ],
     [
+      'with a delegation whose caveat no service can enforce',
+      /of .*\/\* has the caveat maxBytes, which no ability that it covers defines/,
+      async () => ({
+        proofs: [await delegate(endpoint, { can: `${endpoint.can.split('/')[0]}/*`, nb: { maxBytes: 5 } })],
+      }),
+    ],
+    [
+      'with a chain whose first delegation has a caveat that no service can enforce',
+      /has the caveat maxBytes, which no ability that it covers defines/,
+      async () => {
+        const first = await delegate(endpoint, { audience: team, can: '*', nb: { maxBytes: 5 } })
+        return { proofs: [await delegate(endpoint, { issuer: team, proofs: [first] })] }
+      },
+    ],
+    [
       'with a delegation whose issuer does not own the resource',
       /can not be \(self\) issued/,
       async () => ({ proofs: [await delegate(endpoint, { issuer: stranger })] }),

@@ -2,7 +2,7 @@ import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { Receipt } from '@ucanto/interface'
 import { ed25519 } from '@ucanto/principal'
-import type { Deal } from '@w3filecoin/capabilities'
+import type { Deal, DealNotFound, SourceState } from '@w3filecoin/capabilities'
 import { type PieceLink, toV1 } from '@w3filecoin/piece'
 import { somePiece } from '@w3filecoin/testing'
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
@@ -77,6 +77,9 @@ const awaitDeals = (piece: PieceLink, expected: Record<string, unknown>): Promis
     return deals
   }, PATIENCE)
 
+/** A time in ISO 8601. */
+const TIME = expect.stringMatching(/^\d{4}-\d\d-\d\dT.*Z$/)
+
 /** Returns a deal in the form of `deal/info`. */
 const infoOf = (piece: PieceLink, { provider, endEpoch }: ChainDeal, status: string) => ({
   provider: `f0${provider}`,
@@ -84,8 +87,9 @@ const infoOf = (piece: PieceLink, { provider, endEpoch }: ChainDeal, status: str
   status,
   pieceCid: `${toV1(piece).ok?.root}`,
   expiration: timeOf(endEpoch),
-  created: expect.stringMatching(/^\d{4}-\d\d-\d\dT.*Z$/),
-  updated: expect.stringMatching(/^\d{4}-\d\d-\d\dT.*Z$/),
+  created: TIME,
+  updated: TIME,
+  seen: { at: TIME, epoch: expect.any(Number) },
 })
 
 test('T1: deal/info returns every deal of an aggregate, and no others', async () => {
@@ -134,13 +138,55 @@ test('T1: deal/info reports deals that are renewed, expired or terminated on cha
   }
 })
 
-test('T2: deal/info of an aggregate without a deal on chain fails with DealNotFound', async () => {
+test('T2: deal/info of an aggregate without a deal on chain fails with DealNotFound, and says how recent that is', async () => {
   const aggregate = somePiece('T2', 20)
-  const { out, fx } = await ask(aggregate)
+  const asked = epochNow()
+  // Sources are read at an interval. A run after the question shows that there was no deal when it was asked.
+  const { out, fx } = await vi.waitFor(async () => {
+    nonces += 1
+    const receipt = await ask(aggregate, `${nonces}`)
+    expect(receipt.out.error).toMatchObject({ asOf: [{ epoch: expect.any(Number) }] })
+    return receipt
+  }, PATIENCE)
   expect(out).toEqual({
-    error: { name: 'DealNotFound', message: expect.stringContaining(`${aggregate}`), piece: aggregate },
+    error: {
+      name: 'DealNotFound',
+      message: expect.stringMatching(
+        new RegExp(
+          `^No deal of ${aggregate} is known\\. By source: chain was read last at .*Z, when it knew the chain until`,
+        ),
+      ),
+      piece: aggregate,
+      asOf: [{ source: 'chain', at: TIME, epoch: expect.any(Number) }],
+    },
   })
+  const [{ epoch }] = (out.error as unknown as DealNotFound).asOf as [SourceState]
+  expect(epoch).toBeGreaterThanOrEqual(asked - 120)
   expect(fx).toEqual({ fork: [] })
+})
+
+test('T1, A4: deal/info reports a piece on chain without a market id as a place, and not as a deal', async () => {
+  const aggregate = somePiece('T1 place', 20)
+  const place = { id: 0, provider: 1004, endEpoch: epochNow() + 10 * DAY }
+  chain.set(aggregate, [place])
+  const { ok } = await vi.waitFor(async () => {
+    nonces += 1
+    const { out } = await ask(aggregate, `${nonces}`)
+    expect(out.ok).toBeDefined()
+    return out
+  }, PATIENCE)
+  expect(ok).toEqual({
+    deals: {},
+    places: [
+      {
+        provider: 'f01004',
+        status: 'Active',
+        expiration: timeOf(place.endEpoch),
+        pieceCid: `${toV1(aggregate).ok?.root}`,
+      },
+    ],
+    asOf: [{ source: 'chain', at: TIME, epoch: expect.any(Number) }],
+  })
 })
 
 test('T3: a query with another nonce returns the present state, and no answer is stored as a receipt', async () => {

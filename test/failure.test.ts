@@ -9,14 +9,19 @@ import { type EncodedInclusion, verifyInclusion } from '@w3filecoin/piece'
 import { describe, expect, test, vi } from 'vitest'
 import { type Content, randomContent, upload } from './content.ts'
 import { follow, followPiece } from './follow.ts'
-import { createAgent, invoke, offer } from './invoke.ts'
+import { createAgent, invoke, offer as offerAs } from './invoke.ts'
 import { awaitReceipt, effectOf, fetchReceipt, PATIENCE } from './receipts.ts'
 import { type System, useSystem } from './system.ts'
 
 /** Pieces whose journey fails: each ends with a receipt that states the reason. */
 
+/** Makes all offers, because `filecoin/info` shows workflows to the space that offered them. */
+const agent = await createAgent()
+const offer: typeof offerAs = (storefront, content, options) =>
+  offerAs(storefront, content, { agent, ...options })
+
 const info = async ({ at }: System, piece: PieceLink, role = 'storefront'): Promise<FilecoinInfoSuccess> => {
-  const { out } = await invoke(at(role), { ...(await createAgent()), can: 'filecoin/info', nb: { piece } })
+  const { out } = await invoke(at(role), { ...agent, can: 'filecoin/info', nb: { piece } })
   expect(out.error).toBeUndefined()
   return out.ok as FilecoinInfoSuccess
 }
@@ -36,7 +41,9 @@ describe('a piece that storage providers reject', async () => {
   const system = useSystem({
     faulty: [`${faulty.piece}`],
     configure: (role, config) =>
-      role === 'aggregator' ? { ...config, limits: { paddedBytes: 2 ** 22, maxWaitSeconds: 5 } } : config,
+      role === 'aggregator'
+        ? { ...config, limits: { paddedBytes: 2 ** 22, minPaddedBytes: 0, maxWaitSeconds: 5 } }
+        : config,
   })
 
   test('D5, S7, S9: its aggregate fails, it ends with the reason, and the other pieces reach a later aggregate', async () => {
@@ -102,8 +109,8 @@ describe('a piece that storage providers reject', async () => {
 
         const found = await info(system, piece)
         expect(found.aggregates.map(each => `${each.aggregate}`)).toEqual([
-          `${aggregate}`,
           `${success.aggregate}`,
+          `${aggregate}`,
         ])
         for (const each of found.aggregates)
           expect(
@@ -162,13 +169,13 @@ describe('a piece that storage providers reject', async () => {
 
 describe('an aggregate that gets no deal in time', () => {
   const system = useSystem({
-    // The market makes the deal after the dealer has abandoned the first aggregate.
-    dealDelayMs: 7_000,
+    // The market makes the deal after the dealer has abandoned the first aggregate: at the first epoch (30 s) after its deadline.
+    dealDelayMs: 52_000,
     configure: (role, config) =>
       role === 'aggregator'
-        ? { ...config, limits: { paddedBytes: 2 ** 20, maxWaitSeconds: 1 } }
+        ? { ...config, limits: { paddedBytes: 2 ** 20, minPaddedBytes: 0, maxWaitSeconds: 1 } }
         : role === 'dealer'
-          ? { ...config, dealWaitSeconds: 4 }
+          ? { ...config, dealWaitSeconds: 20 }
           : config,
   })
 
@@ -205,7 +212,7 @@ describe('content that is missing or invalid', () => {
         : role === 'impatient'
           ? { ...config, contentWaitSeconds: 8 }
           : role === 'aggregator'
-            ? { ...config, limits: { paddedBytes: 2 ** 20, maxWaitSeconds: 3 } }
+            ? { ...config, limits: { paddedBytes: 2 ** 20, minPaddedBytes: 0, maxWaitSeconds: 3 } }
             : config,
   })
 
@@ -231,7 +238,7 @@ describe('content that is missing or invalid', () => {
       async () =>
         expect(await workflow(system, piece, 'impatient')).toMatchObject({
           stage: 'offered',
-          waitsFor: expect.stringContaining(`${content}`),
+          waitsFor: expect.stringContaining('The content must be read'),
           trouble: { message: `There is no content ${content}` },
         }),
       PATIENCE,
@@ -243,6 +250,29 @@ describe('content that is missing or invalid', () => {
       stage: 'failed',
       error: { name: error.name },
     })
+  })
+
+  test.concurrent('S8: an offer of content that arrived too late starts another attempt, whose tasks have other facts', async () => {
+    const at = system.at('impatient')
+    const content = await randomContent(6_000)
+    const first = await offer(at, content)
+    const ended = await awaitReceipt(at, acceptOf(first))
+    expect(ended.out.error).toMatchObject({ name: 'ContentNotFound' })
+    await upload(system.local, content, 'impatient')
+    const second = await offer(at, content)
+    expect(acceptOf(second)).not.toBe(acceptOf(first))
+    expect([effectOf(second.fx.fork[0]).facts, effectOf(second.fx.join).facts]).toEqual([
+      [{ attempt: 2 }],
+      [{ attempt: 2 }],
+    ])
+    expect((await awaitReceipt(at, submitOf(second))).out).toEqual({ ok: { piece: content.piece } })
+    expect((await awaitReceipt(at, acceptOf(second))).out.ok).toBeDefined()
+    expect(`${(await fetchReceipt(at, acceptOf(first)))?.root.cid}`).toBe(`${ended.root.cid}`)
+    expect(stagesOf(await workflow(system, content.piece, 'impatient')).slice(0, 3)).toEqual([
+      'offered',
+      'failed',
+      'offered',
+    ])
   })
 
   test.concurrent('S6, A7: a piece that is too large for the aggregator ends the offer', async () => {
@@ -283,7 +313,7 @@ describe('content that is missing or invalid', () => {
     const queued = await passes({
       stage: 'queued',
       waitsFor: expect.stringMatching(
-        /^The aggregate of group local is \d+ % full; sealed at the latest on \d{4}-/,
+        /^The next aggregate of its group is \d+ % full; sealed at the latest on \d{4}-/,
       ),
       next: { capacity: expect.any(Number), sealedBy: expect.any(String) },
     })

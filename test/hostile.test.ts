@@ -275,6 +275,30 @@ test('U3: the oracle of the fuzzer objects to unauthorized invocations, and only
   }
 })
 
+test('U3: the oracle of the fuzzer objects to delegations with a caveat that no covered ability defines', async () => {
+  const { space, agent, storefront } = cast
+  const { invocation } = (await recordSamples(cast)).find(({ name }) => name === 'filecoin/info')!
+  const findObjection = async (can: string, nb: object) => {
+    const proof = await Delegation.delegate({
+      issuer: space,
+      audience: agent,
+      capabilities: [{ can, with: space.did(), nb }] as never,
+      expiration: Infinity,
+    })
+    const task = await buildInvocation('storefront', 'filecoin/info', {
+      capability: invocation.capabilities[0],
+      proofs: [proof],
+    })
+    const { blocks } = await unpackMessage([task])
+    const sent = new Map(blocks.map(({ cid, bytes }) => [`${cid}`, bytes]))
+    return new AuthorizationOracle(cast).findObjection(`${task.cid}`, sent, 'storefront')
+  }
+  expect(storefront.did()).toBe(invocation.audience.did())
+  expect(await findObjection('filecoin/*', { maxBytes: 5 })).toBe('no proof delegates it')
+  expect(await findObjection('filecoin/*', { group: 'local' })).toBe('no proof delegates it')
+  expect(await findObjection('*', { group: 'local' })).toBeUndefined()
+})
+
 test('U3: 600 mutated messages, the same in every run, cause no finding', async () => {
   const report = await fuzz({ local, seed: 20_261_120, indexes: Array(600).keys() })
   expect(report.findings).toEqual([])

@@ -1,6 +1,10 @@
 import { CAR } from '@ucanto/core'
 import type { Receipt } from '@ucanto/interface'
 import { ed25519 } from '@ucanto/principal'
+import { base36 } from 'multiformats/bases/base36'
+import { base58btc } from 'multiformats/bases/base58'
+import { base64url } from 'multiformats/bases/base64'
+import { CID } from 'multiformats/cid'
 import { expect, test } from 'vitest'
 import manifest from '../packages/runtime/package.json' with { type: 'json' }
 import { randomContent, upload } from './content.ts'
@@ -85,11 +89,24 @@ test.concurrent('R1: a promised task has no receipt before its end, even if it i
   }
 })
 
-test.concurrent('R1: a task that was not promised has no receipt (404), and an invalid CID is a bad request (400)', async () => {
+test.concurrent('R1: a task that was not promised and a CID that no task has are not found (404), and a text that is not a CID is a bad request (400)', async () => {
   const { url } = at('aggregator')
-  const { content } = await randomContent(100)
-  expect((await fetch(`${url}/receipt/${content}`)).status).toBe(404)
+  const { content, piece } = await randomContent(100)
+  for (const path of [content, piece, `b${'a'.repeat(2_100)}`, `z${'1'.repeat(4_000)}`]) {
+    const response = await fetch(`${url}/receipt/${path}`)
+    expect(response.status, `${path}`).toBe(404)
+    expect((await response.text()).length).toBeLessThan(300)
+  }
   expect((await fetch(`${url}/receipt/nothing`)).status).toBe(400)
+})
+
+test.concurrent('R1: a receipt is found by its CID in another multibase encoding, and by its CIDv0', async () => {
+  const content = await randomContent(10_000)
+  const { ran } = await offer(at('storefront'), content)
+  const task = CID.parse(`${ran.link()}`)
+  const forms = [base58btc, base36, base64url].map(({ encoder }) => task.toString(encoder as never))
+  for (const form of [...forms, `${CID.createV0(task.multihash as never)}`])
+    expect((await fetch(`${at('storefront').url}/receipt/${form}`)).status, form).toBe(200)
 })
 
 test.each(Object.entries(ROLES))(

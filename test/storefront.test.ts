@@ -1,8 +1,14 @@
 import { DynamoDBClient, PutItemCommand } from '@aws-sdk/client-dynamodb'
 import type { DID, Receipt } from '@ucanto/interface'
 import { ed25519 } from '@ucanto/principal'
-import type { FilecoinAcceptSuccess } from '@w3filecoin/capabilities'
-import { type EncodedInclusion, toInclusionProof, toV1, verifyInclusion } from '@w3filecoin/piece'
+import type { FilecoinAcceptSuccess, FilecoinInfoSuccess } from '@w3filecoin/capabilities'
+import {
+  type EncodedInclusion,
+  encodePiece,
+  toInclusionProof,
+  toV1,
+  verifyInclusion,
+} from '@w3filecoin/piece'
 import { Aggregate, Piece } from '@web3-storage/data-segment'
 import { CID } from 'multiformats/cid'
 import { expect, test } from 'vitest'
@@ -268,6 +274,67 @@ test.concurrent('S10, A6, D6: the group of a piece is the provider of its space,
   ])
   expect(documentOf(unlisted)).toMatchObject([{ tenant: storefront().did, group: 'local' }])
   expect(pieces.map(piece => `${piece}`)).toEqual([`${listed.piece}`])
+})
+
+test.concurrent('S10: spaces of two providers that offer the same content have a place in both groups, and each keeps its group', async () => {
+  const [one, two] = [await ed25519.generate(), await ed25519.generate()]
+  await setProvider(one.did(), 'did:web:one.example')
+  await setProvider(two.did(), 'did:web:two.example')
+  const content = await uploadRandom(75_000)
+  const first = await offer(storefront(), content, { agent: await createAgent(one) })
+  const second = await offer(storefront(), content, { agent: await createAgent(two) })
+  expect(effectsOf(first)).toEqual(await computeTasks(content))
+  expect(effectsOf(second).accept).not.toBe(effectsOf(first).accept)
+  for (const task of [effectOf(second.fx.fork[0]), effectOf(second.fx.join)])
+    expect(task.facts).toEqual([{ group: 'did:web:two.example' }])
+  await setProvider(one.did(), 'did:web:two.example')
+  const again = await offer(storefront(), content, { agent: await createAgent(one) })
+  expect(effectsOf(again)).toEqual(effectsOf(first))
+  const ends = [await follow(system, first), await follow(system, second)]
+  expect(ends.map(({ aggregateOffer }) => aggregateOffer.facts)).toMatchObject([
+    [{ group: 'did:web:one.example' }],
+    [{ group: 'did:web:two.example' }],
+  ])
+})
+
+test.concurrent('S10: an agent that offers with its own DID, as published upload clients do, acts for the space in its proofs', async () => {
+  const space = await ed25519.generate()
+  await setProvider(space.did(), 'did:web:three.example')
+  const content = await uploadRandom(76_000)
+  const { issuer, proofs } = await createAgent(space)
+  const offered = await offer(storefront(), content, { agent: { issuer, proofs, with: issuer.did() } })
+  const submitted = await awaitReceipt(storefront(), effectsOf(offered).submit)
+  expect(effectOf(submitted.fx.join).capabilities).toMatchObject([{ nb: { group: 'did:web:three.example' } }])
+})
+
+test.concurrent('S1: a piece that cannot exist is refused at once with InvalidPieceCID', async () => {
+  const { content } = await uploadRandom(1_000)
+  const piece = encodePiece({ root: new Uint8Array(32), height: 32, padding: 0n })
+  const refused = await offer(storefront(), { content, piece })
+  expect(refused.out.error).toMatchObject({ name: 'InvalidPieceCID', piece })
+  expect(refused.fx).toEqual({ fork: [] })
+})
+
+test.concurrent('S9: filecoin/info shows a task to anyone who names it, and a workflow only to its own space', async () => {
+  const content = await randomContent(77_000)
+  const agent = await createAgent()
+  const { accept } = effectsOf(await offer(storefront(), content, { agent, nonce: 'mine' }))
+  const ask = async (as: typeof agent, nb: object) =>
+    (await invoke(storefront(), { ...as, can: 'filecoin/info', nb: { piece: content.piece, ...nb } })).out
+      .ok as unknown as FilecoinInfoSuccess
+  expect((await ask(agent, {})).workflows).toMatchObject([{ nonce: 'mine', group: 'local' }])
+  const stranger = await createAgent()
+  expect(await ask(stranger, {})).toEqual({
+    piece: content.piece,
+    aggregates: [],
+    deals: [],
+    pastDeals: [],
+    places: [],
+    workflows: [],
+  })
+  const { task } = await ask(stranger, { task: CID.parse(accept) })
+  expect(Object.keys(task!).sort()).toEqual(['history', 'since', 'stage', 'task', 'waitsFor'])
+  expect(task).toMatchObject({ stage: 'offered' })
 })
 
 /** Sets the provider of a space in the table, like an operator. */

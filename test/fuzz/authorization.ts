@@ -85,11 +85,35 @@ const verifySignature = async (ucan: View): Promise<boolean> => {
   }
 }
 
+/** The caveats that each ability defines, from the protocol. */
+const CAVEATS: Record<string, readonly string[]> = {
+  'filecoin/offer': ['content', 'piece'],
+  'filecoin/submit': ['content', 'piece'],
+  'filecoin/accept': ['content', 'piece'],
+  'filecoin/info': ['piece', 'task'],
+  'piece/offer': ['piece', 'group'],
+  'piece/accept': ['piece', 'group'],
+  'piece/info': ['piece', 'group', 'nonce'],
+  'aggregate/offer': ['aggregate', 'pieces'],
+  'aggregate/accept': ['aggregate', 'pieces'],
+  'deal/info': ['piece'],
+  'ucan/conclude': ['receipt'],
+  'ucan/revoke': ['ucan', 'proof'],
+}
+
+const coversAbility = (pattern: string, can: string): boolean =>
+  pattern === can || pattern === '*' || (pattern.endsWith('/*') && can.startsWith(pattern.slice(0, -1)))
+
+/** Whether some ability that a delegation covers defines each of its caveats. */
+const isEnforceable = ({ can, nb }: Capability): boolean => {
+  const known = Object.keys(CAVEATS).flatMap(ability =>
+    coversAbility(can, ability) ? CAVEATS[ability]! : [],
+  )
+  return Object.keys(nb ?? {}).every(name => known.includes(name))
+}
+
 const covers = (given: Capability, claim: Capability): boolean => {
-  const ability =
-    given.can === claim.can ||
-    (given.can as string) === '*' ||
-    (given.can.endsWith('/*') && claim.can.startsWith(given.can.slice(0, -1)))
+  const ability = coversAbility(given.can, claim.can) && isEnforceable(given)
   const resource = given.with === claim.with || given.with === 'ucan:*'
   const nb = (claim.nb ?? {}) as Record<string, unknown>
   return (

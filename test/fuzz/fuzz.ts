@@ -35,6 +35,11 @@ export interface FuzzOptions {
   /** The messages to send, by index. */
   indexes: Iterable<number>
   concurrency?: number
+  /**
+   * Runs beside the messages, and ends soon after `isOver` returns true. The fuzzer waits for it before it measures slow
+   * answers, because nothing else may be sent meanwhile.
+   */
+  beside?: (isOver: () => boolean) => Promise<void>
   onProgress?: (sent: number, findings: number) => void
 }
 
@@ -50,6 +55,7 @@ export const fuzz = async ({
   seed,
   indexes,
   concurrency = 16,
+  beside = async () => {},
   onProgress,
 }: FuzzOptions): Promise<Report> => {
   const cast = await createCast(services, agent)
@@ -87,11 +93,19 @@ export const fuzz = async ({
     if (report.sent % 1_000 === 0) onProgress?.(report.sent, report.findings.length)
   }
   const queue = indexes[Symbol.iterator]()
-  await Promise.all(
-    Array.from({ length: concurrency }, async () => {
-      for (let next = queue.next(); !next.done; next = queue.next()) await sendOne(next.value)
+  const sendAll = () =>
+    Promise.all(
+      Array.from({ length: concurrency }, async () => {
+        for (let next = queue.next(); !next.done; next = queue.next()) await sendOne(next.value)
+      }),
+    )
+  let isOver = false
+  await Promise.all([
+    beside(() => isOver),
+    sendAll().finally(() => {
+      isOver = true
     }),
-  )
+  ])
 
   const slowestFirst = suspects.toSorted((one, other) => other.reply.tookMs - one.reply.tookMs)
   for (const [n, { index, plan, reply }] of slowestFirst.entries()) {

@@ -7,8 +7,31 @@ import { randomContent, upload } from '../content.ts'
 /** The longest time from an offer to its final receipt. It takes about 15 s on an idle machine. */
 const MAX_WAIT_MS = 300_000
 
+export interface HonestPieces {
+  accepted: number
+  slowestMs: number
+  /** Why a piece was not accepted. */
+  problems: string[]
+}
+
+/**
+ * Offers pieces, one after the other, and waits for the deal of each. It offers at least one, and ends with the first piece
+ * that ends after `isOver` returns true, or that is not accepted.
+ */
+export const sendHonestPieces = async (local: Local, isOver: () => boolean): Promise<HonestPieces> => {
+  const sent: HonestPieces = { accepted: 0, slowestMs: 0, problems: [] }
+  do {
+    const startedAt = performance.now()
+    const problem = await sendHonestPiece(local).catch((cause: Error) => `it failed: ${cause.message}`)
+    if (problem === undefined) sent.accepted += 1
+    else sent.problems.push(problem)
+    sent.slowestMs = Math.max(sent.slowestMs, performance.now() - startedAt)
+  } while (!isOver() && sent.problems.length === 0)
+  return sent
+}
+
 /** Offers a piece and waits for its deal. Returns `undefined` if it was accepted, else the reason. */
-export const sendHonestPiece = async (local: Local): Promise<string | undefined> => {
+const sendHonestPiece = async (local: Local): Promise<string | undefined> => {
   const content = await randomContent(50_000)
   await upload(local, content)
   const agent = parseSigner(local.agent.key)

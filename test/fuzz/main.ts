@@ -3,11 +3,13 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { MAX_SEED, readOptions, refuseToRun, wholeNumber } from '../options.ts'
 import type { Finding, Report } from './fuzz.ts'
+import type { HonestPieces } from './honest-piece.ts'
 
 const MAX_COUNT = 10_000_000
 const DEFAULT_COUNT = 100_000
 
-const HELP = `Starts the system on this machine, sends mutated messages to its services, and checks every answer.
+const HELP = `Starts the system on this machine, sends mutated messages to its services, and checks every answer. Beside the messages it
+offers honest pieces, which must all be accepted.
 
   npm run fuzz -- [options]
 
@@ -36,7 +38,7 @@ if (only !== undefined && count !== undefined) refuseToRun('--only cannot be com
 const { startLocal } = await import('@w3filecoin/local')
 const { createIdentities } = await import('./corpus.ts')
 const { fuzz } = await import('./fuzz.ts')
-const { sendHonestPiece } = await import('./honest-piece.ts')
+const { sendHonestPieces } = await import('./honest-piece.ts')
 const { closeConnections } = await import('./send.ts')
 
 const printClasses = ({ classes, sent, slowestMs, suspects, measured, seconds }: Report) => {
@@ -79,22 +81,28 @@ console.log(`Seed ${seed}; logs in ${data}`)
 
 /** Returns the number of failures. */
 const run = async (): Promise<number> => {
+  let honest: HonestPieces | undefined
   const report = await fuzz({
     local,
     seed,
     indexes: only === undefined ? Array(count ?? DEFAULT_COUNT).keys() : [only],
+    beside: async isOver => {
+      honest = await sendHonestPieces(local, isOver)
+    },
     onProgress: (sent, findings) =>
       console.log(`${sent} sent, ${findings} findings, ${crashes.length} crashes`),
   })
-  closeConnections()
-  const problem = await sendHonestPiece(local)
+  const { accepted, slowestMs, problems } = honest as HonestPieces
   printClasses(report)
   printFindings(report)
   for (const crash of crashes) console.log(`crash: ${crash.message}`)
-  console.log(`An honest piece afterwards: ${problem ?? 'accepted'}`)
+  console.log(
+    `${accepted} honest pieces beside the messages were accepted; the slowest took ${(slowestMs / 1000).toFixed(0)} s`,
+  )
+  for (const problem of problems) console.log(`An honest piece was not accepted: ${problem}`)
   console.log(`${report.findings.length} findings, ${crashes.length} crashes`)
   if (report.sent === 0) console.log('Nothing was proven: no message was sent')
-  return report.findings.length + crashes.length + (problem ? 1 : 0) + (report.sent === 0 ? 1 : 0)
+  return report.findings.length + crashes.length + problems.length + (report.sent === 0 ? 1 : 0)
 }
 
 let failures = 1

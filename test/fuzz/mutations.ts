@@ -84,7 +84,7 @@ const CLAIM_CHANGES = [
   'odd ability',
   'for another service',
 ] as const
-const SHAPES = ['wide', 'deep', 'diamond', 'many capabilities', 'attestations'] as const
+const SHAPES = ['wide', 'deep', 'diamond', 'many capabilities', 'attestations', 'caveats'] as const
 const BOMBS = [
   'ones',
   'zeros',
@@ -95,6 +95,15 @@ const BOMBS = [
   'long text',
   'version 2',
 ] as const
+
+/** Caveats of delegations: ones that an ability defines, and ones that no ability defines. */
+const CAVEATS: readonly object[] = [
+  { maxBytes: 5 },
+  { group: 'local' },
+  { group: 'local', until: null },
+  { nonce: 'fuzz' },
+  { '': 1 },
+]
 
 const nest = (depth: number): unknown => {
   let value: unknown = 1
@@ -429,7 +438,18 @@ export class Mutator {
       for (let n = 0; n < levels; n++) level = await times(2, () => give(team, team, level))
       return [await give(team, agent, level)]
     }
+    const { can, nb } = invocation.capabilities[0]!
+    const abilities = ['*', `${can.split('/')[0]}/*`, can]
+    /** A chain of two delegations, one of which has caveats beside those of the invocation. */
+    const restricted = async () => {
+      const delegated = { can: abilities[size % abilities.length], with: space.did() }
+      const plain = [delegated]
+      const strict = [{ ...delegated, nb: { ...(nb as object), ...CAVEATS[size % CAVEATS.length] } }]
+      const first = await give(space, team, [], size % 2 === 0 ? strict : plain)
+      return [await give(team, agent, [first], size % 2 === 0 ? plain : strict)]
+    }
     const proofs = {
+      caveats: restricted,
       wide: () => times(size * 60, () => give(stranger, agent)),
       deep: async () => {
         let last = await give(space, team)

@@ -2,8 +2,14 @@ import type { Row } from '@w3filecoin/runtime'
 import type { DeterministicTable, DeterministicWorld } from '@w3filecoin/testing/deterministic'
 
 /**
- * Runs the schedules of a service, each at most once per period. It skips runs that would find no work, because a simulated
- * week would consist of them. There is work when a record is due, and after `wake`.
+ * Maximum time from one run of a schedule to the next, in milliseconds. It is shorter than the waits of services, so a record
+ * whose `checkAt` is wrong is found in time.
+ */
+const MAX_PAUSE = 6 * 3_600_000
+
+/**
+ * Runs the schedules of a service, each at most once per period. It skips most runs that would find no work, because a
+ * simulated week would consist of them. There is work when a record is due, and after `wake`.
  */
 export class Clockwork {
   readonly #world: DeterministicWorld
@@ -25,6 +31,7 @@ export class Clockwork {
       ranAt: -Infinity,
       armedAt: Infinity,
     })
+    this.#arm(this.#schedules.at(-1) as Schedule, this.#world.now() + MAX_PAUSE)
   }
 
   /** A record was written that the sweep must check at this time. */
@@ -56,7 +63,7 @@ export class Clockwork {
     const due = this.#tables().flatMap(({ items }) =>
       [...items.values()].flatMap(({ checkAt }) => (checkAt === undefined ? [] : [checkAt as number])),
     )
-    if (due.length > 0) this.#arm(schedule, Math.min(...due))
+    this.#arm(schedule, Math.min(this.#world.now() + MAX_PAUSE, ...due))
   }
 
   /** Whether a decision of the deal tracker is not written completely: the next run sends its messages again. */

@@ -1,7 +1,8 @@
 import type { Receipt } from '@ucanto/interface'
 import { type CallFault, Choices, faultAt, NONE } from '@w3filecoin/testing/deterministic'
-import { receiptsOf } from './invariants.ts'
-import { plannedScenario } from './scenario.ts'
+import { CORRECT_CLOCKS } from './clocks.ts'
+import { receiptsOf } from './receipts.ts'
+import { plannedScenario, plannedTwins } from './scenario.ts'
 import { SETTINGS, type System } from './services.ts'
 import { type Course, type Report, simulate } from './simulate.ts'
 
@@ -14,6 +15,8 @@ const SEED = 1
 /** One journey: pieces in two groups, one with the wrong content, and one that storage providers reject. */
 export const plannedCourse = (): Course => ({
   scenario: plannedScenario(),
+  elements: new Set(),
+  clocks: CORRECT_CLOCKS,
   faults: NONE,
   healsAt: Infinity,
   lag: 0,
@@ -22,11 +25,15 @@ export const plannedCourse = (): Course => ({
   outages: [],
   contentFaults: 0,
   chainFaults: 0,
-  refusals: 0,
-  silence: 0,
-  contradictions: 0,
-  changeOfMind: [0, 0],
-  decision: [6 * 3_600_000, 6 * 3_600_000],
+  market: {
+    refusals: 0,
+    silence: 0,
+    contradictions: 0,
+    changeOfMind: [0, 0],
+    decision: [6 * 3_600_000, 6 * 3_600_000],
+    labels: false,
+    numbering: [0, 0],
+  },
 })
 
 export interface Journey {
@@ -35,11 +42,14 @@ export interface Journey {
   end: string[]
 }
 
-/** Runs the journey without a crash, or with one at a call. */
+/** Runs the journey, and an equal aggregate of another aggregator, without a crash, or with one at a call. */
 export const journey = async (crash?: { at: number; how: Crash }): Promise<Journey> => {
   const planned = plannedCourse()
   const { report, system } = await simulate(SEED, new Choices(SEED), {
     ...planned,
+    scenario: plannedTwins(),
+    // Labels tell the deals of equal aggregates apart, whichever is made first.
+    market: { ...planned.market, labels: true },
     ...(crash && { faults: faultAt(crash.at, crash.how) }),
   })
   return { report, end: endState(system) }
@@ -59,6 +69,9 @@ export const difference = (undisturbed: Journey, { report, end }: Journey): stri
   ]
 }
 
+/** Matches a time in a key: 14 digits. */
+const TIME = /\b\d{14}\b/g
+
 const endState = ({ services }: System): string[] =>
   [...services.values()]
     .flatMap(service => [
@@ -69,10 +82,10 @@ const endState = ({ services }: System): string[] =>
         [...items].map(([key, item]) => {
           const { stage, aggregateId, openRanges, sequence, history } = item
           const stages = (history as { stage: string }[] | undefined)?.map(({ stage }) => stage)
-          return `${service.name} ${table} ${key}: ${JSON.stringify({ stage, aggregateId, openRanges, sequence, stages })}`
+          return `${service.name} ${table} ${key.replaceAll(TIME, 'time')}: ${JSON.stringify({ stage, aggregateId, openRanges, sequence, stages })}`
         }),
       ),
     ])
-    // Leave out the times of the deal tracker's reads, and counters that are hints.
-    .filter(line => !/ (source|tally) /.test(line))
+    // Leave out the times of the deal tracker's reads, counters that are hints, and groups whose polls end later or earlier.
+    .filter(line => !/ (source|tally|group) \[/.test(line) || / group \[.*sequence/.test(line))
     .sort()

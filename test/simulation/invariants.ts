@@ -3,9 +3,14 @@ import type { Invocation, Receipt, Signer } from '@ucanto/interface'
 import { Verifier } from '@ucanto/principal'
 import { type PieceLink, Tasks } from '@w3filecoin/capabilities'
 import { capacityOf, decodePiece, type EncodedInclusion, verifyInclusion } from '@w3filecoin/piece'
-import { readReceipt } from '@w3filecoin/runtime'
-import type { Offer } from './scenario.ts'
+import { type Clock, isTask } from '@w3filecoin/runtime'
+import type { Acknowledged } from './agents.ts'
+import { attemptIn, decodeReceipt, receiptOf, receiptsOf } from './receipts.ts'
+import { isOfFlood, type Scenario } from './scenario.ts'
 import { SETTINGS, type Simulated, type System } from './services.ts'
+
+const MINUTE = 60_000
+const HOUR = 60 * MINUTE
 
 /** The invariants that must hold in spite of all faults. docs/reliability.md explains each. */
 export const INVARIANTS = [
@@ -19,6 +24,16 @@ export const INVARIANTS = [
   'unfinished records have a time to look again',
   'aggregates keep their limits and groups',
   'no piece is passed over twice in a row',
+  'no record waits longer than its longest interval',
+  'everything ends soon after the last disturbance',
+  'every offer of an aggregate has its own document and task',
+  'a deal proves the offer that it was made for',
+  'a deal proves one offer',
+  'no aggregate fails while its deal is unknown',
+  'a piece is in the group of its space',
+  'a repeated offer gets the same promise',
+  'slow content of a space does not delay other spaces',
+  'an agent sees the workflow of its offer',
 ] as const
 export type Invariant = (typeof INVARIANTS)[number]
 
@@ -48,60 +63,84 @@ const FINISHED: Record<string, (item: Item) => boolean> = {
   'storefront.aggregate': ({ stage }) => stage !== 'offered',
   // From `pending` on, the group monitors it.
   'aggregator.piece': ({ stage }) => stage !== 'offered',
-  'aggregator.group': () => false,
+  // A group that is idle may be forgotten.
+  'aggregator.group': ({ idleSince }) => idleSince !== undefined,
   'aggregator.aggregate': ({ stage, openRanges }) => isEnded(stage) && isEmpty(openRanges),
   'dealer.aggregate': ({ stage, openRanges = [] }) => isEnded(stage) && isEmpty(openRanges),
 }
 const isEnded = (stage: unknown) => stage === 'accepted' || stage === 'failed'
 const isEmpty = (list: unknown) => (list as unknown[]).length === 0
 
-export const isFinished = (role: string, table: string, item: Item): boolean =>
-  FINISHED[`${role}.${table}`]?.(item) ?? true
+const isFinished = ({ resources }: Simulated, table: string, item: Item): boolean =>
+  FINISHED[`${resources.service}.${table}`]?.(item) ?? true
 
-export const roleOf = (name: string): string => (name === 'other' ? 'storefront' : name)
+/** Whether a run must not end before a record does. Groups have no end, and pieces of a flood may wait for ever. */
+export const isWaiting = (service: Simulated, table: string, item: Item): boolean => {
+  if (isOfFlood(item.nonce)) return false
+  if (service.resources.service !== 'aggregator') return !isFinished(service, table, item)
+  if (table === 'pending')
+    return !isOfFlood(service.tables.piece!.items.get(JSON.stringify([item.id]))?.nonce)
+  return table !== 'group' && !isFinished(service, table, item)
+}
 
 /** Checks every write, and every answer, while the world runs. */
 export class Watch {
+  readonly #now: Clock
   readonly #findings: Findings
+  /** When the receipt of each task was written first, in milliseconds since 1970. */
+  readonly #issuedAt = new Map<string, number>()
   /** Receipts by task. All services must have the same one. */
   readonly #receipts = new Map<string, string>()
   /** The pieces of each group that the last aggregate passed over. */
   readonly #passedOver = new Map<string, ReadonlySet<string>>()
   readonly #sequences = new Map<string, number>()
   /** Receipts with effects, by the service that returned them, and by task. */
-  readonly #promises = new Map<string, Map<string, string>>()
+  readonly #promises = new Map<string, Map<string, Receipt>>()
 
-  constructor(findings: Findings) {
+  constructor(now: Clock, findings: Findings) {
+    this.#now = now
     this.#findings = findings
   }
 
   /** Takes the records that are there as the state from which to watch. */
   resume({ services }: System): void {
-    for (const { id, sequence } of services.get('aggregator')?.tables.group?.items.values() ?? [])
-      this.#sequences.set(id as string, sequence as number)
+    for (const { name, resources, tables } of services.values())
+      if (resources.service === 'aggregator')
+        for (const { id, sequence } of tables.group!.items.values())
+          this.#sequences.set(`${name} ${id}`, sequence as number)
     for (const { tables } of services.values())
       for (const { task, receipt } of tables.receipt?.items.values() ?? [])
         this.#receipts.set(task as string, receipt as string)
   }
 
-  wrote(system: System, service: string, table: string, item: Item): void {
-    if (table === 'receipt') this.#receipt(item)
-    if (service === 'aggregator' && table === 'group') this.#sealed(system, item)
+  wrote(system: System, name: string, table: string, item: Item): void {
+    const service = system.services.get(name) as Simulated
+    if (table === 'receipt') this.#receipt(service, item)
+    if (service.resources.service === 'aggregator' && table === 'group') this.#sealed(service, item)
     checkLookedAfter(this.#findings, service, table, item)
   }
 
-  /** Records a receipt with effects. The service must store it, because the caller may fetch it later. */
-  answered(service: string, { ran, root, fx }: Receipt): void {
-    if (fx.fork.length === 0 && fx.join === undefined) return
-    const promises = this.#promises.get(service) ?? new Map<string, string>()
-    const [task, receipt] = [`${ran.link()}`, `${root.cid}`]
+  /** Returns when the receipt of a task was written; `Infinity` if it was not. */
+  issuedAt(task: string): number {
+    return this.#issuedAt.get(task) ?? Infinity
+  }
+
+  /**
+   * Records a receipt with effects. The service must store it, because the caller may fetch it later. The receipt of an
+   * offer changes only when the offer starts another attempt.
+   */
+  answered(service: string, receipt: Receipt): void {
+    if (receipt.fx.fork.length === 0 && receipt.fx.join === undefined) return
+    const promises = this.#promises.get(service) ?? new Map<string, Receipt>()
+    const task = `${receipt.ran.link()}`
     const before = promises.get(task) ?? receipt
     this.#findings.check(
       'a task has one receipt',
-      before === receipt,
-      () => `${service} answered ${task} with ${before} and ${receipt}`,
+      cidOf(before) === cidOf(receipt) || attemptIn(before) !== attemptIn(receipt),
+      () => `${service} answered ${task} with ${cidOf(before)} and ${cidOf(receipt)}`,
     )
-    this.#promises.set(service, promises.set(task, receipt))
+    if (attemptIn(before) <= attemptIn(receipt)) promises.set(task, receipt)
+    this.#promises.set(service, promises)
   }
 
   /** Checks that these receipts are stored. `logs` are all receipts at the end, by service and task. */
@@ -111,31 +150,33 @@ export class Watch {
         const filed = logs.get(name)?.get(task)?.root.cid
         this.#findings.check(
           'a task has one receipt',
-          `${filed}` === receipt,
-          () => `${name} answered ${task} with ${receipt}, and has ${filed}`,
+          `${filed}` === cidOf(receipt),
+          () => `${name} answered ${task} with ${cidOf(receipt)}, and has ${filed}`,
         )
       }
   }
 
-  #receipt({ task, receipt }: Item): void {
+  #receipt(service: Simulated, item: Item): void {
+    const { task, receipt } = item
     const known = this.#receipts.get(task as string)
     this.#findings.check(
       'a task has one receipt',
-      known === undefined || known === receipt,
+      known === undefined || known === receipt || attemptIn(decodeReceipt(service, item) as Receipt) > 1,
       () => `${task} has ${known} and ${receipt}`,
     )
     this.#receipts.set(task as string, receipt as string)
+    if (known === undefined) this.#issuedAt.set(task as string, this.#now())
   }
 
   /**
    * Checks a new aggregate. It passes over a piece if the piece would fit after the older ones in it, but is not in it. Once
    * is allowed: the piece may have been listed after the sealer read the list.
    */
-  #sealed(system: System, { id, sequence, open }: Item): void {
+  #sealed({ name, tables, blocks }: Simulated, { id, sequence, open }: Item): void {
     const group = id as string
-    if (sequence === (this.#sequences.get(group) ?? 0)) return
-    this.#sequences.set(group, sequence as number)
-    const { tables, blocks } = system.services.get('aggregator') as Simulated
+    const key = `${name} ${group}`
+    if (sequence === (this.#sequences.get(key) ?? 0)) return
+    this.#sequences.set(key, sequence as number)
     const seals = open as { sequence: number; members: string }[]
     const membersOf = (seal: { members: string }) =>
       decode<string[]>(blocks.blocks.get(seal.members) as never)
@@ -164,50 +205,59 @@ export class Watch {
       )
         passed.add(row.id)
     }
-    const before = this.#passedOver.get(group) ?? new Set()
+    const before = this.#passedOver.get(key) ?? new Set()
     for (const { id: piece } of list)
       this.#findings.check(
         'no piece is passed over twice in a row',
         !(passed.has(piece) && before.has(piece)),
         () => `${piece} by aggregate ${sequence} of ${group}`,
       )
-    this.#passedOver.set(group, passed)
+    this.#passedOver.set(key, passed)
   }
 }
 
-const checkLookedAfter = (findings: Findings, service: string, table: string, item: Item): void => {
-  if (isFinished(roleOf(service), table, item)) return
+const cidOf = ({ root }: Receipt): string => `${root.cid}`
+
+const checkLookedAfter = (findings: Findings, service: Simulated, table: string, item: Item): void => {
+  if (isFinished(service, table, item)) return
   findings.check(
     'unfinished records have a time to look again',
     item.checkAt !== undefined,
-    () => `${service}.${table} ${item.id} at ${item.stage} has none`,
+    () => `${service.name}.${table} ${item.id} at ${item.stage} has none`,
   )
 }
 
-/** Returns all receipts of a service, by task. */
-export const receiptsOf = ({ tables, blocks }: Simulated): Map<string, Receipt> =>
-  new Map(
-    [...tables.receipt!.items.values()].map(item => {
-      const { task, car, block } = item as unknown as { task: string; car?: Uint8Array; block?: string }
-      return [task, readReceipt(task, car ?? (blocks.blocks.get(block as string) as Uint8Array)) as Receipt]
-    }),
-  )
+/** Maximum time until the next check of a record, in milliseconds. Pieces in an aggregate only have their safety check. */
+const LONGEST_INTERVAL = 3 * SETTINGS.timing.pollMs
 
-/** Checks the state at the end. `acknowledged` are the offers that were answered `ok`. */
+/** Checks that no record waits for a time that a wrong clock wrote, a day after all clocks are correct. */
+export const checkWaits = (findings: Findings, now: Clock, { services }: System): void => {
+  for (const { name, tables } of services.values())
+    for (const [table, { items }] of Object.entries(tables))
+      for (const { id, stage, checkAt } of items.values())
+        if (checkAt !== undefined && stage !== 'aggregated')
+          findings.check(
+            'no record waits longer than its longest interval',
+            (checkAt as number) <= now() + LONGEST_INTERVAL,
+            () =>
+              `${name}.${table} ${id} at ${stage} waits for ${Math.round(((checkAt as number) - now()) / HOUR)} hours`,
+          )
+}
+
+/** Checks the state at the end. */
 export const checkEnd = async (
   findings: Findings,
   watch: Watch,
   system: System,
-  acknowledged: readonly Offer[],
+  { minPaddedBytes }: Scenario,
+  acknowledged: readonly Acknowledged[],
 ): Promise<void> => {
   const logs: Logs = new Map([...system.services].map(([name, service]) => [name, receiptsOf(service)]))
   watch.checkPromises(logs)
-  for (const offer of acknowledged) {
-    const { id } = system.services.get(offer.storefront) as Simulated
-    await checkOffer(findings, id, offer, logs.get(offer.storefront))
-  }
+  for (const answered of acknowledged) await checkOffer(findings, watch, system, answered, logs)
   for (const log of logs.values()) checkReceipts(findings, log, logs)
-  for (const { name, queues, tables } of system.services.values()) {
+  for (const service of system.services.values()) {
+    const { name, queues, tables } = service
     for (const [queue, { dead }] of Object.entries(queues))
       findings.check(
         'no dead letters',
@@ -215,42 +265,99 @@ export const checkEnd = async (
         () => `${name}.${queue}: ${dead.map(({ body }) => body).join(', ')}`,
       )
     for (const [table, { items }] of Object.entries(tables))
-      for (const item of items.values()) checkLookedAfter(findings, name, table, item)
+      for (const item of items.values()) checkLookedAfter(findings, service, table, item)
   }
-  checkAggregates(findings, system.services.get('aggregator') as Simulated)
-  checkDeals(findings, system.services.get('dealer') as Simulated, system, acknowledged)
+  for (const service of aggregatorsOf(system)) checkAggregates(findings, service, minPaddedBytes)
+  checkDeals(findings, system, acknowledged, logs)
 }
 
-/** Checks the final receipt of an offer that was answered `ok`. */
+const aggregatorsOf = ({ services }: System): Simulated[] =>
+  [...services.values()].filter(({ resources }) => resources.service === 'aggregator')
+
+/** Checks the final receipts of an offer that was answered `ok`. */
 const checkOffer = async (
   findings: Findings,
-  storefront: Signer,
-  offer: Offer,
-  receipts: ReadonlyMap<string, Receipt> | undefined,
+  watch: Watch,
+  system: System,
+  { offer, at, accepts, groups, problems }: Acknowledged,
+  logs: Logs,
 ): Promise<void> => {
-  const { cid } = await Tasks.filecoinAccept(storefront, { ...offer, content: offer.content.content })
-  const receipt = receipts?.get(`${cid}`)
+  const { id } = system.services.get(offer.storefront) as Simulated
+  for (const [n, accept] of accepts.entries()) {
+    const receipt = logs.get(offer.storefront)?.get(accept)
+    findings.check(
+      'an acknowledged offer ends in a final receipt',
+      receipt !== undefined,
+      () => `${offer.piece} has none (${accept})`,
+    )
+    if (receipt === undefined) continue
+    const isLast = n === accepts.length - 1
+    const outcome = receipt.out.ok ? 'accepted' : (receipt.out.error as { name: string }).name
+    const isExpected = isLast
+      ? outcome === offer.expected || (outcome === 'ContentNotFound' && offer.mayBeMissing)
+      : outcome === 'ContentNotFound'
+    findings.check(
+      'the end is the one that the content deserves',
+      isExpected === true,
+      () => `${offer.piece}: ${outcome}, not ${isLast ? offer.expected : 'ContentNotFound'}`,
+    )
+    const signature = await receipt.verifySignature(Verifier.parse(id.did()) as never)
+    findings.check('proofs verify', !signature.error, () => `${accept} is not signed by ${id.did()}`)
+    if (receipt.out.ok) {
+      const claim = { ...(receipt.out.ok as Proof), piece: offer.piece }
+      checkInclusion(findings, claim)
+      checkAggregateOf(findings, system, id, claim, groups)
+    }
+  }
+  findings.check('a repeated offer gets the same promise', problems.length === 0, () => problems.join(', '))
+  if (offer.submittedWithin === undefined) return
+  const { cid } = await Tasks.filecoinSubmit(id, { ...offer, content: offer.content.content })
+  const delay = watch.issuedAt(`${cid}`) - at
   findings.check(
-    'an acknowledged offer ends in a final receipt',
-    receipt !== undefined,
-    () => `${offer.piece} has none (${cid})`,
+    'slow content of a space does not delay other spaces',
+    delay <= offer.submittedWithin,
+    () => `${offer.content.content} was submitted after ${Math.round(delay / MINUTE)} minutes`,
   )
-  if (receipt === undefined) return
-  const outcome = receipt.out.ok ? 'accepted' : (receipt.out.error as { name: string }).name
+}
+
+/**
+ * Checks that the aggregate in a proof has the pieces of the storefront in a group that the space of the offer had, and that
+ * its deal is the one in the receipt that the aggregator waited for.
+ */
+const checkAggregateOf = (
+  findings: Findings,
+  system: System,
+  storefront: Signer,
+  { piece, aggregate, aux }: Proof,
+  groups: ReadonlySet<string>,
+): void => {
+  const found = aggregatorsOf(system).flatMap(service =>
+    [...service.tables.aggregate!.items.values()]
+      .filter(item => item.aggregate === `${aggregate}` && item.storefront === storefront.did())
+      .map(item => ({ group: item.group as string, receipt: receiptOf(service, item.accept as string) })),
+  )
   findings.check(
-    'the end is the one that the content deserves',
-    outcome === offer.expected,
-    () => `${offer.piece}: ${outcome}, not ${offer.expected}`,
+    'a piece is in the group of its space',
+    found.some(({ group }) => groups.has(group)),
+    () => `${piece} is in ${found.map(({ group }) => group)}, not in ${[...groups]}`,
   )
-  const signature = await receipt.verifySignature(Verifier.parse(storefront.did()) as never)
-  findings.check('proofs verify', !signature.error, () => `${cid} is not signed by ${storefront.did()}`)
-  if (receipt.out.ok) checkInclusion(findings, { ...(receipt.out.ok as Inclusion), piece: offer.piece })
+  const deals = found.map(({ receipt }) => `${(receipt?.out.ok as Proof['aux'])?.dataSource.dealID}`)
+  findings.check(
+    'a deal proves the offer that it was made for',
+    deals.includes(`${aux.dataSource.dealID}`),
+    () => `${piece} has the deal ${aux.dataSource.dealID}, and its aggregate ${aggregate} has ${deals}`,
+  )
 }
 
 interface Inclusion {
   piece: PieceLink
   aggregate: PieceLink
   inclusion: EncodedInclusion
+}
+
+/** The result of `filecoin/accept`. */
+interface Proof extends Inclusion {
+  aux: { dataSource: { dealID: unknown } }
 }
 
 const checkInclusion = (findings: Findings, claim: Inclusion): void => {
@@ -262,11 +369,12 @@ const checkInclusion = (findings: Findings, claim: Inclusion): void => {
 const checkReceipts = (findings: Findings, log: ReadonlyMap<string, Receipt>, logs: Logs): void => {
   for (const [task, { fx, out }] of log) {
     for (const effect of [...fx.fork, ...(fx.join ? [fx.join] : [])])
-      findings.check(
-        'effects are tasks that were run',
-        [...logs.values()].some(log => log.has(`${effect.link()}`)),
-        () => `${effect.link()}, an effect of ${canOf(log, task)} ${task}`,
-      )
+      if (!(isTask(effect) && isOfFlood(effect.nonce)))
+        findings.check(
+          'effects are tasks that were run',
+          [...logs.values()].some(log => log.has(`${effect.link()}`)),
+          () => `${effect.link()}, an effect of ${canOf(log, task)} ${task}`,
+        )
     const claim = (out.ok ?? {}) as Partial<Inclusion>
     if (claim.aggregate && claim.piece && claim.inclusion) checkInclusion(findings, claim as Inclusion)
   }
@@ -275,36 +383,38 @@ const checkReceipts = (findings: Findings, log: ReadonlyMap<string, Receipt>, lo
 const canOf = (log: ReadonlyMap<string, Receipt>, task: string): string =>
   (log.get(task)?.ran as Invocation | undefined)?.capabilities?.[0]?.can ?? 'a task'
 
-/** Checks that a piece is in as many aggregates with a deal as there were offers of it. */
+/** Checks that a piece is in one aggregate with a deal for each task that proves it. */
 const checkDeals = (
   findings: Findings,
-  { tables, blocks }: Simulated,
-  { services }: System,
-  acknowledged: readonly Offer[],
+  system: System,
+  acknowledged: readonly Acknowledged[],
+  logs: Logs,
 ): void => {
   const keyOf = (storefront: string, piece: unknown) => `${storefront} ${piece}`
   const held = new Map<string, number>()
-  for (const { stage, storefront, pieces } of tables.aggregate!.items.values())
-    if (stage === 'accepted')
-      for (const piece of decode<PieceLink[]>(blocks.blocks.get(pieces as string) as never)) {
-        const key = keyOf(storefront as string, piece)
-        held.set(key, (held.get(key) ?? 0) + 1)
-      }
-  const offered = new Map<string, Set<string | undefined>>()
-  for (const { storefront, piece, nonce, expected } of acknowledged) {
-    if (expected !== 'accepted') continue
-    const key = keyOf((services.get(storefront) as Simulated).id.did(), piece)
-    offered.set(key, (offered.get(key) ?? new Set()).add(nonce))
-  }
-  for (const [key, offers] of offered)
+  for (const { tables, blocks } of aggregatorsOf(system))
+    for (const { stage, storefront, pieces } of tables.aggregate!.items.values())
+      if (stage === 'accepted')
+        for (const piece of decode<PieceLink[]>(blocks.blocks.get(pieces as string) as never)) {
+          const key = keyOf(storefront as string, piece)
+          held.set(key, (held.get(key) ?? 0) + 1)
+        }
+  const proven = new Map<string, Set<string>>()
+  for (const { offer, accepts } of acknowledged)
+    for (const accept of accepts) {
+      if (!logs.get(offer.storefront)?.get(accept)?.out.ok) continue
+      const key = keyOf((system.services.get(offer.storefront) as Simulated).id.did(), offer.piece)
+      proven.set(key, (proven.get(key) ?? new Set()).add(accept))
+    }
+  for (const [key, tasks] of proven)
     findings.check(
       'a piece is in one aggregate for each attempt',
-      held.get(key) === offers.size,
-      () => `${key} is in ${held.get(key)} aggregates with a deal, and was offered ${offers.size} times`,
+      held.get(key) === tasks.size,
+      () => `${key} is in ${held.get(key)} aggregates with a deal, and has ${tasks.size} proofs`,
     )
 }
 
-const checkAggregates = (findings: Findings, { tables, blocks }: Simulated): void => {
+const checkAggregates = (findings: Findings, { tables, blocks }: Simulated, minPaddedBytes: number): void => {
   const { paddedBytes: size, maxPieces } = SETTINGS.limits
   /** The aggregate of each piece. */
   const holders = new Map<string, string>()
@@ -315,7 +425,10 @@ const checkAggregates = (findings: Findings, { tables, blocks }: Simulated): voi
     const bytes = links.reduce((sum, link) => sum + (decodePiece(link).ok?.size ?? Infinity), 0)
     findings.check(
       'aggregates keep their limits and groups',
-      bytes <= capacityOf(size) && ids.length <= maxPieces && ids.length === links.length,
+      bytes <= capacityOf(size) &&
+        bytes >= (group === SETTINGS.defaultGroup ? minPaddedBytes : 0) &&
+        ids.length <= maxPieces &&
+        ids.length === links.length,
       () => `${aggregate} has ${ids.length} pieces, ${bytes} bytes`,
     )
     for (const member of ids) {

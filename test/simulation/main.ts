@@ -1,7 +1,9 @@
 import { once } from 'node:events'
 import { availableParallelism } from 'node:os'
 import { Worker } from 'node:worker_threads'
+import { z } from 'zod'
 import { FLAG, MAX_SEED, readOptions, refuseToRun, wholeNumber } from '../options.ts'
+import { ELEMENTS, type Element } from './elements.ts'
 import type { Answer, Job } from './worker.ts'
 
 const MAX_SEEDS = 1_000_000
@@ -14,6 +16,8 @@ const HELP = `Runs the four services in a simulated world with faults, and check
   --seeds N        run N seeds (default: 1000)
   --from N         start with seed N (default: 1)
   --seed N         run only seed N, and print the log of the services
+  --element NAME   give every seed this element and no other; without it, seeds choose among:
+                   ${Object.keys(ELEMENTS).join(', ')}
   --crash-points   run one planned journey for each of its calls, with a crash before and after the call
   --every N        with --crash-points: visit only every Nth call (default: 1)
   --stop           stop at the first violation
@@ -31,17 +35,22 @@ const options = readOptions({
     seeds: wholeNumber(1, MAX_SEEDS).optional(),
     from: wholeNumber(0, MAX_SEED - MAX_SEEDS).optional(),
     seed: wholeNumber(0, MAX_SEED).optional(),
+    element: z
+      .enum(Object.keys(ELEMENTS) as Element[], {
+        error: `must be one of: ${Object.keys(ELEMENTS).join(', ')}`,
+      })
+      .optional(),
     'crash-points': FLAG,
     every: wholeNumber(1, 1_000_000).optional(),
     stop: FLAG,
     workers: wholeNumber(1, MAX_WORKERS).default(Math.min(availableParallelism(), MAX_WORKERS)),
   },
 })
-const { seeds, from, seed, 'crash-points': crashPoints, every, stop, workers } = options
+const { seeds, from, seed, element, 'crash-points': crashPoints, every, stop, workers } = options
 const range = seeds !== undefined || from !== undefined
 if (every !== undefined && !crashPoints) refuseToRun('--every needs --crash-points')
-if (crashPoints && (range || seed !== undefined))
-  refuseToRun('--crash-points cannot be combined with --seeds, --from or --seed')
+if (crashPoints && (range || seed !== undefined || element !== undefined))
+  refuseToRun('--crash-points cannot be combined with --seeds, --from, --seed or --element')
 if (seed !== undefined && range) refuseToRun('--seed cannot be combined with --seeds or --from')
 
 /** With `--stop`: a violation was found, so no further job is started. */
@@ -77,10 +86,11 @@ const printTable = (rows: ReadonlyMap<string, number>) => {
 const simulateSeeds = async (first: number, count: number, withLog: boolean): Promise<number> => {
   const injected = new Map<string, number>()
   const checked = new Map<string, number>()
+  const elements = new Map<string, number>()
   const failingSeeds: number[] = []
   let [done, offers, calls, hours] = [0, 0, 0, 0]
   const jobs = (function* (): Generator<Job> {
-    for (let seed = first; seed < first + count; seed++) yield { seed, chatty: withLog }
+    for (let seed = first; seed < first + count; seed++) yield { seed, chatty: withLog, only: element }
   })()
   await runJobs(jobs, ({ report }) => {
     done += 1
@@ -89,10 +99,12 @@ const simulateSeeds = async (first: number, count: number, withLog: boolean): Pr
     hours += report.took / 3_600_000
     add(injected, report.injected)
     add(checked, report.checked)
+    add(elements, new Map(report.elements.map(name => [name, 1])))
+    const seedName = [`seed ${report.seed}`, ...report.elements].join(', ')
     for (const { invariant, what } of report.violations) {
       stopped ||= stop
       failingSeeds.push(report.seed)
-      print(`seed ${report.seed}: ${invariant}: ${what}`)
+      print(`${seedName}: ${invariant}: ${what}`)
     }
     if (done % 500 === 0) print(`${format(done)} of ${format(count)} seeds after ${formatElapsed()}`)
     if (withLog) print(`seed ${report.seed}: ${report.calls} calls, trace ${report.trace}`)
@@ -102,12 +114,15 @@ const simulateSeeds = async (first: number, count: number, withLog: boolean): Pr
   )
   print(`${format(calls)} calls of functions. Faults that were injected:`)
   printTable(injected)
+  print('Seeds with each element:')
+  printTable(elements)
   print('Checks of each invariant:')
   printTable(checked)
   print(`${format(failingSeeds.length)} violations`)
   if (failingSeeds.length > 0) {
     const lowest = Math.min(...failingSeeds)
-    print(`The first failing seed is ${lowest}: npm run simulate -- --seed ${lowest}`)
+    const only = element === undefined ? '' : ` --element ${element}`
+    print(`The first failing seed is ${lowest}: npm run simulate -- --seed ${lowest}${only}`)
   }
   return failingSeeds.length + failIfNothing({ seeds: done, offers, checks: sum(checked) })
 }

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { stripVTControlCharacters } from 'node:util'
 import { readOptions, refuseToRun, TEXT } from '../options.ts'
+import type { Element } from './elements.ts'
 
 const HELP = `Puts deliberate faults into a copy of the code, one at a time, and checks that the simulation notices each.
 
@@ -27,6 +28,8 @@ interface Mutant {
   /** Text that occurs once in the file, and its replacement. */
   from: string
   to: string
+  /** The element of seeds that notice the fault. Without it, seeds choose their elements. */
+  element?: Element
   /** Tests that notice the fault if the simulation does not, or takes long to. */
   tests?: string
 }
@@ -99,21 +102,22 @@ const MUTANTS: Mutant[] = [
   {
     what: 'let a later receipt of a task replace the first',
     file: 'runtime/src/receipts/receipt-log.ts',
-    from: 'const stored = await this.#table.insert({',
-    to: 'const stored = await (async (record: ReceiptRecord) => (await this.#table.putMany([record]), { ok: record as never, error: undefined as never }))({',
+    from: 'const inserted = await this.#table.insert(record)',
+    to: 'await this.#table.putMany([record]); const inserted = { ok: record, error: undefined as never }',
     tests: 'packages/runtime/test/records.test.ts',
   },
   {
-    what: 'omit the next check of a piece that is at the aggregator',
-    file: 'storefront/src/domain/piece.ts',
-    from: 'const due = dueAt(record.id, now + nextCheckMs(entered, now, timing))',
-    to: "const due = stage === 'queued' ? notDue : dueAt(record.id, now + nextCheckMs(entered, now, timing))",
+    what: 'forget the polls of groups with queued pieces',
+    file: 'storefront/src/sweep.ts',
+    from: 'resend: records => sendAll(queues, unfinished.group.messages(records)),',
+    to: 'resend: async () => {},',
+    tests: 'packages/storefront/test/poll.test.ts',
   },
   {
     what: 'write the offer document before the record',
     file: 'dealer/src/offers/offer-aggregate.ts',
-    from: 'const inserted = await stores.aggregate.insert(record)',
-    to: 'await writeDocument(dependencies, record, checked.ok); const inserted = await stores.aggregate.insert(record)',
+    from: 'await stores.blocks.put(piecesBytes as Uint8Array, CBOR)',
+    to: 'await stores.blocks.put(piecesBytes as Uint8Array, CBOR); await writeDocument(dependencies, newAggregate({ ...fields, id: aggregateId(fields) }, now(), timing), checked.ok)',
     tests: 'packages/dealer/test/failure.test.ts',
   },
   {
@@ -198,6 +202,77 @@ const MUTANTS: Mutant[] = [
     from: 'if (expected && sha256?.digest().equals(expected) === false)',
     to: 'if (expected && sha256?.digest().equals(expected) === undefined)',
   },
+  {
+    what: 'A1: fail an aggregate although a source of deals is blind',
+    file: 'dealer/src/domain/deadline.ts',
+    from: 'if (blind.length === 0) return undefined',
+    to: 'if (blind.length >= 0) return undefined',
+    element: 'blind-chain',
+    tests: 'packages/dealer/test/verdict.test.ts',
+  },
+  {
+    what: 'A1: count a run of a source as good before its deals are written',
+    file: 'deal-tracker/src/domain/source.ts',
+    from: 'record.rangesToWrite.length === 0 && isComplete(record)',
+    to: 'isComplete(record)',
+    tests: 'packages/deal-tracker/test/source.test.ts',
+  },
+  {
+    what: 'A2: let any receipt of the dealer settle an aggregate',
+    file: 'storefront/src/workflow/aggregate-outcome.ts',
+    from: 'ran.cid}` !== task) {',
+    to: 'ran.cid}` === "" || task === undefined) {',
+    element: 'lies',
+    tests: 'packages/storefront/test/promised-tasks.test.ts',
+  },
+  {
+    what: 'A3: answer the offer of another aggregator or tenant with the first promise',
+    file: 'dealer/src/domain/aggregate.ts',
+    from: 'a.aggregator === b.aggregator && a.storefront === b.storefront && a.group === b.group',
+    to: 'a !== undefined && b !== undefined',
+    element: 'twins',
+    tests: 'packages/dealer/test/verdict.test.ts',
+  },
+  {
+    what: 'A4: accept an offer with a deal that is credited to another one',
+    file: 'dealer/src/settlement/credit-deal.ts',
+    from: 'return (inserted.ok ?? inserted.error.record).aggregateId === id',
+    to: 'return inserted !== undefined',
+    element: 'twins',
+    tests: 'packages/dealer/test/verdict.test.ts',
+  },
+  {
+    what: 'A4: treat a market id of 0 as a deal',
+    file: 'deal-tracker/src/domain/deal.ts',
+    from: 'records.filter(({ id }) => id !== 0),',
+    to: 'records,',
+    element: 'late-market-ids',
+    tests: 'packages/deal-tracker/test/deal.test.ts',
+  },
+  {
+    what: 'A5: end an attempt with the outcome of an earlier one',
+    file: 'storefront/src/domain/piece.ts',
+    from: 'if (!canBecome(record, stage) || record.attempt !== attempt) return undefined',
+    to: 'if (!canBecome(record, stage)) return undefined',
+    element: 'late-content',
+    tests: 'packages/storefront/test/offers.test.ts',
+  },
+  {
+    what: 'A6: give a space the group of another one',
+    file: 'storefront/src/workflow/offer-piece.ts',
+    from: 'const group = row?.group ?? space.provider ?? defaultGroup',
+    to: 'const group = defaultGroup',
+    element: 'provider-changes',
+    tests: 'packages/storefront/test/offers.test.ts',
+  },
+  {
+    what: 'A7: trust a time that lies far ahead',
+    file: 'runtime/src/records/sweep.ts',
+    from: '  time > now + longestMs + CLOCK_TOLERANCE_MS',
+    to: '  false && time > now + longestMs + CLOCK_TOLERANCE_MS',
+    element: 'clocks',
+    tests: 'packages/aggregator/test/clocks.test.ts',
+  },
 ]
 
 const root = fileURLToPath(new URL('../../', import.meta.url))
@@ -209,7 +284,7 @@ const FOUND = /^\s*(?:[1-9][\d,]* (?:violations|differences)|Tests +\d+ failed)/
 const FIRST_FAILURE = /^(?:seed .*|kill.*\n.*| *FAIL .*)$/m
 
 /** Runs the simulation, or the tests, on a copy of the code with the fault in it. */
-const tryMutant = ({ file, from, to, tests }: Mutant): { noticed: boolean; by: string } => {
+const tryMutant = ({ file, from, to, element, tests }: Mutant): { noticed: boolean; by: string } => {
   const copy = mkdtempSync(join(tmpdir(), 'w3filecoin-mutant-'))
   try {
     for (const part of ['packages', 'test', 'package.json', 'vitest.config.ts', 'tsconfig.json'])
@@ -225,7 +300,10 @@ const tryMutant = ({ file, from, to, tests }: Mutant): { noticed: boolean; by: s
     const simulate = (...options: string[]) => [join(copy, 'test/simulation/main.ts'), ...options, '--stop']
     const ways = tests
       ? [[join(copy, 'node_modules/vitest/vitest.mjs'), 'run', tests]]
-      : [simulate('--seeds', '300'), simulate('--crash-points', '--every', '3')]
+      : [
+          simulate('--seeds', '300', ...(element ? ['--element', element] : [])),
+          simulate('--crash-points', '--every', '3'),
+        ]
     for (const way of ways) {
       const { status, signal, stdout, stderr } = spawnSync(process.execPath, way, {
         cwd: copy,

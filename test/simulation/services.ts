@@ -12,6 +12,7 @@ import { resources as dealerResources } from '@w3filecoin/dealer/resources'
 import { indexEntries } from '@w3filecoin/piece'
 import {
   Authority,
+  type Clock,
   type COMMON_FORMATS,
   configuredPeers,
   type Engine,
@@ -38,6 +39,7 @@ import {
   type DeterministicWorld,
 } from '@w3filecoin/testing/deterministic'
 import { Clockwork } from './clockwork.ts'
+import type { ContentStore } from './content-store.ts'
 import { network } from './network.ts'
 
 const SECOND = 1000
@@ -56,6 +58,12 @@ export const SETTINGS = {
   /** Later than the end of a run, so that no result depends on it. */
   safetyCheckMs: 365 * DAY,
   defaultGroup: 'did:web:default.test',
+  /** More than any course offers in a day. */
+  admission: {
+    spaces: 'open' as const,
+    offersPerDay: { listed: 1_000, shared: 1_000 },
+    noncesPerDay: { listed: 1_000, shared: 1_000 },
+  },
   /** Small batches: three pieces are two ranges, and several pages. */
   batching: {
     rangePieces: 2,
@@ -66,7 +74,7 @@ export const SETTINGS = {
   },
   /** Most receipts are large: they are stored as blocks, and some are served from there. */
   receipts: { maxInlineBytes: 700, maxServedBytes: 4_000 },
-  limits: { paddedBytes: 2 ** 15, minPaddedBytes: 0, maxPieces: 3, maxWaitMs: 6 * HOUR },
+  limits: { paddedBytes: 2 ** 15, maxPieces: 3, maxWaitMs: 6 * HOUR },
 }
 
 /** The real code of a service, on the stores and queues of the deterministic world. */
@@ -86,14 +94,20 @@ export interface Simulated {
 export interface Options {
   world: DeterministicWorld
   signers: Record<string, Signer>
-  storefronts: readonly string[]
+  /** The aggregator of each storefront. */
+  storefronts: ReadonlyMap<string, string>
+  aggregators: readonly string[]
+  /** Returns the clock of a service. */
+  clockOf: (service: string) => Clock
   /** The content that the storefronts read. */
-  content: Content
+  content: ContentStore
   missingContent: 'wait' | 'refuse'
+  /** Minimum size of an aggregate of the default group, in padded bytes. */
+  minPaddedBytes: number
   /** Receives the offer documents of the dealer. */
   market: { offer(name: string, document: OfferDocument): void }
   /** Returns the file of active replicas. */
-  chain: () => string
+  chain: () => Response
   /** Called for every write. */
   onWrite: (service: string, table: string, item: Record<string, unknown>) => void
   /** Whether a service is unreachable now: it refuses connections, or does not answer. */
@@ -106,11 +120,6 @@ export interface Options {
   log: Log
 }
 
-export interface Content {
-  has(content: string): Promise<boolean>
-  open(content: string): Promise<AsyncIterable<Uint8Array> | undefined>
-}
-
 export interface System {
   services: ReadonlyMap<string, Simulated>
   /** HTTP to the services. */
@@ -120,7 +129,8 @@ export interface System {
 }
 
 export const createSystem = (options: Options): System => {
-  const { world, signers, storefronts, content, market, chain, onWrite, lag, duplicates, log } = options
+  const { world, signers, storefronts, aggregators, content, market, chain, onWrite, lag, duplicates, log } =
+    options
   const services = new Map<string, Simulated>()
   const find = (origin: string) => [...services.values()].find(({ url }) => url === origin)
   const fetch = network(world, { ...options, find })
@@ -138,6 +148,7 @@ export const createSystem = (options: Options): System => {
     resources: R,
     formats: { tables: T; messages: M },
   ) => {
+    const now = options.clockOf(name)
     const tables: Simulated['tables'] = {}
     const queues: Simulated['queues'] = {}
     const clockwork = new Clockwork(world, () => Object.values(tables))
@@ -168,8 +179,8 @@ export const createSystem = (options: Options): System => {
       queue: openQueue,
       blocks: () => blocks,
     })
-    const stores = openStores(engine, formats.tables, { now: world.now, limits: SETTINGS.receipts })
-    const authority = new Authority({ revocations: { table: stores.revocation, now: world.now } })
+    const stores = openStores(engine, formats.tables, { now, limits: SETTINGS.receipts })
+    const authority = new Authority({ revocations: { table: stores.revocation, now } })
     const common = {
       id: signer(name),
       authority,
@@ -177,7 +188,7 @@ export const createSystem = (options: Options): System => {
       queues: openQueues(engine, formats.messages),
       timing: SETTINGS.timing,
       batching: SETTINGS.batching,
-      now: world.now,
+      now,
       random: world.nonce,
       log: ((level, event, fields) => log(level, event, { service: name, ...fields })) as Log,
     }
@@ -210,7 +221,7 @@ export const createSystem = (options: Options): System => {
     return { common, peer, grants, connect }
   }
 
-  for (const name of storefronts) {
+  for (const [name, aggregator] of storefronts) {
     const { common, peer, grants, connect } = open(name, storefrontResources, storefrontFormats)
     connect(
       createStorefront({
@@ -225,11 +236,12 @@ export const createSystem = (options: Options): System => {
             return content.open(cid)
           },
         },
-        aggregator: peer('aggregator'),
+        aggregator: peer(aggregator),
         dealer: did('dealer'),
         dealTracker: peer('tracker'),
         defaultGroup: SETTINGS.defaultGroup,
         missingContent: options.missingContent,
+        admission: SETTINGS.admission,
         timing: {
           ...SETTINGS.timing,
           contentWaitMs: SETTINGS.contentWaitMs,
@@ -238,16 +250,20 @@ export const createSystem = (options: Options): System => {
       }),
     )
   }
-  {
-    const { common, peer, connect } = open('aggregator', aggregatorResources, aggregatorFormats)
-    const { limits } = SETTINGS
+  for (const name of aggregators) {
+    const { common, peer, connect } = open(name, aggregatorResources, aggregatorFormats)
+    const { limits, defaultGroup } = SETTINGS
+    const served = [...storefronts].flatMap(([storefront, aggregator]) =>
+      aggregator === name ? [storefront] : [],
+    )
     connect(
       createAggregator({
         ...common,
-        storefronts: configuredPeers(storefronts.map(peer)),
+        storefronts: configuredPeers(served.map(peer)),
         dealer: peer('dealer'),
-        limitsOf: () => ({
+        limitsOf: group => ({
           ...limits,
+          minPaddedBytes: group === defaultGroup ? options.minPaddedBytes : 0,
           maxPieces: Math.min(limits.maxPieces, indexEntries(limits.paddedBytes)),
         }),
       }),
@@ -267,19 +283,18 @@ export const createSystem = (options: Options): System => {
             )
           },
         },
-        aggregators: configuredPeers([peer('aggregator')]),
+        aggregators: configuredPeers(aggregators.map(peer)),
         dealTracker: peer('tracker'),
         timing: { ...SETTINGS.timing, dealWaitMs: SETTINGS.dealWaitMs },
       }),
     )
   }
   const { common, connect } = open('tracker', dealTrackerResources, dealTrackerFormats)
-  const readChain = () =>
-    world.call({ port: 'chain', name: 'chain', method: 'read' }, { run: () => new Response(chain()) })
+  const readChain = () => world.call({ port: 'chain', name: 'chain', method: 'read' }, { run: chain })
   const clockwork = connect(
     createDealTracker({
       ...common,
-      clients: configuredPeers([...storefronts, 'dealer'].map(name => ({ did: did(name) }))),
+      clients: configuredPeers([...storefronts.keys(), 'dealer'].map(name => ({ did: did(name) }))),
       sources: [
         openSource(
           { name: 'chain', kind: 'active-replicas', url: 'https://chain.test/' },

@@ -10,8 +10,16 @@ export interface Snapshot {
   services: Record<string, { tables: Record<string, Stored<Row>[]>; blocks: Record<string, Uint8Array> }>
 }
 
+interface DealerRow {
+  id: string
+  aggregate: string
+  storefront: string
+  group: string
+  dealID?: number
+}
+
 /** Gives the services the rows and blocks of a snapshot, and deal making the offers and deals that it knew. */
-export const restore = ({ services }: Snapshot, system: System, market: Market): void => {
+export const restore = ({ at, services }: Snapshot, system: System, market: Market): void => {
   for (const [name, { tables, blocks }] of Object.entries(services)) {
     const service = system.services.get(name) as Simulated
     for (const [table, rows] of Object.entries(tables))
@@ -20,11 +28,12 @@ export const restore = ({ services }: Snapshot, system: System, market: Market):
   }
   const { tables, blocks } = services.dealer!
   for (const row of tables.aggregate!) {
-    const { id, aggregate, dealID } = row as unknown as { id: string; aggregate: string; dealID?: number }
-    if (dealID !== undefined) market.deals.push({ aggregate, id: dealID })
-    else if (row.stage === 'offered') {
-      const pieces = decode<unknown[]>(blocks[row.pieces as string] as never).map(piece => `${piece}`)
-      market.offer(`${aggregate}/${id}.json`, { aggregate, pieces })
-    }
+    const { id, aggregate, storefront, group, dealID } = row as unknown as DealerRow
+    const offer = `${aggregate}/${id}.json`
+    const pieces = decode<unknown[]>(blocks[row.pieces as string] as never).map(piece => `${piece}`)
+    const document = { aggregate, pieces, tenant: storefront, group }
+    if (dealID !== undefined) market.deals.push({ aggregate, id: dealID, offer, liveAt: at, numberedAt: at })
+    if (row.stage === 'offered') market.offer(offer, document)
+    else market.offers.set(offer, document)
   }
 }

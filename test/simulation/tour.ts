@@ -1,13 +1,12 @@
 import { code as CBOR, encode } from '@ipld/dag-cbor'
-import { Delegation } from '@ucanto/core'
 import type { Signer } from '@ucanto/interface'
-import { filecoinInfo, revoke, Tasks } from '@w3filecoin/capabilities'
-import { encodeMessage, principal } from '@w3filecoin/runtime'
+import { revoke, Tasks } from '@w3filecoin/capabilities'
+import { dueAt, encodeMessage, principal, type Row, type Stored } from '@w3filecoin/runtime'
 import { linkOf, someContent, somePiece } from '@w3filecoin/testing'
 import { Choices, type DeterministicWorld, type Faults, NONE } from '@w3filecoin/testing/deterministic'
 import { plannedCourse } from './crash-points.ts'
-import { receiptsOf } from './invariants.ts'
-import type { Offer } from './scenario.ts'
+import { receiptsOf } from './receipts.ts'
+import { delegate, type Offer, questionOf } from './scenario.ts'
 import type { Simulated, System } from './services.ts'
 import { type Course, type Report, simulate } from './simulate.ts'
 
@@ -30,19 +29,34 @@ const course = async (): Promise<Course> => {
   const { offers } = planned.scenario
   const [first, , , alone] = offers as [Offer, Offer, Offer, Offer]
   const content = await someContent('too large for an aggregate', 40_000)
+  // While one workflow reads content that hangs, another one of the same content is sent back to the queue.
+  const hanging = await someContent('content that hangs')
+  const hangs = [undefined, 'nonce'].map(
+    (nonce): Offer => ({
+      ...first,
+      content: hanging,
+      piece: hanging.piece,
+      nonce,
+      hangs: true,
+      expected: 'ContentNotFound',
+    }),
+  )
   const tooLarge: Offer = { ...first, content, piece: content.piece, expected: 'InvalidContentPiece' }
   return {
     ...planned,
-    scenario: { ...planned.scenario, offers: [...offers, tooLarge] },
+    scenario: { ...planned.scenario, offers: [...offers, tooLarge, ...hangs] },
     healsAt: 40 * HOUR,
     // Receipts do not arrive, and are fetched later.
     outages: [
       { service: 'storefront', from: HOUR / 10, to: 12 * HOUR, hangs: false },
       { service: 'storefront', from: 16 * HOUR, to: 60 * HOUR, hangs: false },
     ],
-    refusals: 1,
-    contradictions: 1,
-    changeOfMind: [2 * HOUR, 20 * HOUR],
+    market: {
+      ...planned.market,
+      refusals: 1,
+      contradictions: 1,
+      changeOfMind: [2 * HOUR, 20 * HOUR],
+    },
     missingContent: 'refuse',
     visit: (world, system) => {
       world.faults = faultsOf(world, system)
@@ -81,29 +95,29 @@ const scheduleVisits = (world: DeterministicWorld, system: System, offer: Offer)
   for (const service of system.services.values()) at(15, () => revokeAt(system, service, offer))
   at(2, () => offerInvalidAggregate(system))
   for (const hours of [50, 100, 150]) at(hours, () => concludeWithoutEffects(system))
+  at(155, () => forgetAggregation(world, system))
+}
+
+/**
+ * A piece of an aggregate with a known outcome is as earlier code left it, before the receipt of `piece/accept` arrived. The
+ * poll of its group finds the receipt, and has the piece settled.
+ */
+const forgetAggregation = async (world: DeterministicWorld, system: System): Promise<void> => {
+  const { piece } = serviceOf(system, 'storefront').tables
+  const item = [...piece!.items.values()].find(({ stage }) => stage === 'accepted') as Stored<Row> & {
+    history: { stage: string; at: number }[]
+  }
+  const history = item.history.slice(0, item.history.findLastIndex(({ stage }) => stage === 'queued') + 1)
+  const { aggregate: _, aggregateId: __, inclusion: ___, ...queued } = item
+  const due = dueAt(item.id as string, world.now())
+  piece!.seed({ ...queued, stage: 'queued', history, ...due, revision: item.revision + 1 })
 }
 
 const serviceOf = ({ services }: System, name: string): Simulated => services.get(name) as Simulated
 
-const delegate = ({ space, agent }: Offer, can: '*' | 'filecoin/info') =>
-  Delegation.delegate({
-    issuer: space,
-    audience: agent,
-    capabilities: [{ can, with: space.did() }],
-    expiration: Infinity,
-  })
-
 const askInfo = async (system: System, offer: Offer): Promise<void> => {
-  const { storefront, space, agent, piece } = offer
-  const question = filecoinInfo.invoke({
-    issuer: agent,
-    audience: principal(serviceOf(system, storefront).id.did()),
-    with: space.did(),
-    nb: { piece },
-    proofs: [await delegate(offer, 'filecoin/info')],
-    expiration: Infinity,
-  })
-  await post(system, storefront, await question.buildIPLDView())
+  const question = await questionOf(offer, serviceOf(system, offer.storefront).id)
+  await post(system, offer.storefront, await question.buildIPLDView())
 }
 
 /** Revokes a delegation that no offer rests on, and asks for the receipt of the revocation. */

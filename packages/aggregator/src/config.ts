@@ -21,7 +21,7 @@ const limits = {
     .meta({
       unit: 'padded bytes',
       description:
-        'Size of all pieces of an aggregate that the dealer needs at least for a deal. At most what an aggregate holds beside its index.',
+        'Least size of all pieces of an aggregate, unless it has `maxPieces`: a group with less waits, and is sealed by hand with `npm run ops -- seal`. At most what an aggregate holds beside its index. Default: that less half of `paddedBytes`, which any pieces can reach; `npm start` has 0.',
       examples: [2 ** 34],
     }),
   maxPieces: z
@@ -47,7 +47,7 @@ const limits = {
 
 const generalLimits = z.strictObject({
   paddedBytes: limits.paddedBytes.default(2 ** 35),
-  minPaddedBytes: limits.minPaddedBytes.default(0),
+  minPaddedBytes: limits.minPaddedBytes.optional(),
   maxPieces: limits.maxPieces.default(95_000),
   maxWaitSeconds: limits.maxWaitSeconds.default(6 * 60 * 60),
 })
@@ -59,7 +59,18 @@ type LimitsConfig = z.infer<typeof generalLimits>
 export const limitsOfGroup = (
   { limits, groups }: { limits: LimitsConfig; groups: z.infer<typeof groupLimits> },
   group: string,
-): LimitsConfig => Object.assign({}, limits, Object.hasOwn(groups, group) ? groups[group] : undefined)
+): LimitsConfig & { minPaddedBytes: number } => {
+  const merged = Object.assign({}, limits, Object.hasOwn(groups, group) ? groups[group] : undefined)
+  return { ...merged, minPaddedBytes: merged.minPaddedBytes ?? defaultMinimum(merged.paddedBytes) }
+}
+
+/**
+ * Half of an aggregate, less its index. A list with more than that can always be sealed: a piece that does not fit is at
+ * most half of the aggregate, so the pieces before it have at least this size.
+ *
+ * @example defaultMinimum(2 ** 35) // 17163091968, which is 2 ** 34 - 2 ** 24
+ */
+const defaultMinimum = (paddedBytes: number): number => capacityOf(paddedBytes) - paddedBytes / 2
 
 /** The aggregator's configuration, as the environment variable `CONFIG` holds it in JSON. */
 export const configSchema = z
@@ -81,7 +92,7 @@ export const configSchema = z
     if (issues.length > 0) return
     const check = (path: string[], { paddedBytes, minPaddedBytes }: LimitsConfig) => {
       const capacity = capacityOf(paddedBytes)
-      if (minPaddedBytes <= capacity) return
+      if (minPaddedBytes === undefined || minPaddedBytes <= capacity) return
       issues.push({
         code: 'custom',
         path: [...path, 'minPaddedBytes'],

@@ -19,14 +19,16 @@ export type PieceMessage = MessageOf<typeof pieceMessage>
 
 /**
  * "Seal this group if its pending pieces make an aggregate." Messages of one group are handled one after the other.
- * `id` names the reason: of messages with the same group and reason, sent within five minutes, SQS delivers one.
+ * `id` names the reason: of messages with the same group and reason, sent within five minutes, SQS delivers one. With
+ * `belowMinimum`, an operator has it sealed at once with the pieces that it has.
  *
  * @example { "v": 1, "group": "kD3…", "id": "full-4" }
+ * @example { "v": 1, "group": "kD3…", "id": "ops-1767225600000", "belowMinimum": true }
  */
-export const sealMessage = orderedFormat(z.object({ group: z.string(), id: z.string() }), {
-  group: ({ group }) => group,
-  id: ({ group, id }) => `${group}-${id}`,
-})
+export const sealMessage = orderedFormat(
+  z.object({ group: z.string(), id: z.string(), belowMinimum: z.boolean().optional() }),
+  { group: ({ group }) => group, id: ({ group, id }) => `${group}-${id}` },
+)
 export type SealMessage = MessageOf<typeof sealMessage>
 
 /**

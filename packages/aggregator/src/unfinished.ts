@@ -1,6 +1,12 @@
 import type { Unfinished } from '@w3filecoin/runtime'
-import { type AggregateRecord, type AggregateStage, isFinal, isFinished } from './domain/aggregate.ts'
-import type { GroupRecord } from './domain/group.ts'
+import {
+  type AggregateRecord,
+  type AggregateStage,
+  isFinal,
+  isFinished,
+  isWaiting,
+} from './domain/aggregate.ts'
+import { type GroupRecord, isForgotten } from './domain/group.ts'
 import type { PieceRecord, PieceStage } from './domain/piece.ts'
 import type { Queues } from './queues.ts'
 
@@ -19,7 +25,7 @@ const piece: Unfinished<PieceRecord, Queues> = {
 }
 
 const group: Unfinished<GroupRecord, Queues> = {
-  isUnfinished: () => true,
+  isUnfinished: record => !isForgotten(record),
   stageSince: () => undefined,
   describeNext: () => 'its pieces must be counted, and sealed if they are enough',
   messages: records => ({
@@ -37,6 +43,7 @@ const AGGREGATE_STEPS: Record<AggregateStage, string | undefined> = {
 
 const aggregate: Unfinished<AggregateRecord, Queues> = {
   isUnfinished: record => !isFinished(record),
+  isWaiting,
   stageSince: ({ sealedAt }) => sealedAt,
   describeNext: ({ stage, rangesToInclude }) =>
     [AGGREGATE_STEPS[stage], rangesToInclude.length > 0 ? 'its pieces must get their receipts' : undefined]

@@ -265,11 +265,11 @@ describe('a group is sealed', () => {
     }
     expect(await outcomeOf(pieces[4]!, group)).toBeUndefined()
     expect(await listed(group)).toMatchObject([{ piece: `${pieces[4]}` }])
-    expect(delivered.map(({ task }) => task).toSorted()).toEqual(
-      (
-        await Promise.all(pieces.slice(0, 4).map(async piece => `${(await acceptOf(piece, group)).cid}`))
-      ).toSorted(),
-    )
+    const accepts = await Promise.all(pieces.slice(0, 4).map(piece => acceptOf(piece, group)))
+    expect(
+      delivered.map(({ task }) => task).toSorted(),
+      'with the answer of the dealer to the offer',
+    ).toEqual([...accepts, offersOf(group)[0]!].map(({ cid }) => `${cid}`).toSorted())
     expect(offersOf(group)[0]!.facts).toEqual([{ storefront: one.did(), group, label: `${group} #1` }])
   })
 

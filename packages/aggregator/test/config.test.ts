@@ -10,10 +10,20 @@ const read = (limits: object, groups: object = {}) =>
 describe('limits', () => {
   it('of a group are those of all groups, except where it has its own', () => {
     const config = read({ maxPieces: 10 }, { free: { maxWaitSeconds: 5 } })
-    const general = { paddedBytes: 2 ** 35, minPaddedBytes: 0, maxPieces: 10, maxWaitSeconds: 21_600 }
+    const half = 2 ** 34 - 2 ** 24
+    const general = { paddedBytes: 2 ** 35, minPaddedBytes: half, maxPieces: 10, maxWaitSeconds: 21_600 }
     expect(limitsOfGroup(config, 'free')).toEqual({ ...general, maxWaitSeconds: 5 })
     for (const group of ['other', 'constructor', '__proto__'])
       expect(limitsOfGroup(config, group)).toEqual(general)
+  })
+
+  it('ask for half an aggregate less its index, unless the configuration says otherwise', () => {
+    // The configuration of version 0.1.0 has no minimum.
+    expect(limitsOfGroup(read({}), 'any').minPaddedBytes).toBe(capacityOf(2 ** 35) - 2 ** 34)
+    const groups = { small: { paddedBytes: 2 ** 20 }, none: { minPaddedBytes: 0 } }
+    expect(limitsOfGroup(read({}, groups), 'small').minPaddedBytes).toBe(capacityOf(2 ** 20) - 2 ** 19)
+    expect(limitsOfGroup(read({}, groups), 'none').minPaddedBytes).toBe(0)
+    expect(limitsOfGroup(read({ minPaddedBytes: 7 }, groups), 'small').minPaddedBytes).toBe(7)
   })
 
   it('may ask for an aggregate without a free byte', () => {

@@ -14,7 +14,20 @@ import {
   nextCheckMs,
   sealNonce,
 } from '../src/domain/aggregate.ts'
-import { addSeal, closeSeals, newGroup, type Seal, scheduleCheck } from '../src/domain/group.ts'
+import {
+  addSeal,
+  type Count,
+  closeSeals,
+  FORGET_MS,
+  isForgotten,
+  mustCount,
+  newGroup,
+  nextCheckAt,
+  recordCount,
+  type Seal,
+  scheduleCheck,
+  wake,
+} from '../src/domain/group.ts'
 import { type Backlog, isFull, isRipe, type Limits } from '../src/domain/limits.ts'
 import {
   groupId,
@@ -49,15 +62,20 @@ describe('limits', () => {
     ['all bytes', { pieces: 1, bytes: capacity, oldestAt: NOW }, { full: true, ripe: true }],
     ['all pieces', { pieces: 5, bytes: 5000, oldestAt: NOW }, { full: true, ripe: true }],
     [
-      'all pieces, with too few bytes for the dealer',
+      'all pieces, with fewer bytes than the minimum: no piece can be added',
       { pieces: 5, bytes: 640, oldestAt: NOW },
-      { full: true, ripe: false },
+      { full: true, ripe: true },
     ],
     ['far more than fits', { pieces: 50, bytes: capacity * 9, oldestAt: NOW }, { full: true, ripe: true }],
   ])('%s', (_, backlog, expected) => {
     expect({
       full: isFull(backlog, limits),
-      ripe: isRipe(backlog, Math.min(backlog.bytes, capacity), limits, NOW),
+      ripe: isRipe(
+        backlog,
+        { pieces: Math.min(backlog.pieces, 5), bytes: Math.min(backlog.bytes, capacity) },
+        limits,
+        NOW,
+      ),
     }).toEqual(expected)
   })
 })
@@ -144,6 +162,79 @@ describe('a group', () => {
   })
 })
 
+describe('the list of a group', () => {
+  const [MINUTE, HOUR] = [60_000, 3_600_000]
+  const NOW = 1_700_000_000_000
+  const POLL = 15 * MINUTE
+  const limits: Limits = { paddedBytes: 2 ** 20, minPaddedBytes: 1000, maxPieces: 5, maxWaitMs: 6 * HOUR }
+  const few = { pieces: 1, bytes: 512 }
+  const enough = { pieces: 2, bytes: 1024 }
+  const full = { pieces: 5, bytes: 1024 }
+  /** The oldest piece waited for its maximum this long ago, and the list was read this long ago. */
+  const counted = (ripe: number, read: number): Count => ({
+    at: NOW - read,
+    oldestAt: NOW - ripe - limits.maxWaitMs,
+  })
+
+  it.each<[string, Count | undefined, { pieces: number; bytes: number }, boolean]>([
+    ['was never read', undefined, few, true],
+    ['is full by its tally', counted(-HOUR, HOUR), full, true],
+    ['has pieces that need not be sealed yet', counted(-HOUR, 5 * HOUR), enough, false],
+    ['was read before its oldest piece had waited its maximum', counted(MINUTE, HOUR), few, true],
+    ['has waited long enough, and is enough by its tally', counted(HOUR, MINUTE), enough, true],
+    ['was below its minimum a while ago', counted(HOUR, 20 * MINUTE), few, false],
+    ['was below its minimum as long ago as it had been so', counted(HOUR, 30 * MINUTE), few, true],
+    ['has been below its minimum for long', counted(100 * HOUR, 5 * HOUR), few, false],
+    ['has been below its minimum for long, and was read long ago', counted(100 * HOUR, 6 * HOUR), few, true],
+    ['was empty a while ago', { at: NOW - 5 * HOUR }, few, false],
+    ['was empty as long ago as a piece may wait', { at: NOW - 6 * HOUR }, few, true],
+    ['was read by a clock that was ten days ahead', { at: NOW + 240 * HOUR }, few, true],
+  ])('that %s: is it read whole? %#', (_, count, tally, expected) => {
+    expect(mustCount({ count }, tally, limits, NOW, POLL)).toBe(expected)
+  })
+
+  it.each<[string, Count | undefined, number]>([
+    ['is soon ripe', counted(-MINUTE, HOUR), MINUTE],
+    ['is not ripe for long', counted(-HOUR, HOUR), POLL],
+    ['is below its minimum', counted(HOUR, HOUR), POLL],
+    ['was never read', undefined, POLL],
+  ])('that %s is checked again in time', (_, count, expected) => {
+    expect(nextCheckAt({ count }, limits, NOW, POLL)).toBe(NOW + expected)
+  })
+
+  it('is forgotten when it stays empty, and is woken by a piece', () => {
+    const empty = (at: number) => ({ at, isEmpty: true })
+    const idle = stored(recordCount(group, empty(NOW), NOW + 1))
+    expect(idle).toMatchObject({ idleSince: NOW, checkAt: NOW + 1 })
+    const still = stored(recordCount(idle, empty(NOW + FORGET_MS - 1), NOW + 2))
+    expect(still).toMatchObject({ idleSince: NOW, checkAt: NOW + 2 })
+    const forgotten = stored(recordCount(still, empty(NOW + FORGET_MS), NOW + 3))
+    expect(forgotten).toMatchObject({ checkAt: undefined, due: undefined })
+    expect([idle, still, forgotten].map(isForgotten)).toEqual([false, false, true])
+    for (const one of [idle, still, forgotten])
+      expect(wake(one, NOW + 4)).toMatchObject({ idleSince: undefined, checkAt: NOW + 4 })
+    expect(wake(group, NOW)).toBeUndefined()
+  })
+
+  it('is not idle while it has a piece, or a seal whose pieces have no receipts', () => {
+    const long = { ...group, idleSince: NOW - 2 * FORGET_MS }
+    expect(recordCount(long, { at: NOW, isEmpty: false }, NOW + 1)).toMatchObject({
+      idleSince: undefined,
+      checkAt: NOW + 1,
+    })
+    const open = { ...long, openSeals: [seal(1)] }
+    expect(recordCount(open, { at: NOW, isEmpty: true }, NOW + 1)).toMatchObject({
+      idleSince: undefined,
+      checkAt: NOW + 1,
+    })
+  })
+
+  it('that a clock marked as idle which was ahead is marked again', () => {
+    const marked = stored(recordCount(group, { at: NOW + 10 * FORGET_MS, isEmpty: true }, NOW))
+    expect(recordCount(marked, { at: NOW, isEmpty: true }, NOW + 1).idleSince).toBe(NOW)
+  })
+})
+
 describe('an aggregate', () => {
   const timing = { retryMs: 60, pollMs: 900 }
   const record = (ranges = 1) =>
@@ -173,8 +264,9 @@ describe('an aggregate', () => {
     [['included', 'failed'], { stage: 'failed', checkAt: undefined, due: undefined }],
     [['failed', 'offered'], undefined],
     [['failed', 'accepted'], undefined],
-    [['offered', 'included'], { stage: 'offered', checkAt: 2900 }],
-    [['included', 'offered'], { stage: 'offered', checkAt: 2900 }],
+    // Sealed 1,995 ms ago: the dealer is asked after as long again.
+    [['offered', 'included'], { stage: 'offered', checkAt: 3995, due: expect.stringMatching(/^w/) }],
+    [['included', 'offered'], { stage: 'offered', checkAt: 3995 }],
     [['offered', 'accepted'], { stage: 'accepted', rangesToInclude: [0], checkAt: 2060 }],
     [['offered', 'accepted', 'accepted'], undefined],
     [['offered', 'accepted', 'failed'], undefined],
@@ -197,6 +289,11 @@ describe('an aggregate', () => {
     ['sealed', [1], 5000, 60],
     ['offered', [1], 0, 60],
     ['offered', [], 0, 900],
+    ['offered', [], 5000, 5000],
+    ['offered', [], 10_000_000, 3_600_000],
+    // A clock that was ahead sealed it.
+    ['offered', [], -864_000_000, 900],
+    ['sealed', [], -864_000_000, 60],
     ['accepted', [1], 0, 60],
     ['failed', [1], 0, 60],
   ])(

@@ -27,10 +27,16 @@ const limits: Limits = { paddedBytes: 32 * KIB, minPaddedBytes: 16 * KIB, maxPie
  *
  * @param options.waited milliseconds since the first piece was offered
  * @param options.times number of sealers that run at once
+ * @param options.looks number of checks of the group, every 15 minutes
  */
 const sealOf = async (
   listed: readonly PieceLink[],
-  { waited = HOUR, times = 1, ...of }: Partial<Limits & { waited: number; times: number }>,
+  {
+    waited = HOUR,
+    times = 1,
+    looks = 1,
+    ...of
+  }: Partial<Limits & Record<'waited' | 'times' | 'looks', number>>,
 ) => {
   const world = new DeterministicWorld({ choices: new Choices(1) })
   const table = <R extends object>(name: keyof typeof resources.tables) =>
@@ -87,6 +93,7 @@ const sealOf = async (
   const id = groupId(tenant)
   let sealed: string[] | undefined
   let ended = false
+  const reads: number[] = []
   const runSealers = async () => {
     const runs = Array.from({ length: times }, (_, n) => handle([{ group: id, id: `run ${n}` }]))
     const outcomes = (await Promise.all(runs)).flat()
@@ -98,12 +105,17 @@ const sealOf = async (
     expect(others).toEqual([])
     sealed = seal && (await getValue<unknown[]>(blocks, seal.pieces)).map(piece => `${piece}`)
   }
-  const running = runSealers().finally(() => {
-    ended = true
-  })
-  await world.timeline.run(() => ended)
-  await running
-  return { sealed, read }
+  for (let look = 0; look < looks; look++) {
+    ended = false
+    const running = runSealers().finally(() => {
+      ended = true
+    })
+    await world.timeline.run(() => ended)
+    await running
+    reads.push(read)
+    world.timeline.now += 15 * MINUTE
+  }
+  return { sealed, read, reads }
 }
 
 const many = 6_000
@@ -114,6 +126,14 @@ const texts = (...pieces: readonly PieceLink[]) => pieces.map(piece => `${piece}
 it('two sealers of a group at once make one aggregate', async () => {
   const pieces = some('at once', 3, QUARTER)
   expect(await sealOf(pieces, { times: 2 })).toMatchObject({ sealed: texts(...pieces) })
+})
+
+it('the list of a group below its minimum is read rarely: after as long as the group waits already', async () => {
+  const { sealed, reads } = await sealOf(some('few', 3, EIGHTH), { looks: 16 })
+  expect(sealed).toBeUndefined()
+  const lists = reads.map(read => read / 3)
+  // It waits for its minimum from the first look on.
+  expect(lists).toEqual([1, 2, 2, 3, 3, 3, 3, 4, 4, 4, 4, 4, 4, 4, 4, 5])
 })
 
 describe('a group whose list begins', () => {

@@ -10,6 +10,7 @@ import {
 } from '@aws-sdk/lib-dynamodb'
 import { unmarshall } from '@aws-sdk/util-dynamodb'
 import type {
+  FindOptions,
   Key,
   ListOptions,
   Page,
@@ -22,14 +23,15 @@ import type {
 import { batchesOf } from '@w3filecoin/runtime'
 import type { TableSpec } from '@w3filecoin/runtime/resources'
 import pMap from 'p-map'
+import { startPatience } from './deadline.ts'
 
 /** The limits of DynamoDB for the items of one batch. */
 const MAX_READ_ITEMS = 100
 const MAX_WRITE_ITEMS = 25
 /** The greatest number of parallel calls in one `getMany` or `putMany`. */
 const MAX_PARALLEL_CALLS = 4
-/** The greatest number of calls for the items of one batch. DynamoDB may leave some unprocessed in each. */
-const MAX_BATCH_ATTEMPTS = 8
+/** The longest wait between two calls for the items of one batch. */
+const MAX_BACK_OFF_MS = 3_000
 
 interface DynamoTableOptions {
   client: DynamoDBDocumentClient
@@ -140,39 +142,44 @@ export class DynamoTable<R extends object> implements Table<R> {
   }
 
   async list(partition: string, { limit, after }: ListOptions): Promise<Page<Stored<R>>> {
+    const { hash, range } = this.#spec.key as { hash: string; range: string }
     const { Items = [], LastEvaluatedKey } = await this.#client.send(
       new QueryCommand({
         TableName: this.#name,
         ConsistentRead: true,
         Limit: limit,
-        ...(after === undefined ? {} : { ExclusiveStartKey: JSON.parse(after) }),
+        ...(after === undefined ? {} : { ExclusiveStartKey: { [hash]: partition, [range]: after } }),
         KeyConditionExpression: '#h = :h',
-        ExpressionAttributeNames: { '#h': this.#spec.key.hash },
+        ExpressionAttributeNames: { '#h': hash },
         ExpressionAttributeValues: { ':h': partition },
       }),
     )
     return {
       items: Items as Stored<R>[],
-      ...(LastEvaluatedKey ? { next: JSON.stringify(LastEvaluatedKey) } : {}),
+      ...(LastEvaluatedKey ? { next: LastEvaluatedKey[range] as string } : {}),
     }
   }
 
-  async find(index: string, partition: string, options: ListOptions & { upTo?: number }): Promise<Page<Key>> {
+  async find(index: string, partition: string, options: FindOptions): Promise<Page<Key>> {
     const spec = this.#spec.indexes?.[index]
     if (spec === undefined) throw new TypeError(`${this.#name} has no index ${index}`)
-    const { limit, after, upTo } = options
+    const { limit, after, from, upTo } = options
+    const values = {
+      ...(from !== undefined && { ':from': from }),
+      ...(upTo !== undefined && { ':upTo': upTo }),
+    }
     const { Items = [], LastEvaluatedKey } = await this.#client.send(
       new QueryCommand({
         TableName: this.#name,
         IndexName: index,
         Limit: limit,
         ...(after === undefined ? {} : { ExclusiveStartKey: JSON.parse(after) }),
-        KeyConditionExpression: upTo === undefined ? '#h = :h' : '#h = :h AND #r <= :r',
+        KeyConditionExpression: `#h = :h${rangeCondition(options)}`,
         ExpressionAttributeNames: {
           '#h': spec.hash,
-          ...(upTo === undefined ? {} : { '#r': spec.range as string }),
+          ...(Object.keys(values).length > 0 && { '#r': spec.range as string }),
         },
-        ExpressionAttributeValues: { ':h': partition, ...(upTo === undefined ? {} : { ':r': upTo }) },
+        ExpressionAttributeValues: { ':h': partition, ...values },
       }),
     )
     return {
@@ -205,33 +212,61 @@ export class DynamoTable<R extends object> implements Table<R> {
   }
 
   async #batchGet(keys: readonly Key[], found: Map<string, Stored<R>>): Promise<void> {
-    let rest: readonly Key[] = keys
-    for (let attempt = 0; rest.length > 0; attempt++) {
-      await backOff(attempt, `${rest.length} records of ${this.#name} were not read`)
+    await this.#untilProcessed(keys, 'read', async rest => {
       const { Responses, UnprocessedKeys } = await this.#client.send(
         new BatchGetCommand({ RequestItems: { [this.#name]: { Keys: [...rest], ConsistentRead: true } } }),
       )
       for (const item of Responses?.[this.#name] ?? [])
         found.set(this.#id(this.#keyOf(item)), item as Stored<R>)
-      rest = (UnprocessedKeys?.[this.#name]?.Keys as Key[] | undefined) ?? []
-    }
+      return (UnprocessedKeys?.[this.#name]?.Keys as Key[] | undefined) ?? []
+    })
   }
 
   async #batchWrite(requests: readonly object[]): Promise<void> {
     await pMap(
       batchesOf(requests, MAX_WRITE_ITEMS),
-      async chunk => {
-        let rest = chunk
-        for (let attempt = 0; rest.length > 0; attempt++) {
-          await backOff(attempt, `${rest.length} records of ${this.#name} were not written`)
+      batch =>
+        this.#untilProcessed(batch, 'written', async rest => {
           const { UnprocessedItems } = await this.#client.send(
             new BatchWriteCommand({ RequestItems: { [this.#name]: [...rest] } }),
           )
-          rest = UnprocessedItems?.[this.#name] ?? []
-        }
-      },
+          return UnprocessedItems?.[this.#name] ?? []
+        }),
       { concurrency: MAX_PARALLEL_CALLS },
     )
+  }
+
+  /**
+   * Calls DynamoDB for the items of a batch until it has processed all of them. DynamoDB may leave some unprocessed in each
+   * call. If it throttles the call, it has processed none.
+   *
+   * @param call returns the unprocessed items
+   * @throws Error if the time of the function is nearly over
+   */
+  async #untilProcessed<T>(
+    batch: readonly T[],
+    done: 'read' | 'written',
+    call: (items: readonly T[]) => Promise<readonly T[]>,
+  ): Promise<void> {
+    const patienceMs = startPatience()
+    let rest = batch
+    for (let attempt = 1; ; attempt++) {
+      let cause: Error | undefined
+      try {
+        rest = await call(rest)
+      } catch (thrown) {
+        if (!isThrottled(thrown)) throw thrown
+        cause = thrown
+      }
+      if (rest.length === 0) return
+      const waitMs = backOffMs(attempt)
+      if (waitMs > patienceMs())
+        throw new Error(
+          `${rest.length} records of ${this.#name} were not ${done}: DynamoDB limited the calls in each of ${attempt} attempts, and the time of the function is nearly over. They are tried again with the message.`,
+          { cause },
+        )
+      await new Promise(resolve => setTimeout(resolve, waitMs))
+    }
   }
 
   #keyOf(item: Record<string, unknown>): Key {
@@ -248,9 +283,21 @@ export class DynamoTable<R extends object> implements Table<R> {
   }
 }
 
-/** Waits before attempt 1, 2, …: exponential backoff from 100 ms with full jitter, as in the AWS SDK. */
-const backOff = async (attempt: number, what: string): Promise<void> => {
-  if (attempt === 0) return
-  if (attempt >= MAX_BATCH_ATTEMPTS) throw new Error(`${what} after ${attempt} attempts`)
-  await new Promise(resolve => setTimeout(resolve, Math.random() * 50 * 2 ** attempt))
+/** The condition on the range key, `#r`, of a search between two bounds. */
+const rangeCondition = ({ from, upTo }: Pick<FindOptions, 'from' | 'upTo'>): string => {
+  if (from !== undefined && upTo !== undefined) return ' AND #r BETWEEN :from AND :upTo'
+  if (from !== undefined) return ' AND #r >= :from'
+  return upTo === undefined ? '' : ' AND #r <= :upTo'
 }
+
+/** The errors of a call that DynamoDB refuses because of the load on a table, a partition or the account. */
+const THROTTLED: ReadonlySet<string> = new Set([
+  'ProvisionedThroughputExceededException',
+  'ThrottlingException',
+  'RequestLimitExceeded',
+])
+
+const isThrottled = (cause: unknown): cause is Error => cause instanceof Error && THROTTLED.has(cause.name)
+
+/** Returns the wait after an attempt, from 1: exponential backoff from 100 ms with full jitter, as in the AWS SDK. */
+const backOffMs = (attempt: number): number => Math.random() * Math.min(MAX_BACK_OFF_MS, 50 * 2 ** attempt)

@@ -61,13 +61,15 @@ interface HostFetchOptions {
   lookup?: LookupFunction
 }
 
+const METHODS = ['GET', 'HEAD']
+
 /** HTTP statuses of responses without a body. */
 const BODYLESS_STATUSES = [204, 205, 304]
 
 /**
  * Creates a `fetch` for untrusted host names. Unless `allowPrivate` is set, it calls only public addresses: it resolves the
  * name for each request, checks all of its addresses, and connects to one of them, so that the name cannot resolve
- * differently after the check. It sends GET requests and does not follow redirects.
+ * differently after the check. It sends GET and HEAD requests and does not follow redirects.
  */
 export const hostFetch = ({ allowPrivate, lookup = systemLookup }: HostFetchOptions): Fetch => {
   const refuse = (host: string) => new Error(`${host} has no public address`)
@@ -79,8 +81,9 @@ export const hostFetch = ({ allowPrivate, lookup = systemLookup }: HostFetchOpti
       else callback(refuse(host), found, family)
     })
 
-  return (url, { headers, signal } = {}) =>
+  return (url, { method = 'GET', headers, signal } = {}) =>
     new Promise((resolve, reject) => {
+      if (!METHODS.includes(method)) return reject(new TypeError(`${method} is neither GET nor HEAD`))
       const { protocol, hostname } = new URL(url)
       // `lookup` is not called for IP literals, so check them here.
       const literal = hostname.replace(/^\[(.*)\]$/, '$1')
@@ -88,6 +91,7 @@ export const hostFetch = ({ allowPrivate, lookup = systemLookup }: HostFetchOpti
       const request = (protocol === 'http:' ? requestHttp : requestHttps)(url, {
         // Do not keep connections alive: a reused connection would skip the check.
         agent: false,
+        method,
         headers: Object.fromEntries(new Headers(headers)),
         lookup: allowPrivate ? lookup : publicLookup,
         ...(signal && { signal }),
@@ -95,7 +99,7 @@ export const hostFetch = ({ allowPrivate, lookup = systemLookup }: HostFetchOpti
       request.on('error', reject)
       request.on('response', message => {
         const status = message.statusCode as number
-        const bodyless = BODYLESS_STATUSES.includes(status)
+        const bodyless = method === 'HEAD' || BODYLESS_STATUSES.includes(status)
         try {
           const headers = new Headers(message.headers as Record<string, string>)
           const body = bodyless ? null : (Readable.toWeb(message) as ReadableStream)

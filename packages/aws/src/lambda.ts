@@ -4,12 +4,14 @@ import type { FunctionName, Resources } from '@w3filecoin/runtime/resources'
 import type { APIGatewayProxyEventV2, Context, SQSBatchResponse, SQSEvent, SQSRecord } from 'aws-lambda'
 import { handle } from 'hono/aws-lambda'
 import type { DeadLetters } from './dead-letter.ts'
+import { type RunContext, withinRun } from './deadline.ts'
 
 /** Creates the Lambda entry of a service's HTTP API, for payload format 2.0 of API Gateway. */
 export const apiFunction = ({ api }: Service) => {
   const handler = handle(api)
   // Hono's type requires `authorizer` and `body`, which AWS omits without an authorizer and for an empty body.
-  return (event: APIGatewayProxyEventV2, context?: Context) => handler(event as never, context)
+  return (event: APIGatewayProxyEventV2, context?: Context) =>
+    withinRun(context, () => handler(event as never, context))
 }
 
 /**
@@ -22,9 +24,11 @@ export const apiFunction = ({ api }: Service) => {
  */
 export const queueFunction =
   <M>(consumer: Consumer<M>, log: Log, deadLetters?: DeadLetters) =>
-  async ({ Records }: SQSEvent): Promise<SQSBatchResponse> => {
+  async ({ Records }: SQSEvent, context?: RunContext): Promise<SQSBatchResponse> => {
     const fifo = Records.some(record => record.attributes.MessageGroupId !== undefined)
-    const handled = fifo ? await handleInOrder(consumer, Records) : await handleBatch(consumer, Records)
+    const handled = await withinRun(context, () =>
+      fifo ? handleInOrder(consumer, Records) : handleBatch(consumer, Records),
+    )
     const retries: SQSRecord[] = []
     for (const [n, record] of Records.entries()) {
       const reason = handled[n]?.error
@@ -64,7 +68,7 @@ export type LambdaFunctions<R extends Resources> = {
     ? ReturnType<typeof apiFunction>
     : F extends keyof R['queues']
       ? ReturnType<typeof queueFunction>
-      : () => Promise<void>
+      : (event?: unknown, context?: RunContext) => Promise<void>
 }
 
 /**
@@ -84,7 +88,7 @@ export const lambdaFunctions = <R extends Resources, M extends MessageFormats<R>
   ])
   const schedules = Object.entries<() => Promise<void>>(service.schedules).map(([name, run]) => [
     name,
-    () => run(),
+    (_event?: unknown, context?: RunContext) => withinRun(context, run),
   ])
   return { api: apiFunction(service), ...Object.fromEntries([...queues, ...schedules]) }
 }

@@ -113,6 +113,17 @@ describe('hostFetch', () => {
     expect(await response.text()).toBe('GET /path?query text/plain')
   })
 
+  it('sends HEAD requests, whose responses have no body, and no others', async () => {
+    const url = await serve((request, response) => {
+      response.writeHead(200, { 'content-length': '5', 'x-method': request.method })
+      response.end('bytes')
+    })
+    const response = await fetch(url, { method: 'HEAD' })
+    expect([response.headers.get('x-method'), response.headers.get('content-length')]).toEqual(['HEAD', '5'])
+    expect(response.body).toBeNull()
+    await expect(fetch(url, { method: 'POST' })).rejects.toThrow('POST is neither GET nor HEAD')
+  })
+
   it('opens a new connection for each request, so that each address is checked', async () => {
     const ports = new Set<number>()
     const url = await serve(({ socket }, response) => {

@@ -82,8 +82,10 @@ export interface NextAggregate {
   bytes: number
   /** Padded bytes that an aggregate has room for: a full aggregate is sealed. */
   capacity: number
-  /** The least padded bytes of pieces that the aggregator seals. */
+  /** The least padded bytes of pieces that the aggregator seals, unless they are very many. */
   minimum: number
   /** Time at which the piece has waited its maximum (ISO 8601). From then on the minimum suffices to seal. */
   sealedBy: string
+  /** Since when the piece waits only because the group is below its minimum (ISO 8601). Absent if it does not. */
+  belowMinimumSince?: string
 }

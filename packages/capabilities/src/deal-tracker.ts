@@ -1,5 +1,6 @@
 import { capability, Schema } from '@ucanto/validator'
-import { covers, pieceLink } from './schema.ts'
+import type { Failure } from './result.ts'
+import { covers, type PieceLink, pieceLink } from './schema.ts'
 
 /** A client of the tracker asks for the deals of an aggregate. */
 export const dealInfo = capability({
@@ -14,14 +15,38 @@ export const dealInfo = capability({
 })
 
 /**
- * The result of `deal/info`.
+ * The result of `deal/info`. It is a success if a deal or a place is known.
  *
  * @example `{ deals: { '81234567': { provider: 'f020378', storageProvider: 'f020378', status: 'Active', pieceCid: 'baga…',
- * expiration: '2026-05-14T20:30:00.000Z', created: '2024-12-04T10:00:00.000Z', updated: '2024-12-04T10:00:00.000Z' } } }`
+ * expiration: '2026-05-14T20:30:00.000Z', created: '2024-12-04T10:00:00.000Z', updated: '2024-12-04T10:00:00.000Z',
+ * seen: { at: '2024-12-04T10:00:00.000Z', epoch: 4498560 } } }, places: [], asOf: [{ source: 'spade',
+ * at: '2025-01-07T08:00:00.000Z', epoch: 4596245 }] }`
  */
 export interface DealInfoSuccess {
   /** Every known deal of the piece, by deal id. */
   deals: Record<string, Deal>
+  /** Where the piece is on chain without a deal in the built-in market: known on chain. */
+  places: Place[]
+  /** How recent the knowledge of each source is. Sources report deals late, so absence is known only for this time. */
+  asOf: SourceState[]
+}
+
+/** The failure of `deal/info` if neither a deal nor a place of the piece is known. */
+export interface DealNotFound extends Failure {
+  name: 'DealNotFound'
+  piece: PieceLink
+  /** As in {@link DealInfoSuccess}. Empty if the tracker has no source: then it knows nothing. */
+  asOf: SourceState[]
+}
+
+/** A source of the deal tracker, and its last good run: the tracker accepted a complete report, and stored its changes. */
+export interface SourceState {
+  /** Name of the source, e.g. `spade`. */
+  source: string
+  /** Time of its last good run, ISO 8601 in UTC. Absent if there was none. */
+  at?: string
+  /** Epoch of the chain state that the run read. Absent if there was none. */
+  epoch?: number
 }
 
 /** A deal, as `deal/info` reports it. Times are ISO 8601 in UTC. */
@@ -37,10 +62,28 @@ export interface Deal {
   dataCid?: string
   dataModelSelector?: string
   activation?: string
+  /** Label of the deal. The name of an offer document means that the deal is for this offer, e.g. `bafkzci…/kD3wbPzc….json`. */
+  label?: string
+  /** The client of the deal, e.g. `f01131298`. */
+  client?: string
   /** The end of the deal. */
   expiration: string
   /** Time at which the tracker saw the deal first. */
   created: string
   /** Time of its last change. */
   updated: string
+  /** The report that showed the deal first: its time, and the epoch of its chain state. Absent for deals of earlier code. */
+  seen?: { at: string; epoch: number }
+}
+
+/** A storage provider that has the piece on chain without a deal in the built-in market. It is not a deal: it has no id. */
+export interface Place {
+  /** Address of the storage provider, e.g. `f020378`. */
+  provider: string
+  /** As in {@link Deal}. */
+  status: 'Active' | 'Expired' | 'Terminated'
+  /** Its end, ISO 8601 in UTC. Absent if the source does not know it. */
+  expiration?: string
+  /** Piece CID v1 of the aggregate, as the chain names it, e.g. `baga…`. */
+  pieceCid: string
 }

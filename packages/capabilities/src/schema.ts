@@ -68,11 +68,20 @@ export interface DealMetadata {
   dataSource: { dealID: number }
 }
 
+/**
+ * Whether a delegation of the ability `pattern` covers an ability.
+ *
+ * @example coversAbility('filecoin/*', 'filecoin/offer') // true
+ */
+export const coversAbility = (pattern: string, can: string): boolean =>
+  pattern === can || pattern === '*' || (pattern.endsWith('/*') && can.startsWith(pattern.slice(0, -1)))
+
 type Claim = Pick<Capability, 'with'> & { nb: object }
 
 /**
  * Checks that a delegated capability covers a claim: the resources are equal, and so is every caveat that the delegation
- * names. The claim may have further caveats.
+ * names. The claim may have further caveats. The validator has removed those of the delegation that the ability does not
+ * define: see `findUnknownCaveat`.
  *
  * @example A delegation with `{ group: 'did:web:a.example' }` covers the claim `{ piece, group: 'did:web:a.example' }`.
  */

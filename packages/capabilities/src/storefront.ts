@@ -25,7 +25,10 @@ export const filecoinOffer = capability({
   derives: covers,
 })
 
-/** The storefront's own task: check that the content has the piece CID, then offer the piece to the aggregator. */
+/**
+ * The storefront's own task: check that the content has the piece CID, then offer the piece to the aggregator. Its facts
+ * tell workflows of the same offer apart; see `Distinction` in `tasks.ts`.
+ */
 export const filecoinSubmit = capability({
   can: 'filecoin/submit',
   /** The storefront. */
@@ -34,7 +37,10 @@ export const filecoinSubmit = capability({
   derives: covers,
 })
 
-/** The storefront's own task at the end of the workflow. Its receipt proves a deal, or names the reason for a failure. */
+/**
+ * The storefront's own task at the end of the workflow. Its receipt proves a deal, or names the reason for a failure. Its
+ * facts are those of `filecoin/submit`.
+ */
 export const filecoinAccept = capability({
   can: 'filecoin/accept',
   /** The storefront. */
@@ -43,12 +49,18 @@ export const filecoinAccept = capability({
   derives: covers,
 })
 
-/** An agent of the space asks for the state of a piece. */
+/** An agent asks for the aggregates and deals of a piece, for the workflows of its own space, or for the state of one task. */
 export const filecoinInfo = capability({
   can: 'filecoin/info',
   /** The space that holds the content. */
   with: Schema.did(),
-  nb: Schema.struct({ piece: pieceLink }),
+  nb: Schema.struct({
+    piece: pieceLink,
+    /** CID of a `filecoin/submit` or `filecoin/accept` that an offer of the piece promised. */
+    task: Schema.link().optional(),
+    /** `next` of an earlier answer: returns the following workflows. */
+    after: Schema.text().optional(),
+  }),
   derives: covers,
 })
 
@@ -72,17 +84,30 @@ export interface FilecoinAcceptSuccess {
   aux: DealMetadata
 }
 
-/** The result of `filecoin/info`. */
+/**
+ * The result of `filecoin/info`. Aggregates and deals are public. Contents, nonces and groups are in `workflows`, which has
+ * only those of the space that asks. Fields other than `piece`, `aggregates` and `deals` are additions of this project.
+ */
 export interface FilecoinInfoSuccess {
   piece: PieceLink
-  /** Every aggregate that the piece is or was in, each with the inclusion proof. */
+  /** The latest aggregates that the piece is or was in, newest first, each with the inclusion proof. */
   aggregates: { aggregate: PieceLink; inclusion: Inclusion }[]
+  /** Whether the piece is in more aggregates than these. */
+  moreAggregates?: true
   /** Live deals of these aggregates. */
   deals: DealSummary[]
-  /** Expired and terminated deals of these aggregates. An addition of this project to the protocol. */
+  /** Expired and terminated deals of these aggregates. */
   pastDeals: DealSummary[]
-  /** The state of the piece, once for each content and nonce that it was offered with. Another addition. */
+  /** Sectors that hold these aggregates without a deal of the built-in market. */
+  places: PlaceSummary[]
+  /** The workflows of the piece that the space in `with` offered: one for each content and nonce. */
   workflows: Workflow[]
+  /** Pass it as `after` to read the following workflows, if there are any. Absent on the last page. */
+  next?: string
+  /** The state of the task in the question. Then `aggregates` has those of its workflow only, and `workflows` is empty. */
+  task?: TaskState
+  /** Sentences for people about knowledge that is missing. */
+  warnings?: string[]
 }
 
 /** A deal, as `filecoin/info` reports it. */
@@ -95,6 +120,36 @@ export interface DealSummary {
   status: string
   /** The end of the deal (ISO 8601). */
   expiration: string
+}
+
+/** A place of an aggregate on chain, as `filecoin/info` reports it: a provider has the aggregate, without a market deal. */
+export interface PlaceSummary {
+  aggregate: PieceLink
+  /** Address of the storage provider, e.g. `f020378`. */
+  provider: string
+  /** As in `deal/info`: `Active`, `Expired` or `Terminated`. */
+  status: string
+  /** The end of the commitment (ISO 8601), if the source reports it. */
+  expiration?: string
+}
+
+/**
+ * The public state of a promised task: nothing in it says what was offered, or by which space. Times are ISO 8601.
+ *
+ * @example `{ task: bafyrei…, stage: 'failed', since: '2027-02-03T10:00:00.000Z', history: […],
+ * error: { name: 'ContentNotFound' } }`
+ */
+export interface TaskState {
+  task: UnknownLink
+  stage: Stage
+  /** Time at which the workflow reached the stage. */
+  since: string
+  /** Its stages so far, in order. */
+  history: { stage: Stage; at: string }[]
+  /** The next step, in a sentence for people. Absent at a final stage. */
+  waitsFor?: string
+  /** The name of the failure at the stage `failed`. */
+  error?: { name: string }
 }
 
 /**
@@ -122,6 +177,8 @@ export interface Workflow {
   history: { stage: Stage; at: string }[]
   /** CID of its `filecoin/accept` task. The receipt exists from the stage `accepted` or `failed` on. */
   accept: UnknownLink
+  /** Number of this attempt, from 2: the content was not there in time for the earlier ones. Absent for the first one. */
+  attempt?: number
   /** The next step, in a sentence for people. Absent at a final stage. */
   waitsFor?: string
   /** The next aggregate of the group, while the piece waits for one and the aggregator answers `piece/info`. */

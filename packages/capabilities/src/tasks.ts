@@ -64,6 +64,23 @@ interface Offered {
   nonce?: string | undefined
 }
 
+/**
+ * Tells a workflow of the storefront apart from an earlier one whose tasks would be equal. The first workflow has neither
+ * field, and its tasks have no facts.
+ */
+export interface Distinction {
+  /** Set if a space of another group offered the same content, piece and nonce first. */
+  group?: string | undefined
+  /** Number of the attempt, from 2: earlier ones ended with `ContentNotFound`. */
+  attempt?: number | undefined
+}
+
+/** @example `[{ group: 'did:web:b.example', attempt: 2 }]`; `[]` for the first workflow */
+const factsOf = ({ group, attempt }: Distinction): Fact[] =>
+  group === undefined && attempt === undefined
+    ? []
+    : [{ ...(group === undefined ? {} : { group }), ...(attempt === undefined ? {} : { attempt }) }]
+
 interface Grouped {
   piece: PieceLink
   group: string
@@ -77,24 +94,34 @@ interface Aggregated {
   nonce?: string | undefined
 }
 
-/** Builds the storefront's `filecoin/submit` task. */
-export const filecoinSubmit = (storefront: Signer, { content, piece, nonce }: Offered) =>
+/** Builds the storefront's `filecoin/submit` task. See {@link Distinction}. */
+export const filecoinSubmit = (
+  storefront: Signer,
+  { content, piece, nonce }: Offered,
+  distinction: Distinction = {},
+) =>
   buildTask({
     issuer: storefront,
     audience: storefront,
     can: 'filecoin/submit',
     nb: { content, piece },
     nonce,
+    facts: factsOf(distinction),
   })
 
-/** Builds the storefront's `filecoin/accept` task. */
-export const filecoinAccept = (storefront: Signer, { content, piece, nonce }: Offered) =>
+/** Builds the storefront's `filecoin/accept` task. See {@link Distinction}. */
+export const filecoinAccept = (
+  storefront: Signer,
+  { content, piece, nonce }: Offered,
+  distinction: Distinction = {},
+) =>
   buildTask({
     issuer: storefront,
     audience: storefront,
     can: 'filecoin/accept',
     nb: { content, piece },
     nonce,
+    facts: factsOf(distinction),
   })
 
 /**
@@ -200,9 +227,36 @@ export const aggregateOffer = (
     ...authority,
   })
 
-/** Builds the dealer's `aggregate/accept` task. */
-export const aggregateAccept = (dealer: Signer, { aggregate, pieces, nonce }: Aggregated) =>
-  buildTask({ issuer: dealer, audience: dealer, can: 'aggregate/accept', nb: { aggregate, pieces }, nonce })
+/**
+ * Tells the offer of an aggregate from the first offer of the same aggregate, pieces and nonce. `aggregator` is absent if
+ * the same aggregator made the first one.
+ *
+ * @example `{ storefront: 'did:web:up.storacha.network', group: 'did:web:storacha.network' }`
+ */
+export interface LaterOffer {
+  storefront: string
+  group: string
+  aggregator?: string
+}
+
+/**
+ * Builds the dealer's `aggregate/accept` task.
+ *
+ * @param laterOffer set only if another aggregator, or the same one for another tenant, offered the same aggregate, pieces
+ * and nonce before. It is the fact of the later task, because the capability has no field for it.
+ */
+export const aggregateAccept = (
+  dealer: Signer,
+  { aggregate, pieces, nonce, laterOffer }: Aggregated & { laterOffer?: LaterOffer | undefined },
+) =>
+  buildTask({
+    issuer: dealer,
+    audience: dealer,
+    can: 'aggregate/accept',
+    nb: { aggregate, pieces },
+    nonce,
+    facts: laterOffer === undefined ? [] : [{ ...laterOffer }],
+  })
 
 /** Builds a `deal/info` invocation. The nonce must be fresh, so that no earlier receipt answers it. */
 export const dealInfo = (

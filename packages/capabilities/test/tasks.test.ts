@@ -55,6 +55,16 @@ describe.each(Object.entries(promised))('%s', (can, build) => {
   })
 })
 
+it('aggregate/accept of a later offer names its tenant, and its aggregator if another one was first', async () => {
+  const { storefront, group } = tenant
+  const facts = [undefined, { storefront, group }, { storefront, group, aggregator: aggregator.did() }]
+  const tasks = await Promise.all(
+    facts.map(laterOffer => Tasks.aggregateAccept(dealer, { aggregate, pieces, laterOffer })),
+  )
+  expect(tasks.map(task => task.facts)).toEqual(facts.map(fact => (fact ? [fact] : [])))
+  expect(new Set(tasks.map(({ cid }) => `${cid}`)).size).toBe(3)
+})
+
 describe('tasks have the same bytes as those of published clients', () => {
   /** Returns the invocation that a client sends to its connection. */
   const captureSent = async (send: (options: object) => Promise<unknown>) => {

@@ -30,47 +30,63 @@ export type SourceConfig<
   K extends z.infer<typeof sourceSchema>['kind'] = z.infer<typeof sourceSchema>['kind'],
 > = Extract<z.infer<typeof sourceSchema>, { kind: K }>
 
+/** The greatest number of sources. All are read in one run. */
+export const MAX_SOURCES = 4
+
 /** The deal tracker's configuration, as the environment variable `CONFIG` holds it in JSON. */
-export const configSchema = z.strictObject({
-  ...commonSchema,
-  clients: peersSchema.default([]).meta({ description: 'Principals that may ask with their own DID.' }),
-  sources: z
-    .array(sourceSchema)
-    .max(4)
-    .check(({ value, issues }) => {
-      for (const [n, { name }] of value.entries()) {
-        const first = value.findIndex(other => other.name === name)
-        if (first === n) continue
-        const message = `the source at index ${first} has this name too: expected another one`
-        issues.push({ code: 'custom', path: [n, 'name'], input: name, message })
-      }
-    })
-    .default([])
-    .meta({
-      description:
-        'Sources of deals, at most 4, because all are read in one run of at most ten minutes. Without a source, no deal is ever known.',
-    }),
-  maxAgeSeconds: z
-    .number()
-    .positive()
-    .default(3 * 24 * 60 * 60)
-    .meta({
-      unit: 'seconds',
-      description: 'Age of the chain state in a report above which the report is rejected.',
-      examples: [86_400],
-    }),
-  maxLossShare: z
-    .number()
-    .min(0)
-    .max(1)
-    .default(0.1)
-    .meta({
-      unit: 'share, 0 to 1',
-      description:
-        'Share of its deals that a source may lose from one report to the next. Reports with a greater loss are rejected.',
-      examples: [0.05],
-    }),
-})
+export const configSchema = z
+  .strictObject({
+    ...commonSchema,
+    production: z
+      .boolean()
+      .default(false)
+      .meta({
+        description: 'Whether the stage is production. Then the service does not start without a source.',
+        examples: [true],
+      }),
+    clients: peersSchema.default([]).meta({ description: 'Principals that may ask with their own DID.' }),
+    sources: z
+      .array(sourceSchema)
+      .max(MAX_SOURCES)
+      .check(({ value, issues }) => {
+        for (const [n, { name }] of value.entries()) {
+          const first = value.findIndex(other => other.name === name)
+          if (first === n) continue
+          const message = `the source at index ${first} has this name too: expected another one`
+          issues.push({ code: 'custom', path: [n, 'name'], input: name, message })
+        }
+      })
+      .default([])
+      .meta({
+        description:
+          'Sources of deals, at most 4, because all are read in one run of at most ten minutes. Without a source, no deal is ever known, and no aggregate fails for want of a deal. Production needs at least one.',
+      }),
+    maxAgeSeconds: z
+      .number()
+      .positive()
+      .default(3 * 24 * 60 * 60)
+      .meta({
+        unit: 'seconds',
+        description: 'Age of the chain state in a report above which the report is rejected.',
+        examples: [86_400],
+      }),
+    maxLossShare: z
+      .number()
+      .min(0)
+      .max(1)
+      .default(0.1)
+      .meta({
+        unit: 'share, 0 to 1',
+        description:
+          'Share of its deals that a source may lose from one report to the next. Reports with a greater loss are rejected.',
+        examples: [0.05],
+      }),
+  })
+  .check(({ value: { production, sources }, issues }) => {
+    if (!production || sources.length > 0) return
+    const message = 'the stage is production, which must know deals: list at least one source'
+    issues.push({ code: 'custom', path: ['sources'], input: sources, message })
+  })
 export type DealTrackerConfig = z.infer<typeof configSchema>
 /** The configuration before defaults are filled in, as a stage sets it. */
 export type DealTrackerSettings = z.input<typeof configSchema>

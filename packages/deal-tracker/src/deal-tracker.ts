@@ -8,7 +8,11 @@ import { syncSources } from './sync.ts'
 
 /** Creates the deal tracker. It reads the deals on chain from its sources, and answers `deal/info` with them. */
 export const createDealTracker = (dependencies: Dependencies): Service<typeof resources, typeof messages> => {
-  const { id, authority, log } = dependencies
+  const { id, authority, sources, log } = dependencies
+  if (sources.length === 0)
+    log('warn', 'no source of deals: no deal is ever known, and no aggregate fails for want of one', {
+      setting: 'sources',
+    })
   const { receipts } = dependencies.stores
   const server = new Server({ id, authority, handlers: [dealInfoHandler(dependencies)], receipts, log })
   return {

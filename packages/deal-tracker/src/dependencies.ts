@@ -3,6 +3,7 @@ import type { Authority, Clock, Log, Peers } from '@w3filecoin/runtime'
 import type { Batching } from './domain/batching.ts'
 import type { Report } from './domain/report.ts'
 import type { Limits } from './domain/report-check.ts'
+import type { Snapshot } from './domain/snapshot.ts'
 import type { Queues } from './queues.ts'
 import type { Stores } from './stores.ts'
 
@@ -10,8 +11,12 @@ import type { Stores } from './stores.ts'
 export interface Source {
   /** Names the source in logs, and in the keys of its records. */
   name: string
-  /** Reads the deals that are on chain now. Throws if the source cannot be reached or parsed. */
-  read(): Promise<Report>
+  /**
+   * Reads the deals that are on chain now. Throws if the source cannot be reached or parsed.
+   *
+   * @param known the deals of the last accepted report. A report that must skip deals keeps these.
+   */
+  read(known: Snapshot['deals']): Promise<Report>
 }
 
 /** The dependencies of the deal tracker's handlers, consumers and schedules. */

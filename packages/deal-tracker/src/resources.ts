@@ -6,13 +6,13 @@ export const resources = describeResources({
   api: {
     timeout: 29,
     memory: 1024,
-    uses: { tables: { revocation: 'write', deal: 'read', receipt: 'read' } },
+    uses: { tables: { revocation: 'write', deal: 'read', source: 'read', receipt: 'read' } },
   },
   tables: {
     ...COMMON_TABLES,
-    /** The deals on chain, by piece; e.g. piece `baga…/35`, deal `81234567@spade`. */
+    /** The deals on chain, by piece; e.g. piece `baga…/35`, deal `81234567@spade`, or `f020378@spade` for a place. */
     deal: { fields: { piece: 'string', deal: 'string' }, key: { hash: 'piece', range: 'deal' } },
-    /** The chain sources, each with the result of its last accepted run. */
+    /** The chain sources, each with the result of its last accepted run, and with its last good run. */
     source: { fields: { name: 'string' }, key: { hash: 'name' } },
   },
   queues: {

@@ -4,7 +4,8 @@ import type { Dependencies, Source } from './dependencies.ts'
 import { toDealRecord } from './domain/deal.ts'
 import { checkReport } from './domain/report-check.ts'
 import { diffSnapshot, EMPTY_SNAPSHOT, fromRows, type Snapshot, toRows } from './domain/snapshot.ts'
-import type { SourceRecord } from './domain/source.ts'
+import { isComplete, recordGoodRun, type SourceRecord } from './domain/source.ts'
+import { resources } from './resources.ts'
 import { unfinished } from './unfinished.ts'
 
 type SyncDependencies = Pick<
@@ -15,13 +16,18 @@ type SyncDependencies = Pick<
 /** The greatest number of blocks that are written in parallel. */
 const MAX_PARALLEL_WRITES = 4
 
+const EVERY_MS = resources.schedules.sync.everySeconds * 1000
+
 /**
  * Reads every source, and sends messages to write the changes. If a source cannot be read, or its report is refused, the
- * run goes on with the other sources and throws at the end, which raises an alarm.
+ * run goes on with the other sources and throws at the end, which raises an alarm. Each run begins with another source, so
+ * that a source whose report ends the process does not keep the tracker from reading the other sources.
  */
 export const syncSources = (dependencies: SyncDependencies) => async (): Promise<void> => {
+  const { sources, now } = dependencies
+  const first = Math.floor(now() / EVERY_MS) % sources.length
   const failed: string[] = []
-  for (const source of dependencies.sources) {
+  for (const source of [...sources.slice(first), ...sources.slice(0, first)]) {
     try {
       await syncSource(dependencies, source)
     } catch (cause) {
@@ -48,18 +54,22 @@ const syncSource = async (dependencies: SyncDependencies, source: Source): Promi
     return
   }
 
-  const next = await source.read()
   const previous = await readSnapshot(stores, record)
-  const refused = checkReport(previous, next, limits, now())
-  if (refused) throw Object.assign(new Error(refused.message), { name: refused.name })
-  const { stateEpoch, malformed } = next
-  if (malformed > 0) log('warn', 'malformed records skipped', { source: name, malformed })
+  const next = await source.read(previous.deals)
+  const at = now()
+  const refusal = checkReport(previous, next, limits, at)
+  if (refusal) throw Object.assign(new Error(refusal.message), { name: refusal.name })
+  const { stateEpoch, malformed, refused } = next
+  if (!isComplete(next))
+    log('warn', 'report incomplete, so it does not show that a deal does not exist', {
+      source: name,
+      malformed,
+      refused,
+    })
 
-  const at = Math.max(now(), (record?.syncedAt ?? 0) + 1)
   const { changes, deals } = diffSnapshot(previous, next, at)
-  if (record && deals === previous.deals && stateEpoch === record.stateEpoch) return
   const ranges = batchesOf(changes, batching.rangeDeals)
-  const counts = { deals: deals.size, malformed, changed: changes.length }
+  const counts = { deals: deals.size, malformed, refused, changed: changes.length }
   const run: SourceRecord = {
     name,
     stateEpoch,
@@ -68,14 +78,17 @@ const syncSource = async (dependencies: SyncDependencies, source: Source): Promi
     rangesToWrite: [...ranges.keys()],
     ...counts,
     syncedAt: at,
+    ...(record?.good ? { good: record.good } : {}),
   }
+  /** The revision that the source's record has if this run is committed. */
+  const revision = (record?.revision ?? 0) + 1
   if (changes.length > 0) {
     const links = await pMap(
       ranges,
       range =>
         putValue(
           stores.blocks,
-          range.map(deal => toDealRecord(name, deal)),
+          range.map(deal => toDealRecord(name, deal, revision)),
         ),
       { concurrency: MAX_PARALLEL_WRITES },
     )
@@ -83,8 +96,8 @@ const syncSource = async (dependencies: SyncDependencies, source: Source): Promi
   }
 
   const decided = record
-    ? await stores.source.replace({ ...run, revision: record.revision })
-    : await stores.source.insert(run)
+    ? await stores.source.replace({ ...recordGoodRun(run), revision: record.revision })
+    : await stores.source.insert(recordGoodRun(run))
   if (decided.error) {
     log('info', 'source synced by another run', { source: name })
     return

@@ -3,16 +3,23 @@ import type { AddressInfo } from 'node:net'
 import { zstdCompressSync } from 'node:zlib'
 import { delegate } from '@ucanto/core'
 import type { Delegation, Signer } from '@ucanto/interface'
-import { dealInfo } from '@w3filecoin/capabilities'
+import { type DealInfoSuccess, dealInfo, epochToMs } from '@w3filecoin/capabilities'
 import { type PieceLink, toV1 } from '@w3filecoin/piece'
-import { Authority, configuredPeers, openQueues, openStores } from '@w3filecoin/runtime'
+import {
+  Authority,
+  ConfigurationError,
+  configuredPeers,
+  openQueues,
+  openStores,
+  readConfig,
+} from '@w3filecoin/runtime'
 import { ask, type Provided, signersOf, somePiece, startWorld, type World } from '@w3filecoin/testing'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { stageNamed } from '../../../stacks/stages.ts'
 import { configSchema } from '../src/config.ts'
 import { createDealTracker } from '../src/deal-tracker.ts'
 import { BATCHING } from '../src/domain/batching.ts'
 import { toPieceKey } from '../src/domain/deal.ts'
-import { epochToMs } from '../src/domain/epoch.ts'
 import { messages } from '../src/queues.ts'
 import { resources } from '../src/resources.ts'
 import { openSource } from '../src/sources/open-source.ts'
@@ -49,6 +56,7 @@ describe('the deal tracker', () => {
 
   /** Starts a tracker with its own clock. Tests share the tables, so each test uses its own sources and pieces. */
   const start = (...names: string[]) => {
+    const batching = names.includes('a1-open') ? { rangeDeals: 1 } : BATCHING
     const { tracker, client, stranger } = signers
     const clock = { now: epochToMs(EPOCH) }
     const logged: unknown[][] = []
@@ -64,7 +72,7 @@ describe('the deal tracker', () => {
         openSource({ name, kind: 'active-replicas', url: `${origin}/${name}` }, { fetch }),
       ),
       limits: { maxAgeMs: 3 * 24 * 3600 * 1000, maxLossShare: 0.5 },
-      batching: BATCHING,
+      batching,
       authority: new Authority(),
       now,
       log: (...line) => logged.push(line),
@@ -72,6 +80,24 @@ describe('the deal tracker', () => {
     const { api, consumers, schedules } = aws.host(service)
     const [first = ''] = names
     let nonce = 0
+    const info = async (
+      piece: PieceLink,
+      options: { issuer?: Signer; with?: Signer; proofs?: Delegation[] } = {},
+    ) => {
+      const { issuer = client, with: resource = issuer, proofs = [] } = options
+      const receipt = await ask(
+        api,
+        dealInfo.invoke({
+          issuer,
+          audience: tracker,
+          with: resource.did(),
+          nb: { piece },
+          nonce: `${nonce++}`,
+          proofs,
+        }),
+      )
+      return receipt.out
+    }
     return {
       api,
       clock,
@@ -91,23 +117,11 @@ describe('the deal tracker', () => {
         const file = JSON.stringify({ state_epoch: epoch, active_replicas: replicas })
         files.set(`/${name}`, zstdCompressSync(file))
       },
-      info: async (
-        piece: PieceLink,
-        options: { issuer?: Signer; with?: Signer; proofs?: Delegation[] } = {},
-      ) => {
-        const { issuer = client, with: resource = issuer, proofs = [] } = options
-        const receipt = await ask(
-          api,
-          dealInfo.invoke({
-            issuer,
-            audience: tracker,
-            with: resource.did(),
-            nb: { piece },
-            nonce: `${nonce++}`,
-            proofs,
-          }),
-        )
-        return receipt.out
+      info,
+      /** Returns how recent the knowledge of each source is. */
+      asOf: async (piece: PieceLink) => {
+        const { ok, error } = await info(piece)
+        return ((ok ?? error) as Pick<DealInfoSuccess, 'asOf'>).asOf
       },
       delegateTo: (audience: Signer) =>
         delegate({
@@ -134,6 +148,7 @@ describe('the deal tracker', () => {
       pieceCid: `${toV1(piece).ok!.root}`,
       created: '2020-08-25T06:20:00.000Z',
       updated: '2020-08-25T06:20:00.000Z',
+      seen: { at: '2020-08-25T06:20:00.000Z', epoch: EPOCH },
     }
     expect(await info(piece)).toEqual({
       ok: {
@@ -141,6 +156,8 @@ describe('the deal tracker', () => {
           '11': { ...common, status: 'Active', expiration: '2020-08-26T15:40:00.000Z' },
           '12': { ...common, status: 'Expired', expiration: '2020-08-25T06:20:00.000Z' },
         },
+        places: [],
+        asOf: [{ source: 't1', at: '2020-08-25T06:20:00.000Z', epoch: EPOCH }],
       },
     })
   })
@@ -148,8 +165,248 @@ describe('the deal tracker', () => {
   it('T2: deal/info reports that no deal of an aggregate is known', async () => {
     const piece = somePiece('t2', 30)
     const { error } = await start().info(piece)
-    expect(error).toMatchObject({ name: 'DealNotFound' })
-    expect(`${(error as { piece?: PieceLink }).piece}`).toBe(`${piece}`)
+    expect(error).toEqual({
+      name: 'DealNotFound',
+      message: `No deal of ${piece} is known. The deal tracker has no source of deals.`,
+      piece,
+      asOf: [],
+    })
+  })
+
+  it('A1, T2: deal/info reports how recent the knowledge of every configured source is', async () => {
+    const { publish, sync, settle, info, asOf, clock } = start('a1-one', 'a1-two')
+    const piece = somePiece('a1', 30)
+    expect(await asOf(piece)).toEqual([{ source: 'a1-one' }, { source: 'a1-two' }])
+    publish([])
+    await expect(sync()).rejects.toThrow('a1-two')
+    await settle()
+    const { error } = await info(piece)
+    expect(error).toEqual({
+      name: 'DealNotFound',
+      message: `No deal of ${piece} is known. By source: a1-one was read last at 2020-08-25T06:20:00.000Z, when it knew the chain until 2020-08-25T06:20:00.000Z; a1-two was never read completely.`,
+      piece,
+      asOf: [{ source: 'a1-one', at: '2020-08-25T06:20:00.000Z', epoch: EPOCH }, { source: 'a1-two' }],
+    })
+    // A source that is not configured any more is not reported.
+    clock.now = epochToMs(EPOCH + 1)
+    expect(await start('a1-two').asOf(piece)).toEqual([{ source: 'a1-two' }])
+  })
+
+  it('A1: a run that changes nothing counts as good; a failed run leaves the last good one', async () => {
+    const { publish, sync, settle, asOf, clock } = start('a1-runs')
+    const pieces = piecesOf('a1-runs', 4)
+    const all = pieces.map((piece, n) => replica(piece, [21 + n, END]))
+    const read = async (epoch: number, clockEpoch: number, records: Replica[] | undefined) => {
+      clock.now = epochToMs(clockEpoch)
+      if (records) publish(records, { epoch })
+      else files.delete('/a1-runs')
+      await sync().catch(() => {})
+      await settle()
+      return (await asOf(pieces[0]!))[0]
+    }
+    const good = { source: 'a1-runs', at: '2020-08-25T06:20:00.000Z', epoch: EPOCH }
+    expect(await read(EPOCH, EPOCH, all)).toEqual(good)
+    expect(await read(EPOCH, EPOCH + 1, all)).toEqual({ ...good, at: '2020-08-25T06:20:30.000Z' })
+    const last = { ...good, at: '2020-08-25T06:21:00.000Z', epoch: EPOCH + 1 }
+    expect(await read(EPOCH + 1, EPOCH + 2, all)).toEqual(last)
+    expect(await read(EPOCH + 2, EPOCH + 3, undefined), 'dead').toEqual(last)
+    expect(await read(EPOCH + 2, EPOCH + 3, []), 'refused').toEqual(last)
+    expect(await read(EPOCH, EPOCH + 3, all), 'stale').toEqual(last)
+  })
+
+  it('A1: a run counts as good only when its last range is written', async () => {
+    const { publish, sync, info, asOf, source, update } = start('a1-open')
+    const pieces = piecesOf('a1-open', 2)
+    const other = somePiece('a1-open other', 30)
+    publish(pieces.map((piece, n) => replica(piece, [n + 31, END])))
+    await sync()
+    await aws.drain('update')
+    const { changesCid: changes } = (await source())!
+    expect(await source()).toMatchObject({ rangesToWrite: [0, 1] })
+    for (const range of [1, 1, 0]) {
+      expect(await asOf(other)).toEqual([{ source: 'a1-open' }])
+      expect(await update.handle([update.decode({ source: 'a1-open', changes, range })])).toEqual([
+        { ok: {} },
+      ])
+    }
+    expect(await asOf(other)).toEqual([{ source: 'a1-open', at: '2020-08-25T06:20:00.000Z', epoch: EPOCH }])
+    expect(await info(pieces[1]!)).toMatchObject({ ok: { deals: { '32': {} } } })
+  }, 60_000)
+
+  it('A1: a run that ends while deal/info reads does not vouch for the deals that were read before it', async () => {
+    const { publish, sync, settle, info, asOf, deals } = start('a1-race')
+    const piece = somePiece('a1-race', 30)
+    publish([replica(piece, [39, END])])
+    // The run ends after the query has read the table of deals.
+    const list = deals.list.bind(deals)
+    deals.list = async (...read) => {
+      const page = await list(...read)
+      await sync()
+      await settle()
+      return page
+    }
+    expect(await asOf(piece)).toEqual([{ source: 'a1-race' }])
+    expect((await info(piece)).ok).toBeDefined()
+  })
+
+  it('A1: a report with malformed records is accepted, and does not show that a deal does not exist', async () => {
+    const { publish, sync, settle, asOf, info, clock } = start('a1-broken')
+    const [piece, other] = piecesOf('a1-broken', 2) as [PieceLink, PieceLink]
+    publish([])
+    await sync()
+    clock.now = epochToMs(EPOCH + 5)
+    publish([replica(piece, [41, END]), { contracts: 3 }], { epoch: EPOCH + 5 })
+    await sync()
+    await settle()
+    expect(await asOf(other)).toEqual([{ source: 'a1-broken', at: '2020-08-25T06:20:00.000Z', epoch: EPOCH }])
+    expect(await info(piece)).toMatchObject({ ok: { deals: { '41': { status: 'Active' } } } })
+  })
+
+  it('A1: of a record of earlier code no good run is known, until the next run', async () => {
+    const { publish, sync, source, sources, asOf } = start('a1-earlier')
+    const piece = somePiece('a1-earlier', 30)
+    publish([])
+    await sync()
+    const { good: _, refused: __, ...earlier } = (await source())!
+    await sources.replace(earlier)
+    expect(await asOf(piece)).toEqual([{ source: 'a1-earlier' }])
+    await sync()
+    expect(await asOf(piece)).toEqual([
+      { source: 'a1-earlier', at: '2020-08-25T06:20:00.000Z', epoch: EPOCH },
+    ])
+  })
+
+  it('A1: warns at start if it has no source', () => {
+    expect(start().logged).toEqual([
+      ['warn', expect.stringContaining('no source of deals'), expect.anything()],
+    ])
+    expect(start('a1-warns').logged).toEqual([])
+  })
+
+  it('A4: deal/info reports the label and the client of a deal, and when it was seen first', async () => {
+    const { publish, sync, settle, info, clock } = start('a4-label')
+    const piece = somePiece('a4-label', 30)
+    const [record] = [replica(piece, [42, END])]
+    const labelled = (label?: string) => ({
+      ...record,
+      contracts: [{ ...record!.contracts[0], label, client_id: 1131298 }],
+    })
+    publish([labelled()])
+    await sync()
+    await settle()
+    const seen = { at: '2020-08-25T06:20:00.000Z', epoch: EPOCH }
+    expect(await info(piece)).toMatchObject({ ok: { deals: { '42': { client: 'f01131298', seen } } } })
+    clock.now = epochToMs(EPOCH + 9)
+    publish([labelled('bafkzci/kD3.json')], { epoch: EPOCH + 9 })
+    await sync()
+    await settle()
+    expect(await info(piece)).toMatchObject({
+      ok: { deals: { '42': { label: 'bafkzci/kD3.json', client: 'f01131298', seen } } },
+    })
+  })
+
+  it('A4: a market id of 0 or none is a place: known on chain, and not a deal', async () => {
+    const { publish, sync, settle, info, clock } = start('a4-place')
+    const [piece, both] = piecesOf('a4-place', 2) as [PieceLink, PieceLink]
+    const pieceCid = `${toV1(piece).ok!.root}`
+    const others = piecesOf('a4-place other', 5).map((piece, n) => replica(piece, [51 + n, END]))
+    const place = replica(piece, [0, END])
+    const endless = { ...place, contracts: [{ provider_id: 1002 }] }
+    const next = async (epoch: number, records: unknown[]) => {
+      clock.now = epochToMs(epoch)
+      publish(records, { epoch })
+      await sync()
+      await settle()
+      const { ok } = await info(piece)
+      return ok
+    }
+    const ended = { provider: 'f01001', expiration: '2020-08-26T15:40:00.000Z', pieceCid }
+    const open = { provider: 'f01002', pieceCid }
+    expect(await next(EPOCH, [place, endless, replica(both, [0, END], [61, END]), ...others])).toMatchObject({
+      deals: {},
+      places: [
+        { ...ended, status: 'Active' },
+        { ...open, status: 'Active' },
+      ],
+    })
+    expect(await info(both)).toMatchObject({ ok: { deals: { '61': {} }, places: [{ status: 'Active' }] } })
+    // The next report lacks both places, and the one after it lists them again.
+    expect(await next(EPOCH + 1, [replica(both, [61, END]), ...others])).toMatchObject({
+      places: [{ status: 'Terminated' }, { status: 'Terminated' }],
+    })
+    expect(await next(EPOCH + 2, [place, endless, ...others])).toMatchObject({
+      places: [{ status: 'Active' }, { status: 'Active' }],
+    })
+    clock.now = epochToMs(END)
+    expect((await info(piece)).ok).toMatchObject({ places: [{ status: 'Expired' }, { status: 'Active' }] })
+  })
+
+  it('A7: after a run with a clock ten days ahead, the next run with a right clock is accepted', async () => {
+    const { publish, sync, settle, info, asOf, clock, deal } = start('a7')
+    const [piece, news] = piecesOf('a7', 2) as [PieceLink, PieceLink]
+    const other = somePiece('a7 other', 30)
+    const ahead = EPOCH + 10 * 2880
+    const end = ahead + 100_000
+    clock.now = epochToMs(ahead)
+    publish([replica(piece, [71, end])], { epoch: ahead })
+    await sync()
+    await settle()
+    expect(await asOf(other)).toEqual([
+      { source: 'a7', at: new Date(epochToMs(ahead)).toISOString(), epoch: ahead },
+    ])
+
+    // The clock is right again. What is known of the future does not count.
+    clock.now = epochToMs(EPOCH + 10)
+    expect(await asOf(other)).toEqual([{ source: 'a7' }])
+    publish([replica(piece, [71, end + 1]), replica(news, [72, end])], { epoch: EPOCH + 10 })
+    await sync()
+    await settle()
+    const at = new Date(epochToMs(EPOCH + 10)).toISOString()
+    expect(await asOf(other)).toEqual([{ source: 'a7', at, epoch: EPOCH + 10 }])
+    expect(await info(news)).toMatchObject({
+      ok: { deals: { '72': { created: at, seen: { epoch: EPOCH + 10 } } } },
+    })
+    expect(await deal(piece, 71)).toMatchObject({ endEpoch: end + 1, updated: epochToMs(EPOCH + 10) })
+    // And the runs after it are ordered as always.
+    publish([replica(news, [72, end])], { epoch: EPOCH + 9 })
+    await expect(sync()).rejects.toThrow('before epoch')
+  })
+
+  it('B4: deal/info refuses a piece with more deals than one answer may have', async () => {
+    const { deals, info } = start()
+    const piece = somePiece('b4 many', 30)
+    const key = toPieceKey(toV1(piece).ok!)
+    await deals.putMany(
+      Array.from({ length: 5001 }, (_, n) => ({
+        piece: key,
+        deal: `${n + 1}@x`,
+        id: n + 1,
+        provider: 1,
+        endEpoch: END,
+        created: 0,
+        updated: 0,
+      })),
+    )
+    expect(await info(piece)).toMatchObject({ error: { name: 'TooManyDeals' } })
+    await deals.removeMany([{ piece: key, deal: '1@x' }])
+    const { ok } = await info(piece)
+    expect(Object.keys((ok as { deals: object }).deals)).toHaveLength(5000)
+  })
+
+  it('B4: begins each run with another source, so that none keeps the others from being read', async () => {
+    const { sync, clock, logged } = start('b4-one', 'b4-two', 'b4-three')
+    const order = async () => {
+      logged.length = 0
+      await sync().catch(() => {})
+      return logged.map(([, , fields]) => (fields as { source: string }).source)
+    }
+    const orders = []
+    for (let n = 0; n < 3; n++) {
+      orders.push(await order())
+      clock.now += resources.schedules.sync.everySeconds * 1000
+    }
+    expect(new Set(orders.map(([first]) => first)).size).toBe(3)
+    for (const sources of orders) expect(sources.toSorted()).toEqual(['b4-one', 'b4-three', 'b4-two'])
   })
 
   it('T2: deal/info distinguishes pieces with the same root and different sizes', async () => {
@@ -206,7 +463,7 @@ describe('the deal tracker', () => {
     expect(await info(piece, { issuer: stranger, with: tracker, proofs })).toMatchObject(unknown)
   })
 
-  it('writes nothing when it reads the same file again', async () => {
+  it('changes no deal when it reads the same file again, and stores that it was read', async () => {
     const { publish, sync, settle, source, deal } = start('same')
     const piece = somePiece('same', 30)
     publish([replica(piece, [41, END])])
@@ -214,7 +471,7 @@ describe('the deal tracker', () => {
     await settle()
     const [before, record] = [await source(), await deal(piece, 41)]
     await sync()
-    expect(await source()).toEqual(before)
+    expect(await source()).toMatchObject({ snapshotCid: before?.snapshotCid, revision: before!.revision + 1 })
     expect(await aws.drain('update')).toEqual([])
     publish([replica(piece, [41, END])], { epoch: EPOCH + 1 })
     await sync()
@@ -259,11 +516,11 @@ describe('the deal tracker', () => {
     await sync()
     await settle()
     expect(await info(piece)).toMatchObject({ ok: { deals: { '72': {} } } })
-    expect(await source()).toMatchObject({ deals: 1, malformed: 3 })
+    expect(await source()).toMatchObject({ deals: 1, malformed: 3, refused: 0 })
     expect(logged).toContainEqual([
       'warn',
-      'malformed records skipped',
-      { source: 'malformed', malformed: 3 },
+      'report incomplete, so it does not show that a deal does not exist',
+      { source: 'malformed', malformed: 3, refused: 0 },
     ])
   })
 
@@ -383,6 +640,7 @@ describe('the configuration', () => {
       sources: [],
       maxAgeSeconds: 259_200,
       maxLossShare: 0.1,
+      production: false,
       timing: { retrySeconds: 60, pollSeconds: 900 },
     })
   })
@@ -392,7 +650,36 @@ describe('the configuration', () => {
     ['a source without an HTTP address', { sources: [{ ...source, url: 'file:///etc/passwd' }] }],
     ['a share above one', { maxLossShare: 10 }],
     ['an unknown field', { maxLos: 0.1 }],
+    ['more sources than one run reads', { sources: [1, 2, 3, 4, 5].map(n => ({ ...source, name: `${n}` })) }],
   ])('is refused with %s', (_, config) => {
     expect(configSchema.safeParse(config).success).toBe(false)
+  })
+
+  it('A1: is refused without a source if the stage is production', () => {
+    const read = (config: object) => readConfig(configSchema, { CONFIG: JSON.stringify(config) })
+    const message =
+      'CONFIG: sources is [], but the stage is production, which must know deals: list at least one source'
+    expect(() => read({ production: true })).toThrow(new ConfigurationError([message]))
+    expect(() => read({ production: true, sources: [] })).toThrow(message)
+    expect(read({ production: true, sources: [source] }).production).toBe(true)
+    expect(read({}).sources).toEqual([])
+  })
+})
+
+describe('A1: the stages', () => {
+  const sources = [{ name: 'a', kind: 'active-replicas' as const, url: 'https://example.com/a.zst' }]
+  it('refuse to deploy production without a source', () => {
+    expect(() => stageNamed('production', { production: {} })).toThrow(
+      'The stage production has no source of deals. Set dealTracker.sources of this stage in stacks/stages.ts',
+    )
+    expect(() => stageNamed('production', {})).toThrow('no source of deals')
+    expect(stageNamed('production', { production: { dealTracker: { sources } } })).toMatchObject({
+      production: true,
+      dealTracker: { sources },
+    })
+  })
+
+  it('may lack a source if they are not production', () => {
+    expect(stageNamed('trial', {})).toMatchObject({ production: false, dealTracker: {} })
   })
 })

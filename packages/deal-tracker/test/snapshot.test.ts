@@ -1,7 +1,7 @@
 import { decode, encode } from '@ipld/dag-cbor'
+import { epochToMs } from '@w3filecoin/capabilities'
 import { describe, expect, it } from 'vitest'
-import type { ChainDeal, KnownDeal } from '../src/domain/deal.ts'
-import { epochToMs } from '../src/domain/epoch.ts'
+import { type ChainDeal, identify, type KnownDeal } from '../src/domain/deal.ts'
 import type { Report } from '../src/domain/report.ts'
 import { checkReport } from '../src/domain/report-check.ts'
 import {
@@ -25,12 +25,13 @@ const known = (id: number, change: Partial<KnownDeal> = {}): KnownDeal => ({
   updated: 1,
   ...change,
 })
-const byId = <D extends ChainDeal>(deals: D[]) => new Map(deals.map(deal => [deal.id, deal]))
+const byId = <D extends ChainDeal>(deals: D[]) => new Map(deals.map(deal => [identify(deal), deal]))
 const snapshot = (deals: KnownDeal[], stateEpoch = 100): Snapshot => ({ stateEpoch, deals: byId(deals) })
 const report = (deals: ChainDeal[], change: Partial<Report> = {}): Report => ({
   stateEpoch: 101,
   deals: byId(deals),
   malformed: 0,
+  refused: 0,
   unreadable: new Set(),
   ...change,
 })
@@ -38,15 +39,13 @@ const report = (deals: ChainDeal[], change: Partial<Report> = {}): Report => ({
 describe('the difference between two runs', () => {
   const AT = 9
   const terminated = known(1, { terminated: true, updated: AT })
+  /** Fields of a deal that the report shows first. */
+  const seen = { created: AT, seenEpoch: 101, updated: AT }
+  const place = { id: 0, provider: 5 }
+  const endless = { ...place, endEpoch: 0 }
   it.each<[string, KnownDeal[], Report, KnownDeal[], KnownDeal[]]>([
     ['no change', [known(1)], report([chain(1)]), [], [known(1)]],
-    [
-      'a new deal',
-      [known(1)],
-      report([chain(1), chain(2)]),
-      [known(2, { created: AT, updated: AT })],
-      [known(1), known(2, { created: AT, updated: AT })],
-    ],
+    ['a new deal', [known(1)], report([chain(1), chain(2)]), [known(2, seen)], [known(1), known(2, seen)]],
     [
       'a changed end',
       [known(1)],
@@ -70,8 +69,47 @@ describe('the difference between two runs', () => {
       'a deal that is listed for another piece',
       [known(1)],
       report([{ ...chain(1), piece: 'other' }]),
-      [terminated, known(1, { piece: 'other', created: AT, updated: AT })],
-      [known(1, { piece: 'other', created: AT, updated: AT })],
+      [terminated, known(1, { piece: 'other', ...seen })],
+      [known(1, { piece: 'other', ...seen })],
+    ],
+    [
+      'a deal whose label is known now',
+      [known(1)],
+      report([{ ...chain(1), label: 'x.json' }]),
+      [known(1, { label: 'x.json', updated: AT })],
+      [known(1, { label: 'x.json', updated: AT })],
+    ],
+    [
+      'places at two providers',
+      [known(0, place)],
+      report([
+        { ...chain(0), ...place },
+        { ...chain(0), provider: 6 },
+      ]),
+      [known(0, { provider: 6, ...seen })],
+      [known(0, place), known(0, { provider: 6, ...seen })],
+    ],
+    [
+      'a place dropped before its end',
+      [known(0, place)],
+      report([]),
+      [known(0, { ...place, terminated: true, updated: AT })],
+      [known(0, { ...place, terminated: true, updated: AT })],
+    ],
+    ['a place dropped at its end', [known(0, place)], report([], { stateEpoch: 500 }), [], []],
+    [
+      'a place whose end is not known',
+      [known(0, endless)],
+      report([{ ...chain(0), ...endless }]),
+      [],
+      [known(0, endless)],
+    ],
+    [
+      'a place whose end is not known, and that is dropped',
+      [known(0, endless)],
+      report([]),
+      [known(0, { ...endless, terminated: true, updated: AT })],
+      [],
     ],
   ])('%s', (_, before, next, changes, after) => {
     const found = diffSnapshot(snapshot(before), next, AT)
@@ -84,10 +122,30 @@ describe('the difference between two runs', () => {
   })
 
   it('of equal deals is an equal block, which decodes to the deals', () => {
-    const deals = byId([known(2), known(1, { terminated: true }), known(3)])
+    const deals = byId([
+      known(2, { label: 'x.json', client: 'f01', seenEpoch: 99 }),
+      known(1, { terminated: true }),
+      known(3),
+      known(0, { ...place, seenEpoch: 99 }),
+      known(0, { provider: 6, seenEpoch: 99 }),
+      known(0, { piece: 'other', seenEpoch: 99 }),
+    ])
     const bytes = encode(toRows(deals))
     expect(fromRows(decode<SnapshotRow[]>(bytes))).toEqual(deals)
     expect(encode(toRows(byId([...deals.values()].reverse())))).toEqual(bytes)
+  })
+
+  it('of earlier code is read; a place that it kept as the deal 0 is skipped, and stored by the next run', () => {
+    const rows: SnapshotRow[] = [
+      [0, 'piece-0', 5, 500, 1, 1, false],
+      [1, 'piece-1', 1001, 500, 1, 1, false],
+      [2, 'piece-2', 1001, 500, 1, 1, true],
+    ]
+    const deals = fromRows(decode<SnapshotRow[]>(encode(rows)))
+    expect(deals).toEqual(byId([known(1), known(2, { terminated: true })]))
+    const next = report([{ ...chain(0), ...place }, chain(1)])
+    const { changes } = diffSnapshot({ stateEpoch: 100, deals }, next, AT)
+    expect(changes).toEqual([known(0, { ...place, ...seen })])
   })
 })
 
@@ -107,6 +165,13 @@ describe('a report', () => {
     [undefined, 'an hour ahead of our clock', before, report(all), NOW - 3_600_000],
     ['SourceAhead', 'more than an hour ahead of our clock', before, report(all), NOW - 3_600_001],
     ['SourceWentBack', 'of an earlier epoch', before, report(all, { stateEpoch: 99 }), NOW],
+    [
+      undefined,
+      'after one of an epoch that lies in the future',
+      { ...before, stateEpoch: 30_000 },
+      report(all),
+      NOW,
+    ],
     ['UnreadableSource', 'with malformed records only', EMPTY_SNAPSHOT, report([], { malformed: 3 }), NOW],
     [undefined, 'that lost as many deals as allowed', before, report(all.slice(2)), NOW],
     ['SourceLostDeals', 'that lost more deals than allowed', before, report(all.slice(3)), NOW],
@@ -118,12 +183,33 @@ describe('a report', () => {
       report(all.slice(3), { unreadable: new Set([0, 1, 2]) }),
       NOW,
     ],
+    [
+      'SourceLostDeals',
+      'that lost places whose end is not known',
+      snapshot(many(20).map(n => known(0, { provider: n, endEpoch: 0 }))),
+      report([]),
+      NOW,
+    ],
     [undefined, 'whose deals ended', before, report([], { stateEpoch: 500 }), epochToMs(500)],
     [
       undefined,
       'that lacks deals terminated before',
       snapshot(many(20).map(id => known(id, { terminated: true }))),
       report([]),
+      NOW,
+    ],
+    [
+      undefined,
+      'A4: after one with a place that has a market id now',
+      snapshot([known(0, { piece: 'piece-1' })]),
+      report([chain(1)]),
+      NOW,
+    ],
+    [
+      'SourceLostDeals',
+      'A4: after one with a place that another provider has a deal of now',
+      snapshot([known(0, { piece: 'piece-1', provider: 7 })]),
+      report([chain(1)]),
       NOW,
     ],
   ])('is checked (%s): %s', (name, _, previous, next, now) => {

@@ -16,7 +16,7 @@ export const configSchema = z.strictObject({
     .meta({
       unit: 'seconds',
       description:
-        'Time after which an aggregate without a deal has failed, and its pieces are offered again.',
+        'Time after which an aggregate without a deal has failed, and its pieces are offered again. It does not fail before the deal tracker has seen a later state of the chain.',
       examples: [604_800],
     }),
 })

@@ -14,12 +14,17 @@ export const resources = describeResources({
   },
   tables: {
     ...COMMON_TABLES,
-    /** An aggregate that deals are made for, by piece CID, list of pieces, and nonce. */
+    /** An aggregate that deals are made for: one offer of it. The index `aggregate` finds all offers of an aggregate. */
     aggregate: {
-      fields: { id: 'string', due: 'string', checkAt: 'number' },
+      fields: { id: 'string', due: 'string', checkAt: 'number', aggregate: 'string', offeredAt: 'number' },
       key: { hash: 'id' },
-      indexes: { due: { hash: 'due', range: 'checkAt' } },
+      indexes: {
+        due: { hash: 'due', range: 'checkAt' },
+        aggregate: { hash: 'aggregate', range: 'offeredAt' },
+      },
     },
+    /** The offer that each deal is credited to. */
+    credit: { fields: { deal: 'string' }, key: { hash: 'deal' } },
   },
   queues: {
     /** Ask the deal tracker about aggregates. */
@@ -31,7 +36,7 @@ export const resources = describeResources({
         timeout: 300,
         memory: 3008,
         uses: {
-          tables: { aggregate: 'write', receipt: 'write' },
+          tables: { aggregate: 'write', credit: 'write', receipt: 'write' },
           queues: ['report', 'retry', 'conclude'],
           buckets: { blocks: 'write' },
         },

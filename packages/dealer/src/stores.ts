@@ -1,5 +1,6 @@
 import { COMMON_FORMATS, recordFormat, type StoresOf, type TableFormats } from '@w3filecoin/runtime'
 import type { AggregateRecord } from './domain/aggregate.ts'
+import type { CreditRecord } from './domain/credit.ts'
 import type { OfferDocument } from './domain/offer-document.ts'
 import type { resources } from './resources.ts'
 
@@ -21,6 +22,7 @@ export const tables = {
       rangesToRetry: 'openRanges',
     },
   }),
+  credit: recordFormat<CreditRecord>(),
 } satisfies TableFormats<typeof resources>
 
 export type Stores = StoresOf<typeof tables>

@@ -1,16 +1,27 @@
-import { sendAll, sweep } from '@w3filecoin/runtime'
+import { LONGEST_CHECK_MS, sendAll, sweep, sweepAll } from '@w3filecoin/runtime'
 import type { Dependencies } from './dependencies.ts'
 import { nextCheckMs } from './domain/aggregate.ts'
+import { resources } from './resources.ts'
 import { unfinished } from './unfinished.ts'
 
 /** Sends the messages of all overdue aggregates again: those that ask the deal tracker, and unsent retries. */
-export const sweepDealer =
-  ({ stores, queues, timing, now }: Pick<Dependencies, 'stores' | 'queues' | 'timing' | 'now'>) =>
-  async (): Promise<void> => {
-    await sweep({
+export const sweepDealer = ({
+  stores,
+  queues,
+  timing,
+  now,
+}: Pick<Dependencies, 'stores' | 'queues' | 'timing' | 'now'>): (() => Promise<void>) => {
+  const longestMs = Math.max(LONGEST_CHECK_MS, timing.retryMs, timing.pollMs)
+  const sweeps = [
+    sweep({
       table: stores.aggregate,
-      now,
       intervalMs: record => nextCheckMs(record, now(), timing),
+      longestMs: { own: longestMs, waiting: longestMs },
+      isWaiting: unfinished.aggregate.isWaiting,
       resend: records => sendAll(queues, unfinished.aggregate.messages(records)),
-    })
+    }),
+  ]
+  return async () => {
+    await sweepAll(sweeps, { now, timeoutSeconds: resources.schedules.sweep.run.timeout })
   }
+}

@@ -12,7 +12,9 @@ const STEPS: Record<AggregateStage, string> = {
 const aggregate: Unfinished<AggregateRecord, Queues> = {
   isUnfinished: record => !isFinished(record),
   stageSince: ({ offeredAt, endedAt }) => endedAt ?? offeredAt,
-  describeNext: ({ stage }) => STEPS[stage],
+  describeNext: ({ stage, waitsFor }) => waitsFor ?? STEPS[stage],
+  needsOperator: ({ waitsFor }) => waitsFor !== undefined,
+  isWaiting: ({ stage }) => stage === 'offered',
   messages: records => {
     const ids = records.filter(record => !isFinal(record)).map(({ id }) => id)
     return {

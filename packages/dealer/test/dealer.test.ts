@@ -4,7 +4,7 @@ import { Tasks } from '@w3filecoin/capabilities'
 import { ask, effectsOf, served } from '@w3filecoin/testing'
 import { describe, expect, it } from 'vitest'
 import { type AggregateStage, nextCheckMs } from '../src/domain/aggregate.ts'
-import { findLiveDeal } from '../src/domain/live-deal.ts'
+import { findLiveDeals } from '../src/domain/live-deal.ts'
 import { documentName, readTenant } from '../src/domain/offer-document.ts'
 import { createDealer } from '../src/index.ts'
 
@@ -24,6 +24,7 @@ import {
   type Offered,
   offer,
   offerOf,
+  publish,
   recordOf,
   service,
   state,
@@ -100,8 +101,6 @@ describe('aggregate/offer', () => {
 })
 
 describe('aggregate/accept', () => {
-  const live = { status: 'Active', provider: 'f01000' }
-
   it('has no receipt until a deal is live', async () => {
     const { fx } = await offer(anAggregate('waits'))
     await later()
@@ -114,7 +113,7 @@ describe('aggregate/accept', () => {
   it('ends when a deal is live, and its receipt is sent to the aggregator', async () => {
     const offered = anAggregate('lives')
     const { fx } = await offer(offered)
-    state.deals = { 12: { ...live, status: 'Expired' }, 40: live, 35: live }
+    publish(offered, { 12: { status: 'Expired' }, 40: {}, 35: {} })
     await later()
     const receipt = await served(service.api, fx.join!.link())
     expect(receipt?.out).toEqual({
@@ -136,7 +135,7 @@ describe('aggregate/accept', () => {
   it('is checked again by the sweep if the tracker could not be reached', async () => {
     const offered = anAggregate('tries')
     const { fx } = await offer(offered)
-    state.deals = { 7: live }
+    publish(offered, { 7: {} })
     state.trackerDown = true
     clock.now += timing.pollMs + 1
     await service.schedules.sweep?.()
@@ -159,25 +158,34 @@ describe('aggregate/accept', () => {
   })
 })
 
-describe('findLiveDeal', () => {
-  it.each([
-    ['none', {}, undefined],
-    ['an expired one', { 1: { status: 'Expired' } }, undefined],
-    ['several', { 30: { status: 'Active' }, 4: { status: 'Active' }, 1: { status: 'Terminated' } }, 4],
+describe('findLiveDeals', () => {
+  it.each<[string, object, number[]]>([
+    ['none', {}, []],
+    ['an expired one', { 1: { status: 'Expired' } }, []],
+    ['several', { 30: { status: 'Active' }, 4: { status: 'Active' }, 1: { status: 'Terminated' } }, [4, 30]],
+    ['one without a market id', { 0: { status: 'Active' }, undefined: { status: 'Active' } }, []],
   ])('of %s', (_, known, expected) => {
-    expect(findLiveDeal({ deals: known as never })).toBe(expected)
+    expect(findLiveDeals({ deals: known as never }).map(({ id }) => id)).toEqual(expected)
   })
 })
 
 describe('nextCheckMs', () => {
-  it.each<[AggregateStage, endedAt: number | undefined, number]>([
-    ['offered', undefined, 900],
-    ['failed', 10_000, 60],
-    ['failed', 9_941, 60],
-    ['failed', 9_500, 500],
+  const now = 1_700_000_000_000
+  it.each<[AggregateStage, ageMs: number, expected: number]>([
+    ['failed', 0, 60],
+    ['failed', 59, 60],
+    ['failed', 500, 500],
     ['failed', 5_000, 900],
-  ])('of an aggregate that is %s, ended at %s', (stage, endedAt, expected) => {
-    expect(nextCheckMs({ stage, endedAt }, 10_000, { retryMs: 60, pollMs: 900 })).toBe(expected)
+    ['accepted', 5_000, 900],
+    ['offered', -5_000, 900],
+    ['offered', 0, 900],
+    ['offered', 360_000, 900],
+    ['offered', 1_440_000, 3_600],
+    ['offered', 365 * 86_400_000, 21_600_000],
+  ])('of an aggregate that is %s for %s ms', (stage, ageMs, expected) => {
+    const endedAt = stage === 'offered' ? undefined : now - ageMs
+    const record = { stage, offeredAt: now - ageMs, endedAt }
+    expect(nextCheckMs(record, now, { retryMs: 60, pollMs: 900 })).toBe(expected)
   })
 })
 

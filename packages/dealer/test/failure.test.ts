@@ -35,6 +35,7 @@ import {
   later,
   type Offered,
   offer,
+  publish,
   recordOf,
   refusals,
   retried,
@@ -53,7 +54,13 @@ const cutQueue =
   (queue: 'report' | 'retry' | 'conclude'): Cut =>
   ({ queues }) => ({ queues: { ...queues, [queue]: cut(queues[queue] as never, 'send' as never) } })
 
-const LIVE = { 35: { status: 'Active', provider: 'f01000' } }
+let lastDeal = 1_000
+/** Publishes a deal, and returns its id. */
+const publishDeal = (offered: Offered): number => {
+  lastDeal += 1
+  publish(offered, { [lastDeal]: {} })
+  return lastDeal
+}
 const CUT = [{ message: 'Cut by the test' }]
 const settle = () => aws.settle(service.consumers)
 const deliver = (queue: 'track' | 'report' | 'retry' | 'conclude', { consumers }: Service = service) =>
@@ -167,7 +174,7 @@ describe('D5: a report', () => {
   })
 
   it.each<[string, (offered: Offered) => Promise<unknown>, string]>([
-    ['a deal', async () => Object.assign(state, { deals: LIVE }), 'accepted'],
+    ['a deal', async offered => publishDeal(offered), 'accepted'],
     ['a report', report, 'failed'],
   ])('or a deal after %s changes nothing', async (how, first, stage) => {
     const offered = anAggregate(`after ${how}`)
@@ -181,7 +188,7 @@ describe('D5: a report', () => {
     const count = retriedOf(offered).length
     await report(offered, { message: 'too late', invalid: [{ piece: `${offered.pieces[0]}`, message: 'm' }] })
     await report(offered)
-    state.deals = LIVE
+    publishDeal(offered)
     await settle()
     await dependencies.queues.track.send([{ aggregates: [before.id] }])
     await settle()
@@ -200,7 +207,7 @@ describe('an aggregate that waits too long for a deal', () => {
     const promise = await offer(offered)
     await later(wait - 1)
     expect(await served(service.api, promise.fx.join!.link())).toBeUndefined()
-    await later()
+    await later(timing.pollMs * 4)
     const receipt = (await served(service.api, promise.fx.join!.link())) as Receipt
     expect(errorOf(receipt)).toEqual({
       name: 'DealNotFound',
@@ -227,23 +234,29 @@ describe('an aggregate that waits too long for a deal', () => {
   it('is accepted if a deal is live by then', async () => {
     const offered = anAggregate('just in time')
     await offer(offered)
-    state.deals = LIVE
+    const dealID = publishDeal(offered)
     await later(wait)
-    expect(await recordOf(offered)).toMatchObject({ stage: 'accepted', dealID: 35 })
+    expect(await recordOf(offered)).toMatchObject({ stage: 'accepted', dealID })
   })
 
-  it.each<[string, Partial<typeof state>]>([
-    ['cannot be reached', { trackerDown: true }],
-    ['cannot answer', { trackerRefusal: failure('HandlerExecutionError', 'not now') }],
-  ])('does not fail while the deal tracker %s', async (how, trouble) => {
+  it.each<[string, Partial<typeof state>, reason: string]>([
+    ['cannot be reached', { trackerDown: true }, 'the deal tracker does not answer'],
+    [
+      'cannot answer',
+      { trackerRefusal: failure('HandlerExecutionError', 'not now') },
+      'the deal tracker refuses to answer: HandlerExecutionError: not now',
+    ],
+  ])('does not fail while the deal tracker %s', async (how, trouble, reason) => {
     const offered = anAggregate(`the tracker ${how}`)
     await offer(offered)
     Object.assign(state, trouble)
     await later(wait)
-    expect(await recordOf(offered)).toMatchObject({ stage: 'offered', checkAt: clock.now + timing.pollMs })
+    const { stage, checkAt, waitsFor } = await recordOf(offered)
+    expect([stage, waitsFor]).toEqual(['offered', reason])
     Object.assign(state, { trackerDown: false, trackerRefusal: undefined })
-    await later()
+    await later((checkAt as number) - clock.now)
     expect(await recordOf(offered)).toMatchObject(failedRecord)
+    expect(await recordOf(offered)).not.toHaveProperty('waitsFor')
   })
 })
 
@@ -366,7 +379,7 @@ describe('D3: an offer with invalid pieces', () => {
     expect(await documentOf(documentName(await recordOf(right)))).toMatchObject({
       pieces: right.pieces.map(piece => `${piece}`),
     })
-    state.deals = LIVE
+    publishDeal(right)
     await later()
     expect((await served(service.api, promise.fx.join!.link()))?.out.ok).toBeDefined()
     expect(await recordOf(wrong)).toMatchObject(failedRecord)
@@ -601,7 +614,7 @@ describe('retries', () => {
     expect(errorOf(filed)).toMatchObject({ name: 'DealNotFound' })
     expect(await recordOf(offered)).toMatchObject({ stage: 'offered' })
     await aws.drain('report')
-    state.deals = LIVE
+    publishDeal(offered)
     await later()
     expect(await recordOf(offered)).toMatchObject(failedRecord)
     expect(reached(offered)).toEqual(await retriesOf(offered, offered.pieces))

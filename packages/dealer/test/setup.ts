@@ -6,11 +6,15 @@ import {
   type Deal,
   type DealInfoSuccess,
   dealInfo,
+  epochToMs,
   type Failure,
   failure,
   type PieceLink,
+  type Place,
   pieceOffer,
+  type SourceState,
   Tasks,
+  type Tenant,
 } from '@w3filecoin/capabilities'
 import { buildAggregate } from '@w3filecoin/piece'
 import {
@@ -36,14 +40,15 @@ import {
 import { sha256 } from 'multiformats/hashes/sha2'
 import { create as createLink } from 'multiformats/link'
 import { afterAll, beforeAll, beforeEach } from 'vitest'
-import { aggregateId } from '../src/domain/aggregate.ts'
+import { aggregateId, type Owner } from '../src/domain/aggregate.ts'
 import { BATCHING } from '../src/domain/batching.ts'
 import { createDealer, type Dependencies, messages, tables } from '../src/index.ts'
 import { resources } from '../src/resources.ts'
 
-export const { dealer, aggregator, stranger, tracker } = await signersOf(
+export const { dealer, aggregator, rival, stranger, tracker } = await signersOf(
   'dealer',
   'aggregator',
+  'rival',
   'stranger',
   'tracker',
 )
@@ -57,13 +62,25 @@ export const clock = { now: 1_700_000_000_000 }
 const DAY = 24 * 3_600_000
 export const timing = { retryMs: 60_000, pollMs: 900_000, dealWaitMs: 14 * DAY }
 
-/** The deals that the tracker knows, how the tracker and the aggregator behave, and what reached them. */
-export const state: {
-  deals: Record<string, Partial<Deal>>
+/** What the tracker knows, by aggregate; how the tracker and the aggregators behave, and what reached them. */
+interface State {
+  deals: Map<string, DealInfoSuccess['deals']>
+  places: Map<string, Place[]>
+  /** The last good runs of the tracker's sources. By default, one source was read a moment ago. */
+  asOf?: SourceState[] | undefined
   trackerRefusal?: Failure | undefined
   trackerDown: boolean
   aggregatorDown: boolean
-} = { deals: {}, trackerDown: false, aggregatorDown: false }
+}
+const initial = (): State => ({
+  deals: new Map(),
+  places: new Map(),
+  asOf: undefined,
+  trackerRefusal: undefined,
+  trackerDown: false,
+  aggregatorDown: false,
+})
+export const state = initial()
 export const asked: Invocation[] = []
 export const delivered: Receipt[] = []
 /** The retries that reached the aggregator, and its refusals by piece. */
@@ -82,36 +99,43 @@ beforeAll(async () => {
       provide(dealInfo, async ({ invocation }) => {
         asked.push(invocation)
         if (state.trackerRefusal) return { out: { error: state.trackerRefusal } }
-        return Object.keys(state.deals).length === 0
-          ? { out: { error: failure('DealNotFound', 'No deal is known') } }
-          : { out: { ok: { deals: state.deals } as unknown as DealInfoSuccess } }
+        const { piece } = invocation.capabilities[0].nb as { piece: PieceLink }
+        const asOf = state.asOf ?? [sourceAt(clock.now)]
+        const { [`${piece}`]: deals = {} } = Object.fromEntries(state.deals)
+        const places = state.places.get(`${piece}`) ?? []
+        return Object.keys(deals).length + places.length === 0
+          ? { out: { error: failure('DealNotFound', 'No deal is known', { piece, asOf }) } }
+          : { out: { ok: { deals, places, asOf } } }
       }),
     ],
   })
-  const theAggregator = await standIn(world, {
-    name: 'the-aggregator',
-    id: aggregator,
-    authority,
-    handlers: [
-      concludeHandler({
-        authority,
-        senders: [dealer.did()],
-        now: () => 0,
-        routes: {
-          'aggregate/accept': async receipt => {
-            delivered.push(receipt)
-            return { ok: {} }
+  const anAggregator = (name: string, id: typeof aggregator) =>
+    standIn(world, {
+      name,
+      id,
+      authority,
+      handlers: [
+        concludeHandler({
+          authority,
+          senders: [dealer.did()],
+          now: () => 0,
+          routes: {
+            'aggregate/accept': async receipt => {
+              delivered.push(receipt)
+              return { ok: {} }
+            },
           },
-        },
-      }),
-      provide(pieceOffer, async ({ capability: { nb }, invocation }) => {
-        retried.push(invocation)
-        const refusal = refusals.get(`${nb.piece}`)
-        return { out: refusal ? { error: refusal } : { ok: { piece: nb.piece } } }
-      }),
-    ],
-  })
-  const network = networkOf(() => [theTracker, theAggregator])
+        }),
+        provide(pieceOffer, async ({ capability: { nb }, invocation }) => {
+          retried.push(invocation)
+          const refusal = refusals.get(`${nb.piece}`)
+          return { out: refusal ? { error: refusal } : { ok: { piece: nb.piece } } }
+        }),
+      ],
+    })
+  const theAggregator = await anAggregator('the-aggregator', aggregator)
+  const theRival = await anAggregator('the-rival', rival)
+  const network = networkOf(() => [theTracker, theAggregator, theRival])
   const peer = (to: StandIn) =>
     new Peer(to, {
       authority,
@@ -128,7 +152,7 @@ beforeAll(async () => {
     offerDocuments: {
       put: (key, document) => putJson({ ...aws.bucket('offers'), key, value: document }),
     },
-    aggregators: configuredPeers([peer(theAggregator)]),
+    aggregators: configuredPeers([theAggregator, theRival].map(peer)),
     dealTracker: peer(theTracker),
     authority,
     timing,
@@ -144,16 +168,42 @@ afterAll(() => world?.stop())
 
 beforeEach(async () => {
   for (const queue of ['track', 'report', 'retry', 'conclude'] as const) await aws.drain(queue)
-  Object.assign(state, { deals: {}, trackerRefusal: undefined, trackerDown: false, aggregatorDown: false })
+  Object.assign(state, initial())
   for (const seen of [asked, delivered, retried]) seen.length = 0
   refusals.clear()
 })
 
-export const TENANT = {
+export const TENANT: Tenant = {
   storefront: 'did:web:store.example',
   group: 'did:web:free.example',
   label: 'free #7',
-} as const
+}
+
+/** A source whose last good run read the state of the chain at that time. */
+export const sourceAt = (time: number, source = 'chain'): SourceState => {
+  let epoch = Math.floor((time - epochToMs(0)) / 30_000)
+  if (epochToMs(epoch) <= time) epoch += 1
+  return { source, at: new Date(time).toISOString(), epoch }
+}
+
+/** Publishes deals of an aggregate, by id. They are active, and were seen first now, unless the fields say otherwise. */
+export const publish = ({ aggregate }: Offered, deals: Record<number | string, Partial<Deal>>): void => {
+  const now = new Date(clock.now).toISOString()
+  const complete = Object.entries(deals).map(([id, deal]): [string, Deal] => [
+    id,
+    {
+      provider: 'f01000',
+      storageProvider: 'f01000',
+      status: 'Active',
+      pieceCid: 'baga…',
+      expiration: now,
+      created: now,
+      updated: now,
+      ...deal,
+    },
+  ])
+  state.deals.set(`${aggregate}`, { ...state.deals.get(`${aggregate}`), ...Object.fromEntries(complete) })
+}
 
 export interface Offered {
   aggregate: PieceLink
@@ -177,15 +227,16 @@ export const offerOf = async (
   {
     issuer = aggregator,
     nonce,
+    tenant = TENANT,
     attach = true,
-  }: { issuer?: typeof aggregator; nonce?: string; attach?: boolean } = {},
+  }: { issuer?: typeof aggregator; nonce?: string; tenant?: Tenant; attach?: boolean } = {},
 ) => {
   const block = await blockOf(pieces)
   return Tasks.aggregateOffer(issuer, dealer, {
     aggregate,
     pieces: block.cid as never,
     nonce,
-    tenant: TENANT,
+    tenant,
     block: attach ? (block as never) : undefined,
   })
 }
@@ -216,9 +267,10 @@ export const documentFor = ({ aggregate, pieces }: Offered, orderID: number) => 
   orderID,
 })
 
-export const recordOf = async ({ aggregate, pieces }: Offered, nonce?: string) => {
+/** @param owner set if an offer of another owner was first */
+export const recordOf = async ({ aggregate, pieces }: Offered, nonce?: string, owner?: Owner) => {
   const { cid } = await blockOf(pieces)
-  const id = aggregateId({ aggregate: `${aggregate}`, piecesCid: `${cid}`, nonce })
+  const id = aggregateId({ aggregate: `${aggregate}`, piecesCid: `${cid}`, nonce }, owner)
   const record = await dependencies.stores.aggregate.get({ id })
   if (!record) throw new Error(`There is no record of ${aggregate}`)
   return record

@@ -39,6 +39,9 @@ const SUPERVISOR = `
   exit $code
 `
 
+/** The file of the engine in the data directory. */
+export const DYNAMODB_FILE = 'dynamodb.sqlite'
+
 /** Wait for the engine to start, or to end. */
 const MAX_WAIT_MS = 10_000
 /** Another process may take the free port before the engine does. */
@@ -46,7 +49,7 @@ const MAX_ATTEMPTS = 3
 
 export const startDynamoDB = async ({ data, log, onCrash }: DynamoDBOptions): Promise<DynamoDB> => {
   const binary = findBinary()
-  const file = join(data, 'dynamodb.sqlite')
+  const file = join(data, DYNAMODB_FILE)
   const pidfile = join(data, 'dynamodb.pid')
   await endOrphan({ pidfile, file })
 

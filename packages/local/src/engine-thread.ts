@@ -5,14 +5,13 @@ import { type MessagePort, parentPort } from 'node:worker_threads'
 import type { FauxqsServer } from 'fauxqs'
 import { lock } from './lock.ts'
 import { type S3, startS3 } from './s3.ts'
-import type { Answer } from './thread.ts'
+import { answerWith } from './thread.ts'
 
 /**
  * The thread of the SQS and S3 engines. It also holds the lock of the data directory, so that the lock is held exactly
  * as long as the data is open.
  */
 const port = parentPort as MessagePort
-const answer = <T>(value: Answer<T>) => port.postMessage(value)
 
 export interface EnginePorts {
   sqs: number
@@ -42,27 +41,31 @@ let held: DatabaseSync | undefined
 let sqs: FauxqsServer | undefined
 let s3: S3 | undefined
 
+const start = async ({ data, region }: { data: string; region: string }): Promise<EnginePorts> => {
+  listenOnLoopback()
+  releaseMessages(join(data, 'fauxqs.db'))
+  const { startFauxqs } = await import('fauxqs')
+  s3 = await startS3(join(data, 's3'))
+  sqs = await startFauxqs({
+    port: 0,
+    host: '127.0.0.1',
+    logger: false,
+    defaultRegion: region,
+    dataDir: data,
+  })
+  const { hostname } = new URL(sqs.address)
+  if (hostname !== '127.0.0.1') throw new Error(`The SQS engine listens on ${hostname}`)
+  return { sqs: sqs.port, s3: s3.port }
+}
+
 port.on('message', async (question: EngineQuestion) => {
-  if ('lock' in question) {
-    held = lock(question.lock)
-    answer({ ok: held !== undefined })
-  } else if ('start' in question) {
-    const { data, region } = question.start
-    listenOnLoopback()
-    releaseMessages(join(data, 'fauxqs.db'))
-    const { startFauxqs } = await import('fauxqs')
-    s3 = await startS3(join(data, 's3'))
-    sqs = await startFauxqs({
-      port: 0,
-      host: '127.0.0.1',
-      logger: false,
-      defaultRegion: region,
-      dataDir: data,
+  if ('lock' in question)
+    await answerWith(port, () => {
+      held = lock(question.lock)
+      return held !== undefined
     })
-    const { hostname } = new URL(sqs.address)
-    if (hostname !== '127.0.0.1') throw new Error(`The SQS engine listens on ${hostname}`)
-    answer({ ok: { sqs: sqs.port, s3: s3.port } satisfies EnginePorts })
-  } else {
+  else if ('start' in question) await answerWith(port, () => start(question.start))
+  else {
     await Promise.all([sqs?.stop(), s3?.stop()])
     held?.close()
     port.close()

@@ -1,4 +1,4 @@
-import { readFileSync, writeFileSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { S3Client } from '@aws-sdk/client-s3'
 import { SQSClient } from '@aws-sdk/client-sqs'
@@ -6,6 +6,7 @@ import { UserError } from '@w3filecoin/runtime/user-error'
 import { startDynamoDB } from './dynamodb.ts'
 import type { EnginePorts, EngineQuestion } from './engine-thread.ts'
 import type { LogFile } from './log-file.ts'
+import { writePrivateFile } from './private-files.ts'
 import { Thread } from './thread.ts'
 
 export const REGION = 'us-east-1'
@@ -28,6 +29,8 @@ interface EnginesOptions {
   /** The data directory. */
   data: string
   log: LogFile
+  /** Called when the directory is locked, before an engine stores anything in it. */
+  whenLocked?: () => Promise<unknown>
   /** Called when an engine ends before `stop`. */
   onCrash: (error: Error) => void
 }
@@ -41,7 +44,7 @@ export const sqsClient = ({ sqs }: Pick<Engines, 'sqs'>): SQSClient =>
   new SQSClient({ region: REGION, endpoint: sqs, credentials: CREDENTIALS })
 
 /** Starts the engines on free ports of 127.0.0.1. Only one system may use a data directory at a time. */
-export const startEngines = async ({ data, log, onCrash }: EnginesOptions): Promise<Engines> => {
+export const startEngines = async ({ data, log, whenLocked, onCrash }: EnginesOptions): Promise<Engines> => {
   const thread = new Thread({
     name: 'The SQS and S3 engine',
     entry: new URL('./engine-thread.ts', import.meta.url),
@@ -52,6 +55,7 @@ export const startEngines = async ({ data, log, onCrash }: EnginesOptions): Prom
   const ask = <T>(question: EngineQuestion) => thread.ask<T>(question)
   try {
     await lock(data, () => ask<boolean>({ lock: data }))
+    await whenLocked?.()
     const [dynamodb, ports] = await startBoth(
       startDynamoDB({ data, log, onCrash }),
       ask<EnginePorts>({ start: { data, region: REGION } }),
@@ -91,7 +95,7 @@ const lock = async (data: string, take: () => Promise<boolean>): Promise<void> =
     throw new UserError(
       `The data directory ${data} is in use by ${readHolder(holder)}. Stop it or pass another --data.`,
     )
-  writeFileSync(holder, `${process.pid}\n`)
+  writePrivateFile(holder, `${process.pid}\n`)
 }
 
 const readHolder = (holder: string): string => {

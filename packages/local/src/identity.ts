@@ -1,7 +1,9 @@
-import { chmodSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { generateKey, parseSigner } from '@w3filecoin/runtime'
 import { UserError } from '@w3filecoin/runtime/user-error'
+import { DYNAMODB_FILE } from './dynamodb.ts'
+import { writePrivateFile } from './private-files.ts'
 
 export interface Identity {
   did: `did:key:${string}`
@@ -58,19 +60,33 @@ const read = (data: string): { identities: Identities; places: Partial<Places> }
   }
 }
 
-/** Replaces the file atomically: after a crash, either the old or the new one is there. */
-export const writeIdentities = (data: string, identities: Identities, places: Places): void => {
-  const path = join(data, FILE)
-  writeFileSync(`${path}.new`, `${JSON.stringify({ ...identities, ...places }, null, 2)}\n`, {
-    mode: 0o600,
-    flush: true,
-  })
-  chmodSync(`${path}.new`, 0o600)
-  renameSync(`${path}.new`, path)
+/**
+ * Returns the identities of a data directory, and creates those of missing roles. Call it before an engine stores anything in
+ * the directory: then data without keys are those of a system whose file was removed.
+ *
+ * @throws UserError for such data: the services would have new DIDs, and the tasks in their records have the old ones
+ */
+export const openIdentities = async (data: string, roles: readonly string[]): Promise<Identities> => {
+  const known = read(data)
+  if (known === undefined && existsSync(join(data, DYNAMODB_FILE)))
+    throw new UserError(
+      `${join(data, FILE)}, which holds the keys of this system, is missing, but its data is in ${data}. Services with new keys cannot continue it. Restore the file, or remove ${data} to start from scratch.`,
+    )
+  const created = await Promise.all(
+    roles
+      .filter(role => known?.identities[role] === undefined)
+      .map(async role => [role, await createIdentity()] as const),
+  )
+  const identities = { ...known?.identities, ...Object.fromEntries(created) }
+  if (created.length > 0) writeIdentities(data, identities, known?.places)
+  return identities
 }
 
-/** Creates a key. */
-export const createIdentity = async (): Promise<Identity> => {
+/** Replaces the file. */
+export const writeIdentities = (data: string, identities: Identities, places?: Partial<Places>): void =>
+  writePrivateFile(join(data, FILE), `${JSON.stringify({ ...identities, ...places }, null, 2)}\n`)
+
+const createIdentity = async (): Promise<Identity> => {
   const key = await generateKey()
   return { did: parseSigner(key).did() as Identity['did'], key }
 }

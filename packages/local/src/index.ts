@@ -7,3 +7,4 @@ export {
   startLocal,
   type World,
 } from './local.ts'
+export { writePrivateFile } from './private-files.ts'

@@ -6,9 +6,10 @@ import type { Resources } from '@w3filecoin/runtime/resources'
 import { UserError } from '@w3filecoin/runtime/user-error'
 import type { StorefrontSettings } from '@w3filecoin/storefront/config'
 import { type Engines, startEngines } from './engines.ts'
-import { type Address, createIdentity, type Identity, readIdentities, writeIdentities } from './identity.ts'
+import { type Address, type Identities, type Identity, openIdentities, writeIdentities } from './identity.ts'
 import { LogFile } from './log-file.ts'
 import { type Market, openMarket } from './market.ts'
+import { makePrivate } from './private-files.ts'
 import { placesOf } from './provision.ts'
 import { openService, type ServiceThread } from './service.ts'
 
@@ -135,12 +136,14 @@ const peer = (address: Address | undefined) => ({ did: address!.did, url: addres
 
 const kebab = (role: string) => role.replaceAll(/[A-Z]/g, letter => `-${letter.toLowerCase()}`)
 
-/** Creates the directory if it does not exist, and returns its real path. */
+/** Creates the directory if it does not exist, makes its contents private, and returns its real path. */
 const prepareDirectory = (data: string): string => {
   try {
-    mkdirSync(data, { recursive: true })
+    mkdirSync(data, { recursive: true, mode: 0o700 })
     accessSync(data, constants.W_OK)
-    return realpathSync(data)
+    const directory = realpathSync(data)
+    makePrivate(directory)
+    return directory
   } catch (cause) {
     throw new UserError(
       `Cannot write to the data directory ${data}: ${(cause as Error).message}. Pass another one with --data.`,
@@ -169,8 +172,12 @@ export const startLocal = async ({
   const portOf = (n: number) => (port === 0 ? 0 : port + n)
   const openLog = (name: string) => running.adopt(new LogFile(directory, name), log => log.close())
 
+  let identities: Identities = {}
+  const openKeys = async () => {
+    identities = await openIdentities(directory, [...specs.map(({ role }) => role), 'agent'])
+  }
   const opened = await Promise.allSettled([
-    startEngines({ data: directory, log: openLog('engines'), onCrash }),
+    startEngines({ data: directory, log: openLog('engines'), whenLocked: openKeys, onCrash }),
     openMarket({ port: portOf(0), log: openLog('market') }),
     ...specs.map(({ name }, n) => openService({ name, port: portOf(n + 1), log: openLog(name), onCrash })),
   ] as const)
@@ -184,18 +191,15 @@ export const startLocal = async ({
   })
   for (const part of opened) if (part.status === 'rejected') throw part.reason
 
-  const identities = readIdentities(directory)
-  const identityOf = async (role: string): Promise<Identity> => identities[role] ?? (await createIdentity())
+  const identityOf = (role: string) => identities[role] as Identity
   const world: World = {
     services: Object.fromEntries(
-      await Promise.all(
-        specs.map(async ({ role }, n) => {
-          const { did, key } = await identityOf(role)
-          return [role, { url: services[n]!.url, did, key }]
-        }),
-      ),
+      specs.map(({ role }, n) => {
+        const { did, key } = identityOf(role)
+        return [role, { url: services[n]!.url, did, key }]
+      }),
     ),
-    agent: await identityOf('agent'),
+    agent: identityOf('agent'),
     activeReplicas: market.activeReplicas,
   }
   writeIdentities(

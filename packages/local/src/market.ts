@@ -8,6 +8,7 @@ import { GetObjectCommand, ListObjectsV2Command, NoSuchBucket, type S3Client } f
 import { SendMessageCommand } from '@aws-sdk/client-sqs'
 import { parsePiece, toV1 } from '@w3filecoin/piece'
 import { jsonLog, type Log } from '@w3filecoin/runtime'
+import { UserError } from '@w3filecoin/runtime/user-error'
 import { type Engines, s3Client, sqsClient } from './engines.ts'
 import { listen } from './listen.ts'
 import type { LogFile } from './log-file.ts'
@@ -96,7 +97,7 @@ export const openMarket = async ({ port, log: file }: { port: number; log: LogFi
     activeReplicas: `${url}${PATH}`,
     start: async ({ engines, data, dealDelayMs, faulty }) => {
       const book = join(data, 'market.json')
-      entries.push(...readBook(book))
+      entries.push(...readBook(book, data))
       trading = trade({
         s3: s3Client(engines),
         report: createReporter(engines),
@@ -249,10 +250,12 @@ export const activeReplicas = (deals: readonly Deal[], epoch: number) => ({
     const chain = piece.ok && toV1(piece.ok.link)
     if (!chain?.ok) throw new Error(`${aggregate} is not a piece CID`)
     return {
-      contracts: contracts.map(({ provider, dealID, endEpoch }) => ({
+      contracts: contracts.map(({ offer, provider, dealID, endEpoch }) => ({
         provider_id: provider,
         legacy_market_id: dealID,
         legacy_market_end_epoch: endEpoch,
+        // The name of the offer document: the deal is for this offer, and for no other offer of the same aggregate.
+        label: offer,
       })),
       piece_cid: `${chain.ok.root}`,
       piece_log2_size: chain.ok.log2Size,
@@ -264,13 +267,30 @@ const isDeal = (entry: Entry): entry is Deal => 'dealID' in entry
 
 const isRefusal = (entry: Entry): entry is Refusal => 'faults' in entry
 
-const readBook = (path: string): Entry[] => {
+const isEntry = (entry: Entry): boolean => {
+  if (typeof entry.offer !== 'string') return false
+  if (isRefusal(entry)) return Array.isArray(entry.faults)
+  const { aggregate, dealID, provider, endEpoch } = entry as Deal
+  return [dealID, provider, endEpoch].every(Number.isSafeInteger) && parsePiece(aggregate).ok !== undefined
+}
+
+const readBook = (path: string, data: string): Entry[] => {
+  let text: string
   try {
-    return JSON.parse(readFileSync(path, 'utf8')) as Entry[]
+    text = readFileSync(path, 'utf8')
   } catch (cause) {
     if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return []
-    throw cause
+    throw new UserError(`Cannot read ${path}: ${(cause as Error).message}. Check its permissions.`)
   }
+  try {
+    const entries = JSON.parse(text)
+    if (entries.every(isEntry)) return entries
+  } catch {
+    // The message quotes the text, and says no more than the one below.
+  }
+  throw new UserError(
+    `${path}, which holds the deals of this system, is not valid. Restore it, or remove ${data} to start from scratch.`,
+  )
 }
 
 /** Replaces the file atomically, because a published deal must survive a crash. */

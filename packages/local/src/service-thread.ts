@@ -4,20 +4,18 @@ import { S3Client } from '@aws-sdk/client-s3'
 import { SQSClient } from '@aws-sdk/client-sqs'
 import { jsonLog } from '@w3filecoin/runtime'
 import { type Resources, variable } from '@w3filecoin/runtime/resources'
-import { UserError } from '@w3filecoin/runtime/user-error'
 import { type Api, type HttpSource, serveHttp } from './http-source.ts'
 import type { EventSource, LambdaFunction } from './invoke.ts'
 import { provision, queueName, resourceName } from './provision.ts'
 import { pollQueue } from './queue-source.ts'
 import { runSchedule } from './schedule-source.ts'
-import type { Answer } from './thread.ts'
+import { answerWith } from './thread.ts'
 
 /**
  * The thread of a service: its functions, and the event sources that invoke them. It listens before it starts, because
  * the services' configurations contain the addresses of the other services.
  */
 const port = parentPort as MessagePort
-const answer = <T>(value: Answer<T>) => port.postMessage(value)
 
 export interface StartService {
   /** Name of this instance of the service, and prefix of its resources' names, e.g. `storefront`. */
@@ -80,23 +78,13 @@ const start = async ({ name, env, everySeconds, ...modules }: StartService): Pro
   api.resolve({ name, run: functionOf('api'), spec: resources.api, log })
 }
 
-/** Answers with the result, or with the message of a user error. Every other error ends the thread. */
-const answerWith = async <T>(run: () => Promise<T>): Promise<void> => {
-  try {
-    answer({ ok: await run() })
-  } catch (cause) {
-    if (!(cause instanceof UserError)) throw cause
-    answer({ userError: cause.message })
-  }
-}
-
 port.on('message', async (question: ServiceQuestion) => {
   if ('listen' in question)
-    await answerWith(async () => {
+    await answerWith(port, async () => {
       http = await serveHttp(question.listen, api.promise)
       return http.port
     })
-  else if ('start' in question) await answerWith(() => start(question.start))
+  else if ('start' in question) await answerWith(port, () => start(question.start))
   else {
     await Promise.all([http?.stop(), ...sources.map(source => source.stop())])
     port.close()

@@ -1,9 +1,20 @@
-import { Worker } from 'node:worker_threads'
+import { type MessagePort, Worker } from 'node:worker_threads'
 import { UserError } from '@w3filecoin/runtime/user-error'
 import type { LogFile } from './log-file.ts'
 
 /** The answer of a thread to a request: the result, or the message of a user error. */
 export type Answer<T> = { ok: T } | { userError: string }
+
+/** Answers with the result, or with the message of a user error. Every other error ends the thread. */
+export const answerWith = async <T>(port: MessagePort, run: () => T | Promise<T>): Promise<void> => {
+  const answer = (value: Answer<T>) => port.postMessage(value)
+  try {
+    answer({ ok: await run() })
+  } catch (cause) {
+    if (!(cause instanceof UserError)) throw cause
+    answer({ userError: cause.message })
+  }
+}
 
 interface ThreadOptions {
   /** For messages, e.g. `The SQS and S3 engine`. */

@@ -1,7 +1,9 @@
+import { writeFileSync } from 'node:fs'
 import { zstdDecompressSync } from 'node:zlib'
 import { CreateBucketCommand, PutObjectCommand, S3Client } from '@aws-sdk/client-s3'
 import { CreateQueueCommand, PurgeQueueCommand, ReceiveMessageCommand } from '@aws-sdk/client-sqs'
 import { fromV1, pieceOf } from '@w3filecoin/piece'
+import { UserError } from '@w3filecoin/runtime/user-error'
 import { CID } from 'multiformats/cid'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { s3Client, sqsClient, startEngines } from '../src/engines.ts'
@@ -75,10 +77,47 @@ describe('the stand-in for storage providers and the chain', () => {
     expect(piece_cid).toMatch(/^baga6ea4seaq/)
     expect(`${fromV1(CID.parse(piece_cid), piece_log2_size).ok}`).toBe(`${aggregate}`)
     expect(contracts).toEqual([
-      { provider_id: 1001, legacy_market_id: 100_001, legacy_market_end_epoch: expect.any(Number) },
+      {
+        provider_id: 1001,
+        legacy_market_id: 100_001,
+        legacy_market_end_epoch: expect.any(Number),
+        label: 'first.json',
+      },
     ])
     // About 540 days, in epochs of 30 s.
     expect(contracts[0]!.legacy_market_end_epoch - state_epoch).toBeCloseTo(540 * 2880, -2)
+  })
+
+  it('A4: makes a deal for every offer document of an aggregate, whose label is the name of the document', async () => {
+    await s3.send(new CreateBucketCommand({ Bucket: 'dealer-offers' }))
+    const aggregate = `${(await pieceOf([Buffer.alloc(127, 1)])).link}`
+    const names = ['a', 'b'].map(letter => `${aggregate}/${letter.repeat(43)}`)
+    const market = await open()
+    for (const name of names) await offer(name, { aggregate, pieces: [] })
+    const [published] = await eventually('two deals', async () => {
+      const { active_replicas } = await deals(market.activeReplicas)
+      return active_replicas[0]?.contracts.length === 2 && active_replicas
+    })
+    expect(published!.contracts).toMatchObject([
+      { legacy_market_id: 100_001, label: `${names[0]}.json` },
+      { legacy_market_id: 100_002, label: `${names[1]}.json` },
+    ])
+  })
+
+  it.each([
+    ['no JSON', '{'],
+    ['no list', '{"offer":"a.json"}'],
+    ['a list of other values', '[null]'],
+    ['an entry without an outcome', '[{"offer":"a.json"}]'],
+    ['a deal of no piece', '[{"offer":"a.json","aggregate":"baga","dealID":1,"provider":1,"endEpoch":1}]'],
+  ])('does not start on a book of deals that is damaged, and names the file: %s', async (_, text) => {
+    const book = `${directory.path}/market.json`
+    writeFileSync(book, text)
+    const start = open()
+    await expect(start).rejects.toBeInstanceOf(UserError)
+    await expect(start).rejects.toThrow(
+      `${book}, which holds the deals of this system, is not valid. Restore it, or remove ${directory.path} to start from scratch.`,
+    )
   })
 
   it('keeps its deals after a restart, and continues their numbers', async () => {

@@ -26,6 +26,7 @@ export {
   type PieceLink,
   type PieceV1,
   parsePiece,
+  payloadSizeOf,
   toV1,
 } from './link.ts'
 export type { Result } from './result.ts'

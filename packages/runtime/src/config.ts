@@ -102,7 +102,7 @@ export const commonSchema = {
         .default(false)
         .meta({
           description:
-            'Whether the host of a `did:web` may have a private address. A host on this machine is then asked over plain HTTP.',
+            'Whether the host of a `did:web`, and that of a gateway, may have a private address. A host on this machine is then asked over plain HTTP.',
           examples: [true],
         }),
     })

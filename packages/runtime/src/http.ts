@@ -1,11 +1,11 @@
 import { Hono } from 'hono'
 import { bodyLimit } from 'hono/body-limit'
-import { parse as parseLink } from 'multiformats/link'
 import manifest from '../package.json' with { type: 'json' }
 import type { Log } from './ports.ts'
 import type { ReceiptLog } from './receipts/receipt-log.ts'
 import { CAR, decodeMessage, encodeAnswer, MESSAGE_LIMITS, type MessageLimits } from './ucan/message.ts'
 import type { Server } from './ucan/server.ts'
+import { parseTaskCid } from './ucan/task.ts'
 
 export interface HttpOptions {
   server: Server
@@ -20,8 +20,8 @@ export interface HttpOptions {
  * Returns the HTTP API of a service:
  *
  * - `POST /` runs the invocations in an agent message, and returns an agent message with their receipts. Both are CARs.
- * - `GET /receipt/{task}` returns the signed receipt of a task with the blocks of its effects; 404 until it exists. It
- *   redirects to a very large receipt.
+ * - `GET /receipt/{task}` returns the signed receipt of a task with the blocks of its effects; 404 until it exists, and for
+ *   CIDs that no task has. It accepts the CID in every multibase encoding, and redirects to a very large receipt.
  * - `GET /.well-known/did.json` returns the keys of the service (did:web).
  * - `GET /` returns its name, DID and version.
  */
@@ -55,10 +55,10 @@ export const createHttpApp = ({
   })
 
   app.get('/receipt/:task', async context => {
-    const task = context.req.param('task')
-    if (!isLink(task)) return context.text(`${task.slice(0, 100)} is not a CID`, 400)
-    const served = await receipts.serve(task)
-    if (served === undefined) return context.text(`Task ${task} has no receipt yet`, 404)
+    const task = parseTaskCid(context.req.param('task'))
+    if (task.error) return context.text(task.error.message, task.error.name === 'InvalidCID' ? 400 : 404)
+    const served = await receipts.serve(task.ok)
+    if (served === undefined) return context.text(`Task ${task.ok} has no receipt yet`, 404)
     if ('url' in served) return context.redirect(served.url)
     return context.body(served.car as Uint8Array<ArrayBuffer>, 200, {
       'content-type': CAR,
@@ -88,13 +88,4 @@ export const createHttpApp = ({
   })
 
   return app
-}
-
-const isLink = (text: string): boolean => {
-  try {
-    parseLink(text)
-    return true
-  } catch {
-    return false
-  }
 }

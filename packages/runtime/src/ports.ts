@@ -58,20 +58,29 @@ export interface Table<R> {
    * @returns the record after the write
    */
   add(key: Key, counters: Record<string, number>, initial?: Partial<R>): Promise<R>
-  /** Reads the rows of one partition in the order of their range key, strongly consistent. */
+  /**
+   * Reads the rows of one partition in the order of their range key, strongly consistent. `next` is the range key of the last
+   * row; as `after`, any text is valid.
+   */
   list(partition: string, options: ListOptions): Promise<Page<Stored<R>>>
   /**
    * Reads the keys in one partition of an index, in the order of its range key. Indexes lag behind, so use them to find
    * work and never to make a decision: read the records with `getMany`.
    *
+   * @param options.from minimum of the range key, inclusive
    * @param options.upTo maximum of the range key, inclusive
    */
-  find(index: string, partition: string, options: ListOptions & { upTo?: number }): Promise<Page<Key>>
+  find(index: string, partition: string, options: FindOptions): Promise<Page<Key>>
 }
 
 export interface ListOptions {
   limit: number
   after?: string | undefined
+}
+
+export interface FindOptions extends ListOptions {
+  from?: number
+  upTo?: number
 }
 
 export interface RecordExists<R> {

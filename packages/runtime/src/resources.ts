@@ -37,12 +37,17 @@ export interface TableSpec {
   key: { hash: string; range?: string }
   /** Indexes contain keys only: read the records from the table. */
   indexes?: Record<string, { hash: string; range?: string }>
+  /**
+   * The attribute with the time, in seconds since 1970, after which DynamoDB deletes a row. It deletes rows late, within days,
+   * so code that reads them must check the time. The local engine does not delete rows.
+   */
+  expires?: 'expiresAt'
 }
 
 /** The tables that every service has. */
 export const COMMON_TABLES = {
   /** The signed receipt of each task that the service finished. */
-  receipt: { fields: { task: 'string' }, key: { hash: 'task' } },
+  receipt: { fields: { task: 'string' }, key: { hash: 'task' }, expires: 'expiresAt' },
   /** The delegations that were revoked at this service, each with the principal that revoked it. */
   revocation: { fields: { ucan: 'string', by: 'string' }, key: { hash: 'ucan', range: 'by' } },
 } as const satisfies Record<string, TableSpec>

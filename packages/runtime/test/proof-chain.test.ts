@@ -118,7 +118,7 @@ describe('a UCAN', async () => {
   const good = await give(space, agent)
   const change = async (changes: object) => {
     const bytes = CBOR.encode({ ...CBOR.decode<object>(good.root.bytes as never), ...changes })
-    const cid = linkOf(bytes)
+    const cid = linkOf(bytes, 0x71)
     return new Chains(new Map([[`${cid}`, { cid, bytes } as never]]), LIMITS).take(cid)
   }
   const withNb = (nb: unknown) => change({ att: [{ can: 'test/it', with: space.did(), nb }] })
@@ -181,7 +181,7 @@ describe('a UCAN', async () => {
     ['none', bytesOf('none', 40)],
     ['lists nested so deep that they would exhaust the stack', new Uint8Array(60_000).fill(0x81)],
   ])('that is %s is malformed', (_, bytes) => {
-    const cid = linkOf(bytes)
+    const cid = linkOf(bytes, 0x71)
     expect(new Chains(new Map([[`${cid}`, { cid, bytes } as never]]), LIMITS).take(cid).error?.name).toBe(
       'MalformedMessage',
     )

@@ -22,6 +22,7 @@ import {
   recordId,
   type Server,
   sweep,
+  sweepAll,
   type Table,
   toTiming,
   unpackTask,
@@ -109,6 +110,7 @@ describe('update', () => {
 
 describe('sweep', () => {
   const NOW = 1_000_000
+  const HOUR = 3_600_000
   beforeEach(async () => {
     const { ids } = sent()
     await table.removeMany(ids.map(id => ({ id })))
@@ -116,15 +118,17 @@ describe('sweep', () => {
   const sent = () => ({ ids: Array.from({ length: 300 }, (_, n) => `swept-${n}`) })
   const put = (ids: string[], checkAt: number) =>
     table.putMany(ids.map(id => ({ id, count: 0, ...dueAt(id, checkAt) })))
-  const run = async (options: Partial<Parameters<typeof sweep<Work>>[0]> = {}) => {
+  type Options = Partial<Parameters<typeof sweep<Work>>[0] & Parameters<typeof sweepAll>[1]>
+  const run = async ({ now = () => NOW, timeoutSeconds = 55, pageRecords, ...options }: Options = {}) => {
     const resent: string[] = []
-    const count = await sweep<Work>({
+    const swept = sweep<Work>({
       table,
-      now: () => NOW,
       intervalMs: () => 60,
+      longestMs: { own: HOUR, waiting: HOUR },
       resend: async records => void resent.push(...records.map(({ id }) => id)),
       ...options,
     })
+    const count = await sweepAll([swept], { now, timeoutSeconds, ...(pageRecords && { pageRecords }) })
     return { count, resent: resent.toSorted() }
   }
 
@@ -164,14 +168,81 @@ describe('sweep', () => {
     expect(read).toEqual({ keys: 3, writes: 3 })
   })
 
-  it('handles a limited number per shard, the oldest first, and the remaining ones later', async () => {
+  it('goes on page by page while it has time, the oldest records first, and the next sweep does the remaining ones', async () => {
     // All in one shard.
     const shard = dueAt('swept-0', 0).due
     const ids = sent().ids.filter(id => dueAt(id, 0).due === shard)
     expect(ids.length).toBeGreaterThan(9)
     for (const [n, id] of ids.entries()) await put([id], NOW - n)
-    expect((await run({ limit: 4 })).resent).toEqual(ids.slice(-4).toSorted())
-    expect((await run({ limit: 4 })).resent).toEqual(ids.slice(-8, -4).toSorted())
+    // The time of this run is over when it starts.
+    const short = { pageRecords: 4, timeoutSeconds: 10 }
+    expect((await run(short)).resent).toEqual(ids.slice(-4).toSorted())
+    expect((await run(short)).resent).toEqual(ids.slice(-8, -4).toSorted())
+    expect((await run({ pageRecords: 4 })).resent).toEqual(ids.slice(0, -8).toSorted())
+  })
+
+  it('sends its own work before records that wait for another party, however many and however old these are', async () => {
+    const waiting = sent().ids.slice(0, 200)
+    await table.putMany(waiting.map(id => ({ id, count: 1, ...dueAt(id, NOW - HOUR, 'waiting') })))
+    await put(['swept-299'], NOW)
+    const order: string[] = []
+    const options: Options = {
+      isWaiting: ({ count }) => count === 1,
+      resend: async records => void order.push(...records.map(({ id }) => id)),
+    }
+    expect((await run(options)).count).toBe(201)
+    expect(order[0]).toBe('swept-299')
+    expect((await run(options)).count).toBe(0)
+  })
+
+  it('moves records that wait out of the way of its own work, where earlier code put them', async () => {
+    const options: Options = {
+      isWaiting: ({ count }) => count === 1,
+      longestMs: { own: HOUR, waiting: 7 * 24 * HOUR },
+      intervalMs: () => 24 * HOUR,
+    }
+    const [now, later] = ['swept-10', 'swept-11'] as const
+    await table.putMany([
+      { id: now, count: 1, ...dueAt(now, NOW) },
+      { id: later, count: 1, ...dueAt(later, NOW + 5 * 24 * HOUR) },
+    ])
+    // Both waited in the lane `own`: one is due, the other one only looks as if a wrong clock had set its time.
+    expect(await run(options)).toEqual({ count: 1, resent: [now] })
+    expect(await table.get({ id: now })).toMatchObject(dueAt(now, NOW + 24 * HOUR, 'waiting'))
+    expect(await table.get({ id: later })).toMatchObject(dueAt(later, NOW + 5 * 24 * HOUR, 'waiting'))
+    expect((await run(options)).count).toBe(0)
+    expect((await run({ ...options, now: () => NOW + 24 * HOUR })).resent).toEqual([now])
+  })
+
+  it('treats a check as overdue that lies further ahead than the longest interval: a wrong clock has set it', async () => {
+    const [days, soon] = ['swept-20', 'swept-21'] as const
+    // A sweep whose clock is ten days ahead.
+    await put([days], NOW)
+    expect((await run({ now: () => NOW + 10 * 24 * HOUR })).resent).toEqual([days])
+    expect((await table.get({ id: days }))?.checkAt).toBe(NOW + 10 * 24 * HOUR + 60)
+    await put([soon], NOW + HOUR)
+    expect(await run()).toEqual({ count: 1, resent: [days] })
+    expect((await table.get({ id: days }))?.checkAt).toBe(NOW + 60)
+    expect((await run()).count).toBe(0)
+  })
+
+  it('searches for such checks every five minutes, and at once after its own clock was wrong', async () => {
+    const ends: number[] = []
+    const counting: Table<Work> = Object.create(table, {
+      find: {
+        value: async (_: string, shard: string, { from }: { from?: number }) => {
+          if (shard === '0' && from !== undefined) ends.push(from)
+          return { items: [] }
+        },
+      },
+    })
+    const longestMs = { own: 1, waiting: 1 }
+    const swept = sweep<Work>({ table: counting, intervalMs: () => 1, longestMs, resend: async () => {} })
+    const minutes = [0, 1, 4, 5, 6, 14_400, 6]
+    for (const minute of minutes)
+      await sweepAll([swept], { now: () => NOW + minute * 60_000, timeoutSeconds: 55 })
+    const searched = [0, 5, 14_400, 6].map(minute => NOW + (minute + 5) * 60_000 + 1)
+    expect(ends).toEqual(searched)
   })
 
   it('leaves records due if they could not be sent', async () => {

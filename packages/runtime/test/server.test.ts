@@ -1,4 +1,4 @@
-import { CBOR, Delegation, invoke, isDelegation } from '@ucanto/core'
+import { CBOR, CAR as codec, Delegation, invoke, isDelegation } from '@ucanto/core'
 import type { Invocation, Receipt, Signer } from '@ucanto/interface'
 import { capability, Schema } from '@ucanto/validator'
 import { covers, failure, pieceAccept, Tasks } from '@w3filecoin/capabilities'
@@ -6,6 +6,7 @@ import {
   ask,
   call,
   effectsOf,
+  linkOf,
   messageIn,
   type StandIn,
   served,
@@ -15,6 +16,9 @@ import {
   startWorld,
   type World,
 } from '@w3filecoin/testing'
+import { bases } from 'multiformats/basics'
+import { CID } from 'multiformats/cid'
+import { create as createDigest } from 'multiformats/hashes/digest'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import {
   Authority,
@@ -28,6 +32,10 @@ import {
   provide,
   Server,
 } from '../src/index.ts'
+
+const CAR = 'application/vnd.ipld.car'
+/** Returns the text of a CID whose hash is the identity of that many bytes. */
+const identityCid = (bytes: number) => `${CID.createV1(0x71, createDigest(0, new Uint8Array(bytes)))}`
 
 const { service, agent, space, stranger } = await signersOf('service', 'agent', 'space', 'stranger')
 const web = service.withDID('did:web:other.example')
@@ -193,6 +201,67 @@ describe('an invocation', () => {
     expect(errorOf(receipt)?.name).toBe(allowed ? undefined : 'Unauthorized')
   })
 
+  describe('with a caveat in a delegation', () => {
+    const give = (issuer: Signer, audience: Signer, capabilities: object[], proofs: unknown[] = []) =>
+      Delegation.delegate({
+        issuer,
+        audience,
+        capabilities: capabilities as never,
+        proofs: proofs as never,
+        expiration: Infinity,
+      })
+    const use = async (...proofs: unknown[]) => {
+      const capability = { can: 'test/pass', with: space.did(), nb: { text: 'hi' } } as never
+      return errorOf(await ask(it_.api, invocation('test/pass', { proofs: proofs as never, capability })))
+    }
+    const granted = (can: string, nb?: object) => ({ can, with: space.did(), ...(nb && { nb }) })
+
+    it.each(['test/pass', 'test/*', '*'])(
+      'that no ability of %s defines is refused, and names it',
+      async can => {
+        const delegation = await give(space, agent, [granted(can, { text: 'hi', maxBytes: 5 })])
+        const error = await use(delegation)
+        expect(error?.name).toBe('Unauthorized')
+        expect(error?.message).toContain(
+          `The delegation ${delegation.cid} of ${can} has the caveat maxBytes, which no ability that it covers defines`,
+        )
+      },
+    )
+
+    it('that no ability defines is refused anywhere in the chain', async () => {
+      const first = await give(space, stranger, [granted('test/*', { until: 'noon' })])
+      const second = await give(stranger, agent, [granted('test/pass', { text: 'hi' })], [first])
+      expect((await use(second))?.message).toContain('has the caveat until')
+      const plain = await give(space, stranger, [granted('test/*')])
+      expect(await use(await give(stranger, agent, [granted('test/pass')], [plain]))).toBeUndefined()
+    })
+
+    it('is refused even if the invocation has the same', async () => {
+      const capability = granted('test/pass', { text: 'hi', maxBytes: 5 }) as never
+      const proofs = [await give(space, agent, [granted('test/pass', { maxBytes: 5 })])]
+      const error = errorOf(await ask(it_.api, invocation('test/pass', { proofs, capability })))
+      expect(error?.name).toBe('Unauthorized')
+    })
+
+    it('that another covered ability defines does not restrict this one', async () => {
+      expect(await use(await give(space, agent, [granted('*', { group: 'g', piece })]))).toBeUndefined()
+      const error = await use(await give(space, agent, [granted('test/*', { group: 'g' })]))
+      expect(error?.message).toContain('has the caveat group')
+    })
+
+    it('does not spoil another delegation, or another capability of the same one', async () => {
+      const strict = granted('test/pass', { maxBytes: 5 })
+      expect(await use(await give(space, agent, [strict, granted('test/*')]))).toBeUndefined()
+      const both = [await give(space, agent, [strict]), await give(space, agent, [granted('test/pass')])]
+      expect(await use(...both)).toBeUndefined()
+    })
+
+    it('of an ability that does not cover the invocation is ignored', async () => {
+      const other = granted('other/thing', { size: 5 })
+      expect(await use(await give(space, agent, [other, granted('test/pass')]))).toBeUndefined()
+    })
+  })
+
   it('has one capability', async () => {
     const capabilities = ['test/keep', 'test/pass'].map(can => ({
       can,
@@ -221,6 +290,72 @@ describe('an invocation', () => {
       undefined,
     ])
   })
+})
+
+describe('invocations of one message', () => {
+  const counted = (maxPerMessage?: number) => {
+    const runs: string[] = []
+    const handler = provide(
+      text('test/count'),
+      async ({ capability }) => {
+        runs.push(capability.nb.text)
+        return { out: { ok: {} } }
+      },
+      maxPerMessage === undefined ? {} : { maxPerMessage },
+    )
+    const { receipts } = it_
+    const options = { id: service, authority: new Authority(), receipts, log: () => {} }
+    const server = new Server({ ...options, handlers: [handler] })
+    return { runs, server, api: createHttpApp({ server, receipts, name: 'service', log: () => {} }) }
+  }
+  const post = (api: StandIn['api'], body: Uint8Array) =>
+    api.request('/', { method: 'POST', headers: { 'content-type': CAR }, body: body as never })
+  const say = (word: string) => invocation('test/count', { nb: { text: word } })
+
+  it('that are equal run once, and have one receipt', async () => {
+    const { runs, api } = counted()
+    const task = (await say('once').buildIPLDView()) as unknown as Invocation
+    const other = (await say('other').buildIPLDView()) as unknown as Invocation
+    const response = await post(
+      api,
+      await encodeMessage({ invocations: [...Array(400).fill(task), other, ...Array(99).fill(task)] }),
+    )
+    expect(response.status).toBe(200)
+    expect(runs).toEqual(['once', 'other'])
+    const answer = messageIn(new Uint8Array(await response.arrayBuffer()))
+    expect([...answer.receipts.keys()].toSorted()).toEqual([`${task.cid}`, `${other.cid}`].toSorted())
+  })
+
+  it('beyond the bound of their ability do not run, and their receipts name the bound', async () => {
+    const { runs, api } = counted(2)
+    const receipts = await call(api, ...['a', 'b', 'c', 'd'].map(say), invocation('x/y'))
+    expect(runs).toEqual(['a', 'b'])
+    expect(receipts.map(receipt => errorOf(receipt)?.name)).toEqual([
+      undefined,
+      undefined,
+      'TooManyInvocations',
+      'TooManyInvocations',
+      'HandlerNotFound',
+    ])
+    expect(errorOf(receipts[2]!)?.message).toBe(
+      'This service runs at most 2 invocations of test/count in one message. Send the remaining ones in further messages.',
+    )
+  })
+
+  it.each([0x70, 0x55, 0x0129])(
+    'under a CID with a codec other than the one of their format are malformed: %i',
+    async code => {
+      const task = await say('codec').buildIPLDView()
+      const cid = CID.createV1(code, CID.parse(`${task.cid}`).multihash)
+      const root = await CBOR.write({ 'ucanto/message@7.0.0': { execute: [cid] } })
+      const blocks = new Map([[`${cid}`, { cid, bytes: task.root.bytes }]])
+      const { runs, api } = counted()
+      const response = await post(api, codec.encode({ roots: [root], blocks } as never))
+      expect(response.status).toBe(400)
+      expect(await response.text()).toContain('its CID is not a CIDv1 with the codec of its format')
+      expect(runs).toEqual([])
+    },
+  )
 })
 
 describe('a receipt', () => {
@@ -357,7 +492,6 @@ describe('a promised task', () => {
 })
 
 describe('HTTP', () => {
-  const CAR = 'application/vnd.ipld.car'
   const post = (body: Uint8Array | ReadableStream | string, type?: string) =>
     it_.api.request('/', {
       method: 'POST',
@@ -393,7 +527,12 @@ describe('HTTP', () => {
   it.each<[string, number]>([
     ['/receipt/notacid', 400],
     ['/receipt/%E0%A4%A', 400],
-    [`/receipt/${'b'.repeat(5000)}`, 400],
+    [`/receipt/${'b'.repeat(5000)}`, 404],
+    [`/receipt/z${'1'.repeat(3000)}`, 404],
+    [`/receipt/${identityCid(30)}`, 404],
+    [`/receipt/${identityCid(2_000)}`, 404],
+    [`/receipt/${linkOf(Buffer.from('a block'), 0x70)}`, 404],
+    [`/receipt/${linkOf(Buffer.from('a task'), 0x71)}`, 404],
     [`/receipt/${piece}`, 404],
     ['/receipt/', 404],
     ['/nowhere', 404],
@@ -412,6 +551,17 @@ describe('HTTP', () => {
     const found = await served(it_.api, receipt.ran.link())
     expect(await isSigned(found!)).toBe(true)
     expect(isDelegation(found!.fx.join as never)).toBe(true)
+  })
+
+  it('GET /receipt/{task} finds a receipt by its CID in every multibase encoding, and by its CIDv0', async () => {
+    const receipt = await ask(it_.api, invocation('test/keep', { nonce: 'bases' }))
+    const task = CID.parse(`${receipt.ran.link()}`)
+    const forms = Object.values(bases).map(base => task.toString(base.encoder as never))
+    expect(forms.length).toBeGreaterThan(20)
+    for (const form of [...forms, `${CID.createV0(task.multihash as never)}`, `${task}==`]) {
+      const response = await it_.api.request(`/receipt/${encodeURIComponent(form)}`)
+      expect(response.status, form).toBe(200)
+    }
   })
 
   const message = async () =>
@@ -513,7 +663,6 @@ describe('HTTP', () => {
     const good = await invocation('test/pass').buildIPLDView()
     const wrong = await CBOR.write({ ...(CBOR.decode(good.root.bytes as never) as object), ...changes })
     const root = await CBOR.write({ 'ucanto/message@7.0.0': { execute: [wrong.cid] } })
-    const { CAR: codec } = await import('@ucanto/core')
     const car = codec.encode({ roots: [root], blocks: new Map([[`${wrong.cid}`, wrong]]) } as never)
     const response = await post(car, CAR)
     expect(response.status, await response.clone().text()).toBeLessThan(500)

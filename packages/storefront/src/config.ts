@@ -2,6 +2,30 @@ import { MAX_GROUP_BYTES } from '@w3filecoin/capabilities'
 import { commonSchema, peerSchema, servicePeerSchema } from '@w3filecoin/runtime'
 import { z } from 'zod'
 
+const perDay = (defaults: { listed: number; shared: number }, what: string, examples: [number, number]) =>
+  z
+    .strictObject({
+      listed: z
+        .int()
+        .nonnegative()
+        .default(defaults.listed)
+        .meta({
+          unit: 'workflows',
+          description: `Maximum new workflows ${what}in one day (UTC) of each space that has a provider in the table of spaces.`,
+          examples: [examples[0]],
+        }),
+      shared: z
+        .int()
+        .nonnegative()
+        .default(defaults.shared)
+        .meta({
+          unit: 'workflows',
+          description: `Maximum new workflows ${what}in one day (UTC) of all other spaces together.`,
+          examples: [examples[1]],
+        }),
+    })
+    .prefault({})
+
 /**
  * The configuration of the storefront: JSON in the environment variable `CONFIG`.
  *
@@ -14,53 +38,87 @@ import { z } from 'zod'
  *   "gateway": "https://{cid}.ipfs.w3s.link/"
  * }
  */
-export const configSchema = z.strictObject({
-  ...commonSchema,
-  aggregator: servicePeerSchema.meta({ description: 'The aggregator that pieces are offered to.' }),
-  dealer: peerSchema.meta({
-    description: 'The dealer that signs the receipts of `aggregate/accept`, which the aggregator passes on.',
-  }),
-  dealTracker: servicePeerSchema.meta({
-    description: 'The deal tracker that `filecoin/info` asks for deals.',
-  }),
-  defaultGroup: z
-    .string()
-    .min(1)
-    .refine(
-      group => Buffer.byteLength(group) <= MAX_GROUP_BYTES,
-      `the aggregator accepts groups of at most ${MAX_GROUP_BYTES} bytes`,
-    )
-    .meta({
-      description: 'Group of pieces whose space has no provider in the table of spaces.',
-      examples: ['did:web:storefront.example.com'],
-    }),
-  gateway: z
-    .string()
-    .includes('{cid}', 'expected a URL with {cid} in place of the CID')
-    .optional()
-    .meta({
+export const configSchema = z
+  .strictObject({
+    ...commonSchema,
+    aggregator: servicePeerSchema.meta({ description: 'The aggregator that pieces are offered to.' }),
+    dealer: peerSchema.meta({
       description:
-        "URL template that content is read from, with `{cid}` in place of its CID. For a CID of codec raw or CAR it must serve exactly the bytes that hash to it. If absent, content is read from the storefront's own bucket.",
-      examples: ['https://gateway.example.com/ipfs/{cid}'],
+        'The dealer that signs the receipts of `aggregate/accept`, which the aggregator passes on.',
     }),
-  missingContent: z
-    .enum(['wait', 'refuse'])
-    .default('wait')
-    .meta({
-      description:
-        'How content that is not stored yet is handled: `wait` accepts the offer and waits for the upload, `refuse` answers `ContentNotFound`.',
-      examples: ['refuse'],
+    dealTracker: servicePeerSchema.meta({
+      description: 'The deal tracker that `filecoin/info` asks for deals.',
     }),
-  contentWaitSeconds: z
-    .number()
-    .positive()
-    .default(7 * 24 * 60 * 60)
-    .meta({
-      unit: 'seconds',
-      description: 'Time after which an offer fails whose content is missing or cannot be read.',
-      examples: [86_400],
-    }),
-})
+    defaultGroup: z
+      .string()
+      .min(1)
+      .refine(
+        group => Buffer.byteLength(group) <= MAX_GROUP_BYTES,
+        `the aggregator accepts groups of at most ${MAX_GROUP_BYTES} bytes`,
+      )
+      .meta({
+        description: 'Group of pieces whose space has no provider in the table of spaces.',
+        examples: ['did:web:storefront.example.com'],
+      }),
+    gateway: z
+      .string()
+      .includes('{cid}', 'expected a URL with {cid} in place of the CID')
+      .refine(
+        template => /^https?:$/.test(URL.parse(template.replace('{cid}', 'cid'))?.protocol ?? ''),
+        'expected a URL, e.g. https://gateway.example.com/ipfs/{cid}',
+      )
+      .optional()
+      .meta({
+        description:
+          "URL template that content is read from, with `{cid}` in place of its CID. For a CID of codec raw or CAR it must serve exactly the bytes that hash to it. If absent, content is read from the storefront's own bucket.",
+        examples: ['https://gateway.example.com/ipfs/{cid}'],
+      }),
+    gatewayHosts: z
+      .array(z.string().regex(/^[a-z0-9.-]+(:\d{1,5})?$/, 'expected a host, e.g. ipfs.dweb.link'))
+      .default([])
+      .meta({
+        description:
+          'Hosts that the gateway may redirect to, with their subdomains. The host in `gateway` is always one of them: of a host that begins with `{cid}.`, the part that follows.',
+        examples: [['ipfs.dweb.link']],
+      }),
+    spaces: z
+      .enum(['open', 'listed'])
+      .default('open')
+      .meta({
+        description:
+          'Which spaces may start workflows: `open` is every space, `listed` only those with a provider in the table of spaces. Other spaces are answered `SpaceNotListed`.',
+        examples: ['listed'],
+      }),
+    offersPerDay: perDay({ listed: 100_000, shared: 20_000 }, '', [1_000_000, 1_000]),
+    noncesPerDay: perDay({ listed: 1_000, shared: 1_000 }, 'with a nonce ', [10_000, 10]),
+    missingContent: z
+      .enum(['wait', 'refuse'])
+      .default('wait')
+      .meta({
+        description:
+          'How content that is not stored yet is handled: `wait` accepts the offer and waits for the upload, `refuse` answers `ContentNotFound`.',
+        examples: ['refuse'],
+      }),
+    contentWaitSeconds: z
+      .number()
+      .positive()
+      .default(7 * 24 * 60 * 60)
+      .meta({
+        unit: 'seconds',
+        description:
+          'Time after the last offer at which a workflow fails whose content is missing or cannot be read.',
+        examples: [86_400],
+      }),
+  })
+  .check(({ value: { gateway, didWeb }, issues }) => {
+    if (gateway?.startsWith('http:') && !didWeb.allowPrivate)
+      issues.push({
+        code: 'custom',
+        path: ['gateway'],
+        input: gateway,
+        message: 'expected an https URL; plain HTTP needs didWeb.allowPrivate',
+      })
+  })
 export type StorefrontConfig = z.infer<typeof configSchema>
 /** The configuration before defaults are filled in, as a stage sets it. */
 export type StorefrontSettings = z.input<typeof configSchema>

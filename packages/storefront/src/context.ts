@@ -1,5 +1,5 @@
 import { addAbortSignal, type Readable } from 'node:stream'
-import { getObject, hasObject, openContext } from '@w3filecoin/aws'
+import { getObject, hasObject, hostFetch, openContext } from '@w3filecoin/aws'
 import type { Environment } from '@w3filecoin/runtime'
 import { configSchema } from './config.ts'
 import { fromGateway } from './content/gateway.ts'
@@ -20,7 +20,11 @@ export const createContext = async (env: Environment) => {
     env,
   )
   const content: ContentSource = config.gateway
-    ? fromGateway(config.gateway, fetch)
+    ? fromGateway(config.gateway, {
+        fetch: hostFetch(config.didWeb),
+        hosts: config.gatewayHosts,
+        allowPrivate: config.didWeb.allowPrivate,
+      })
     : {
         has: key => hasObject({ ...aws.bucket('content'), key }),
         open: async (key, signal) => {
@@ -41,6 +45,7 @@ export const createContext = async (env: Environment) => {
     dealTracker: peer(config.dealTracker),
     defaultGroup: config.defaultGroup,
     missingContent: config.missingContent,
+    admission: config,
     batching: BATCHING,
   })
   return { service, log: common.log, deadLetters: aws.deadLetters }

@@ -3,6 +3,7 @@ import type { Authority, Clock, Log, Peer, Random } from '@w3filecoin/runtime'
 import type { ContentSource } from './content/source.ts'
 import type { Batching } from './domain/batching.ts'
 import type { Timing } from './domain/piece.ts'
+import type { Admission } from './domain/quota.ts'
 import type { Queues } from './queues.ts'
 import type { Stores } from './stores.ts'
 
@@ -21,6 +22,8 @@ export interface Dependencies {
   defaultGroup: string
   /** Whether an offer of content that does not exist waits for the content, or is refused. */
   missingContent: 'wait' | 'refuse'
+  /** Which spaces may start workflows, and how many. */
+  admission: Admission
   timing: Timing
   batching: Batching
   now: Clock

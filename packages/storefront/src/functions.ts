@@ -1,4 +1,6 @@
 import { lambdaFunctions } from '@w3filecoin/aws'
 import { createContext } from './context.ts'
 
-export const { api, submit, aggregation, outcome, sweep } = lambdaFunctions(await createContext(process.env))
+export const { api, submit, aggregation, poll, outcome, sweep } = lambdaFunctions(
+  await createContext(process.env),
+)

@@ -11,12 +11,34 @@ export const submitMessage = messageFormat(z.object({ id: z.string() }))
 export type SubmitMessage = MessageOf<typeof submitMessage>
 
 /**
- * "Get this piece into an aggregate": offer it to the aggregator, or fetch the receipt if it was offered already.
+ * "Get this piece into an aggregate": offer it to the aggregator, or fetch the answer to the offer of the dealer.
  *
  * @example { "v": 1, "id": "kD3…" }
  */
 export const aggregationMessage = messageFormat(z.object({ id: z.string() }))
 export type AggregationMessage = MessageOf<typeof aggregationMessage>
+
+/**
+ * "Ask the aggregator whether queued pieces are in an aggregate": of a group, of one shard of it (`all`: of the whole shard),
+ * or single pieces by their record keys.
+ *
+ * @example { "v": 1, "group": "did:web:example.com" }
+ * @example { "v": 1, "group": "did:web:example.com", "shard": 7, "all": true }
+ * @example { "v": 1, "pieces": ["kD3…"] }
+ */
+export const pollMessage = messageFormat(
+  z.union([
+    z.object({ pieces: z.array(z.string()).min(1).max(50) }),
+    z.object({
+      group: z.string(),
+      shard: z.number().int(),
+      after: z.string().optional(),
+      all: z.boolean().optional(),
+    }),
+    z.strictObject({ group: z.string() }),
+  ]),
+)
+export type PollMessage = MessageOf<typeof pollMessage>
 
 /**
  * "Settle these pieces", or one shard of all pieces, "with the outcome of their aggregate". Without pieces and shard: "fetch the
@@ -39,6 +61,7 @@ export type OutcomeMessage = MessageOf<typeof outcomeMessage>
 export const messages = {
   submit: submitMessage,
   aggregation: aggregationMessage,
+  poll: pollMessage,
   outcome: outcomeMessage,
 } satisfies MessageFormats<typeof resources>
 

@@ -7,14 +7,25 @@ export const resources = describeResources({
     timeout: 29,
     memory: 1024,
     uses: {
-      tables: { revocation: 'write', piece: 'write', aggregate: 'write', receipt: 'write', space: 'read' },
+      tables: {
+        revocation: 'write',
+        piece: 'write',
+        offer: 'write',
+        task: 'write',
+        inclusion: 'write',
+        quota: 'write',
+        aggregate: 'write',
+        group: 'write',
+        receipt: 'write',
+        space: 'read',
+      },
       queues: ['submit', 'outcome'],
       buckets: { blocks: 'write', content: 'read' },
     },
   },
   tables: {
     ...COMMON_TABLES,
-    /** Content pieces on their way to a deal: one per content, piece and nonce. */
+    /** Content pieces on their way to a deal: one per content, piece and nonce, and per group. */
     piece: {
       fields: {
         id: 'string',
@@ -23,6 +34,8 @@ export const resources = describeResources({
         piece: 'string',
         waitsFor: 'string',
         memberOf: 'string',
+        queuedIn: 'string',
+        queuedAt: 'number',
       },
       key: { hash: 'id' },
       indexes: {
@@ -30,7 +43,20 @@ export const resources = describeResources({
         piece: { hash: 'piece', range: 'id' },
         waitsFor: { hash: 'waitsFor', range: 'id' },
         memberOf: { hash: 'memberOf', range: 'id' },
+        queuedIn: { hash: 'queuedIn', range: 'queuedAt' },
       },
+    },
+    /** The offers of each space, with the group that it had at the first one. */
+    offer: { fields: { owner: 'string', workflow: 'string' }, key: { hash: 'owner', range: 'workflow' } },
+    /** The workflow of each promised task. */
+    task: { fields: { task: 'string' }, key: { hash: 'task' } },
+    /** The aggregates of each piece, with the proofs, the newest first. */
+    inclusion: { fields: { piece: 'string', order: 'string' }, key: { hash: 'piece', range: 'order' } },
+    /** Counts the workflows that spaces start, by day. */
+    quota: {
+      fields: { owner: 'string', day: 'string' },
+      key: { hash: 'owner', range: 'day' },
+      expires: 'expiresAt',
     },
     /** Aggregates that contain pieces of this storefront, and their outcomes. */
     aggregate: {
@@ -38,6 +64,14 @@ export const resources = describeResources({
       key: { hash: 'id' },
       indexes: { due: { hash: 'due', range: 'checkAt' } },
     },
+    /** Groups whose queued pieces the aggregator is asked about. */
+    group: {
+      fields: { id: 'string', due: 'string', checkAt: 'number' },
+      key: { hash: 'id' },
+      indexes: { due: { hash: 'due', range: 'checkAt' } },
+    },
+    /** The contents that runs read now, and the slots in which each owner's contents are read; see `domain/reading.ts`. */
+    reading: { fields: { id: 'string' }, key: { hash: 'id' } },
     /** The provider of each space, which becomes the group of its pieces. The operator fills it. */
     space: { fields: { space: 'string' }, key: { hash: 'space' } },
   },
@@ -51,8 +85,8 @@ export const resources = describeResources({
         timeout: 900,
         memory: 1769,
         uses: {
-          tables: { piece: 'write', receipt: 'write' },
-          queues: ['aggregation'],
+          tables: { piece: 'write', receipt: 'write', reading: 'write', space: 'read' },
+          queues: ['submit', 'aggregation'],
           buckets: { blocks: 'write', content: 'read' },
         },
       },
@@ -64,14 +98,28 @@ export const resources = describeResources({
       concurrency: 10,
       attempts: 5,
       run: {
-        // If the aggregator hangs, a run waits for it six times: for the answer to all offers, then for 50 receipts, ten at a
-        // time. Each wait takes 25 s, and 10 s more if a host that serves keys hangs too.
+        // If the aggregator hangs, a run waits for it six times: for the answer to all offers, then for 50 receipts of
+        // retries, ten at a time. Each wait takes 25 s, and 10 s more if a host that serves keys hangs too.
         timeout: 240,
         memory: 1024,
         uses: {
-          tables: { piece: 'write', aggregate: 'write', receipt: 'write' },
-          queues: ['outcome'],
+          tables: { piece: 'write', group: 'write', receipt: 'write' },
           buckets: { blocks: 'write' },
+        },
+      },
+    },
+    /** Ask the aggregator whether queued pieces are in an aggregate. */
+    poll: {
+      batch: 1,
+      concurrency: 5,
+      attempts: 5,
+      run: {
+        // As for queue `aggregation`: 50 receipts, ten at a time.
+        timeout: 240,
+        memory: 1024,
+        uses: {
+          tables: { piece: 'write', inclusion: 'write', aggregate: 'write', group: 'write' },
+          queues: ['poll', 'outcome'],
         },
       },
     },
@@ -104,8 +152,8 @@ export const resources = describeResources({
         timeout: 55,
         memory: 1024,
         uses: {
-          tables: { piece: 'write', aggregate: 'write' },
-          queues: ['submit', 'aggregation', 'outcome'],
+          tables: { piece: 'write', group: 'write', aggregate: 'write' },
+          queues: ['submit', 'aggregation', 'poll', 'outcome'],
         },
       },
     },

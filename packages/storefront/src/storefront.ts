@@ -1,6 +1,7 @@
 import { concludeHandler, createHttpApp, Server, type Service } from '@w3filecoin/runtime'
 import { onAggregation } from './consumers/aggregation.ts'
 import { onOutcome } from './consumers/outcome.ts'
+import { onPoll } from './consumers/poll.ts'
 import { onSubmit } from './consumers/submit.ts'
 import type { Dependencies } from './dependencies.ts'
 import { filecoinAcceptHandler } from './handlers/filecoin-accept.ts'
@@ -10,7 +11,7 @@ import { filecoinSubmitHandler } from './handlers/filecoin-submit.ts'
 import type { messages } from './queues.ts'
 import type { resources } from './resources.ts'
 import { sweepStorefront } from './sweep.ts'
-import { receiveAggregateOutcome } from './workflow/aggregate-outcome.ts'
+import { receiveAggregateReceipt } from './workflow/aggregate-outcome.ts'
 import { receivePieceAccept } from './workflow/piece-accept.ts'
 
 /** Creates the storefront. Agents offer content pieces to it, and get the proof of a deal from it. */
@@ -21,8 +22,8 @@ export const createStorefront = (dependencies: Dependencies): Service<typeof res
     authority,
     handlers: [
       filecoinOfferHandler(dependencies),
-      filecoinSubmitHandler(stores),
-      filecoinAcceptHandler(stores),
+      filecoinSubmitHandler(dependencies),
+      filecoinAcceptHandler(dependencies),
       filecoinInfoHandler(dependencies),
       concludeHandler({
         authority,
@@ -30,8 +31,8 @@ export const createStorefront = (dependencies: Dependencies): Service<typeof res
         senders: [aggregator.did, dealer],
         routes: {
           'piece/accept': receipt => receivePieceAccept(dependencies, receipt),
-          'aggregate/offer': (receipt, ran) => receiveAggregateOutcome(dependencies, receipt, ran),
-          'aggregate/accept': (receipt, ran) => receiveAggregateOutcome(dependencies, receipt, ran),
+          'aggregate/offer': (receipt, ran) => receiveAggregateReceipt(dependencies, receipt, ran),
+          'aggregate/accept': (receipt, ran) => receiveAggregateReceipt(dependencies, receipt, ran),
         },
       }),
     ],
@@ -43,6 +44,7 @@ export const createStorefront = (dependencies: Dependencies): Service<typeof res
     consumers: {
       submit: onSubmit(dependencies),
       aggregation: onAggregation(dependencies),
+      poll: onPoll(dependencies),
       outcome: onOutcome(dependencies),
     },
     schedules: { sweep: sweepStorefront(dependencies) },

@@ -1,6 +1,12 @@
 import { COMMON_FORMATS, recordFormat, type StoresOf, type TableFormats } from '@w3filecoin/runtime'
 import type { AggregateRecord } from './domain/aggregate.ts'
+import type { GroupRecord } from './domain/group.ts'
+import type { InclusionRecord } from './domain/inclusion.ts'
+import type { OfferRecord } from './domain/offer.ts'
 import type { PieceRecord } from './domain/piece.ts'
+import type { QuotaRecord } from './domain/quota.ts'
+import type { ReadingRecord } from './domain/reading.ts'
+import type { TaskRecord } from './domain/task.ts'
 import type { resources } from './resources.ts'
 
 /**
@@ -26,9 +32,15 @@ export const tables = {
     },
   }),
   aggregate: recordFormat<AggregateRecord>({
-    stored: { aggregateOfferCid: 'aggregateOffer', verdictsCid: 'verdicts' },
+    stored: { aggregateOfferCid: 'aggregateOffer', acceptCid: 'aggregateAccept', verdictsCid: 'verdicts' },
   }),
+  group: recordFormat<GroupRecord>(),
+  reading: recordFormat<ReadingRecord>(),
   space: recordFormat<SpaceRecord>(),
+  offer: recordFormat<OfferRecord>(),
+  task: recordFormat<TaskRecord>(),
+  inclusion: recordFormat<InclusionRecord>(),
+  quota: recordFormat<QuotaRecord>(),
 } satisfies TableFormats<typeof resources>
 
 export type Stores = StoresOf<typeof tables>

@@ -1,39 +1,62 @@
-import { sendAll, sweep, sweepAll } from '@w3filecoin/runtime'
+import { LONGEST_CHECK_MS, sendAll, sweep, sweepAll } from '@w3filecoin/runtime'
 import pMap from 'p-map'
 import type { Dependencies } from './dependencies.ts'
-import { type AggregateRecord, isFinal, markFinished } from './domain/aggregate.ts'
+import {
+  type AggregateRecord,
+  isFinal,
+  markFinished,
+  nextCheckMs as nextAggregateCheckMs,
+} from './domain/aggregate.ts'
+import { nextPollMs } from './domain/group.ts'
 import { allShards, memberShard } from './domain/member-shards.ts'
 import { nextCheckMs } from './domain/piece.ts'
+import { resources } from './resources.ts'
 import { unfinished } from './unfinished.ts'
 
 /** Sends the messages of overdue records again, table by table. A table that fails does not keep the sweep from the others. */
-export const sweepStorefront =
-  ({ stores, queues, timing, now }: Pick<Dependencies, 'stores' | 'queues' | 'timing' | 'now'>) =>
-  async (): Promise<void> => {
-    await sweepAll([
-      sweep({
-        table: stores.piece,
-        now,
-        intervalMs: record => nextCheckMs(record, now(), timing),
-        resend: records => sendAll(queues, unfinished.piece.messages(records)),
-      }),
-      sweep({
-        table: stores.aggregate,
-        now,
-        intervalMs: () => timing.pollMs,
-        resend: async records => {
-          const isOpen = await pMap(
-            records,
-            async record => !isFinal(record) || (await hasMembers(stores, record)),
-            { concurrency: 4 },
-          )
-          await sendAll(queues, unfinished.aggregate.messages(records.filter((_, n) => isOpen[n])))
-          for (const [n, record] of records.entries())
-            if (!isOpen[n]) await stores.aggregate.replace(markFinished(record))
-        },
-      }),
-    ])
+export const sweepStorefront = ({
+  stores,
+  queues,
+  timing,
+  now,
+}: Pick<Dependencies, 'stores' | 'queues' | 'timing' | 'now'>): (() => Promise<void>) => {
+  const { retryMs, pollMs, safetyCheckMs } = timing
+  const own = Math.max(LONGEST_CHECK_MS, retryMs)
+  const sweeps = [
+    sweep({
+      table: stores.piece,
+      intervalMs: record => nextCheckMs(record, now(), timing),
+      longestMs: { own, waiting: Math.max(pollMs, safetyCheckMs) },
+      isWaiting: unfinished.piece.isWaiting,
+      resend: records => sendAll(queues, unfinished.piece.messages(records)),
+    }),
+    sweep({
+      table: stores.group,
+      intervalMs: record => nextPollMs(record, now(), timing),
+      longestMs: { own: Math.max(own, pollMs), waiting: Math.max(own, pollMs) },
+      resend: records => sendAll(queues, unfinished.group.messages(records)),
+    }),
+    sweep({
+      table: stores.aggregate,
+      intervalMs: record => nextAggregateCheckMs(record, now(), timing),
+      longestMs: { own: Math.max(own, pollMs), waiting: Math.max(own, pollMs) },
+      isWaiting: unfinished.aggregate.isWaiting,
+      resend: async records => {
+        const isOpen = await pMap(
+          records,
+          async record => !isFinal(record) || (await hasMembers(stores, record)),
+          { concurrency: 4 },
+        )
+        await sendAll(queues, unfinished.aggregate.messages(records.filter((_, n) => isOpen[n])))
+        for (const [n, record] of records.entries())
+          if (!isOpen[n]) await stores.aggregate.replace(markFinished(record))
+      },
+    }),
+  ]
+  return async () => {
+    await sweepAll(sweeps, { now, timeoutSeconds: resources.schedules.sweep.run.timeout })
   }
+}
 
 /** Whether the aggregate has pieces that are not settled yet. */
 const hasMembers = async ({ piece }: Dependencies['stores'], { id }: AggregateRecord): Promise<boolean> => {

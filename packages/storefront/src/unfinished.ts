@@ -1,7 +1,8 @@
 import type { Stage } from '@w3filecoin/capabilities'
 import type { Unfinished } from '@w3filecoin/runtime'
 import { type AggregateRecord, type AggregateStage, isFinal as isFinalOutcome } from './domain/aggregate.ts'
-import { isFinal, type PieceRecord, stageReachedAt } from './domain/piece.ts'
+import type { GroupRecord } from './domain/group.ts'
+import { isFinal, type PieceRecord, SAFETY_CHECK_MS, stageReachedAt } from './domain/piece.ts'
 import type { Queues } from './queues.ts'
 
 interface Step {
@@ -15,7 +16,7 @@ interface Step {
 const NEXT_STEP: Record<Stage, Step | undefined> = {
   offered: { queue: 'submit', description: 'the storefront must read and check its content' },
   submitted: { queue: 'aggregation', description: 'the aggregator must accept it' },
-  queued: { queue: 'aggregation', description: 'the aggregator must put it into an aggregate' },
+  queued: { queue: 'poll', description: 'the aggregator must put it into an aggregate' },
   aggregated: { queue: 'outcome', description: 'its aggregate must get into a deal' },
   retried: { queue: 'aggregation', description: 'the aggregator must accept it again' },
   accepted: undefined,
@@ -26,18 +27,28 @@ const piece: Unfinished<PieceRecord, Queues> = {
   isUnfinished: record => !isFinal(record),
   stageSince: stageReachedAt,
   describeNext: ({ stage }) => NEXT_STEP[stage]?.description ?? 'nothing',
+  isWaiting: ({ stage }) => stage === 'queued' || stage === 'aggregated',
+  longestMs: { waiting: SAFETY_CHECK_MS },
   messages: records => {
     const recordsFor = (queue: keyof Queues) =>
       records.filter(({ stage }) => NEXT_STEP[stage]?.queue === queue)
     return {
       submit: recordsFor('submit').map(({ id }) => ({ id })),
       aggregation: recordsFor('aggregation').map(({ id }) => ({ id })),
+      poll: recordsFor('poll').map(({ id }) => ({ pieces: [id] })),
       outcome: recordsFor('outcome').map(({ id, aggregateId }) => ({
         aggregate: aggregateId as string,
         pieces: [id],
       })),
     }
   },
+}
+
+const group: Unfinished<GroupRecord, Queues> = {
+  isUnfinished: ({ stage }) => stage !== 'idle',
+  stageSince: () => undefined,
+  describeNext: () => 'the aggregator must be asked about its queued pieces',
+  messages: records => ({ poll: records.map(({ id }) => ({ group: id })) }),
 }
 
 /** What happens next to an aggregate that needs checks. */
@@ -51,8 +62,9 @@ const aggregate: Unfinished<AggregateRecord, Queues> = {
   isUnfinished: record => !isFinalOutcome(record) || record.checkAt !== undefined,
   stageSince: () => undefined,
   describeNext: ({ stage }) => NEXT_OF_AGGREGATE[stage],
+  isWaiting: ({ stage }) => stage === 'offered',
   messages: records => ({ outcome: records.map(({ id }) => ({ aggregate: id })) }),
 }
 
 /** By table. */
-export const unfinished = { piece, aggregate }
+export const unfinished = { piece, group, aggregate }

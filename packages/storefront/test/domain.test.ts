@@ -4,6 +4,7 @@ import { bytesOf } from '@w3filecoin/testing'
 import { create as createDigest } from 'multiformats/hashes/digest'
 import { create as createLink } from 'multiformats/link'
 import { describe, expect, it } from 'vitest'
+import { configSchema } from '../src/config.ts'
 import { fromGateway } from '../src/content/gateway.ts'
 import { sha256Of } from '../src/content/sha256.ts'
 import {
@@ -17,6 +18,8 @@ import {
 } from '../src/domain/aggregate.ts'
 import { MEMBER_SHARDS, memberShard, shardOf } from '../src/domain/member-shards.ts'
 import {
+  contentDeadline,
+  distinctGroup,
   isConfirmed,
   isFinal,
   markAggregated,
@@ -25,11 +28,14 @@ import {
   markRetried,
   markSubmitted,
   newPiece,
+  nextAttempt,
   nextCheckMs,
   type PieceRecord,
   pieceId,
   recordProblem,
   renewClaim,
+  renewWait,
+  startAttempt,
 } from '../src/domain/piece.ts'
 
 const timing = { retryMs: 60, pollMs: 900, contentWaitMs: 5000, safetyCheckMs: 604_800_000 }
@@ -59,8 +65,13 @@ describe('a piece', () => {
     queued: at => markQueued(at, { waitsFor: 'task', nonce: 'n' }, 2000, timing),
     aggregated: at => markAggregated(at, membership, 2000, timing),
     retried: at => markRetried(at, { aggregateId: 'A', retry: 'offer' }, 2000, timing),
-    accepted: at => markEnded(at, undefined, 2000),
-    failed: at => markEnded(at, failure('ProofNotFound', 'no deal', { piece: 'p' }), 2000),
+    accepted: at => markEnded(at, { attempt: undefined, reason: undefined }, 2000),
+    failed: at =>
+      markEnded(
+        at,
+        { attempt: undefined, reason: failure('ProofNotFound', 'no deal', { piece: 'p' }) },
+        2000,
+      ),
   }
   const stages: Stage[] = ['offered', 'submitted', 'queued', 'aggregated', 'retried', 'accepted', 'failed']
   const unfinished = stages.slice(0, 5)
@@ -98,7 +109,7 @@ describe('a piece', () => {
 
   it.each<[string, number | undefined]>([
     ['submitted', 2060],
-    ['queued', 2900],
+    ['queued', 2000 + WEEK],
     ['aggregated', 2000 + WEEK],
     ['retried', 2060],
     ['accepted', undefined],
@@ -170,6 +181,8 @@ describe('a piece', () => {
     expect(look(thrice, other).trouble?.found).toEqual({ piece: 'y', at: 1700 })
     expect(isConfirmed(record('offered'), 'x', 2000, timing)).toBe(false)
     expect(isConfirmed(thrice, 'y', 2000, timing)).toBe(false)
+    // A clock that was ten days ahead recorded the earlier read.
+    expect(isConfirmed(thrice, 'x', 1500 - 10 * 24 * 3_600_000, timing)).toBe(true)
     expect(isConfirmed(thrice, 'x', 1500 + timing.retryMs - 1, timing)).toBe(false)
     expect(isConfirmed(thrice, 'x', 1500 + timing.retryMs, timing)).toBe(true)
   })
@@ -206,14 +219,55 @@ describe('a piece', () => {
     expect(nextCheckMs(newer, 1000, timing)).toBe(60)
   })
 
-  it('has its own key for each content, piece and nonce', () => {
+  it('has its own key for each content, piece and nonce, and for each group beside the first', () => {
     const ids = [
       { content: 'c', piece: 'p' },
       { content: 'd', piece: 'p' },
       { content: 'c', piece: 'q' },
       { content: 'c', piece: 'p', nonce: 'n' },
-    ].map(pieceId)
-    expect(new Set(ids).size).toBe(4)
+    ].flatMap(offered => [pieceId(offered), pieceId(offered, 'g'), pieceId(offered, 'h')])
+    expect(new Set(ids).size).toBe(12)
+    const offered = { content: 'c', piece: 'p', group: 'g', submitTask: bytes, acceptTask: bytes }
+    expect(distinctGroup(newPiece(offered, 1000, timing))).toBeUndefined()
+    expect(distinctGroup(newPiece({ ...offered, isDistinct: true }, 1000, timing))).toBe('g')
+  })
+
+  it('waits for its content again from each offer on, which causes a write only from time to time', () => {
+    const offered = { ...record('offered'), history: [{ stage: 'offered' as const, at: 1000 }] }
+    expect(contentDeadline(offered, timing)).toBe(6000)
+    expect(renewWait(offered, 1499, timing)).toBeUndefined()
+    const renewed = renewWait(offered, 1500, timing)!
+    expect(contentDeadline(renewed, timing)).toBe(6500)
+    expect(renewed).toMatchObject({ stage: 'offered', history: offered.history, checkAt: offered.checkAt })
+    expect(nextCheckMs(renewed, 1700, timing), 'the backoff starts again too').toBe(200)
+    expect(renewWait(renewed, 1999, timing)).toBeUndefined()
+    expect(renewWait({ ...offered, stage: 'submitted' }, 9000, timing)).toBeUndefined()
+  })
+
+  it('starts another attempt only after ContentNotFound, once for each number', () => {
+    const failed = (name: string, more: Partial<PieceRecord> = {}) => ({
+      ...record('failed'),
+      reason: { name, message: 'm' },
+      waitingSince: 1500,
+      ...more,
+    })
+    for (const name of ['InvalidContentPiece', 'ProofNotFound'])
+      expect(nextAttempt(failed(name)), name).toBeUndefined()
+    expect(nextAttempt(record('accepted'))).toBeUndefined()
+    expect(nextAttempt(failed('ContentNotFound'))).toBe(2)
+    expect(nextAttempt(failed('ContentNotFound', { attempt: 100 })), 'the last attempt').toBeUndefined()
+
+    const promises = { submitTask: bytes, acceptTask: bytes, acceptCid: 'second' }
+    const second = startAttempt(failed('ContentNotFound'), 2, promises, 7000, timing)!
+    expect(second).toMatchObject({ stage: 'offered', attempt: 2, acceptCid: 'second', checkAt: 7060 })
+    expect(second.history).toEqual([...record('failed').history, { stage: 'offered', at: 7000 }])
+    expect([second.reason, second.waitingSince]).toEqual([undefined, undefined])
+    expect(startAttempt(second, 2, promises, 8000, timing), 'a concurrent offer').toBeUndefined()
+    expect(startAttempt(failed('ContentNotFound', { attempt: 2 }), 2, promises, 8000, timing)).toBeUndefined()
+
+    const late = { attempt: undefined, reason: failure('ContentNotFound', 'm') }
+    expect(markEnded(second, late, 8000), 'a run that ends the first attempt late').toBeUndefined()
+    expect(markEnded(second, { ...late, attempt: 2 }, 8000)).toMatchObject({ stage: 'failed' })
   })
 
   it('is in one shard of its aggregate, and all shards are used', () => {
@@ -278,15 +332,21 @@ describe('the hash of content', () => {
 
 describe('content from a gateway', () => {
   const { signal } = new AbortController()
-  const from = (response: Response, asked: string[] = []) =>
-    fromGateway('https://{cid}.example/x', async (url, init) => {
-      asked.push(`${init?.method} ${url}`)
-      return response
+  /** A gateway at `https://{cid}.example/x` that answers with these responses, one after the other. */
+  const from = (responses: Response[], asked: string[] = [], options: object = {}) =>
+    fromGateway('https://{cid}.example/x', {
+      fetch: async (url, init) => {
+        asked.push(`${init?.method} ${url}`)
+        expect(init?.redirect).toBe('manual')
+        return responses.shift()!
+      },
+      ...options,
     })
+  const redirect = (location: string) => new Response(null, { status: 302, headers: { location } })
 
   it('is streamed from the URL of its CID', async () => {
     const asked: string[] = []
-    const source = from(new Response('bytes'), asked)
+    const source = from([new Response(), new Response('bytes')], asked)
     expect(await source.has('bafy')).toBe(true)
     const chunks = await Array.fromAsync((await source.open('bafy', signal))!)
     expect(Buffer.concat(chunks).toString()).toBe('bytes')
@@ -294,12 +354,70 @@ describe('content from a gateway', () => {
   })
 
   it.each([404, 410])('does not exist at status %i', async status => {
-    expect(await from(new Response('', { status })).open('bafy', signal)).toBeUndefined()
-    expect(await from(new Response('', { status })).has('bafy')).toBe(false)
+    expect(await from([new Response('', { status })]).open('bafy', signal)).toBeUndefined()
+    expect(await from([new Response('', { status })]).has('bafy')).toBe(false)
   })
 
-  it.each([403, 429, 500, 504])('is retried at status %i', async status => {
-    await expect(from(new Response('', { status })).open('bafy', signal)).rejects.toThrow(`${status}`)
-    await expect(from(new Response('', { status })).has('bafy')).rejects.toThrow(`${status}`)
+  it.each([304, 403, 429, 500, 504])('is retried at status %i', async status => {
+    const response = () => new Response(status === 304 ? null : '', { status })
+    await expect(from([response()]).open('bafy', signal)).rejects.toThrow(`${status}`)
+    await expect(from([response()]).has('bafy')).rejects.toThrow(`${status}`)
+  })
+
+  it('is read after redirects to the gateway’s own host, and to listed ones', async () => {
+    const asked: string[] = []
+    const hops = ['https://other.example/y', 'https://bafy.listed.test/z', '/last']
+    const source = from([...hops.map(redirect), new Response('bytes')], asked, { hosts: ['listed.test'] })
+    expect(await source.open('bafy', signal)).toBeDefined()
+    expect(asked.slice(1)).toEqual([
+      'GET https://other.example/y',
+      'GET https://bafy.listed.test/z',
+      'GET https://bafy.listed.test/last',
+    ])
+  })
+
+  it.each([
+    'https://elsewhere.test/',
+    'https://notexample/',
+    'https://example.test/',
+    'https://example:8443/',
+    'http://bafy.example/x',
+    'https://127.0.0.1/',
+    'file:///etc/passwd',
+  ])('is not read after a redirect to %s', async location => {
+    const asked: string[] = []
+    await expect(from([redirect(location)], asked).open('bafy', signal)).rejects.toThrow()
+    expect(asked).toHaveLength(1)
+  })
+
+  it('is not read after more than three redirects', async () => {
+    const asked: string[] = []
+    const source = from(
+      Array(9)
+        .fill(undefined)
+        .map(() => redirect('/again')),
+      asked,
+    )
+    await expect(source.open('bafy', signal)).rejects.toThrow('302')
+    expect(asked).toHaveLength(4)
+  })
+
+  it('is configured with an https URL, or with private addresses allowed', () => {
+    const peer = { did: 'did:web:peer.example.com', url: 'https://peer.example.com' }
+    const settings = { aggregator: peer, dealer: { did: peer.did }, dealTracker: peer, defaultGroup: 'g' }
+    const problems = (more: object) =>
+      configSchema.safeParse({ ...settings, ...more }).error?.issues.map(({ message }) => message)
+    expect(problems({ gateway: 'https://{cid}.ipfs.w3s.link/' })).toBeUndefined()
+    expect(problems({ gateway: 'http://gateway.test/{cid}' })?.[0]).toContain('expected an https URL')
+    expect(problems({ gateway: 'http://gateway.test/{cid}', didWeb: { allowPrivate: true } })).toBeUndefined()
+    expect(problems({ gateway: 'gateway.test/{cid}' })?.[0]).toContain('expected a URL')
+    expect(problems({ gatewayHosts: ['https://a.test/'] })?.[0]).toContain('expected a host')
+  })
+
+  it('is read over plain HTTP only where private addresses are allowed', async () => {
+    const fetch = async () => new Response('bytes')
+    const template = 'http://127.0.0.1:8080/{cid}'
+    await expect(fromGateway(template, { fetch }).open('bafy', signal)).rejects.toThrow('https')
+    expect(await fromGateway(template, { fetch, allowPrivate: true }).open('bafy', signal)).toBeDefined()
   })
 })

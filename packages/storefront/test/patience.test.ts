@@ -1,115 +1,16 @@
-import { Tasks } from '@w3filecoin/capabilities'
-import { Authority, type Engine, openQueues, openStores, Peer, packTask, type Row } from '@w3filecoin/runtime'
-import { linkOf, signersOf, someContent, somePiece } from '@w3filecoin/testing'
-import {
-  Choices,
-  DeterministicBlocks,
-  DeterministicQueue,
-  DeterministicTable,
-  DeterministicWorld,
-} from '@w3filecoin/testing/deterministic'
+import { linkOf, someContent, somePiece } from '@w3filecoin/testing'
 import { afterEach, expect, it, vi } from 'vitest'
+import { readContent } from '../src/content/read.ts'
 import { newAggregate } from '../src/domain/aggregate.ts'
-import { BATCHING } from '../src/domain/batching.ts'
-import { markQueued, markSubmitted, newPiece } from '../src/domain/piece.ts'
-import { createStorefront, type Dependencies, messages, tables } from '../src/index.ts'
 import { resources } from '../src/resources.ts'
+import { insertPiece, recordOf, startStorefront, timing, trickle, type World } from './simulated.ts'
 
 /**
  * Every peer and every source of content hangs until the caller times out. A function that is still running at its own
  * timeout is killed, and so is every retry of its messages: nothing is recorded, and no work is ever abandoned in order.
  */
 
-const { storefront, aggregator, dealer, tracker } = await signersOf(
-  'storefront',
-  'aggregator',
-  'dealer',
-  'tracker',
-)
-const timing = {
-  retryMs: 60_000,
-  pollMs: 900_000,
-  contentWaitMs: 24 * 3_600_000,
-  safetyCheckMs: 7 * 24 * 3_600_000,
-}
-
 afterEach(() => void vi.restoreAllMocks())
-
-const specOf = <T>(specs: Record<string, T>, name: string): T => specs[name] as T
-
-/** Starts a storefront in a separate world, where all peers and all content hang. */
-const startStorefront = () => {
-  const world = new DeterministicWorld({ choices: new Choices(1) })
-  vi.spyOn(AbortSignal, 'timeout').mockImplementation(world.timeout)
-  const opened: Record<string, DeterministicTable<Row>> = {}
-  const engine: Engine = {
-    table: name => {
-      const table = new DeterministicTable<Row>({ name, spec: specOf(resources.tables, name), world, lag: 0 })
-      opened[name] = table
-      return table as never
-    },
-    queue: name => new DeterministicQueue({ name, spec: specOf(resources.queues, name), world }),
-    blocks: name => new DeterministicBlocks({ name, world }),
-  }
-  const authority = new Authority()
-  const hangs = (signal: AbortSignal) =>
-    new Promise<never>((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)))
-  const peer = (id: typeof aggregator) =>
-    new Peer(
-      { did: id.did(), url: 'https://hangs.test' },
-      { authority, fetch: async (_, init) => hangs(init!.signal!) },
-    )
-  const dependencies: Dependencies = {
-    id: storefront,
-    stores: openStores(engine, tables, { now: world.now }),
-    queues: openQueues(engine, messages),
-    content: {
-      has: async () => true,
-      open: async () =>
-        (async function* () {
-          yield new Uint8Array(1000)
-          await new Promise(() => {})
-        })(),
-    },
-    aggregator: peer(aggregator),
-    dealer: dealer.did(),
-    dealTracker: peer(tracker),
-    authority,
-    defaultGroup: 'did:web:default',
-    missingContent: 'wait',
-    timing,
-    batching: BATCHING,
-    now: world.now,
-    random: world.nonce,
-    log: () => {},
-  }
-  /** Puts a record into a table without a call. */
-  const seed = (name: 'piece' | 'aggregate', record: object) =>
-    opened[name]!.seed({ ...tables[name].encode(record), revision: 1 })
-  return { world, dependencies, seed, consumers: createStorefront(dependencies).consumers }
-}
-
-type World = ReturnType<typeof startStorefront>
-
-/** Inserts a piece at a stage, and returns its message. */
-const insertPiece = async (
-  { world, seed }: World,
-  name: string,
-  stage: 'offered' | 'submitted' | 'queued',
-) => {
-  const { content, piece } = await someContent(name)
-  const task = await packTask(await Tasks.pieceOffer(storefront, aggregator, { piece, group: 'g' }))
-  const record = newPiece(
-    { content: `${content}`, piece: `${piece}`, group: 'g', submitTask: task, acceptTask: task },
-    world.now(),
-    timing,
-  )
-  const first = { ...record, revision: 1 }
-  const second = markSubmitted(first, task, world.now(), timing)!
-  const third = markQueued(second, { waitsFor: `${linkOf(task)}`, nonce: undefined }, world.now(), timing)!
-  seed('piece', { offered: first, submitted: second, queued: third }[stage])
-  return { id: record.id }
-}
 
 /** Inserts the batch of each queue whose messages wait longest. */
 const worst: Record<keyof typeof resources.queues, (world: World, size: number) => Promise<object[]>> = {
@@ -118,9 +19,15 @@ const worst: Record<keyof typeof resources.queues, (world: World, size: number) 
   aggregation: (world, size) =>
     Promise.all(
       Array.from({ length: size }, (_, n) =>
-        insertPiece(world, `offer ${n}`, n === 0 ? 'submitted' : 'queued'),
+        insertPiece(world, `offer ${n}`, n === 0 ? 'submitted' : 'retried'),
       ),
     ),
+  poll: async world => {
+    const pieces = await Promise.all(
+      Array.from({ length: 50 }, (_, n) => insertPiece(world, `poll ${n}`, 'queued')),
+    )
+    return [{ pieces: pieces.map(({ id }) => id) }]
+  },
   outcome: async ({ world, seed }, size) => {
     const records = Array.from({ length: size }, (_, n) => {
       const offer = {
@@ -139,7 +46,10 @@ it.each(Object.keys(worst) as (keyof typeof worst)[])(
   'a run for %s ends before its timeout, even if every peer hangs',
   async name => {
     const storefront = startStorefront()
-    const { world, consumers } = storefront
+    const {
+      world,
+      service: { consumers },
+    } = storefront
     const { batch, run } = resources.queues[name]
     const messages = await worst[name](storefront, batch)
     const running = world.execute({ name, seconds: run.timeout }, () =>
@@ -152,18 +62,56 @@ it.each(Object.keys(worst) as (keyof typeof worst)[])(
 
 it('no second run reads content while a read hangs', async () => {
   const storefront = startStorefront()
-  const { world, consumers, dependencies } = storefront
+  const {
+    world,
+    service: { consumers },
+    dependencies,
+  } = storefront
   const message = await insertPiece(storefront, 'claimed', 'offered')
   const running = world.execute({ name: 'submit', seconds: resources.queues.submit.run.timeout }, () =>
     consumers.submit!.handle([message] as never),
   )
   const free: number[] = []
-  for (let minute = 1; minute < 14; minute++)
-    world.timeline.after(minute * 60_000, async () => {
+  for (let second = 10; second < 90; second += 10)
+    world.timeline.after(second * 1000, async () => {
       const record = await dependencies.stores.piece.get(message)
-      if ((record?.checkAt as number) <= world.now()) free.push(minute)
+      if ((record?.checkAt as number) <= world.now()) free.push(second)
     })
   await world.timeline.run(() => world.running === 0)
   expect(await running).toMatchObject({ ok: [{ ok: {} }] })
   expect(free).toEqual([])
+})
+
+it('a read ends at its longest time, even if it is not slow yet', async () => {
+  const { world, dependencies } = startStorefront()
+  const { content } = await someContent('long')
+  const options = { maxBytes: 2 ** 30, maxReadMs: 60_000, renewClaim: async () => {}, renewalMs: 30_000 }
+  const reading = readContent(dependencies.content, `${content}`, { ...options, log: () => {} })
+  let isRead = false
+  void reading.then(() => {
+    isRead = true
+  })
+  await world.timeline.run(() => isRead)
+  expect((await reading).error).toContain('cannot be read in 1 minutes')
+})
+
+const LOWEST_SPEED = 64 * 1024
+
+it('B3: a read that is slower than the lowest speed ends, and is retried later', async () => {
+  const storefront = startStorefront(world => trickle(world, LOWEST_SPEED - 6_000))
+  const {
+    world,
+    service: { consumers },
+  } = storefront
+  const start = world.now()
+  const message = await insertPiece(storefront, 'slow', 'offered')
+  const running = world.execute({ name: 'submit', seconds: resources.queues.submit.run.timeout }, () =>
+    consumers.submit!.handle([message] as never),
+  )
+  await world.timeline.run(() => world.running === 0)
+  expect(await running).toMatchObject({ ok: [{ ok: {} }] })
+  expect(world.now() - start).toBeLessThan(2 * 60_000)
+  const record = await recordOf(storefront, message)
+  expect(record?.trouble?.message).toContain('cannot be read: less than 64 KiB a second arrived')
+  expect(record).toMatchObject({ stage: 'offered' })
 })

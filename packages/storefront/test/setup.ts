@@ -1,5 +1,5 @@
-import { Delegation } from '@ucanto/core'
-import type { Invocation, Receipt, Signer } from '@ucanto/interface'
+import { Delegation as Delegations } from '@ucanto/core'
+import type { Delegation, Invocation, Receipt, Signer } from '@ucanto/interface'
 import {
   dealInfo,
   type Failure,
@@ -57,6 +57,12 @@ export const timing = {
   contentWaitMs: 24 * 3_600_000,
   safetyCheckMs: SAFETY_CHECK_MS,
 }
+/** More than the tests of one file offer in a day. */
+export const ADMISSION: Dependencies['admission'] = {
+  spaces: 'open',
+  offersPerDay: { listed: 10_000, shared: 10_000 },
+  noncesPerDay: { listed: 10_000, shared: 10_000 },
+}
 /** The content that exists, by CID; each function opens its bytes. */
 export const contents = new Map<string, () => AsyncIterable<Uint8Array>>()
 /** The `piece/offer` invocations that reached the aggregator. */
@@ -69,6 +75,12 @@ export const state: {
   down?: boolean
   /** The answer of the deal tracker to every question. */
   deals?: Record<string, object>
+  /** More of the answer of the deal tracker. */
+  tracked?: object | undefined
+  /** The refusal of the deal tracker, instead of an answer. */
+  refuse?: Failure | undefined
+  /** The number of questions to the deal tracker. */
+  asked?: number
   /** The answer of the aggregator to `piece/info`. */
   info?: object | undefined
 } = {}
@@ -108,7 +120,14 @@ beforeAll(async () => {
     name: 'the-tracker',
     id: tracker,
     authority,
-    handlers: [provide(dealInfo, async () => ({ out: { ok: { deals: state.deals } } }))],
+    handlers: [
+      provide(dealInfo, async () => {
+        state.asked = (state.asked ?? 0) + 1
+        return {
+          out: state.refuse ? { error: state.refuse } : { ok: { deals: state.deals, ...state.tracked } },
+        }
+      }),
+    ],
   })
   const peer = (to: StandIn) =>
     new Peer(to, {
@@ -132,6 +151,7 @@ beforeAll(async () => {
     authority,
     defaultGroup: GROUP,
     missingContent: 'wait',
+    admission: ADMISSION,
     timing,
     batching: BATCHING,
     now: () => clock.now,
@@ -142,34 +162,65 @@ beforeAll(async () => {
 })
 afterAll(() => world.stop())
 beforeEach(async () => {
-  for (const queue of ['submit', 'aggregation', 'outcome'] as const) await aws.drain(queue)
+  for (const queue of ['submit', 'aggregation', 'poll', 'outcome'] as const) await aws.drain(queue)
   offers.splice(0)
   Object.assign(state, { refusal: undefined, down: false, deals: { 42: DEAL }, info: undefined })
+  Object.assign(state, { tracked: undefined, refuse: undefined, asked: 0 })
 })
+
+/** Delegates an ability on a space to an agent. */
+export const delegate = (
+  from: Signer,
+  to: Signer,
+  { can = 'filecoin/*', of = from, ...options }: DelegateOptions = {},
+): Promise<Delegation> =>
+  Delegations.delegate({
+    issuer: from,
+    audience: to,
+    capabilities: [{ can, with: of.did() }],
+    expiration: Infinity,
+    ...options,
+  }) as Promise<never>
+
+interface DelegateOptions {
+  can?: '*' | `${string}/${string}`
+  /** The space, if `from` is not its owner. */
+  of?: Signer
+  proofs?: Delegation[]
+  expiration?: number
+}
+
+interface OfferOptions {
+  issuer?: Signer
+  from?: Signer
+  nonce?: string
+  /** Default: the delegation of the space. */
+  proofs?: Delegation[]
+}
 
 export const offer = async (
   { content, piece }: Pick<Content, 'content' | 'piece'>,
-  { issuer = agent, from = space, nonce }: { issuer?: Signer; from?: Signer; nonce?: string } = {},
+  { issuer = agent, from = space, nonce, proofs }: OfferOptions = {},
 ) =>
   filecoinOffer.invoke({
     issuer,
     audience: storefront,
     with: from.did(),
     nb: { content: content as never, piece },
-    proofs: [
-      await Delegation.delegate({
-        issuer: from,
-        audience: issuer,
-        capabilities: [{ can: 'filecoin/*', with: from.did() }],
-        expiration: Infinity,
-      }),
-    ],
+    proofs: proofs ?? [await delegate(from, issuer)],
     expiration: Infinity,
     ...(nonce === undefined ? {} : { nonce }),
   })
 
-export const recordOf = ({ content, piece }: Pick<Content, 'content' | 'piece'>, nonce?: string) =>
-  dependencies.stores.piece.get({ id: pieceId({ content: `${content}`, piece: `${piece}`, nonce }) })
+/** @param group set if a space of another group offered the content first */
+export const recordOf = (
+  { content, piece }: Pick<Content, 'content' | 'piece'>,
+  nonce?: string,
+  group?: string,
+) =>
+  dependencies.stores.piece.get({
+    id: pieceId({ content: `${content}`, piece: `${piece}`, nonce }, group),
+  })
 export const errorOf = ({ out }: Receipt) => out.error as { name: string; message: string } | undefined
 export const settle = () => aws.settle(service.consumers)
 export const sweepAfter = async (milliseconds: number) => {
@@ -189,6 +240,9 @@ export const uploadContent = async (seed: string, length?: number): Promise<Cont
   return content
 }
 
+/** The dealer's receipt of `aggregate/offer`, by the `aggregate/accept` that it promises. */
+const promises = new Map<string, Receipt>()
+
 /** Builds an aggregate of these pieces, and the receipts that the aggregator and the dealer issue about it. */
 export const aggregateOf = async (pieces: readonly PieceLink[], nonce?: string) => {
   const built = buildAggregate({ pieces: [...pieces], size: 2 ** 24 }).ok!
@@ -203,6 +257,11 @@ export const aggregateOf = async (pieces: readonly PieceLink[], nonce?: string) 
     tenant,
   })
   const aggregateAccept = await Tasks.aggregateAccept(dealer, { aggregate: link, pieces: list, nonce })
+  const promise = await issueReceipt(dealer, aggregateOffer, {
+    out: { ok: { aggregate: link } },
+    fx: { join: aggregateAccept },
+  })
+  promises.set(`${aggregateAccept.cid}`, promise)
   /** @param attempt the nonce of the `piece/offer`, if the dealer retried the piece */
   const acceptPiece = async (piece: PieceLink, attempt?: string) =>
     issueReceipt(aggregator, await Tasks.pieceAccept(aggregator, { piece, group: GROUP, nonce: attempt }), {
@@ -238,6 +297,7 @@ export const aggregateOf = async (pieces: readonly PieceLink[], nonce?: string) 
     link,
     aggregateOffer,
     aggregateAccept,
+    promise,
     acceptPiece,
     acceptAggregate,
     failAggregate,
@@ -245,7 +305,14 @@ export const aggregateOf = async (pieces: readonly PieceLink[], nonce?: string) 
     retry,
   }
 }
-export const conclude = async (receipt: Receipt, issuer: Signer = aggregator) =>
+/** Delivers the outcome of an aggregate after the dealer's promise of it, as the aggregator does. */
+export const conclude = async (receipt: Receipt, issuer: Signer = aggregator) => {
+  const promise = promises.get(`${receipt.ran.link()}`)
+  if (promise) await deliver(promise, issuer)
+  return deliver(receipt, issuer)
+}
+/** Delivers one receipt. */
+export const deliver = async (receipt: Receipt, issuer: Signer = aggregator) =>
   ask(
     service.api,
     await Tasks.conclude(issuer, storefront, { root: receipt.root, blocks: receipt.iterateIPLDBlocks() }),

@@ -1,12 +1,5 @@
 import type { Invocation, Receipt } from '@ucanto/interface'
-import {
-  type FilecoinInfoSuccess,
-  failure,
-  filecoinInfo,
-  filecoinOffer,
-  type PieceLink,
-  Tasks,
-} from '@w3filecoin/capabilities'
+import { failure, filecoinOffer, type PieceLink, Tasks } from '@w3filecoin/capabilities'
 import { verifyInclusion } from '@w3filecoin/piece'
 import { issueReceipt, isTask } from '@w3filecoin/runtime'
 import { ask, CUT, call, effectsOf, served, signerOf, someContent, somePiece } from '@w3filecoin/testing'
@@ -20,11 +13,8 @@ import {
   aws,
   clock,
   conclude,
-  DEAL,
-  dealer,
   dependencies,
   errorOf,
-  GROUP,
   offer,
   offers,
   queuePieces,
@@ -84,6 +74,28 @@ describe('filecoin/offer', () => {
     expect(another!.out).toEqual(first!.out)
     expect(effectsOf(another!)).toEqual(effectsOf(first!))
     expect(await recordOf(content)).toMatchObject({ revision: 1 })
+  })
+
+  it('has a receipt that stays if it is the first one, and for a day if it is a repeat', async () => {
+    const content = await someContent('expiring')
+    const agents = await Promise.all(Array.from({ length: 12 }, (_, n) => signerOf(`agent ${n}`)))
+    const invocations = await Promise.all(agents.map(issuer => offer(content, { issuer })))
+    const receipts = await call(service.api, ...invocations)
+    const rows = await dependencies.stores.receipt.getMany(
+      receipts.map(({ ran }) => ({ task: `${ran.link()}` })),
+    )
+    const times = rows.map(row => row?.expiresAt)
+    expect(times.toSorted()).toEqual([...Array(11).fill(clock.now / 1000 + 24 * 3600), undefined])
+    const before = clock.now
+    clock.now += 25 * 3_600_000
+    for (const [n, { ran }] of receipts.entries())
+      expect((await served(service.api, ran.link())) !== undefined).toBe(times[n] === undefined)
+    const again = await call(service.api, ...invocations)
+    expect(
+      again.map(({ root }) => `${root.cid}`),
+      'each receipt is issued again, with the same bytes',
+    ).toEqual(receipts.map(({ root }) => `${root.cid}`))
+    clock.now = before
   })
 
   it('starts one workflow if many agents make it at the same time', async () => {
@@ -380,7 +392,7 @@ describe('the end of a workflow', () => {
 
   it('is reached if no receipt is delivered, because the storefront fetches them', async () => {
     const [only] = await queuePieces('untold')
-    const { aggregateOffer, aggregateAccept, acceptPiece, acceptAggregate } = await aggregateOf([only.piece])
+    const { promise, acceptPiece, acceptAggregate } = await aggregateOf([only.piece])
     await theAggregator.receipts.put(await acceptPiece(only.piece))
     await sweepAfter(timing.pollMs)
     expect(await recordOf(only)).toMatchObject({ stage: 'aggregated' })
@@ -391,10 +403,11 @@ describe('the end of a workflow', () => {
     await sweepAfter(timing.pollMs)
     expect(await recordOf(only), 'the aggregator cannot be reached').toMatchObject({ stage: 'aggregated' })
     state.down = false
-    const promised = { out: { ok: {} }, fx: { join: aggregateAccept } }
-    const offered = await issueReceipt(dealer, aggregateOffer, promised)
-    await theAggregator.receipts.put(offered)
+    await theAggregator.receipts.put(promise)
     await theAggregator.receipts.put(await acceptAggregate())
+    // The question is repeated with exponential backoff.
+    await sweepAfter(timing.pollMs)
+    expect(await recordOf(only)).toMatchObject({ stage: 'aggregated' })
     await sweepAfter(timing.pollMs)
     expect(await recordOf(only)).toMatchObject({ stage: 'accepted' })
   })
@@ -437,72 +450,6 @@ describe('the end of a workflow', () => {
     expect((out.error as Error).name).toBe('UnknownTask')
     await settle()
     expect(await served(service.api, only.accept.cid)).toBeUndefined()
-  })
-})
-
-describe('filecoin/info', () => {
-  const info = (piece: PieceLink) =>
-    ask(
-      service.api,
-      filecoinInfo.invoke({ issuer: agent, audience: storefront, with: agent.did(), nb: { piece } }),
-    )
-
-  it('returns PieceNotFound for a piece that was not offered', async () => {
-    const piece = somePiece('unknown')
-    expect((await info(piece)).out.error).toMatchObject({ name: 'PieceNotFound', piece })
-  })
-
-  it('returns the aggregates of a piece, and their deals as the deal tracker reports them', async () => {
-    const content = await uploadContent('informed')
-    await ask(service.api, await offer(content))
-    await settle()
-    const { piece } = content
-    expect((await info(piece)).out.ok).toMatchObject({ piece, aggregates: [], deals: [], pastDeals: [] })
-
-    const { link, acceptPiece } = await aggregateOf([piece])
-    await conclude(await acceptPiece(piece))
-    expect((await info(piece)).out.ok).toMatchObject({
-      piece,
-      aggregates: [{ aggregate: link, inclusion: {} }],
-      deals: [{ aggregate: link, provider: 'f01', aux: { dataType: 0, dataSource: { dealID: 42 } } }],
-    })
-
-    // The deal is renewed and a second one is added; later both end and a third one is added.
-    const dealIDs = (deals: { aux: { dataSource: { dealID: number } } }[]) =>
-      deals.map(({ aux }) => aux.dataSource.dealID)
-    state.deals = { 42: { ...DEAL, expiration: '2028-01-01' }, 43: { ...DEAL, provider: 'f02' } }
-    const renewed = (await info(piece)).out.ok as FilecoinInfoSuccess
-    expect(renewed.deals).toMatchObject([{ expiration: '2028-01-01' }, { provider: 'f02' }])
-    expect(renewed.pastDeals).toEqual([])
-    state.deals = { 42: { ...DEAL, status: 'Expired' }, 43: { ...DEAL, status: 'Terminated' }, 44: DEAL }
-    const later = (await info(piece)).out.ok as FilecoinInfoSuccess
-    expect(dealIDs(later.deals)).toEqual([44])
-    expect(later.pastDeals.map(({ status }) => status)).toEqual(['Expired', 'Terminated'])
-  })
-
-  it.each([
-    [
-      'the fill of its aggregate and the latest time of sealing',
-      { bytes: 71, minimum: 0 },
-      '71 % full; sealed at the latest on 2027-02-03',
-    ],
-    [
-      'the fill that its aggregate needs',
-      { bytes: 20, minimum: 50 },
-      '20 % full; sealed when it is 50 % full',
-    ],
-  ])('describes for a queued piece %s', async (name, numbers, sentence) => {
-    const content = await uploadContent(name)
-    await ask(service.api, await offer(content))
-    await settle()
-    state.info = { next: { pieces: 3, capacity: 100, sealedBy: '2027-02-03', ...numbers } }
-    const { workflows } = (await info(content.piece)).out.ok as FilecoinInfoSuccess
-    expect(workflows).toMatchObject([
-      { stage: 'queued', waitsFor: `The aggregate of group ${GROUP} is ${sentence}`, next: numbers },
-    ])
-    state.info = undefined
-    const { workflows: less } = (await info(content.piece)).out.ok as FilecoinInfoSuccess
-    expect(less).toMatchObject([{ waitsFor: 'The aggregator must put the piece into an aggregate' }])
   })
 })
 

@@ -1,4 +1,3 @@
-import type { Failure } from '@w3filecoin/capabilities'
 import {
   type Consumer,
   DONE,
@@ -8,15 +7,15 @@ import {
   reach,
   type Stored,
   unpackTask,
-  update,
+  withTask,
 } from '@w3filecoin/runtime'
 import type { Link } from 'multiformats'
 import { parse as parseLink } from 'multiformats/link'
 import type { Dependencies } from '../dependencies.ts'
-import { type AggregateRecord, markOffered } from '../domain/aggregate.ts'
+import type { AggregateRecord } from '../domain/aggregate.ts'
 import { type DealMessage, dealMessage } from '../queues.ts'
-import { endAggregate } from '../settlement/end-aggregate.ts'
 import { receiveAggregateAccept } from '../settlement/receive-aggregate-accept.ts'
+import { receiveAnswer } from '../settlement/receive-answer.ts'
 
 type DealDependencies = Pick<Dependencies, 'stores' | 'queues' | 'dealer' | 'timing' | 'now' | 'log'>
 
@@ -47,15 +46,12 @@ const advance = (dependencies: DealDependencies, record: Stored<AggregateRecord>
   }
 }
 
-/**
- * Offers an aggregate with the list of its pieces, and records the task that the dealer promises. If the dealer rejects
- * pieces, the aggregate has failed.
- */
+/** Offers an aggregate with the list of its pieces, and records the answer of the dealer. */
 const offerAggregate = async (
   dependencies: DealDependencies,
   record: Stored<AggregateRecord>,
 ): Promise<void> => {
-  const { stores, dealer, timing, now, log } = dependencies
+  const { stores, dealer, log } = dependencies
   const cid = parseLink(record.pieces) as Link
   const bytes = await stores.blocks.get(cid)
   if (bytes === undefined)
@@ -65,24 +61,17 @@ const offerAggregate = async (
   const answers = await reach(dealer, () => dealer.execute([offer]), log)
   if (answers.error) return
   const [answer] = answers.ok
-  const refusal = (answer?.error ?? answer?.ok.out.error) as Failure | undefined
-  if (answer?.ok && isFinalRefusal(refusal)) {
-    const refused = hasEffectBlocks(answer.ok)
-      ? answer.ok
-      : (await reach(dealer, () => dealer.receipt(`${offer.cid}`), log)).ok
-    if (refused) await endAggregate(dependencies, record, refused)
+  if (!answer?.ok) {
+    log('error', 'aggregate refused', { aggregate: record.aggregate, refusal: answer?.error })
     return
   }
-  const join = answer?.ok?.fx.join
-  if (!answer?.ok || refusal || join === undefined) {
-    // The configuration or the dealer must be corrected. Until then, the sweep repeats the offer.
-    log('error', 'aggregate refused', { aggregate: record.aggregate, refusal })
-    return
-  }
-  await stores.receipts.put(answer.ok)
-  await update(stores.aggregate, { id: record.id }, current =>
-    markOffered(current, `${join.link()}`, now(), timing),
-  )
+  const receipt = hasEffectBlocks(answer.ok)
+    ? answer.ok
+    : (await reach(dealer, () => dealer.receipt(`${offer.cid}`), log)).ok
+  if (receipt === undefined) return
+  // Leave out the list of pieces: it may have 4 MB, and the storefront does not need it.
+  const slim = withTask(receipt, await unpackTask(record.offerTask), { omit: record.pieces })
+  await receiveAnswer(dependencies, record, slim)
 }
 
 const fetchOutcome = async (
@@ -93,7 +82,3 @@ const fetchOutcome = async (
   const { ok: receipt } = await reach(dealer, () => dealer.receipt(record.acceptCid as string), log)
   if (receipt && isTask(receipt.ran)) await receiveAggregateAccept(dependencies, receipt, receipt.ran)
 }
-
-/** Whether the dealer rejects pieces. Every other refusal concerns the sender or the request, and may change. */
-const isFinalRefusal = (refusal: Failure | undefined): boolean =>
-  refusal?.name === 'InvalidPiece' && Array.isArray(refusal.cause) && refusal.cause.length > 0

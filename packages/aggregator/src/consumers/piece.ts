@@ -1,21 +1,23 @@
 import { type Consumer, catchErrors, DONE, type Handled, type Stored, update } from '@w3filecoin/runtime'
 import pMap from 'p-map'
 import type { Dependencies } from '../dependencies.ts'
-import { newGroup } from '../domain/group.ts'
+import { newGroup, wake } from '../domain/group.ts'
 import { isFull } from '../domain/limits.ts'
 import { canBecome, groupId, markPending, newPendingRow, type PieceRecord } from '../domain/piece.ts'
 import { type PieceMessage, pieceMessage } from '../queues.ts'
 
 /**
  * On `piece`, add offered pieces to the lists of their groups, and request a seal of each group that is full. The rows
- * are written before the pieces are marked: an interrupted run is repeated, and writes the same rows again.
+ * are written before the pieces are marked: an interrupted run is repeated, and writes the same rows again. A group that is
+ * idle is woken in between, after the rows are written: see `recordCount`.
  */
 export const onPiece = ({
   stores,
   queues,
   limitsOf,
+  timing,
   now,
-}: Pick<Dependencies, 'stores' | 'queues' | 'limitsOf' | 'now'>): Consumer<PieceMessage> => {
+}: Pick<Dependencies, 'stores' | 'queues' | 'limitsOf' | 'timing' | 'now'>): Consumer<PieceMessage> => {
   /** Adds pieces of one group to its list. */
   const enlist = async (records: Stored<PieceRecord>[]): Promise<void> => {
     const [{ storefront, group }] = records as [Stored<PieceRecord>]
@@ -23,7 +25,10 @@ export const onPiece = ({
     const limits = limitsOf(group)
     await stores.pending.putMany(records.map(newPendingRow))
     const known = await stores.group.get({ id })
-    if (!known) await stores.group.insert(newGroup({ storefront, group }, now() + limits.maxWaitMs))
+    const checkAt = now() + Math.min(limits.maxWaitMs, timing.pollMs)
+    if (!known) await stores.group.insert(newGroup({ storefront, group }, checkAt))
+    else if (known.idleSince !== undefined)
+      await update(stores.group, { id }, current => wake(current, checkAt))
     const marked = await pMap(records, record => update(stores.piece, { id: record.id }, markPending), {
       concurrency: 10,
     })

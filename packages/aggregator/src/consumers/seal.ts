@@ -1,7 +1,16 @@
 import { type Consumer, DONE, each, update } from '@w3filecoin/runtime'
 import type { Dependencies } from '../dependencies.ts'
-import { addSeal, closeSeals, type GroupRecord, scheduleCheck } from '../domain/group.ts'
-import { type Backlog, isRipe, type Limits } from '../domain/limits.ts'
+import {
+  addSeal,
+  closeSeals,
+  type GroupRecord,
+  MAX_OPEN_SEALS,
+  mustCount,
+  nextCheckAt,
+  recordCount,
+  scheduleCheck,
+} from '../domain/group.ts'
+import { type Backlog, type Fill, isRipe } from '../domain/limits.ts'
 import { type SealMessage, sealMessage } from '../queues.ts'
 import { choosePieces } from '../sealing/choose-pieces.ts'
 import { completeSeal } from '../sealing/complete-seal.ts'
@@ -11,9 +20,6 @@ type SealerDependencies = Pick<
   Dependencies,
   'id' | 'stores' | 'queues' | 'dealer' | 'limitsOf' | 'timing' | 'batching' | 'now'
 >
-
-/** Maximum open seals of a group. At this bound, the sealer adds none until the pieces of one have their receipts. */
-const MAX_OPEN_SEALS = 4
 
 /**
  * On `seal`, make an aggregate of a group's pending pieces if they are enough. The decision is one conditional write on
@@ -29,18 +35,29 @@ export const onSeal = (dependencies: SealerDependencies): Consumer<SealMessage> 
       if (found === undefined) return DONE
       const done = await completeOpenSeals(dependencies, found)
       const group = closeSeals(found, done)
-      const limits = limitsOf(group.group)
+      const limits = {
+        ...limitsOf(group.group),
+        ...(message.belowMinimum && { minPaddedBytes: 0, maxWaitMs: 0 }),
+      }
       if (group.openSeals.length >= MAX_OPEN_SEALS) {
         await stores.group.replace(scheduleCheck(group, now() + timing.retryMs))
         return DONE
       }
-      const { chosen, backlog, bytes } = await choosePieces(dependencies, group, limits)
-
-      if (!isRipe(backlog, bytes, limits, now())) {
-        await correctTally(dependencies, group.id, backlog)
-        // On a conflict nothing is written: the concurrent change has set the next check.
-        const checkAt = findNextCheck(backlog, limits, timing.pollMs, now())
+      // Read before the list: pieces that are added in between are then counted twice, which the next reading corrects.
+      const tally = (await stores.tally.get({ id: group.id })) ?? { pieces: 0, bytes: 0 }
+      if (!message.belowMinimum && !mustCount(group, tally, limits, now(), timing.pollMs)) {
+        const checkAt = nextCheckAt(group, limits, now(), timing.pollMs)
         await stores.group.replace(scheduleCheck(group, checkAt))
+        return DONE
+      }
+      const { chosen, fill, backlog, isEmpty } = await choosePieces(dependencies, group, limits)
+
+      if (!isRipe(backlog, fill, limits, now())) {
+        await correctTally(dependencies, group.id, tally, backlog)
+        const count = { at: now(), oldestAt: backlog.oldestAt }
+        // On a conflict nothing is written: the concurrent change has set the next check.
+        const checkAt = nextCheckAt({ count }, limits, now(), timing.pollMs)
+        await stores.group.replace(recordCount(group, { ...count, isEmpty }, checkAt))
         return DONE
       }
 
@@ -81,16 +98,10 @@ const completeOpenSeals = async (
 const correctTally = async (
   { stores }: Pick<Dependencies, 'stores'>,
   id: string,
+  tally: Fill,
   backlog: Backlog,
 ): Promise<void> => {
-  const tally = (await stores.tally.get({ id })) ?? { pieces: 0, bytes: 0 }
   const pieces = backlog.pieces - tally.pieces
   const bytes = backlog.bytes - tally.bytes
   if (pieces !== 0 || bytes !== 0) await stores.tally.add({ id }, { pieces, bytes })
-}
-
-/** Returns the time when the group becomes ripe without new pieces; if that time has passed, `pollMs` from now. */
-const findNextCheck = ({ oldestAt }: Backlog, { maxWaitMs }: Limits, pollMs: number, now: number): number => {
-  const ripeAt = (oldestAt ?? now) + maxWaitMs
-  return ripeAt > now ? ripeAt : now + pollMs
 }

@@ -47,6 +47,9 @@ export interface AggregateRecord extends Due, Seal {
   acceptCid?: string | undefined
 }
 
+/** Longest time until the dealer is asked for an outcome again, unless `pollMs` is longer. */
+const MAX_POLL_MS = 60 * 60 * 1000
+
 /** Intervals in milliseconds. */
 export interface Timing {
   /** Until unfinished work is sent again. */
@@ -117,7 +120,8 @@ export const belongsToSeal = (record: AggregateRecord, group: GroupRecord, { seq
 
 /**
  * Returns the milliseconds until the next check of an aggregate. An offer that the dealer does not accept is repeated
- * with exponential backoff: the interval equals the time since sealing, between `retryMs` and `pollMs`.
+ * with exponential backoff: the interval equals the time since sealing, between `retryMs` and `pollMs`. The dealer is asked
+ * for the outcome in the same way, between `pollMs` and an hour.
  */
 export const nextCheckMs = (
   { stage, rangesToInclude, sealedAt }: Pick<AggregateRecord, 'stage' | 'rangesToInclude' | 'sealedAt'>,
@@ -129,11 +133,15 @@ export const nextCheckMs = (
     case 'sealed':
       return Math.max(retryMs, Math.min(now - sealedAt, pollMs))
     case 'offered':
+      return Math.max(pollMs, Math.min(now - sealedAt, MAX_POLL_MS))
     case 'accepted':
     case 'failed':
       return pollMs
   }
 }
+
+/** The longest interval between two checks, in milliseconds. */
+export const longestCheckMs = ({ retryMs, pollMs }: Timing): number => Math.max(retryMs, pollMs, MAX_POLL_MS)
 
 export const markOffered = (
   record: Stored<AggregateRecord>,
@@ -171,7 +179,12 @@ export const markEnded = (
 export const isFinished = (record: Pick<AggregateRecord, 'stage' | 'rangesToInclude'>): boolean =>
   isFinal(record) && record.rangesToInclude.length === 0
 
-const schedule = (record: Stored<AggregateRecord>, now: number, timing: Timing): Stored<AggregateRecord> => ({
-  ...record,
-  ...(isFinished(record) ? notDue : dueAt(record.id, now + nextCheckMs(record, now, timing))),
-})
+/** Whether the aggregate only waits for the dealer's answer. */
+export const isWaiting = ({ stage, rangesToInclude }: Pick<AggregateRecord, 'stage' | 'rangesToInclude'>) =>
+  stage === 'offered' && rangesToInclude.length === 0
+
+const schedule = (record: Stored<AggregateRecord>, now: number, timing: Timing): Stored<AggregateRecord> => {
+  if (isFinished(record)) return { ...record, ...notDue }
+  const lane = isWaiting(record) ? 'waiting' : 'own'
+  return { ...record, ...dueAt(record.id, now + nextCheckMs(record, now, timing), lane) }
+}

@@ -1,6 +1,6 @@
 import { failure, type PieceInfoSuccess, parsePieceLink, pieceInfo } from '@w3filecoin/capabilities'
 import { capacityOf } from '@w3filecoin/piece'
-import { type Handler, provide, type Stored } from '@w3filecoin/runtime'
+import { type Handler, isFromWrongClock, provide, type Stored } from '@w3filecoin/runtime'
 import type { Dependencies } from '../dependencies.ts'
 import type { AggregateStage } from '../domain/aggregate.ts'
 import { groupId, type PieceRecord, pieceId } from '../domain/piece.ts'
@@ -16,7 +16,7 @@ const WIRE_STAGE: Record<AggregateStage, NonNullable<PieceInfoSuccess['aggregate
 
 /** `piece/info`: returns the aggregate of a piece, or how full the next aggregate of its group is. */
 export const pieceInfoHandler = (
-  dependencies: Pick<Dependencies, 'id' | 'stores' | 'storefronts' | 'limitsOf'>,
+  dependencies: Pick<Dependencies, 'id' | 'stores' | 'storefronts' | 'limitsOf' | 'now'>,
 ): Handler => {
   const { id, stores, storefronts } = dependencies
   return provide(pieceInfo, async ({ capability, invocation }) => {
@@ -44,7 +44,7 @@ export const pieceInfoHandler = (
 type Location = Omit<PieceInfoSuccess, 'piece'>
 
 const locate = async (
-  dependencies: Pick<Dependencies, 'stores' | 'limitsOf'>,
+  dependencies: Pick<Dependencies, 'stores' | 'limitsOf' | 'now'>,
   record: Stored<PieceRecord>,
 ): Promise<Location> => {
   switch (record.stage) {
@@ -57,17 +57,21 @@ const locate = async (
 }
 
 const describeNextAggregate = async (
-  { stores, limitsOf }: Pick<Dependencies, 'stores' | 'limitsOf'>,
+  { stores, limitsOf, now }: Pick<Dependencies, 'stores' | 'limitsOf' | 'now'>,
   { storefront, group, offeredAt }: Stored<PieceRecord>,
 ): Promise<NonNullable<Location['next']>> => {
   const { paddedBytes, minPaddedBytes, maxWaitMs } = limitsOf(group)
   const tally = await stores.tally.get({ id: groupId({ storefront, group }) })
+  const bytes = Math.max(tally?.bytes ?? 0, 0)
+  const sealedBy = (isFromWrongClock(offeredAt, now()) ? now() : offeredAt) + maxWaitMs
+  const sealedByText = new Date(sealedBy).toISOString()
   return {
     pieces: Math.max(tally?.pieces ?? 0, 0),
-    bytes: Math.max(tally?.bytes ?? 0, 0),
+    bytes,
     capacity: capacityOf(paddedBytes),
     minimum: minPaddedBytes,
-    sealedBy: new Date(offeredAt + maxWaitMs).toISOString(),
+    sealedBy: sealedByText,
+    ...(bytes < minPaddedBytes && sealedBy <= now() && { belowMinimumSince: sealedByText }),
   }
 }
 

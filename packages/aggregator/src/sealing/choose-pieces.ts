@@ -1,10 +1,10 @@
 import { type PieceLink, parsePieceLink } from '@w3filecoin/capabilities'
 import { Selection } from '@w3filecoin/piece'
-import { getValue } from '@w3filecoin/runtime'
+import { getValue, isFromWrongClock } from '@w3filecoin/runtime'
 import pMap from 'p-map'
 import type { Dependencies } from '../dependencies.ts'
 import type { GroupRecord, Seal } from '../domain/group.ts'
-import { type Backlog, isEnough, isFull, type Limits } from '../domain/limits.ts'
+import { type Backlog, type Fill, isEnough, isFull, type Limits } from '../domain/limits.ts'
 import { canBecome, type PendingRecord } from '../domain/piece.ts'
 
 /** A pending piece that may be put into an aggregate. */
@@ -21,17 +21,21 @@ const MAX_ROWS = 1_000_000
  * enough and the following rows are unlikely to add much. An aggregate contains a piece only once: of a piece offered
  * with several nonces, the first row is chosen, and the other rows do not count.
  *
- * @returns the chosen pieces, their padded bytes, and the backlog that was read
+ * @returns the chosen pieces, their fill, the backlog that was read, and whether the list has no row at all
  */
 export const choosePieces = async (
-  { stores, batching }: Pick<Dependencies, 'stores' | 'batching'>,
+  { stores, batching, now }: Pick<Dependencies, 'stores' | 'batching' | 'now'>,
   group: GroupRecord,
   limits: Limits,
-): Promise<{ chosen: readonly Candidate[]; bytes: number; backlog: Backlog }> => {
+): Promise<{ chosen: readonly Candidate[]; fill: Fill; backlog: Backlog; isEmpty: boolean }> => {
   const sealedBefore = await readMembers(stores.blocks, group.openSeals)
   const selection = new Selection<Candidate>({ size: limits.paddedBytes, maxPieces: limits.maxPieces })
   const taken = new Set<string>()
   const backlog: Backlog = { pieces: 0, bytes: 0 }
+  const fillOf = (): Fill => ({ pieces: selection.chosen.length, bytes: selection.bytes })
+  // A piece that was offered under a wrong clock, which was ahead, has waited long enough.
+  const offeredAtOf = ({ offeredAt }: PendingRecord): number =>
+    isFromWrongClock(offeredAt, now()) ? now() - limits.maxWaitMs : offeredAt
   let { lookaheadRows } = batching
   let read = 0
   let after: string | undefined
@@ -52,14 +56,14 @@ export const choosePieces = async (
       if (fits) taken.add(row.piece)
       backlog.pieces += 1
       backlog.bytes += row.size
-      backlog.oldestAt = Math.min(backlog.oldestAt ?? row.offeredAt, row.offeredAt)
+      backlog.oldestAt = Math.min(backlog.oldestAt ?? Infinity, offeredAtOf(row))
     }
     await stores.pending.removeMany(stale.map(row => ({ group: row.group, order: row.order })))
-    if (isEnough(selection.bytes, limits) && isFull(backlog, limits)) lookaheadRows -= page.items.length
+    if (isEnough(fillOf(), limits) && isFull(backlog, limits)) lookaheadRows -= page.items.length
     read += page.items.length
     after = page.next
   } while (after !== undefined && !selection.full && lookaheadRows > 0 && read < MAX_ROWS)
-  return { chosen: selection.chosen, bytes: selection.bytes, backlog }
+  return { chosen: selection.chosen, fill: fillOf(), backlog, isEmpty: read === 0 }
 }
 
 /** Returns the record ids of sealed pieces. Their records may not say so yet. */

@@ -1,29 +1,45 @@
 import type { Invocation, Receipt } from '@ucanto/interface'
-import { failure, type Result } from '@w3filecoin/capabilities'
-import { hasEffectBlocks } from '@w3filecoin/runtime'
+import { type AggregateAcceptSuccess, type Failure, failure, type Result } from '@w3filecoin/capabilities'
+import { hasEffectBlocks, isExpectedTask } from '@w3filecoin/runtime'
 import type { Dependencies } from '../dependencies.ts'
-import { aggregateId } from '../domain/aggregate.ts'
-import { endAggregate } from './end-aggregate.ts'
+import { aggregateId, markEnded } from '../domain/aggregate.ts'
+import { applyReceipt } from './apply-receipt.ts'
+
+/** The errors of `aggregate/accept` that end an aggregate. Every other error concerns one request, and may pass. */
+const FAILURES = new Set(['DealNotFound', 'InvalidPiece'])
 
 /**
- * Receives the dealer's receipt of an `aggregate/accept`, whether the dealer sent it or the aggregator fetched it. A
- * receipt without the blocks of its effects is not stored: the complete one is fetched instead.
+ * Receives the dealer's receipt of an `aggregate/accept`, whether the dealer sent it or the aggregator fetched it. Only the
+ * task that the dealer promised counts. A receipt without the blocks of its effects is not stored: the complete one is
+ * fetched instead.
  */
 export const receiveAggregateAccept = async (
-  dependencies: Pick<Dependencies, 'stores' | 'queues' | 'dealer' | 'timing' | 'now'>,
+  dependencies: Pick<Dependencies, 'stores' | 'queues' | 'dealer' | 'timing' | 'now' | 'log'>,
   receipt: Receipt,
   ran: Invocation,
 ): Promise<Result<object>> => {
-  const { stores, queues, dealer } = dependencies
+  const { stores, queues, dealer, timing, now, log } = dependencies
   const task = `${ran.cid}`
   if (receipt.issuer?.did() !== dealer.did)
     return { error: failure('UnknownTask', `${dealer.did} did not issue the receipt of ${task}`) }
   const { aggregate } = (ran.capabilities[0]?.nb ?? {}) as { aggregate?: unknown }
   const id = aggregateId({ aggregate: `${aggregate}`, nonce: ran.nonce })
   const record = await stores.aggregate.get({ id })
-  if (record?.acceptCid !== task)
+  const expected = { can: 'aggregate/accept', issuer: dealer.did, nb: { aggregate: `${aggregate}` } }
+  if (record?.acceptCid !== task || !isExpectedTask(ran, expected))
     return { error: failure('UnknownTask', `No aggregate waits for the receipt of ${task}`) }
-  if (hasEffectBlocks(receipt)) await endAggregate(dependencies, record, receipt)
-  else await queues.deal.send([{ aggregate: id }])
-  return { ok: {} }
+  if (!hasEffectBlocks(receipt)) {
+    await queues.deal.send([{ aggregate: id }])
+    return { ok: {} }
+  }
+  const isDecided = await applyReceipt(dependencies, record, receipt, ({ out }) => {
+    const success = out.ok as AggregateAcceptSuccess | undefined
+    const error = out.error as Failure | undefined
+    const isAccepted = success !== undefined && `${success.aggregate}` === record.aggregate
+    if (!isAccepted && !FAILURES.has(error?.name ?? '')) return undefined
+    return current => markEnded(current, isAccepted ? 'accepted' : 'failed', now(), timing)
+  })
+  if (isDecided) return { ok: {} }
+  log('error', 'receipt decides nothing', { aggregate: record.aggregate, task, error: receipt.out.error })
+  return { error: failure('InvalidReceipt', `The receipt of ${task} does not decide about ${aggregate}`) }
 }

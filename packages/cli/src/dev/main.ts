@@ -1,5 +1,4 @@
 #!/usr/bin/env node
-import { writeFileSync } from 'node:fs'
 import { join, relative, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { UserError } from '@w3filecoin/runtime/user-error'
@@ -96,7 +95,7 @@ const run = async (): Promise<number> => {
   const began = performance.now()
   display.starting(shortenPath(options.data))
   try {
-    const { startLocal } = await import('@w3filecoin/local')
+    const { startLocal, writePrivateFile } = await import('@w3filecoin/local')
     const faulty = files.filter(({ name }) => options.fault.includes(name))
     const pieces = faulty.map(async file => {
       const { piece } = await identify(file, { onProgress: () => {}, signal: stop.signal })
@@ -131,7 +130,7 @@ const run = async (): Promise<number> => {
         display.found(shortenPath(options.files), journey.trips)
         await journey.travel()
         const details = join(options.data, 'journey.json')
-        writeFileSync(details, `${JSON.stringify(journey.trips.map(toEntry), null, 2)}\n`)
+        writePrivateFile(details, `${JSON.stringify(journey.trips.map(toEntry), null, 2)}\n`)
         display.finished(journey.trips, shortenPath(details))
         failed = tally(journey.trips).failed
       }

@@ -22,7 +22,9 @@ export const readRunningSystem = (data: string): z.infer<typeof LocalJson> | und
   const path = join(data, 'local.json')
   if (!existsSync(path) || !isLocked(join(data, 'lock'))) return undefined
   try {
-    return LocalJson.parse(JSON.parse(readFileSync(path, 'utf8')))
+    const value = JSON.parse(readFileSync(path, 'utf8'))
+    // During the first start, the file has the keys only.
+    return value?.engines === undefined ? undefined : LocalJson.parse(value)
   } catch (cause) {
     const reason = cause instanceof z.ZodError ? z.prettifyError(cause) : (cause as Error).message
     throw new UserError(
@@ -30,6 +32,9 @@ export const readRunningSystem = (data: string): z.infer<typeof LocalJson> | und
     )
   }
 }
+
+/** The result code of SQLite if another process holds the lock. */
+const SQLITE_BUSY = 5
 
 /**
  * Whether a running system holds the lock of its data directory: an exclusive transaction on a SQLite file, which the
@@ -41,8 +46,11 @@ const isLocked = (file: string): boolean => {
   try {
     database.exec('PRAGMA busy_timeout = 0; SELECT count(*) FROM sqlite_master')
     return false
-  } catch {
-    return true
+  } catch (cause) {
+    if ((cause as { errcode?: number }).errcode === SQLITE_BUSY) return true
+    throw new UserError(
+      `Cannot read the lock ${file}: ${(cause as Error).message}. Stop the system that uses the directory, if one does, then remove the file.`,
+    )
   } finally {
     database.close()
   }

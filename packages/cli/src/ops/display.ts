@@ -1,8 +1,9 @@
-import { count, fit, table } from '../text.ts'
+import { count, fit, bytes as formatBytes, table } from '../text.ts'
 import type { DeadLetter } from './dead-letter-queue.ts'
 import { describeError } from './describe-error.ts'
 import type { QueueReport } from './dlq.ts'
 import type { FoundRecord, TableReport } from './reconcile.ts'
+import type { SealRequest } from './seal.ts'
 
 /** Columns of a line. A reason may be wider than a terminal, but a message body can have any length. */
 const MAX_COLUMNS = 300
@@ -109,6 +110,12 @@ export class Display {
     )
   }
 
+  seal({ group, storefront, pieces, bytes }: SealRequest): void {
+    this.#line(
+      `Group ${group} of ${storefront}: a seal of about ${count(pieces)} ${pieces === 1 ? 'piece' : 'pieces'}, ${formatBytes(bytes)}, is requested`,
+    )
+  }
+
   /** Prints aligned rows, each followed by lines of details. */
   #rows<T>(
     heads: readonly string[],
@@ -186,9 +193,9 @@ const whyLeft = ({ ended, fifo }: QueueReport): string =>
     : `Another process holds them${fifo ? ', or letters ahead of them' : ' at the moment'}`
 
 /** Formats the time since when the record waits, and the time of its next check. */
-const timesOf = ({ since, checkAt, stalled }: FoundRecord): string => {
-  const check =
-    checkAt === undefined ? 'no check scheduled' : `check ${stalled ? 'was due' : 'due'} ${time(checkAt)} UTC`
+const timesOf = ({ since, checkAt, stalled, wrongClock }: FoundRecord): string => {
+  const due = wrongClock ? 'wrong clock: check' : stalled ? 'check was due' : 'check due'
+  const check = checkAt === undefined ? 'no check scheduled' : `${due} ${time(checkAt)} UTC`
   return since === undefined
     ? `${check.charAt(0).toUpperCase()}${check.slice(1)}`
     : `Since ${time(since)} UTC, ${check}`

@@ -4,6 +4,8 @@ import {
   type Clock,
   dueAt,
   formatted,
+  isFromWrongClock,
+  LONGEST_CHECK_MS,
   type Messages,
   openQueues,
   type Row,
@@ -38,8 +40,10 @@ export interface FoundRecord {
   key: string
   /** Whether the record is valid. Nothing is sent for an invalid one. */
   valid: boolean
-  /** Whether no sweep checks the record in time. */
+  /** Whether no sweep checks the record in time, or an operator must decide. */
   stalled: boolean
+  /** Set if the next check lies so far ahead that a wrong clock has set it. */
+  wrongClock?: true
   stage: string | undefined
   since: number | undefined
   /** Time of the next check. Absent if the record is not in the index that sweeps read. */
@@ -101,7 +105,7 @@ const readTable = async (
       const valid: FoundRecord = {
         ...found,
         valid: true,
-        stalled: (checkAt ?? 0) < now() - graceMs,
+        ...judgeCheck(unfinished, record, checkAt, { now: now(), graceMs }),
         since: toTime(unfinished.stageSince(record)),
         checkAt,
         next: unfinished.describeNext(record),
@@ -156,6 +160,21 @@ const findCheckAt = (unfinished: Unfinished<AnyRecord, AnyQueues>, record: AnyRe
     : record.due === undefined
       ? undefined
       : record.checkAt
+
+/**
+ * Judges whether the record is stalled: it needs an operator, has no next check, or is overdue. A check further ahead than
+ * the longest interval of such records counts as overdue, because a wrong clock has set it.
+ */
+const judgeCheck = (
+  { needsOperator, isWaiting, longestMs }: Unfinished<AnyRecord, AnyQueues>,
+  record: AnyRecord,
+  checkAt: number | undefined,
+  { now, graceMs }: { now: number; graceMs: number },
+): Pick<FoundRecord, 'stalled' | 'wrongClock'> => {
+  if (needsOperator?.(record) || checkAt === undefined || checkAt < now - graceMs) return { stalled: true }
+  const longest = longestMs?.[isWaiting?.(record) ? 'waiting' : 'own'] ?? LONGEST_CHECK_MS
+  return isFromWrongClock(checkAt, now, longest) ? { stalled: true, wrongClock: true } : { stalled: false }
+}
 
 /** Returns the time, and throws if it is not one. */
 const toTime = (time: number | undefined): number | undefined => {

@@ -11,6 +11,7 @@ import { resources } from '@w3filecoin/aggregator/resources'
 import { bind } from '@w3filecoin/aws'
 import { type Local, startLocal } from '@w3filecoin/local'
 import { placesOf } from '@w3filecoin/local/provision'
+import { somePiece } from '@w3filecoin/testing'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { findServices } from '../../src/ops/services.ts'
 import { localTarget } from '../../src/ops/target.ts'
@@ -31,7 +32,17 @@ describe('npm run ops', () => {
   it('prints its help', async () => {
     const { code, out } = await ops('--help')
     expect(code).toBe(0)
-    for (const word of ['dlq', 'reconcile', '--data', '--stage', '--all', '--send', '--json', 'Exit code'])
+    for (const word of [
+      'dlq',
+      'reconcile',
+      'seal GROUP',
+      '--data',
+      '--stage',
+      '--all',
+      '--send',
+      '--json',
+      'Exit code',
+    ])
       expect(out).toContain(word)
     expect(await ops('-h')).toEqual({ code, out, err: '' })
   })
@@ -56,8 +67,8 @@ describe('npm run ops', () => {
   })
 
   it.each([
-    ['no command', [], 'Missing command: dlq or reconcile (see --help)'],
-    ['an unknown command', ['drop'], 'Unknown command: drop. Use dlq or reconcile (see --help).'],
+    ['no command', [], 'Missing command: dlq, reconcile or seal (see --help)'],
+    ['an unknown command', ['drop'], 'Unknown command: drop. Use dlq, reconcile or seal (see --help).'],
     ['two commands', ['dlq', 'reconcile'], 'Unexpected arguments after dlq: reconcile (see --help)'],
     [
       'an unknown service',
@@ -82,6 +93,10 @@ describe('npm run ops', () => {
     ['--all for dlq', ['dlq', '--all'], '--all works only with reconcile'],
     ['--overdue for dlq', ['dlq', '--overdue', '1'], '--overdue works only with reconcile'],
     ['--queue for reconcile', ['reconcile', '--queue', 'seal'], '--queue works only with dlq'],
+    ['a seal of no group', ['seal'], 'Missing name of the group to seal (see --help)'],
+    ['a seal of two groups', ['seal', 'a', 'b'], 'Unexpected arguments after seal a: b (see --help)'],
+    ['--send for seal', ['seal', 'a', '--send'], '--send works only with dlq and reconcile'],
+    ['--storefront for dlq', ['dlq', '--storefront', 'did:x:y'], '--storefront works only with seal'],
     ['two systems', ['dlq', '--data', 'x', '--stage', 'y'], '--data cannot be combined with --stage'],
     [
       'a data directory without a running system',
@@ -102,9 +117,9 @@ describe('npm run ops on a system', () => {
     local = await startLocal({
       data,
       everySeconds: 1,
-      // Pieces stay pending: no aggregate is sealed during the test.
+      // Pieces stay pending: they are too few to be sealed.
       configure: (role, config) =>
-        role === 'aggregator' ? { ...config, limits: { ...config.limits, maxWaitSeconds: 3600 } } : config,
+        role === 'aggregator' ? { ...config, limits: { minPaddedBytes: 1024 } } : config,
     })
     Object.assign(process.env, local.engines.env)
     aggregator = bind(resources, placesOf({ resources, service: 'aggregator', sqs: local.engines.sqs }))
@@ -145,6 +160,8 @@ describe('npm run ops on a system', () => {
     // An empty file is an empty SQLite database. (Copying the lock would drop it: this process holds it.)
     writeFileSync(join(other.path, 'lock'), '')
     expect(() => localTarget(other.path)).toThrow(/^No system is running on /)
+    writeFileSync(join(other.path, 'lock'), 'not a database'.repeat(1_000))
+    expect(() => localTarget(other.path)).toThrow(/^Cannot read the lock .*\/lock: file is not a database\./)
   })
 
   it('shows a dead letter and sends it back', async () => {
@@ -167,7 +184,7 @@ describe('npm run ops on a system', () => {
     const shown = await ops('dlq', '--data', data)
     expect(shown.code).toBe(2)
     expect(shown.out).toContain('aggregator include: 1 dead letter\n')
-    expect(shown.out).toContain('1 dead letter in 13 queues; --send sends it back to its queue\n')
+    expect(shown.out).toContain('1 dead letter in 14 queues; --send sends it back to its queue\n')
 
     await sleep(1100)
     expect(await json('dlq', '--send')).toMatchObject({ code: 0, lines: [{ sent: true }] })
@@ -282,5 +299,31 @@ describe('npm run ops on a system', () => {
     const { code: one, err: why } = await opsWith(unreachable, 'dlq', '--stage', 'gone')
     expect([one, why.split('\n')]).toEqual([1, [expect.stringContaining('ECONNREFUSED'), '']])
     store.close()
+  })
+
+  it('has one group sealed below its minimum', async () => {
+    const storefront = local.services.storefront!.did
+    const groups = aggregator.table<{ id: string; sequence: number }>('group')
+    const piece = {
+      id: 'small',
+      piece: `${somePiece('small')}`,
+      size: 128,
+      offeredAt: Date.now(),
+    }
+    const mine = { storefront, group: 'small' }
+    const put = (table: 'group' | 'piece' | 'pending', row: object) =>
+      aggregator.table<object>(table).putMany([row])
+    await put('piece', { ...piece, ...mine, stage: 'pending', accept: new Uint8Array(1) })
+    await put('pending', { ...piece, group: 'mine', order: `1-0${piece.offeredAt}-small` })
+    await put('group', { ...mine, id: 'mine', sequence: 0, open: [] })
+    await aggregator.table<object>('tally').add({ id: 'mine' }, { pieces: 1, bytes: 128 })
+
+    const sealed = await ops('seal', 'small', '--storefront', storefront, '--data', data)
+    expect(sealed).toEqual({
+      code: 0,
+      out: `Group small of ${storefront}: a seal of about 1 piece, 128 B, is requested\n`,
+      err: '',
+    })
+    while ((await groups.get({ id: 'mine' }))?.sequence !== 1) await sleep(100)
   })
 })

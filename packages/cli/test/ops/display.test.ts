@@ -157,12 +157,13 @@ describe('records as text', () => {
     const found = [
       record,
       { ...record, stalled: false },
+      { ...record, wrongClock: true as const },
       { ...record, since: undefined, checkAt: undefined },
       { ...invalid, next: 'nothing is sent, because the record is invalid: it has no revision' },
     ]
     const lines = printed(display => display.table(table(found)))
     expect(lines).toEqual([
-      'aggregator aggregate: 4 records',
+      'aggregator aggregate: 5 records',
       '  RECORD                                                            STAGE',
       `  ${record.key}  accepted`,
       '    Since 2026-01-01 00:00:00 UTC, check was due 2026-01-01 00:00:00 UTC',
@@ -170,6 +171,10 @@ describe('records as text', () => {
       '    Message to include: {"range":1}',
       `  ${record.key}  accepted`,
       '    Since 2026-01-01 00:00:00 UTC, check due 2026-01-01 00:00:00 UTC',
+      '    Next: its next message',
+      '    Message to include: {"range":1}',
+      `  ${record.key}  accepted`,
+      '    Since 2026-01-01 00:00:00 UTC, wrong clock: check 2026-01-01 00:00:00 UTC',
       '    Next: its next message',
       '    Message to include: {"range":1}',
       `  ${record.key}  accepted`,

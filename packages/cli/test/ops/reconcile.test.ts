@@ -6,7 +6,7 @@ import { unfinished as aggregatorUnfinished } from '@w3filecoin/aggregator/unfin
 import { resources as trackerResources } from '@w3filecoin/deal-tracker/resources'
 import { resources as dealerResources } from '@w3filecoin/dealer/resources'
 import { placesOf } from '@w3filecoin/local/provision'
-import { DUE, type Due, dueAt, openQueues, sendAll, sweep } from '@w3filecoin/runtime'
+import { DUE, type Due, dueAt, openQueues, sendAll, sweep, sweepAll } from '@w3filecoin/runtime'
 import { variable } from '@w3filecoin/runtime/resources'
 import { resources as storefrontResources } from '@w3filecoin/storefront/resources'
 import { startWorld, type World } from '@w3filecoin/testing'
@@ -131,17 +131,41 @@ describe('reconcile', () => {
     expect(items).toContainEqual({ id: 'none' })
 
     // Assume that the message was lost: the sweep sends it again.
-    await sweep({
-      table: pieces(),
-      now: () => checkAt,
-      intervalMs: () => MINUTE,
-      resend: records =>
-        sendAll(
-          openQueues(aggregator, { piece: pieceMessage }),
-          aggregatorUnfinished.piece.messages(records as never) as never,
-        ),
-    })
+    await sweepAll(
+      [
+        sweep({
+          table: pieces(),
+          intervalMs: () => MINUTE,
+          longestMs: { own: MINUTE, waiting: MINUTE },
+          resend: records =>
+            sendAll(
+              openQueues(aggregator, { piece: pieceMessage }),
+              aggregatorUnfinished.piece.messages(records as never) as never,
+            ),
+        }),
+      ],
+      { now: () => checkAt, timeoutSeconds: 55 },
+    )
     expect(bodies(await aggregator.drain('piece')).map(({ id }) => id)).toContain('none')
+  })
+
+  it('reports a check as stalled that lies further ahead than its interval: a wrong clock has set it', async () => {
+    const days = (n: number) => NOW + n * 24 * 60 * MINUTE
+    await pieces().putMany([
+      { id: 'late', ...offered, ...dueAt('late', days(10)) },
+      { id: 'soon', ...offered, ...dueAt('soon', NOW + 60 * MINUTE) },
+    ])
+    const aggregated = { stage: 'aggregated', aggregateId: 'a', history: [] }
+    const own = storefront.table<object>('piece')
+    await own.putMany([
+      { id: 'week', ...aggregated, ...dueAt('week', days(7)) },
+      { id: 'ahead', ...aggregated, ...dueAt('ahead', days(10)) },
+    ])
+    const found = [...(await run('aggregator')), ...(await run('storefront'))].flatMap(({ found }) => found)
+    expect(found).toContainEqual(expect.objectContaining({ key: 'late', stalled: true, wrongClock: true }))
+    expect(found).toContainEqual(expect.objectContaining({ key: 'ahead', stalled: true, wrongClock: true }))
+    for (const key of ['soon', 'week']) expect(found.map(({ key }) => key)).not.toContain(key)
+    await own.removeMany([{ id: 'week' }, { id: 'ahead' }])
   })
 
   it('reports at most the limit of a table, and that there are more', async () => {
@@ -233,6 +257,23 @@ describe('with --all', () => {
   })
 })
 
+describe('an aggregate that waits for an operator', () => {
+  it('is reported with the reason although the sweep checks it, and the deal tracker is asked with --send', async () => {
+    const aggregates = dealer.table<object>('aggregate' as never)
+    const waiting = { stage: 'offered', offeredAt: NOW - 60 * MINUTE, ...dueAt('blind', NOW + MINUTE) }
+    await aggregates.putMany([
+      { id: 'blind', ...waiting, waitsFor: 'the deal tracker does not answer' },
+      { id: 'early', ...waiting },
+    ])
+    const [report] = await run('dealer', { send: true })
+    expect(report!.found).toMatchObject([
+      { key: 'blind', stalled: true, next: 'the deal tracker does not answer' },
+    ])
+    expect(bodies(await dealer.drain('track'))).toEqual([{ aggregates: ['blind'] }])
+    await aggregates.removeMany([{ id: 'blind' }, { id: 'early' }])
+  })
+})
+
 describe('stalled records of each service', () => {
   const cases: [string, string, object[], Record<string, unknown[]>][] = [
     [
@@ -249,10 +290,12 @@ describe('stalled records of each service', () => {
       ],
       {
         submit: [{ id: '0' }],
-        aggregation: [{ id: '1' }, { id: '2' }, { id: '4' }],
+        aggregation: [{ id: '1' }, { id: '4' }],
+        poll: [{ pieces: ['2'] }],
         outcome: [{ aggregate: 'a', pieces: ['3'] }],
       },
     ],
+    ['storefront', 'group', [{ stage: 'polled' }, { stage: 'idle' }], { poll: [{ group: '0' }] }],
     [
       'storefront',
       'aggregate',

@@ -1,18 +1,24 @@
-import type { Deal } from '@w3filecoin/capabilities'
+import { type Deal, epochToMs, type Place } from '@w3filecoin/capabilities'
 import type { PieceV1 } from '@w3filecoin/piece'
 import type { Stored } from '@w3filecoin/runtime'
-import { epochToMs } from './epoch.ts'
 
-/** A deal as a source reports it. */
+/**
+ * A deal as a source reports it. A deal with the id 0 is not in the built-in market: it is a place, which says that the
+ * piece is on chain at this provider.
+ */
 export interface ChainDeal {
-  /** Id of the deal in the built-in market. */
+  /** Id of the deal in the built-in market. 0 for a place. */
   id: number
   /** {@link toPieceKey} of the piece in the deal. */
   piece: string
   /** Actor id of the storage provider, e.g. 20378 for `f020378`. */
   provider: number
-  /** The deal is live before this epoch. */
+  /** The deal is live before this epoch. 0 for a place whose end the source does not know. */
   endEpoch: number
+  /** Label of the deal, if the source has it. The name of an offer document means that the deal is for this offer. */
+  label?: string
+  /** The client of the deal, if the source has it, e.g. `f01131298`. */
+  client?: string
 }
 
 /** A deal with its history at one source. */
@@ -21,6 +27,8 @@ export interface KnownDeal extends ChainDeal {
   terminated?: true
   /** Time at which the tracker saw the deal first, in milliseconds since 1970. */
   created: number
+  /** Epoch of the report that showed the deal first. Absent for deals that earlier code stored. */
+  seenEpoch?: number
   /** Time of its last change, in milliseconds since 1970. */
   updated: number
 }
@@ -29,11 +37,16 @@ export interface KnownDeal extends ChainDeal {
  * A deal of one source, as the table stores it. Its key is `piece` and `deal`.
  *
  * @example `{ piece: 'baga6ea4seaqao7s…/35', deal: '81234567@spade', id: 81234567, provider: 20378, endEpoch: 6012345,
- * created: 1733306400000, updated: 1733306400000 }`
+ * label: 'bafkzci…/kD3wbPzc….json', created: 1733306400000, seenEpoch: 4500000, updated: 1733306400000, run: 812 }`
  */
 export interface DealRecord extends KnownDeal {
   /** {@link toDealKey}: distinguishes the deals of a piece, and the sources of a deal. */
   deal: string
+  /**
+   * The run that changed the deal last: the revision that this run gave to the source's record. It orders the writes of
+   * runs, and times do not: a clock may be wrong. Absent in records of earlier code, whose runs are ordered by `updated`.
+   */
+  run?: number
 }
 
 /**
@@ -45,18 +58,28 @@ export interface DealRecord extends KnownDeal {
 export const toPieceKey = ({ root, log2Size }: { root: { toString(): string }; log2Size: number }): string =>
   `${root}/${log2Size}`
 
+/** Identifies a deal in the reports and snapshots of one source: its id, or the piece and the provider of a place. */
+export type DealIdentity = number | string
+
+/** Returns the identity of a deal at its source. */
+export const identify = ({ id, piece, provider }: ChainDeal): DealIdentity =>
+  id === 0 ? `${piece} ${provider}` : id
+
 /**
  * Returns the key of a deal at a source. Each source has its own record of a deal: if one source loses the deal, another
- * may still report it.
+ * may still report it. A place has its provider instead of an id.
  *
- * @example toDealKey('spade', { id: 81234567 }) // '81234567@spade'
+ * @example toDealKey('spade', { id: 81234567, provider: 20378 }) // '81234567@spade'
+ * @example toDealKey('spade', { id: 0, provider: 20378 }) // 'f020378@spade'
  */
-export const toDealKey = (source: string, { id }: Pick<ChainDeal, 'id'>): string => `${id}@${source}`
+export const toDealKey = (source: string, { id, provider }: Pick<ChainDeal, 'id' | 'provider'>): string =>
+  `${id === 0 ? toAddress(provider) : id}@${source}`
 
 /** Builds the record of a deal of a source. */
-export const toDealRecord = (source: string, deal: KnownDeal): DealRecord => ({
+export const toDealRecord = (source: string, deal: KnownDeal, run: number): DealRecord => ({
   ...deal,
   deal: toDealKey(source, deal),
+  run,
 })
 
 /**
@@ -65,60 +88,118 @@ export const toDealRecord = (source: string, deal: KnownDeal): DealRecord => ({
  */
 export const mergeChange = (
   record: Stored<DealRecord>,
-  { created, ...change }: DealRecord,
-): Stored<DealRecord> | undefined =>
-  record.updated < change.updated
-    ? { ...change, created: Math.min(record.created, created), revision: record.revision }
-    : undefined
+  change: DealRecord,
+): Stored<DealRecord> | undefined => {
+  const later = (change.run ?? 0) - (record.run ?? 0) || change.updated - record.updated
+  if (later <= 0) return undefined
+  const { seenEpoch: _, ...changed } = change
+  const { created, seenEpoch } = record.created <= change.created ? record : change
+  return {
+    ...changed,
+    created,
+    ...(seenEpoch === undefined ? {} : { seenEpoch }),
+    revision: record.revision,
+  }
+}
 
 /** Whether two reports of a deal agree. */
 export const isSameDeal = (a: ChainDeal, b: ChainDeal): boolean =>
-  a.id === b.id && a.piece === b.piece && a.provider === b.provider && a.endEpoch === b.endEpoch
+  a.id === b.id &&
+  a.piece === b.piece &&
+  a.provider === b.provider &&
+  a.endEpoch === b.endEpoch &&
+  a.label === b.label &&
+  a.client === b.client
+
+/** Whether the source does not know the end of a place. Such a place lasts until the source drops it. */
+export const isEndless = ({ id, endEpoch }: Pick<ChainDeal, 'id' | 'endEpoch'>): boolean =>
+  id === 0 && endEpoch === 0
+
+/** Whether a deal is past its end at an epoch. */
+export const hasEnded = (deal: Pick<ChainDeal, 'id' | 'endEpoch'>, epoch: number): boolean =>
+  deal.endEpoch <= epoch && !isEndless(deal)
 
 /** Returns the status of a deal. `Terminated` takes precedence over `Expired`. */
 export const toStatus = (
-  { terminated, endEpoch }: Pick<KnownDeal, 'terminated' | 'endEpoch'>,
+  deal: Pick<KnownDeal, 'id' | 'terminated' | 'endEpoch'>,
   now: number,
 ): 'Active' | 'Expired' | 'Terminated' => {
-  if (terminated) return 'Terminated'
-  return epochToMs(endEpoch) <= now ? 'Expired' : 'Active'
+  if (deal.terminated) return 'Terminated'
+  return epochToMs(deal.endEpoch) <= now && !isEndless(deal) ? 'Expired' : 'Active'
 }
 
 /**
  * Returns the deals of a piece, by id, as `deal/info` reports them. If several sources report the same deal, one that still
- * lists it wins over one that lost it; after that, the record updated last wins.
+ * lists it wins over one that lost it; after that, the record updated last wins. The first source that saw the deal
+ * determines when it was created, and a source without label or client leaves them to the others.
  */
 export const toDeals = (
-  records: readonly KnownDeal[],
+  records: readonly DealRecord[],
   { root }: Pick<PieceV1, 'root'>,
   now: number,
 ): Record<string, Deal> => {
-  const best = new Map<number, KnownDeal>()
-  for (const record of records) {
-    const other = best.get(record.id)
-    if (other === undefined || isBetter(record, other)) best.set(record.id, record)
-  }
+  const deals = Map.groupBy(
+    records.filter(({ id }) => id !== 0),
+    ({ id }) => id,
+  )
   return Object.fromEntries(
-    [...best.values()].map((record): [string, Deal] => {
-      const { id, provider, endEpoch, created, updated } = record
-      const storageProvider = `f0${provider}`
+    [...deals].map(([id, sources]): [string, Deal] => {
+      const [best] = sources.sort(compare) as [DealRecord]
+      const first = sources.reduce((a, b) => (b.created < a.created ? b : a))
+      const label = sources.find(({ label }) => label !== undefined)?.label
+      const client = sources.find(({ client }) => client !== undefined)?.client
+      const provider = toAddress(best.provider)
+      const created = toIso(first.created)
       return [
         `${id}`,
         {
-          provider: storageProvider,
-          storageProvider,
-          status: toStatus(record, now),
+          provider,
+          storageProvider: provider,
+          status: toStatus(best, now),
           pieceCid: `${root}`,
-          expiration: toIso(epochToMs(endEpoch)),
-          created: toIso(created),
-          updated: toIso(updated),
+          ...(label === undefined ? {} : { label }),
+          ...(client === undefined ? {} : { client }),
+          expiration: toIso(epochToMs(best.endEpoch)),
+          created,
+          updated: toIso(best.updated),
+          ...(first.seenEpoch === undefined ? {} : { seen: { at: created, epoch: first.seenEpoch } }),
         },
       ]
     }),
   )
 }
 
-const isBetter = (a: KnownDeal, b: KnownDeal): boolean =>
-  a.terminated === b.terminated ? a.updated > b.updated : !a.terminated
+/**
+ * Returns the places of a piece, one for each provider, as `deal/info` reports them. Sources are combined as in
+ * {@link toDeals}.
+ *
+ * Earlier code stored places as a deal with the key `0@SOURCE`. They are skipped: the source's next run stores them under
+ * the key of a place.
+ */
+export const toPlaces = (
+  records: readonly DealRecord[],
+  { root }: Pick<PieceV1, 'root'>,
+  now: number,
+): Place[] => {
+  const places = Map.groupBy(
+    records.filter(({ id, deal }) => id === 0 && !deal.startsWith('0@')),
+    ({ provider }) => provider,
+  )
+  return [...places].map(([provider, sources]) => {
+    const [best] = sources.sort(compare) as [DealRecord]
+    return {
+      provider: toAddress(provider),
+      status: toStatus(best, now),
+      ...(isEndless(best) ? {} : { expiration: toIso(epochToMs(best.endEpoch)) }),
+      pieceCid: `${root}`,
+    }
+  })
+}
+
+/** Sorts the records of a deal: those of sources that still list it first, then the one updated last. */
+const compare = (a: KnownDeal, b: KnownDeal): number =>
+  Number(a.terminated ?? false) - Number(b.terminated ?? false) || b.updated - a.updated
+
+const toAddress = (provider: number): string => `f0${provider}`
 
 const toIso = (ms: number): string => new Date(ms).toISOString()

@@ -1,14 +1,12 @@
-/** Time of epoch 0 of Filecoin's mainnet, since 1970: 2020-08-24T22:00:00Z. */
-const GENESIS_SECONDS = 1_598_306_400
-/** Length of an epoch. */
-const EPOCH_SECONDS = 30
+import { epochToMs } from '@w3filecoin/capabilities'
 
 /** The last epoch that the tracker accepts, in the year 2971. It keeps all times within the range of dates. */
 export const MAX_EPOCH = 1_000_000_000
+/** How far the chain state of a report may lie ahead of our clock. The next epochs are not on chain yet. */
+const MAX_AHEAD_MS = 60 * 60 * 1000
 
 /**
- * Returns the time at which an epoch begins, in milliseconds since 1970.
- *
- * @example epochToMs(5_000_000) // 1748306400000, which is 2025-05-27T00:40:00Z
+ * Whether an epoch lies so far ahead of our clock that one of the two must be wrong. If the epoch is stored, the clock of
+ * the run that accepted it was wrong.
  */
-export const epochToMs = (epoch: number): number => (GENESIS_SECONDS + epoch * EPOCH_SECONDS) * 1000
+export const isAhead = (epoch: number, now: number): boolean => epochToMs(epoch) - now > MAX_AHEAD_MS

@@ -1,5 +1,6 @@
-import { type Failure, failure } from '@w3filecoin/capabilities'
-import { epochToMs } from './epoch.ts'
+import { epochToMs, type Failure, failure } from '@w3filecoin/capabilities'
+import { hasEnded, identify } from './deal.ts'
+import { isAhead } from './epoch.ts'
 import type { Report } from './report.ts'
 import { isMissing, type Snapshot } from './snapshot.ts'
 
@@ -11,10 +12,12 @@ export interface Limits {
   maxLossShare: number
 }
 
-/** How far the chain state of a report may lie ahead of our clock. */
-const MAX_AHEAD_MS = 60 * 60 * 1000
-
-/** Compares a report with the last accepted one. Returns the reason to refuse it, or `undefined` to accept it. */
+/**
+ * Compares a report with the last accepted one. Returns the reason to refuse it, or `undefined` to accept it.
+ *
+ * If the last accepted report lies ahead of our clock, the clock was wrong when it was accepted. Then its epoch does not
+ * count: otherwise every report would be refused until the clock reaches it.
+ */
 export const checkReport = (
   previous: Snapshot,
   next: Report,
@@ -28,12 +31,12 @@ export const checkReport = (
       'StaleSource',
       `Its chain state is ${toHours(now - at)} hours old (epoch ${stateEpoch}), and at most ${toHours(maxAgeMs)} are accepted`,
     )
-  if (at - now > MAX_AHEAD_MS)
+  if (isAhead(stateEpoch, now))
     return failure(
       'SourceAhead',
       `Its chain state is ${toHours(at - now)} hours in the future (epoch ${stateEpoch})`,
     )
-  if (stateEpoch < previous.stateEpoch)
+  if (stateEpoch < previous.stateEpoch && !isAhead(previous.stateEpoch, now))
     return failure(
       'SourceWentBack',
       `Its chain state is of epoch ${stateEpoch}, before epoch ${previous.stateEpoch} of the last accepted report`,
@@ -46,14 +49,20 @@ export const checkReport = (
   return undefined
 }
 
-/** Counts the deals that should still be live, and those of them that are missing or unreadable in the report. */
+/**
+ * Counts the deals that should still be live, and those of them that are missing or unreadable in the report. A place that
+ * has become a deal, because the report has a market id for it now, is not lost.
+ */
 const countLosses = (previous: Snapshot, next: Report): { live: number; lost: number } => {
+  const numbered = new Set(
+    [...next.deals.values()].filter(({ id }) => id !== 0).map(deal => identify({ ...deal, id: 0 })),
+  )
   let live = 0
   let lost = 0
   for (const known of previous.deals.values()) {
-    if (known.terminated || known.endEpoch <= next.stateEpoch) continue
+    if (known.terminated || hasEnded(known, next.stateEpoch)) continue
     live += 1
-    if (isMissing(known, next)) lost += 1
+    if (isMissing(known, next) && !numbered.has(identify(known))) lost += 1
   }
   return { live, lost }
 }

@@ -1,28 +1,46 @@
-import { dealInfo, failure } from '@w3filecoin/capabilities'
+import {
+  type DealInfoSuccess,
+  type DealNotFound,
+  dealInfo,
+  epochToMs,
+  failure,
+  type PieceLink,
+  type SourceState,
+} from '@w3filecoin/capabilities'
 import { toV1 } from '@w3filecoin/piece'
 import { type Handler, provide } from '@w3filecoin/runtime'
 import type { Dependencies } from '../dependencies.ts'
-import { type DealRecord, toDeals, toPieceKey } from '../domain/deal.ts'
+import { type DealRecord, toDeals, toPieceKey, toPlaces } from '../domain/deal.ts'
+import { toSourceState } from '../domain/source.ts'
 
-/** The greatest number of deals that one query reads. */
+/** The greatest number of deals that one query reads, and one answer reports: about 2 MB. */
 const MAX_PAGE_DEALS = 1000
+const MAX_PIECE_DEALS = 5000
 
-/** Handles `deal/info`: reports every known deal of a piece with its present status. */
+/** Handles `deal/info`: reports every known deal of a piece with its present status, and how recent the knowledge is. */
 export const dealInfoHandler = ({
   id,
   stores,
   clients,
+  sources,
   now,
-}: Pick<Dependencies, 'id' | 'stores' | 'clients' | 'now'>): Handler => {
-  const listDeals = async (piece: string): Promise<DealRecord[]> => {
+}: Pick<Dependencies, 'id' | 'stores' | 'clients' | 'sources' | 'now'>): Handler => {
+  /** Returns `undefined` if the piece has more deals than one answer reports. */
+  const listDeals = async (piece: string): Promise<DealRecord[] | undefined> => {
     const deals: DealRecord[] = []
     let after: string | undefined
     do {
       const page = await stores.deal.list(piece, { limit: MAX_PAGE_DEALS, after })
       deals.push(...page.items)
+      if (deals.length > MAX_PIECE_DEALS) return undefined
       after = page.next
     } while (after !== undefined)
     return deals
+  }
+
+  const readSources = async (): Promise<SourceState[]> => {
+    const records = await stores.source.getMany(sources.map(({ name }) => ({ name })))
+    return sources.map(({ name }, n) => toSourceState(name, records[n], now()))
   }
 
   return provide(dealInfo, async ({ capability }) => {
@@ -40,9 +58,35 @@ export const dealInfoHandler = ({
     const { piece } = capability.nb
     const chain = toV1(piece)
     if (chain.error) return { out: { error: chain.error } }
-    const deals = await listDeals(toPieceKey(chain.ok))
-    if (deals.length === 0)
-      return { out: { error: failure('DealNotFound', `No deal of ${piece} is known`, { piece }) } }
-    return { out: { ok: { deals: toDeals(deals, chain.ok, now()) } } }
+    // Read the sources first: a run that ends between the two reads must not vouch for deals read before it.
+    const asOf = await readSources()
+    const records = await listDeals(toPieceKey(chain.ok))
+    if (records === undefined)
+      return {
+        out: {
+          error: failure(
+            'TooManyDeals',
+            `More than ${MAX_PIECE_DEALS} deals of ${piece} are known, and an answer has at most ${MAX_PIECE_DEALS}`,
+            { piece },
+          ),
+        },
+      }
+    const deals = toDeals(records, chain.ok, now())
+    const places = toPlaces(records, chain.ok, now())
+    if (Object.keys(deals).length === 0 && places.length === 0)
+      return { out: { error: newDealNotFound(piece, asOf) } }
+    return { out: { ok: { deals, places, asOf } satisfies DealInfoSuccess } }
   })
+}
+
+/** The message reports how old the knowledge is, so that a person does not take an old answer for a recent one. */
+const newDealNotFound = (piece: PieceLink, asOf: SourceState[]): DealNotFound => {
+  const sources = asOf.map(({ source, at, epoch }) =>
+    epoch === undefined
+      ? `${source} was never read completely`
+      : `${source} was read last at ${at}, when it knew the chain until ${new Date(epochToMs(epoch)).toISOString()}`,
+  )
+  const knowledge =
+    sources.length === 0 ? 'The deal tracker has no source of deals' : `By source: ${sources.join('; ')}`
+  return failure('DealNotFound', `No deal of ${piece} is known. ${knowledge}.`, { piece, asOf })
 }

@@ -1,29 +1,34 @@
+import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { createZstdDecompress } from 'node:zlib'
-import { JSONParser } from '@streamparser/json'
 import type { Fetch } from '@w3filecoin/runtime'
 import type { SourceConfig } from '../config.ts'
 import type { Source } from '../dependencies.ts'
+import type { Report } from '../domain/report.ts'
+import type { Snapshot } from '../domain/snapshot.ts'
+import { BoundedParser } from './bounded-parser.ts'
 import { ReplicaParser } from './replica-parser.ts'
+import { isZstd, splitFrames } from './zstd-frames.ts'
 
-/** The time limit for the whole download. */
-const MAX_FETCH_MS = 120_000
+/**
+ * The time limit for reading one source: download, decompression and parsing. Four sources take at most 400 of the 600
+ * seconds of a run, which leaves 50 seconds for comparing and storing each.
+ */
+export const MAX_READ_MS = 100_000
 
-/** The greatest size of a file, compressed (as it is sent) and decompressed. */
+/** The greatest size of a file, as it is sent and decompressed. One million deals are 5 MB of zstd, or 300 MB of JSON. */
 const MAX_DOWNLOAD_BYTES = 512 * 1024 * 1024
 const MAX_FILE_BYTES = 4 * 1024 * 1024 * 1024
-
-/** The first bytes of a zstd frame (RFC 8878). */
-const ZSTD_MAGIC = Buffer.from([0x28, 0xb5, 0x2f, 0xfd])
 
 type Chunks = AsyncIterable<Uint8Array>
 
 /**
- * Opens a file of active replicas at an HTTP address. The file is JSON, plain or compressed with zstd. It is parsed while
- * it streams: memory holds the deals, never the file.
+ * Opens a file of active replicas at an HTTP address. The file is JSON, plain or compressed with zstd, in one frame or in
+ * several. Memory holds the file as it is sent, and the deals, but never the decompressed file.
  *
- * `read` throws if the server does not answer with 2xx within two minutes, and if the file is too large, truncated or
- * not such a file.
+ * The publisher of the file is not trusted with memory or time: every value, the number of deals, the file and the time
+ * are bounded. `read` throws if the server does not answer with 2xx, if reading takes too long, and if the file is too
+ * large, truncated or not such a file.
  *
  * @example The file, with one deal of one aggregate (see {@link ReplicaParser} for its records):
  *
@@ -42,35 +47,68 @@ type Chunks = AsyncIterable<Uint8Array>
  */
 export const openActiveReplicas = (
   { name, url }: SourceConfig<'active-replicas'>,
-  { fetch }: { fetch: Fetch },
+  { fetch, maxReadMs = MAX_READ_MS }: { fetch: Fetch; maxReadMs?: number },
 ): Source => ({
   name,
-  read: async () => {
-    const response = await fetch(url, { signal: AbortSignal.timeout(MAX_FETCH_MS) })
-    const { body } = response
-    if (!response.ok || body === null) {
+  read: async known => {
+    const signal = AbortSignal.timeout(maxReadMs)
+    try {
+      const { ok, status, body } = await fetch(url, { signal })
+      if (ok && body !== null) return await readReplicas(body, known, signal)
       await body?.cancel()
-      throw new Error(`${url} answered ${response.status}`)
+      throw new Error(`${url} answered ${status}`)
+    } catch (cause) {
+      if (!signal.aborted) throw cause
+      throw new Error(`Reading ${url} took more than ${maxReadMs / 1000} seconds`, { cause })
     }
-    const replicas = new ReplicaParser()
-    const parser = new JSONParser({ paths: ['$.state_epoch', '$.active_replicas.*'], keepStack: false })
-    parser.onValue = ({ value, stack }) => {
-      if (stack.length === 1) replicas.setEpoch(value)
-      else replicas.add(value)
-    }
-    const parse = async (chunks: Chunks): Promise<void> => {
-      for await (const chunk of limitBytes(chunks, MAX_FILE_BYTES)) parser.write(chunk)
-    }
-
-    const { start, chunks } = await peek(limitBytes(body, MAX_DOWNLOAD_BYTES), ZSTD_MAGIC.length)
-    if (start.equals(ZSTD_MAGIC))
-      await pipeline(chunks, createZstdDecompress({ chunkSize: 256 * 1024 }), parse)
-    else await parse(chunks)
-    // Throws if the file is truncated.
-    if (!parser.isEnded) parser.end()
-    return replicas.finish()
   },
 })
+
+/**
+ * Downloads the file before it parses it. `fetch` of Node 24 ends the process when a server closes the connection while
+ * the reader is slower (https://github.com/nodejs/undici/issues/5360). No code can catch that, and parsing is slower.
+ */
+const readReplicas = async (body: Chunks, known: Snapshot['deals'], signal: AbortSignal): Promise<Report> => {
+  const file = await collectBlocks(limitBytes(body, MAX_DOWNLOAD_BYTES))
+  const replicas = new ReplicaParser(known)
+  const parser = new BoundedParser(replicas)
+  const parse = async (chunks: Chunks): Promise<void> => {
+    for await (const chunk of limitBytes(chunks, MAX_FILE_BYTES)) parser.write(chunk)
+  }
+  if (isZstd(file[0] as Buffer))
+    await pipeline(Readable.from(file), splitFrames, createZstdDecompress({ chunkSize: 256 * 1024 }), parse, {
+      signal,
+    })
+  else await pipeline(Readable.from(file), parse, { signal })
+  parser.end()
+  return replicas.finish()
+}
+
+/** The greatest number of chunks that become one block, and the size at which a block is full. */
+const MAX_BLOCK_CHUNKS = 1000
+const BLOCK_BYTES = 1024 * 1024
+
+/**
+ * Collects chunks in larger blocks. A server may send one byte in each chunk, and a chunk costs hundreds of bytes of
+ * memory beside its contents.
+ */
+export const collectBlocks = async (chunks: Chunks): Promise<Buffer[]> => {
+  const blocks: Buffer[] = []
+  let open: Uint8Array[] = []
+  let bytes = 0
+  const close = (): void => {
+    blocks.push(Buffer.concat(open))
+    open = []
+    bytes = 0
+  }
+  for await (const chunk of chunks) {
+    open.push(chunk)
+    bytes += chunk.byteLength
+    if (open.length === MAX_BLOCK_CHUNKS || bytes >= BLOCK_BYTES) close()
+  }
+  close()
+  return blocks
+}
 
 async function* limitBytes(chunks: Chunks, maxBytes: number): AsyncGenerator<Uint8Array> {
   let bytes = 0
@@ -78,25 +116,5 @@ async function* limitBytes(chunks: Chunks, maxBytes: number): AsyncGenerator<Uin
     bytes += chunk.byteLength
     if (bytes > maxBytes) throw new Error(`The file of active replicas is larger than ${maxBytes} bytes`)
     yield chunk
-  }
-}
-
-/** Returns the first `count` bytes, and chunks that still include them. */
-const peek = async (
-  chunks: AsyncGenerator<Uint8Array>,
-  count: number,
-): Promise<{ start: Buffer; chunks: Chunks }> => {
-  let head = Buffer.alloc(0)
-  while (head.length < count) {
-    const { value, done } = await chunks.next()
-    if (done) break
-    head = Buffer.concat([head, value])
-  }
-  return {
-    start: head.subarray(0, count),
-    chunks: (async function* () {
-      yield head
-      yield* chunks
-    })(),
   }
 }

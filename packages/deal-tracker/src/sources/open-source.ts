@@ -8,7 +8,7 @@ import { openActiveReplicas } from './active-replicas.ts'
  *
  * @example openSource({ name: 'spade', kind: 'active-replicas', url: 'https://spade.example/replicas.zst' }, { fetch })
  */
-export const openSource = (config: SourceConfig, network: { fetch: Fetch }): Source => {
+export const openSource = (config: SourceConfig, network: { fetch: Fetch; maxReadMs?: number }): Source => {
   switch (config.kind) {
     case 'active-replicas':
       return openActiveReplicas(config, network)

@@ -1,12 +1,29 @@
 import { fromV1 } from '@w3filecoin/piece'
 import { parse as parseLink } from 'multiformats/link'
 import { z } from 'zod'
-import { type ChainDeal, isSameDeal, toPieceKey } from '../domain/deal.ts'
+import {
+  type ChainDeal,
+  type DealIdentity,
+  identify,
+  isEndless,
+  isSameDeal,
+  toPieceKey,
+} from '../domain/deal.ts'
 import { MAX_EPOCH } from '../domain/epoch.ts'
 import { MAX_DEALS, type Report } from '../domain/report.ts'
+import type { Snapshot } from '../domain/snapshot.ts'
+
+/** The greatest length of a label or a client. The name of an offer document has about 115 characters. */
+const MAX_TEXT_LENGTH = 200
 
 const id = z.int().nonnegative()
 const epoch = z.int().nonnegative().max(MAX_EPOCH)
+/** Text that is equal after it was stored: lone surrogates would be replaced. */
+const text = z
+  .string()
+  .min(1)
+  .max(MAX_TEXT_LENGTH)
+  .refine(value => value.isWellFormed())
 const replicaSchema = z.object({
   /** Piece CID v1 of the aggregate, e.g. `baga…`. */
   piece_cid: z.string().max(200),
@@ -15,12 +32,20 @@ const replicaSchema = z.object({
   /** Its deals. */
   contracts: z.array(z.unknown()),
 })
+/** Id of the deal in the built-in market. 0, null or absent if the piece is on chain without such a deal. */
+const marketId = id.nullish().transform(value => value ?? 0)
+/** A contract of any kind. A label or client that is not acceptable text is dropped, because it is informative only. */
 const contractSchema = z.object({
   /** Actor id of the storage provider, e.g. 20378 for `f020378`. */
   provider_id: id,
-  /** Id of the deal in the built-in market. */
-  legacy_market_id: id,
-  legacy_market_end_epoch: epoch,
+  legacy_market_id: marketId,
+  legacy_market_end_epoch: z.unknown().optional(),
+  label: text.optional().catch(undefined),
+  /** Actor id of the client, or its address. */
+  client_id: z
+    .union([id.transform(actor => `f0${actor}`), text])
+    .optional()
+    .catch(undefined),
 })
 /** The deal ids that a malformed record may still have. */
 const remainsSchema = z.object({
@@ -31,21 +56,35 @@ const remainsSchema = z.object({
  * Builds a report from the records of a file of active replicas. It counts malformed records and contracts, and skips
  * them.
  *
+ * Memory holds at most `maxDeals` deals, whatever the file lists. New deals above that are counted and skipped. Known
+ * deals are always kept, so a source that grows above the limit does not lose the deals that it had.
+ *
  * @example A record: `{ "piece_cid": "baga…", "piece_log2_size": 35, "contracts": [{ "provider_id": 20378,
- * "legacy_market_id": 81234567, "legacy_market_end_epoch": 6012345 }] }`
+ * "legacy_market_id": 81234567, "legacy_market_end_epoch": 6012345, "label": "bafkzci…/kD3wbPzc….json",
+ * "client_id": 1131298 }] }`
  */
 export class ReplicaParser {
-  readonly #deals = new Map<number, ChainDeal>()
+  readonly #known: Pick<Snapshot['deals'], 'has' | 'size'>
+  readonly #maxNewDeals: number
+  readonly #deals = new Map<DealIdentity, ChainDeal>()
   readonly #unreadable = new Set<number>()
+  #newDeals = 0
   #malformed = 0
+  #refused = 0
   #stateEpoch: unknown
+
+  /** @param known the deals of the last accepted report */
+  constructor(known: Pick<Snapshot['deals'], 'has' | 'size'>, maxDeals: number = MAX_DEALS) {
+    this.#known = known
+    this.#maxNewDeals = maxDeals - known.size
+  }
 
   /** Sets the value of `state_epoch`. */
   setEpoch(value: unknown): void {
     this.#stateEpoch = value
   }
 
-  /** Adds an element of `active_replicas`. Throws above {@link MAX_DEALS} deals. */
+  /** Adds an element of `active_replicas`. */
   add(value: unknown): void {
     const replica = replicaSchema.safeParse(value).data
     const piece = replica && parsePieceKey(replica)
@@ -64,34 +103,65 @@ export class ReplicaParser {
       stateEpoch: stateEpoch.data,
       deals: this.#deals,
       malformed: this.#malformed,
+      refused: this.#refused,
       unreadable: this.#unreadable,
     }
   }
 
   #addContract(piece: string, value: unknown): void {
-    const contract = contractSchema.safeParse(value).data
-    if (contract === undefined) {
+    const deal = parseContract(piece, value)
+    if (deal === undefined) {
       this.#skip({ contracts: [value] })
       return
     }
-    const { legacy_market_id: id, provider_id: provider, legacy_market_end_epoch: endEpoch } = contract
-    const deal: ChainDeal = { id, piece, provider, endEpoch }
-    const other = this.#deals.get(id)
-    if (other !== undefined && !isSameDeal(other, deal)) {
-      // Two records contradict each other, and the file does not show which one is right. Keep the first.
-      this.#malformed += 1
-      return
+    const identity = identify(deal)
+    const other = this.#deals.get(identity)
+    if (other === undefined) this.#addDeal(identity, deal)
+    // A provider may have a piece in several sectors. The place lasts until the last one ends.
+    else if (deal.id === 0) this.#deals.set(identity, isLonger(deal, other) ? deal : other)
+    // Two records contradict each other, and the file does not show which one is right. Keep the first.
+    else if (!isSameDeal(other, deal)) this.#malformed += 1
+  }
+
+  #addDeal(identity: DealIdentity, deal: ChainDeal): void {
+    if (!this.#known.has(identity)) {
+      if (this.#newDeals >= this.#maxNewDeals) {
+        this.#refused += 1
+        return
+      }
+      this.#newDeals += 1
     }
-    if (this.#deals.size >= MAX_DEALS) throw new Error(`The source has more than ${MAX_DEALS} deals`)
-    this.#deals.set(id, other ?? deal)
+    this.#deals.set(identity, deal)
   }
 
   #skip(value: unknown): void {
     this.#malformed += 1
     for (const { legacy_market_id } of remainsSchema.safeParse(value).data?.contracts ?? [])
-      if (legacy_market_id !== undefined) this.#unreadable.add(legacy_market_id)
+      if (legacy_market_id !== undefined && this.#known.has(legacy_market_id))
+        this.#unreadable.add(legacy_market_id)
   }
 }
+
+/** Returns a deal or a place; `undefined` if the contract is malformed. A place needs only its provider. */
+const parseContract = (piece: string, value: unknown): ChainDeal | undefined => {
+  const contract = contractSchema.safeParse(value).data
+  if (contract === undefined) return undefined
+  const { provider_id: provider, legacy_market_id: id, label, client_id: client } = contract
+  const end = epoch.safeParse(contract.legacy_market_end_epoch).data
+  if (id === 0) return { id, piece, provider, endEpoch: end ?? 0 }
+  if (end === undefined) return undefined
+  return {
+    id,
+    piece,
+    provider,
+    endEpoch: end,
+    ...(label === undefined ? {} : { label }),
+    ...(client === undefined ? {} : { client }),
+  }
+}
+
+const isLonger = (a: ChainDeal, b: ChainDeal): boolean =>
+  !isEndless(b) && (isEndless(a) || a.endEpoch > b.endEpoch)
 
 /** Returns the piece's key, or `undefined` if its CID or size is invalid. */
 const parsePieceKey = ({ piece_cid, piece_log2_size }: z.infer<typeof replicaSchema>): string | undefined => {

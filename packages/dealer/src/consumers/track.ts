@@ -6,19 +6,23 @@ import {
   parsePieceLink,
   Tasks,
 } from '@w3filecoin/capabilities'
-import { type Consumer, DONE, each, type Outcome, reach, type Stored } from '@w3filecoin/runtime'
+import { type Consumer, DONE, each, type Outcome, reach, type Stored, update } from '@w3filecoin/runtime'
 import pMap from 'p-map'
 import type { Dependencies } from '../dependencies.ts'
-import { type AggregateRecord, isFinal } from '../domain/aggregate.ts'
-import { findLiveDeal } from '../domain/live-deal.ts'
+import { type AggregateRecord, isFinal, markWaiting } from '../domain/aggregate.ts'
+import { findDeal } from '../domain/credit.ts'
+import { explainWait, isOverdue } from '../domain/deadline.ts'
+import { findLiveDeals } from '../domain/live-deal.ts'
 import { documentName } from '../domain/offer-document.ts'
 import { type ReportMessage, type TrackMessage, trackMessage } from '../queues.ts'
+import { creditDeal, readClaims } from '../settlement/credit-deal.ts'
 import { settleAggregate } from '../settlement/settle-aggregate.ts'
 
 /**
- * On `track`, ask the deal tracker about aggregates, in one HTTP message. An aggregate with a live deal is accepted.
- * For an aggregate that has waited too long, this sends a report as deal making would: failing one aggregate takes as
- * much time and memory as one run has. The sweep asks about the remaining aggregates again.
+ * On `track`, ask the deal tracker about aggregates, in one HTTP message. An offer is accepted with a live deal that is
+ * credited to it. For an offer that has waited too long, this sends a report as deal making would: failing one aggregate
+ * takes as much time and memory as one run has. An offer does not fail while a deal may be live that the tracker does not
+ * know: its record says why it still waits. The sweep asks about the remaining aggregates again.
  */
 export const onTrack = (
   dependencies: Pick<
@@ -52,17 +56,36 @@ export const onTrack = (
     }
   }
 
+  /** Records why an offer waits, if its deadline is over. */
+  const keepWaiting = async (record: Stored<AggregateRecord>, reason: string): Promise<void> => {
+    const waitsFor = isOverdue(record, now(), timing) ? reason : undefined
+    if (waitsFor !== undefined) log('warn', 'aggregate waits', { aggregate: record.aggregate, waitsFor })
+    if (waitsFor !== record.waitsFor)
+      await update(stores.aggregate, { id: record.id }, current => markWaiting(current, waitsFor))
+  }
+
   const handleAnswer = async (record: Stored<AggregateRecord>, answer: Receipt): Promise<void> => {
     const refusal = answer.out.error as Failure | undefined
     if (refusal && refusal.name !== 'DealNotFound') {
       log('warn', 'deal tracker refused', { aggregate: record.aggregate, refusal })
+      return keepWaiting(record, `the deal tracker refuses to answer: ${refusal.name}: ${refusal.message}`)
+    }
+    const {
+      deals = {},
+      places = [],
+      asOf = [],
+    } = (answer.out.ok ?? answer.out.error) as Partial<DealInfoSuccess>
+    const claims = await readClaims(dependencies, record, findLiveDeals({ deals }))
+    const deal = findDeal(record, claims, now())
+    if (deal) {
+      // If another offer was faster, the next check finds another deal, or none.
+      if (await creditDeal(dependencies, record, deal, claims))
+        await settleAggregate(dependencies, record, createSuccessOutcome(record, deal.id))
       return
     }
-    const dealID = answer.out.ok && findLiveDeal(answer.out.ok as DealInfoSuccess)
-    if (dealID !== undefined)
-      await settleAggregate(dependencies, record, createSuccessOutcome(record, dealID))
-    else if (now() - record.offeredAt >= timing.dealWaitMs)
-      await queues.report.send([createOverdueReport(record)])
+    const reason = explainWait(record, claims, { places, asOf }, now(), timing)
+    if (reason === undefined) await queues.report.send([createOverdueReport(record)])
+    else await keepWaiting(record, reason)
   }
 
   return each(
@@ -73,12 +96,13 @@ export const onTrack = (
       if (waiting.length === 0) return DONE
       const answers = await reach(dealTracker, () => askTracker(waiting), log)
       await pMap(
-        answers.ok ?? [],
-        async (answer, n) => {
-          const record = waiting[n] as Stored<AggregateRecord>
-          if (answer.ok) await handleAnswer(record, answer.ok)
-          else
+        waiting,
+        async (record, n) => {
+          const answer = answers.ok?.[n]
+          if (answer?.ok) return handleAnswer(record, answer.ok)
+          if (answer?.error)
             log('warn', 'deal tracker did not answer', { aggregate: record.aggregate, reason: answer.error })
+          return keepWaiting(record, 'the deal tracker does not answer')
         },
         { concurrency: 10 },
       )

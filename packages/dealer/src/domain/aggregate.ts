@@ -1,4 +1,5 @@
 import type { DID } from '@ucanto/interface'
+import type { Tasks } from '@w3filecoin/capabilities'
 import { type Due, dueAt, notDue, recordId, type Stored, stageRules } from '@w3filecoin/runtime'
 
 /**
@@ -48,6 +49,8 @@ export interface AggregateRecord extends Due {
   retriesCid?: string | undefined
   /** Numbers of the ranges that must still be sent to the aggregator. */
   rangesToRetry?: number[] | undefined
+  /** Why the offer still waits after its deadline, for the operator: see `explainWait`. */
+  waitsFor?: string | undefined
 }
 
 /** Invalid pieces that a receipt names, each with the reason. */
@@ -60,11 +63,16 @@ export const MAX_INVALID_PIECES = 1_000
  */
 export const MAX_REFUSED_PIECES = 30_000
 
+/**
+ * How much two correct clocks may differ. An epoch of the chain begins up to 30 seconds before the deals in it.
+ */
+export const CHAIN_TOLERANCE_MS = 60 * 60 * 1000
+
 /** Intervals in milliseconds. */
 export interface Timing {
   /** Until unfinished work is sent again. */
   retryMs: number
-  /** Until the deal tracker is asked again. */
+  /** Until the deal tracker is asked again about a new aggregate. See {@link nextCheckMs}. */
   pollMs: number
   /** Until an aggregate without a deal fails. */
   dealWaitMs: number
@@ -84,23 +92,46 @@ export type Offer = Pick<
   | 'refusedOfferCid'
 >
 
+/** The aggregator of an offer and its tenant there. */
+export type Owner = Pick<AggregateRecord, 'aggregator' | 'storefront' | 'group'>
+
+export const isSameOwner = (a: Owner, b: Owner): boolean =>
+  a.aggregator === b.aggregator && a.storefront === b.storefront && a.group === b.group
+
 /**
- * Returns the key of an aggregate. It contains the list of pieces: the refusal of a list that does not make the
- * aggregate must not apply to the list that does.
+ * Returns the key of an offer. It contains the list of pieces: the refusal of a list that does not make the aggregate must
+ * not apply to the list that does.
  *
+ * The capability `aggregate/accept` names neither the aggregator nor the tenant, and a task has one receipt. Therefore the
+ * first offer of an aggregate, pieces and nonce has the plain key and task. The key and the task of every offer with another
+ * owner contain that owner.
+ *
+ * @param owner set unless the offer was the first
  * @example aggregateId({ aggregate: 'bafkzci…', piecesCid: 'bafyrei…', nonce: undefined }) // 'kD3wbPzc…'
  */
-export const aggregateId = ({
-  aggregate,
-  piecesCid,
-  nonce,
-}: Pick<AggregateRecord, 'aggregate' | 'piecesCid' | 'nonce'>): string =>
-  recordId(aggregate, piecesCid, nonce)
+export const aggregateId = (
+  { aggregate, piecesCid, nonce }: Pick<AggregateRecord, 'aggregate' | 'piecesCid' | 'nonce'>,
+  owner?: Owner,
+): string =>
+  owner === undefined
+    ? recordId(aggregate, piecesCid, nonce)
+    : recordId(aggregate, piecesCid, nonce, owner.aggregator, owner.storefront, owner.group)
 
-export const newAggregate = (offer: Offer, now: number, { pollMs }: Timing): AggregateRecord => {
-  const id = aggregateId(offer)
-  return { ...offer, id, stage: 'offered', offeredAt: now, ...dueAt(id, now + pollMs) }
-}
+/** Returns the fact that tells the promised task of an offer from that of the first one, which has another owner. */
+export const toLaterOffer = (
+  { aggregator, storefront, group }: Owner,
+  first: Pick<Owner, 'aggregator'>,
+): Tasks.LaterOffer => ({
+  storefront,
+  group,
+  ...(aggregator === first.aggregator ? {} : { aggregator }),
+})
+
+export const newAggregate = (
+  offer: Offer & Pick<AggregateRecord, 'id'>,
+  now: number,
+  { pollMs }: Timing,
+): AggregateRecord => ({ ...offer, stage: 'offered', offeredAt: now, ...dueAt(offer.id, now + pollMs) })
 
 export const markAccepted = (
   record: Stored<AggregateRecord>,
@@ -108,8 +139,15 @@ export const markAccepted = (
   now: number,
 ): Stored<AggregateRecord> | undefined =>
   canBecome(record, 'accepted')
-    ? { ...record, stage: 'accepted', dealID, endedAt: now, ...notDue }
+    ? { ...record, stage: 'accepted', dealID, endedAt: now, waitsFor: undefined, ...notDue }
     : undefined
+
+/** Records why an offer still waits after its deadline, or that it no longer does. */
+export const markWaiting = (
+  record: Stored<AggregateRecord>,
+  waitsFor: string | undefined,
+): Stored<AggregateRecord> | undefined =>
+  isFinal(record) || record.waitsFor === waitsFor ? undefined : { ...record, waitsFor }
 
 /** The valid pieces of a failed aggregate, which the dealer offers to the aggregator again. */
 export interface Retries {
@@ -126,7 +164,10 @@ export const markFailed = <R extends AggregateRecord>(
   { retryMs }: Timing,
 ): R | undefined =>
   canBecome(record, 'failed')
-    ? schedule({ ...record, stage: 'failed', endedAt: now, retriesCid, rangesToRetry }, now + retryMs)
+    ? schedule(
+        { ...record, stage: 'failed', endedAt: now, waitsFor: undefined, retriesCid, rangesToRetry },
+        now + retryMs,
+      )
     : undefined
 
 /** Records that the aggregator has given final answers to all retries of a range. */
@@ -152,12 +193,23 @@ const schedule = <R extends AggregateRecord>(record: R, checkAt: number): R => (
   ...(isFinished(record) ? notDue : dueAt(record.id, checkAt)),
 })
 
+/** The share of its present age that an offer may wait longer because its deal is found late. */
+const MAX_DELAY_SHARE = 1 / 400
+
+/** The longest interval between two questions about an offer, unless `pollMs` is longer. */
+const MAX_POLL_MS = 6 * 60 * 60 * 1000
+
 /**
- * Returns the milliseconds until the next check of an aggregate. Retries that the aggregator does not accept are
- * repeated with exponential backoff: the interval equals the time since the failure, between `retryMs` and `pollMs`.
+ * Returns the milliseconds until the next check of an aggregate.
+ *
+ * - The deal tracker is asked less often the longer the offer waits: after 1/400 of its age, between `pollMs` and 6 hours.
+ *   If `pollMs` is 15 minutes, that is every 15 minutes for four days, every hour after 17 days, and every 6 hours after
+ *   100 days.
+ * - Retries that the aggregator does not accept are repeated with exponential backoff: the interval equals the time since
+ *   the failure, between `retryMs` and `pollMs`.
  */
 export const nextCheckMs = (
-  { stage, endedAt }: Pick<AggregateRecord, 'stage' | 'endedAt'>,
+  { stage, offeredAt, endedAt }: Pick<AggregateRecord, 'stage' | 'offeredAt' | 'endedAt'>,
   now: number,
   { retryMs, pollMs }: Pick<Timing, 'retryMs' | 'pollMs'>,
 ): number => {
@@ -165,6 +217,7 @@ export const nextCheckMs = (
     case 'failed':
       return Math.max(retryMs, Math.min(now - (endedAt ?? now), pollMs))
     case 'offered':
+      return Math.max(pollMs, Math.min((now - offeredAt) * MAX_DELAY_SHARE, MAX_POLL_MS))
     case 'accepted':
       return pollMs
   }

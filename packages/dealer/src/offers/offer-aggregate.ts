@@ -17,11 +17,13 @@ import {
   type AggregateRecord,
   aggregateId,
   isFinal,
+  isSameOwner,
   MAX_INVALID_PIECES,
   MAX_REFUSED_PIECES,
   markFailed,
   newAggregate,
   type Offer,
+  toLaterOffer,
 } from '../domain/aggregate.ts'
 import { documentName, newOfferDocument, type TenantFields } from '../domain/offer-document.ts'
 import { createFailureOutcome } from '../settlement/failure-outcome.ts'
@@ -63,7 +65,7 @@ export const offerAggregate = async (
   const { id, stores, timing, now } = dependencies
   const { aggregate, pieces, piecesBytes, nonce, aggregator, tenant } = offer
   const fields = { aggregate: `${aggregate}`, piecesCid: `${pieces}`, nonce, aggregator, ...tenant }
-  const known = await stores.aggregate.get({ id: aggregateId(fields) })
+  const known = await findOffer(stores, fields)
   if (known) return repeatAnswer(dependencies, known, offer.task)
 
   const checked = checkPieces(piecesBytes, aggregate)
@@ -76,14 +78,47 @@ export const offerAggregate = async (
   }
   if (checked.error) return failAtOnce(dependencies, offer, fields, checked.error)
 
-  const accept = await Tasks.aggregateAccept(id, { aggregate, pieces, nonce })
-  const record = newAggregate({ ...fields, acceptTask: await packTask(accept) }, now(), timing)
   await stores.blocks.put(piecesBytes as Uint8Array, CBOR)
-  const inserted = await stores.aggregate.insert(record)
-  const current = inserted.ok ?? inserted.error.record
+  const current = await insertOffer(stores, fields, async (key, laterOffer) => {
+    const accept = await Tasks.aggregateAccept(id, { aggregate, pieces, nonce, laterOffer })
+    return newAggregate({ ...fields, id: key, acceptTask: await packTask(accept) }, now(), timing)
+  })
   // Written after the record: deal making may report on the document at once.
   if (!isFinal(current)) await writeDocument(dependencies, current, checked.ok)
   return createAnswer(dependencies, current)
+}
+
+type OfferFields = Omit<Offer, 'acceptTask' | 'refusedOfferCid'>
+
+/** Finds the record of an offer that was made before: the first one of its owner. See {@link aggregateId}. */
+const findOffer = async (
+  stores: Dependencies['stores'],
+  fields: OfferFields,
+): Promise<Stored<AggregateRecord> | undefined> => {
+  const first = await stores.aggregate.get({ id: aggregateId(fields) })
+  return first === undefined || isSameOwner(first, fields)
+    ? first
+    : stores.aggregate.get({ id: aggregateId(fields, fields) })
+}
+
+/**
+ * Inserts the record of an offer: under the plain key, or under its owner's key if an offer of another owner was first.
+ *
+ * @param create creates the record; `laterOffer` is set if another owner was first
+ * @returns the record, which a concurrent run of the same offer may have inserted
+ */
+const insertOffer = async (
+  stores: Dependencies['stores'],
+  fields: OfferFields,
+  create: (key: string, laterOffer?: Tasks.LaterOffer) => Promise<AggregateRecord>,
+): Promise<Stored<AggregateRecord>> => {
+  const plain = await stores.aggregate.insert(await create(aggregateId(fields)))
+  const first = plain.ok ?? plain.error.record
+  if (isSameOwner(first, fields)) return first
+  const own = await stores.aggregate.insert(
+    await create(aggregateId(fields, fields), toLaterOffer(fields, first)),
+  )
+  return own.ok ?? own.error.record
 }
 
 /** Answers a repeated offer from the record of the first one. */
@@ -126,7 +161,7 @@ const refusePieces = ({ aggregate }: AggregateOffer, message: string): Outcome =
 const failAtOnce = async (
   dependencies: OfferDependencies,
   offer: AggregateOffer,
-  fields: Omit<Offer, 'acceptTask' | 'refusedOfferCid'>,
+  fields: OfferFields,
   { message, cause: invalid, pieces }: InvalidPieces,
 ): Promise<Outcome | Filed> => {
   const { id, stores, timing, now } = dependencies
@@ -136,8 +171,10 @@ const failAtOnce = async (
   const outcome = await createFailureOutcome(id, fields, pieces, { message, invalid })
   const filed = await stores.receipts.put(await issueReceipt(id, task, outcome))
   const retries = await storeRetries(dependencies, aggregator, filed)
-  const record = newAggregate({ ...fields, refusedOfferCid: `${task.cid}` }, now(), timing)
-  await stores.aggregate.insert(markFailed(record, retries, now(), timing) as AggregateRecord)
+  const record = await insertOffer(stores, fields, async key => {
+    const refused = newAggregate({ ...fields, id: key, refusedOfferCid: `${task.cid}` }, now(), timing)
+    return markFailed(refused, retries, now(), timing) as AggregateRecord
+  })
   await sendRetries(dependencies, record.id, retries)
   return { filed }
 }

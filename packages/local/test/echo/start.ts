@@ -5,5 +5,10 @@ import { echo } from './index.ts'
 const [data, file] = process.argv.slice(2) as [string, string]
 const local = await startLocal({ data, services: [echo(file)], everySeconds: 1 })
 console.log(
-  JSON.stringify({ url: local.services.echo!.url, did: local.services.echo!.did, sqs: local.engines.sqs }),
+  JSON.stringify({
+    url: local.services.echo!.url,
+    did: local.services.echo!.did,
+    sqs: local.engines.sqs,
+    s3: local.engines.s3,
+  }),
 )

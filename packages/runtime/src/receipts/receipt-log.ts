@@ -9,6 +9,7 @@ import { decodeCar, receiptIn, viewMessage } from '../ucan/ucanto.ts'
  *
  * @example { task: 'bafyrei…', receipt: 'bafyrei…', car: <bytes>, issuedAt: 1767225600000 }
  * @example { task: 'bafyrei…', receipt: 'bafyrei…', block: 'bafkrei…', size: 5000000, issuedAt: 1767225600000 }
+ * @example { task: 'bafyrei…', receipt: 'bafyrei…', car: <bytes>, issuedAt: 1767225600000, expiresAt: 1767312000 }
  */
 export interface ReceiptRecord {
   /** CID of the task. */
@@ -23,6 +24,11 @@ export interface ReceiptRecord {
   size?: number
   /** Milliseconds since 1970. */
   issuedAt: number
+  /**
+   * Seconds since 1970, as the time to live of DynamoDB requires. From then on the record counts as absent: DynamoDB deletes
+   * it within days. A record without it stays.
+   */
+  expiresAt?: number | undefined
 }
 
 /** Sizes from which a receipt log treats receipts as large. */
@@ -35,11 +41,22 @@ export interface ReceiptLogLimits {
 
 const LIMITS: ReceiptLogLimits = { maxInlineBytes: 100_000, maxServedBytes: 4_000_000 }
 
+/**
+ * Maximum size of a CAR that expires: it is always stored in the record, because blocks do not expire. The invocations of a
+ * message may share proofs, and each receipt has its own copy of them. A usual offer has about 4 KB.
+ */
+const MAX_EXPIRING_BYTES = 16_384
+
 const RAW = 0x55
+
+/** Maximum number of attempts to store a receipt while other runs of the same task change its record. */
+const MAX_PUT_ATTEMPTS = 5
 
 /**
  * The signed receipts of the tasks that a service finished, by the CID of the task. Each is written once and never changes.
  * A receipt is issued when it is stored here, before any message is sent about it.
+ *
+ * The receipt of a repeated offer may expire: see decision 0037. The receipt of a promised task never does.
  */
 export class ReceiptLog {
   readonly #table: Table<ReceiptRecord>
@@ -64,36 +81,72 @@ export class ReceiptLog {
     this.#now = now
   }
 
-  /** Stores a receipt. If the task already has one, returns the existing receipt and stores nothing. */
-  async put(receipt: Receipt): Promise<Receipt> {
+  /**
+   * Stores a receipt. If the task already has one, returns the existing receipt and stores nothing.
+   *
+   * @param options.lifetimeSeconds the receipt expires after this time; default: never. One above `MAX_EXPIRING_BYTES` is
+   * not stored.
+   */
+  async put(receipt: Receipt, { lifetimeSeconds }: { lifetimeSeconds?: number } = {}): Promise<Receipt> {
     const task = `${receipt.ran.link()}`
     const car = await encodeMessage({ receipts: [receipt] })
-    const stored = await this.#table.insert({
+    const isExpiring = lifetimeSeconds !== undefined
+    if (isExpiring && car.byteLength > MAX_EXPIRING_BYTES) return (await this.get(task)) ?? receipt
+    const isLarge = !isExpiring && car.byteLength > this.#limits.maxInlineBytes
+    const now = this.#now()
+    const record: ReceiptRecord = {
       task,
       receipt: `${receipt.root.cid}`,
-      issuedAt: this.#now(),
-      ...(car.byteLength <= this.#limits.maxInlineBytes
-        ? { car }
-        : { block: `${await this.#blocks.put(car, RAW)}`, size: car.byteLength }),
-    })
-    if (stored.ok || stored.error.record.receipt === `${receipt.root.cid}`) return receipt
-    return this.#decode(task, await this.#read(stored.error.record))
+      issuedAt: now,
+      ...(isLarge ? { block: `${await this.#blocks.put(car, RAW)}`, size: car.byteLength } : { car }),
+      ...(isExpiring ? { expiresAt: Math.ceil(now / 1000) + lifetimeSeconds } : {}),
+    }
+    const stored = await this.#insert(record)
+    return stored.receipt === record.receipt ? receipt : this.#decode(task, await this.#read(stored))
+  }
+
+  /** Writes the record unless the task already has one. Returns the present record. */
+  async #insert(record: ReceiptRecord): Promise<ReceiptRecord> {
+    for (let attempt = 0; attempt < MAX_PUT_ATTEMPTS; attempt++) {
+      const inserted = await this.#table.insert(record)
+      if (inserted.ok) return inserted.ok
+      const { revision, ...existing } = inserted.error.record
+      const { expiresAt, ...permanent } = existing
+      const isReplaced = this.#isExpired(existing)
+      // A concurrent run of the same task may have stored it as a repeat: this run decides that it stays.
+      if (!isReplaced && (expiresAt === undefined || record.expiresAt !== undefined)) return existing
+      const replaced = await this.#table.replace({ ...(isReplaced ? record : permanent), revision })
+      if (replaced.ok) return replaced.ok
+    }
+    throw new Error(
+      `Other runs changed the receipt of ${record.task} in each of ${MAX_PUT_ATTEMPTS} attempts`,
+    )
   }
 
   /** Returns the receipt of a task, with the blocks of its effects; `undefined` if there is none. */
   async get(task: string): Promise<Receipt | undefined> {
-    const record = await this.#table.get({ task })
+    const record = await this.#find(task)
     return record && this.#decode(task, await this.#read(record))
   }
 
   /** Returns the CAR with the receipt of a task, or its URL if it is too large to serve; `undefined` if there is none. */
   async serve(task: string): Promise<{ car: Uint8Array } | { url: string } | undefined> {
-    const record = await this.#table.get({ task })
+    const record = await this.#find(task)
     if (record === undefined) return undefined
     const { block, size = 0 } = record
     if (block !== undefined && size > this.#limits.maxServedBytes)
       return { url: await this.#blocks.locate(parseLink(block), CAR) }
     return { car: await this.#read(record) }
+  }
+
+  async #find(task: string): Promise<ReceiptRecord | undefined> {
+    const record = await this.#table.get({ task })
+    return record && !this.#isExpired(record) ? record : undefined
+  }
+
+  /** Whether the time of a record is over. DynamoDB may return it for days after that. */
+  #isExpired({ expiresAt }: ReceiptRecord): boolean {
+    return expiresAt !== undefined && expiresAt * 1000 <= this.#now()
   }
 
   async #read({ task, car, block }: ReceiptRecord): Promise<Uint8Array> {

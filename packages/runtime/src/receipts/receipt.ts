@@ -1,13 +1,15 @@
-import type { Invocation, Receipt, Signer } from '@ucanto/interface'
+import type { Block, Invocation, Receipt, Signer } from '@ucanto/interface'
 import { type Failure, failure, type Task } from '@w3filecoin/capabilities'
 import { isTask } from '../ucan/task.ts'
-import { signReceipt, unsignedReceipt } from '../ucan/ucanto.ts'
+import { signReceipt, unsignedReceipt, viewReceipt } from '../ucan/ucanto.ts'
 
 /** The result of a task, before it is signed. */
 export interface Outcome {
   out: { ok: unknown; error?: undefined } | { ok?: undefined; error: Failure }
   /** The tasks that the service promises to run next. Their blocks are part of the receipt's CAR. */
   fx?: { fork?: readonly Task[]; join?: Task | undefined }
+  /** Whether an earlier task had this outcome. The receipt of a repeated task expires, because the first one's stays. */
+  isRepeat?: boolean
 }
 
 /** Signs the outcome of a task. Deterministic: the same task, outcome and key produce the same bytes. */
@@ -30,6 +32,19 @@ export const MAX_EFFECTS = 100
  */
 export const hasEffectBlocks = ({ fx }: Receipt): boolean =>
   [...fx.fork, ...(fx.join ? [fx.join] : [])].every(isTask)
+
+/**
+ * Returns the receipt with the blocks of `task`, which it is about, and without a large block that a reader of the receipt
+ * does not need. An answer may lack the blocks that were sent with the invocation, or contain all of them.
+ *
+ * @param omit CID of the block to leave out
+ */
+export const withTask = (receipt: Receipt, task: Task, { omit }: { omit: string }): Receipt => {
+  const blocks = [...receipt.iterateIPLDBlocks(), ...task.iterateIPLDBlocks()].map(
+    block => [`${block.cid}`, block as Block] as const,
+  )
+  return viewReceipt(receipt.root.cid, new Map(blocks.filter(([cid]) => cid !== omit)))
+}
 
 /** Maximum size of a receipt that a service fetches from another: it may have as many effects as an aggregate has pieces. */
 export const MAX_RECEIPT_BYTES = 64 * 1024 * 1024

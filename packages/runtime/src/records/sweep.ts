@@ -1,5 +1,5 @@
 import { hash } from 'node:crypto'
-import pMap, { pMapSettled } from 'p-map'
+import pMap from 'p-map'
 import type { Clock, Key, Queue, Stored, Table } from '../ports.ts'
 
 /**
@@ -7,28 +7,53 @@ import type { Clock, Key, Queue, Stored, Table } from '../ports.ts'
  * time, so the cost of a sweep grows with the overdue records, not with the pending ones. The index has shards because
  * DynamoDB limits the writes per second to one partition of an index.
  *
- * @example { checkAt: 1767225660000, due: 'a' }
+ * @example A piece whose content must be read: `{ checkAt: 1767225660000, due: 'a' }`
+ * @example A piece that waits for its deal: `{ checkAt: 1767830400000, due: 'w2' }`
  */
 export interface Due {
   /** When the sweep checks the record, in milliseconds since 1970. Absent when the record is finished. */
   checkAt?: number | undefined
-  /** The shard of the index, a hexadecimal digit. Present together with `checkAt`. */
+  /** The shard of the index, see {@link dueAt}. Present together with `checkAt`. */
   due?: string | undefined
 }
 
 /** Name of the index by `checkAt`, in every table that a sweep reads. */
 export const DUE = 'due'
 
-const SHARDS = [...'0123456789abcdef']
+/**
+ * The index has two lanes: `own` for records that the service itself advances, `waiting` for records that only wait for
+ * another party. A lost message of an `own` record is then sent again soon, however many records wait.
+ */
+export type Lane = 'own' | 'waiting'
 
-/** Returns the attributes that put a record into the sweep at `checkAt`. The shard is the first digit of the id's hash. */
-export const dueAt = (id: string, checkAt: number): Required<Due> => ({
-  checkAt,
-  due: hash('sha256', id).charAt(0),
-})
+const SHARDS: Record<Lane, readonly string[]> = {
+  own: [...'0123456789abcdef'],
+  waiting: ['w0', 'w1', 'w2', 'w3'],
+}
+
+/** Returns the attributes that put a record into the sweep at `checkAt`. The hash of its id determines the shard. */
+export const dueAt = (id: string, checkAt: number, lane: Lane = 'own'): Required<Due> => {
+  const shards = SHARDS[lane]
+  return { checkAt, due: shards[Number.parseInt(hash('sha256', id).charAt(0), 16) % shards.length] as string }
+}
 
 /** The attributes that take a record out of the sweep. */
 export const notDue = { checkAt: undefined, due: undefined } satisfies Due
+
+/** No check is scheduled further ahead than this, unless the configuration or the record's `Unfinished` says so. */
+export const LONGEST_CHECK_MS = 6 * 60 * 60 * 1000
+
+/** Difference between the clocks of two functions that is normal. */
+export const CLOCK_TOLERANCE_MS = 5 * 60 * 1000
+
+/**
+ * Whether a time lies so far ahead that only a wrong clock can have set it. Treat such a time as past: with the right
+ * clock, it would be.
+ *
+ * @param longestMs the longest time ahead that a right clock sets
+ */
+export const isFromWrongClock = (time: number, now: number, longestMs = 0): boolean =>
+  time > now + longestMs + CLOCK_TOLERANCE_MS
 
 /** Messages by the name of their queue. */
 export type Messages<Q> = { [N in keyof Q]?: Q[N] extends Queue<infer M> ? M[] : never }
@@ -53,69 +78,161 @@ export interface Unfinished<R, Q> {
   stageSince: (record: R) => number | undefined
   /** Describes the next step to the operator. */
   describeNext: (record: R) => string
+  /** Whether the record counts as stalled although the sweep checks it: the services alone may never finish it. */
+  needsOperator?: (record: R) => boolean
   /** The messages that continue the work on these records. */
   messages: (records: readonly Stored<R>[]) => Messages<Q>
+  /** Whether the record only waits for another party: see {@link Lane}. Default: it never does. */
+  isWaiting?: (record: R) => boolean
+  /** The longest interval between two checks, where it is not {@link LONGEST_CHECK_MS}. In milliseconds. */
+  longestMs?: Partial<Record<Lane, number>>
   /** When a record without `checkAt` is checked next, by a dedicated schedule instead of the sweep. In milliseconds since 1970. */
   nextCheckAt?: (record: R) => number
 }
 
 interface SweepOptions<R> {
   table: Table<R>
-  now: Clock
   /** Milliseconds until the next check of a record whose messages were sent. */
   intervalMs: (record: R) => number
-  /** Maximum number of records per shard in one sweep. The next sweep handles the remaining ones. */
-  limit?: number
+  /** The longest interval between two checks, in milliseconds. A `checkAt` further ahead counts as overdue. */
+  longestMs: Record<Lane, number>
+  /** @see Unfinished.isWaiting */
+  isWaiting?: ((record: R) => boolean) | undefined
   /** Sends the messages that continue the work on these records. */
   resend: (records: Stored<R>[]) => Promise<void>
 }
 
+interface SweepTime {
+  now: Clock
+  /** Records are overdue that were due then. In milliseconds since 1970. */
+  startedAt: number
+  /** No page is begun after this time, except the first one of each shard. */
+  endsAt: number
+  /** Records that are read and sent at a time. */
+  pageRecords: number
+}
+
+/** Sweeps one lane of one table: the number of overdue records of each shard. */
+export type Sweep = (lane: Lane, time: SweepTime) => Promise<number>[]
+
+/** Interval at which the far end of the index is searched. Records are there only after a clock was wrong. */
+const FAR_END_MS = 5 * 60 * 1000
+
+/** Records of a page that are moved on in parallel. All shards are swept in parallel too. */
+const MAX_PARALLEL_WRITES = 4
+
 /**
- * Sends the messages of every overdue record, then moves its `checkAt` on. It sends first: if the sweep is interrupted,
- * the next one sends again. A failing shard does not stop the other shards.
+ * Sweeps the records of a table: sends the messages of every overdue record, then moves its `checkAt` on. It sends first:
+ * if the sweep is interrupted, the next one sends again. It goes on page by page, the oldest records first, while it has
+ * time.
  *
+ * A wrong clock may have set a `checkAt` that is far ahead. Such records are at the other end of the index, and are
+ * handled in the same way. To save calls, one process searches for them every five minutes only.
+ */
+export const sweep = <R extends Due & { id: string }>({
+  table,
+  intervalMs,
+  longestMs,
+  isWaiting = () => false,
+  resend,
+}: SweepOptions<R>): Sweep => {
+  const laneOf = (record: R): Lane => (isWaiting(record) ? 'waiting' : 'own')
+  /** When the far end of each lane was searched last. */
+  const searchedAt: Record<Lane, number> = { own: -Infinity, waiting: -Infinity }
+
+  return (lane, { now, startedAt, endsAt, pageRecords }) => {
+    const isOverdue = (record: R): boolean =>
+      record.checkAt !== undefined &&
+      (record.checkAt <= startedAt || isFromWrongClock(record.checkAt, startedAt, longestMs[laneOf(record)]))
+
+    /** Handles records that the index returned. Returns the number of overdue ones. */
+    const sweepPage = async (keys: readonly Key[], shard: string): Promise<number> => {
+      const records = (await table.getMany(keys)).filter(record => record !== undefined)
+      const overdue = records.filter(isOverdue)
+      if (overdue.length > 0) await resend(overdue)
+      // Earlier code had one lane: move its records that wait to theirs.
+      const misplaced = records.filter(
+        record => record.due === shard && laneOf(record) !== lane && !isOverdue(record),
+      )
+      const next = [
+        ...overdue.map(record => {
+          const lane = laneOf(record)
+          const checkAt = now() + Math.min(intervalMs(record), longestMs[lane])
+          return { ...record, ...dueAt(record.id, checkAt, lane) }
+        }),
+        ...misplaced.map(record => ({
+          ...record,
+          ...dueAt(record.id, record.checkAt as number, laneOf(record)),
+        })),
+      ]
+      // A conflict is ignored: a record changed concurrently already has a new `checkAt`.
+      await pMap(next, record => table.replace(record), { concurrency: MAX_PARALLEL_WRITES })
+      return overdue.length
+    }
+
+    const sweepShard = async (shard: string): Promise<number> => {
+      let swept = 0
+      const farEnd = { from: startedAt + longestMs[lane] + CLOCK_TOLERANCE_MS }
+      for (const end of [{ upTo: startedAt }, ...(searchFarEnd ? [farEnd] : [])]) {
+        let after: string | undefined
+        do {
+          const page = await table.find(DUE, shard, { limit: pageRecords, after, ...end })
+          if (page.items.length > 0) swept += await sweepPage(page.items, shard)
+          after = page.next
+        } while (after !== undefined && now() < endsAt)
+      }
+      return swept
+    }
+
+    // The difference is negative if the clock of the last search was ahead.
+    const searchFarEnd = Math.abs(startedAt - searchedAt[lane]) >= FAR_END_MS
+    if (searchFarEnd) searchedAt[lane] = startedAt
+    return SHARDS[lane].map(sweepShard)
+  }
+}
+
+/** Records of one shard that are handled at a time: DynamoDB reads 100 in one call. */
+const PAGE_RECORDS = 100
+
+/** Time at the end of a run that is left to the pages in progress, in milliseconds. */
+const RESERVE_MS = 10_000
+
+/** The part of a run in which records that wait for another party have to stand back, if `own` records need it. */
+const OWN_SHARE = 3 / 4
+
+/**
+ * Runs the sweeps of a service: the lane `own` of all tables, then the lane `waiting`. A shard that fails does not stop
+ * the other ones.
+ *
+ * @param options.timeoutSeconds the timeout of the function that runs it
  * @returns the number of overdue records
  * @throws AggregateError after all shards, if any failed
  */
-export const sweep = async <R extends Due & { id: string }>({
-  table,
-  now,
-  intervalMs,
-  limit = 200,
-  resend,
-}: SweepOptions<R>): Promise<number> => {
-  const swept = await pMapSettled(
-    SHARDS,
-    async shard => {
-      const { items } = await table.find(DUE, shard, { limit, upTo: now() })
-      const records = await table.getMany(items as Key[])
-      const overdue = records.filter(
-        (record): record is Stored<R> => record?.checkAt !== undefined && record.checkAt <= now(),
-      )
-      if (overdue.length === 0) return 0
-      await resend(overdue)
-      // A conflict is ignored: a record changed concurrently already has a new `checkAt`.
-      await pMap(overdue, record => table.replace({ ...record, checkAt: now() + intervalMs(record) }), {
-        concurrency: 8,
-      })
-      return overdue.length
-    },
-    { concurrency: 4 },
-  )
-  throwFailures(swept)
-  return swept.reduce((sum, shard) => sum + (shard.status === 'fulfilled' ? shard.value : 0), 0)
+export const sweepAll = async (
+  sweeps: readonly Sweep[],
+  {
+    now,
+    timeoutSeconds,
+    pageRecords = PAGE_RECORDS,
+  }: { now: Clock; timeoutSeconds: number; pageRecords?: number },
+): Promise<number> => {
+  const startedAt = now()
+  const runMs = timeoutSeconds * 1000 - RESERVE_MS
+  const shards: PromiseSettledResult<number>[] = []
+  for (const [lane, share] of [
+    ['own', OWN_SHARE],
+    ['waiting', 1],
+  ] as const) {
+    const time = { now, startedAt, endsAt: startedAt + runMs * share, pageRecords }
+    shards.push(...(await Promise.allSettled(sweeps.flatMap(sweep => sweep(lane, time)))))
+  }
+  throwFailures(shards)
+  return shards.reduce((sum, shard) => sum + (shard.status === 'fulfilled' ? shard.value : 0), 0)
 }
-
-/**
- * Waits for all sweeps of a service. A failing sweep does not stop the others.
- *
- * @throws AggregateError after all sweeps, if any failed
- */
-export const sweepAll = async (sweeps: readonly Promise<number>[]): Promise<void> =>
-  throwFailures(await Promise.allSettled(sweeps))
 
 const throwFailures = (outcomes: readonly PromiseSettledResult<unknown>[]): void => {
   const reasons = outcomes.flatMap(outcome => (outcome.status === 'rejected' ? [outcome.reason] : []))
-  // The log prints one cause, so the message names all of them.
-  if (reasons.length > 0) throw new AggregateError(reasons, reasons.join('; '), { cause: reasons[0] })
+  // The log prints one cause, so the message names all of them: each once, because shards often fail for one reason.
+  if (reasons.length > 0)
+    throw new AggregateError(reasons, [...new Set(reasons.map(String))].join('; '), { cause: reasons[0] })
 }

@@ -60,7 +60,8 @@ export class HostKeys implements Keys {
 
   async known(): Promise<readonly Key[]> {
     const { now } = this.#options
-    if (now() >= this.#askAgainAt) await this.#ask()
+    // The clock was ahead at the last request if that was later than now.
+    if (now() >= this.#askAgainAt || now() < this.#askedAt) await this.#ask()
     if (this.#answer === undefined || now() >= this.#answer.at + GRACE_MS)
       throw new Error(`The keys of ${this.#did} cannot be read from ${this.#url}`)
     return this.#answer.keys

@@ -1,7 +1,7 @@
 import type { CapabilityParser, Invocation, Match, ParsedCapability, Receipt } from '@ucanto/interface'
 import type { Failure } from '@w3filecoin/capabilities'
 import type { Outcome } from '../receipts/receipt.ts'
-import { abilityOf, checkAndRun } from './ucanto.ts'
+import { abilityOf, checkAndRun, type Parser } from './ucanto.ts'
 
 /**
  * The answer to a promised task without a final outcome: an error to this request. It is not a receipt of the task,
@@ -30,6 +30,8 @@ export interface Handler {
   readonly keep: boolean
   /** Whether only the service itself may invoke it: issuer, audience and resource are the service. */
   readonly own: boolean
+  /** Maximum number of its invocations that run for one message. Set it if one invocation makes the service call others. */
+  readonly maxPerMessage: number
   /** Checks the invocation (audience, time, signatures, delegations, schema) and runs it. */
   readonly run: (invocation: Invocation, context: object) => Promise<Outcome | Pending | Filed | Denied>
 }
@@ -37,7 +39,6 @@ export interface Handler {
 /** The result of `@ucanto/server` for an invocation that it rejects. */
 type Denied = { error: Failure }
 
-type Parser = CapabilityParser<Match<ParsedCapability>>
 /** The capability that a parser returns. */
 export type CapabilityOf<C> = C extends CapabilityParser<Match<infer T extends ParsedCapability>> ? T : never
 
@@ -45,10 +46,15 @@ export type CapabilityOf<C> = C extends CapabilityParser<Match<infer T extends P
 export const provide = <C extends Parser>(
   capability: C,
   run: (input: Input<CapabilityOf<C>>) => Promise<Outcome | Pending | Filed>,
-  { keep = false, own = false }: { keep?: boolean; own?: boolean } = {},
+  {
+    keep = false,
+    own = false,
+    maxPerMessage = Infinity,
+  }: { keep?: boolean; own?: boolean; maxPerMessage?: number } = {},
 ): Handler => ({
   can: abilityOf(capability),
   keep,
   own,
+  maxPerMessage,
   run: checkAndRun(capability, run),
 })

@@ -73,7 +73,8 @@ export const decodeMessage = (body: Uint8Array, limits: MessageLimits): Result<A
     if (receipts.length > limits.receipts)
       return { error: messageTooLarge('receipts', limits.receipts, `${receipts.length}`) }
     const chains = new Chains(store, limits.chain)
-    for (const link of invocations) {
+    // An invocation that is listed several times is checked and run once.
+    for (const link of new Set(invocations.map(String))) {
       const taken = chains.take(link)
       if (taken.error) return taken
     }

@@ -1,7 +1,8 @@
 import type { Block, Capability, Receipt } from '@ucanto/interface'
-import { type Failure, failure, type Result } from '@w3filecoin/capabilities'
+import { coversAbility, type Failure, failure, type Result } from '@w3filecoin/capabilities'
 import { CID } from 'multiformats/cid'
 import { principals } from './principal.ts'
+import { isTaskCid } from './task.ts'
 import { type BlockMap, decodeUcan, didBytes, type Ucan } from './ucanto.ts'
 
 /**
@@ -48,12 +49,14 @@ export class Chains {
    * Reads a UCAN with those of its proofs whose blocks are present, and adds their cost.
    *
    * Fails with `MessageTooLarge` or `MalformedMessage`.
+   *
+   * @param claim the capability that the proofs are checked for. Default: that of the UCAN.
    */
-  take(link: { toString(): string }): Result<object> {
+  take(link: { toString(): string }, claim?: Capability): Result<object> {
     try {
       const ucan = this.#read(`${link}`)
       if (ucan === undefined) return { error: malformedUcan(link, 'its block is missing') }
-      this.#left -= this.#cost(ucan, ucan.capabilities[0], 0, new Map()).checks
+      this.#left -= this.#cost(ucan, claim ?? ucan.capabilities[0], 0, new Map()).checks
       return { ok: {} }
     } catch (cause) {
       const { message } = cause as Error
@@ -127,16 +130,16 @@ const countCovering = ({ capabilities }: Ucan, claim: Capability | undefined): n
   Math.max(1, capabilities.filter(given => claim !== undefined && mayCover(given, claim)).length)
 
 const mayCover = (given: Capability, claim: Capability): boolean =>
-  (given.with === claim.with || given.with === 'ucan:*') &&
-  (given.can === claim.can ||
-    given.can === '*' ||
-    (given.can.endsWith('/*') && claim.can.startsWith(given.can.slice(0, -1))))
+  (given.with === claim.with || given.with === 'ucan:*') && coversAbility(given.can, claim.can)
 
 /** Reads a UCAN completely, because views decode lazily. Throws if it is malformed or exceeds a limit. */
-const readUcan = ({ bytes }: Block): Ucan => {
+const readUcan = ({ cid, bytes }: Block): Ucan => {
   if (bytes.byteLength > UCAN_LIMITS.bytes)
     throw new TooLarge(`A UCAN has ${bytes.byteLength} bytes, more than ${UCAN_LIMITS.bytes}`)
   const ucan = decodeUcan(bytes)
+  // Otherwise one invocation would be a different task, with a receipt of its own, under each codec.
+  if (!isTaskCid(cid as unknown as CID) || cid.code !== ucan.code)
+    throw new Error('its CID is not a CIDv1 with the codec of its format')
   for (const did of didBytes(ucan))
     if (did.byteLength > UCAN_LIMITS.did) throw tooLong('DID', UCAN_LIMITS.did)
   const issuer = ucan.issuer.did()

@@ -16,6 +16,9 @@ export interface ServerOptions {
   log: Log
 }
 
+/** The receipt of a repeated offer is stored for a day: see decision 0037. */
+const REPEAT_LIFETIME_SECONDS = 24 * 3600
+
 /**
  * Runs the invocations of agent messages. A map from abilities to handlers rejects names that JavaScript objects inherit,
  * such as `constructor/call`; `@ucanto/server` walks a tree of objects, and would call them.
@@ -40,12 +43,15 @@ export class Server {
     this.#log = log
   }
 
-  /** Runs all invocations of a message, and returns their receipts in the same order. */
+  /** Runs each distinct invocation of a message once, and returns their receipts in the order of the message. */
   execute(message: AgentMessage): Promise<Receipt[]> {
-    return Promise.all(message.invocations.map(invocation => this.#run(invocation)))
+    const distinct = new Map(message.invocations.map(invocation => [`${invocation.cid}`, invocation]))
+    const counts = new Map<string, number>()
+    return Promise.all([...distinct.values()].map(invocation => this.#run(invocation, counts)))
   }
 
-  async #run(invocation: Invocation): Promise<Receipt> {
+  /** @param counts the invocations of the message so far, by ability */
+  async #run(invocation: Invocation, counts: Map<string, number>): Promise<Receipt> {
     const [capability, ...others] = invocation.capabilities
     if (capability === undefined || others.length > 0)
       return this.#fail(
@@ -59,6 +65,16 @@ export class Server {
         failure('HandlerNotFound', `This service has no handler for ${capability.can}`, {
           capability: { can: capability.can, with: capability.with },
         }),
+      )
+    const count = (counts.get(handler.can) ?? 0) + 1
+    counts.set(handler.can, count)
+    if (count > handler.maxPerMessage)
+      return this.#fail(
+        invocation,
+        failure(
+          'TooManyInvocations',
+          `This service runs at most ${handler.maxPerMessage} invocations of ${handler.can} in one message. Send the remaining ones in further messages.`,
+        ),
       )
     const own = invocation.issuer.did() === this.id.did() && capability.with === this.id.did()
     if (handler.own && !own)
@@ -78,7 +94,11 @@ export class Server {
       if ('pending' in outcome) return await issueUnsigned(this.id, invocation, outcome.pending)
       if ('error' in outcome) return await refuse(outcome.error)
       const receipt = await issueReceipt(this.id, invocation, outcome)
-      return handler.keep && outcome.out.error === undefined ? await this.#receipts.put(receipt) : receipt
+      if (!handler.keep || outcome.out.error !== undefined) return receipt
+      return await this.#receipts.put(
+        receipt,
+        outcome.isRepeat ? { lifetimeSeconds: REPEAT_LIFETIME_SECONDS } : {},
+      )
     } catch (cause) {
       // A bug, or an unreachable store. Report no details: the caller can only try again.
       this.#log('error', 'invocation failed', { can: capability.can, task: `${invocation.cid}`, cause })

@@ -20,9 +20,11 @@ import type {
 } from '@ucanto/interface'
 import { ed25519 } from '@ucanto/principal'
 import { provideAdvanced } from '@ucanto/server'
+import { Authorization, authorize, UnavailableProof } from '@ucanto/validator'
 import type { Failure, Task } from '@w3filecoin/capabilities'
 import type { CID } from 'multiformats/cid'
 import { parse as parseLink } from 'multiformats/link'
+import { refuseUnknownCaveats } from './caveats.ts'
 
 /**
  * The UCAN library with the types that this code needs. Every cast around it is in this file, for two reasons:
@@ -67,19 +69,54 @@ export const extractTask = async (archive: Uint8Array): Promise<Task> => {
   return task.ok as unknown as Task
 }
 
+/** A capability of the protocol, as its schema defines it. */
+export type Parser = CapabilityParser<Match<ParsedCapability>>
+
 /** The ability that a capability is for, e.g. `piece/offer`. */
-export const abilityOf = (capability: CapabilityParser<Match<ParsedCapability>>): string =>
-  (capability as unknown as { can: string }).can
+export const abilityOf = (capability: Parser): string => (capability as unknown as { can: string }).can
 
 /**
  * Returns a function that checks an invocation of the capability (audience, time, signatures, delegations, schema) and
  * then runs it. It returns the error if `@ucanto/server` rejects the invocation.
  */
 export const checkAndRun = <C, T>(
-  capability: CapabilityParser<Match<ParsedCapability>>,
+  capability: Parser,
   run: (input: { capability: C; invocation: Invocation }) => Promise<T>,
 ): ((invocation: Invocation, context: object) => Promise<T | { error: Failure }>) =>
-  provideAdvanced({ capability, handler: run as never }) as never
+  provideAdvanced({ capability: refuseUnknownCaveats(capability), handler: run as never }) as never
+
+/**
+ * Whether the issuer of an invocation could have invoked `claim` with the same proofs: they delegate it to the issuer, and no
+ * delegation among them is revoked. The invocation itself must have been checked.
+ *
+ * @param context that of `Authority`
+ */
+export const authorizeFor = async (
+  parser: Parser,
+  invocation: Invocation,
+  claim: Capability,
+  context: { id: Verifier; validateAuthorization: unknown },
+): Promise<boolean> => {
+  const validate = context.validateAuthorization as (authorization: unknown) => Promise<{ error?: unknown }>
+  const config = {
+    ...context,
+    authority: context.id,
+    capability: parser,
+    canIssue: (capability: Capability, issuer: string) => capability.with === issuer,
+    resolve: async (proof: Link) => ({ error: new UnavailableProof(proof as never) }),
+    proofs: [],
+  }
+  const { matches } = parser.select([{ capability: claim, delegation: invocation }] as never)
+  for (const match of matches) {
+    const selector = match.prune(config as never)
+    if (selector === null) return true
+    const authorized = await authorize(selector as never, config as never)
+    if (authorized.error) continue
+    const authorization = Authorization.create(match as never, [authorized.ok as never])
+    if (!(await validate(authorization)).error) return true
+  }
+  return false
+}
 
 /** Signs a receipt. */
 export const signReceipt = (

@@ -4,7 +4,7 @@ import {
   type Consumer,
   catchErrors,
   DONE,
-  isTask,
+  isExpectedTask,
   reach,
   type Stored,
   unpackTask,
@@ -13,27 +13,32 @@ import {
 import { parse as parseLink } from 'multiformats/link'
 import pMap from 'p-map'
 import type { Dependencies } from '../dependencies.ts'
-import { markQueued, type PieceRecord, recordProblem } from '../domain/piece.ts'
+import { type PieceRecord, recordProblem } from '../domain/piece.ts'
 import { type AggregationMessage, aggregationMessage } from '../queues.ts'
 import { endPiece } from '../workflow/end-piece.ts'
-import { recordAggregation } from '../workflow/piece-accept.ts'
+import { queuePiece } from '../workflow/queue-piece.ts'
 
-/** Refusals that the aggregator never takes back. */
+/** Refusals of our offer that the aggregator never takes back. */
 const FINAL_REFUSALS = new Set(['InvalidPieceCID', 'ProofNotFound'])
+
+/** Stored refusals of a retry: these, and one that names no failed aggregate, so that no other retry follows. */
+const FINAL_RETRY_REFUSALS = new Set([...FINAL_REFUSALS, 'UnknownAggregate'])
 
 /**
  * On `aggregation`, get pieces into an aggregate, by their stage:
  *
  * - `submitted`: offer them to the aggregator, in one request, and record the `piece/accept` that it promises
- * - `queued`: fetch the receipt of `piece/accept`, in case its delivery was lost
  * - `retried`: fetch the answer of the aggregator to the offer that the dealer repeated
  *
  * An unreachable aggregator is no reason to retry the message: the record schedules the next attempt.
  */
 export const onAggregation = (
-  dependencies: Pick<Dependencies, 'id' | 'stores' | 'queues' | 'aggregator' | 'timing' | 'now' | 'log'>,
+  dependencies: Pick<
+    Dependencies,
+    'id' | 'stores' | 'queues' | 'aggregator' | 'dealer' | 'timing' | 'now' | 'log'
+  >,
 ): Consumer<AggregationMessage> => {
-  const { stores, aggregator, timing, now, log } = dependencies
+  const { stores, aggregator, dealer, timing, now, log } = dependencies
 
   /** Records a problem that time or an operator fixes, and schedules the next attempt. */
   const retryLater = async (record: Stored<PieceRecord>, message: string): Promise<void> => {
@@ -42,26 +47,24 @@ export const onAggregation = (
     )
   }
 
-  /** Handles the receipt of a `piece/offer`. */
+  /** Handles the receipt of a `piece/offer`. Its join must be the `piece/accept` of the aggregator for this piece. */
   const handleAnswer = async (
     record: Stored<PieceRecord>,
-    { ran, out, fx: { join } }: Receipt,
+    { out, fx: { join } }: Receipt,
+    { nonce, finalRefusals }: { nonce: string | undefined; finalRefusals: ReadonlySet<string> },
   ): Promise<void> => {
-    if (join) {
-      // A fetched receipt contains the offer of the dealer. The answer to our own offer may not contain it.
-      const { nonce } = isTask(ran) ? ran : record
-      await update(stores.piece, { id: record.id }, current =>
-        markQueued(current, { waitsFor: `${join.link()}`, nonce }, now(), timing),
-      )
+    const { piece, group } = record
+    const expected = { can: 'piece/accept', issuer: aggregator.did, nb: { piece, group } }
+    if (out.error === undefined && isExpectedTask(join, expected)) {
+      await queuePiece(dependencies, record, { waitsFor: `${join.cid}`, nonce })
       return
     }
     const { name, message } = (out.error ?? {
       name: '',
       message: 'The answer does not promise piece/accept',
     }) as Failure
-    // A fetched refusal is stored by the aggregator, so it is final.
-    if (record.stage !== 'retried' && !FINAL_REFUSALS.has(name)) {
-      log('warn', 'piece refused', { piece: record.piece, name, message })
+    if (!finalRefusals.has(name)) {
+      log('warn', 'piece refused', { piece, name, message })
       await retryLater(record, `The aggregator refuses the piece: ${message}`)
       return
     }
@@ -70,6 +73,19 @@ export const onAggregation = (
         ? failure('InvalidContentPiece', message, { content: parseLink(record.content) })
         : failure('ProofNotFound', message)
     await endPiece(dependencies, record, { error })
+  }
+
+  /** Handles the stored answer to the `piece/offer` by which the dealer retries a piece. */
+  const handleRetry = async (record: Stored<PieceRecord>, receipt: Receipt): Promise<void> => {
+    const { piece, group } = record
+    const { ran } = receipt
+    const expected = { can: 'piece/offer', issuer: dealer, audience: aggregator.did, nb: { piece, group } }
+    if (!isExpectedTask(ran, expected)) {
+      log('error', 'receipt decides nothing', { piece, task: `${ran.link()}` })
+      await retryLater(record, 'The dealer did not retry the piece')
+      return
+    }
+    await handleAnswer(record, receipt, { nonce: ran.nonce, finalRefusals: FINAL_RETRY_REFUSALS })
   }
 
   /** Fetches a receipt of the aggregator, and handles it if it exists. */
@@ -98,15 +114,13 @@ export const onAggregation = (
     switch (record.stage) {
       case 'submitted':
         if (answer?.error) await retryLater(record, answer.error.message)
-        else if (answer) await handleAnswer(record, answer.ok)
+        else if (answer)
+          await handleAnswer(record, answer.ok, { nonce: record.nonce, finalRefusals: FINAL_REFUSALS })
         return
-      case 'queued':
-        return fetchReceipt(record, record.waitsFor as string, receipt =>
-          recordAggregation(dependencies, record, receipt),
-        )
       case 'retried':
-        return fetchReceipt(record, record.retryOfferCid as string, receipt => handleAnswer(record, receipt))
+        return fetchReceipt(record, record.retryOfferCid as string, receipt => handleRetry(record, receipt))
       case 'offered':
+      case 'queued':
       case 'aggregated':
       case 'accepted':
       case 'failed':

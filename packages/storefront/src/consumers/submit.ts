@@ -12,15 +12,24 @@ import {
 } from '@w3filecoin/runtime'
 import { parse as parseLink } from 'multiformats/link'
 import type { Dependencies } from '../dependencies.ts'
-import { markSubmitted, type PieceRecord, recordProblem, stageReachedAt } from '../domain/piece.ts'
+import {
+  contentDeadline,
+  isPostponed,
+  markSubmitted,
+  type PieceRecord,
+  postpone,
+  recordProblem,
+} from '../domain/piece.ts'
 import { type SubmitMessage, submitMessage } from '../queues.ts'
+import { claimContent } from '../workflow/claim-content.ts'
 import { endPiece } from '../workflow/end-piece.ts'
-import { describeMismatch, type Finding, findPiece } from '../workflow/find-piece.ts'
+import { type Finding, findPiece } from '../workflow/find-piece.ts'
 
 /**
  * On `submit`, read the content. If it hashes to the piece, promise to offer the piece to the aggregator; if it hashes to
  * another one, end the workflow. Retry content that does not exist or cannot be read, with backoff, and abandon it in the
- * end.
+ * end. One run reads a content at a time, and the contents of one owner have a limited number of runs: a message beyond that
+ * returns to the queue with a delay.
  */
 export const onSubmit = (
   dependencies: Pick<
@@ -31,28 +40,56 @@ export const onSubmit = (
   const { id, stores, queues, aggregator, timing, now } = dependencies
 
   const outcomeOfSubmit = async (record: Stored<PieceRecord>, finding: Finding): Promise<Outcome> => {
-    if (finding.problem !== undefined)
-      return {
-        out: {
-          error: failure('ContentNotFound', finding.problem, { content: parseLink(record.content) }),
-        },
-      }
     const piece = parsePieceLink(record.piece)
-    if (`${finding.piece}` !== record.piece)
-      return {
-        out: { error: failure('InvalidPieceCID', describeMismatch(record, finding.piece), { piece }) },
+    switch (finding.verdict) {
+      case undefined:
+        return {
+          out: {
+            error: failure('ContentNotFound', finding.problem, { content: parseLink(record.content) }),
+          },
+        }
+      case 'mismatch':
+        return { out: { error: failure('InvalidPieceCID', finding.message, { piece }) } }
+      case 'match': {
+        const { group, nonce } = record
+        const join = await Tasks.pieceOffer(id, aggregator.principal, { piece, group, nonce })
+        return { out: { ok: { piece } }, fx: { join } }
       }
-    const { group, nonce } = record
-    const join = await Tasks.pieceOffer(id, aggregator.principal, { piece, group, nonce })
-    return { out: { ok: { piece } }, fx: { join } }
+    }
+  }
+
+  /** Sends the piece back to the queue, because its content cannot be read now. */
+  const sendBack = async (record: Stored<PieceRecord>): Promise<void> => {
+    const { record: current, changed } = await update(stores.piece, { id: record.id }, current =>
+      postpone(current, now(), timing),
+    )
+    const until = current?.postponed?.until
+    if (!changed || until === undefined) return
+    await queues.submit.send([{ id: record.id }], { delaySeconds: Math.ceil((until - now()) / 1000) })
   }
 
   const check = async (record: Stored<PieceRecord>): Promise<void> => {
-    const finding = await findPiece(dependencies, record)
-    const { piece, problem } = finding
-    if (problem !== undefined && now() - stageReachedAt(record) < timing.contentWaitMs) {
+    const claim = await claimContent(dependencies, record)
+    if (claim === undefined) {
+      await sendBack(record)
+      return
+    }
+    let finding: Finding
+    try {
+      finding = await findPiece(dependencies, record, claim)
+    } finally {
+      await claim.release()
+    }
+    await settle(record, finding)
+  }
+
+  const settle = async (record: Stored<PieceRecord>, finding: Finding): Promise<void> => {
+    // An offer may have renewed the wait during the read.
+    const current = (finding.verdict === undefined && (await stores.piece.get({ id: record.id }))) || record
+    if (finding.verdict === undefined && now() < contentDeadline(current, timing)) {
+      const { problem, found } = finding
       await update(stores.piece, { id: record.id }, current =>
-        recordProblem(current, 'offered', problem, now(), timing, piece && `${piece}`),
+        recordProblem(current, 'offered', problem, now(), timing, found),
       )
       return
     }
@@ -87,7 +124,8 @@ export const onSubmit = (
       if (record === undefined) return DONE
       switch (record.stage) {
         case 'offered':
-          await check(record)
+          // If it is postponed, its own message arrives later.
+          if (!isPostponed(record, now())) await check(record)
           break
         case 'submitted':
           // An earlier run may have been killed before it sent this message.

@@ -6,8 +6,9 @@ import { sha256Of } from './sha256.ts'
 import type { ContentSource } from './source.ts'
 
 /** The result of hashing the bytes that a source returned. */
-interface Reading {
-  piece: PieceLink
+export interface Reading {
+  /** `undefined` if there are more bytes than the offered piece stands for. */
+  piece: PieceLink | undefined
   /**
    * Whether the CID of the content confirms the bytes. If it cannot, the source may have returned anything, such as an error
    * page or a truncated body.
@@ -16,66 +17,101 @@ interface Reading {
 }
 
 interface ReadOptions {
+  /** Bytes that the offered piece stands for. Content with one byte more has another piece, so reading stops. */
+  maxBytes: number
   /** Bound on the whole read: a killed run could not report that the content took too long. */
   maxReadMs: number
-  /** Renews the claim of this run on the content, so that the sweep sends no other run to it. */
+  /** Renews the claim of this run on the content, so that no other run reads it. */
   renewClaim: () => Promise<unknown>
   /** Interval between renewals, whether or not any bytes arrive. */
   renewalMs: number
   log: Log
 }
 
-/** Reads content and computes its piece. The error is a sentence without the cause, which may contain addresses and paths. */
+/**
+ * Bytes that are read beyond the piece if the CID of the content can confirm them: most error pages are shorter, and
+ * are recognized as such.
+ */
+const OVERRUN_BYTES = 2 ** 20
+
+/**
+ * The lowest speed, averaged over a window of 30 s. At this speed a run of 14 minutes reads 54 MB; a source that is slower
+ * would keep a run from honest content. The first two windows are not measured: a gateway may have to find the content.
+ */
+const MIN_BYTES_PER_SECOND = 64 * 1024
+const WINDOW_MS = 30_000
+const UNMEASURED_WINDOWS = 2
+
+/**
+ * Reads content and computes its piece. The error is a sentence without the cause, which may contain addresses and paths, and
+ * without any property of the bytes, which may be those of anything that the source can reach.
+ */
 export const readContent = async (
   source: ContentSource,
   content: string,
-  { maxReadMs, renewClaim, renewalMs, log }: ReadOptions,
+  { maxBytes, maxReadMs, renewClaim, renewalMs, log }: ReadOptions,
 ): Promise<Result<Reading, string>> => {
-  const deadline = AbortSignal.timeout(maxReadMs)
   const expected = sha256Of(content)
   const sha256 = expected && createHash('sha256')
-  let readBytes = 0
+  const lastByte = maxBytes + (sha256 ? OVERRUN_BYTES : 0)
+  const stop = new AbortController()
+  let bytes = 0
+  let isDone = false
   async function* receive(stream: AsyncIterable<Uint8Array>) {
     for await (const chunk of stream) {
-      deadline.throwIfAborted()
+      stop.signal.throwIfAborted()
+      bytes += chunk.byteLength
+      // Leaving the loop closes the stream.
+      if (bytes > lastByte) return
       sha256?.update(chunk)
-      yield chunk
+      if (bytes <= maxBytes) yield chunk
     }
   }
-  const onProgress = (bytes: number) => {
-    readBytes = bytes
-  }
   const computePiece = async (): Promise<PieceLink | undefined> => {
-    const stream = await source.open(content, deadline)
-    return stream && (await pieceOf(receive(stream), { onProgress })).link
+    const stream = await source.open(content, stop.signal)
+    return stream && (await pieceOf(receive(stream))).link
+  }
+  /** Rejects with the reason when the read takes too long or is too slow. */
+  const enforceSpeed = async (): Promise<never> => {
+    const windows = Math.ceil(maxReadMs / WINDOW_MS)
+    for (let window = 0; window < windows && !isDone; window++) {
+      const before = bytes
+      await pause(WINDOW_MS)
+      if (window >= UNMEASURED_WINDOWS && bytes - before < (MIN_BYTES_PER_SECOND * WINDOW_MS) / 1000)
+        throw new TooSlow(`: less than ${MIN_BYTES_PER_SECOND / 1024} KiB a second arrived`)
+    }
+    throw new TooSlow(` in ${maxReadMs / 60_000} minutes`)
   }
   const fail = (reason: string, cause?: unknown) => {
-    log('warn', 'content not read', { content, bytes: readBytes, cause })
+    log('warn', 'content not read', { content, bytes, cause })
     return { error: `The content ${content} cannot be read${reason}` }
   }
   const stopRenewing = keepRenewing(renewClaim, renewalMs, cause =>
     log('warn', 'claim not renewed', { content, cause }),
   )
   try {
-    // Enforce the deadline here as well: a source that hangs may ignore the signal.
-    const piece = await Promise.race([computePiece(), rejectOnAbort(deadline)])
+    // A source that hangs may ignore the signal, so do not wait for it.
+    const piece = await Promise.race([computePiece(), enforceSpeed()])
     if (piece === undefined) return { error: `There is no content ${content}` }
+    if (bytes > lastByte) return { ok: { piece: undefined, isVerified: false } }
     if (expected && sha256?.digest().equals(expected) === false)
-      return fail(`: the ${readBytes} bytes received do not hash to it`)
-    return { ok: { piece, isVerified: expected !== undefined } }
+      return fail(': the bytes received do not hash to it')
+    return { ok: { piece: bytes > maxBytes ? undefined : piece, isVerified: expected !== undefined } }
   } catch (cause) {
-    return fail(
-      deadline.aborted ? ` in ${maxReadMs / 60_000} minutes: ${readBytes} bytes arrived` : '',
-      cause,
-    )
+    return fail(cause instanceof TooSlow ? cause.message : '', cause)
   } finally {
+    isDone = true
+    stop.abort()
     stopRenewing()
   }
 }
 
-/** Rejects with the reason of the signal when it aborts; never resolves. */
-const rejectOnAbort = (signal: AbortSignal): Promise<never> =>
-  new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)))
+/** The message is the end of a sentence. */
+class TooSlow extends Error {}
+
+/** Resolves after this time. */
+const pause = (milliseconds: number): Promise<void> =>
+  new Promise(resolve => AbortSignal.timeout(milliseconds).addEventListener('abort', () => resolve()))
 
 /** Calls `renew` at every interval, until the returned function is called or `renew` fails. */
 const keepRenewing = (
@@ -86,7 +122,7 @@ const keepRenewing = (
   let isStopped = false
   const run = async () => {
     for (;;) {
-      await rejectOnAbort(AbortSignal.timeout(intervalMs)).catch(() => {})
+      await pause(intervalMs)
       if (isStopped) return
       await renew()
     }

@@ -11,6 +11,13 @@ export interface AggregateRecord extends Due {
   aggregate: string
   /** CID of the `aggregate/offer` that the aggregator promised. */
   aggregateOfferCid: string
+  /**
+   * CID of the `aggregate/accept` that the dealer promised. Only its receipt decides the outcome. Absent until the dealer's
+   * receipt of the `aggregate/offer` is known.
+   */
+  acceptCid?: string | undefined
+  /** When the record was created, in milliseconds since 1970. Absent in records of version 0.1.0. */
+  offeredAt?: number | undefined
   stage: AggregateStage
   /** From `accepted` on. */
   dataType?: number | undefined
@@ -63,8 +70,32 @@ export const newAggregate = (
   { pollMs }: Timing,
 ): AggregateRecord => {
   const id = aggregateId({ aggregate, nonce })
-  return { id, aggregate, aggregateOfferCid, stage: 'offered', ...dueAt(id, now + pollMs) }
+  return { id, aggregate, aggregateOfferCid, stage: 'offered', offeredAt: now, ...dueAt(id, now + pollMs) }
 }
+
+/** Maximum time between two questions for the outcome of an aggregate. */
+const MAX_POLL_MS = 6 * 60 * 60 * 1000
+
+/**
+ * Returns the time until the next check of an aggregate. The question for its outcome is repeated with exponential backoff:
+ * the interval equals the time since the offer, between `pollMs` and six hours.
+ */
+export const nextCheckMs = (
+  record: Pick<AggregateRecord, 'stage' | 'offeredAt'>,
+  now: number,
+  { pollMs }: Timing,
+): number => {
+  if (isFinal(record)) return pollMs
+  const age = record.offeredAt === undefined ? MAX_POLL_MS : now - record.offeredAt
+  return Math.max(pollMs, Math.min(age, MAX_POLL_MS))
+}
+
+/** Records the `aggregate/accept` that the dealer promised. The first promise counts: an offer has one receipt. */
+export const markPromised = (
+  record: Stored<AggregateRecord>,
+  acceptCid: string,
+): Stored<AggregateRecord> | undefined =>
+  record.acceptCid === undefined && !isFinal(record) ? { ...record, acceptCid } : undefined
 
 export const markAccepted = (
   record: Stored<AggregateRecord>,

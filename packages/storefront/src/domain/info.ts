@@ -1,18 +1,24 @@
 import { decode } from '@ipld/dag-cbor'
 import {
-  type Inclusion,
+  type Deal,
+  type DealSummary,
+  type FilecoinInfoSuccess,
   type NextAggregate,
   type PieceInfoSuccess,
   type PieceLink,
+  type PlaceSummary,
   parsePieceLink,
   type Stage,
+  type TaskState,
   type Workflow,
 } from '@w3filecoin/capabilities'
 import type { Stored } from '@w3filecoin/runtime'
 import { parse as parseLink } from 'multiformats/link'
-import { type PieceRecord, stageReachedAt, type Timing } from './piece.ts'
+import { contentDeadline, type PieceRecord, stageReachedAt, type Timing } from './piece.ts'
 
-/** Returns a record in the form of `filecoin/info`. */
+type AggregateSummary = FilecoinInfoSuccess['aggregates'][number]
+
+/** Returns a record in the form of `filecoin/info`, for the space that offered it. */
 export const workflowOf = (
   record: Stored<PieceRecord>,
   accept: Workflow['accept'],
@@ -20,7 +26,7 @@ export const workflowOf = (
   info: PieceInfoSuccess | undefined,
   timing: Timing,
 ): Workflow => {
-  const { content, nonce, group, stage, history, trouble, reason, checkAt } = record
+  const { content, nonce, group, stage, history, attempt, trouble, reason, checkAt } = record
   const waitsFor = describeWait(record, info, timing)
   return {
     content: parseLink(content),
@@ -28,8 +34,9 @@ export const workflowOf = (
     group,
     stage,
     since: toISO(stageReachedAt(record)),
-    history: history.map(({ stage, at }) => ({ stage, at: toISO(at) })),
+    history: historyOf(history),
     accept,
+    ...(attempt === undefined ? {} : { attempt }),
     ...(waitsFor && { waitsFor }),
     ...(info?.next && { next: info.next }),
     ...(trouble && {
@@ -44,22 +51,55 @@ export const workflowOf = (
   }
 }
 
-/** Describes in a sentence what must happen next to a piece; `undefined` at a final stage. */
+/**
+ * Returns the state of a task in the form of `filecoin/info`, for anyone who names the task.
+ *
+ * @param attempt the attempt that promised the task
+ */
+export const taskStateOf = (
+  record: Stored<PieceRecord>,
+  { task, attempt = 1 }: { task: TaskState['task']; attempt?: number | undefined },
+  info: PieceInfoSuccess | undefined,
+  timing: Timing,
+): TaskState => {
+  // Each attempt begins with `offered`.
+  const starts = record.history.flatMap(({ stage }, n) => (stage === 'offered' ? [n] : []))
+  const history = record.history.slice(starts[attempt - 1], starts[attempt])
+  const { stage, at } = history.at(-1) ?? { stage: record.stage, at: stageReachedAt(record) }
+  const isLatest = attempt === (record.attempt ?? 1)
+  const waitsFor = isLatest ? describeWait(record, info, timing) : undefined
+  // Another attempt follows only after this failure.
+  const name = isLatest ? record.reason?.name : 'ContentNotFound'
+  return {
+    task,
+    stage,
+    since: toISO(at),
+    history: historyOf(history),
+    ...(waitsFor && { waitsFor }),
+    ...(name && { error: { name } }),
+  }
+}
+
+const historyOf = (history: PieceRecord['history']): Workflow['history'] =>
+  history.map(({ stage, at }) => ({ stage, at: toISO(at) }))
+
+/**
+ * Describes in a sentence what must happen next to a piece; `undefined` at a final stage. The sentence is public: it names
+ * neither the content nor the group.
+ */
 const describeWait = (
   record: Stored<PieceRecord>,
   info: PieceInfoSuccess | undefined,
-  { contentWaitMs }: Timing,
+  timing: Timing,
 ): string | undefined => {
-  const { stage, content, aggregate, former = [] } = record
+  const { stage, aggregate, former = [] } = record
   switch (stage) {
     case 'offered':
-      return `The content ${content} must be read and checked; abandoned on ${toISO(stageReachedAt(record) + contentWaitMs)}`
+      return `The content must be read and checked; abandoned on ${toISO(contentDeadline(record, timing))}`
     case 'submitted':
       return 'The aggregator must accept the piece'
     case 'queued':
-      return info?.next
-        ? describeFill(record.group, info.next)
-        : 'The aggregator must put the piece into an aggregate'
+      return info?.next ? describeFill(info.next) : 'The aggregator must put the piece into an aggregate'
     case 'aggregated':
       return info?.aggregate?.stage === 'sealed'
         ? `The aggregate ${aggregate} must be offered to the dealer`
@@ -74,13 +114,14 @@ const describeWait = (
   }
 }
 
-/** @example describeFill('did:web:x', next) // 'The aggregate of group did:web:x is 71 % full; sealed at the latest on 2027-02-03' */
-const describeFill = (group: string, { bytes, capacity, minimum, sealedBy }: NextAggregate): string => {
+/** @example describeFill(next) // 'The next aggregate of its group is 71 % full; sealed at the latest on 2027-02-03' */
+const describeFill = ({ bytes, capacity, minimum, sealedBy, belowMinimumSince }: NextAggregate): string => {
   const percent = (part: number) => `${Math.min(100, Math.floor((part / capacity) * 100))} %`
-  const state = `The aggregate of group ${group} is ${percent(bytes)} full`
-  return bytes < minimum
-    ? `${state}; sealed when it is ${percent(minimum)} full`
-    : `${state}; sealed at the latest on ${sealedBy}`
+  const state = `The next aggregate of its group is ${percent(bytes)} full`
+  const whenFull = `${state}; sealed when it is ${percent(minimum)} full`
+  if (belowMinimumSince !== undefined)
+    return `${whenFull}. It waits below this minimum since ${belowMinimumSince}; an operator can seal it`
+  return bytes < minimum ? whenFull : `${state}; sealed at the latest on ${sealedBy}`
 }
 
 /** Whether the aggregator has a record of a piece at this stage, which `piece/info` describes. */
@@ -96,19 +137,61 @@ const IS_AT_AGGREGATOR: Record<Stage, boolean> = {
 
 export const isAtAggregator = ({ stage }: Pick<PieceRecord, 'stage'>): boolean => IS_AT_AGGREGATOR[stage]
 
-/** Returns every aggregate that these records are or were in, each once, with the inclusion proof. */
+/** Returns aggregates of a piece in the form of `filecoin/info`, each once and in this order. */
 export const aggregatesOf = (
-  records: readonly PieceRecord[],
-): { aggregate: PieceLink; inclusion: Inclusion }[] => {
-  const proofs = new Map<string, Uint8Array>()
-  for (const { aggregate, inclusion, former = [] } of records) {
-    for (const { aggregate, inclusion } of former) proofs.set(aggregate, inclusion)
-    if (aggregate !== undefined && inclusion) proofs.set(aggregate, inclusion)
-  }
+  memberships: readonly { aggregate: string; inclusion: Uint8Array }[],
+): AggregateSummary[] => {
+  const proofs = new Map(memberships.map(({ aggregate, inclusion }) => [aggregate, inclusion]))
   return [...proofs].map(([aggregate, inclusion]) => ({
     aggregate: parsePieceLink(aggregate),
     inclusion: decode(inclusion),
   }))
 }
+
+/** The part of an answer to `deal/info` that is reported. An earlier deal tracker has neither `places` nor `asOf`. */
+export interface DealAnswer {
+  deals?: Record<string, Pick<Deal, 'provider' | 'status' | 'expiration'>>
+  places?: { provider: string; status: string; expiration?: string }[]
+  /** The sources that the deal tracker reads. */
+  asOf?: object[]
+}
+
+type DealReport = Pick<FilecoinInfoSuccess, 'deals' | 'pastDeals' | 'places' | 'warnings'>
+
+/** Returns the answers of the deal tracker about these aggregates in the form of `filecoin/info`. */
+export const reportDeals = (aggregates: readonly PieceLink[], answers: readonly DealAnswer[]): DealReport => {
+  const about = <T, S>(list: (answer: DealAnswer) => T[], shape: (aggregate: PieceLink, item: T) => S): S[] =>
+    aggregates.flatMap((aggregate, n) => list(answers[n] ?? {}).map(item => shape(aggregate, item)))
+  const all = about(
+    ({ deals = {} }) => Object.entries(deals),
+    (aggregate, [deal, { provider, status, expiration }]): DealSummary => ({
+      aggregate,
+      provider,
+      aux: { dataType: 0, dataSource: { dealID: Number(deal) } },
+      status,
+      expiration,
+    }),
+  )
+  const places = about(
+    ({ places = [] }) => places,
+    (aggregate, { provider, status, expiration }): PlaceSummary => ({
+      aggregate,
+      provider,
+      status,
+      ...(expiration !== undefined && { expiration }),
+    }),
+  )
+  const isBlind = answers.some(({ asOf }) => asOf?.length === 0)
+  return {
+    deals: all.filter(isLive),
+    pastDeals: all.filter(deal => !isLive(deal)),
+    places,
+    ...(isBlind && {
+      warnings: ['The deal tracker has no source: deals of these aggregates may exist that it does not know'],
+    }),
+  }
+}
+
+const isLive = ({ status }: DealSummary): boolean => status === 'Active'
 
 const toISO = (time: number): string => new Date(time).toISOString()

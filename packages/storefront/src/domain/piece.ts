@@ -1,31 +1,58 @@
+import { hash } from 'node:crypto'
 import type { Failure, Stage } from '@w3filecoin/capabilities'
-import { type Due, dueAt, notDue, recordId, type Stored, stageRules } from '@w3filecoin/runtime'
-import { memberShard, shardOf } from './member-shards.ts'
+import {
+  type Due,
+  dueAt,
+  isFromWrongClock,
+  LONGEST_CHECK_MS,
+  notDue,
+  recordId,
+  type Stored,
+  stageRules,
+} from '@w3filecoin/runtime'
+import { memberShard, queuedShard, shardOf } from './member-shards.ts'
 
-/** A content piece on its way to a deal: one record per content, piece and nonce. */
+/** A content piece on its way to a deal: one record per content, piece and nonce, and per group. */
 export interface PieceRecord extends Due {
   /** Key; see {@link pieceId}. */
   id: string
   content: string
   piece: string
   nonce?: string | undefined
-  /** The aggregator groups pieces by it: the provider of the space of the first offer. */
+  /** The aggregator groups pieces by it: the provider of the spaces that offered the piece. */
   group: string
+  /** DID of the space of the first offer. Absent in records of version 0.1.0. */
+  space?: string | undefined
   stage: Stage
   /** The stages that the piece entered, in order, with times in milliseconds since 1970. */
   history: { stage: Stage; at: number }[]
   /** The last problem at this stage, if the step is still being retried. */
   trouble?: { message: string; at: number; times: number; found?: Found | undefined } | undefined
+  /** When the last offer renewed the wait for the content, in milliseconds since 1970. Absent if none did. */
+  waitingSince?: number | undefined
+  /**
+   * Number of this attempt to read the content, from 2: the earlier ones ended with `ContentNotFound`. Absent for the first
+   * one. The history has all attempts; each begins with `offered`.
+   */
+  attempt?: number | undefined
+  /** Its content waits for a turn to be read: how often it was sent back, and until when. */
+  postponed?: { times: number; until: number } | undefined
   /** Why the piece `failed`. */
   reason?: { name: string; message: string } | undefined
   /** The promised `filecoin/submit` and `filecoin/accept`, packed. */
   submitTask: Uint8Array
   acceptTask: Uint8Array
+  /** CID of `acceptTask`. Absent in records of version 0.1.0. */
+  acceptCid?: string | undefined
   /** The `piece/offer` that `filecoin/submit` promised, packed. From `submitted` on. */
   pieceOfferTask?: Uint8Array | undefined
   /** CID of the `piece/accept` that the aggregator promised, and the nonce of the offer. From `queued` on. */
   waitsFor?: string | undefined
   offerNonce?: string | undefined
+  /** Partition key and range key of the index of queued pieces; see {@link queuedShard}. Only while `queued`. */
+  queuedIn?: string | undefined
+  /** When the piece was queued first, in milliseconds since 1970: the aggregator puts retried pieces ahead of newer ones. */
+  queuedAt?: number | undefined
   /** Record key, piece CID and inclusion proof (DAG-CBOR) of the aggregate. From `aggregated` on. */
   aggregateId?: string | undefined
   aggregate?: string | undefined
@@ -38,8 +65,9 @@ export interface PieceRecord extends Due {
   retryOfferCid?: string | undefined
 }
 
-/** A piece that the content hashed to, different from the offered one, and the time when that was first recorded. */
+/** What a read found instead of the offered piece, and the time when that was first recorded. */
 interface Found {
+  /** The piece that the content hashed to, or `longer` if there are more bytes than the offered piece stands for. */
   piece: string
   at: number
 }
@@ -56,8 +84,8 @@ export const { canBecome, isFinal } = stageRules<Stage>({
 })
 
 /**
- * The outcome of an aggregate is sent to its pieces when it arrives, and again until no piece is left. If all of that fails,
- * each piece asks for the outcome itself after this time.
+ * The aggregator is asked about the queued pieces of a group, and for the outcome of an aggregate. The outcome is sent to the
+ * pieces when it arrives, and again until no piece is left. If all of that fails, each piece asks itself after this time.
  */
 export const SAFETY_CHECK_MS = 7 * 24 * 60 * 60 * 1000
 
@@ -69,30 +97,34 @@ export interface Timing {
   pollMs: number
   /** Until content that does not exist, or cannot be read, is abandoned. */
   contentWaitMs: number
-  /** Until a piece in an aggregate asks for the outcome of the aggregate itself. */
+  /** Until a piece that is queued or in an aggregate asks for its receipt or outcome itself. */
   safetyCheckMs: number
 }
 
+/** What identifies the workflow of a piece, beside its group. */
+export type Offered = Pick<PieceRecord, 'content' | 'piece' | 'nonce'>
+
 /**
- * Returns the key of a piece record: a hash, so that the same offer finds the same record.
+ * Returns the key of a piece record: a hash, so that the same offer finds the same record. The capability
+ * `filecoin/accept` does not name the group, and a task has one receipt. Therefore the first group whose space offers a
+ * piece has the plain key and tasks. The key and the tasks of every other group contain its name.
  *
+ * @param group set unless the group was the first
  * @example pieceId({ content: 'bafkrei…', piece: 'bafkzci…', nonce: undefined }) // 43 characters of base64url
  */
-export const pieceId = ({
-  content,
-  piece,
-  nonce,
-}: Pick<PieceRecord, 'content' | 'piece' | 'nonce'>): string => recordId(content, piece, nonce)
+export const pieceId = ({ content, piece, nonce }: Offered, group?: string): string =>
+  group === undefined ? recordId(content, piece, nonce) : recordId(content, piece, nonce, group)
 
-/** Maximum time between two checks of a piece that waits for missing content or for a refusing aggregator. */
-const MAX_BACKOFF_MS = 6 * 60 * 60 * 1000
+/** Returns the group of a record if its key and tasks contain it, else `undefined`: see {@link pieceId}. */
+export const distinctGroup = (record: PieceRecord): string | undefined =>
+  record.id === pieceId(record) ? undefined : record.group
 
 /**
  * Returns the time until the next check of a piece at this stage. A step that only time can fix, such as missing content or
  * an aggregator that refuses, is retried with exponential backoff: after as long as the piece is at its stage already.
  */
 export const nextCheckMs = (
-  record: Pick<PieceRecord, 'stage' | 'history'>,
+  record: Pick<PieceRecord, 'stage' | 'history' | 'waitingSince' | 'queuedIn'>,
   now: number,
   { retryMs, pollMs, safetyCheckMs }: Timing,
 ): number => {
@@ -101,8 +133,10 @@ export const nextCheckMs = (
     case 'aggregated':
       return safetyCheckMs
     case 'queued':
-      return pollMs
+      // Earlier code did not put the piece into the index of its group. The next check does.
+      return record.queuedIn === undefined ? pollMs : safetyCheckMs
     case 'offered':
+      return backOff(now - waitsSince(record), retryMs)
     case 'submitted':
     case 'retried':
     case 'accepted':
@@ -111,16 +145,37 @@ export const nextCheckMs = (
     default:
       stage satisfies never
   }
-  return Math.max(retryMs, Math.min(now - stageReachedAt(record), MAX_BACKOFF_MS))
+  return backOff(now - stageReachedAt(record), retryMs)
 }
+
+const backOff = (elapsedMs: number, retryMs: number): number =>
+  Math.max(retryMs, Math.min(elapsedMs, LONGEST_CHECK_MS))
 
 /** Returns the time when the piece entered its stage, in milliseconds since 1970. */
 export const stageReachedAt = ({ history }: Pick<PieceRecord, 'history'>): number => history.at(-1)?.at ?? 0
 
-type Offer = Pick<PieceRecord, 'content' | 'piece' | 'nonce' | 'group' | 'submitTask' | 'acceptTask'>
+/** Returns the start of the wait for the content of an `offered` piece: each offer renews it, see {@link renewWait}. */
+const waitsSince = (record: Pick<PieceRecord, 'history' | 'waitingSince'>): number =>
+  Math.max(record.waitingSince ?? 0, stageReachedAt(record))
 
-export const newPiece = (offer: Offer, now: number, timing: Timing): PieceRecord => {
-  const id = pieceId(offer)
+/** Returns the time when the content of an `offered` piece is abandoned, in milliseconds since 1970. */
+export const contentDeadline = (
+  record: Pick<PieceRecord, 'history' | 'waitingSince'>,
+  { contentWaitMs }: Pick<Timing, 'contentWaitMs'>,
+): number => waitsSince(record) + contentWaitMs
+
+type Offer = Offered &
+  Pick<PieceRecord, 'group' | 'space'> &
+  Promises & {
+    /** Whether a space of another group offered it first: see {@link pieceId}. Default: false. */
+    isDistinct?: boolean
+  }
+
+/** The tasks that an attempt promises. */
+export type Promises = Pick<PieceRecord, 'submitTask' | 'acceptTask' | 'acceptCid'>
+
+export const newPiece = ({ isDistinct, ...offer }: Offer, now: number, timing: Timing): PieceRecord => {
+  const id = pieceId(offer, isDistinct ? offer.group : undefined)
   const start = { stage: 'offered' as const, history: [{ stage: 'offered' as const, at: now }] }
   return { ...offer, ...start, id, ...dueAt(id, now + nextCheckMs(start, now, timing)) }
 }
@@ -131,9 +186,70 @@ export const newPiece = (offer: Offer, now: number, timing: Timing): PieceRecord
  */
 type Transition = Stored<PieceRecord> | undefined
 
+/** The part of the wait for content that must pass before an offer renews it, so that many offers cause few writes. */
+const RENEWAL_SHARE = 0.1
+
+/** Starts the wait for the content again, because the piece was offered again. */
+export const renewWait = (record: Stored<PieceRecord>, now: number, { contentWaitMs }: Timing): Transition =>
+  record.stage === 'offered' && now - waitsSince(record) >= contentWaitMs * RENEWAL_SHARE
+    ? { ...record, waitingSince: now }
+    : undefined
+
+/** Maximum attempts of one workflow, so that its history has a bound. Each takes at least the wait for content. */
+const MAX_CONTENT_ATTEMPTS = 100
+
+/** Returns the number of the attempt that may follow, if this one ended because its content did not arrive. */
+export const nextAttempt = ({ stage, reason, attempt = 1 }: PieceRecord): number | undefined =>
+  stage === 'failed' && reason?.name === 'ContentNotFound' && attempt < MAX_CONTENT_ATTEMPTS
+    ? attempt + 1
+    : undefined
+
+/** Starts an attempt after one whose content did not arrive. Only the attempt that follows the present one can start. */
+export const startAttempt = (
+  record: Stored<PieceRecord>,
+  attempt: number,
+  promises: Promises,
+  now: number,
+  timing: Timing,
+): Transition => {
+  if (nextAttempt(record) !== attempt) return undefined
+  const { reason: _, trouble: __, waitingSince: ___, postponed: ____, ...kept } = record
+  const entered = {
+    stage: 'offered' as const,
+    history: [...record.history, { stage: 'offered' as const, at: now }],
+  }
+  const due = dueAt(record.id, now + nextCheckMs(entered, now, timing))
+  return { ...kept, ...promises, ...entered, ...due, attempt }
+}
+
 /** Delays the next check, because a run reads the content now: the sweep must not send another run to it. */
-export const renewClaim = (record: Stored<PieceRecord>, now: number, { retryMs }: Timing): Transition =>
-  record.stage === 'offered' ? { ...record, ...dueAt(record.id, now + retryMs) } : undefined
+export const renewClaim = (
+  { postponed: _, ...record }: Stored<PieceRecord>,
+  now: number,
+  { retryMs }: Timing,
+): Transition => (record.stage === 'offered' ? { ...record, ...dueAt(record.id, now + retryMs) } : undefined)
+
+/** The least and the longest time until content that waits for its turn is tried again. */
+const MIN_POSTPONE_MS = 5_000
+const MAX_POSTPONE_MS = 5 * 60_000
+
+/**
+ * Postpones the read of a content for which there is no turn now, with exponential backoff and jitter, so that waiting
+ * contents neither crowd the queue nor come at once. A message arrives at that time; the sweep sends one if it is lost.
+ */
+export const postpone = (record: Stored<PieceRecord>, now: number, { retryMs }: Timing): Transition => {
+  if (record.stage !== 'offered') return undefined
+  const { id, revision, postponed } = record
+  const times = (postponed?.times ?? 0) + 1
+  const longest = Math.min(MIN_POSTPONE_MS * 2 ** (times - 1), MAX_POSTPONE_MS)
+  const jitter = hash('sha256', `${id} ${revision}`, 'buffer').readUInt8(0) / 255
+  const until = Math.round(now + longest * (0.5 + jitter / 2))
+  return { ...record, postponed: { times, until }, ...dueAt(id, until + retryMs) }
+}
+
+/** Whether the content waits for its turn. A time further ahead than the longest wait was written by a wrong clock. */
+export const isPostponed = ({ postponed }: Pick<PieceRecord, 'postponed'>, now: number): boolean =>
+  postponed !== undefined && now < postponed.until && postponed.until <= now + 2 * MAX_POSTPONE_MS
 
 /** Records a problem that may pass, and schedules the retry; see {@link nextCheckMs}. */
 export const recordProblem = (
@@ -142,7 +258,7 @@ export const recordProblem = (
   message: string,
   now: number,
   timing: Timing,
-  /** The piece that the content hashed to. */
+  /** What the content hashed to; see {@link Found}. */
   found?: string,
 ): Transition => {
   if (record.stage !== stage) return undefined
@@ -165,7 +281,9 @@ export const isConfirmed = (
   /** Start of the current read. */
   startedAt: number,
   { retryMs }: Timing,
-): boolean => trouble?.found?.piece === found && startedAt - trouble.found.at >= retryMs
+): boolean =>
+  trouble?.found?.piece === found &&
+  (startedAt - trouble.found.at >= retryMs || isFromWrongClock(trouble.found.at, startedAt))
 
 export const markSubmitted = (
   record: Stored<PieceRecord>,
@@ -179,7 +297,20 @@ export const markQueued = (
   { waitsFor, nonce }: { waitsFor: string; nonce: string | undefined },
   now: number,
   timing: Timing,
-): Transition => enterStage('queued', record, { waitsFor, offerNonce: nonce }, now, timing)
+): Transition =>
+  enterStage('queued', record, { waitsFor, offerNonce: nonce, ...queuedPlace(record, now) }, now, timing)
+
+/** Puts a piece into the index of its group's queued pieces, if earlier code queued it. From here on, the group is polled. */
+export const addToQueued = (record: Stored<PieceRecord>, now: number, timing: Timing): Transition => {
+  if (record.stage !== 'queued' || record.queuedIn !== undefined) return undefined
+  const added = { ...record, ...queuedPlace(record, now) }
+  return { ...added, ...dueAt(record.id, now + nextCheckMs(added, now, timing)) }
+}
+
+const queuedPlace = ({ group, piece, history }: PieceRecord, now: number) => ({
+  queuedIn: queuedShard(group, shardOf(piece)),
+  queuedAt: history.find(({ stage }) => stage === 'queued')?.at ?? now,
+})
 
 interface Membership {
   aggregate: string
@@ -194,7 +325,8 @@ export const markAggregated = (
   timing: Timing,
 ): Transition => {
   const memberOf = memberShard(membership.aggregateId, shardOf(record.piece))
-  return enterStage('aggregated', record, { ...membership, memberOf }, now, timing)
+  const { queuedIn: _, queuedAt: __, ...rest } = record
+  return enterStage('aggregated', rest, { ...membership, memberOf }, now, timing)
 }
 
 /** The aggregate got no deal; `retry` is the CID of the `piece/offer` by which the dealer offers the piece again. */
@@ -214,14 +346,24 @@ export const markRetried = (
   return enterStage('retried', rest, change, now, timing)
 }
 
-/** The last receipt of the workflow is stored: the piece `failed` if there is a reason, else it is `accepted`. */
+/**
+ * The last receipt of an attempt is stored: the piece `failed` if there is a reason, else it is `accepted`. A run may report
+ * the end of an attempt after the next one has started: that changes nothing.
+ */
 export const markEnded = (
-  { trouble: _, memberOf: __, ...record }: Stored<PieceRecord>,
-  reason: Failure | undefined,
+  {
+    trouble: _,
+    postponed: __,
+    memberOf: ___,
+    queuedIn: ____,
+    queuedAt: _____,
+    ...record
+  }: Stored<PieceRecord>,
+  { attempt, reason }: { attempt: number | undefined; reason: Failure | undefined },
   now: number,
 ): Transition => {
   const stage = reason === undefined ? 'accepted' : 'failed'
-  if (!canBecome(record, stage)) return undefined
+  if (!canBecome(record, stage) || record.attempt !== attempt) return undefined
   return {
     ...record,
     stage,
@@ -234,13 +376,13 @@ export const markEnded = (
 /** Applies the change and schedules the next check, if the stage may follow that of the record. */
 const enterStage = (
   stage: Stage,
-  { trouble: _, ...record }: Stored<PieceRecord>,
+  { trouble: _, postponed: __, ...record }: Stored<PieceRecord>,
   change: Partial<PieceRecord>,
   now: number,
   timing: Timing,
 ): Transition => {
   if (!canBecome(record, stage)) return undefined
-  const entered = { stage, history: [...record.history, { stage, at: now }] }
+  const entered = { ...change, stage, history: [...record.history, { stage, at: now }] }
   const due = dueAt(record.id, now + nextCheckMs(entered, now, timing))
-  return { ...record, ...change, ...entered, ...due }
+  return { ...record, ...entered, ...due }
 }

@@ -1,13 +1,15 @@
-import { filecoinAccept } from '@w3filecoin/capabilities'
-import { type Handler, promisedTask, unpackTask } from '@w3filecoin/runtime'
-import { pieceId } from '../domain/piece.ts'
-import type { Stores } from '../stores.ts'
+import { filecoinAccept, type UnknownLink } from '@w3filecoin/capabilities'
+import { type Handler, promisedTask } from '@w3filecoin/runtime'
+import type { Dependencies } from '../dependencies.ts'
+import { distinctionOf, findPromise } from '../workflow/promises.ts'
 
 /** `filecoin/accept`: returns the receipt that ends the workflow of a piece, once it exists. */
-export const filecoinAcceptHandler = ({ piece, receipts }: Stores): Handler =>
-  promisedTask(filecoinAccept, receipts, async ({ capability: { nb }, invocation: { nonce } }) => {
-    const record = await piece.get({
-      id: pieceId({ content: `${nb.content}`, piece: `${nb.piece}`, nonce }),
-    })
-    return record && `${(await unpackTask(record.acceptTask)).cid}`
-  })
+export const filecoinAcceptHandler = (dependencies: Pick<Dependencies, 'id' | 'stores'>): Handler =>
+  promisedTask(filecoinAccept, dependencies.stores.receipts, ({ capability: { nb }, invocation }) =>
+    findPromise(
+      dependencies,
+      'accept',
+      { content: nb.content as UnknownLink, piece: nb.piece, nonce: invocation.nonce },
+      distinctionOf(invocation),
+    ),
+  )

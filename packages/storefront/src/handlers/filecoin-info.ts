@@ -1,104 +1,209 @@
 import {
-  type DealInfoSuccess,
-  type DealSummary,
   type Failure,
   type FilecoinInfoSuccess,
   failure,
   filecoinInfo,
   type PieceInfoSuccess,
   type PieceLink,
+  type Result,
   Tasks,
   type UnknownLink,
 } from '@w3filecoin/capabilities'
 import { type Handler, provide, reach, type Stored, unpackTask } from '@w3filecoin/runtime'
 import type { Dependencies } from '../dependencies.ts'
-import { aggregatesOf, isAtAggregator, workflowOf } from '../domain/info.ts'
-import type { PieceRecord } from '../domain/piece.ts'
+import { membershipsOf } from '../domain/inclusion.ts'
+import {
+  aggregatesOf,
+  type DealAnswer,
+  isAtAggregator,
+  reportDeals,
+  taskStateOf,
+  workflowOf,
+} from '../domain/info.ts'
+import { offerOwner } from '../domain/offer.ts'
+import { type PieceRecord, pieceId } from '../domain/piece.ts'
+import { checkPiece } from '../domain/piece-link.ts'
+import type { TaskRecord } from '../domain/task.ts'
+import { findActingSpace } from '../workflow/acting-space.ts'
+import { taskRowsOf } from '../workflow/promises.ts'
 
-/** Maximum workflows of a piece, and maximum aggregates, in one answer. */
-const MAX_ITEMS = 100
+/** Maximum aggregates in one answer. The deal tracker is asked about each. */
+const MAX_AGGREGATES = 10
+/** Maximum workflows in one answer. The aggregator is asked about each, in one message. */
+const MAX_WORKFLOWS = 25
+/** Maximum records of version 0.1.0 that are read to find a task or the aggregates of a piece. */
+const MAX_EARLIER_RECORDS = 10
+
+type InfoDependencies = Pick<
+  Dependencies,
+  'id' | 'stores' | 'authority' | 'aggregator' | 'dealTracker' | 'timing' | 'random' | 'log'
+>
+
+/** Maximum number of invocations in one message: each asks two other services. */
+const MAX_PER_MESSAGE = 10
 
 /**
- * `filecoin/info`: returns the workflows of a piece with the next step of each, the aggregates of the piece, and the current
- * deals of these from the deal tracker. An index finds the pieces; it may lag behind an offer for a moment.
+ * `filecoin/info`: returns the aggregates of a piece with their current deals, to any agent; and its workflows, to the space
+ * that offered them. With the CID of a promised task it returns the state of that task, to any agent.
  */
-export const filecoinInfoHandler = ({
-  id,
-  stores,
-  aggregator,
-  dealTracker,
-  timing,
-  random,
-  log,
-}: Pick<
-  Dependencies,
-  'id' | 'stores' | 'aggregator' | 'dealTracker' | 'timing' | 'random' | 'log'
->): Handler => {
-  const fetchDeals = async (aggregates: readonly PieceLink[]): Promise<DealSummary[]> => {
-    if (aggregates.length === 0) return []
-    const questions = aggregates.map(piece =>
-      Tasks.dealInfo(id, dealTracker.principal, { piece, nonce: random() }),
-    )
-    const answers = await dealTracker.execute(await Promise.all(questions))
-    return answers.flatMap((answer, n) => {
-      if (answer.error) throw new Error(answer.error.message)
-      const refusal = answer.ok.out.error as Failure | undefined
-      if (refusal && refusal.name !== 'DealNotFound') throw new Error(refusal.message)
-      const { deals } = (answer.ok.out.ok ?? { deals: {} }) as DealInfoSuccess
-      return Object.entries(deals).map(([deal, { provider, status, expiration }]) => ({
-        aggregate: aggregates[n] as PieceLink,
-        provider,
-        aux: { dataType: 0, dataSource: { dealID: Number(deal) } },
-        status,
-        expiration,
-      }))
-    })
-  }
+export const filecoinInfoHandler = (dependencies: InfoDependencies): Handler => {
+  const { stores, timing } = dependencies
 
-  /** Asks the aggregator about the pieces that it has. Returns its answers by record key: none if it cannot be reached. */
-  const askAggregator = async (
-    records: readonly Stored<PieceRecord>[],
+  const describePiece = async (
     piece: PieceLink,
-  ): Promise<Map<string, PieceInfoSuccess>> => {
-    const asked = records.filter(isAtAggregator)
-    if (asked.length === 0) return new Map()
-    const questions = asked.map(({ group, offerNonce }) =>
-      Tasks.pieceInfo(id, aggregator.principal, { piece, group, nonce: offerNonce }),
-    )
-    const answers = await reach(aggregator, async () => aggregator.execute(await Promise.all(questions)), log)
-    return new Map(
-      asked.flatMap((record, n) => {
-        const info = answers.ok?.[n]?.ok?.out.ok
-        return info ? [[record.id, info as PieceInfoSuccess]] : []
-      }),
-    )
+    space: string,
+    after: string | undefined,
+  ): Promise<Result<FilecoinInfoSuccess>> => {
+    const [offers, inclusions, earlier] = await Promise.all([
+      stores.offer.list(offerOwner(space, `${piece}`), { limit: MAX_WORKFLOWS, after: after || undefined }),
+      // One more than is returned, because DynamoDB may promise a page that is empty.
+      stores.inclusion.list(`${piece}`, { limit: MAX_AGGREGATES + 1 }),
+      findEarlier(stores, piece),
+    ])
+    if (offers.items.length + inclusions.items.length === 0 && !earlier.isOffered)
+      return { error: failure('PieceNotFound', `The piece ${piece} was not offered`, { piece }) }
+    const records = await readWorkflows(stores, offers.items)
+    const all = aggregatesOf([...inclusions.items, ...earlier.records.flatMap(membershipsOf)])
+    const aggregates = all.slice(0, MAX_AGGREGATES)
+    const [deals, answers] = await Promise.all([
+      fetchDeals(dependencies, aggregates),
+      askAggregator(dependencies, records, piece),
+    ])
+    return {
+      ok: {
+        piece,
+        aggregates,
+        ...(all.length > aggregates.length && { moreAggregates: true as const }),
+        ...deals,
+        workflows: await Promise.all(
+          records.map(async record => {
+            const { cid } = await unpackTask(record.acceptTask)
+            return workflowOf(record, cid as UnknownLink, answers.get(record.id), timing)
+          }),
+        ),
+        ...(offers.next !== undefined && { next: offers.next }),
+      },
+    }
   }
 
-  return provide(filecoinInfo, async ({ capability }) => {
-    const { piece } = capability.nb
-    const { items } = await stores.piece.find('piece', `${piece}`, { limit: MAX_ITEMS })
-    const records = (await stores.piece.getMany(items)).filter(record => record !== undefined)
-    if (records.length === 0)
-      return { out: { error: failure('PieceNotFound', `The piece ${piece} was not offered`, { piece }) } }
-    const aggregates = aggregatesOf(records).slice(0, MAX_ITEMS)
+  const describeTask = async (piece: PieceLink, task: UnknownLink): Promise<Result<FilecoinInfoSuccess>> => {
+    const row = (await stores.task.get({ task: `${task}` })) ?? (await findEarlierTask(stores, piece, task))
+    const record = row && (await stores.piece.get({ id: row.id }))
+    if (record?.piece !== `${piece}`)
+      return { error: failure('TaskNotFound', `No offer of ${piece} promised ${task}`, { task }) }
+    const all = aggregatesOf(membershipsOf(record))
+    const aggregates = all.slice(0, MAX_AGGREGATES)
     const [deals, answers] = await Promise.all([
-      fetchDeals(aggregates.map(({ aggregate }) => aggregate)),
-      askAggregator(records, piece),
+      fetchDeals(dependencies, aggregates),
+      askAggregator(dependencies, [record], piece),
     ])
-    const info: FilecoinInfoSuccess = {
-      piece,
-      aggregates,
-      deals: deals.filter(isLive),
-      pastDeals: deals.filter(deal => !isLive(deal)),
-      workflows: await Promise.all(
-        records.map(async record => {
-          const { cid } = await unpackTask(record.acceptTask)
-          return workflowOf(record, cid as UnknownLink, answers.get(record.id), timing)
-        }),
-      ),
+    return {
+      ok: {
+        piece,
+        aggregates,
+        ...(all.length > aggregates.length && { moreAggregates: true as const }),
+        ...deals,
+        workflows: [],
+        task: taskStateOf(record, { task, attempt: row?.attempt }, answers.get(record.id), timing),
+      },
     }
-    return { out: { ok: info } }
+  }
+
+  return provide(
+    filecoinInfo,
+    async ({ capability, invocation }) => {
+      const { piece, task, after } = capability.nb
+      const invalid = checkPiece(piece)
+      if (invalid.error) return { out: invalid }
+      if (task) return { out: await describeTask(piece, task as UnknownLink) }
+      const space = await findActingSpace(dependencies, filecoinInfo, invocation)
+      return { out: await describePiece(piece, space.did, after) }
+    },
+    { maxPerMessage: MAX_PER_MESSAGE },
+  )
+}
+
+type Stores = Dependencies['stores']
+
+/** Returns the records of a space's offers, in the order of the offers. */
+const readWorkflows = async (
+  { piece }: Stores,
+  offers: readonly { workflow: string; group: string }[],
+): Promise<Stored<PieceRecord>[]> => {
+  const firsts = await piece.getMany(offers.map(({ workflow }) => ({ id: workflow })))
+  const others = offers.flatMap(({ group }, n) => {
+    const first = firsts[n]
+    return first && first.group !== group ? [{ id: pieceId(first, group) }] : []
+  })
+  const distinct = new Map((await piece.getMany(others)).map(record => [record?.id, record]))
+  return offers.flatMap(({ group }, n) => {
+    const first = firsts[n]
+    const record = first && (first.group === group ? first : distinct.get(pieceId(first, group)))
+    return record ? [record] : []
   })
 }
 
-const isLive = ({ status }: DealSummary): boolean => status === 'Active'
+/**
+ * Finds records of a piece by the index, and returns those of version 0.1.0: it wrote no rows of tasks and aggregates. The
+ * index lags behind, and other agents' offers may hide records behind it. An offer that is repeated completes the rows.
+ */
+const findEarlier = async (
+  stores: Stores,
+  piece: PieceLink,
+): Promise<{ isOffered: boolean; records: Stored<PieceRecord>[] }> => {
+  const { items } = await stores.piece.find('piece', `${piece}`, { limit: MAX_EARLIER_RECORDS })
+  const records = (await stores.piece.getMany(items)).filter(record => record !== undefined)
+  return {
+    isOffered: records.length > 0,
+    records: records.filter(({ acceptCid }) => acceptCid === undefined),
+  }
+}
+
+const findEarlierTask = async (
+  stores: Stores,
+  piece: PieceLink,
+  task: UnknownLink,
+): Promise<TaskRecord | undefined> => {
+  const { records } = await findEarlier(stores, piece)
+  const rows = await Promise.all(records.map(taskRowsOf))
+  return rows.flat().find(row => row.task === `${task}`)
+}
+
+/** Asks the deal tracker about the deals of aggregates, in one message. Throws if it does not answer. */
+const fetchDeals = async (
+  { id, dealTracker, random }: InfoDependencies,
+  aggregates: FilecoinInfoSuccess['aggregates'],
+): Promise<ReturnType<typeof reportDeals>> => {
+  const links = aggregates.map(({ aggregate }) => aggregate)
+  const questions = links.map(piece => Tasks.dealInfo(id, dealTracker.principal, { piece, nonce: random() }))
+  const answers = links.length === 0 ? [] : await dealTracker.execute(await Promise.all(questions))
+  return reportDeals(
+    links,
+    answers.map(({ ok: receipt, error }) => {
+      if (error) throw new Error(error.message)
+      const refusal = receipt.out.error as (Failure & DealAnswer) | undefined
+      if (refusal && refusal.name !== 'DealNotFound') throw new Error(refusal.message)
+      return refusal ?? (receipt.out.ok as DealAnswer)
+    }),
+  )
+}
+
+/** Asks the aggregator about the pieces that it has. Returns its answers by record key: none if it cannot be reached. */
+const askAggregator = async (
+  { id, aggregator, log }: InfoDependencies,
+  records: readonly Stored<PieceRecord>[],
+  piece: PieceLink,
+): Promise<Map<string, PieceInfoSuccess>> => {
+  const asked = records.filter(isAtAggregator)
+  if (asked.length === 0) return new Map()
+  const questions = asked.map(({ group, offerNonce }) =>
+    Tasks.pieceInfo(id, aggregator.principal, { piece, group, nonce: offerNonce }),
+  )
+  const answers = await reach(aggregator, async () => aggregator.execute(await Promise.all(questions)), log)
+  return new Map(
+    asked.flatMap((record, n) => {
+      const info = answers.ok?.[n]?.ok?.out.ok
+      return info ? [[record.id, info as PieceInfoSuccess]] : []
+    }),
+  )
+}

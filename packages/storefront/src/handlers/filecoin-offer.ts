@@ -1,9 +1,13 @@
-import { filecoinOffer, type UnknownLink } from '@w3filecoin/capabilities'
+import { filecoinOffer, type Task, type UnknownLink } from '@w3filecoin/capabilities'
 import { type Handler, provide } from '@w3filecoin/runtime'
+import type { Dependencies } from '../dependencies.ts'
+import { findActingSpace } from '../workflow/acting-space.ts'
 import { type OfferDependencies, offerPiece } from '../workflow/offer-piece.ts'
 
 /** `filecoin/offer`: records the piece, and promises `filecoin/submit` and `filecoin/accept`. */
-export const filecoinOfferHandler = (dependencies: OfferDependencies): Handler =>
+export const filecoinOfferHandler = (
+  dependencies: OfferDependencies & Pick<Dependencies, 'authority'>,
+): Handler =>
   provide(
     filecoinOffer,
     async ({ capability, invocation }) => {
@@ -12,11 +16,26 @@ export const filecoinOfferHandler = (dependencies: OfferDependencies): Handler =
         content: content as UnknownLink,
         piece,
         nonce: invocation.nonce,
-        space: capability.with,
+        space: await findActingSpace(dependencies, filecoinOffer, invocation),
       })
       if (offered.error) return { out: offered }
-      const { submitTask, acceptTask } = offered.ok
-      return { out: { ok: { piece } }, fx: { fork: [submitTask], join: acceptTask } }
+      const { record, isRepeat, submitTask, acceptTask } = offered.ok
+      if (record.attempt !== undefined)
+        await removeEarlierReceipt(dependencies.stores, `${invocation.cid}`, acceptTask)
+      return { out: { ok: { piece } }, fx: { fork: [submitTask], join: acceptTask }, isRepeat }
     },
     { keep: true },
   )
+
+/**
+ * Removes the receipt of this offer if it promises an earlier attempt. Published clients repeat the same invocation, which has
+ * the same task CID, and must learn about the attempt that their offer started.
+ */
+const removeEarlierReceipt = async (
+  { receipt, receipts }: Dependencies['stores'],
+  task: string,
+  acceptTask: Task,
+): Promise<void> => {
+  const stored = await receipts.get(task)
+  if (stored && `${stored.fx.join?.link()}` !== `${acceptTask.cid}`) await receipt.removeMany([{ task }])
+}

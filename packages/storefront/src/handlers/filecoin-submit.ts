@@ -1,13 +1,15 @@
-import { filecoinSubmit } from '@w3filecoin/capabilities'
-import { type Handler, promisedTask, unpackTask } from '@w3filecoin/runtime'
-import { pieceId } from '../domain/piece.ts'
-import type { Stores } from '../stores.ts'
+import { filecoinSubmit, type UnknownLink } from '@w3filecoin/capabilities'
+import { type Handler, promisedTask } from '@w3filecoin/runtime'
+import type { Dependencies } from '../dependencies.ts'
+import { distinctionOf, findPromise } from '../workflow/promises.ts'
 
 /** `filecoin/submit`: returns the receipt that says whether the content hashes to the piece, once it exists. */
-export const filecoinSubmitHandler = ({ piece, receipts }: Stores): Handler =>
-  promisedTask(filecoinSubmit, receipts, async ({ capability: { nb }, invocation: { nonce } }) => {
-    const record = await piece.get({
-      id: pieceId({ content: `${nb.content}`, piece: `${nb.piece}`, nonce }),
-    })
-    return record && `${(await unpackTask(record.submitTask)).cid}`
-  })
+export const filecoinSubmitHandler = (dependencies: Pick<Dependencies, 'id' | 'stores'>): Handler =>
+  promisedTask(filecoinSubmit, dependencies.stores.receipts, ({ capability: { nb }, invocation }) =>
+    findPromise(
+      dependencies,
+      'submit',
+      { content: nb.content as UnknownLink, piece: nb.piece, nonce: invocation.nonce },
+      distinctionOf(invocation),
+    ),
+  )

@@ -6,7 +6,15 @@ import {
   type Result,
   type Task,
 } from '@w3filecoin/capabilities'
-import { hasEffectBlocks, isTask, principal, putValue, reach, type Stored, update } from '@w3filecoin/runtime'
+import {
+  hasEffectBlocks,
+  isExpectedTask,
+  principal,
+  putValue,
+  reach,
+  type Stored,
+  update,
+} from '@w3filecoin/runtime'
 import pMap from 'p-map'
 import type { Dependencies } from '../dependencies.ts'
 import {
@@ -15,19 +23,26 @@ import {
   isFinal,
   markAccepted,
   markFailed,
+  markPromised,
   type Verdict,
 } from '../domain/aggregate.ts'
 import { allShards, MEMBER_SHARDS, shardOf } from '../domain/member-shards.ts'
 
-type OutcomeDependencies = Pick<Dependencies, 'stores' | 'queues' | 'dealer' | 'timing' | 'now'>
+type OutcomeDependencies = Pick<
+  Dependencies,
+  'stores' | 'queues' | 'aggregator' | 'dealer' | 'timing' | 'now' | 'log'
+>
 
 const unknownTask = (message: string) => ({ error: failure('UnknownTask', message) })
 
 /**
- * Handles the outcome of an aggregate that the dealer issued: the receipt of `aggregate/accept`, or of `aggregate/offer` if
- * the dealer refused the offer because of its pieces. A receipt without the blocks of its effects is fetched again, whole.
+ * Handles a receipt that the dealer issued about an aggregate: of the `aggregate/offer` that the aggregate's record names,
+ * or of the `aggregate/accept` that the dealer promised in it. A receipt of any other task of the dealer changes
+ * nothing. A receipt without the blocks of its effects is fetched again, whole.
+ *
+ * Fails with `UnknownTask`. If the promise is not known yet, the storefront fetches it, and the outcome after it.
  */
-export const receiveAggregateOutcome = async (
+export const receiveAggregateReceipt = async (
   dependencies: OutcomeDependencies,
   receipt: Receipt,
   ran: Task,
@@ -41,21 +56,81 @@ export const receiveAggregateOutcome = async (
   })
   if (record === undefined) return unknownTask(`No piece is in ${aggregate}`)
   if (isFinal(record)) return { ok: {} }
-  const success = receipt.out.ok as AggregateAcceptSuccess | undefined
-  if (capability?.can === 'aggregate/offer') {
-    if (`${ran.cid}` !== record.aggregateOfferCid)
-      return unknownTask(`${aggregate} was not offered by ${ran.cid}`)
-    // An accepted offer is not a deal yet.
-    if (success) return { ok: {} }
+  const isOffer = capability?.can === 'aggregate/offer'
+  const task = isOffer ? record.aggregateOfferCid : record.acceptCid
+  if (`${ran.cid}` !== task) {
+    if (task === undefined) await queues.outcome.send([{ aggregate: record.id }])
+    return unknownTask(`${aggregate} does not wait for the receipt of ${ran.cid}`)
   }
   if (!hasEffectBlocks(receipt)) {
     await queues.outcome.send([{ aggregate: record.id }])
     return { ok: {} }
   }
-  const change = success ? acceptedChange(dependencies, success) : await failedChange(dependencies, receipt)
-  const { changed } = await update(stores.aggregate, { id: record.id }, change)
-  if (changed) await queues.outcome.send(allShards(record.id))
+  return isOffer
+    ? receiveAnswer(dependencies, record, receipt)
+    : receiveOutcome(dependencies, record, receipt)
+}
+
+/** Handles the dealer's answer to the offer of an aggregate: it promises `aggregate/accept`, or names invalid pieces. */
+const receiveAnswer = async (
+  dependencies: OutcomeDependencies,
+  record: Stored<AggregateRecord>,
+  receipt: Receipt,
+): Promise<Result<object>> => {
+  const { stores, dealer } = dependencies
+  const { join } = receipt.fx
+  if (receipt.out.error) {
+    const { name, cause } = receipt.out.error as Failure
+    return name === 'InvalidPiece' && Array.isArray(cause) && cause.length > 0
+      ? changeStage(dependencies, record, await failedChange(dependencies, receipt))
+      : ignore(dependencies, record, receipt)
+  }
+  const expected = { can: 'aggregate/accept', issuer: dealer, nb: { aggregate: record.aggregate } }
+  if (!isExpectedTask(join, expected)) return ignore(dependencies, record, receipt)
+  await update(stores.aggregate, { id: record.id }, current => markPromised(current, `${join.cid}`))
   return { ok: {} }
+}
+
+/** The errors of `aggregate/accept` that end an aggregate. Every other error concerns one request, and may pass. */
+const FAILURES = new Set(['DealNotFound', 'InvalidPiece'])
+
+/** Handles the receipt of the promised `aggregate/accept`. */
+const receiveOutcome = async (
+  dependencies: OutcomeDependencies,
+  record: Stored<AggregateRecord>,
+  receipt: Receipt,
+): Promise<Result<object>> => {
+  const success = receipt.out.ok as AggregateAcceptSuccess | undefined
+  const error = receipt.out.error as Failure | undefined
+  if (success && `${success.aggregate}` === record.aggregate)
+    return changeStage(dependencies, record, acceptedChange(dependencies, success))
+  return error && FAILURES.has(error.name)
+    ? changeStage(dependencies, record, await failedChange(dependencies, receipt))
+    : ignore(dependencies, record, receipt)
+}
+
+/** Changes the stage of an aggregate, and has its pieces follow. */
+const changeStage = async (
+  { stores, queues }: Pick<Dependencies, 'stores' | 'queues'>,
+  { id }: Stored<AggregateRecord>,
+  change: Change,
+): Promise<Result<object>> => {
+  const { changed } = await update(stores.aggregate, { id }, change)
+  if (changed) await queues.outcome.send(allShards(id))
+  return { ok: {} }
+}
+
+/** Logs a receipt of the dealer that decides nothing. */
+const ignore = (
+  { log }: Pick<Dependencies, 'log'>,
+  { aggregate }: AggregateRecord,
+  { ran, out }: Receipt,
+): Result<object> => {
+  const { name, message } = (out.error ?? {}) as Partial<Failure>
+  log('error', 'receipt decides nothing', { aggregate, task: `${ran.link()}`, name, message })
+  return {
+    error: failure('InvalidReceipt', `The receipt of ${ran.link()} does not decide about ${aggregate}`),
+  }
 }
 
 type Change = (record: Stored<AggregateRecord>) => Stored<AggregateRecord> | undefined
@@ -68,9 +143,9 @@ const acceptedChange = (
   return record => markAccepted(record, deal, now(), timing)
 }
 
-/** Stores the verdicts on all pieces as blocks, one per shard. */
+/** Stores the verdicts on all pieces as blocks, one per shard. The retries must be offers of the dealer to our aggregator. */
 const failedChange = async (
-  { stores, timing, now }: Pick<Dependencies, 'stores' | 'timing' | 'now'>,
+  { stores, aggregator, dealer, timing, now }: OutcomeDependencies,
   receipt: Receipt,
 ): Promise<Change> => {
   const shards: Verdict[][] = Array.from({ length: MEMBER_SHARDS }, () => [])
@@ -78,7 +153,9 @@ const failedChange = async (
   const { cause } = receipt.out.error as Failure
   const faults: { piece: unknown; message: string }[] = Array.isArray(cause) ? cause : []
   for (const { piece, message } of faults) addVerdict({ piece: `${piece}`, fault: `${message}` })
-  for (const offer of receipt.fx.fork.filter(isTask)) {
+  const expected = { can: 'piece/offer', issuer: dealer, audience: aggregator.did, nb: {} }
+  for (const offer of receipt.fx.fork) {
+    if (!isExpectedTask(offer, expected)) continue
     const { piece } = (offer.capabilities[0]?.nb ?? {}) as { piece?: unknown }
     addVerdict({ piece: `${piece}`, retry: `${offer.cid}` })
   }
@@ -87,17 +164,21 @@ const failedChange = async (
   return record => markFailed(record, verdictsCid, now(), timing)
 }
 
-/** Fetches the outcome of an aggregate from the aggregator, which stores the receipts of the dealer, and handles it. */
+/**
+ * Fetches the outcome of an aggregate from the aggregator, which stores the receipts of the dealer. If the promised task is
+ * not known yet, it fetches the promise first.
+ */
 export const fetchAggregateOutcome = async (
-  dependencies: OutcomeDependencies & Pick<Dependencies, 'aggregator' | 'log'>,
-  { aggregateOfferCid }: AggregateRecord,
+  dependencies: OutcomeDependencies,
+  record: Stored<AggregateRecord>,
 ): Promise<void> => {
-  const { aggregator, log } = dependencies
+  const { stores, aggregator, log } = dependencies
   const dealer = principal(dependencies.dealer)
-  const fetchLast = async () => {
-    const offer = await aggregator.receipt(aggregateOfferCid, dealer)
-    return offer?.fx.join ? aggregator.receipt(`${offer.fx.join.link()}`, dealer) : offer
+  const fetchReceipt = async (task: string, receive: typeof receiveAnswer): Promise<void> => {
+    const { ok: receipt } = await reach(aggregator, () => aggregator.receipt(task, dealer), log)
+    if (receipt) await receive(dependencies, record, receipt)
   }
-  const { ok: outcome } = await reach(aggregator, fetchLast, log)
-  if (outcome && isTask(outcome.ran)) await receiveAggregateOutcome(dependencies, outcome, outcome.ran)
+  if (record.acceptCid === undefined) await fetchReceipt(record.aggregateOfferCid, receiveAnswer)
+  const { acceptCid } = record.acceptCid ? record : ((await stores.aggregate.get({ id: record.id })) ?? {})
+  if (acceptCid !== undefined) await fetchReceipt(acceptCid, receiveOutcome)
 }

@@ -4,18 +4,20 @@ import type { Dependencies } from '../dependencies.ts'
 import { markEnded, type PieceRecord } from '../domain/piece.ts'
 
 /**
- * Ends the workflow of a piece. Stores the receipt of `filecoin/accept` first. The record follows the stored receipt, because
- * a concurrent run may have stored another one.
+ * Ends the workflow of a piece, or the attempt that it is at. Stores the receipt of `filecoin/accept` first. The record
+ * follows the stored receipt, because a concurrent run may have stored another one.
+ *
+ * @returns the present record
  */
 export const endPiece = async (
   { id, stores, now }: Pick<Dependencies, 'id' | 'stores' | 'now'>,
   record: Stored<PieceRecord>,
   out: Outcome['out'],
-): Promise<void> => {
+): Promise<Stored<PieceRecord> | undefined> => {
   const receipt = await stores.receipts.put(
     await issueReceipt(id, await unpackTask(record.acceptTask), { out }),
   )
-  await update(stores.piece, { id: record.id }, current =>
-    markEnded(current, receipt.out.error as Failure | undefined, now()),
-  )
+  const end = { attempt: record.attempt, reason: receipt.out.error as Failure | undefined }
+  const ended = await update(stores.piece, { id: record.id }, current => markEnded(current, end, now()))
+  return ended.record
 }

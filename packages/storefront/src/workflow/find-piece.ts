@@ -1,43 +1,62 @@
-import type { PieceLink } from '@w3filecoin/capabilities'
-import { type Stored, update } from '@w3filecoin/runtime'
-import { readContent } from '../content/read.ts'
+import { parsePieceLink } from '@w3filecoin/capabilities'
+import { decodePiece, payloadSizeOf } from '@w3filecoin/piece'
+import type { Stored } from '@w3filecoin/runtime'
+import { type Reading, readContent } from '../content/read.ts'
 import type { Dependencies } from '../dependencies.ts'
-import { isConfirmed, type PieceRecord, renewClaim } from '../domain/piece.ts'
+import { isConfirmed, type PieceRecord } from '../domain/piece.ts'
 import { resources } from '../resources.ts'
+import type { Claim } from './claim-content.ts'
 
 const { batch, run } = resources.queues.submit
 
 /** Maximum time to read one content. A batch is read one after the other, and one minute is left for everything else. */
 const MAX_READ_MS = ((run.timeout - 60) * 1000) / batch
 
-/** The piece that the content hashes to, or the problem, with the piece if it is known but not confirmed. */
-export type Finding = { piece: PieceLink; problem?: undefined } | { piece?: PieceLink; problem: string }
+/**
+ * Whether the content hashes to the offered piece. Without a verdict there is a problem, which may pass; `found` is what the
+ * content hashed to, if it is not confirmed yet.
+ */
+export type Finding =
+  | { verdict: 'match' }
+  | { verdict: 'mismatch'; message: string }
+  | { verdict?: undefined; problem: string; found?: string }
 
 /**
- * Reads the content of an offer and computes its piece. A piece other than the offered one is confirmed if the bytes hash to
- * the CID of the content, or if an earlier read found the same piece.
+ * Reads the content of an offer and compares it with the offered piece. A mismatch is confirmed if the bytes hash to the CID
+ * of the content, or if an earlier read found the same. A message never names a hash of bytes that are not confirmed: they
+ * may be anything that the source can reach.
  */
 export const findPiece = async (
-  { stores, content, timing, now, log }: Pick<Dependencies, 'stores' | 'content' | 'timing' | 'now' | 'log'>,
+  { content: source, timing, now, log }: Pick<Dependencies, 'content' | 'timing' | 'now' | 'log'>,
   record: Stored<PieceRecord>,
+  claim: Claim,
 ): Promise<Finding> => {
-  const claim = () => update(stores.piece, { id: record.id }, current => renewClaim(current, now(), timing))
-  // Outside of `readContent`: a failing table must not count as unreadable content.
-  await claim()
+  const { content, piece } = record
+  const decoded = decodePiece(parsePieceLink(piece))
+  if (decoded.error)
+    return { verdict: 'mismatch', message: `No content hashes to ${piece}: ${decoded.error.message}` }
   const startedAt = now()
-  const { ok: reading, error: problem } = await readContent(content, record.content, {
+  const { ok: reading, error: problem } = await readContent(source, content, {
+    maxBytes: payloadSizeOf(decoded.ok.height) - Number(decoded.ok.padding),
     maxReadMs: MAX_READ_MS,
-    renewClaim: claim,
+    renewClaim: claim.renew,
     renewalMs: timing.retryMs / 2,
     log,
   })
   if (problem !== undefined) return { problem }
-  const { piece, isVerified } = reading
-  const found = `${piece}`
-  return isVerified || found === record.piece || isConfirmed(record, found, startedAt, timing)
-    ? { piece }
-    : { piece, problem: `${describeMismatch(record, piece)}; it is read once more to confirm this` }
+  const found = describeReading(reading)
+  if (found === piece) return { verdict: 'match' }
+  const mismatch =
+    reading.piece === undefined
+      ? `The content ${content} has more bytes than the piece ${piece} stands for`
+      : reading.isVerified
+        ? `The content ${content} hashes to ${reading.piece}, not to ${piece}`
+        : `The content ${content} does not hash to ${piece}`
+  if (reading.isVerified) return { verdict: 'mismatch', message: mismatch }
+  return isConfirmed(record, found, startedAt, timing)
+    ? { verdict: 'mismatch', message: `${mismatch}: two reads agree` }
+    : { problem: `${mismatch}; it is read once more to confirm this`, found }
 }
 
-export const describeMismatch = ({ content, piece }: PieceRecord, found: PieceLink): string =>
-  `The content ${content} hashes to ${found}, not to ${piece}`
+/** @see PieceRecord.trouble */
+const describeReading = ({ piece }: Reading): string => (piece === undefined ? 'longer' : `${piece}`)

@@ -163,12 +163,14 @@ export const tableContract = (make: () => Promise<Tables> | Tables): void => {
       } while (after !== undefined)
       expect(listed).toEqual(orders.toSorted())
       expect(pages.slice(0, 6)).toEqual([10, 10, 10, 10, 10, 7])
+      const { items } = await ranged.list(group, { limit: 2, after: '0105' })
+      expect(items, 'after a range key that no row has').toMatchObject([{ order: '011' }, { order: '012' }])
       await ranged.removeMany([{ group, order: '000' }])
       expect((await ranged.list(group, { limit: 1 })).items).toMatchObject([{ order: '001' }])
       expect(await ranged.list(fresh('empty'), { limit: 1 })).toEqual({ items: [] })
     })
 
-    it('finds keys by an index, in its order, up to a bound, page by page', async () => {
+    it('finds keys by an index, in its order, between bounds, page by page', async () => {
       const due = fresh('due')
       const ids = many(12)
       await table.putMany(ids.map((id, n) => ({ id, due, checkAt: 1000 - n })))
@@ -183,6 +185,13 @@ export const tableContract = (make: () => Promise<Tables> | Tables): void => {
       // The bound 995 is inclusive.
       expect(found).toEqual(keys(ids.slice(5).toReversed()))
       expect((await table.find('due', due, { limit: 100 })).items).toHaveLength(12)
+      // The bound 998 is inclusive too.
+      expect((await table.find('due', due, { limit: 100, from: 998 })).items).toEqual(
+        keys(ids.slice(0, 3).toReversed()),
+      )
+      expect((await table.find('due', due, { limit: 1, from: 996, upTo: 997 })).items).toEqual(
+        keys([ids[4]!]),
+      )
     })
 
     it('removes a record without the attribute from an index', async () => {

@@ -1,4 +1,5 @@
 import type {
+  FindOptions,
   Key,
   ListOptions,
   Page,
@@ -115,26 +116,40 @@ export class DeterministicTable<R extends object> implements Table<R> {
   }
 
   list(partition: string, { limit, after }: ListOptions): Promise<Page<Stored<R>>> {
-    const { hash, range } = this.#options.spec.key
+    const keys = this.#options.spec.key
+    const range = keys.range as string
     return this.#call('list', {
       run: () => {
-        const rows = [...this.items.values()].filter(item => item[hash] === partition)
-        return page(rows, range as string, { limit, after }, item => item[range as string], copy as never)
+        const rows = [...this.items.values()].filter(
+          item => item[keys.hash] === partition && (after === undefined || (item[range] as string) > after),
+        )
+        const { items, next } = page(
+          rows,
+          range,
+          { limit },
+          item => item[range],
+          item => item,
+        )
+        return {
+          items: items.map(item => copy(item) as never),
+          ...(next === undefined ? {} : { next: items.at(-1)?.[range] as string }),
+        }
       },
     })
   }
 
-  async find(index: string, partition: string, options: ListOptions & { upTo?: number }): Promise<Page<Key>> {
+  async find(index: string, partition: string, options: FindOptions): Promise<Page<Key>> {
     const { spec, name } = this.#options
     const keys = spec.indexes?.[index]
     if (keys === undefined) throw new TypeError(`${name} has no index ${index}`)
-    const { limit, after, upTo } = options
+    const { limit, after, from, upTo } = options
     const range = keys.range as string
     const search = () => {
       const rows = [...this.#seen.values()].filter(
         item =>
           item[keys.hash] === partition &&
           item[range] !== undefined &&
+          (from === undefined || (item[range] as number) >= from) &&
           (upTo === undefined || (item[range] as number) <= upTo),
       )
       return page(

@@ -1,0 +1,40 @@
+import type { Ability, Capability } from '@ucanto/interface'
+import * as aggregator from './aggregator.ts'
+import * as dealTracker from './deal-tracker.ts'
+import * as dealer from './dealer.ts'
+import { coversAbility } from './schema.ts'
+import * as storefront from './storefront.ts'
+import * as ucan from './ucan.ts'
+
+/** The parts of a `capability(…)` that name its caveats. */
+interface Definition {
+  can: Ability
+  descriptor: { nb: { shape: object } }
+}
+
+const isDefinition = (value: unknown): value is Definition =>
+  typeof value === 'object' && value !== null && 'can' in value && 'descriptor' in value
+
+/** Every ability of the four services. */
+const ABILITIES: readonly Definition[] = [storefront, aggregator, dealer, dealTracker, ucan].flatMap(
+  definitions => Object.values<unknown>(definitions).filter(isDefinition),
+)
+
+/**
+ * Returns the first caveat of a delegated capability that none of the abilities that it covers defines; `undefined` if each
+ * is defined. Its issuer wants a restriction that no service can enforce, so the delegation must not authorize anything.
+ *
+ * @param claimed the ability that is invoked; it may be one that is not in the protocol
+ * @example `maxBytes` of a delegation `{ can: 'filecoin/*', nb: { piece, maxBytes: 5 } }`. `{ content, piece }` are defined,
+ * though `filecoin/info` defines only `piece`: for it, `content` restricts nothing.
+ */
+export const findUnknownCaveat = (
+  { can, nb }: Pick<Capability, 'can' | 'nb'>,
+  claimed: object,
+): string | undefined => {
+  const names = Object.keys(nb ?? {})
+  if (names.length === 0) return undefined
+  const covered = [claimed as Definition, ...ABILITIES].filter(ability => coversAbility(can, ability.can))
+  const known = new Set(covered.flatMap(({ descriptor }) => Object.keys(descriptor.nb.shape)))
+  return names.find(name => !known.has(name))
+}

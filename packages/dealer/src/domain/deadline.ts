@@ -1,0 +1,43 @@
+import { type DealInfoSuccess, epochToMs } from '@w3filecoin/capabilities'
+import { type AggregateRecord, CHAIN_TOLERANCE_MS, type Timing } from './aggregate.ts'
+import { type Claims, findPossibleDeal } from './credit.ts'
+
+/** The deal tracker's knowledge besides deals. Both lists are empty in the answers of earlier versions. */
+export type Knowledge = Pick<DealInfoSuccess, 'places' | 'asOf'>
+
+/** Returns the time after which an offer without a deal may fail, in milliseconds since 1970. */
+const deadlineOf = ({ offeredAt }: AggregateRecord, { dealWaitMs }: Timing): number => offeredAt + dealWaitMs
+
+export const isOverdue = (record: AggregateRecord, now: number, timing: Timing): boolean =>
+  now >= deadlineOf(record, timing)
+
+/**
+ * Returns the reason why an offer without a deal waits; `undefined` if it has failed. It has failed only if its deadline is
+ * over, every source of the deal tracker had a good run with a chain state later than the deadline, and none of them
+ * reports a deal or a place that may be the offer's. A chain state in the future is not knowledge: the clock of that run
+ * was wrong.
+ */
+export const explainWait = (
+  record: AggregateRecord,
+  claims: Claims,
+  { places, asOf }: Knowledge,
+  now: number,
+  timing: Timing,
+): string | undefined => {
+  if (!isOverdue(record, now, timing)) return 'a deal for it must be on chain'
+  const place = places.find(({ status }) => status === 'Active')
+  if (place) return `it is on chain at ${place.provider}, without a deal of the built-in market`
+  const deal = findPossibleDeal(record, claims, now)
+  if (deal)
+    return `deal ${deal.id} is live, and may be for this offer or for another one: report a failure if it is not for this one`
+  if (asOf.length === 0) return 'the deal tracker does not say how recent its knowledge is'
+  const deadline = deadlineOf(record, timing)
+  const blind = asOf.filter(({ epoch }) => {
+    const time = epoch === undefined ? 0 : epochToMs(epoch)
+    return !(deadline < time && time <= now + CHAIN_TOLERANCE_MS)
+  })
+  if (blind.length === 0) return undefined
+  const time = new Date(deadline).toISOString()
+  const runs = blind.map(({ source, at }) => `${source} (last: ${at ?? 'never'})`)
+  return `the deal tracker cannot say that there is no deal: no good run later than ${time} of ${runs.join(', ')}`
+}

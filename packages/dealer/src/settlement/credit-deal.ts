@@ -1,0 +1,57 @@
+import type { Stored } from '@w3filecoin/runtime'
+import type { Dependencies } from '../dependencies.ts'
+import type { AggregateRecord } from '../domain/aggregate.ts'
+import { type Claims, type CreditRecord, findCredit } from '../domain/credit.ts'
+import type { LiveDeal } from '../domain/live-deal.ts'
+import { parseDocumentName } from '../domain/offer-document.ts'
+
+/** Offers of one aggregate that are compared, the earliest ones first. */
+const MAX_OFFERS = 500
+
+type Reading = Claims & { credits: readonly Stored<CreditRecord>[] }
+
+/**
+ * Reads the credits of an aggregate's live deals, and the offers that may claim them. The index may lack offers; the
+ * credits decide. An offer that earlier code accepted has no credit yet: this writes it.
+ */
+export const readClaims = async (
+  { stores, now }: Pick<Dependencies, 'stores' | 'now'>,
+  record: AggregateRecord,
+  deals: readonly LiveDeal[],
+): Promise<Reading> => {
+  if (deals.length === 0) return { deals, offers: [record], credits: [] }
+  const { items } = await stores.aggregate.find('aggregate', record.aggregate, { limit: MAX_OFFERS })
+  const stored = await stores.credit.getMany(deals.map(({ id }) => ({ deal: `${id}` })))
+  const credits = stored.filter(credit => credit !== undefined)
+  const ids = new Set([
+    ...items.map(({ id }) => id as string),
+    ...credits.map(({ aggregateId }) => aggregateId),
+    ...deals.flatMap(({ label }) => parseDocumentName(label ?? '') ?? []),
+  ])
+  ids.delete(record.id)
+  const found = await stores.aggregate.getMany([...ids].map(id => ({ id })))
+  const others = found.filter(other => other?.aggregate === record.aggregate) as Stored<AggregateRecord>[]
+  for (const { id, dealID } of others) {
+    const deal = deals.find(deal => deal.id === dealID)
+    if (deal === undefined || findCredit(deal, { credits })) continue
+    const inserted = await stores.credit.insert({ deal: `${dealID}`, aggregateId: id, creditedAt: now() })
+    credits.push(inserted.ok ?? inserted.error.record)
+  }
+  return { deals, offers: [record, ...others], credits }
+}
+
+/** Credits a deal to an offer, by one conditional write. Returns whether this offer has the credit now. */
+export const creditDeal = async (
+  { stores, now }: Pick<Dependencies, 'stores' | 'now'>,
+  { id }: AggregateRecord,
+  deal: LiveDeal,
+  claims: Reading,
+): Promise<boolean> => {
+  const credit: CreditRecord = { deal: `${deal.id}`, aggregateId: id, creditedAt: now() }
+  const known = findCredit(deal, claims)
+  if (known?.aggregateId === id) return true
+  // A void credit passes to this offer.
+  if (known) return (await stores.credit.replace({ ...known, ...credit })).ok !== undefined
+  const inserted = await stores.credit.insert(credit)
+  return (inserted.ok ?? inserted.error.record).aggregateId === id
+}

@@ -1,0 +1,144 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { UserError } from '@w3filecoin/runtime/user-error'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { startLocal } from '../src/index.ts'
+import { LogFile } from '../src/log-file.ts'
+import { echo, temporaryDirectory } from './echo/index.ts'
+
+const START = fileURLToPath(new URL('./echo/start.ts', import.meta.url))
+
+describe('the data directory', () => {
+  let directory: ReturnType<typeof temporaryDirectory>
+  beforeEach(() => {
+    directory = temporaryDirectory()
+  })
+  afterEach(() => directory[Symbol.dispose]())
+
+  const data = () => join(directory.path, 'data')
+  const start = () => startLocal({ data: data(), services: [echo(join(directory.path, 'seen'))] })
+  const startAndStop = async () => {
+    const local = await start()
+    await local.stop()
+    return local
+  }
+  const refusal = async () => {
+    const error = await start().then(
+      local => local.stop(),
+      (cause: unknown) => cause,
+    )
+    expect(error).toBeInstanceOf(UserError)
+    return (error as UserError).message
+  }
+
+  it('keeps its keys, and is refused without them', async () => {
+    const first = await startAndStop()
+    const second = await startAndStop()
+    expect(second.services.echo!.did).toBe(first.services.echo!.did)
+    rmSync(join(data(), 'local.json'))
+    const file = join(data(), 'local.json')
+    expect(await refusal()).toBe(
+      `${file}, which holds the keys of this system, is missing, but its data is in ${data()}. Services with new keys cannot continue it. Restore the file, or remove ${data()} to start from scratch.`,
+    )
+    expect(existsSync(file), 'no new keys are written').toBe(false)
+  })
+
+  it('has its keys before an engine stores data in it', async () => {
+    mkdirSync(join(data(), 'fauxqs.db'), { recursive: true })
+    await expect(start()).rejects.toThrow()
+    const { echo: kept } = JSON.parse(readFileSync(join(data(), 'local.json'), 'utf8'))
+    rmSync(join(data(), 'fauxqs.db'), { recursive: true })
+    expect((await startAndStop()).services.echo!.did).toBe(kept.did)
+  })
+
+  it('with a damaged lock is refused, and the message names the file', async () => {
+    await startAndStop()
+    writeFileSync(join(data(), 'lock'), 'not a database'.repeat(1_000))
+    expect(await refusal()).toBe(
+      `Cannot lock the data directory by its file ${join(data(), 'lock')}: file is not a database. Stop the system that uses the directory, if one does, then remove the file.`,
+    )
+    rmSync(join(data(), 'lock'))
+    await startAndStop()
+  })
+
+  it('is accessible to its owner only, whatever the umask and the earlier permissions are', async () => {
+    mkdirSync(join(data(), 'logs'), { recursive: true })
+    writeFileSync(join(data(), 'market.json'), '[]')
+    for (const path of [data(), join(data(), 'logs')]) chmodSync(path, 0o755)
+    chmodSync(join(data(), 'market.json'), 0o644)
+    const child = spawn(
+      '/bin/sh',
+      ['-c', 'umask 0; exec "$@"', 'sh', process.execPath, START, data(), join(directory.path, 'seen')],
+      { stdio: ['ignore', 'pipe', 'inherit'] },
+    )
+    const [line] = await once(child.stdout, 'data')
+    const { s3 } = JSON.parse(`${line}`)
+    const stored = await fetch(`${s3}/echo-note-files/content`, { method: 'PUT', body: 'secret' })
+    expect(stored.status).toBe(200)
+    child.kill('SIGKILL')
+    await once(child, 'exit')
+
+    const paths = [data(), ...readdirSync(data(), { recursive: true }).map(name => join(data(), `${name}`))]
+    expect(paths.length).toBeGreaterThan(8)
+    const open = paths.filter(path => (statSync(path).mode & 0o077) !== 0)
+    expect(open).toEqual([])
+  })
+
+  it('that has files of others keeps its own permissions; what the system stores is private', async () => {
+    mkdirSync(data())
+    writeFileSync(join(data(), 'thesis.txt'), '')
+    chmodSync(data(), 0o755)
+    await startAndStop()
+    expect(statSync(data()).mode & 0o777).toBe(0o755)
+    expect(statSync(join(data(), 'dynamodb.sqlite')).mode & 0o077).toBe(0)
+  })
+})
+
+describe.skipIf(!existsSync('/dev/full'))('a log file on a full disk', () => {
+  it('is reported in one line, and the system goes on without it', async () => {
+    using directory = temporaryDirectory()
+    const lines: string[] = []
+    mkdirSync(join(directory.path, 'logs'))
+    symlinkSync('/dev/full', join(directory.path, 'logs', 'echo.log'))
+    const log = new LogFile(directory.path, 'echo', line => lines.push(line))
+    for (let n = 0; n < 3; n++) log.write('a line\n')
+    log.close()
+    expect(lines).toEqual([
+      `w3filecoin: cannot write ${log.path}: ENOSPC: no space left on device, write. The system goes on without this log until its next start.`,
+    ])
+  })
+
+  it('does not end a running service', async () => {
+    using directory = temporaryDirectory()
+    const data = join(directory.path, 'data')
+    mkdirSync(join(data, 'logs'), { recursive: true })
+    symlinkSync('/dev/full', join(data, 'logs', 'echo.log'))
+    const crashes: Error[] = []
+    await using stack = new AsyncDisposableStack()
+    const local = stack.adopt(
+      await startLocal({
+        data,
+        services: [echo(join(directory.path, 'seen'))],
+        onCrash: error => crashes.push(error),
+      }),
+      local => local.stop(),
+    )
+    // The failure writes a line to the log.
+    expect((await fetch(`${local.services.echo!.url}/fail`)).status).toBe(500)
+    expect((await fetch(local.services.echo!.url)).status).toBe(200)
+    expect(crashes).toEqual([])
+  })
+})

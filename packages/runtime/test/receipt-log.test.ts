@@ -1,0 +1,99 @@
+import { Tasks } from '@w3filecoin/capabilities'
+import { signersOf, somePiece, standInResources, startWorld, type World } from '@w3filecoin/testing'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { COMMON_FORMATS, issueReceipt, openStores, type StoresOf } from '../src/index.ts'
+
+const DAY_SECONDS = 24 * 3600
+const START = Date.UTC(2026, 0, 1)
+
+const { service } = await signersOf('service')
+let world: World
+let stores: StoresOf<typeof COMMON_FORMATS>
+let now = START
+
+beforeAll(async () => {
+  world = await startWorld()
+  const aws = await world.provide(standInResources('receipts'))
+  stores = openStores(aws, COMMON_FORMATS, {
+    now: () => now,
+    limits: { maxInlineBytes: 3_000, maxServedBytes: 100_000 },
+  })
+})
+afterAll(() => world.stop())
+
+let count = 0
+/** Returns a new task, and issues receipts of it. */
+const freshTask = async () => {
+  const task = await Tasks.pieceAccept(service, { piece: somePiece('receipt'), group: `${count++}` })
+  return {
+    key: { task: `${task.cid}` },
+    issue: (said: string) => issueReceipt(service, task, { out: { ok: { said } } }),
+  }
+}
+type Issued = Awaited<ReturnType<Awaited<ReturnType<typeof freshTask>>['issue']>>
+const said = (receipt: Issued | undefined) => (receipt?.out.ok as { said: string } | undefined)?.said
+
+describe('the receipt log', () => {
+  it('keeps the first receipt of a task for ever', async () => {
+    const { key, issue } = await freshTask()
+    await stores.receipts.put(await issue('first'))
+    now += 1_000 * DAY_SECONDS * 1000
+    expect(said(await stores.receipts.put(await issue('second')))).toBe('first')
+    expect(said(await stores.receipts.get(key.task))).toBe('first')
+    expect(await stores.receipt.get(key)).not.toHaveProperty('expiresAt')
+  })
+
+  it('treats a receipt as absent from the time at which it expires, though DynamoDB still has it', async () => {
+    const { key, issue } = await freshTask()
+    const stored = await stores.receipts.put(await issue('first'), { lifetimeSeconds: DAY_SECONDS })
+    expect(said(stored)).toBe('first')
+    expect(await stores.receipt.get(key)).toMatchObject({ expiresAt: now / 1000 + DAY_SECONDS })
+    now += DAY_SECONDS * 1000 - 1
+    expect(said(await stores.receipts.get(key.task))).toBe('first')
+    expect(await stores.receipts.serve(key.task)).toBeDefined()
+    expect(said(await stores.receipts.put(await issue('second')))).toBe('first')
+
+    const other = await freshTask()
+    await stores.receipts.put(await other.issue('first'), { lifetimeSeconds: 1 })
+    now += 2_000
+    expect(await stores.receipt.get(other.key)).toBeDefined()
+    expect(await stores.receipts.get(other.key.task)).toBeUndefined()
+    expect(await stores.receipts.serve(other.key.task)).toBeUndefined()
+  })
+
+  it('replaces an expired receipt once, whichever of concurrent runs is the first', async () => {
+    const { key, issue } = await freshTask()
+    await stores.receipts.put(await issue('expired'), { lifetimeSeconds: 1 })
+    now += 2_000
+    const runs = await Promise.all(
+      Array.from({ length: 5 }, async (_, n) =>
+        stores.receipts.put(await issue(`run ${n}`), { lifetimeSeconds: DAY_SECONDS }),
+      ),
+    )
+    const words = new Set(runs.map(said))
+    expect(words.size).toBe(1)
+    expect([...words][0]).toMatch(/^run/)
+    expect(said(await stores.receipts.get(key.task))).toBe([...words][0])
+  })
+
+  it('keeps a receipt that one run of a task stored as a repeat, and another run as the first', async () => {
+    const { key, issue } = await freshTask()
+    await stores.receipts.put(await issue('repeat'), { lifetimeSeconds: DAY_SECONDS })
+    expect(said(await stores.receipts.put(await issue('first')))).toBe('repeat')
+    now += 2 * DAY_SECONDS * 1000
+    expect(said(await stores.receipts.get(key.task))).toBe('repeat')
+    await stores.receipts.put(await issue('later'), { lifetimeSeconds: 1 })
+    expect(await stores.receipt.get(key)).not.toHaveProperty('expiresAt')
+  })
+
+  it('does not store a large receipt that expires: blocks would stay', async () => {
+    const { key, issue } = await freshTask()
+    const large = await issue('x'.repeat(20_000))
+    expect(await stores.receipts.put(large, { lifetimeSeconds: DAY_SECONDS })).toBe(large)
+    expect(await stores.receipt.get(key)).toBeUndefined()
+    await stores.receipts.put(large)
+    expect(said(await stores.receipts.put(await issue('y'.repeat(20_000)), { lifetimeSeconds: 1 }))).toMatch(
+      /^x/,
+    )
+  })
+})

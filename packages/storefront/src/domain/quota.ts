@@ -1,0 +1,78 @@
+import { type Failure, failure } from '@w3filecoin/capabilities'
+
+/** Bounds on the workflows that spaces may start. A space without a provider is not listed: it shares one bound with all such spaces. */
+export interface Admission {
+  /** Whether spaces that are not listed may start workflows. */
+  spaces: 'open' | 'listed'
+  /** Maximum new workflows in one day: of each listed space, and of all spaces that are not listed together. */
+  offersPerDay: PerDay
+  /** Of these, the maximum that have a nonce. */
+  noncesPerDay: PerDay
+}
+
+interface PerDay {
+  listed: number
+  shared: number
+}
+
+/**
+ * Counts the workflows that a space started on one day. The counts may be too high: a run may be killed between the count
+ * and the offer.
+ *
+ * @example { owner: 'did:key:z6Mk…', day: '2027-02-03', offers: 120, nonces: 3, expiresAt: 1801958400 }
+ */
+export interface QuotaRecord {
+  /** DID of a listed space; {@link SHARED} for all other spaces. */
+  owner: string
+  /** A day in UTC. */
+  day: string
+  offers: number
+  nonces: number
+  /** Time after which the row may be removed, in seconds since 1970. */
+  expiresAt: number
+}
+
+/** The owner of the count of all spaces that are not listed. */
+const SHARED = 'shared'
+
+const DAY_MS = 24 * 60 * 60 * 1000
+
+/** A space that makes an offer, and its provider if it is listed. */
+export interface Space {
+  did: string
+  provider?: string | undefined
+}
+
+/** Returns the key of the count for a space now. */
+export const quotaKey = ({ did, provider }: Space, now: number): { owner: string; day: string } => ({
+  owner: provider === undefined ? SHARED : did,
+  day: new Date(now).toISOString().slice(0, 10),
+})
+
+/** Returns the time when a count made now may be removed, in seconds since 1970: one day after the end of its day. */
+export const quotaExpiry = (now: number): number => (endOfDay(now) + DAY_MS) / 1000
+
+const endOfDay = (now: number): number => (Math.floor(now / DAY_MS) + 1) * DAY_MS
+
+/** Returns why an offer that is counted like this exceeds a bound; `undefined` if it does not. */
+export const findExcess = (
+  { offers, nonces }: Pick<QuotaRecord, 'offers' | 'nonces'>,
+  { provider }: Space,
+  hasNonce: boolean,
+  { offersPerDay, noncesPerDay }: Admission,
+  now: number,
+): Failure | undefined => {
+  const kind = provider === undefined ? 'shared' : 'listed'
+  const excess = (what: string, limit: number): Failure => {
+    const retryAt = new Date(endOfDay(now)).toISOString()
+    const owner = provider === undefined ? 'Spaces without a provider here together' : 'A space'
+    return failure(
+      'TooManyOffers',
+      `${owner} may start ${limit} workflows ${what}a day, and this is one more. Repeat the offer after ${retryAt}.`,
+      { retryAt },
+    )
+  }
+  if (offers > offersPerDay[kind]) return excess('', offersPerDay[kind])
+  if (hasNonce && nonces > noncesPerDay[kind]) return excess('with a nonce ', noncesPerDay[kind])
+  return undefined
+}

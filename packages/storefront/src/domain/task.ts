@@ -1,0 +1,14 @@
+/**
+ * The workflow that promised a task: one row for each `filecoin/submit` and `filecoin/accept`. The row is a pure function of
+ * the task, and is written before the record of the workflow.
+ *
+ * @example { task: 'bafyrei…', id: 'kD3…' }
+ */
+export interface TaskRecord {
+  /** CID of the task. */
+  task: string
+  /** Key of the piece's record. */
+  id: string
+  /** Number of the attempt that promised the task, from 2. Absent for the first one. */
+  attempt?: number | undefined
+}

@@ -1,0 +1,45 @@
+import { type Stored, update } from '@w3filecoin/runtime'
+import type { Dependencies } from '../dependencies.ts'
+import { ensurePolled, newGroup, noteNews } from '../domain/group.ts'
+import { addToQueued, markQueued, type PieceRecord } from '../domain/piece.ts'
+
+type QueueDependencies = Pick<Dependencies, 'stores' | 'timing' | 'now'>
+
+/** Records that the aggregator promised to put a piece into an aggregate. From here on, the group of the piece is polled. */
+export const queuePiece = async (
+  dependencies: QueueDependencies,
+  record: Stored<PieceRecord>,
+  promise: { waitsFor: string; nonce: string | undefined },
+): Promise<void> => {
+  const { stores, timing, now } = dependencies
+  // Before the piece: if this run is killed in between, only the check of the group finds the piece.
+  await pollGroup(dependencies, record)
+  await update(stores.piece, { id: record.id }, current => markQueued(current, promise, now(), timing))
+}
+
+/** Has the group polled of a piece that earlier code queued. */
+export const enrollQueued = async (
+  dependencies: QueueDependencies,
+  record: Stored<PieceRecord>,
+): Promise<void> => {
+  const { stores, timing, now } = dependencies
+  if (record.queuedIn !== undefined) return
+  await pollGroup(dependencies, record)
+  await update(stores.piece, { id: record.id }, current => addToQueued(current, now(), timing))
+}
+
+const pollGroup = async (
+  { stores, timing, now }: QueueDependencies,
+  { group: id }: PieceRecord,
+): Promise<void> => {
+  const { record } = await update(stores.group, { id }, current => ensurePolled(current, now(), timing))
+  if (record === undefined) await stores.group.insert(newGroup(id, now(), timing))
+}
+
+/** Has the aggregator asked about the other queued pieces of a group, because a piece of it got into an aggregate. */
+export const reportNews = async (
+  { stores, timing, now }: QueueDependencies,
+  { group: id }: PieceRecord,
+): Promise<void> => {
+  await update(stores.group, { id }, current => noteNews(current, now(), timing))
+}
