@@ -1,5 +1,5 @@
 import type { DID } from '@ucanto/interface'
-import { type Due, dueAt, notDue, recordId, type Stored, stageRules } from '@w3filecoin/runtime'
+import { backoffMs, type Due, dueAt, notDue, recordId, type Stored, stageRules } from '@w3filecoin/runtime'
 import type { GroupRecord, Seal } from './group.ts'
 
 /**
@@ -131,9 +131,9 @@ export const nextCheckMs = (
   if (rangesToInclude.length > 0) return retryMs
   switch (stage) {
     case 'sealed':
-      return Math.max(retryMs, Math.min(now - sealedAt, pollMs))
+      return backoffMs(now - sealedAt, retryMs, pollMs)
     case 'offered':
-      return Math.max(pollMs, Math.min(now - sealedAt, MAX_POLL_MS))
+      return backoffMs(now - sealedAt, pollMs, MAX_POLL_MS)
     case 'accepted':
     case 'failed':
       return pollMs

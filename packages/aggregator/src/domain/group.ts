@@ -1,5 +1,5 @@
 import type { DID } from '@ucanto/interface'
-import { type Due, dueAt, isFromWrongClock, notDue, type Stored } from '@w3filecoin/runtime'
+import { backoffMs, type Due, dueAt, isFromWrongClock, notDue, type Stored } from '@w3filecoin/runtime'
 import { type Fill, isEnough, isFull, type Limits } from './limits.ts'
 import { groupId } from './piece.ts'
 
@@ -53,9 +53,6 @@ export interface TallyRecord extends Fill {
 /** Maximum open seals of a group. At this bound, the sealer adds none until the pieces of one have their receipts. */
 export const MAX_OPEN_SEALS = 4
 
-/** Longest time between two readings of a list whose pieces are too few to be sealed. */
-const MAX_COUNT_INTERVAL_MS = 6 * 60 * 60 * 1000
-
 /** Time that a group is idle before it is forgotten. Longer than a deploy: earlier code does not bring groups back. */
 export const FORGET_MS = 24 * 60 * 60 * 1000
 
@@ -98,7 +95,7 @@ const findRipeAt = ({ at, oldestAt = at }: Count, { maxWaitMs }: Limits): number
 /**
  * Whether the sealer must read the list of a group. The tally says cheaply that pieces are too few. But it misses pieces
  * whose run was interrupted, so the list is read nevertheless: when its oldest piece has waited its maximum, and then with
- * exponential backoff, after as long as the group has waited for its minimum already.
+ * exponential backoff, after as long as the group has waited for its minimum already, and at the latest after six hours.
  *
  * @param pollMs the least time between two readings
  */
@@ -113,7 +110,7 @@ export const mustCount = (
   const ripeAt = findRipeAt(count, limits)
   if (now < ripeAt) return false
   if (count.at < ripeAt || isEnough(tally, limits)) return true
-  return now - count.at >= Math.max(pollMs, Math.min(count.at - ripeAt, MAX_COUNT_INTERVAL_MS))
+  return now - count.at >= backoffMs(count.at - ripeAt, pollMs)
 }
 
 /**

@@ -1,6 +1,6 @@
 import type { DID } from '@ucanto/interface'
 import type { Tasks } from '@w3filecoin/capabilities'
-import { type Due, dueAt, notDue, recordId, type Stored, stageRules } from '@w3filecoin/runtime'
+import { backoffMs, type Due, dueAt, notDue, recordId, type Stored, stageRules } from '@w3filecoin/runtime'
 
 /**
  * The stage of an aggregate:
@@ -196,9 +196,6 @@ const schedule = <R extends AggregateRecord>(record: R, checkAt: number): R => (
 /** The share of its present age that an offer may wait longer because its deal is found late. */
 const MAX_DELAY_SHARE = 1 / 400
 
-/** The longest interval between two questions about an offer, unless `pollMs` is longer. */
-const MAX_POLL_MS = 6 * 60 * 60 * 1000
-
 /**
  * Returns the milliseconds until the next check of an aggregate.
  *
@@ -215,9 +212,9 @@ export const nextCheckMs = (
 ): number => {
   switch (stage) {
     case 'failed':
-      return Math.max(retryMs, Math.min(now - (endedAt ?? now), pollMs))
+      return backoffMs(now - (endedAt ?? now), retryMs, pollMs)
     case 'offered':
-      return Math.max(pollMs, Math.min((now - offeredAt) * MAX_DELAY_SHARE, MAX_POLL_MS))
+      return backoffMs((now - offeredAt) * MAX_DELAY_SHARE, pollMs)
     case 'accepted':
       return pollMs
   }

@@ -43,6 +43,13 @@ export const notDue = { checkAt: undefined, due: undefined } satisfies Due
 /** No check is scheduled further ahead than this, unless the configuration or the record's `Unfinished` says so. */
 export const LONGEST_CHECK_MS = 6 * 60 * 60 * 1000
 
+/**
+ * Returns the time until work that only time can advance is tried again, with exponential backoff: after as long as it has
+ * waited already, between two bounds. If they conflict, the lower bound counts. In milliseconds.
+ */
+export const backoffMs = (waitedMs: number, leastMs: number, mostMs = LONGEST_CHECK_MS): number =>
+  Math.max(leastMs, Math.min(waitedMs, mostMs))
+
 /** Difference between the clocks of two functions that is normal. */
 export const CLOCK_TOLERANCE_MS = 5 * 60 * 1000
 

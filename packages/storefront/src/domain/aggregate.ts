@@ -1,4 +1,4 @@
-import { type Due, dueAt, notDue, recordId, type Stored, stageRules } from '@w3filecoin/runtime'
+import { backoffMs, type Due, dueAt, notDue, recordId, type Stored, stageRules } from '@w3filecoin/runtime'
 import type { Timing } from './piece.ts'
 
 /** The aggregate is `offered` to a dealer until it is `accepted` (in a deal) or `failed`. */
@@ -73,9 +73,6 @@ export const newAggregate = (
   return { id, aggregate, aggregateOfferCid, stage: 'offered', offeredAt: now, ...dueAt(id, now + pollMs) }
 }
 
-/** Maximum time between two questions for the outcome of an aggregate. */
-const MAX_POLL_MS = 6 * 60 * 60 * 1000
-
 /**
  * Returns the time until the next check of an aggregate. The question for its outcome is repeated with exponential backoff:
  * the interval equals the time since the offer, between `pollMs` and six hours.
@@ -86,8 +83,7 @@ export const nextCheckMs = (
   { pollMs }: Timing,
 ): number => {
   if (isFinal(record)) return pollMs
-  const age = record.offeredAt === undefined ? MAX_POLL_MS : now - record.offeredAt
-  return Math.max(pollMs, Math.min(age, MAX_POLL_MS))
+  return backoffMs(record.offeredAt === undefined ? Infinity : now - record.offeredAt, pollMs)
 }
 
 /** Records the `aggregate/accept` that the dealer promised. The first promise counts: an offer has one receipt. */

@@ -1,4 +1,4 @@
-import { type Due, dueAt, notDue, type Stored } from '@w3filecoin/runtime'
+import { backoffMs, type Due, dueAt, notDue, type Stored } from '@w3filecoin/runtime'
 import type { Timing } from './piece.ts'
 
 /**
@@ -18,9 +18,6 @@ export interface GroupRecord extends Due {
   /** When a piece was last queued; up to `QUEUED_GRAIN_MS` too early, so that many pieces cause few writes. */
   queuedAt: number
 }
-
-/** Maximum time between two questions about a group. */
-const MAX_POLL_MS = 6 * 60 * 60 * 1000
 
 /** Time between two questions about all queued pieces of a group. */
 const WALK_MS = 24 * 60 * 60 * 1000
@@ -48,7 +45,7 @@ export const nextPollMs = (
   { newsAt }: Pick<GroupRecord, 'newsAt'>,
   now: number,
   { pollMs }: Timing,
-): number => Math.max(pollMs, Math.min(now - newsAt, MAX_POLL_MS))
+): number => backoffMs(now - newsAt, pollMs)
 
 /** Has a group polled in which a piece is about to be queued. */
 export const ensurePolled = (

@@ -1,10 +1,10 @@
 import { hash } from 'node:crypto'
 import type { Failure, Stage } from '@w3filecoin/capabilities'
 import {
+  backoffMs,
   type Due,
   dueAt,
   isFromWrongClock,
-  LONGEST_CHECK_MS,
   notDue,
   recordId,
   type Stored,
@@ -136,7 +136,7 @@ export const nextCheckMs = (
       // Earlier code did not put the piece into the index of its group. The next check does.
       return record.queuedIn === undefined ? pollMs : safetyCheckMs
     case 'offered':
-      return backOff(now - waitsSince(record), retryMs)
+      return backoffMs(now - waitsSince(record), retryMs)
     case 'submitted':
     case 'retried':
     case 'accepted':
@@ -145,11 +145,8 @@ export const nextCheckMs = (
     default:
       stage satisfies never
   }
-  return backOff(now - stageReachedAt(record), retryMs)
+  return backoffMs(now - stageReachedAt(record), retryMs)
 }
-
-const backOff = (elapsedMs: number, retryMs: number): number =>
-  Math.max(retryMs, Math.min(elapsedMs, LONGEST_CHECK_MS))
 
 /** Returns the time when the piece entered its stage, in milliseconds since 1970. */
 export const stageReachedAt = ({ history }: Pick<PieceRecord, 'history'>): number => history.at(-1)?.at ?? 0
