@@ -1,4 +1,5 @@
 import { capability, Schema } from '@ucanto/validator'
+import type { Failure } from './result.ts'
 import { covers, type DealMetadata, type PieceLink, pieceLink } from './schema.ts'
 
 /** An aggregator asks a dealer to make deals for an aggregate. */
@@ -39,3 +40,13 @@ export interface AggregateOfferSuccess {
 export interface AggregateAcceptSuccess extends DealMetadata {
   aggregate: PieceLink
 }
+
+/** Whether a refusal of `aggregate/offer` names the invalid pieces of the aggregate. Every other refusal may change. */
+export const namesInvalidPieces = ({ name, cause }: Failure): boolean =>
+  name === 'InvalidPiece' && Array.isArray(cause) && cause.length > 0
+
+/** The errors of `aggregate/accept` that decide about an aggregate. Every other error concerns one request, and may pass. */
+const FAILURES = new Set(['DealNotFound', 'InvalidPiece'])
+
+/** Whether an error of `aggregate/accept` ends the aggregate. */
+export const endsAggregate = ({ name }: Failure): boolean => FAILURES.has(name)

@@ -1,12 +1,15 @@
 import type { Invocation, Receipt } from '@ucanto/interface'
-import { type AggregateAcceptSuccess, type Failure, failure, type Result } from '@w3filecoin/capabilities'
+import {
+  type AggregateAcceptSuccess,
+  endsAggregate,
+  type Failure,
+  failure,
+  type Result,
+} from '@w3filecoin/capabilities'
 import { hasEffectBlocks, isExpectedTask } from '@w3filecoin/runtime'
 import type { Dependencies } from '../dependencies.ts'
 import { aggregateId, markEnded } from '../domain/aggregate.ts'
 import { applyReceipt } from './apply-receipt.ts'
-
-/** The errors of `aggregate/accept` that end an aggregate. Every other error concerns one request, and may pass. */
-const FAILURES = new Set(['DealNotFound', 'InvalidPiece'])
 
 /**
  * Receives the dealer's receipt of an `aggregate/accept`, whether the dealer sent it or the aggregator fetched it. Only the
@@ -36,7 +39,7 @@ export const receiveAggregateAccept = async (
     const success = out.ok as AggregateAcceptSuccess | undefined
     const error = out.error as Failure | undefined
     const isAccepted = success !== undefined && `${success.aggregate}` === record.aggregate
-    if (!isAccepted && !FAILURES.has(error?.name ?? '')) return undefined
+    if (!isAccepted && !(error && endsAggregate(error))) return undefined
     return current => markEnded(current, isAccepted ? 'accepted' : 'failed', now(), timing)
   })
   if (isDecided) return { ok: {} }

@@ -1,5 +1,5 @@
 import type { Receipt } from '@ucanto/interface'
-import type { Failure } from '@w3filecoin/capabilities'
+import { type Failure, namesInvalidPieces } from '@w3filecoin/capabilities'
 import { isExpectedTask, type Stored } from '@w3filecoin/runtime'
 import type { Dependencies } from '../dependencies.ts'
 import { type AggregateRecord, markEnded, markOffered } from '../domain/aggregate.ts'
@@ -17,16 +17,13 @@ export const receiveAnswer = async (
   const { dealer, timing, now, log } = dependencies
   const { aggregate, pieces } = record
   const isDecided = await applyReceipt(dependencies, record, receipt, ({ out, fx: { join } }) => {
-    if (namesInvalidPieces(out.error as Failure | undefined))
-      return current => markEnded(current, 'failed', now(), timing)
+    const refusal = out.error as Failure | undefined
+    if (refusal && namesInvalidPieces(refusal)) return current => markEnded(current, 'failed', now(), timing)
     const expected = { can: 'aggregate/accept', issuer: dealer.did, nb: { aggregate, pieces } }
-    return out.error === undefined && isExpectedTask(join, expected)
+    return refusal === undefined && isExpectedTask(join, expected)
       ? current => markOffered(current, `${join.cid}`, now(), timing)
       : undefined
   })
   // The configuration or the dealer must be corrected. Until then, the sweep repeats the offer.
   if (!isDecided) log('error', 'aggregate refused', { aggregate, refusal: receipt.out.error })
 }
-
-const namesInvalidPieces = (refusal: Failure | undefined): boolean =>
-  refusal?.name === 'InvalidPiece' && Array.isArray(refusal.cause) && refusal.cause.length > 0

@@ -1,8 +1,10 @@
 import type { Receipt } from '@ucanto/interface'
 import {
   type AggregateAcceptSuccess,
+  endsAggregate,
   type Failure,
   failure,
+  namesInvalidPieces,
   type Result,
   type Task,
 } from '@w3filecoin/capabilities'
@@ -79,20 +81,15 @@ const receiveAnswer = async (
 ): Promise<Result<object>> => {
   const { stores, dealer } = dependencies
   const { join } = receipt.fx
-  if (receipt.out.error) {
-    const { name, cause } = receipt.out.error as Failure
-    return name === 'InvalidPiece' && Array.isArray(cause) && cause.length > 0
+  if (receipt.out.error)
+    return namesInvalidPieces(receipt.out.error as Failure)
       ? changeStage(dependencies, record, await failedChange(dependencies, receipt))
       : ignore(dependencies, record, receipt)
-  }
   const expected = { can: 'aggregate/accept', issuer: dealer, nb: { aggregate: record.aggregate } }
   if (!isExpectedTask(join, expected)) return ignore(dependencies, record, receipt)
   await update(stores.aggregate, { id: record.id }, current => markPromised(current, `${join.cid}`))
   return { ok: {} }
 }
-
-/** The errors of `aggregate/accept` that end an aggregate. Every other error concerns one request, and may pass. */
-const FAILURES = new Set(['DealNotFound', 'InvalidPiece'])
 
 /** Handles the receipt of the promised `aggregate/accept`. */
 const receiveOutcome = async (
@@ -104,7 +101,7 @@ const receiveOutcome = async (
   const error = receipt.out.error as Failure | undefined
   if (success && `${success.aggregate}` === record.aggregate)
     return changeStage(dependencies, record, acceptedChange(dependencies, success))
-  return error && FAILURES.has(error.name)
+  return error && endsAggregate(error)
     ? changeStage(dependencies, record, await failedChange(dependencies, receipt))
     : ignore(dependencies, record, receipt)
 }
