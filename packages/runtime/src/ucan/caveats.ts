@@ -1,8 +1,8 @@
-import type { CapabilityParser, Match, ParsedCapability, Select, Source } from '@ucanto/interface'
+import type { Match, ParsedCapability, Select, Source } from '@ucanto/interface'
 import { fail } from '@ucanto/validator'
 import { coversAbility, findUnknownCaveat } from '@w3filecoin/capabilities'
+import type { Parser } from './ucanto.ts'
 
-type Parser = CapabilityParser<Match<ParsedCapability>>
 type Selected = Match<ParsedCapability>
 
 /**

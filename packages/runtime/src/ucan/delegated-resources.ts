@@ -1,5 +1,6 @@
 import { isDelegation } from '@ucanto/core'
 import type { Delegation, DID, Invocation, Signer } from '@ucanto/interface'
+import { coversAbility } from '@w3filecoin/capabilities'
 import type { Authority } from './authority.ts'
 import { MESSAGE_LIMITS } from './message.ts'
 import { Chains } from './proof-chain.ts'
@@ -25,7 +26,8 @@ export const resourcesIn = (invocation: Invocation): DID[] => {
     if (seen.has(`${next.cid}`)) continue
     seen.add(`${next.cid}`)
     for (const { can, with: resource } of next.capabilities)
-      if (covers(can, claim.can)) resources.add((resource === 'ucan:*' ? next.issuer.did() : resource) as DID)
+      if (coversAbility(can, claim.can))
+        resources.add((resource === 'ucan:*' ? next.issuer.did() : resource) as DID)
     open.push(...next.proofs.filter(isDelegation))
   }
   resources.delete(claim.with as DID)
@@ -54,6 +56,3 @@ export const firstDelegated = async (
   }
   return undefined
 }
-
-const covers = (given: string, can: string): boolean =>
-  given === can || given === '*' || (given.endsWith('/*') && can.startsWith(given.slice(0, -1)))
