@@ -352,6 +352,10 @@ describe('an agent that offers with its own DID', () => {
 
   it.each<[string, () => Promise<Delegation[]>]>([
     ['delegates another ability', async () => [await delegate(space, agent, { can: 'filecoin/info' })]],
+    [
+      'delegates with a caveat that no ability defines',
+      async () => [await delegate(space, agent, { nb: { maxBytes: 5 } })],
+    ],
     ['delegates to another agent', async () => [await delegate(space, stranger)]],
     ['delegated until yesterday', async () => [await delegate(space, agent, { expiration: 1 })]],
     ['did not delegate: another issuer did', async () => [await delegate(stranger, agent, { of: space })]],

@@ -172,12 +172,12 @@ beforeEach(async () => {
 export const delegate = (
   from: Signer,
   to: Signer,
-  { can = 'filecoin/*', of = from, ...options }: DelegateOptions = {},
+  { can = 'filecoin/*', of = from, nb, ...options }: DelegateOptions = {},
 ): Promise<Delegation> =>
   Delegations.delegate({
     issuer: from,
     audience: to,
-    capabilities: [{ can, with: of.did() }],
+    capabilities: [{ can, with: of.did(), ...(nb && { nb }) }],
     expiration: Infinity,
     ...options,
   }) as Promise<never>
@@ -186,6 +186,7 @@ interface DelegateOptions {
   can?: '*' | `${string}/${string}`
   /** The space, if `from` is not its owner. */
   of?: Signer
+  nb?: object
   proofs?: Delegation[]
   expiration?: number
 }

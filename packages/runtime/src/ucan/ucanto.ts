@@ -92,17 +92,18 @@ export const checkAndRun = <C, T>(
  * @param context that of `Authority`
  */
 export const authorizeFor = async (
-  parser: Parser,
+  capability: Parser,
   invocation: Invocation,
   claim: Capability,
   context: { id: Verifier; validateAuthorization: unknown },
 ): Promise<boolean> => {
+  const parser = refuseUnknownCaveats(capability)
   const validate = context.validateAuthorization as (authorization: unknown) => Promise<{ error?: unknown }>
   const config = {
     ...context,
     authority: context.id,
     capability: parser,
-    canIssue: (capability: Capability, issuer: string) => capability.with === issuer,
+    canIssue: ({ with: resource }: Capability, issuer: string) => resource === issuer,
     resolve: async (proof: Link) => ({ error: new UnavailableProof(proof as never) }),
     proofs: [],
   }
