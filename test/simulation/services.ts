@@ -58,11 +58,11 @@ export const SETTINGS = {
   /** Later than the end of a run, so that no result depends on it. */
   safetyCheckMs: 365 * DAY,
   defaultGroup: 'did:web:default.test',
-  /** More than any course offers in a day. */
+  /** More than the agents of any course offer in a day, and fewer than a flood of nonces. */
   admission: {
     spaces: 'open' as const,
     offersPerDay: { listed: 1_000, shared: 1_000 },
-    noncesPerDay: { listed: 1_000, shared: 1_000 },
+    noncesPerDay: { listed: 1_000, shared: 10 },
   },
   /** Small batches: three pieces are two ranges, and several pages. */
   batching: {

@@ -27,7 +27,7 @@ export const filecoinOffer = capability({
 
 /**
  * The storefront's own task: check that the content has the piece CID, then offer the piece to the aggregator. Its facts
- * tell workflows of the same offer apart; see `Distinction` in `tasks.ts`.
+ * distinguish workflows of the same offer; see `Distinction` in `tasks.ts`.
  */
 export const filecoinSubmit = capability({
   can: 'filecoin/submit',

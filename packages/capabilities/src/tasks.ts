@@ -65,7 +65,7 @@ interface Offered {
 }
 
 /**
- * Tells a workflow of the storefront apart from an earlier one whose tasks would be equal. The first workflow has neither
+ * Distinguishes a workflow of the storefront from an earlier one whose tasks would be equal. The first workflow has neither
  * field, and its tasks have no facts.
  */
 export interface Distinction {
@@ -228,7 +228,7 @@ export const aggregateOffer = (
   })
 
 /**
- * Tells the offer of an aggregate from the first offer of the same aggregate, pieces and nonce. `aggregator` is absent if
+ * Distinguishes the offer of an aggregate from the first offer of the same aggregate, pieces and nonce. `aggregator` is absent if
  * the same aggregator made the first one.
  *
  * @example `{ storefront: 'did:web:up.storacha.network', group: 'did:web:storacha.network' }`

@@ -16,6 +16,9 @@ export interface HttpOptions {
   log: Log
 }
 
+/** Time for which a cache may serve a receipt without asking again. */
+const RECEIPT_MAX_AGE_SECONDS = 3600
+
 /**
  * Returns the HTTP API of a service:
  *
@@ -62,7 +65,8 @@ export const createHttpApp = ({
     if ('url' in served) return context.redirect(served.url)
     return context.body(served.car as Uint8Array<ArrayBuffer>, 200, {
       'content-type': CAR,
-      'cache-control': 'public, max-age=31536000, immutable',
+      // Not `immutable`: the receipt of an offer is issued again if the offer starts another attempt.
+      'cache-control': `public, max-age=${RECEIPT_MAX_AGE_SECONDS}`,
     })
   })
 

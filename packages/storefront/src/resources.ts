@@ -71,7 +71,7 @@ export const resources = describeResources({
       indexes: { due: { hash: 'due', range: 'checkAt' } },
     },
     /** The contents that runs read now, and the slots in which each owner's contents are read; see `domain/reading.ts`. */
-    reading: { fields: { id: 'string' }, key: { hash: 'id' } },
+    reading: { fields: { id: 'string' }, key: { hash: 'id' }, expires: 'expiresAt' },
     /** The provider of each space, which becomes the group of its pieces. The operator fills it. */
     space: { fields: { space: 'string' }, key: { hash: 'space' } },
   },

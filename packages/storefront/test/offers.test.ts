@@ -44,7 +44,7 @@ const offerTo = async (api: typeof service.api, ...args: Parameters<typeof offer
   ask(api, await offer(...args))
 const offerNow = (...args: Parameters<typeof offer>) => offerTo(service.api, ...args)
 
-/** The task that the storefront promises to run, with facts that tell its workflow apart. */
+/** The task that the storefront promises to run, with facts that distinguish its workflow. */
 const promisesOf = async (content: Content, facts?: Parameters<typeof Tasks.filecoinSubmit>[2]) => ({
   fork: [`${(await Tasks.filecoinSubmit(storefront, content, facts)).cid}`],
   join: `${(await Tasks.filecoinAccept(storefront, content, facts)).cid}`,

@@ -12,7 +12,7 @@ import {
   mayBeIdle,
   newGroup,
   nextPollMs,
-  noteNews,
+  recordNews,
 } from '../src/domain/group.ts'
 import { queuedShard, shardOf } from '../src/domain/member-shards.ts'
 import { createStorefront } from '../src/index.ts'
@@ -54,14 +54,14 @@ describe('a group', () => {
   })
 
   it('is asked about soon after news, and news is recorded once until then', () => {
-    const news = noteNews(stored({ checkAt: DAY }), 2 * HOUR, timing)!
+    const news = recordNews(stored({ checkAt: DAY }), 2 * HOUR, timing)!
     expect(news).toMatchObject({ newsAt: 2 * HOUR, checkAt: 2 * HOUR + timing.retryMs })
     expect(hasNews(news)).toBe(true)
-    expect(noteNews(news, 2 * HOUR + 1, timing)).toBeUndefined()
+    expect(recordNews(news, 2 * HOUR + 1, timing)).toBeUndefined()
     const asked = markAsked(news, { isWalk: false, startedAt: 3 * HOUR }, 3 * HOUR, timing)
     expect(hasNews(asked)).toBe(false)
     expect(asked.checkAt).toBe(4 * HOUR)
-    expect(noteNews(asked, 3 * HOUR + 1, timing), 'before the next question').toBeDefined()
+    expect(recordNews(asked, 3 * HOUR + 1, timing), 'before the next question').toBeDefined()
   })
 
   it('is asked about as a whole once a day, also after a clock that was ahead', () => {

@@ -117,7 +117,7 @@ export const aggregateId = (
     ? recordId(aggregate, piecesCid, nonce)
     : recordId(aggregate, piecesCid, nonce, owner.aggregator, owner.storefront, owner.group)
 
-/** Returns the fact that tells the promised task of an offer from that of the first one, which has another owner. */
+/** Returns the fact that distinguishes the promised task of an offer from that of the first one, which has another owner. */
 export const toLaterOffer = (
   { aggregator, storefront, group }: Owner,
   first: Pick<Owner, 'aggregator'>,

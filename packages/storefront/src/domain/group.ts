@@ -61,14 +61,14 @@ export const ensurePolled = (
  * Records that a piece of the group got into an aggregate, so others probably did, and their receipts may be lost. The
  * aggregator is asked soon, but not at once: most receipts are still being delivered.
  */
-export const noteNews = (
+export const recordNews = (
   record: Stored<GroupRecord>,
   now: number,
   { retryMs }: Timing,
 ): Stored<GroupRecord> | undefined => {
   const soon = now + retryMs
-  const isNoted = hasNews(record) && record.checkAt !== undefined && record.checkAt <= soon
-  return isNoted ? undefined : { ...record, stage: 'polled', newsAt: now, ...dueAt(record.id, soon) }
+  const isRecorded = hasNews(record) && record.checkAt !== undefined && record.checkAt <= soon
+  return isRecorded ? undefined : { ...record, stage: 'polled', newsAt: now, ...dueAt(record.id, soon) }
 }
 
 /** Whether there was news since the last question. */

@@ -9,6 +9,8 @@ export interface ReadingRecord {
   holder: string
   /** When the right ends unless it is renewed, in milliseconds since 1970. */
   until: number
+  /** Time after which the row may be removed, in seconds since 1970. Rows of earlier code have none. */
+  expiresAt?: number
 }
 
 /**
@@ -23,6 +25,8 @@ export const SLOTS_PER_OWNER = 10
  */
 export const SHARED_OWNER = 'shared'
 
+const DAY_MS = 24 * 60 * 60 * 1000
+
 /** Returns the key of the right to read a content: one run reads it, whichever workflows need it. */
 export const contentLeaseId = ({ content }: Pick<PieceRecord, 'content'>): string =>
   recordId('content', content)
@@ -36,7 +40,13 @@ export const newLease = (
   { id: holder }: Pick<PieceRecord, 'id'>,
   now: number,
   { retryMs }: Timing,
-): ReadingRecord => ({ id, holder, until: now + retryMs })
+): ReadingRecord => ({
+  id,
+  holder,
+  until: now + retryMs,
+  // A killed run leaves its rows.
+  expiresAt: Math.ceil((now + retryMs + DAY_MS) / 1000),
+})
 
 /** Whether a run may take the right: it has ended, or was written by a clock that is far ahead. */
 export const isFree = (lease: ReadingRecord | undefined, now: number, { retryMs }: Timing): boolean =>

@@ -49,6 +49,22 @@ const MAX_PER_MESSAGE = 10
 export const filecoinInfoHandler = (dependencies: InfoDependencies): Handler => {
   const { stores, timing } = dependencies
 
+  /** Asks the deal tracker about the aggregates of a piece, and at the same time the aggregator about its workflows. */
+  const askOthers = async (
+    piece: PieceLink,
+    memberships: Parameters<typeof aggregatesOf>[0],
+    records: readonly Stored<PieceRecord>[],
+  ) => {
+    const all = aggregatesOf(memberships)
+    const aggregates = all.slice(0, MAX_AGGREGATES)
+    const [deals, answers] = await Promise.all([
+      fetchDeals(dependencies, aggregates),
+      askAggregator(dependencies, records, piece),
+    ])
+    const moreAggregates = all.length > aggregates.length && { moreAggregates: true as const }
+    return { described: { piece, aggregates, ...moreAggregates, ...deals }, answers }
+  }
+
   const describePiece = async (
     piece: PieceLink,
     space: string,
@@ -63,18 +79,11 @@ export const filecoinInfoHandler = (dependencies: InfoDependencies): Handler => 
     if (offers.items.length + inclusions.items.length === 0 && !earlier.isOffered)
       return { error: failure('PieceNotFound', `The piece ${piece} was not offered`, { piece }) }
     const records = await readWorkflows(stores, offers.items)
-    const all = aggregatesOf([...inclusions.items, ...earlier.records.flatMap(membershipsOf)])
-    const aggregates = all.slice(0, MAX_AGGREGATES)
-    const [deals, answers] = await Promise.all([
-      fetchDeals(dependencies, aggregates),
-      askAggregator(dependencies, records, piece),
-    ])
+    const memberships = [...inclusions.items, ...earlier.records.flatMap(membershipsOf)]
+    const { described, answers } = await askOthers(piece, memberships, records)
     return {
       ok: {
-        piece,
-        aggregates,
-        ...(all.length > aggregates.length && { moreAggregates: true as const }),
-        ...deals,
+        ...described,
         workflows: await Promise.all(
           records.map(async record => {
             const { cid } = await unpackTask(record.acceptTask)
@@ -91,18 +100,10 @@ export const filecoinInfoHandler = (dependencies: InfoDependencies): Handler => 
     const record = row && (await stores.piece.get({ id: row.id }))
     if (record?.piece !== `${piece}`)
       return { error: failure('TaskNotFound', `No offer of ${piece} promised ${task}`, { task }) }
-    const all = aggregatesOf(membershipsOf(record))
-    const aggregates = all.slice(0, MAX_AGGREGATES)
-    const [deals, answers] = await Promise.all([
-      fetchDeals(dependencies, aggregates),
-      askAggregator(dependencies, [record], piece),
-    ])
+    const { described, answers } = await askOthers(piece, membershipsOf(record), [record])
     return {
       ok: {
-        piece,
-        aggregates,
-        ...(all.length > aggregates.length && { moreAggregates: true as const }),
-        ...deals,
+        ...described,
         workflows: [],
         task: taskStateOf(record, { task, attempt: row?.attempt }, answers.get(record.id), timing),
       },

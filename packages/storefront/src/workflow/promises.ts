@@ -47,18 +47,12 @@ export const taskRowsOf = async ({ id, submitTask, acceptTask }: PieceRecord): P
   )
 
 /** Returns the distinction in the facts of a task that the service issued to itself. */
-export const distinctionOf = ({ facts }: Pick<Task, 'facts'>): Distinction => {
+const distinctionOf = ({ facts }: Pick<Task, 'facts'>): Distinction => {
   const [fact = {}] = facts as { group?: unknown; attempt?: unknown }[]
   return {
     ...(typeof fact.group === 'string' && { group: fact.group }),
     ...(typeof fact.attempt === 'number' && { attempt: fact.attempt }),
   }
-}
-
-interface Invoked {
-  content: UnknownLink
-  piece: PieceLink
-  nonce: string | undefined
 }
 
 /**
@@ -68,9 +62,11 @@ interface Invoked {
 export const findPromise = async (
   { id, stores }: { id: Signer; stores: Pick<Dependencies['stores'], 'piece'> },
   kind: 'submit' | 'accept',
-  { content, piece, nonce }: Invoked,
-  distinction: Distinction,
+  { content, piece }: { content: unknown; piece: PieceLink },
+  invocation: Task,
 ): Promise<string | undefined> => {
+  const { nonce } = invocation
+  const distinction = distinctionOf(invocation)
   const { group, attempt = 1 } = distinction
   const record = await stores.piece.get({
     id: pieceId({ content: `${content}`, piece: `${piece}`, nonce }, group),
@@ -82,7 +78,7 @@ export const findPromise = async (
   const build = kind === 'submit' ? Tasks.filecoinSubmit : Tasks.filecoinAccept
   const task = await build(
     id,
-    { content, piece, nonce },
+    { content: content as UnknownLink, piece, nonce },
     { group: distinctGroup(record), attempt: distinction.attempt },
   )
   return `${task.cid}`

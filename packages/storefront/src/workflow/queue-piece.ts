@@ -1,6 +1,6 @@
 import { type Stored, update } from '@w3filecoin/runtime'
 import type { Dependencies } from '../dependencies.ts'
-import { ensurePolled, newGroup, noteNews } from '../domain/group.ts'
+import { ensurePolled, newGroup, recordNews } from '../domain/group.ts'
 import { addToQueued, markQueued, type PieceRecord } from '../domain/piece.ts'
 
 type QueueDependencies = Pick<Dependencies, 'stores' | 'timing' | 'now'>
@@ -41,5 +41,5 @@ export const reportNews = async (
   { stores, timing, now }: QueueDependencies,
   { group: id }: PieceRecord,
 ): Promise<void> => {
-  await update(stores.group, { id }, current => noteNews(current, now(), timing))
+  await update(stores.group, { id }, current => recordNews(current, now(), timing))
 }
