@@ -63,5 +63,5 @@ export const network =
 const receiptsIn = async (response: Response): Promise<Receipt[]> => {
   const message = decodeMessage(new Uint8Array(await response.arrayBuffer()), LIMITS)
   if (message.error) throw new Error(`An answer of a service cannot be read: ${message.error.message}`)
-  return [...message.ok.receipts.values()]
+  return [...message.ok.message.receipts.values()]
 }

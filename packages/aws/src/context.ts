@@ -51,10 +51,12 @@ export const openContext = async <
     level: logLevel,
   })
   const stores = openStores(aws, tables, { now: Date.now })
-  const { self, didWeb } = config
+  const { self, aliases, attestors, didWeb } = config
   const authority = new Authority({
     peers: configuredPeers(peers(config)),
     self,
+    aliases,
+    attestors,
     revocations: { table: stores.revocation, now: Date.now },
     didWeb: { ...didWeb, fetch: hostFetch(didWeb), now: Date.now, log },
   })

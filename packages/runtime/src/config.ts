@@ -95,6 +95,19 @@ export const commonSchema = {
     .meta({
       description: 'The service itself, if it acts as a `did:web`. Its host is never asked for these keys.',
     }),
+  attestors: peersSchema.default([]).meta({
+    description:
+      'Login services whose attestations (`ucan/attest`) count: they confirm that an account, e.g. a `did:mailto`, issued a delegation. The attestations of the service itself always count.',
+    examples: [[{ did: 'did:web:login.example.com' }]],
+  }),
+  aliases: z
+    .array(did)
+    .default([])
+    .meta({
+      description:
+        'Other DIDs that invocations may be addressed to: a former DID of the service, its `did:key`, or the DID that published clients have as default. The receipt of such an invocation is issued under the alias; all other tasks and receipts are issued under the DID of the service. A `did:key` must be that of the present key.',
+      examples: [['did:web:old.storefront.example.com']],
+    }),
   didWeb: z
     .strictObject({
       allowPrivate: z
@@ -194,7 +207,10 @@ export const environmentKey = ({ SERVICE_KEY }: Environment): KeySource => ({
 })
 
 /** Reads the principal that the service signs as, and checks that the key is the one of `self`. */
-export const readSigner = async (source: KeySource, self?: CommonConfig['self']): Promise<Signer> => {
+export const readSigner = async (
+  source: KeySource,
+  { self, aliases = [] }: Partial<Pick<CommonConfig, 'self' | 'aliases'>> = {},
+): Promise<Signer> => {
   const key = await source.read()
   if (!key)
     throw new ConfigurationError([`${source.name} is missing: set it to the private key of the service`])
@@ -205,6 +221,11 @@ export const readSigner = async (source: KeySource, self?: CommonConfig['self'])
     ])
   const problem = self && mismatchOf(self, signer.toDIDKey(), source)
   if (problem) throw new ConfigurationError([problem])
+  const foreign = aliases.find(alias => alias.startsWith('did:key:') && alias !== signer.toDIDKey())
+  if (foreign)
+    throw new ConfigurationError([
+      `CONFIG: aliases has ${foreign}, but ${source.name} is the private key of ${signer.toDIDKey()}: no other did:key can be an alias`,
+    ])
   return signer
 }
 
@@ -217,7 +238,7 @@ export const readEnvironment = async <S extends z.ZodType<CommonConfig>>(
   const config = (async () => readConfig(schema, environment))()
   const logLevel = (async () => readLogLevel(environment))()
   const id = config.then(
-    ({ self }) => readSigner(keySource, self),
+    config => readSigner(keySource, config),
     () => readSigner(keySource),
   )
   const reads = [config, logLevel, id] as const
@@ -231,7 +252,7 @@ export const readEnvironment = async <S extends z.ZodType<CommonConfig>>(
 }
 
 /** The intervals of the configuration, in milliseconds. */
-export const toTiming = ({ timing: { retrySeconds, pollSeconds } }: CommonConfig) => ({
+export const toTiming = ({ timing: { retrySeconds, pollSeconds } }: Pick<CommonConfig, 'timing'>) => ({
   retryMs: retrySeconds * 1000,
   pollMs: pollSeconds * 1000,
 })

@@ -51,6 +51,7 @@ export const createHttpApp = ({
     return context.json({
       '@context': ['https://www.w3.org/ns/did/v1', 'https://w3id.org/security/multikey/v1'],
       id: did,
+      ...(server.aliases.length > 0 && { alsoKnownAs: server.aliases }),
       verificationMethod: methods,
       authentication: ids,
       assertionMethod: ids,
@@ -79,7 +80,8 @@ export const createHttpApp = ({
     const message = decodeMessage(new Uint8Array(await context.req.arrayBuffer()), limits)
     if (message.error)
       return context.text(message.error.message, message.error.name === 'MessageTooLarge' ? 413 : 400)
-    const answer = await encodeAnswer(await server.execute(message.ok), message.ok, limits)
+    const receipts = await server.execute(message.ok, limits)
+    const answer = await encodeAnswer(receipts, message.ok.ucans.blocks, limits)
     if (answer.error) return context.text(answer.error.message, 413)
     return context.body(answer.ok, 200, { 'content-type': CAR })
   })

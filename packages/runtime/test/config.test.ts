@@ -2,6 +2,7 @@ import { generateKeyPairSync } from 'node:crypto'
 import { describe, expect, it } from 'vitest'
 import { z } from 'zod'
 import {
+  type CommonConfig,
   commonSchema,
   environmentKey,
   type KeySource,
@@ -136,8 +137,11 @@ describe('LOG_LEVEL', () => {
 describe('the private key', () => {
   const did = parseSigner(KEY).toDIDKey()
   const other = 'did:key:z6MkgGykN9ARNFjEowVq8mLP4kL4NtyaNF5oAdJsp8WMuhpB'
-  const signer = (self?: Parameters<typeof readSigner>[1], key: string | undefined = KEY) =>
-    readSigner(environmentKey({ SERVICE_KEY: key }), self)
+  const signer = (
+    self?: CommonConfig['self'],
+    key: string | undefined = KEY,
+    aliases?: CommonConfig['aliases'],
+  ) => readSigner(environmentKey({ SERVICE_KEY: key }), { self, ...(aliases && { aliases }) })
 
   it('signs as its did:key, or as the did:web of self', async () => {
     expect((await signer()).did()).toBe(did)
@@ -174,6 +178,14 @@ describe('the private key', () => {
   it('stops the service if self is the did:key of another key', async () => {
     await expect(signer({ did: other })).rejects.toThrow(
       `CONFIG: self.did is ${other}, but SERVICE_KEY is the private key of ${did}: they must be the same`,
+    )
+  })
+
+  it('may have its own did:key and any did:web as aliases, and no other did:key', async () => {
+    const self = { did: 'did:web:self.example' } as const
+    expect((await signer(self, KEY, [did, 'did:web:old.example'])).did()).toBe('did:web:self.example')
+    await expect(signer(self, KEY, [other])).rejects.toThrow(
+      `CONFIG: aliases has ${other}, but SERVICE_KEY is the private key of ${did}: no other did:key can be an alias`,
     )
   })
 

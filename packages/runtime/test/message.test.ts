@@ -42,7 +42,7 @@ describe('decodeMessage', () => {
   it('reads the invocations of a message in their order', () => {
     const { ok, error } = decodeMessage(car, MESSAGE_LIMITS)
     expect(error).toBeUndefined()
-    expect(ok?.invocations.map(({ cid }) => `${cid}`)).toEqual(invocations.map(({ cid }) => `${cid}`))
+    expect(ok?.invocations.map(String)).toEqual(invocations.map(({ cid }) => `${cid}`))
   })
 
   const blocks = (CAR.decode(car as never).blocks as Map<string, unknown>).size
@@ -84,11 +84,19 @@ describe('decodeMessage', () => {
       },
     ],
     [
-      'a block with another hash function',
+      'an identity hash of other bytes',
       async () => {
         const { root, blocks } = await messageBlocks()
         const cid = CID.createV1(0x55, createDigest(0x00, new Uint8Array([1, 2])))
-        return carOf([root], [...blocks, { cid, bytes: new Uint8Array([1, 2]) }])
+        return carOf([root], [...blocks, { cid, bytes: new Uint8Array([1, 3]) }])
+      },
+    ],
+    [
+      'a very long link of an invocation',
+      async () => {
+        const long = CID.createV1(0x71, createDigest(0x00, bytesOf('long', 200)))
+        const root = await CBOR.write({ 'ucanto/message@7.0.0': { execute: [long] } })
+        return carOf([root.cid as never], [root])
       },
     ],
     ['no root', async () => carOf([], (await messageBlocks()).blocks)],
@@ -109,32 +117,6 @@ describe('decodeMessage', () => {
       },
     ],
     [
-      'an invocation that is not a UCAN',
-      async () => {
-        const wrong = await CBOR.write({ hello: 'world' })
-        const root = await CBOR.write({ 'ucanto/message@7.0.0': { execute: [wrong.cid] } })
-        return carOf([root.cid as never], [root, wrong])
-      },
-    ],
-    [
-      'an invocation that is not CBOR',
-      async () => {
-        const wrong = raw(bytesOf('wrong', 50))
-        const root = await CBOR.write({ 'ucanto/message@7.0.0': { execute: [wrong.cid] } })
-        return carOf([root.cid as never], [root, wrong])
-      },
-    ],
-    [
-      'a missing invocation',
-      async () => {
-        const { root, blocks } = await messageBlocks()
-        return carOf(
-          [root],
-          blocks.filter(({ cid }) => `${cid}` !== `${invocations[1]!.cid}`),
-        )
-      },
-    ],
-    [
       'an execution list that is not a list',
       async () => {
         const root = await CBOR.write({ 'ucanto/message@7.0.0': { execute: 7, report: 'x' } })
@@ -144,6 +126,23 @@ describe('decodeMessage', () => {
   ])('fails with MalformedMessage: %s', async (_, make) => {
     const result = decodeMessage(await make(), MESSAGE_LIMITS)
     expect(result.error).toMatchObject({ name: 'MalformedMessage', message: expect.any(String) })
+  })
+
+  it('reads blocks with identity hashes, and leaves out blocks with hash functions that it does not know', async () => {
+    const { root, blocks } = await messageBlocks()
+    const bytes = bytesOf('small', 20)
+    const [identity, unknown] = [0x00, 0x1e].map(code => CID.createV1(0x55, createDigest(code, bytes))) as [
+      CID,
+      CID,
+    ]
+    const { ok } = decodeMessage(
+      carOf([root], [...blocks, { cid: identity, bytes }, { cid: unknown, bytes }]),
+      MESSAGE_LIMITS,
+    )
+    expect(ok?.invocations).toHaveLength(3)
+    expect(ok?.ucans.blocks.get(`${identity}`)?.bytes).toEqual(bytes)
+    expect(ok?.ucans.blocks.has(`${unknown}`)).toBe(false)
+    expect(ok?.ucans.read(`${unknown}`).error).toMatchObject({ name: 'UnsupportedHash' })
   })
 
   it('never throws on a CAR that is truncated anywhere', () => {
@@ -176,7 +175,7 @@ describe('encodeAnswer', () => {
 
   it('leaves out the invocations if it must, then the blocks of very many effects, and nothing else', async () => {
     const answered = await receipts()
-    const asked = decodeMessage(car, MESSAGE_LIMITS).ok!
+    const asked = decodeMessage(car, MESSAGE_LIMITS).ok!.ucans.blocks
     const within = (answer: number) => encodeAnswer(answered, asked, { ...MESSAGE_LIMITS, answer })
     let most = MESSAGE_LIMITS.answer
     for (const [ran, whole] of [

@@ -383,7 +383,7 @@ describe('configuration', () => {
     expect(() => readConfig(schema, { CONFIG: '{"name":1,"more":2}' })).toThrow(/name|more/)
     await expect(readSigner(environmentKey({}))).rejects.toThrow('SERVICE_KEY')
     const timing = { retrySeconds: 1.5, pollSeconds: 2 }
-    expect(toTiming({ timing, didWeb: { allowPrivate: false } })).toEqual({ retryMs: 1500, pollMs: 2000 })
+    expect(toTiming({ timing })).toEqual({ retryMs: 1500, pollMs: 2000 })
   })
 })
 

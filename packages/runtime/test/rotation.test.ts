@@ -1,11 +1,15 @@
+import type { Invocation } from '@ucanto/interface'
 import { filecoinAccept, Tasks } from '@w3filecoin/capabilities'
 import { bytesOf, linkOf, somePiece } from '@w3filecoin/testing'
 import { expect, it } from 'vitest'
 import {
   Authority,
   createHttpApp,
+  decodeMessage,
+  encodeMessage,
   generateKey,
   issueReceipt,
+  MESSAGE_LIMITS,
   parseSigner,
   promisedTask,
   type ReceiptLog,
@@ -35,7 +39,13 @@ const server = (keys: Key[], get: ReceiptLog['get']) =>
     log: () => {},
   })
 
-const run = async (at: Server) => (await at.execute({ invocations: [promised] } as never))[0]!
+const run = async (at: Server) => {
+  const message = decodeMessage(
+    await encodeMessage({ invocations: [promised as Invocation] }),
+    MESSAGE_LIMITS,
+  )
+  return (await at.execute(message.ok!, MESSAGE_LIMITS))[0]!
+}
 
 it('answers a task that it promised under its former key with the stored receipt', async () => {
   const receipt = await run(server(keys, async () => filed))

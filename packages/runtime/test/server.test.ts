@@ -30,6 +30,7 @@ import {
   MESSAGE_LIMITS,
   promisedTask,
   provide,
+  receiptIn,
   Server,
 } from '../src/index.ts'
 
@@ -343,7 +344,7 @@ describe('invocations of one message', () => {
   })
 
   it.each([0x70, 0x55, 0x0129])(
-    'under a CID with a codec other than the one of their format are malformed: %i',
+    'under a CID with a codec other than the one of their format are not run: %i',
     async code => {
       const task = await say('codec').buildIPLDView()
       const cid = CID.createV1(code, CID.parse(`${task.cid}`).multihash)
@@ -351,8 +352,11 @@ describe('invocations of one message', () => {
       const blocks = new Map([[`${cid}`, { cid, bytes: task.root.bytes }]])
       const { runs, api } = counted()
       const response = await post(api, codec.encode({ roots: [root], blocks } as never))
-      expect(response.status).toBe(400)
-      expect(await response.text()).toContain('its CID is not a CIDv1 with the codec of its format')
+      const receipt = receiptIn(messageIn(new Uint8Array(await response.arrayBuffer())), `${cid}`)!
+      expect(errorOf(receipt)).toMatchObject({
+        name: 'MalformedUCAN',
+        message: expect.stringContaining('its CID is not a CIDv1 with the codec of its format'),
+      })
       expect(runs).toEqual([])
     },
   )

@@ -12,6 +12,7 @@ import { type Peer, reach } from '../ucan/peer.ts'
 import type { Peers } from '../ucan/peers.ts'
 import { Chains } from '../ucan/proof-chain.ts'
 import { isTask } from '../ucan/task.ts'
+import { Ucans } from '../ucan/ucans.ts'
 import { viewReceipt } from '../ucan/ucanto.ts'
 import { isReadable, MAX_EFFECTS } from './receipt.ts'
 import type { ReceiptLog } from './receipt-log.ts'
@@ -45,7 +46,8 @@ export const concludeHandler = ({ authority, now, ...options }: ConcludeOptions)
     const blocks = new Map([...invocation.iterateIPLDBlocks()].map(block => [`${block.cid}`, block]))
     const receipt = tryRead(() => viewReceipt(capability.nb.receipt, blocks))
     const task = receipt && tryRead(() => receipt.ran)
-    const taken = receipt && tryRead(() => new Chains(blocks, MESSAGE_LIMITS.chain).takeTasks(receipt))
+    const taken =
+      receipt && tryRead(() => new Chains(new Ucans(blocks), MESSAGE_LIMITS.chain).takeTasks(receipt))
     // Views decode lazily, so the block with the task's CID may be something else.
     if (!receipt || !isTask(task) || !taken?.ok || !isReadable(receipt))
       return {

@@ -1,4 +1,4 @@
-import type { Block, Invocation, Receipt, Signer } from '@ucanto/interface'
+import type { Block, Invocation, Link, Receipt, Signer } from '@ucanto/interface'
 import { type Failure, failure, type Task } from '@w3filecoin/capabilities'
 import { isTask } from '../ucan/task.ts'
 import { signReceipt, unsignedReceipt, viewReceipt } from '../ucan/ucanto.ts'
@@ -13,7 +13,11 @@ export interface Outcome {
 }
 
 /** Signs the outcome of a task. Deterministic: the same task, outcome and key produce the same bytes. */
-export const issueReceipt = (issuer: Signer, ran: Invocation, { out, fx }: Outcome): Promise<Receipt> =>
+export const issueReceipt = (
+  issuer: Signer,
+  ran: Invocation | Link,
+  { out, fx }: Outcome,
+): Promise<Receipt> =>
   signReceipt(issuer, ran, {
     out: out.error === undefined ? { ok: out.ok as object } : { error: toPublicFailure(out.error) },
     ...fx,

@@ -1,16 +1,29 @@
 import { parse as parseDid } from '@ipld/dag-ucan/did'
-import type { DID, Principal, Receipt, Signer } from '@ucanto/interface'
-import { DIDResolutionError } from '@ucanto/validator'
+import type { Authorization, DID, Principal, Receipt, Signer, UCANLink } from '@ucanto/interface'
+import { DIDResolutionError, Revoked, UnavailableProof } from '@ucanto/validator'
 import { type DidWebOptions, HostKeys } from './did-web.ts'
 import { configuredPeers, type PeerConfig, type Peers } from './peers.ts'
 import { fixedKeys, type Keys, principals, verifierOf } from './principal.ts'
+import type { Candidate } from './proof-chain.ts'
 import { type Revocations, revocationCheck } from './revocation.ts'
+import { Ucans } from './ucans.ts'
+import { anyOf, type Context, mayAttest } from './ucanto.ts'
 
 export interface AuthorityOptions {
   /** The principals whose signatures are accepted, beside every `did:key`. Default: none. */
   peers?: Peers
   /** DID and keys of the service itself. Its host is never asked for them. */
   self?: Pick<PeerConfig, 'did' | 'keys'> | undefined
+  /**
+   * Other DIDs that the service accepts as audience, e.g. a former one. It never issues tasks under them, and they are not
+   * its resources.
+   */
+  aliases?: readonly DID[] | undefined
+  /**
+   * Principals whose attestations (`ucan/attest`) count, beside those of the service itself. They confirm that an account,
+   * e.g. a `did:mailto`, issued a delegation.
+   */
+  attestors?: readonly PeerConfig[] | undefined
   /** If absent, nothing can be revoked. */
   revocations?: Revocations
   /** How hosts are asked for the keys of their `did:web`s. If absent, a peer without `keys` has none. */
@@ -26,13 +39,24 @@ const MAX_HOSTS = 1024
  */
 export class Authority {
   readonly revocations: Revocations | undefined
+  readonly aliases: readonly DID[]
   readonly #peers: Peers
   readonly #self: AuthorityOptions['self']
+  readonly #attestors: ReadonlyMap<string, PeerConfig>
   readonly #didWeb: DidWebOptions | undefined
   /** Keys read from hosts, by `did:web`; the one used longest ago comes first. */
   readonly #hosts = new Map<DID, HostKeys>()
 
-  constructor({ peers = configuredPeers([]), self, revocations, didWeb }: AuthorityOptions = {}) {
+  constructor({
+    peers = configuredPeers([]),
+    self,
+    aliases = [],
+    attestors = [],
+    revocations,
+    didWeb,
+  }: AuthorityOptions = {}) {
+    this.aliases = aliases
+    this.#attestors = new Map(attestors.map(attestor => [attestor.did, attestor]))
     this.#peers = peers
     this.#self = self
     this.revocations = revocations
@@ -45,11 +69,17 @@ export class Authority {
     return [...new Set([id.toDIDKey(), ...(listed ?? [])])]
   }
 
-  /** Returns the context in which `@ucanto/server` checks an invocation. */
-  context(id: Signer) {
-    return {
+  /**
+   * Returns the context in which `@ucanto/server` checks views of an invocation. It adds revoked delegations to those of the
+   * candidate.
+   */
+  context(id: Signer, { ucans, revoked }: Pick<Candidate, 'ucans' | 'revoked'> = NO_CANDIDATE()): Context {
+    const check = this.revocations && revocationCheck(this.revocations)
+    const context = {
       // Signatures of the service itself are verified with all its keys, including keys that it no longer signs with.
       id: verifierOf(id.did(), fixedKeys(this.keysOf(id))),
+      audience: anyOf([id.did(), ...this.aliases]),
+      proofs: [...this.#attestors.keys()].map(attestor => mayAttest(id.did(), attestor)),
       // `@ucanto/server` resolves a DID to keys, and verifies with what `principal` returns for each. It gets the DID
       // itself, and so one verifier, which tries all keys and fetches new ones.
       resolveDIDKey: async (did: DID) => {
@@ -59,8 +89,20 @@ export class Authority {
       principal: {
         parse: (did: DID) => (isKey(did) ? principals.parse(did) : verifierOf(did, this.#keysOf(did))),
       },
-      validateAuthorization: this.revocations ? revocationCheck(this.revocations) : () => ({ ok: {} }),
+      validateAuthorization: async (authorization: Authorization) => {
+        const checked = (await check?.(authorization)) ?? { ok: {} }
+        if (checked.error instanceof Revoked) revoked.add(`${checked.error.delegation.cid}`)
+        return checked
+      },
+      // The views hide proofs that cannot be read. The error says why.
+      resolve: async (link: UCANLink) => ({
+        error: new UnavailableProof(
+          link,
+          new Error(ucans.read(`${link}`).error?.message ?? 'It is not needed'),
+        ),
+      }),
     }
+    return context as unknown as Context
   }
 
   /**
@@ -90,7 +132,10 @@ export class Authority {
   }
 
   async #find(did: DID): Promise<Keys> {
-    const peer = this.#self?.did === did && this.#self.keys ? this.#self : await this.#peers.find(did)
+    const peer =
+      this.#self?.did === did && this.#self.keys
+        ? this.#self
+        : ((await this.#peers.find(did)) ?? this.#attestors.get(did))
     if (peer?.keys) return fixedKeys(peer.keys)
     return peer && this.#didWeb && did.startsWith('did:web:') ? this.#hostKeys(did, this.#didWeb) : NO_KEYS
   }
@@ -106,6 +151,7 @@ export class Authority {
 }
 
 const NO_KEYS = fixedKeys([])
+const NO_CANDIDATE = () => ({ ucans: new Ucans(new Map()), revoked: new Set<string>() })
 
 const isKey = (did: DID): did is DID<'key'> => did.startsWith('did:key:')
 

@@ -2,16 +2,13 @@ import { isDelegation } from '@ucanto/core'
 import type { Delegation, DID, Invocation, Signer } from '@ucanto/interface'
 import { coversAbility } from '@w3filecoin/capabilities'
 import type { Authority } from './authority.ts'
-import { MESSAGE_LIMITS } from './message.ts'
-import { Chains } from './proof-chain.ts'
-import { authorizeFor, blocksOf, type Parser } from './ucanto.ts'
+import type { Input } from './handler.ts'
+import { viewsOf } from './proof-chain.ts'
+import { authorizeFor, type Parser } from './ucanto.ts'
 
 /** Maximum number of delegations of one invocation that are searched for resources, and of resources found in them. */
 const MAX_DELEGATIONS = 50
 const MAX_RESOURCES = 10
-
-/** Limits of the proofs of one invocation, checked for all resources: clients need a handful of signature checks. */
-const LIMITS = { depth: MESSAGE_LIMITS.chain.depth, checks: 100 }
 
 /**
  * Returns the resources, other than its own, that the proofs of an invocation name for its ability; the nearest first. It
@@ -42,17 +39,15 @@ export const resourcesIn = (invocation: Invocation): DID[] => {
 export const firstDelegated = async (
   { id, authority }: { id: Signer; authority: Authority },
   capability: Parser,
-  invocation: Invocation,
+  { invocation, candidate }: Pick<Input<unknown>, 'invocation' | 'candidate'>,
   resources: readonly DID[],
 ): Promise<DID | undefined> => {
   const [claim] = invocation.capabilities
-  // The message was bounded for the invocation's own resource. Its proofs may cost more for another one.
-  const chains = new Chains(blocksOf(invocation), LIMITS)
-  const context = authority.context(id)
+  const context = authority.context(id, candidate)
   for (const resource of resources) {
     const claimed = { ...claim, with: resource }
-    if (chains.take(invocation.cid, claimed).error) continue
-    if (await authorizeFor(capability, invocation, claimed, context)) return resource
+    for (const view of viewsOf(candidate, claimed))
+      if (await authorizeFor(capability, view, claimed, context)) return resource
   }
   return undefined
 }

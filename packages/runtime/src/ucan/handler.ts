@@ -1,7 +1,8 @@
 import type { CapabilityParser, Invocation, Match, ParsedCapability, Receipt } from '@ucanto/interface'
-import type { Failure } from '@w3filecoin/capabilities'
+import type { Failure, Result } from '@w3filecoin/capabilities'
 import type { Outcome } from '../receipts/receipt.ts'
-import { abilityOf, checkAndRun, type Parser } from './ucanto.ts'
+import type { Candidate } from './proof-chain.ts'
+import { abilityOf, type Context, checkWith, type Parser } from './ucanto.ts'
 
 /**
  * The answer to a promised task without a final outcome: an error to this request. It is not a receipt of the task,
@@ -20,7 +21,12 @@ export interface Filed {
 export interface Input<C> {
   capability: C
   invocation: Invocation
+  /** The invocation with all its proofs, to check further claims. */
+  candidate: Candidate
 }
+
+/** An invocation that `@ucanto/server` accepts. */
+export type Checked = Omit<Input<never>, 'candidate'>
 
 /** The handler of one ability of a service. */
 export interface Handler {
@@ -32,12 +38,14 @@ export interface Handler {
   readonly own: boolean
   /** Maximum number of its invocations that run for one message. Set it if one invocation makes the service call others. */
   readonly maxPerMessage: number
-  /** Checks the invocation (audience, time, signatures, delegations, schema) and runs it. */
-  readonly run: (invocation: Invocation, context: object) => Promise<Outcome | Pending | Filed | Denied>
+  /**
+   * Checks an invocation: audience, time, signatures, delegations, schema. Returns the error with which `@ucanto/server`
+   * rejects the invocation, if it does.
+   */
+  readonly authorize: (invocation: Invocation, context: Context) => Promise<Result<Checked>>
+  /** Runs a checked invocation. */
+  readonly run: (input: Input<never>) => Promise<Outcome | Pending | Filed>
 }
-
-/** The result of `@ucanto/server` for an invocation that it rejects. */
-type Denied = { error: Failure }
 
 /** The capability that a parser returns. */
 export type CapabilityOf<C> = C extends CapabilityParser<Match<infer T extends ParsedCapability>> ? T : never
@@ -56,5 +64,6 @@ export const provide = <C extends Parser>(
   keep,
   own,
   maxPerMessage,
-  run: checkAndRun(capability, run),
+  authorize: checkWith(capability),
+  run: run as Handler['run'],
 })

@@ -1,23 +1,35 @@
 import { hash } from 'node:crypto'
-import type { AgentMessage, Block, Invocation, Receipt } from '@ucanto/interface'
+import type { AgentMessage, Block, Invocation, Link, Receipt } from '@ucanto/interface'
 import { type Failure, failure, type Result } from '@w3filecoin/capabilities'
 import type { CID } from 'multiformats/cid'
 import { MAX_EFFECTS } from '../receipts/receipt.ts'
 import { readCar } from './car.ts'
-import { type ChainLimits, Chains, UCAN_LIMITS } from './proof-chain.ts'
-import { buildMessage, encodeCar, linksIn, toBlock, viewMessage, viewReceipt } from './ucanto.ts'
+import { type ChainLimits, Chains } from './proof-chain.ts'
+import { UCAN_LIMITS, Ucans } from './ucans.ts'
+import {
+  type BlockMap,
+  buildMessage,
+  encodeCar,
+  linksIn,
+  toBlock,
+  viewMessage,
+  viewReceipt,
+} from './ucanto.ts'
 
 /** The media type of agent messages. */
 export const CAR = 'application/vnd.ipld.car'
 
-/** Limits of one agent message over HTTP, checked before anything in it is run. */
+/** Limits of one agent message over HTTP. */
 export interface MessageLimits {
   /** Bytes of the body. A Lambda function behind an HTTP API accepts 6 MB, base64 included. */
   bytes: number
   blocks: number
   invocations: number
   receipts: number
+  /** Limits of the proofs of all receipts, and of all invocations together. */
   chain: ChainLimits
+  /** Maximum number of signature checks for one invocation. */
+  checksPerInvocation: number
   /** Bytes of the answer. A Lambda function may return 6 MB, base64 included. */
   answer: number
 }
@@ -28,18 +40,30 @@ export const MESSAGE_LIMITS: MessageLimits = {
   invocations: 500,
   receipts: 0,
   chain: { depth: 10, checks: 5_000 },
+  checksPerInvocation: 100,
   answer: 4_600_000,
 }
 
+/** An agent message whose blocks hash to their CIDs. Its invocations are not read yet. */
+export interface DecodedMessage {
+  message: AgentMessage
+  /** The links of the invocations, each of them once. */
+  invocations: readonly Link[]
+  ucans: Ucans
+}
+
 const SHA2_256 = 0x12
+/** The digest is the content itself. */
+const IDENTITY = 0x00
 
 const malformedMessage = (message: string) => failure('MalformedMessage', message)
 const messageTooLarge = (what: string, max: number, found = `more than ${max}`) =>
   failure('MessageTooLarge', `The message has ${found} ${what}; at most ${max} are allowed`)
 
 /**
- * Reads an agent message. Verifies every block against its CID: a CAR may claim any CID for any bytes, and receipts are
- * stored by these CIDs. Bounds the invocations, the tasks of receipts, and their proofs (see `Chains`).
+ * Decodes an agent message. Verifies every block against its CID: a CAR may claim any CID for any bytes, and receipts are
+ * stored by these CIDs. A block whose hash function is not known is not usable. Bounds the number of invocations, and the
+ * tasks of receipts with their proofs (see `Chains`). Invocations are read one by one later: a bad one concerns itself only.
  *
  * Fails with `MessageTooLarge` or `MalformedMessage`.
  *
@@ -47,19 +71,21 @@ const messageTooLarge = (what: string, max: number, found = `more than ${max}`) 
  * `{ "ucanto/message@7.0.0": { "execute": [{ "/": "bafyrei…" }] } }`; with one receipt:
  * `{ "ucanto/message@7.0.0": { "report": { "bafyrei…": { "/": "bafyrei…" } } } }`, by the CID of its task
  */
-export const decodeMessage = (body: Uint8Array, limits: MessageLimits): Result<AgentMessage> => {
+export const decodeMessage = (body: Uint8Array, limits: MessageLimits): Result<DecodedMessage> => {
   if (body.byteLength > limits.bytes)
     return { error: messageTooLarge('bytes', limits.bytes, `${body.byteLength}`) }
   try {
     const { roots, sections } = readCar(body)
     const store = new Map<string, Block>()
+    const unusable = new Map<string, Failure>()
     let count = 0
     for (const { cid, bytes } of sections) {
       count += 1
       if (count > limits.blocks) return { error: messageTooLarge('blocks', limits.blocks) }
-      const invalid = checkHash(cid, bytes)
-      if (invalid) return { error: invalid }
-      store.set(`${cid}`, toBlock(cid, bytes))
+      const verified = verifyHash(cid, bytes)
+      if (verified.ok) store.set(`${cid}`, toBlock(cid, bytes))
+      else if (verified.error.name === 'UnsupportedHash') unusable.set(`${cid}`, verified.error)
+      else return verified
     }
     const [root, ...others] = roots
     if (root === undefined || others.length > 0)
@@ -72,17 +98,18 @@ export const decodeMessage = (body: Uint8Array, limits: MessageLimits): Result<A
       return { error: messageTooLarge('invocations', limits.invocations, `${invocations.length}`) }
     if (receipts.length > limits.receipts)
       return { error: messageTooLarge('receipts', limits.receipts, `${receipts.length}`) }
-    const chains = new Chains(store, limits.chain)
-    // An invocation that is listed several times is checked and run once.
-    for (const link of new Set(invocations.map(String))) {
-      const taken = chains.take(link)
-      if (taken.error) return taken
-    }
+    for (const link of invocations)
+      if ((link as unknown as CID).bytes.byteLength > UCAN_LIMITS.link)
+        return { error: malformedMessage(`The link of an invocation has at most ${UCAN_LIMITS.link} bytes`) }
+    const ucans = new Ucans(store, unusable)
+    const chains = new Chains(ucans, limits.chain)
     for (const link of receipts) {
       const taken = chains.takeTasks(viewReceipt(link, store))
       if (taken.error) return taken
     }
-    return { ok: message }
+    // An invocation that is listed several times is checked and run once.
+    const distinct = new Map(invocations.map(link => [`${link}`, link]))
+    return { ok: { message, invocations: [...distinct.values()], ucans } }
   } catch (cause) {
     // Cut the message: errors of libraries may quote their whole input.
     return {
@@ -91,12 +118,28 @@ export const decodeMessage = (body: Uint8Array, limits: MessageLimits): Result<A
   }
 }
 
-/** Returns a failure if the bytes do not hash to the CID. */
-const checkHash = ({ multihash }: CID, bytes: Uint8Array): Failure | undefined => {
-  if (multihash.code !== SHA2_256) return malformedMessage('All blocks must be hashed with sha2-256')
-  if (!hash('sha256', bytes, 'buffer').equals(multihash.digest))
-    return malformedMessage('A block does not hash to its CID')
-  return undefined
+/**
+ * Verifies that the bytes hash to the CID.
+ *
+ * Fails with `UnsupportedHash` if the hash function is not known, and with `MalformedMessage`.
+ */
+const verifyHash = (cid: CID, bytes: Uint8Array): Result<object> => {
+  const { code, digest } = cid.multihash
+  const hashes: Record<number, () => Buffer> = {
+    [SHA2_256]: () => hash('sha256', bytes, 'buffer'),
+    [IDENTITY]: () => Buffer.from(bytes),
+  }
+  const compute = hashes[code]
+  if (compute === undefined)
+    return {
+      error: failure(
+        'UnsupportedHash',
+        `${`${cid}`.slice(0, 100)} has the hash function 0x${code.toString(16)}. This service verifies blocks with sha2-256 (0x12) and identity (0x0)`,
+      ),
+    }
+  return compute().equals(digest)
+    ? { ok: {} }
+    : { error: malformedMessage('A block does not hash to its CID') }
 }
 
 /** Encodes an agent message with these invocations and receipts. */
@@ -106,26 +149,27 @@ export const encodeMessage = async (content: {
 }): Promise<Uint8Array<ArrayBuffer>> => carOf(await buildMessage(content))
 
 /**
- * Encodes the answer to the message `asked`: an agent message with the receipts. If it exceeds its limit, the blocks of
- * `asked` are left out, because the caller has them. If it still does, so are the effects of receipts with more than
- * `MAX_EFFECTS`, because `GET /receipt/{task}` serves them.
+ * Encodes the answer to a message: an agent message with the receipts. If it exceeds its limit, the blocks of the question
+ * are left out, because the caller has them. If it still does, so are the effects of receipts with more than `MAX_EFFECTS`,
+ * because `GET /receipt/{task}` serves them.
  *
  * Fails with `AnswerTooLarge`.
+ *
+ * @param asked the blocks of the question
  */
 export const encodeAnswer = async (
   receipts: readonly Receipt[],
-  asked: AgentMessage,
+  asked: BlockMap,
   limits: MessageLimits,
 ): Promise<Result<Uint8Array<ArrayBuffer>>> => {
   const message = await buildMessage({ receipts })
   const complete = carOf(message)
   if (complete.byteLength <= limits.answer) return { ok: complete }
-  const sent = new Set([...asked.iterateIPLDBlocks()].map(({ cid }) => `${cid}`))
-  const short = carOf(message, block => !sent.has(`${block.cid}`))
+  const short = carOf(message, block => !asked.has(`${block.cid}`))
   if (short.byteLength <= limits.answer) return { ok: short }
   const listed = receipts.flatMap(({ fx }) => (fx.fork.length > MAX_EFFECTS ? fx.fork : []))
   const effects = new Set(listed.map(effect => `${effect.link()}`))
-  const bare = carOf(message, ({ cid }) => !sent.has(`${cid}`) && !effects.has(`${cid}`))
+  const bare = carOf(message, ({ cid }) => !asked.has(`${cid}`) && !effects.has(`${cid}`))
   if (bare.byteLength <= limits.answer) return { ok: bare }
   return {
     error: failure(

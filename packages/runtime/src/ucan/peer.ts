@@ -104,7 +104,7 @@ export class Peer {
     const message = decodeMessage(Buffer.concat(chunks), limits)
     if (message.error)
       throw new Error(`${this.did} gave an unreadable answer to ${question}: ${message.error.message}`)
-    return message.ok
+    return message.ok.message
   }
 
   async #verified(

@@ -1,18 +1,9 @@
-import type { Block, Capability, Receipt } from '@ucanto/interface'
-import { coversAbility, type Failure, failure, type Result } from '@w3filecoin/capabilities'
-import { CID } from 'multiformats/cid'
-import { principals } from './principal.ts'
-import { isTaskCid } from './task.ts'
-import { type BlockMap, decodeUcan, didBytes, type Ucan } from './ucanto.ts'
+import type { Capability, Invocation, Receipt } from '@ucanto/interface'
+import { coversAbility, failure, type Result } from '@w3filecoin/capabilities'
+import type { Ucans } from './ucans.ts'
+import { hideBlocks, isExpired, type Ucan, viewInvocation } from './ucanto.ts'
 
-/**
- * Limits of one UCAN: its `bytes`, the length of a `text` in it (characters, or bytes of a byte string), the bytes of a
- * `link` and of a `did`, and the depth of `nesting`. A text fits into a database key, and the nesting does not exhaust the
- * stack. DIDs are short because the time to write one in base 58 grows with the square of its length.
- */
-export const UCAN_LIMITS = { bytes: 65_536, text: 1_024, link: 128, did: 256, nesting: 32 }
-
-/** Limits of the proofs of all UCANs in one message. */
+/** Limits of the proofs of UCANs. */
 export interface ChainLimits {
   /** Maximum length of a chain of delegations. */
   depth: number
@@ -29,18 +20,25 @@ interface Cost {
   checks: number
 }
 
+/** The proofs of a UCAN that are read, by their CIDs. */
+type ProofsOf = (ucan: Ucan) => ReadonlyMap<string, Ucan>
+
+/** Thrown deep inside the count, and returned as a failure. */
+class TooManyProofs extends Error {
+  override name = 'TooManyProofs'
+}
+
 /**
- * Bounds the cost of checking UCANs, before any is checked or run. Reads each UCAN and its proofs once, and counts the
- * signature checks that they may need. The limits apply to the sum over all UCANs passed to one instance.
+ * Bounds the cost of checking UCANs whose proofs must all be valid, e.g. those of a receipt. The limits apply to the sum
+ * over all UCANs passed to one instance.
  */
 export class Chains {
-  readonly #blocks: BlockMap
+  readonly #ucans: Ucans
   readonly #limits: ChainLimits
-  readonly #ucans = new Map<string, Ucan>()
   #left: number
 
-  constructor(blocks: BlockMap, limits: ChainLimits) {
-    this.#blocks = blocks
+  constructor(ucans: Ucans, limits: ChainLimits) {
+    this.#ucans = ucans
     this.#limits = limits
     this.#left = limits.checks
   }
@@ -48,21 +46,18 @@ export class Chains {
   /**
    * Reads a UCAN with those of its proofs whose blocks are present, and adds their cost.
    *
-   * Fails with `MessageTooLarge` or `MalformedMessage`.
-   *
-   * @param claim the capability that the proofs are checked for. Default: that of the UCAN.
+   * Fails with the errors of `Ucans.read`, and with `TooManyProofs`.
    */
-  take(link: { toString(): string }, claim?: Capability): Result<object> {
+  take(link: { toString(): string }): Result<object> {
+    const ucan = this.#ucans.read(`${link}`)
+    if (ucan.error) return ucan
     try {
-      const ucan = this.#read(`${link}`)
-      if (ucan === undefined) return { error: malformedUcan(link, 'its block is missing') }
-      this.#left -= this.#cost(ucan, claim ?? ucan.capabilities[0], 0, new Map()).checks
+      const limits = { ...this.#limits, checks: this.#left }
+      this.#left -= countCost(ucan.ok, ucan.ok.capabilities[0], this.#proofsOf, limits).checks
       return { ok: {} }
     } catch (cause) {
-      const { message } = cause as Error
-      return {
-        error: cause instanceof TooLarge ? failure('MessageTooLarge', message) : malformedUcan(link, message),
-      }
+      const { name, message } = cause as Error
+      return { error: failure(name, `${link}: ${message}`) }
     }
   }
 
@@ -71,40 +66,157 @@ export class Chains {
     const { ran, fx, prf = [] } = root.data!.ocm
     const links = [ran, ...fx.fork, ...(fx.join ? [fx.join] : []), ...prf]
     for (const link of links) {
-      const taken = this.#blocks.has(`${link}`) ? this.take(link) : { ok: {} }
+      const taken = this.#ucans.blocks.has(`${link}`) ? this.take(link) : { ok: {} }
       if (taken.error) return taken
     }
     return { ok: {} }
   }
 
-  #read(cid: string): Ucan | undefined {
-    const known = this.#ucans.get(cid)
-    if (known !== undefined) return known
-    const block = this.#blocks.get(cid)
-    if (block === undefined) return undefined
-    const ucan = readUcan(block)
-    this.#ucans.set(cid, ucan)
-    return ucan
+  #proofsOf: ProofsOf = ucan => {
+    const present = ucan.proofs.map(String).filter(link => this.#ucans.blocks.has(link))
+    return new Map(
+      present.map(link => {
+        const proof = this.#ucans.read(link)
+        if (proof.error) throw Object.assign(new Error(proof.error.message), { name: proof.error.name })
+        return [link, proof.ok]
+      }),
+    )
   }
+}
 
-  /** Counts every path through the proofs, once for each capability of a proof that may cover the claim. */
-  #cost(ucan: Ucan, claim: Capability | undefined, depth: number, known: Map<Ucan, Cost>): Cost {
+/** An invocation whose authorization is to be checked, and what its checks may still cost. */
+export interface Candidate {
+  ucans: Ucans
+  /** CID of the invocation, which can be read. */
+  cid: string
+  /** Each check of this invocation reduces the number of signature checks. */
+  limits: ChainLimits
+  /** CIDs of delegations that the check found to be revoked. */
+  revoked: Set<string>
+}
+
+/**
+ * Yields views of an invocation to check one after the other until one is authorized. A proof that cannot be read or is
+ * revoked is hidden. If the checks of all proofs cost more than the limit, proofs that do not lead to the claim are hidden;
+ * if the remaining ones still cost more, each proof of the invocation is tried alone. So a bad or unneeded proof beside a
+ * valid chain does no harm. The views of all claims together cost at most the limit.
+ *
+ * @param claim the capability that the proofs are checked for. Default: that of the invocation.
+ */
+export function* viewsOf(candidate: Candidate, claim?: Capability): Generator<Invocation> {
+  const { ucans, cid, revoked, limits } = candidate
+  const invocation = ucans.read(cid).ok as Ucan
+  const claimed = claim ?? (invocation.capabilities[0] as Capability)
+  /** Yields views without the proofs that a check finds to be revoked. Returns whether the limit admits any. */
+  const tryProofs = function* (select: () => ProofsOf): Generator<Invocation, boolean> {
+    let isAdmitted = false
+    for (let known = -1; known < revoked.size; ) {
+      known = revoked.size
+      const seen = new Set<string>()
+      const visible = new Set<string>()
+      const chosen = select()
+      const proofsOf: ProofsOf = ucan => {
+        for (const link of ucan.proofs) seen.add(`${link}`)
+        const proofs = chosen(ucan)
+        for (const link of proofs.keys()) visible.add(link)
+        return proofs
+      }
+      try {
+        limits.checks -= countCost(invocation, claimed, proofsOf, limits).checks
+      } catch (cause) {
+        if (cause instanceof TooManyProofs) return isAdmitted
+        throw cause
+      }
+      isAdmitted = true
+      const hidden = new Set([...seen].filter(link => !visible.has(link)))
+      yield viewInvocation(cid, hideBlocks(ucans.blocks, hidden))
+    }
+    return true
+  }
+  if (yield* tryProofs(() => ucan => readableProofs(candidate, ucan))) return
+  if (yield* tryProofs(() => neededProofs(candidate, invocation, claimed))) return
+  for (const link of readableProofs(candidate, invocation).keys())
+    yield* tryProofs(() => neededProofs(candidate, invocation, claimed, link))
+}
+
+/** Returns an invocation without its proofs. A receipt of a refused invocation has no blocks of proofs. */
+export const viewWithoutProofs = ({ ucans, cid }: Pick<Candidate, 'ucans' | 'cid'>): Invocation =>
+  viewInvocation(cid, hideBlocks(ucans.blocks, new Set(ucans.read(cid).ok?.proofs.map(String))))
+
+/** The most proofs of one UCAN that are read. */
+const MAX_PROOFS = 500
+
+const readableProofs = (
+  { ucans, revoked }: Pick<Candidate, 'ucans' | 'revoked'>,
+  { proofs }: Ucan,
+): Map<string, Ucan> => {
+  const readable = new Map<string, Ucan>()
+  for (const link of proofs.slice(0, MAX_PROOFS).map(String)) {
+    const proof = revoked.has(link) ? undefined : ucans.read(link).ok
+    if (proof) readable.set(link, proof)
+  }
+  return readable
+}
+
+/**
+ * Selects the proofs that may lead from an invocation to the claim: delegations to the issuer that are in time and cover the
+ * claim, with the attestations of these.
+ *
+ * @param only the CID of the one proof of the invocation itself to select
+ */
+const neededProofs = (candidate: Candidate, invocation: Ucan, claim: Capability, only?: string): ProofsOf => {
+  const needed = (ucan: Ucan): Map<string, Ucan> => {
+    const proofs = [...readableProofs(candidate, ucan)].filter(
+      ([, proof]) => proof.audience.did() === ucan.issuer.did() && !isExpired(proof),
+    )
+    const claimed = isAttestation(ucan) ? (ucan.capabilities[0] as Capability) : claim
+    const covering = proofs.filter(
+      ([link, proof]) =>
+        proof.capabilities.some(given => mayCover(given, claimed)) &&
+        (only === undefined || ucan !== invocation || link === only),
+    )
+    const selected = new Map(covering)
+    for (const [link, proof] of proofs)
+      if (isAttestation(proof) && selected.has(`${attestedBy(proof)}`)) selected.set(link, proof)
+    return selected
+  }
+  return needed
+}
+
+/**
+ * Counts the signature checks of every path through the proofs, once for each capability of a proof that may cover the
+ * claim. Throws `TooManyProofs` if a limit is exceeded.
+ */
+const countCost = (
+  root: Ucan,
+  claim: Capability | undefined,
+  proofsOf: ProofsOf,
+  limits: ChainLimits,
+): Cost => {
+  const known = new Map<Ucan, Cost>()
+  let visited = 0
+  const tooManyChecks = () =>
+    new TooManyProofs(`The delegations need more than ${limits.checks} signature checks`)
+  const count = (ucan: Ucan, depth: number): Cost => {
     const cost = known.get(ucan)
-    if (depth + (cost?.depth ?? 0) > this.#limits.depth)
-      throw new TooLarge(`A chain of delegations is longer than ${this.#limits.depth}`)
+    if (depth + (cost?.depth ?? 0) > limits.depth)
+      throw new TooManyProofs(`A chain of delegations is longer than ${limits.depth}`)
     if (cost !== undefined) return cost
-    const proofs = ucan.proofs.map(link => this.#read(`${link}`)).filter(proof => proof !== undefined)
-    const costs = proofs.map(proof => this.#cost(proof, claim, depth + 1, known))
+    // Each UCAN costs one check at least.
+    visited += 1
+    if (visited > limits.checks) throw tooManyChecks()
+    const proofs = [...proofsOf(ucan).values()]
+    const costs = proofs.map(proof => count(proof, depth + 1))
     const sum = costs.reduce((sum, { checks }, n) => sum + checks * countCovering(proofs[n]!, claim), 1)
     const total = {
       depth: 1 + Math.max(-1, ...costs.map(({ depth }) => depth)),
       checks: sum + countAttestationChecks(proofs, costs),
     }
-    if (total.checks > this.#left)
-      throw new TooLarge(`The delegations need more than ${this.#limits.checks} signature checks`)
+    if (total.checks > limits.checks) throw tooManyChecks()
     known.set(ucan, total)
     return total
   }
+  return count(root, 0)
 }
 
 /**
@@ -124,6 +236,7 @@ const countOrders = (count: number): number => (count === 0 ? 1 : 1 + count * co
 
 const isIssuedByOther = ({ issuer }: Ucan) => !issuer.did().startsWith('did:key:')
 const isAttestation = ({ capabilities: [first] }: Ucan) => first?.can === 'ucan/attest'
+const attestedBy = ({ capabilities: [first] }: Ucan) => (first?.nb as { proof?: unknown } | undefined)?.proof
 
 /** Counts the capabilities that may cover the claim; at least 1, because a proof without any is checked too. */
 const countCovering = ({ capabilities }: Ucan, claim: Capability | undefined): number =>
@@ -131,54 +244,3 @@ const countCovering = ({ capabilities }: Ucan, claim: Capability | undefined): n
 
 const mayCover = (given: Capability, claim: Capability): boolean =>
   (given.with === claim.with || given.with === 'ucan:*') && coversAbility(given.can, claim.can)
-
-/** Reads a UCAN completely, because views decode lazily. Throws if it is malformed or exceeds a limit. */
-const readUcan = ({ cid, bytes }: Block): Ucan => {
-  if (bytes.byteLength > UCAN_LIMITS.bytes)
-    throw new TooLarge(`A UCAN has ${bytes.byteLength} bytes, more than ${UCAN_LIMITS.bytes}`)
-  const ucan = decodeUcan(bytes)
-  // Otherwise one invocation would be a different task, with a receipt of its own, under each codec.
-  if (!isTaskCid(cid as unknown as CID) || cid.code !== ucan.code)
-    throw new Error('its CID is not a CIDv1 with the codec of its format')
-  for (const did of didBytes(ucan))
-    if (did.byteLength > UCAN_LIMITS.did) throw tooLong('DID', UCAN_LIMITS.did)
-  const issuer = ucan.issuer.did()
-  // Throws on unsupported kinds of keys, because their signatures cannot be checked.
-  if (issuer.startsWith('did:key:')) principals.parse(issuer)
-  checkValue([ucan.capabilities, ucan.facts, ucan.nonce, ucan.proofs], 0)
-  return ucan
-}
-
-const checkValue = (value: unknown, nesting: number): void => {
-  if (typeof value === 'string') {
-    if (value.length > UCAN_LIMITS.text) throw tooLong('text', UCAN_LIMITS.text)
-  } else if (typeof value === 'object' && value !== null) {
-    const cid = CID.asCID(value)
-    if (cid) {
-      if (cid.bytes.byteLength > UCAN_LIMITS.link) throw tooLong('link', UCAN_LIMITS.link)
-    } else if (value instanceof Uint8Array) {
-      if (value.byteLength > UCAN_LIMITS.text) throw tooLong('byte string', UCAN_LIMITS.text)
-    } else {
-      // Reject `__proto__`: the decoder sets the prototype, so the value differs from its bytes.
-      if (![Object.prototype, Array.prototype].includes(Object.getPrototypeOf(value)))
-        throw new Error('a value sets its prototype')
-      if (nesting === UCAN_LIMITS.nesting)
-        throw new TooLarge(`A UCAN is nested more than ${UCAN_LIMITS.nesting} levels deep`)
-      for (const [name, part] of Object.entries(value)) {
-        // Reject keys such as `toString`: stringifying the value would call attacker-supplied data.
-        if (name in Object.prototype) throw new Error('a value has a key that all objects inherit')
-        checkValue(name, nesting)
-        checkValue(part, nesting + 1)
-      }
-    }
-  }
-}
-
-/** A UCAN exceeds a limit. Thrown deep inside the reader, and returned as a failure. */
-class TooLarge extends Error {}
-
-const tooLong = (what: string, max: number) => new TooLarge(`A UCAN has a ${what} of more than ${max} bytes`)
-
-/** Cuts the reason, because error messages of libraries may quote their whole input. */
-const malformedUcan = (link: { toString(): string }, why: string): Failure =>
-  failure('MalformedMessage', `${link} is not a UCAN: ${why.slice(0, 200)}`)

@@ -1,3 +1,4 @@
+import { hash } from 'node:crypto'
 import { isDelegation } from '@ucanto/core'
 import type { Authorization, Delegation } from '@ucanto/interface'
 import { Revoked } from '@ucanto/validator'
@@ -6,11 +7,15 @@ import type { Clock, Table } from '../ports.ts'
 import { type Handler, provide } from './handler.ts'
 import { MESSAGE_LIMITS } from './message.ts'
 import { Chains } from './proof-chain.ts'
-import { blocksOf, viewDelegation } from './ucanto.ts'
+import { Ucans } from './ucans.ts'
+import { blocksOf, signedBytes, type Ucan, viewDelegation } from './ucanto.ts'
 
 /** A revocation: a principal revoked a delegation. Revocations are final. */
 export interface RevocationRecord {
-  /** CID of the delegation. */
+  /**
+   * The hash of the bytes that the issuer of the delegation signed, e.g. `signed:nNRj…`. Anyone can write a delegation in
+   * another form, under another CID; see decision 0039. In records of earlier code, the CID.
+   */
   ucan: string
   /** DID of the principal. */
   by: string
@@ -42,7 +47,7 @@ export const revokeHandler = ({ table, now }: Revocations): Handler =>
           error: failure('UCANNotFound', `The block of ${ucan} is missing. Attach it to the invocation.`),
         },
       }
-    const taken = new Chains(blocks, MESSAGE_LIMITS.chain).take(ucan)
+    const taken = new Chains(new Ucans(blocks), MESSAGE_LIMITS.chain).take(ucan)
     if (taken.error) return { out: { error: taken.error } }
     const principals = principalsOf(delegation)
     if (!principals.has(capability.with))
@@ -55,10 +60,14 @@ export const revokeHandler = ({ table, now }: Revocations): Handler =>
         },
       }
     const revokedAt = now()
-    const inserted = await table.insert({ ucan: `${ucan}`, by: capability.with, revokedAt })
+    const inserted = await table.insert({ ucan: formlessKey(delegation), by: capability.with, revokedAt })
     const { time }: RevokeSuccess = { time: inserted.ok ? revokedAt : inserted.error.record.revokedAt }
     return { out: { ok: { time } } }
   })
+
+/** Returns the key of a delegation's revocations, which is the same for all forms of the delegation. */
+const formlessKey = ({ data }: Delegation): string =>
+  `signed:${hash('sha256', signedBytes(data as unknown as Ucan), 'base64url')}`
 
 /** Returns the issuers and audiences of a delegation and of those of its proofs whose blocks are present. */
 const principalsOf = (delegation: Delegation): Set<string> => {
@@ -77,7 +86,7 @@ const principalsOf = (delegation: Delegation): Set<string> => {
 /**
  * Returns the `validateAuthorization` of `@ucanto/server`. It rejects an invocation if a delegation on its chain was
  * revoked by a principal on the chain from this delegation to the root. An invocation without delegations needs no read.
- * `@ucanto/server` checks only the first chain that fits, so an invocation with a revoked and a valid chain may be rejected.
+ * `@ucanto/server` checks only the first chain that fits; `viewsOf` then hides its revoked delegation.
  */
 export const revocationCheck =
   ({ table }: Revocations) =>
@@ -85,7 +94,9 @@ export const revocationCheck =
     const links = chainOf(authorization)
     if (links.length === 0) return { ok: {} }
     const keys = links.flatMap(({ delegation, principals }) =>
-      [...principals].map(by => ({ delegation, key: { ucan: `${delegation.cid}`, by } })),
+      [...principals].flatMap(by =>
+        [formlessKey(delegation), `${delegation.cid}`].map(ucan => ({ delegation, key: { ucan, by } })),
+      ),
     )
     const found = await table.getMany(keys.map(({ key }) => key))
     const at = found.findIndex(record => record !== undefined)

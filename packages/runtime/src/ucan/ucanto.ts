@@ -1,17 +1,31 @@
-import { decode as decodeUcanBytes, type View } from '@ipld/dag-ucan'
+import {
+  decode as decodeUcanBytes,
+  isExpired as isUcanExpired,
+  type View,
+  verifySignature,
+} from '@ipld/dag-ucan'
 import { createNonStandard } from '@ipld/dag-ucan/signature'
-import { CAR, Delegation as Delegations, Message, Receipt as Receipts } from '@ucanto/core'
+import {
+  CAR,
+  Delegation as Delegations,
+  Invocation as Invocations,
+  Message,
+  Receipt as Receipts,
+} from '@ucanto/core'
 import { extract } from '@ucanto/core/delegation'
 import type {
   AgentMessage,
+  Authorization as Authorized,
   Block,
   Capability,
   CapabilityParser,
   Delegation,
+  DID,
   Invocation,
   Link,
   Match,
   ParsedCapability,
+  PrincipalParser,
   Receipt,
   ReceiptModel,
   Result,
@@ -20,7 +34,7 @@ import type {
 } from '@ucanto/interface'
 import { ed25519 } from '@ucanto/principal'
 import { provideAdvanced } from '@ucanto/server'
-import { Authorization, authorize, UnavailableProof } from '@ucanto/validator'
+import { Authorization, authorize, Schema } from '@ucanto/validator'
 import type { Failure, Task } from '@w3filecoin/capabilities'
 import type { CID } from 'multiformats/cid'
 import { parse as parseLink } from 'multiformats/link'
@@ -52,6 +66,58 @@ export const decodeUcan = (bytes: Uint8Array): Ucan => decodeUcanBytes(bytes as 
 /** The DIDs of a UCAN's issuer and audience, as bytes. */
 export const didBytes = ({ model }: Ucan): Uint8Array[] => [model.iss, model.aud] as unknown as Uint8Array[]
 
+/** Whether the time of a UCAN is over. */
+export const isExpired = (ucan: Ucan): boolean => isUcanExpired(ucan as never)
+
+/**
+ * Returns the bytes that the issuer of a UCAN signed. They are the same in every form of the UCAN: anyone can write a UCAN
+ * in another form, e.g. with its fields in another order, which has another CID and the same valid signature.
+ */
+export const signedBytes = (ucan: Ucan): Uint8Array => {
+  let signed = new Uint8Array()
+  const recorder = {
+    did: () => ucan.issuer.did(),
+    verify: (payload: Uint8Array<ArrayBuffer>) => {
+      signed = payload
+      return true
+    },
+  }
+  void verifySignature(ucan as never, recorder as never)
+  return signed
+}
+
+/** Returns the blocks without some of them. Views look blocks up by their CIDs, and do nothing else with a map. */
+export const hideBlocks = (blocks: BlockMap, hidden: ReadonlySet<string>): BlockMap =>
+  hidden.size === 0 ? blocks : new VisibleBlocks(blocks, hidden)
+
+class VisibleBlocks extends Map<string, Block> {
+  readonly #blocks: BlockMap
+  readonly #hidden: ReadonlySet<string>
+
+  constructor(blocks: BlockMap, hidden: ReadonlySet<string>) {
+    super()
+    this.#blocks = blocks
+    this.#hidden = hidden
+  }
+
+  override get(cid: string): Block | undefined {
+    return this.#hidden.has(cid) ? undefined : this.#blocks.get(cid)
+  }
+
+  override has(cid: string): boolean {
+    return this.get(cid) !== undefined
+  }
+}
+
+/**
+ * Returns the invocation with this CID. Throws if its block is not there. An empty nonce is no nonce: the signature does not
+ * contain it.
+ */
+export const viewInvocation = (cid: string, blocks: BlockMap): Invocation => {
+  const view = Invocations.view({ root: parseLink(cid) as never, blocks: blocks as never }) as Invocation
+  return Object.defineProperty(view, 'nonce', { value: view.nonce || undefined })
+}
+
 /** Returns the delegation whose root has this CID; `undefined` if its block is not there. */
 export const viewDelegation = (root: { toString(): string }, blocks: BlockMap): Delegation | undefined =>
   (Delegations.view({ root: root as never, blocks: blocks as never }, null) ?? undefined) as
@@ -75,15 +141,39 @@ export type Parser = CapabilityParser<Match<ParsedCapability>>
 /** The ability that a capability is for, e.g. `piece/offer`. */
 export const abilityOf = (capability: Parser): string => (capability as unknown as { can: string }).can
 
+/** The context in which `@ucanto/server` checks an invocation; see `Authority`. */
+export interface Context {
+  id: Verifier
+  principal: PrincipalParser
+  resolveDIDKey: (did: DID) => Promise<Result<DID[], Failure>>
+  validateAuthorization: (authorization: Authorized) => Promise<{ ok?: unknown; error?: Failure }>
+}
+
+/** Returns a schema that accepts any of these texts. */
+export const anyOf = (texts: readonly [string, ...string[]]): object => Schema.enum([...texts])
+
+/** Returns the form of a delegation by which `@ucanto/validator` learns that `attestor` may attest for `service`. */
+export const mayAttest = (service: string, attestor: string): object => ({
+  capabilities: [{ can: 'ucan/attest', with: service }],
+  audience: { did: () => attestor },
+})
+
 /**
- * Returns a function that checks an invocation of the capability (audience, time, signatures, delegations, schema) and
- * then runs it. It returns the error if `@ucanto/server` rejects the invocation.
+ * Returns a function that checks an invocation of the capability: audience, time, signatures, delegations, schema. It returns
+ * the error if `@ucanto/server` rejects the invocation.
  */
-export const checkAndRun = <C, T>(
+export const checkWith = (
   capability: Parser,
-  run: (input: { capability: C; invocation: Invocation }) => Promise<T>,
-): ((invocation: Invocation, context: object) => Promise<T | { error: Failure }>) =>
-  provideAdvanced({ capability: refuseUnknownCaveats(capability), handler: run as never }) as never
+): ((
+  invocation: Invocation,
+  context: Context,
+) => Promise<Result<{ capability: never; invocation: Invocation }, Failure>>) =>
+  provideAdvanced({
+    capability: refuseUnknownCaveats(capability),
+    handler: (async ({ capability, invocation }: { capability: never; invocation: Invocation }) => ({
+      ok: { capability, invocation },
+    })) as never,
+  }) as never
 
 /**
  * Whether the issuer of an invocation could have invoked `claim` with the same proofs: they delegate it to the issuer, and no
@@ -95,16 +185,14 @@ export const authorizeFor = async (
   capability: Parser,
   invocation: Invocation,
   claim: Capability,
-  context: { id: Verifier; validateAuthorization: unknown },
+  context: Context,
 ): Promise<boolean> => {
   const parser = refuseUnknownCaveats(capability)
-  const validate = context.validateAuthorization as (authorization: unknown) => Promise<{ error?: unknown }>
   const config = {
     ...context,
     authority: context.id,
     capability: parser,
     canIssue: ({ with: resource }: Capability, issuer: string) => resource === issuer,
-    resolve: async (proof: Link) => ({ error: new UnavailableProof(proof as never) }),
     proofs: [],
   }
   const { matches } = parser.select([{ capability: claim, delegation: invocation }] as never)
@@ -114,7 +202,7 @@ export const authorizeFor = async (
     const authorized = await authorize(selector as never, config as never)
     if (authorized.error) continue
     const authorization = Authorization.create(match as never, [authorized.ok as never])
-    if (!(await validate(authorization)).error) return true
+    if (!(await context.validateAuthorization(authorization as never)).error) return true
   }
   return false
 }
@@ -122,7 +210,7 @@ export const authorizeFor = async (
 /** Signs a receipt. */
 export const signReceipt = (
   issuer: Signer,
-  ran: Invocation,
+  ran: Invocation | Link,
   {
     out,
     fork = [],
@@ -131,7 +219,7 @@ export const signReceipt = (
 ): Promise<Receipt> =>
   Receipts.issue({
     issuer,
-    ran,
+    ran: ran as never,
     result: out,
     fx: { fork: [...fork], ...(join === undefined ? {} : { join }) },
   }) as unknown as Promise<Receipt>
@@ -178,15 +266,8 @@ export const encodeCar = (root: Block, blocks: BlockMap): Uint8Array<ArrayBuffer
 /** Decodes a CAR from a trusted source: neither its size nor its hashes are checked. */
 export const decodeCar = (car: Uint8Array): { roots: Block[]; blocks: BlockMap } => CAR.decode(car as never)
 
-/** An Ed25519 public key. */
-export type EdVerifier = Verifier & { publicKey: Uint8Array; signatureCode: number }
-
 /** An Ed25519 key pair. */
-export type EdSigner = Signer & { secret: Uint8Array; verifier: EdVerifier }
-
-/** Reads the `did:key` of an Ed25519 key. Throws on other keys. */
-export const parseEdVerifier = (did: string): EdVerifier =>
-  ed25519.Verifier.parse(did as never) as unknown as EdVerifier
+export type EdSigner = Signer & { secret: Uint8Array; verifier: Verifier }
 
 /** Reads a private key as `@ucanto/principal` formats it, e.g. `MgCZ…`. */
 export const parseEdSigner = (key: string): EdSigner => ed25519.parse(key) as unknown as EdSigner

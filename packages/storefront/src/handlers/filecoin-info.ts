@@ -112,12 +112,12 @@ export const filecoinInfoHandler = (dependencies: InfoDependencies): Handler => 
 
   return provide(
     filecoinInfo,
-    async ({ capability, invocation }) => {
+    async ({ capability, ...input }) => {
       const { piece, task, after } = capability.nb
       const invalid = checkPiece(piece)
       if (invalid.error) return { out: invalid }
       if (task) return { out: await describeTask(piece, task as UnknownLink) }
-      const space = await findActingSpace(dependencies, filecoinInfo, invocation)
+      const space = await findActingSpace(dependencies, filecoinInfo, input)
       return { out: await describePiece(piece, space.did, after) }
     },
     { maxPerMessage: MAX_PER_MESSAGE },

@@ -10,13 +10,14 @@ export const filecoinOfferHandler = (
 ): Handler =>
   provide(
     filecoinOffer,
-    async ({ capability, invocation }) => {
+    async ({ capability, ...input }) => {
       const { content, piece } = capability.nb
+      const { invocation } = input
       const offered = await offerPiece(dependencies, {
         content: content as UnknownLink,
         piece,
         nonce: invocation.nonce,
-        space: await findActingSpace(dependencies, filecoinOffer, invocation),
+        space: await findActingSpace(dependencies, filecoinOffer, input),
       })
       if (offered.error) return { out: offered }
       const { record, isRepeat, submitTask, acceptTask } = offered.ok

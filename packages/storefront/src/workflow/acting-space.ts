@@ -1,6 +1,6 @@
-import type { DID, Invocation } from '@ucanto/interface'
+import type { DID } from '@ucanto/interface'
 import type { filecoinInfo, filecoinOffer } from '@w3filecoin/capabilities'
-import { firstDelegated, resourcesIn } from '@w3filecoin/runtime'
+import { firstDelegated, type Input, resourcesIn } from '@w3filecoin/runtime'
 import type { Dependencies } from '../dependencies.ts'
 import type { Space } from '../domain/quota.ts'
 
@@ -14,8 +14,9 @@ const MAX_CHECKED_SPACES = 2
 export const findActingSpace = async (
   { id, stores, authority }: Pick<Dependencies, 'id' | 'stores' | 'authority'>,
   capability: typeof filecoinOffer | typeof filecoinInfo,
-  invocation: Invocation,
+  input: Pick<Input<unknown>, 'invocation' | 'candidate'>,
 ): Promise<Space> => {
+  const { invocation } = input
   const own = invocation.capabilities[0].with
   const named = own === invocation.issuer.did() ? resourcesIn(invocation) : []
   const [listed, ...others] = await stores.space.getMany([own, ...named].map(space => ({ space })))
@@ -24,7 +25,7 @@ export const findActingSpace = async (
   const delegated = await firstDelegated(
     { id, authority },
     capability,
-    invocation,
+    input,
     known.map(({ space }) => space as DID),
   )
   const space = known.find(record => record.space === delegated)
