@@ -50,7 +50,7 @@ describe.each(clients)('%s', (_name, client, asPromised) => {
     await upload(system.local, content)
   })
 
-  test('filecoin/offer returns the next tasks as effects', async () => {
+  test('K12: filecoin/offer returns the next tasks as effects', async () => {
     const receipt: Receipt = await client.Storefront.filecoinOffer(
       as('agent', 'storefront'),
       content.content,
@@ -62,7 +62,7 @@ describe.each(clients)('%s', (_name, client, asPromised) => {
     accept = `${receipt.fx.join?.link()}`
   })
 
-  test('filecoin/accept before the end returns an error, and stores no receipt', async () => {
+  test('K12: filecoin/accept before the end returns an error, and stores no receipt', async () => {
     const receipt: Receipt = await client.Storefront.filecoinAccept(
       as('storefront', 'storefront'),
       content.content,
@@ -74,7 +74,7 @@ describe.each(clients)('%s', (_name, client, asPromised) => {
     expect((await fetch(`${at('storefront').url}/receipt/${accept}`)).status).toBe(404)
   })
 
-  test('filecoin/submit and filecoin/accept return the outcome that is also served', async () => {
+  test('K12: filecoin/submit and filecoin/accept return the outcome that is also served', async () => {
     const served = await awaitReceipt(at('storefront'), accept)
     const args = [as('storefront', 'storefront'), content.content, content.piece, via('storefront')]
     const submitted: Receipt = await client.Storefront.filecoinSubmit(...args)
@@ -91,7 +91,7 @@ describe.each(clients)('%s', (_name, client, asPromised) => {
     })
   })
 
-  test('S6: a wrong piece ends with InvalidContentPiece within seconds', async () => {
+  test('K12, S6: a wrong piece ends with InvalidContentPiece within seconds', async () => {
     const wrong = { ...(await randomContent(60_000)), piece: (await randomContent(60_000)).piece }
     await upload(system.local, wrong)
     const offered: Receipt = await client.Storefront.filecoinOffer(
@@ -119,7 +119,7 @@ describe.each(clients)('%s', (_name, client, asPromised) => {
 
   // The oldest release has no filecoin/info.
   if (client.Storefront.filecoinInfo)
-    test('filecoin/info returns the aggregate and the deal', async () => {
+    test('K12: filecoin/info returns the aggregate and the deal', async () => {
       const { ok } = (
         (await client.Storefront.filecoinInfo(
           as('agent', 'storefront'),
@@ -136,7 +136,7 @@ describe.each(clients)('%s', (_name, client, asPromised) => {
       })
     })
 
-  test('piece/offer is queued, and piece/accept returns the promised outcome', async () => {
+  test('K12: piece/offer is queued, and piece/accept returns the promised outcome', async () => {
     const offer = [as('storefront', 'aggregator'), content.piece, 'local', via('aggregator')]
     const offered: Receipt = await client.Aggregator.pieceOffer(...offer)
     expect(offered.out).toMatchObject({ ok: { piece: content.piece } })
@@ -151,7 +151,7 @@ describe.each(clients)('%s', (_name, client, asPromised) => {
     expect(accepted.fx.join).toBeDefined()
   })
 
-  test('aggregate/offer is accepted, and aggregate/accept and deal/info return its deal', async () => {
+  test('K12: aggregate/offer is accepted, and aggregate/accept and deal/info return its deal', async () => {
     const pieces = [content.piece, (await randomContent(5_000)).piece]
     const { ok: built } = buildAggregate({ pieces, size: 2 ** 20 })
     if (!built) throw new Error('The two pieces do not make an aggregate of 1 MiB')
