@@ -1,6 +1,9 @@
+import { createRequire } from 'node:module'
+import { pathToFileURL } from 'node:url'
 import { type Client, create } from '@storacha/client'
 import * as Service from '@storacha/client/service'
 import { StoreMemory } from '@storacha/client/stores/memory'
+import { Storefront } from '@storacha/filecoin-client'
 import { Delegation } from '@ucanto/core'
 import type { DID } from '@ucanto/interface'
 import { Absentee } from '@ucanto/principal'
@@ -45,21 +48,24 @@ afterAll(() => {
   vi.unstubAllGlobals()
 })
 
-/** Creates a client as a Node application does, with an agent of its own. */
-const createClient = (service: { did: DID; url: string }): Promise<Client> => {
-  const url = new URL(service.url)
-  const options = { id: principal(service.did), url }
-  return create({
-    store: new StoreMemory(),
-    serviceConf: {
-      access: Service.accessServiceConnection(options),
-      upload: Service.uploadServiceConnection(options),
-      filecoin: Service.filecoinServiceConnection(options),
-      gateway: Service.gatewayServiceConnection(options),
-    },
-    receiptsEndpoint: new URL('/receipt/', url),
-  })
+/** Returns the connections of a client to a service. */
+const connect = (service: { did: DID; url: string }) => {
+  const options = { id: principal(service.did), url: new URL(service.url) }
+  return {
+    access: Service.accessServiceConnection(options),
+    upload: Service.uploadServiceConnection(options),
+    filecoin: Service.filecoinServiceConnection(options),
+    gateway: Service.gatewayServiceConnection(options),
+  }
 }
+
+/** Creates a client as a Node application does, with an agent of its own. Its key is an Ed25519 key. */
+const createClient = (service: { did: DID; url: string }, build = { create }): Promise<Client> =>
+  build.create({
+    store: new StoreMemory(),
+    serviceConf: connect(service),
+    receiptsEndpoint: new URL('/receipt/', service.url),
+  })
 
 /** Creates a space that the client may use, and that the client uses from now on. */
 const createSpace = async (client: Client) => {
@@ -168,6 +174,54 @@ describe.each([
     })
     await session.addProof(attestation)
     expect((await session.capability.filecoin.offer(root, piece)).out.ok).toEqual({ piece })
+  })
+})
+
+describe('a client of the browser build', () => {
+  /** The build for browsers, which is beside the one for Node. Its agents have RSA keys that cannot be exported. */
+  const importBrowserBuild = (): Promise<{ create: typeof create }> => {
+    const build = pathToFileURL(createRequire(import.meta.url).resolve('@storacha/client'))
+    return import(new URL('./index.js', build).href)
+  }
+  let client: Client
+  let content: Content
+
+  beforeAll(async () => {
+    client = await createClient(at('storefront'), await importBrowserBuild())
+    await createSpace(client)
+    content = await randomContent(1_000)
+  })
+
+  test('K12: an agent with an RSA key offers a piece of its space, and asks for it', async () => {
+    expect(client.agent.did()).toMatch(/^did:key:z4MX/)
+    const offered = await client.capability.filecoin.offer(content.content, content.piece)
+    expect(offered.out).toEqual({ ok: { piece: content.piece } })
+    expect((await client.capability.filecoin.info(content.piece)).out.ok).toMatchObject({
+      piece: content.piece,
+      workflows: [{ content: content.content }],
+    })
+  })
+
+  test('K12: an agent with an RSA key delegates its space, and revokes the delegation', async () => {
+    const other = await createClient(at('storefront'), await importBrowserBuild())
+    const delegation = await client.createDelegation(other.agent, ['filecoin/offer'])
+    await other.addSpace(delegation as never)
+    const offered = await other.capability.filecoin.offer(content.content, content.piece)
+    expect(offered.out).toEqual({ ok: { piece: content.piece } })
+    expect(await client.revokeDelegation(delegation.cid)).toMatchObject({ ok: {} })
+    const { piece, content: root } = await randomContent(1_000)
+    expect((await other.capability.filecoin.offer(root, piece)).out.error).toMatchObject({
+      name: 'Unauthorized',
+    })
+  })
+
+  test('K12: an agent with an RSA key offers with its own DID, as its uploads do', async () => {
+    const { issuer } = client.agent
+    const proofs = client.proofs([{ can: 'filecoin/offer', with: client.currentSpace()!.did() }])
+    const conf = { issuer, with: issuer.did(), audience: principal(at('storefront').did), proofs }
+    const connection = connect(at('storefront')).filecoin
+    const { piece, content: root } = await randomContent(1_000)
+    expect((await Storefront.filecoinOffer(conf, root, piece, { connection })).out).toEqual({ ok: { piece } })
   })
 })
 
