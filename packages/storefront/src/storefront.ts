@@ -3,6 +3,7 @@ import { onAggregation } from './consumers/aggregation.ts'
 import { onOutcome } from './consumers/outcome.ts'
 import { onPoll } from './consumers/poll.ts'
 import { onSubmit } from './consumers/submit.ts'
+import { readInCid } from './content/in-cid.ts'
 import type { Dependencies } from './dependencies.ts'
 import { filecoinAcceptHandler } from './handlers/filecoin-accept.ts'
 import { filecoinInfoHandler } from './handlers/filecoin-info.ts'
@@ -15,7 +16,11 @@ import { receiveAggregateReceipt } from './workflow/aggregate-outcome.ts'
 import { receivePieceAccept } from './workflow/piece-accept.ts'
 
 /** Creates the storefront. Agents offer content pieces to it, and get the proof of a deal from it. */
-export const createStorefront = (dependencies: Dependencies): Service<typeof resources, typeof messages> => {
+export const createStorefront = ({
+  content,
+  ...others
+}: Dependencies): Service<typeof resources, typeof messages> => {
+  const dependencies = { ...others, content: readInCid(content) }
   const { id, authority, stores, aggregator, dealer, now, log } = dependencies
   const server = new Server({
     id,

@@ -1,12 +1,13 @@
+import { createHash, hash } from 'node:crypto'
 import { failure, type Stage } from '@w3filecoin/capabilities'
 import type { Stored } from '@w3filecoin/runtime'
-import { bytesOf } from '@w3filecoin/testing'
 import { create as createDigest } from 'multiformats/hashes/digest'
 import { create as createLink } from 'multiformats/link'
-import { describe, expect, it } from 'vitest'
+import { afterEach, describe, expect, it, vi } from 'vitest'
 import { configSchema } from '../src/config.ts'
+import { contentHash } from '../src/content/content-hash.ts'
 import { fromGateway } from '../src/content/gateway.ts'
-import { sha256Of } from '../src/content/sha256.ts'
+import { readInCid } from '../src/content/in-cid.ts'
 import {
   type AggregateRecord,
   aggregateId,
@@ -317,26 +318,147 @@ describe('an aggregate', () => {
 })
 
 describe('the hash of content', () => {
-  const digest = bytesOf('digest', 32)
-  it.each<[string, number, number, Uint8Array, boolean]>([
-    ['is in the CID of a raw block', 0x55, 0x12, digest, true],
-    ['is in the CID of a CAR', 0x0202, 0x12, digest, true],
-    ['is not in the CID of a DAG', 0x70, 0x12, digest, false],
-    ['is not in an identity CID', 0x55, 0x00, digest, false],
-    ['is not a hash of another kind', 0x55, 0x13, bytesOf('digest', 64), false],
-    ['is not a truncated hash', 0x55, 0x12, digest.subarray(0, 20), false],
-  ])('%s', (_, codec, code, bytes, known) => {
-    expect(sha256Of(`${createLink(codec, createDigest(code, bytes))}`)).toEqual(known ? bytes : undefined)
+  const abc = Buffer.from('abc')
+  const cid = (codec: number, code: number, digest: Uint8Array) =>
+    `${createLink(codec, createDigest(code, digest))}`
+  const matches = (content: string, ...chunks: Uint8Array[]) => {
+    const hash = contentHash(content)
+    for (const chunk of chunks) hash?.update(chunk)
+    return hash?.matches()
+  }
+
+  /** The digests of `abc`, by Python's hashlib. */
+  it.each<[number, string, string]>([
+    [0x11, 'sha1', 'a9993e364706816aba3e25717850c26c9cd0d89d'],
+    [0x12, 'sha2-256', 'ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad'],
+    [
+      0x13,
+      'sha2-512',
+      'ddaf35a193617abacc417349ae20413112e6fa4e89a97ea20a9eeee64b55d39a2192992a274fc1a836ba3c23a3feebbd454d4423643ce80e2a9ac94fa54ca49f',
+    ],
+    [
+      0x14,
+      'sha3-512',
+      'b751850b1a57168a5693cd924b6b096e08f621827444f70d884f5d0240d2712e10e116e9192af3c91a7ec57647e3934057340b4cf408d5a56592f8274eec53f0',
+    ],
+    [
+      0x15,
+      'sha3-384',
+      'ec01498288516fc926459f58e2c6ad8df9b473cb0fc08c2596da7cf0e49be4b298d88cea927ac7f539f1edf228376d25',
+    ],
+    [0x16, 'sha3-256', '3a985da74fe225b2045c172d6bd390bd855f086e3e9d525b46bfe24511431532'],
+    [0x17, 'sha3-224', 'e642824c3f8cf24ad09234ee7d3c766fc9a3a5168d0c94ad73b46fdf'],
+    [0x18, 'shake-128', '5881092dd818bf5cf8a3ddb793fbcba74097d5c526a6d35f97b83351940f2cc8'],
+    [
+      0x19,
+      'shake-256',
+      '483366601360a8771c6863080cc4114d8db44530f8f1e1ee4f94ea37e78b5739d5a15bef186a5386c75744c0527e1faa9f8726e462a12a4feb06bd8801e751e4',
+    ],
+    [
+      0x20,
+      'sha2-384',
+      'cb00753f45a35e8bb5a03d699ac65007272c32ab0eded1631a8b605a43ff5bed8086072ba1e7cc2358baeca134c825a7',
+    ],
+    [0x56, 'dbl-sha2-256', '4f8b42c22dd3729b519ba6f68d2da7cc5b2d606d05daed5ad5128cc03e6c6358'],
+    [0xd5, 'md5', '900150983cd24fb0d6963f7d28e17f72'],
+    [0x1013, 'sha2-224', '23097d223405d8228642a477bda255b32aadbce4bda0b3f7e36c9da7'],
+    [0x1014, 'sha2-512-224', '4634270f707b6a54daae7530460842e20e37ed265ceee9a43e8924aa'],
+    [0x1015, 'sha2-512-256', '53048e2681941ef99b2e29b76b4c7dabe4c2d0c634fc6d46e0e2f13107e7af23'],
+    [0x1053, 'ripemd-160', '8eb208f7e05d987a9b044a8e98c6b087f15a0bfc'],
+    [0x534d, 'sm3-256', '66c7f0f462eeedd9d1f2d46bdc10e4e24167c4875cf2f7a2297da02b8f4ba8e0'],
+    [
+      0xb240,
+      'blake2b-512',
+      'ba80a53f981c4d0d6a2797b69f12f6e94c212f14685ac4b74b12bb6fdbffa2d17d87c5392aab792dc252d5de4533cc9518d38aa8dbf1925ab92386edd4009923',
+    ],
+    [0xb260, 'blake2s-256', '508c5e8c327c14e2e1a72ba34eeb452f37458b209ed63a294d999b4c86675982'],
+  ])('of multihash 0x%x is %s', (code, _, hex) => {
+    const digest = Buffer.from(hex, 'hex')
+    const content = cid(0x55, code, digest)
+    expect(matches(content, abc)).toBe(true)
+    expect(matches(content, abc.subarray(0, 1), abc.subarray(1))).toBe(true)
+    expect(matches(content, Buffer.from('abd'))).toBe(false)
+    expect(matches(content)).toBe(false)
+    const changed = Buffer.from(digest)
+    changed[0]! ^= 1
+    expect(matches(cid(0x55, code, changed), abc)).toBe(false)
+  })
+
+  const sha256 = hash('sha256', abc, 'buffer')
+  it.each<[string, number, number, Uint8Array]>([
+    ['is in the CID of a raw block', 0x55, 0x12, sha256],
+    ['is in the CID of a CAR', 0x0202, 0x12, sha256],
+    ['may be truncated', 0x55, 0x12, sha256.subarray(0, 16)],
+    [
+      'may be a longer output of SHAKE',
+      0x55,
+      0x18,
+      createHash('shake128', { outputLength: 50 }).update(abc).digest(),
+    ],
+    ['is the bytes themselves in an identity CID', 0x55, 0x00, abc],
+  ])('%s', (_, codec, code, digest) => {
+    expect(matches(cid(codec, code, digest), abc)).toBe(true)
+    expect(matches(cid(codec, code, digest), Buffer.from('abd'))).toBe(false)
+  })
+
+  it('is empty in an identity CID of no bytes', () => {
+    expect(matches('bafkqaaa')).toBe(true)
+    expect(matches('bafkqaaa', abc)).toBe(false)
+  })
+
+  it('matches no bytes if the CID has a longer digest than the hash', () => {
+    expect(matches(cid(0x55, 0x12, Buffer.concat([sha256, sha256])), abc)).toBe(false)
+  })
+
+  it.each<[string, number, number, Uint8Array]>([
+    ['the CID of a DAG', 0x70, 0x12, sha256],
+    ['the identity CID of a DAG', 0x70, 0x00, abc],
+    ['a digest of fewer than 16 bytes', 0x55, 0x12, sha256.subarray(0, 15)],
+    ['a BLAKE2b of 256 bits, which is not the beginning of the longer one', 0x55, 0xb220, sha256],
+    ['a hash that Node does not have', 0x55, 0x1e, sha256],
+    ['a piece CID', 0x55, 0x1011, Buffer.concat([Buffer.from([0, 2]), sha256])],
+  ])('is not in %s', (_, codec, code, digest) => {
+    expect(contentHash(cid(codec, code, digest))).toBeUndefined()
+  })
+})
+
+describe('content in its CID', () => {
+  const asked: string[] = []
+  const source = readInCid({
+    has: async content => asked.push(content) < 0,
+    open: async content => void asked.push(content),
+  })
+  const { signal } = new AbortController()
+  const abc = Buffer.from('abc')
+  const identity = (codec: number) => `${createLink(codec, createDigest(0x00, abc))}`
+
+  it.each([0x55, 0x0202])('is read from it if its codec is 0x%x', async codec => {
+    expect(await source.has(identity(codec))).toBe(true)
+    const chunks = await Array.fromAsync((await source.open(identity(codec), signal))!)
+    expect(Buffer.concat(chunks)).toEqual(abc)
+    expect(asked).toEqual([])
+  })
+
+  it('is asked from the source if the CID names a DAG or a hash', async () => {
+    const others = [identity(0x70), `${createLink(0x55, createDigest(0x12, hash('sha256', abc, 'buffer')))}`]
+    for (const content of others) {
+      expect(await source.has(content)).toBe(false)
+      expect(await source.open(content, signal)).toBeUndefined()
+    }
+    expect(asked).toEqual(others.flatMap(content => [content, content]))
   })
 })
 
 describe('content from a gateway', () => {
+  afterEach(() => void vi.restoreAllMocks())
+
   const { signal } = new AbortController()
   /** A gateway at `https://{cid}.example/x` that answers with these responses, one after the other. */
   const from = (responses: Response[], asked: string[] = [], options: object = {}) =>
     fromGateway('https://{cid}.example/x', {
       fetch: async (url, init) => {
-        asked.push(`${init?.method} ${url}`)
+        const range = new Headers(init?.headers).get('range')
+        asked.push(`${init?.method} ${url}${range === null ? '' : ` ${range}`}`)
         expect(init?.redirect).toBe('manual')
         return responses.shift()!
       },
@@ -358,10 +480,85 @@ describe('content from a gateway', () => {
     expect(await from([new Response('', { status })]).has('bafy')).toBe(false)
   })
 
-  it.each([304, 403, 429, 500, 504])('is retried at status %i', async status => {
+  it.each([304, 401, 403, 416, 429, 500, 504])('is retried at status %i', async status => {
     const response = () => new Response(status === 304 ? null : '', { status })
     await expect(from([response()]).open('bafy', signal)).rejects.toThrow(`${status}`)
-    await expect(from([response()]).has('bafy')).rejects.toThrow(`${status}`)
+    if (status !== 403)
+      await expect(from([response()]).has('bafy')).rejects.toThrow(`HEAD of bafy with status ${status}`)
+  })
+
+  describe.each([403, 405, 501])('whose HEAD is answered with status %i', head => {
+    const refused = () => new Response(null, { status: head })
+
+    it.each<[string, number, boolean]>([
+      ['exists', 200, true],
+      ['exists', 206, true],
+      ['exists and is empty', 416, true],
+      ['does not exist', 403, false],
+      ['does not exist', 404, false],
+      ['does not exist', 410, false],
+    ])('%s if GET of its first byte is answered with status %i', async (_, status, expected) => {
+      const asked: string[] = []
+      let isCancelled = false
+      const body = new ReadableStream({
+        pull: controller => controller.enqueue(new Uint8Array(1)),
+        cancel: () => {
+          isCancelled = true
+        },
+      })
+      const source = from([refused(), new Response(body, { status })], asked)
+      expect(await source.has('bafy')).toBe(expected)
+      expect(asked).toEqual(['HEAD https://bafy.example/x', 'GET https://bafy.example/x bytes=0-0'])
+      expect(isCancelled).toBe(true)
+    })
+
+    it.each([304, 401, 405, 429, 500, 501])('is unknown if GET is answered with status %i', async status => {
+      const source = from([refused(), new Response(status === 304 ? null : '', { status })])
+      await expect(source.has('bafy')).rejects.toThrow(`GET of bafy with status ${status}`)
+    })
+  })
+
+  it('exists if it redirects to a URL that is signed for GET', async () => {
+    const asked: string[] = []
+    const signed = 'https://bafy.s3.test/x?signature'
+    const source = from(
+      [
+        redirect(signed),
+        new Response(null, { status: 403 }),
+        redirect(signed),
+        new Response('b', { status: 206 }),
+      ],
+      asked,
+      { hosts: ['s3.test'] },
+    )
+    expect(await source.has('bafy')).toBe(true)
+    expect(asked).toEqual([
+      'HEAD https://bafy.example/x',
+      `HEAD ${signed}`,
+      'GET https://bafy.example/x bytes=0-0',
+      `GET ${signed} bytes=0-0`,
+    ])
+  })
+
+  it('is not asked for with GET at a host that is not listed', async () => {
+    const asked: string[] = []
+    const source = from([new Response(null, { status: 405 }), redirect('https://elsewhere.test/')], asked)
+    await expect(source.has('bafy')).rejects.toThrow('gatewayHosts')
+    expect(asked).toHaveLength(2)
+  })
+
+  it('is asked for within ten seconds in all', async () => {
+    const signals = new Set<unknown>()
+    const source = fromGateway('https://{cid}.example/x', {
+      fetch: async (_, init) => {
+        signals.add(init?.signal)
+        return new Response(null, { status: init?.method === 'HEAD' ? 405 : 206 })
+      },
+    })
+    const timeout = vi.spyOn(AbortSignal, 'timeout')
+    expect(await source.has('bafy')).toBe(true)
+    expect(timeout.mock.calls).toEqual([[10_000]])
+    expect([...signals]).toEqual(timeout.mock.results.map(({ value }) => value))
   })
 
   it('is read after redirects to the gateway’s own host, and to listed ones', async () => {

@@ -13,11 +13,25 @@ interface GatewayOptions {
 const REDIRECTS = [301, 302, 303, 307, 308]
 const MAX_REDIRECTS = 3
 
+/** Content does not exist. */
+const MISSING = [404, 410]
+
 /** Maximum time for the answer whether content exists. */
-const HEAD_TIMEOUT_MS = 10_000
+const EXISTS_TIMEOUT_MS = 10_000
+
+/** A source may refuse HEAD, but serve GET, e.g. S3 behind a redirect whose signature is for GET. */
+const HEAD_REFUSED = [403, 405, 501]
+/** Asks for one byte. A source that ignores it sends everything: the body is not read. */
+const ONE_BYTE = { range: 'bytes=0-0' }
+/** Empty content has no first byte, but exists. */
+const RANGE_NOT_SATISFIABLE = 416
+/** S3 answers GET of a missing object with it, unless the reader may list the bucket. */
+const FORBIDDEN = 403
 
 /**
  * Reads content from an HTTP gateway. Statuses 404 and 410 mean that the content does not exist; every other failure throws.
+ * If the gateway refuses HEAD, a GET of one byte shows whether content exists. Then 403 means that it does not: the gateway
+ * lets nobody read it.
  *
  * It follows up to three redirects, each only to the gateway's own host or a listed one, because the content of a redirect is
  * chosen by others.
@@ -36,27 +50,46 @@ export const fromGateway = (
     if (!allowed.some(host => url.host === host || url.host.endsWith(`.${host}`)))
       throw new Error(`${url} is neither at the host of the gateway nor at one of gatewayHosts`)
   }
-  const request = async (content: string, init: RequestInit): Promise<Response | undefined> => {
+  /** Returns the response after redirects, whatever its status. */
+  const request = async (content: string, init: RequestInit): Promise<Response> => {
     let url = new URL(template.replace('{cid}', content))
     for (let redirects = 0; ; redirects++) {
       check(url)
       const response = await fetch(url.href, { ...init, redirect: 'manual' })
-      if (response.ok) return response
-      await response.body?.cancel()
-      const { status } = response
-      if (status === 404 || status === 410) return undefined
       const location = response.headers.get('location')
-      if (!REDIRECTS.includes(status) || location === null || redirects === MAX_REDIRECTS)
-        throw new Error(`The gateway answered ${init.method} of ${content} with status ${status}`)
+      if (!REDIRECTS.includes(response.status) || location === null || redirects === MAX_REDIRECTS)
+        return response
+      await response.body?.cancel()
       url = new URL(location, url)
     }
   }
+  const requestStatus = async (content: string, init: RequestInit): Promise<number> => {
+    const { body, status } = await request(content, init)
+    await body?.cancel()
+    return status
+  }
+  /** Returns whether a status means that content exists. Throws if it means neither. */
+  const exists = (content: string, { method }: RequestInit, status: number): boolean => {
+    if (status >= 200 && status < 300) return true
+    if (MISSING.includes(status)) return false
+    throw new Error(`The gateway answered ${method} of ${content} with status ${status}`)
+  }
   return {
     has: async content => {
-      const signal = AbortSignal.timeout(HEAD_TIMEOUT_MS)
-      return (await request(content, { method: 'HEAD', signal })) !== undefined
+      const signal = AbortSignal.timeout(EXISTS_TIMEOUT_MS)
+      const head = { method: 'HEAD', signal }
+      const status = await requestStatus(content, head)
+      if (!HEAD_REFUSED.includes(status)) return exists(content, head, status)
+      const get = { method: 'GET', headers: ONE_BYTE, signal }
+      const again = await requestStatus(content, get)
+      return again === RANGE_NOT_SATISFIABLE || (again !== FORBIDDEN && exists(content, get, again))
     },
-    open: async (content, signal) => (await request(content, { method: 'GET', signal }))?.body ?? undefined,
+    open: async (content, signal) => {
+      const init = { method: 'GET', signal }
+      const { body, ok, status } = await request(content, init)
+      if (!ok) await body?.cancel()
+      return exists(content, init, status) ? (body ?? undefined) : undefined
+    },
   }
 }
 

@@ -1,8 +1,7 @@
-import { createHash } from 'node:crypto'
 import type { PieceLink, Result } from '@w3filecoin/capabilities'
 import { pieceOf } from '@w3filecoin/piece'
 import type { Log } from '@w3filecoin/runtime'
-import { sha256Of } from './sha256.ts'
+import { contentHash } from './content-hash.ts'
 import type { ContentSource } from './source.ts'
 
 /** The result of hashing the bytes that a source returned. */
@@ -51,9 +50,8 @@ export const readContent = async (
   content: string,
   { maxBytes, maxReadMs, renewClaim, renewalMs, log }: ReadOptions,
 ): Promise<Result<Reading, string>> => {
-  const expected = sha256Of(content)
-  const sha256 = expected && createHash('sha256')
-  const lastByte = maxBytes + (sha256 ? OVERRUN_BYTES : 0)
+  const hash = contentHash(content)
+  const lastByte = maxBytes + (hash ? OVERRUN_BYTES : 0)
   const stop = new AbortController()
   let bytes = 0
   let isDone = false
@@ -63,7 +61,7 @@ export const readContent = async (
       bytes += chunk.byteLength
       // Leaving the loop closes the stream.
       if (bytes > lastByte) return
-      sha256?.update(chunk)
+      hash?.update(chunk)
       if (bytes <= maxBytes) yield chunk
     }
   }
@@ -94,9 +92,8 @@ export const readContent = async (
     const piece = await Promise.race([computePiece(), enforceSpeed()])
     if (piece === undefined) return { error: `There is no content ${content}` }
     if (bytes > lastByte) return { ok: { piece: undefined, isVerified: false } }
-    if (expected && sha256?.digest().equals(expected) === false)
-      return fail(': the bytes received do not hash to it')
-    return { ok: { piece: bytes > maxBytes ? undefined : piece, isVerified: expected !== undefined } }
+    if (hash?.matches() === false) return fail(': the bytes received do not hash to it')
+    return { ok: { piece: bytes > maxBytes ? undefined : piece, isVerified: hash !== undefined } }
   } catch (cause) {
     return fail(cause instanceof TooSlow ? cause.message : '', cause)
   } finally {
