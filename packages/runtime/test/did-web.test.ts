@@ -213,6 +213,9 @@ describe('a DID document', () => {
     ...more,
   })
   const documentWith = (...verificationMethod: unknown[]) => ({ id: host.did, verificationMethod })
+  /** The raw key follows the two-byte multicodec prefix. */
+  const rawKey = async (name: string) =>
+    base58btc.decode((await keyOf(name)).slice('did:key:'.length)).slice(2)
   const jwk = async (name: string) => ({
     id: `${host.did}#${name}`,
     controller: host.did,
@@ -220,15 +223,29 @@ describe('a DID document', () => {
     publicKeyJwk: {
       kty: 'OKP',
       crv: 'Ed25519',
-      // The raw key follows the two-byte multicodec prefix.
-      x: base64url.baseEncode(base58btc.decode((await keyOf(name)).slice('did:key:'.length)).slice(2)),
+      x: base64url.baseEncode(await rawKey(name)),
     },
+  })
+  const base58 = async (name: string, more: object = {}) => ({
+    id: `${host.did}#${name}`,
+    controller: host.did,
+    type: 'Ed25519VerificationKey2018',
+    publicKeyBase58: base58btc.baseEncode(await rawKey(name)),
+    ...more,
   })
 
   it.each<[string, () => Promise<unknown>]>([
     ['of type Multikey', () => method('first')],
     ['of type Ed25519VerificationKey2020', () => method('first', { type: 'Ed25519VerificationKey2020' })],
     ['of type JsonWebKey2020', () => jwk('first')],
+    ['of type Ed25519VerificationKey2018', () => base58('first')],
+    ['without a controller, and with an id of the DID', () => method('first', { controller: undefined })],
+    [
+      'without a controller, and with a relative id',
+      () => method('first', { controller: undefined, id: '#a' }),
+    ],
+    ['without a controller and id', () => method('first', { controller: undefined, id: undefined })],
+    ['whose id is not a text', () => method('first', { id: null })],
     ['of type JsonWebKey', async () => ({ ...(await jwk('first')), type: 'JsonWebKey' })],
     ['that expire in the future', () => method('first', { expires: '2099-01-01T00:00:00Z' })],
   ])('may have keys %s', async (_, make) => {
@@ -253,7 +270,121 @@ describe('a DID document', () => {
     expect(await verify(authority, 'first')).toBe(false)
   })
 
+  it.each(['authentication', 'assertionMethod', 'capabilityInvocation', 'capabilityDelegation'])(
+    'may have keys of every type embedded in %s',
+    async relationship => {
+      const methods = [
+        await method('first'),
+        await jwk('second'),
+        await base58('third', { controller: undefined }),
+      ]
+      host.answer = answer({ id: host.did, [relationship]: [...methods, `${host.did}#elsewhere`] })
+      const authority = authorityOf()
+      for (const name of ['first', 'second', 'third']) expect(await verify(authority, name)).toBe(true)
+      expect(await verify(authority, 'forger')).toBe(false)
+    },
+  )
+
+  it('may have its only key without a list', async () => {
+    host.answer = answer({ id: host.did, authentication: await base58('first') })
+    expect(await verify(authorityOf(), 'first')).toBe(true)
+    host.answer = answer({
+      id: host.did,
+      verificationMethod: await base58('second'),
+      authentication: '#second',
+    })
+    expect(await verify(authorityOf(), 'second')).toBe(true)
+  })
+
+  it.each<[string, (id: string) => object, boolean]>([
+    ['is in no relationship', () => ({}), true],
+    ['signs', id => ({ assertionMethod: [id] }), true],
+    ['signs and encrypts', id => ({ capabilityInvocation: [id], keyAgreement: [id] }), true],
+    ['only encrypts', id => ({ keyAgreement: [id] }), false],
+  ])('may have a listed key that %s', async (_, relationships, counts) => {
+    const id = `${host.did}#key`
+    for (const [listed, referred] of [
+      [id, id],
+      [id, '#key'],
+      ['#key', id],
+      ['#key', '#key'],
+    ] as const) {
+      const document = documentWith(await method('first', { id: listed }), await method('second'))
+      host.answer = answer({ ...document, ...relationships(referred) })
+      const authority = authorityOf()
+      expect(await verify(authority, 'first')).toBe(counts)
+      expect(await verify(authority, 'second')).toBe(true)
+    }
+  })
+
+  it('may have 32 verification methods in all', async () => {
+    const methods = await Promise.all(Array.from({ length: 32 }, (_, n) => base58(`key ${n}`)))
+    const [authentication, assertionMethod, keyAgreement] = [
+      methods.slice(0, 9),
+      methods.slice(9, 12),
+      methods.slice(12, 14),
+    ]
+    const verificationMethod = methods.slice(14)
+    const references = verificationMethod.map(({ id }) => id)
+    const document = {
+      id: host.did,
+      verificationMethod,
+      authentication: [...authentication, ...references],
+      assertionMethod: [...assertionMethod, ...references],
+      keyAgreement,
+    }
+    host.answer = answer(document)
+    expect(await verify(authorityOf(), 'key 0')).toBe(true)
+    expect(await verify(authorityOf(), 'key 12')).toBe(false)
+    host.answer = answer({ ...document, keyAgreement: [...keyAgreement, await base58('another')] })
+    expect(await verify(authorityOf(), 'key 0')).toBe('unresolved')
+  })
+
   it.each<[string, () => RequestListener | Promise<RequestListener>]>([
+    [
+      'with keys that are embedded in keyAgreement only',
+      async () => answer({ id: host.did, keyAgreement: [await base58('first')] }),
+    ],
+    [
+      'with embedded keys of another controller',
+      async () =>
+        answer({ id: host.did, authentication: [await base58('first', { controller: 'did:web:x' })] }),
+    ],
+    [
+      'with keys without a controller, whose id is of another DID',
+      async () =>
+        answer({
+          id: host.did,
+          authentication: [await base58('first', { controller: undefined, id: 'did:web:x#a' })],
+        }),
+    ],
+    [
+      'with keys whose controller is not a text',
+      async () => answer(documentWith(await method('first', { controller: null }))),
+    ],
+    [
+      'with embedded keys that were revoked',
+      async () =>
+        answer({
+          id: host.did,
+          authentication: [await base58('first', { revoked: '2020-01-01T00:00:00Z' })],
+        }),
+    ],
+    [
+      'with keys of 31 bytes',
+      async () =>
+        answer(
+          documentWith(
+            await base58('first', {
+              publicKeyBase58: base58btc.baseEncode((await rawKey('first')).slice(1)),
+            }),
+          ),
+        ),
+    ],
+    [
+      'with keys that are not base58',
+      async () => answer(documentWith(await base58('first', { publicKeyBase58: '0'.repeat(44) }))),
+    ],
     [
       'of another DID with our keys',
       async () => answer({ ...documentOf(host.did, [await keyOf('first')]), id: 'did:web:127.0.0.1' }),

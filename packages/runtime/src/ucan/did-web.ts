@@ -153,15 +153,31 @@ const textOf = async (response: Response): Promise<Result<string>> => {
   return { ok: Buffer.concat(chunks).toString() }
 }
 
+/** The relationships whose methods sign. A method under `keyAgreement` encrypts. */
+const SIGNING = ['authentication', 'assertionMethod', 'capabilityInvocation', 'capabilityDelegation'] as const
+
+/** A list, of which a document may have the only item without brackets. Its items are verification methods or their ids. */
+const methodsSchema = z
+  .unknown()
+  .optional()
+  .transform(value => (Array.isArray(value) ? (value as unknown[]) : value == null ? [] : [value]))
+
 const documentSchema = z.object({
   id: z.string(),
-  verificationMethod: z.array(z.unknown()).max(MAX_METHODS),
+  verificationMethod: methodsSchema,
+  authentication: methodsSchema,
+  assertionMethod: methodsSchema,
+  capabilityInvocation: methodsSchema,
+  capabilityDelegation: methodsSchema,
+  keyAgreement: methodsSchema,
 })
 
 /** The forms of Ed25519 keys that are in use. A document may contain other keys too. */
 const methodSchema = z
   .object({
-    controller: z.string(),
+    id: z.string().optional().catch(undefined),
+    /** If absent, the DID in the id. */
+    controller: z.string().optional(),
     /** A former key: it is still listed, but no longer signs. */
     expires: z.iso.datetime({ offset: true }).optional(),
     revoked: z.iso.datetime({ offset: true }).optional(),
@@ -180,18 +196,48 @@ const methodSchema = z
           x: z.string().regex(/^[\w-]{43}$/),
         }),
       }),
+      z.object({
+        type: z.literal('Ed25519VerificationKey2018'),
+        publicKeyBase58: z.string().regex(/^[1-9A-HJ-NP-Za-km-z]{32,44}$/),
+      }),
     ]),
   )
+type Method = z.infer<typeof methodSchema>
 
 /** Returns the keys of a DID in its document. */
 const keysIn = (text: string, did: DID, now: number): Result<readonly Key[]> => {
-  const document = documentSchema.safeParse(parseJson(text))
-  if (document.error) return invalidDocument(z.prettifyError(document.error))
-  const { id, verificationMethod } = document.data
+  const { data: document, error } = documentSchema.safeParse(parseJson(text))
+  if (error) return invalidDocument(z.prettifyError(error))
+  const { id, verificationMethod, keyAgreement } = document
   if (id !== did) return invalidDocument(`The document describes ${id.slice(0, 200)}, not ${did}`)
-  const keys = new Set(verificationMethod.flatMap(method => keyOf(method, did, now) ?? []))
+  const signing = SIGNING.flatMap(relationship => document[relationship])
+  const isEmbedded = (value: unknown) => typeof value !== 'string'
+  const embedded = [...signing, ...keyAgreement].filter(isEmbedded)
+  if (verificationMethod.length + embedded.length > MAX_METHODS)
+    return invalidDocument(`A DID document has at most ${MAX_METHODS} verification methods`)
+
+  const signs = idsOf(signing, did)
+  const encrypts = idsOf(keyAgreement, did)
+  const listed = verificationMethod.filter(method => {
+    const id = idOf(method, did)
+    return id === undefined || signs.has(id) || !encrypts.has(id)
+  })
+  const methods = [...listed, ...signing.filter(isEmbedded)]
+  const keys = new Set(methods.flatMap(method => keyOf(method, did, now) ?? []))
   return keys.size > 0 ? { ok: [...keys] } : invalidDocument('The document contains no valid Ed25519 key')
 }
+
+/** Returns the absolute ids in a relationship that refers to methods instead of containing them. */
+const idsOf = (relationship: readonly unknown[], did: DID): Set<string> =>
+  new Set(relationship.filter(value => typeof value === 'string').map(id => toAbsolute(id, did)))
+
+const idOf = (method: unknown, did: DID): string | undefined => {
+  const { data } = z.object({ id: z.string() }).safeParse(method)
+  return data && toAbsolute(data.id, did)
+}
+
+/** @example toAbsolute('#key-0', 'did:web:dealer.example.com') // 'did:web:dealer.example.com#key-0' */
+const toAbsolute = (id: string, did: DID): string => (id.startsWith('#') ? `${did}${id}` : id)
 
 /** The multicodec of an Ed25519 public key. */
 const ED25519 = [0xed, 0x01]
@@ -199,15 +245,23 @@ const ED25519 = [0xed, 0x01]
 /** Returns the key of a verification method; `undefined` if it is not a present Ed25519 key of the DID. */
 const keyOf = (value: unknown, did: DID, now: number): Key | undefined => {
   const { data: method } = methodSchema.safeParse(value)
-  if (method === undefined || method.controller !== did) return undefined
+  if (method === undefined || controllerOf(method, did) !== did) return undefined
   const ended = [method.expires, method.revoked].some(time => time !== undefined && Date.parse(time) <= now)
   if (ended) return undefined
-  const multibase =
-    'publicKeyJwk' in method
-      ? base58btc.encode(Uint8Array.from([...ED25519, ...Buffer.from(method.publicKeyJwk.x, 'base64url')]))
-      : method.publicKeyMultibase
-  const key: Key = `did:key:${multibase}`
+  const key: Key = `did:key:${multibaseOf(method)}`
   return isEd25519(key) ? key : undefined
+}
+
+const controllerOf = ({ controller, id = '#' }: Method, did: DID): string | undefined =>
+  controller ?? toAbsolute(id, did).split('#')[0]
+
+const multibaseOf = (method: Method): string => {
+  if ('publicKeyMultibase' in method) return method.publicKeyMultibase
+  const bytes =
+    'publicKeyJwk' in method
+      ? Buffer.from(method.publicKeyJwk.x, 'base64url')
+      : base58btc.baseDecode(method.publicKeyBase58)
+  return base58btc.encode(Uint8Array.from([...ED25519, ...bytes]))
 }
 
 const isEd25519 = (key: Key): boolean => {
