@@ -6,10 +6,13 @@ export const hostOf = (service: ServiceName, { domain }: Stage): string | undefi
   domain && `${service}.${domain}`
 
 /**
- * Creates the API of a service, without routes. Web pages of any origin may call it, which is the default of SST and safe:
- * callers authenticate by signatures, never by cookies.
+ * Creates the API of a service, without routes. Its function answers preflight requests and sends the CORS headers, locally
+ * and on AWS. With CORS of its own, API Gateway would ignore these headers.
  */
 export const makeApi = (service: ServiceName, stage: Stage) => {
   const host = hostOf(service, stage)
-  return new sst.aws.ApiGatewayV2(componentName(service), host === undefined ? {} : { domain: host })
+  return new sst.aws.ApiGatewayV2(componentName(service), {
+    cors: false,
+    ...(host === undefined ? {} : { domain: host }),
+  })
 }

@@ -1,4 +1,5 @@
 import {
+  type BucketSpec,
   type FunctionSpec,
   type QueueSpec,
   type Resources,
@@ -53,7 +54,7 @@ export const makeService = <S>(
   const named = (...words: string[]) => componentName(service, ...words)
 
   const tables = mapValues(resources.tables, (spec, name) => makeTable(named(name, 'records'), spec))
-  const buckets = mapValues(resources.buckets, (_, name) => makeBucket(named(name, 'data')))
+  const buckets = mapValues(resources.buckets, (spec, name) => makeBucket(named(name, 'data'), spec))
   const queues = mapValues(resources.queues, (spec, name) => makeQueue(named(name), spec))
   const made: Made = {
     tables,
@@ -166,9 +167,10 @@ const makeQueue = (name: string, spec: QueueSpec) => {
 }
 
 /** Private, over HTTPS only, and not versioned, because objects never change. */
-const makeBucket = (name: string) =>
+const makeBucket = (name: string, { webMethods }: BucketSpec) =>
   new sst.aws.Bucket(name, {
-    cors: false,
+    // The default of SST for the other properties: all origins and headers.
+    cors: webMethods === undefined ? false : { allowMethods: [...webMethods] },
     transform: { bucket: { forceDestroy: !isProduction() } },
   })
 

@@ -130,7 +130,10 @@ export const resources = describeResources({
     },
   },
   buckets: {
-    blocks: { holds: 'the pieces and proofs of aggregates, and large receipts, by CID' },
+    blocks: {
+      holds: 'the pieces and proofs of aggregates, and large receipts, by CID',
+      webMethods: ['GET', 'HEAD'],
+    },
   },
   schedules: {
     /** Send the messages of overdue records again; seal groups whose pieces have waited long enough. */

@@ -79,7 +79,7 @@ export const resources = describeResources({
     },
   },
   buckets: {
-    blocks: { holds: 'the pieces of aggregates, and large receipts, by CID' },
+    blocks: { holds: 'the pieces of aggregates, and large receipts, by CID', webMethods: ['GET', 'HEAD'] },
     offers: { holds: 'the offer documents that deal making reads' },
   },
   schedules: {

@@ -10,10 +10,12 @@ import {
   BucketAlreadyExists,
   BucketAlreadyOwnedByYou,
   CreateBucketCommand,
+  PutBucketCorsCommand,
   type S3Client,
 } from '@aws-sdk/client-s3'
 import { CreateQueueCommand, SetQueueAttributesCommand, type SQSClient } from '@aws-sdk/client-sqs'
 import {
+  type BucketSpec,
   type Kind,
   type QueueSpec,
   type Resources,
@@ -58,7 +60,9 @@ export const provision = async ({ resources, service, clients, sqs }: ProvisionO
         sqs,
       }),
     ),
-    ...Object.keys(buckets).map(name => createBucket(clients.s3, resourceName(service, name))),
+    ...Object.entries(buckets).map(([name, spec]) =>
+      createBucket(clients.s3, resourceName(service, name), spec),
+    ),
   ])
   return placesOf({ resources, service, sqs })
 }
@@ -184,10 +188,22 @@ const putQueue = async (
   }
 }
 
-const createBucket = async (client: S3Client, name: string): Promise<void> => {
+const createBucket = async (
+  client: S3Client,
+  name: string,
+  { webMethods = [] }: BucketSpec,
+): Promise<void> => {
   try {
     await client.send(new CreateBucketCommand({ Bucket: name }))
   } catch (cause) {
     if (!(cause instanceof BucketAlreadyOwnedByYou || cause instanceof BucketAlreadyExists)) throw cause
   }
+  if (webMethods.length === 0) return
+  const rule = {
+    AllowedOrigins: ['*'],
+    AllowedHeaders: ['*'],
+    AllowedMethods: [...webMethods],
+    ExposeHeaders: ['ETag'],
+  }
+  await client.send(new PutBucketCorsCommand({ Bucket: name, CORSConfiguration: { CORSRules: [rule] } }))
 }

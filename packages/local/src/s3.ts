@@ -3,14 +3,15 @@ import { createReadStream, createWriteStream } from 'node:fs'
 import { access, mkdir, readdir, rename, rm, stat } from 'node:fs/promises'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
 import { pipeline } from 'node:stream/promises'
 import { listen } from './listen.ts'
 
 /**
  * A small S3. Each object is a file, streamed in and out, so that objects of any size take constant memory. (The SQS
  * engine has an S3 too, but it holds several copies of each object in memory.) It has the features that the services and
- * the SDK use: buckets by path, objects without metadata, conditional writes, ranges, lists. It does not check
- * credentials or signatures.
+ * the SDK use: buckets by path, objects without metadata, conditional writes, ranges, lists, CORS for all origins. It does
+ * not check credentials or signatures.
  */
 export interface S3 {
   port: number
@@ -25,7 +26,10 @@ export const startS3 = async (directory: string): Promise<S3> => {
   // Remove incomplete objects of a crashed system.
   await rm(join(directory, INCOMING), { recursive: true, force: true })
   await mkdir(join(directory, INCOMING), { recursive: true })
-  const server = createServer((request, response) => void answer(directory, request, response))
+  const webMethods: WebMethods = new Map()
+  const server = createServer(
+    (request, response) => void answer({ directory, webMethods }, request, response),
+  )
   const port = await listen(server, 0)
   return {
     port,
@@ -35,6 +39,17 @@ export const startS3 = async (directory: string): Promise<S3> => {
         server.closeAllConnections()
       }),
   }
+}
+
+/**
+ * The methods that web pages may use on the objects of a bucket, by its name. Only in memory: the local system provisions its
+ * buckets at each start.
+ */
+type WebMethods = Map<string, readonly string[]>
+
+interface Storage {
+  directory: string
+  webMethods: WebMethods
 }
 
 /** The directory of uploads in progress. It is not a valid bucket name. */
@@ -52,12 +67,12 @@ class S3Error extends Error {
 }
 
 const answer = async (
-  directory: string,
+  storage: Storage,
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> => {
   try {
-    await route(directory, request, response)
+    await route(storage, request, response)
   } catch (cause) {
     if (response.headersSent || request.destroyed) return void response.destroy()
     const { status, code, message } = (
@@ -72,7 +87,7 @@ const answer = async (
 }
 
 const route = async (
-  directory: string,
+  { directory, webMethods }: Storage,
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> => {
@@ -89,13 +104,25 @@ const route = async (
     () => true,
     () => false,
   )
-  const what = `${request.method} ${key === '' ? 'bucket' : 'object'}`
+  const what = `${request.method} ${key === '' ? 'bucket' : 'object'}${searchParams.has('cors') ? '?cors' : ''}`
   if (what === 'PUT bucket') {
     await mkdir(bucket, { recursive: true })
     response.end()
     return
   }
   if (!exists) throw new S3Error(404, 'NoSuchBucket', `The bucket ${name} does not exist`)
+  if (what === 'PUT bucket?cors') {
+    webMethods.set(name, await readAllowedMethods(request))
+    response.end()
+    return
+  }
+  allowOrigin(key === '' ? [] : (webMethods.get(name) ?? []), request, response)
+  if (request.method === 'OPTIONS') {
+    if (!response.hasHeader('access-control-allow-origin'))
+      throw new S3Error(403, 'AccessForbidden', 'CORSResponse: This CORS request is not allowed')
+    response.end()
+    return
+  }
   const known = [
     'list-type',
     'prefix',
@@ -120,6 +147,29 @@ const route = async (
     await rm(fileOf(bucket, key), { force: true })
     response.writeHead(204).end()
   } else throw new S3Error(405, 'MethodNotAllowed', `This S3 does not support ${what}`)
+}
+
+/** Reads the methods of a PutBucketCors request. Its other properties are always those of `provision`. */
+const readAllowedMethods = async (request: IncomingMessage): Promise<string[]> => {
+  const xml = await text(request)
+  return [...xml.matchAll(/<AllowedMethod>(\w+)<\/AllowedMethod>/g)].map(([, method = '']) => method)
+}
+
+/** Sets the CORS headers of a response if web pages may use these methods, the one of the request among them. */
+const allowOrigin = (
+  methods: readonly string[],
+  request: IncomingMessage,
+  response: ServerResponse,
+): void => {
+  const { origin, 'access-control-request-method': asked } = request.headers
+  const method = request.method === 'OPTIONS' ? asked : request.method
+  if (origin === undefined || method === undefined || !methods.includes(method)) return
+  response.setHeader('access-control-allow-origin', '*')
+  response.setHeader('access-control-expose-headers', 'ETag')
+  if (request.method !== 'OPTIONS') return
+  response.setHeader('access-control-allow-methods', methods.join(', '))
+  const headers = request.headers['access-control-request-headers']
+  if (headers !== undefined) response.setHeader('access-control-allow-headers', headers)
 }
 
 const fileOf = (bucket: string, key: string): string => {

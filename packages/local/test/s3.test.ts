@@ -11,6 +11,7 @@ import {
   NoSuchBucket,
   NoSuchKey,
   NotFound,
+  PutBucketCorsCommand,
   PutObjectCommand,
   S3Client,
 } from '@aws-sdk/client-s3'
@@ -106,6 +107,47 @@ describe('the small S3', () => {
     await expect(s3.send(new HeadObjectCommand({ Bucket, Key: 'gone' }))).rejects.toBeInstanceOf(NotFound)
     const put = s3.send(new PutObjectCommand({ Bucket: 'no-bucket', Key: 'key', Body: Buffer.alloc(0) }))
     await expect(put).rejects.toBeInstanceOf(NoSuchBucket)
+  })
+
+  it('answers web pages about the methods of a bucket, and sends CORS headers only for these', async () => {
+    const at = (key: string, init: RequestInit) => fetch(`http://127.0.0.1:${engine.port}/${key}`, init)
+    const preflight = (key: string, method: string) =>
+      at(key, {
+        method: 'OPTIONS',
+        headers: {
+          origin: 'https://page.example',
+          'access-control-request-method': method,
+          'access-control-request-headers': 'content-type,x-amz-meta',
+        },
+      })
+    const origin = ({ headers }: Response) => headers.get('access-control-allow-origin')
+    await s3.send(new CreateBucketCommand({ Bucket: 'for-pages' }))
+    expect((await preflight('for-pages/key', 'PUT')).status).toBe(403)
+    const rule = { AllowedOrigins: ['*'], AllowedHeaders: ['*'], AllowedMethods: ['GET', 'PUT'] }
+    await s3.send(new PutBucketCorsCommand({ Bucket: 'for-pages', CORSConfiguration: { CORSRules: [rule] } }))
+
+    const allowed = await preflight('for-pages/key', 'PUT')
+    expect([allowed.status, origin(allowed)]).toEqual([200, '*'])
+    expect(allowed.headers.get('access-control-allow-methods')).toBe('GET, PUT')
+    expect(allowed.headers.get('access-control-allow-headers')).toBe('content-type,x-amz-meta')
+    for (const [key, method] of [
+      ['for-pages/key', 'DELETE'],
+      ['for-pages', 'GET'],
+      ['for-pages?cors', 'PUT'],
+      ['bucket/key', 'GET'],
+    ] as const) {
+      const refused = await preflight(key, method)
+      expect([refused.status, origin(refused)], `${method} ${key}`).toEqual([403, null])
+    }
+
+    const headers = { origin: 'null' }
+    const put = await at('for-pages/key', { method: 'PUT', body: 'body', headers })
+    expect([put.status, origin(put)]).toEqual([200, '*'])
+    expect(put.headers.get('access-control-expose-headers')).toBe('ETag')
+    expect(origin(await at('for-pages/missing', { headers }))).toBe('*')
+    expect(origin(await at('for-pages/key', {}))).toBeNull()
+    expect(origin(await at('for-pages/key', { method: 'DELETE', headers }))).toBeNull()
+    expect(origin(await at('bucket/plain', { headers }))).toBeNull()
   })
 
   it('keeps nothing of an incomplete upload', async () => {

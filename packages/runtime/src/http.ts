@@ -1,5 +1,6 @@
 import { Hono } from 'hono'
 import { bodyLimit } from 'hono/body-limit'
+import { cors } from 'hono/cors'
 import manifest from '../package.json' with { type: 'json' }
 import type { Log } from './ports.ts'
 import type { ReceiptLog } from './receipts/receipt-log.ts'
@@ -19,6 +20,9 @@ export interface HttpOptions {
 /** Time for which a cache may serve a receipt without asking again. */
 const RECEIPT_MAX_AGE_SECONDS = 3600
 
+/** Time for which a browser may remember that web pages may call a service. Browsers have shorter limits. */
+const PREFLIGHT_MAX_AGE_SECONDS = 86_400
+
 /**
  * Returns the HTTP API of a service:
  *
@@ -27,6 +31,8 @@ const RECEIPT_MAX_AGE_SECONDS = 3600
  *   CIDs that no task has. It accepts the CID in every multibase encoding, and redirects to a very large receipt.
  * - `GET /.well-known/did.json` returns the keys of the service (did:web).
  * - `GET /` returns its name, DID and version.
+ *
+ * Web pages of any origin may call it (CORS), because callers authenticate by signatures, never by cookies.
  */
 export const createHttpApp = ({
   server,
@@ -37,6 +43,8 @@ export const createHttpApp = ({
 }: HttpOptions): Hono => {
   const app = new Hono()
   const did = server.id.did()
+
+  app.use(cors({ allowMethods: ['GET', 'HEAD', 'POST'], maxAge: PREFLIGHT_MAX_AGE_SECONDS }))
 
   app.get('/', context => context.json({ name, did, version: manifest.version }))
 

@@ -68,6 +68,11 @@ export interface QueueSpec {
 export interface BucketSpec {
   /** Describes the contents to the operator. */
   holds: string
+  /**
+   * Methods that web pages of any origin may use on its objects (CORS), with a presigned URL. The default is none: browsers
+   * then keep the responses from web pages.
+   */
+  webMethods?: readonly ('GET' | 'HEAD' | 'PUT')[]
 }
 
 export interface ScheduleSpec {

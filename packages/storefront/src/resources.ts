@@ -141,8 +141,11 @@ export const resources = describeResources({
     },
   },
   buckets: {
-    blocks: { holds: 'large receipts, and the verdicts on the pieces of failed aggregates, by CID' },
-    content: { holds: 'the content that agents offer, by CID' },
+    blocks: {
+      holds: 'large receipts, and the verdicts on the pieces of failed aggregates, by CID',
+      webMethods: ['GET', 'HEAD'],
+    },
+    content: { holds: 'the content that agents offer, by CID', webMethods: ['GET', 'HEAD', 'PUT'] },
   },
   schedules: {
     /** Send the messages of overdue records again. */
