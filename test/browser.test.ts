@@ -8,7 +8,7 @@ import { placesOf } from '@w3filecoin/local/provision'
 import { COMMON_FORMATS, issueReceipt, openStores, readReceipt } from '@w3filecoin/runtime'
 import { resources } from '@w3filecoin/storefront/resources'
 import { bytesOf, somePiece } from '@w3filecoin/testing'
-import { describe, expect, test } from 'vitest'
+import { expect, test } from 'vitest'
 import { type Content, randomContent } from './content.ts'
 import { awaitReceipt, effectOf } from './receipts.ts'
 import { useSystem } from './system.ts'
@@ -81,111 +81,107 @@ const fromPage = async (url: string, request: PageRequest = {}, origin = PAGE): 
 const contentUrl = ({ content }: Pick<Content, 'content'>) =>
   `${system.local.engines.s3}/storefront-content/${content}`
 
-describe('a web page', () => {
-  test('K10: offers content that it uploads, and reads the receipts', async () => {
-    const content = await randomContent(5_000)
-    const { url, did } = at('storefront')
-    const connection = connect({
-      id: ed25519.Verifier.parse(did),
-      codec: CAR.outbound,
-      channel: HTTP.open<Record<string, never>>({ url: new URL(url), fetch: fromPage as never }),
-    })
-    const agent = await ed25519.generate()
-    const nb = { content: content.content, piece: content.piece }
-    const invocation = invoke({
-      issuer: agent,
-      audience: ed25519.Verifier.parse(did),
-      capability: { can: 'filecoin/offer', with: agent.did(), nb },
-      expiration: Infinity,
-    })
-    const [offered] = await connection.execute(invocation as never)
-    expect(offered?.out).toEqual({ ok: { piece: content.piece } })
-
-    const submit = `${effectOf(offered?.fx.fork[0]).cid}`
-    expect((await fromPage(`${url}/receipt/${submit}`)).status).toBe(404)
-    const uploaded = await fromPage(contentUrl(content), {
-      method: 'PUT',
-      headers: { 'content-type': 'application/octet-stream' },
-      body: content.bytes,
-    })
-    expect(uploaded.status).toBe(200)
-    expect(listOf(uploaded.headers.get('access-control-expose-headers'))).toContain('etag')
-    await awaitReceipt(at('storefront'), submit)
-    const served = await fromPage(`${url}/receipt/${submit}`)
-    expect(readReceipt(submit, new Uint8Array(await served.arrayBuffer()))?.out).toEqual({
-      ok: { piece: content.piece },
-    })
+test('K10: a web page offers content that it uploads, and reads the receipts', async () => {
+  const content = await randomContent(5_000)
+  const { url, did } = at('storefront')
+  const connection = connect({
+    id: ed25519.Verifier.parse(did),
+    codec: CAR.outbound,
+    channel: HTTP.open<Record<string, never>>({ url: new URL(url), fetch: fromPage as never }),
   })
-
-  test('K10: reads content, also a range of it', async () => {
-    const content = await randomContent(1_000)
-    await fromPage(contentUrl(content), { method: 'PUT', body: content.bytes })
-    const whole = await fromPage(contentUrl(content))
-    expect(Buffer.from(await whole.arrayBuffer()).equals(content.bytes)).toBe(true)
-    const range = await fromPage(contentUrl(content), { headers: { range: 'bytes=10-19' } })
-    expect(Buffer.from(await range.arrayBuffer()).equals(content.bytes.subarray(10, 20))).toBe(true)
-    const missing = await fromPage(contentUrl(await randomContent(10)))
-    expect(missing.status).toBe(404)
+  const agent = await ed25519.generate()
+  const nb = { content: content.content, piece: content.piece }
+  const invocation = invoke({
+    issuer: agent,
+    audience: ed25519.Verifier.parse(did),
+    capability: { can: 'filecoin/offer', with: agent.did(), nb },
+    expiration: Infinity,
   })
+  const [offered] = await connection.execute(invocation as never)
+  expect(offered?.out).toEqual({ ok: { piece: content.piece } })
 
-  test('K10: follows the redirect to a large receipt', async () => {
-    Object.assign(process.env, system.local.engines.env)
-    const places = placesOf({ resources, service: 'storefront', sqs: system.local.engines.sqs })
-    const { receipts } = openStores(bind(resources, places), COMMON_FORMATS, { now: Date.now })
-    const service = system.signer('storefront')
-    const task = await Tasks.pieceAccept(service, { piece: somePiece('large'), group: 'g' })
-    const bytes = bytesOf('large', 5_000_000)
-    await receipts.put(await issueReceipt(service, task, { out: { ok: { bytes } } }))
-
-    const url = `${at('storefront').url}/receipt/${task.cid}`
-    expect((await fetch(url, { redirect: 'manual' })).status).toBe(302)
-    const served = await fromPage(url)
-    expect(new URL(served.url).origin).toBe(system.local.engines.s3)
-    const receipt = readReceipt(`${task.cid}`, new Uint8Array(await served.arrayBuffer()))
-    expect(Buffer.from((receipt!.out.ok as { bytes: Uint8Array }).bytes).equals(bytes)).toBe(true)
+  const submit = `${effectOf(offered?.fx.fork[0]).cid}`
+  expect((await fromPage(`${url}/receipt/${submit}`)).status).toBe(404)
+  const uploaded = await fromPage(contentUrl(content), {
+    method: 'PUT',
+    headers: { 'content-type': 'application/octet-stream' },
+    body: content.bytes,
   })
-
-  test.each(['storefront', 'aggregator', 'dealer', 'dealTracker'])(
-    'K10: reads answers of every status: %s',
-    async role => {
-      const { url } = at(role)
-      for (const path of ['/', '/.well-known/did.json'])
-        expect((await fromPage(`${url}${path}`)).status).toBe(200)
-      expect((await fromPage(`${url}/nothing`)).status).toBe(404)
-      expect((await fromPage(`${url}/receipt/nothing`)).status).toBe(400)
-      const post = (type: string, bytes: number) =>
-        fromPage(url, {
-          method: 'POST',
-          headers: { 'content-type': type },
-          body: new Uint8Array(bytes),
-        })
-      expect((await post('application/vnd.ipld.car', 10)).status).toBe(400)
-      expect((await post('application/vnd.ipld.car', 4_500_000)).status).toBe(413)
-      expect((await post('text/plain', 10)).status).toBe(415)
-    },
-  )
-
-  test('K10: gets no credentials, and no access to other methods and buckets', async () => {
-    const { url } = at('storefront')
-    const response = await fetch(url, { headers: { origin: PAGE } })
-    expect(response.headers.get('access-control-allow-origin')).toBe('*')
-    expect(response.headers.has('access-control-allow-credentials')).toBe(false)
-    const { s3 } = system.local.engines
-    const content = await randomContent(10)
-    await fromPage(contentUrl(content), { method: 'PUT', body: content.bytes })
-    for (const [path, method] of [
-      ['storefront-content', 'GET'],
-      ['storefront-content', 'PUT'],
-      [`storefront-content/${content.content}`, 'DELETE'],
-      ['storefront-blocks/key', 'PUT'],
-      ['dealer-offers/key', 'GET'],
-      ['deal-tracker-blocks/key', 'GET'],
-      ['', 'GET'],
-    ])
-      await expect(fromPage(`${s3}/${path}`, { method: method! }), `${method} ${path}`).rejects.toThrow(
-        Blocked,
-      )
-    await expect(fromPage(url, { method: 'DELETE' })).rejects.toThrow(Blocked)
-    expect((await fromPage(contentUrl(content))).status).toBe(200)
+  expect(uploaded.status).toBe(200)
+  expect(listOf(uploaded.headers.get('access-control-expose-headers'))).toContain('etag')
+  await awaitReceipt(at('storefront'), submit)
+  const served = await fromPage(`${url}/receipt/${submit}`)
+  expect(readReceipt(submit, new Uint8Array(await served.arrayBuffer()))?.out).toEqual({
+    ok: { piece: content.piece },
   })
+})
+
+test('K10: a web page reads content, also a range of it', async () => {
+  const content = await randomContent(1_000)
+  await fromPage(contentUrl(content), { method: 'PUT', body: content.bytes })
+  const whole = await fromPage(contentUrl(content))
+  expect(Buffer.from(await whole.arrayBuffer()).equals(content.bytes)).toBe(true)
+  const range = await fromPage(contentUrl(content), { headers: { range: 'bytes=10-19' } })
+  expect(Buffer.from(await range.arrayBuffer()).equals(content.bytes.subarray(10, 20))).toBe(true)
+  const missing = await fromPage(contentUrl(await randomContent(10)))
+  expect(missing.status).toBe(404)
+})
+
+test('K10: a web page follows the redirect to a large receipt', async () => {
+  Object.assign(process.env, system.local.engines.env)
+  const places = placesOf({ resources, service: 'storefront', sqs: system.local.engines.sqs })
+  const { receipts } = openStores(bind(resources, places), COMMON_FORMATS, { now: Date.now })
+  const service = system.signer('storefront')
+  const task = await Tasks.pieceAccept(service, { piece: somePiece('large'), group: 'g' })
+  const bytes = bytesOf('large', 5_000_000)
+  await receipts.put(await issueReceipt(service, task, { out: { ok: { bytes } } }))
+
+  const url = `${at('storefront').url}/receipt/${task.cid}`
+  expect((await fetch(url, { redirect: 'manual' })).status).toBe(302)
+  const served = await fromPage(url)
+  expect(new URL(served.url).origin).toBe(system.local.engines.s3)
+  const receipt = readReceipt(`${task.cid}`, new Uint8Array(await served.arrayBuffer()))
+  expect(Buffer.from((receipt!.out.ok as { bytes: Uint8Array }).bytes).equals(bytes)).toBe(true)
+})
+
+test.each(['storefront', 'aggregator', 'dealer', 'dealTracker'])(
+  'K10: a web page reads answers of every status: %s',
+  async role => {
+    const { url } = at(role)
+    for (const path of ['/', '/.well-known/did.json'])
+      expect((await fromPage(`${url}${path}`)).status).toBe(200)
+    expect((await fromPage(`${url}/nothing`)).status).toBe(404)
+    expect((await fromPage(`${url}/receipt/nothing`)).status).toBe(400)
+    const post = (type: string, bytes: number) =>
+      fromPage(url, {
+        method: 'POST',
+        headers: { 'content-type': type },
+        body: new Uint8Array(bytes),
+      })
+    expect((await post('application/vnd.ipld.car', 10)).status).toBe(400)
+    expect((await post('application/vnd.ipld.car', 4_500_000)).status).toBe(413)
+    expect((await post('text/plain', 10)).status).toBe(415)
+  },
+)
+
+test('K10: a web page gets no credentials, and no access to other methods and buckets', async () => {
+  const { url } = at('storefront')
+  const response = await fetch(url, { headers: { origin: PAGE } })
+  expect(response.headers.get('access-control-allow-origin')).toBe('*')
+  expect(response.headers.has('access-control-allow-credentials')).toBe(false)
+  const { s3 } = system.local.engines
+  const content = await randomContent(10)
+  await fromPage(contentUrl(content), { method: 'PUT', body: content.bytes })
+  for (const [path, method] of [
+    ['storefront-content', 'GET'],
+    ['storefront-content', 'PUT'],
+    [`storefront-content/${content.content}`, 'DELETE'],
+    ['storefront-blocks/key', 'PUT'],
+    ['dealer-offers/key', 'GET'],
+    ['deal-tracker-blocks/key', 'GET'],
+    ['', 'GET'],
+  ])
+    await expect(fromPage(`${s3}/${path}`, { method: method! }), `${method} ${path}`).rejects.toThrow(Blocked)
+  await expect(fromPage(url, { method: 'DELETE' })).rejects.toThrow(Blocked)
+  expect((await fromPage(contentUrl(content))).status).toBe(200)
 })

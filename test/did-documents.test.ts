@@ -102,7 +102,7 @@ const offerAs = (issuer: Signer) =>
   })
 
 test.each(Object.keys(ACCEPTED))(
-  'K11: a did:web signs with the key in a DID document that has %s',
+  'K11: a did:web signs with the key in its DID document, in each form: %s',
   async form => {
     const { signer, host } = storefronts.get(form)!
     expect((await offerAs(signer)).out).toMatchObject({ ok: { piece: expect.anything() } })
@@ -112,7 +112,7 @@ test.each(Object.keys(ACCEPTED))(
 )
 
 test.each(Object.keys(REFUSED))(
-  'K11: a did:web does not sign with the key in a DID document that has %s',
+  'K11: a did:web does not sign with keys for encryption or of another controller, or if there are too many: %s',
   async form => {
     const { signer, host } = storefronts.get(form)!
     expect((await offerAs(signer)).out).toMatchObject({ error: { name: 'Unauthorized' } })

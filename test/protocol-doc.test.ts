@@ -19,7 +19,7 @@ const IDS = [
   ...rows('T', 3),
   ...rows('U', 3),
   ...rows('R', 1),
-  'K12',
+  ...rows('K', 12),
 ]
 
 test('docs/protocol.md has every row', () => {

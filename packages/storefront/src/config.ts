@@ -70,7 +70,7 @@ export const configSchema = z
       .optional()
       .meta({
         description:
-          "URL template that content is read from, with `{cid}` in place of its CID. For a CID of codec raw or CAR it must serve exactly the bytes that hash to it. If absent, content is read from the storefront's own bucket.",
+          "URL template that content is read from, with `{cid}` in place of its CID. For a CID of codec raw or CAR it must serve exactly the bytes that hash to it. It is not asked for content in identity CIDs of these codecs. If absent, content is read from the storefront's own bucket.",
         examples: ['https://gateway.example.com/ipfs/{cid}'],
       }),
     gatewayHosts: z
@@ -96,7 +96,7 @@ export const configSchema = z
       .default('wait')
       .meta({
         description:
-          'How content that is not stored yet is handled: `wait` accepts the offer and waits for the upload, `refuse` answers `ContentNotFound`.',
+          'How content that is not stored yet is handled: `wait` accepts the offer and waits for the upload, `refuse` answers `ContentNotFound`. A gateway is asked with HEAD. If it answers that with 403, 405 or 501, it is asked with GET for the first byte; if it forbids this too (403), the content counts as missing.',
         examples: ['refuse'],
       }),
     contentWaitSeconds: z

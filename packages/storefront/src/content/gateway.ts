@@ -13,7 +13,7 @@ interface GatewayOptions {
 const REDIRECTS = [301, 302, 303, 307, 308]
 const MAX_REDIRECTS = 3
 
-/** Content does not exist. */
+/** Statuses of content that does not exist. */
 const MISSING = [404, 410]
 
 /** Maximum time for the answer whether content exists. */
@@ -30,8 +30,8 @@ const FORBIDDEN = 403
 
 /**
  * Reads content from an HTTP gateway. Statuses 404 and 410 mean that the content does not exist; every other failure throws.
- * If the gateway refuses HEAD, a GET of one byte shows whether content exists. Then 403 means that it does not: the gateway
- * lets nobody read it.
+ * If the gateway refuses HEAD, a GET of one byte shows whether content exists. Then 403 counts as missing: the storefront
+ * could not read the content either.
  *
  * It follows up to three redirects, each only to the gateway's own host or a listed one, because the content of a redirect is
  * chosen by others.
