@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -65,8 +65,7 @@ const RAW = 0x55
 const CAR = 0x0202
 const DAG_PB = 0x70
 
-const digestOf = (name: string, bytes: Uint8Array, options = {}): Uint8Array =>
-  createHash(name, options).update(bytes).digest()
+const digestOf = (name: string, bytes: Uint8Array): Uint8Array => hash(name, bytes, 'buffer')
 
 const cidOf = (codec: number, code: number, digest: Uint8Array) =>
   CID.createV1(codec, createDigest(code, digest))
@@ -80,9 +79,7 @@ const contentOf = async (bytes: Uint8Array, content: CID): Promise<Content> => (
 /** CIDs that are the hash of bytes, each computed in another way. The storefront's own tests have all hashes. */
 const CIDS: Record<string, (bytes: Uint8Array) => CID> = {
   'sha2-512 of a CAR': bytes => cidOf(CAR, 0x13, digestOf('sha512', bytes)),
-  md5: bytes => cidOf(RAW, 0xd5, digestOf('md5', bytes)),
   'blake2b-512': bytes => cidOf(RAW, 0xb240, digestOf('blake2b512', bytes)),
-  'shake-256': bytes => cidOf(RAW, 0x19, digestOf('shake256', bytes, { outputLength: 64 })),
   'dbl-sha2-256': bytes => cidOf(RAW, 0x56, digestOf('sha256', digestOf('sha256', bytes))),
   'sha2-256, truncated to 160 bits': bytes => cidOf(RAW, 0x12, digestOf('sha256', bytes).subarray(0, 20)),
 }
@@ -137,25 +134,16 @@ test.concurrent.each(['storefront', 'behindGateway'])(
 
 test.concurrent('K9: content with another CID is held to its piece only, by two reads that agree', async () => {
   const at = system.at('storefront')
-  const others: [string, (bytes: Uint8Array) => CID][] = [
-    ['a DAG', bytes => cidOf(DAG_PB, 0x12, digestOf('sha256', bytes))],
-    ['a hash that Node does not compute', bytes => cidOf(RAW, 0x1e, digestOf('sha256', bytes))],
-    ['a digest of fewer than 16 bytes', bytes => cidOf(RAW, 0x12, digestOf('sha256', bytes).subarray(0, 15))],
-  ]
-  await Promise.all(
-    others.map(async ([name, cid]) => {
-      const bytes = bytesOf(name, 1000)
-      const content = await contentOf(bytes, cid(bytesOf(`another ${name}`, 10)))
-      await upload(system.local, content)
-      const right = await awaitReceipt(at, submitOf(await offer(at, content)))
-      expect(right.out, name).toEqual({ ok: { piece: content.piece } })
-      const wrong = await offer(at, { content: content.content, piece: somePiece(name, 5) })
-      expect(errorOf(await awaitReceipt(at, submitOf(wrong))), name).toMatchObject({
-        name: 'InvalidPieceCID',
-        message: expect.stringContaining('two reads agree'),
-      })
-    }),
-  )
+  const bytes = bytesOf('a DAG', 1000)
+  const content = await contentOf(bytes, cidOf(DAG_PB, 0x12, digestOf('sha256', bytesOf('its root', 100))))
+  await upload(system.local, content)
+  const wrong = await offer(at, { content: content.content, piece: somePiece('a DAG', 5) })
+  expect(errorOf(await awaitReceipt(at, submitOf(wrong)))).toMatchObject({
+    name: 'InvalidPieceCID',
+    message: expect.stringContaining('two reads agree'),
+  })
+  const right = await awaitReceipt(at, submitOf(await offer(at, content)))
+  expect(right.out).toEqual({ ok: { piece: content.piece } })
 })
 
 describe('a gateway that does not answer HEAD', () => {
