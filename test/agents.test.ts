@@ -3,7 +3,7 @@ import { CAR, CBOR, Delegation, invoke as invocation, Message } from '@ucanto/co
 import type { Block, Capability, Delegation as DelegationView, DID, Receipt, Signer } from '@ucanto/interface'
 import { Absentee, ed25519 } from '@ucanto/principal'
 import type { FilecoinAcceptSuccess } from '@w3filecoin/capabilities'
-import { verifyInclusion } from '@w3filecoin/piece'
+import { type EncodedInclusion, verifyInclusion } from '@w3filecoin/piece'
 import { bytesOf, linkOf, p256Signer, rsaSigner } from '@w3filecoin/testing'
 import { CID } from 'multiformats/cid'
 import { create as createDigest } from 'multiformats/hashes/digest'
@@ -55,7 +55,7 @@ const uploadRandom = async (): Promise<Content> => {
 const expectProof = async (offered: Receipt) => {
   const { accepted } = await follow(system, offered)
   const { piece, aggregate, inclusion, aux } = accepted.out.ok as FilecoinAcceptSuccess
-  expect(verifyInclusion({ piece, aggregate, inclusion })).toEqual({ ok: {} })
+  expect(verifyInclusion({ piece, aggregate, inclusion: inclusion as EncodedInclusion })).toEqual({ ok: {} })
   expect(aux.dataSource.dealID).toBeGreaterThan(0)
 }
 
@@ -130,7 +130,7 @@ test('K2: a message with five good and five bad invocations has five results and
     body: CAR.encode({
       roots: [root],
       blocks: new Map((blocks as Block[]).map(block => [`${block.cid}`, block])),
-    } as never) as BodyInit,
+    } as never) as Uint8Array<ArrayBuffer>,
   })
   expect(response.status).toBe(200)
   const answer = CAR.decode(new Uint8Array(await response.arrayBuffer()) as never)
@@ -209,7 +209,7 @@ test('K4: an offer that is addressed to an alias is answered under the alias, an
         await fetch(storefront().url, {
           method: 'POST',
           headers: { 'content-type': 'application/vnd.ipld.car' },
-          body: (await carOf(task)) as BodyInit,
+          body: await carOf(task),
         })
       ).arrayBuffer(),
     ) as never,
@@ -225,13 +225,13 @@ test('K4: an offer that is addressed to an alias is answered under the alias, an
   expect(submitted.issuer?.did()).toBe(storefront().did)
 })
 
-const carOf = async (task: unknown): Promise<Uint8Array> => {
+const carOf = async (task: unknown): Promise<Uint8Array<ArrayBuffer>> => {
   const message = await Message.build({ invocations: [task] } as never)
   const blocks = [...message.iterateIPLDBlocks()] as Block[]
   return CAR.encode({
     roots: [message.root],
     blocks: new Map(blocks.map(block => [`${block.cid}`, block])),
-  } as never)
+  } as never) as Uint8Array<ArrayBuffer>
 }
 
 test('K4: an alias issues nothing, and is not a resource', async () => {

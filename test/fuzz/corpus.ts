@@ -1,21 +1,38 @@
 import { CBOR, Delegation, invoke, Receipt as Receipts } from '@ucanto/core'
 import type { Block, Delegation as DelegationView, Invocation, Signer } from '@ucanto/interface'
+import { Absentee } from '@ucanto/principal'
 import { Tasks } from '@w3filecoin/capabilities'
 import type { Address, Identity } from '@w3filecoin/local'
 import { buildAggregate } from '@w3filecoin/piece'
 import { parseSigner } from '@w3filecoin/runtime'
-import { keyOf, signersOf, someContent, somePiece } from '@w3filecoin/testing'
+import { keyOf, p256Signer, rsaSigner, signersOf, someContent, somePiece } from '@w3filecoin/testing'
 
-/** The principals: the services, their callers, and a stranger without any delegation. */
+/**
+ * The principals: the services, their callers, and a stranger without any delegation. `browser` has an RSA key, `phone` a
+ * P-256 key, and `account` none.
+ */
 export type Cast = Record<
-  'storefront' | 'aggregator' | 'dealer' | 'dealTracker' | 'agent' | 'space' | 'team' | 'stranger',
+  | 'storefront'
+  | 'aggregator'
+  | 'dealer'
+  | 'dealTracker'
+  | 'agent'
+  | 'space'
+  | 'team'
+  | 'stranger'
+  | 'browser'
+  | 'phone'
+  | 'account',
   Signer
 >
 export type Role = 'storefront' | 'aggregator' | 'dealer' | 'dealTracker'
 
 const SERVICES = ['storefront', 'aggregator', 'dealer', 'dealTracker'] as const
 
-/** Creates the keys of the services and of the agent. They are fixed, so that a seed always gives the same bytes. */
+/**
+ * Creates the keys of the services and of the agent. They are fixed, so that a seed always gives the same bytes; except in
+ * the messages of `browser` and `phone`, whose keys are new in each run.
+ */
 export const createIdentities = async (): Promise<Record<string, Identity>> =>
   Object.fromEntries(
     await Promise.all(
@@ -33,6 +50,9 @@ export const createCast = async (services: Record<string, Address>, agent: Ident
   >),
   agent: parseSigner(agent.key),
   ...(await signersOf('space', 'team', 'stranger')),
+  browser: await rsaSigner(),
+  phone: await p256Signer(),
+  account: Absentee.from({ id: 'did:mailto:example.com:alice' }) as unknown as Signer,
 })
 
 /** An honest message, from which mutations are made. */
@@ -47,8 +67,8 @@ export interface Sample {
 
 const FOREVER = Infinity
 
-/** Delegates from the space to its team, and from the team to the agent. */
-const delegateChain = async ({ space, team, agent }: Cast) => {
+/** Delegates from a space to its team, and from the team to an agent. */
+const delegateChain = async ({ space, team, agent }: Pick<Cast, 'space' | 'team' | 'agent'>) => {
   const capabilities = [{ can: 'filecoin/*', with: space.did() }] as const
   const first = await Delegation.delegate({
     issuer: space,
@@ -66,9 +86,34 @@ const delegateChain = async ({ space, team, agent }: Cast) => {
   return second as DelegationView
 }
 
+/** Delegates from the space to the account, and from there to the agent, with the attestation of the storefront. */
+const delegateSession = async ({ storefront, space, account, agent }: Cast) => {
+  const session = await Delegation.delegate({
+    issuer: account,
+    audience: agent,
+    capabilities: [{ can: '*', with: 'ucan:*' }],
+    expiration: FOREVER,
+    proofs: [
+      await Delegation.delegate({
+        issuer: space,
+        audience: account,
+        capabilities: [{ can: '*', with: space.did() }],
+        expiration: FOREVER,
+      }),
+    ],
+  })
+  const attestation = await Delegation.delegate({
+    issuer: storefront,
+    audience: agent,
+    capabilities: [{ can: 'ucan/attest', with: storefront.did(), nb: { proof: session.cid } }],
+    expiration: FOREVER,
+  })
+  return [session, attestation] as DelegationView[]
+}
+
 /** Builds an honest message for every ability of every service. */
 export const recordSamples = async (cast: Cast): Promise<Sample[]> => {
-  const { storefront, aggregator, dealer, dealTracker, agent, space, stranger } = cast
+  const { storefront, aggregator, dealer, dealTracker, agent, space, team, stranger, browser, phone } = cast
   const { content, piece } = await someContent('fuzz')
   const pieces = [somePiece('fuzz a', 9), somePiece('fuzz b', 8)]
   const { ok: built } = buildAggregate({ pieces, size: 2 ** 20 })
@@ -92,16 +137,24 @@ export const recordSamples = async (cast: Cast): Promise<Sample[]> => {
     return invocation.buildIPLDView()
   }
 
-  const byAgent = async (can: `${string}/${string}`, nb: object) =>
+  const byAgent = async (
+    can: `${string}/${string}`,
+    nb: object,
+    {
+      issuer = agent,
+      owner = space,
+      proofs,
+    }: { issuer?: Signer; owner?: Signer; proofs?: DelegationView[] } = {},
+  ) =>
     toSample(
       can,
       'storefront',
-      agent,
+      issuer,
       await build({
-        issuer: agent,
+        issuer,
         audience: storefront,
-        capability: { can, with: space.did(), nb },
-        proofs: [await delegateChain(cast)],
+        capability: { can, with: owner.did(), nb },
+        proofs: proofs ?? [await delegateChain({ space: owner, team, agent: issuer })],
       }),
     )
 
@@ -140,6 +193,9 @@ export const recordSamples = async (cast: Cast): Promise<Sample[]> => {
   return [
     await byAgent('filecoin/offer', { content, piece }),
     await byAgent('filecoin/info', { piece }),
+    await byAgent('filecoin/offer', { content, piece }, { issuer: browser, owner: phone }),
+    await byAgent('filecoin/info', { piece }, { issuer: phone, owner: browser }),
+    await byAgent('filecoin/offer', { content, piece }, { proofs: await delegateSession(cast) }),
     toSample(
       'filecoin/submit',
       'storefront',

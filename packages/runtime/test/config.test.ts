@@ -35,6 +35,8 @@ describe('CONFIG', () => {
     expect(readConfig(schema, { CONFIG: '{}' })).toEqual({
       peers: [],
       didWeb: { allowPrivate: false },
+      aliases: [],
+      attestors: [],
       timing: { retrySeconds: 60, pollSeconds: 900 },
     })
   })
