@@ -337,13 +337,13 @@ describe('content that is missing or invalid', () => {
     }, PATIENCE)
   })
 
-  test('S9: filecoin/info of a piece that was not offered fails with PieceNotFound', async () => {
+  test('S9: filecoin/info of a piece that was not offered fails with RecordNotFound', async () => {
     const { piece } = await randomContent(100)
     const { out } = await invoke(system.at('storefront'), {
       ...(await createAgent()),
       can: 'filecoin/info',
       nb: { piece },
     })
-    expect(out.error).toMatchObject({ name: 'PieceNotFound', piece })
+    expect(out.error).toMatchObject({ name: 'RecordNotFound', piece })
   })
 })

@@ -26,7 +26,7 @@ export const createAggregator = (dependencies: Dependencies): Service<typeof res
       concludeHandler({
         authority,
         now,
-        senders: [dealer.did],
+        senders: { dealer: dealer.did },
         routes: { 'aggregate/accept': (receipt, ran) => receiveAggregateAccept(dependencies, receipt, ran) },
       }),
     ],

@@ -90,7 +90,7 @@ beforeAll(async () => {
         handlers: [
           concludeHandler({
             authority,
-            senders: [aggregator.did()],
+            senders: { aggregator: aggregator.did() },
             now: () => 0,
             routes: Object.fromEntries(
               ['piece/accept', 'aggregate/accept', 'aggregate/offer'].map(can => [

@@ -2,6 +2,7 @@ import type { Capability, Failure as UcanFailure } from '@ucanto/interface'
 import { fail, ok, Schema } from '@ucanto/validator'
 import type { PieceLink } from '@web3-storage/data-segment'
 import { parse as parseLink } from 'multiformats/link'
+import { describeValue } from './describe-value.ts'
 
 export type { UnknownLink } from 'multiformats'
 export type { PieceLink }
@@ -87,11 +88,13 @@ type Claim = Pick<Capability, 'with'> & { nb: object }
  */
 export const covers = (claim: Claim, delegated: Claim): { ok: object } | { error: UcanFailure } => {
   if (claim.with !== delegated.with)
-    return fail(`Cannot derive a claim for ${claim.with} from a delegation of ${delegated.with}`)
+    return fail(`it is for the resource ${delegated.with}, not for ${claim.with}`)
   const claimed = claim.nb as Record<string, unknown>
   for (const [name, value] of Object.entries(delegated.nb)) {
     if (value !== undefined && `${value}` !== `${claimed[name]}`)
-      return fail(`${name}: ${claimed[name]} violates the delegated ${value}`)
+      return fail(
+        `it allows only ${describeValue(value)} as ${name}, and the invocation has ${describeValue(claimed[name])}`,
+      )
   }
   return ok({})
 }

@@ -28,12 +28,14 @@ describe('covers', () => {
   it('never covers another resource', () => {
     const result = covers({ with: alice, nb: { piece } }, { with: bob, nb: {} })
     expect(result).toMatchObject({
-      error: { message: `Cannot derive a claim for ${alice} from a delegation of ${bob}` },
+      error: { message: `it is for the resource ${bob}, not for ${alice}` },
     })
   })
 
   it('names the violated caveat', () => {
     const result = covers({ with: alice, nb: { piece: other } }, { with: alice, nb: { piece } })
-    expect(result).toMatchObject({ error: { message: `piece: ${other} violates the delegated ${piece}` } })
+    expect(result).toMatchObject({
+      error: { message: `it allows only ${piece} as piece, and the invocation has ${other}` },
+    })
   })
 })

@@ -117,7 +117,7 @@ beforeAll(async () => {
       handlers: [
         concludeHandler({
           authority,
-          senders: [dealer.did()],
+          senders: { dealer: dealer.did() },
           now: () => 0,
           routes: {
             'aggregate/accept': async receipt => {

@@ -69,7 +69,7 @@ beforeAll(async () => {
     handlers: [
       concludeHandler({
         authority,
-        senders: [aggregator.did(), between.did(), stranger.did()],
+        senders: { aggregator: aggregator.did(), between: between.did(), stranger: stranger.did() },
         routes: { 'piece/accept': take },
         now: () => 1234,
       }),

@@ -124,6 +124,18 @@ describe('a UCAN', async () => {
   }
   const withNb = (nb: unknown) => change({ att: [{ can: 'test/it', with: space.did(), nb }] })
 
+  /** Renames a key in the bytes, because the encoder would treat the map as a link. */
+  const withPosingMap = () => {
+    const nb = { content: { '~': 'y', bytes: 'y' } }
+    const ucan = {
+      ...CBOR.decode<object>(good.root.bytes as never),
+      att: [{ can: 'a/b', with: 'did:x:y', nb }],
+    }
+    const bytes = Buffer.from(Buffer.from(CBOR.encode(ucan)).toString('latin1').replace('a~', 'a/'), 'latin1')
+    const cid = linkOf(bytes, 0x71)
+    return new Ucans(new Map([[`${cid}`, { cid, bytes } as never]])).read(`${cid}`)
+  }
+
   it('within the limits is accepted', async () => {
     expect((await change({})).error).toBeUndefined()
     const nb = { deep: nest(UCAN_LIMITS.nesting - 4), long: 'x'.repeat(UCAN_LIMITS.text) }
@@ -161,6 +173,7 @@ describe('a UCAN', async () => {
     ['with __proto__', () => withNb(own('__proto__', { group: 'g' }))],
     ['with bytes for __proto__', () => withNb({ a: own('__proto__', new Uint8Array(3)) })],
     ['that overrides toString', () => withNb({ content: { toString: 1 } })],
+    ['with a map that passes for a link', async () => withPosingMap()],
     ['of an empty issuer', () => change({ iss: new Uint8Array() })],
     ['with a long text instead of a number', () => change({ exp: 'x'.repeat(10_000) })],
   ])('%s is malformed', async (_, make) => {

@@ -162,7 +162,7 @@ describe('an invocation', () => {
         capability: { can: 'test/keep', with: space.did(), nb: { text: 'hi' } } as never,
       }),
     ],
-    'with invalid caveats': () => ['Unauthorized', invocation('test/keep', { nb: { text: 7 } })],
+    'with invalid arguments': () => ['MalformedCapability', invocation('test/keep', { nb: { text: 7 } })],
     'signed by another key': () => [
       'Unauthorized',
       invocation('test/keep', { issuer: forger(agent, stranger) }),

@@ -33,7 +33,7 @@ export const createStorefront = ({
       concludeHandler({
         authority,
         now,
-        senders: [aggregator.did, dealer],
+        senders: { aggregator: aggregator.did, dealer },
         routes: {
           'piece/accept': receipt => receivePieceAccept(dependencies, receipt),
           'aggregate/offer': (receipt, ran) => receiveAggregateReceipt(dependencies, receipt, ran),

@@ -69,9 +69,9 @@ const offerContent = async (content: Content, options?: Parameters<typeof offer>
 }
 
 describe('filecoin/info by piece', () => {
-  it('returns PieceNotFound for a piece that was not offered', async () => {
+  it('returns RecordNotFound for a piece that was not offered', async () => {
     const piece = somePiece('unknown')
-    expect((await askInfo(piece)).out.error).toMatchObject({ name: 'PieceNotFound', piece })
+    expect((await askInfo(piece)).out.error).toMatchObject({ name: 'RecordNotFound', piece })
   })
 
   it('refuses a piece that cannot exist', async () => {

@@ -112,7 +112,7 @@ beforeAll(async () => {
       provide(pieceInfo, async ({ capability: { nb } }) => ({
         out: state.info
           ? { ok: { piece: nb.piece, ...state.info } }
-          : { error: failure('PieceNotFound', `The piece ${nb.piece} was not offered`) },
+          : { error: failure('RecordNotFound', `The piece ${nb.piece} was not offered`) },
       })),
     ],
   })

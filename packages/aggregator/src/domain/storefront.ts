@@ -1,6 +1,6 @@
-import type { DID, Invocation } from '@ucanto/interface'
-import { type Failure, failure, type Result } from '@w3filecoin/capabilities'
-import type { Peer, Peers } from '@w3filecoin/runtime'
+import type { DID, Invocation, Signer } from '@ucanto/interface'
+import type { Failure, Result } from '@w3filecoin/capabilities'
+import { newNotListed, type Peer, type Peers } from '@w3filecoin/runtime'
 
 /**
  * Returns the storefront that an invocation is from. If the resource is the aggregator's DID, the issuer holds a
@@ -8,12 +8,12 @@ import type { Peer, Peers } from '@w3filecoin/runtime'
  */
 export const identifyStorefront = async (
   resource: DID,
-  invocation: Pick<Invocation, 'issuer'>,
-  { self, listed }: { self: DID; listed: Peers<Peer> },
+  invocation: Pick<Invocation, 'issuer' | 'capabilities'>,
+  { self, listed }: { self: Pick<Signer, 'did'>; listed: Peers<Peer> },
 ): Promise<Result<DID, Failure>> => {
-  if (resource === self) return { ok: invocation.issuer.did() }
+  if (resource === self.did()) return { ok: invocation.issuer.did() }
   if (await listed.find(resource)) return { ok: resource }
   return {
-    error: failure('UnknownStorefront', `${resource} is not a storefront that this aggregator lists`),
+    error: newNotListed('UnknownStorefront', { did: resource, setting: 'storefronts', self, invocation }),
   }
 }

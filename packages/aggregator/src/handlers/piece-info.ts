@@ -21,7 +21,7 @@ export const pieceInfoHandler = (
   const { id, stores, storefronts } = dependencies
   return provide(pieceInfo, async ({ capability, invocation }) => {
     const storefront = await identifyStorefront(capability.with, invocation, {
-      self: id.did(),
+      self: id,
       listed: storefronts,
     })
     if (storefront.error) return { out: { error: storefront.error } }
@@ -34,7 +34,13 @@ export const pieceInfoHandler = (
         : await stores.piece.get({ id: pieceId(offer, storefront.ok) })
     if (record === undefined)
       return {
-        out: { error: failure('PieceNotFound', `${storefront.ok} did not offer ${piece}`, { piece }) },
+        out: {
+          error: failure(
+            'RecordNotFound',
+            `${storefront.ok} did not offer ${piece} in the group ${group}${nonce === undefined ? '' : ` with the nonce ${nonce}`}`,
+            { piece },
+          ),
+        },
       }
     const success: PieceInfoSuccess = { piece, ...(await locate(dependencies, record)) }
     return { out: { ok: success } }

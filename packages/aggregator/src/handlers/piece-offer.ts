@@ -30,7 +30,7 @@ export const pieceOfferHandler = (
     // Authorize first: final refusals are stored, and strangers must not be able to fill the table.
     const storefront = isRetry
       ? undefined
-      : await identifyStorefront(capability.with, invocation, { self: id.did(), listed: storefronts })
+      : await identifyStorefront(capability.with, invocation, { self: id, listed: storefronts })
     if (storefront?.error) return storefront
     // A refusal issued under earlier limits is final; do not enqueue the piece.
     const earlier = (await stores.receipts.get(`${invocation.cid}`))?.out.error as Failure | undefined

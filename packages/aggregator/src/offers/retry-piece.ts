@@ -29,7 +29,9 @@ export const retryPiece = async (
   if (aggregate === undefined || aggregate.group !== group || !mayRetry(aggregate))
     return refuse(
       'UnknownAggregate',
-      `The nonce ${nonce} does not name a failed aggregate of group ${group}`,
+      nonce === undefined
+        ? 'The dealer offers a piece again with the CID of its failed aggregate as the nonce, and this offer has no nonce'
+        : `The nonce ${nonce} does not name a failed aggregate of group ${group}`,
       {
         final: true,
       },

@@ -8,7 +8,7 @@ import {
   type SourceState,
 } from '@w3filecoin/capabilities'
 import { toV1 } from '@w3filecoin/piece'
-import { type Handler, provide } from '@w3filecoin/runtime'
+import { type Handler, newNotListed, provide } from '@w3filecoin/runtime'
 import type { Dependencies } from '../dependencies.ts'
 import { type DealRecord, toDeals, toPieceKey, toPlaces } from '../domain/deal.ts'
 import { toSourceState } from '../domain/source.ts'
@@ -43,16 +43,18 @@ export const dealInfoHandler = ({
     return sources.map(({ name }, n) => toSourceState(name, records[n], now()))
   }
 
-  return provide(dealInfo, async ({ capability }) => {
+  return provide(dealInfo, async ({ capability, invocation }) => {
     // The server has verified the delegation of an issuer that invokes with our DID. Any other resource is the issuer's
     // own DID, or one that delegated to it, and must be in the configuration.
     if (capability.with !== id.did() && !(await clients.find(capability.with)))
       return {
         out: {
-          error: failure(
-            'UnknownClient',
-            `${capability.with} is not a client of this deal tracker. Add it to clients in the tracker's configuration, or invoke with ${id.did()} and a delegation from it.`,
-          ),
+          error: newNotListed('UnknownClient', {
+            did: capability.with,
+            setting: 'clients',
+            self: id,
+            invocation,
+          }),
         },
       }
     const { piece } = capability.nb

@@ -1,5 +1,5 @@
-import { aggregateOffer, failure } from '@w3filecoin/capabilities'
-import { type Handler, provide } from '@w3filecoin/runtime'
+import { aggregateOffer } from '@w3filecoin/capabilities'
+import { type Handler, newNotListed, provide } from '@w3filecoin/runtime'
 import type { Dependencies } from '../dependencies.ts'
 import { readTenant } from '../domain/offer-document.ts'
 import { offerAggregate } from '../offers/offer-aggregate.ts'
@@ -25,7 +25,12 @@ export const aggregateOfferHandler = (
       if (!isDelegated && !(await aggregators.find(aggregator)))
         return {
           out: {
-            error: failure('UnknownAggregator', `${aggregator} is not an aggregator that this dealer lists`),
+            error: newNotListed('UnknownAggregator', {
+              did: aggregator,
+              setting: 'aggregators',
+              self: id,
+              invocation,
+            }),
           },
         }
       const block = [...invocation.iterateIPLDBlocks()].find(({ cid }) => `${cid}` === `${pieces}`)

@@ -24,8 +24,8 @@ export interface ConcludeOptions {
   authority: Authority
   /** The handler of receipts by the ability of their task. Receipts of other tasks are rejected. */
   routes: Record<string, ReceiptHandler>
-  /** DIDs of the services that may deliver receipts. */
-  senders: readonly string[]
+  /** DIDs of the services that may deliver receipts, by the setting that names them. */
+  senders: Readonly<Record<string, string>>
   now: Clock
 }
 
@@ -34,13 +34,16 @@ export interface ConcludeOptions {
  * its task. The route of the task's ability checks whether a record waits for the task.
  */
 export const concludeHandler = ({ authority, now, ...options }: ConcludeOptions): Handler => {
-  const senders = new Set(options.senders)
+  const senders = new Set(Object.values(options.senders))
   const routes = new Map(Object.entries(options.routes))
   return provide(conclude, async ({ capability, invocation }) => {
     if (!senders.has(capability.with))
       return {
         out: {
-          error: failure('UnknownSender', `This service does not accept receipts from ${capability.with}`),
+          error: failure(
+            'UnknownSender',
+            `${invocation.audience.did()} does not accept receipts from ${capability.with}. It accepts those of the services in its settings ${Object.keys(options.senders).join(' and ')}, which its operator can change.`,
+          ),
         },
       }
     const blocks = new Map([...invocation.iterateIPLDBlocks()].map(block => [`${block.cid}`, block]))

@@ -83,9 +83,11 @@ export class Server {
     const handler = this.#handlers.get(capability.can)
     if (handler === undefined)
       return fail(
-        failure('HandlerNotFound', `This service has no handler for ${capability.can}`, {
-          capability: { can: capability.can, with: capability.with },
-        }),
+        failure(
+          'HandlerNotFound',
+          `This service does not have the ability ${capability.can}. It has: ${[...this.#handlers.keys()].join(', ')}.`,
+          { capability: { can: capability.can, with: capability.with } },
+        ),
       )
     const count = (counts.get(handler.can) ?? 0) + 1
     counts.set(handler.can, count)

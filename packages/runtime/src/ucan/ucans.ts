@@ -85,6 +85,8 @@ const checkValue = (value: unknown, nesting: number): void => {
   } else if (typeof value === 'object' && value !== null) {
     const cid = CID.asCID(value)
     if (cid) {
+      // `asCID` accepts maps such as `{ '/': 'x', bytes: 'x' }`, and so do schemas. Only a link refers to itself.
+      if ((value as { asCID?: unknown }).asCID !== value) throw new Error('a map passes for a link')
       if (cid.bytes.byteLength > UCAN_LIMITS.link) throw tooLong('link', UCAN_LIMITS.link)
     } else if (value instanceof Uint8Array) {
       if (value.byteLength > UCAN_LIMITS.text) throw tooLong('byte string', UCAN_LIMITS.text)

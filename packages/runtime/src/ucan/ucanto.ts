@@ -39,6 +39,7 @@ import type { Failure, Task } from '@w3filecoin/capabilities'
 import type { CID } from 'multiformats/cid'
 import { parse as parseLink } from 'multiformats/link'
 import { refuseUnknownCaveats } from './caveats.ts'
+import { describeDenial } from './denial.ts'
 
 /**
  * The UCAN library with the types that this code needs. Every cast around it is in this file, for two reasons:
@@ -159,21 +160,32 @@ export const mayAttest = (service: string, attestor: string): object => ({
 })
 
 /**
- * Returns a function that checks an invocation of the capability: audience, time, signatures, delegations, schema. It returns
- * the error if `@ucanto/server` rejects the invocation.
+/**
+ * Returns a function that checks an invocation of the capability: audience, time, signature, schema, delegations. If
+ * `@ucanto/server` rejects the invocation, it returns the reason: see {@link describeDenial}.
  */
 export const checkWith = (
   capability: Parser,
 ): ((
   invocation: Invocation,
   context: Context,
-) => Promise<Result<{ capability: never; invocation: Invocation }, Failure>>) =>
-  provideAdvanced({
+) => Promise<Result<{ capability: never; invocation: Invocation }, Failure>>) => {
+  const check = provideAdvanced({
     capability: refuseUnknownCaveats(capability),
     handler: (async ({ capability, invocation }: { capability: never; invocation: Invocation }) => ({
       ok: { capability, invocation },
     })) as never,
-  }) as never
+  }) as unknown as (
+    invocation: Invocation,
+    context: Context,
+  ) => Promise<Result<{ capability: never; invocation: Invocation }, Error>>
+  return async (invocation, context) => {
+    const answer = await check(invocation, context)
+    return answer.error
+      ? { error: describeDenial(answer.error, capability, invocation, context.id.did()) }
+      : answer
+  }
+}
 
 /**
  * Whether the issuer of an invocation could have invoked `claim` with the same proofs: they delegate it to the issuer, and no

@@ -47,7 +47,7 @@ const MAX_PER_MESSAGE = 10
  * that offered them. With the CID of a promised task it returns the state of that task, to any agent.
  */
 export const filecoinInfoHandler = (dependencies: InfoDependencies): Handler => {
-  const { stores, timing } = dependencies
+  const { id, stores, timing } = dependencies
 
   /** Asks the deal tracker about the aggregates of a piece, and at the same time the aggregator about its workflows. */
   const askOthers = async (
@@ -77,7 +77,9 @@ export const filecoinInfoHandler = (dependencies: InfoDependencies): Handler => 
       findEarlier(stores, piece),
     ])
     if (offers.items.length + inclusions.items.length === 0 && !earlier.isOffered)
-      return { error: failure('PieceNotFound', `The piece ${piece} was not offered`, { piece }) }
+      return {
+        error: failure('RecordNotFound', `The piece ${piece} was never offered to ${id.did()}`, { piece }),
+      }
     const records = await readWorkflows(stores, offers.items)
     const memberships = [...inclusions.items, ...earlier.records.flatMap(membershipsOf)]
     const { described, answers } = await askOthers(piece, memberships, records)

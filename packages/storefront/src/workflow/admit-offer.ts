@@ -9,7 +9,7 @@ import { findExcess, quotaExpiry, quotaKey, type Space } from '../domain/quota.t
  * Fails with `SpaceNotListed` or `TooManyOffers`.
  */
 export const admitOffer = async (
-  { stores, admission, now }: Pick<Dependencies, 'stores' | 'admission' | 'now'>,
+  { id, stores, admission, now }: Pick<Dependencies, 'id' | 'stores' | 'admission' | 'now'>,
   space: Space,
   nonce: string | undefined,
 ): Promise<Result<object>> => {
@@ -17,7 +17,7 @@ export const admitOffer = async (
     return {
       error: failure(
         'SpaceNotListed',
-        `${space.did} has no provider here: the operator must add it before it may offer pieces`,
+        `${space.did} has no provider at ${id.did()}, whose setting spaces is "listed". Ask its operator to add the space with a provider to the table space, or to set spaces to "open".`,
         { space: space.did },
       ),
     }
