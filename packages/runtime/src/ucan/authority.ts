@@ -94,13 +94,13 @@ export class Authority {
         if (checked.error instanceof Revoked) revoked.add(`${checked.error.delegation.cid}`)
         return checked
       },
-      // The views hide proofs that cannot be read. The error says why.
-      resolve: async (link: UCANLink) => ({
-        error: new UnavailableProof(
-          link,
-          new Error(ucans.read(`${link}`).error?.message ?? 'It is not needed'),
-        ),
-      }),
+      // The views hide proofs that cannot be read, or are not needed. The error says why.
+      resolve: async (link: UCANLink) => {
+        const { error } = ucans.read(`${link}`)
+        const isMissing = error?.name === 'UCANNotFound'
+        const reason = isMissing ? undefined : new Error(error?.message ?? 'it is revoked or not needed')
+        return { error: new UnavailableProof(link, reason) }
+      },
     }
     return context as unknown as Context
   }

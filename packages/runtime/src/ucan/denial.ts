@@ -122,7 +122,9 @@ const describeCause = (error: Cause, context: Context): string => {
   if (name === 'DIDKeyResolutionError')
     return `This service knows no key of ${did}: it accepts signatures of other DIDs than a did:key only for principals in its configuration.`
   if (name === 'UnavailableProof')
-    return `The block of the delegation ${link} is missing. Attach it to the invocation.`
+    return cause === undefined
+      ? `The block of the delegation ${link} is missing. Attach it to the invocation.`
+      : `The delegation ${link} does not count: ${cause.message}.`
   // `toPublicFailure` bounds the message.
   if (delegation === undefined) return `${error.message}.`
   const subject = isInvocation(delegation, context) ? 'The invocation' : `The delegation ${delegation.cid}`
