@@ -44,8 +44,9 @@ interface JsonSchema {
   required?: string[]
   properties?: Record<string, JsonSchema>
   items?: JsonSchema
-  /** The options of a union. */
+  /** The options of a union of objects, and of another union. */
   oneOf?: JsonSchema[]
+  anyOf?: JsonSchema[]
   additionalProperties?: JsonSchema | false
 }
 
@@ -85,7 +86,8 @@ const hasObjects = (schema: JsonSchema): schema is JsonSchema & { items: JsonSch
   schema.items !== undefined && optionsOf(schema.items).some(({ properties }) => properties !== undefined)
 
 const typeOf = (schema: JsonSchema): string => {
-  const { type, format, enum: values = 'const' in schema ? [schema.const] : [], items } = schema
+  const { type, format, enum: values = 'const' in schema ? [schema.const] : [], items, anyOf } = schema
+  if (anyOf) return anyOf.map(typeOf).join(' or ')
   if (values.length > 0) return values.map(value => code(value)).join(' or ')
   if (type === 'array') return `list of ${hasObjects(schema) ? 'objects' : `${items?.type}s`}`
   return format === 'uri' ? 'URL' : `${type}`
@@ -149,12 +151,12 @@ export const SECTIONS: readonly Section[] = [
   ),
   service(
     'Dealer',
-    'A stage sets these as `dealer`, except `dealTracker`, which the stacks fill in. The stacks add the aggregator of the stage to `aggregators`.',
+    'A stage sets these as `dealer`, except `dealTracker`, which the stacks fill in. The stacks add the aggregator of the stage to `aggregators`, with all `tenants`.',
     dealer,
   ),
   service(
     'Deal tracker',
-    'A stage sets these as `dealTracker`, except `production`, which the stacks fill in. The stacks add the storefront and the dealer of the stage to `clients`.',
+    'A stage sets these as `dealTracker`, except `production`, which the stacks fill in. The stacks add the storefront, the aggregator and the dealer of the stage to `clients`.',
     dealTracker,
   ),
   {
@@ -179,7 +181,9 @@ A service reads its settings from the environment variable \`CONFIG\`, as JSON. 
 
 \`\`\`json
 {
-  "aggregators": [{ "did": "did:web:aggregator.example.com", "url": "https://aggregator.example.com" }],
+  "aggregators": [
+    { "did": "did:web:aggregator.example.com", "url": "https://aggregator.example.com", "tenants": "all" }
+  ],
   "dealTracker": { "did": "did:web:deal-tracker.example.com", "url": "https://deal-tracker.example.com" },
   "timing": { "retrySeconds": 30 }
 }

@@ -5,7 +5,7 @@ import type { Network } from './network.ts'
 import { makeService } from './service.ts'
 
 export const makeDealTracker = (network: Network, alarms: Alarms): void => {
-  const { stage, storefront, dealer, dealTracker } = network
+  const { stage, storefront, aggregator, dealer, dealTracker } = network
   makeService<DealTrackerSettings>(resources, {
     member: dealTracker,
     stage,
@@ -13,7 +13,7 @@ export const makeDealTracker = (network: Network, alarms: Alarms): void => {
     config: {
       ...stage.dealTracker,
       production: stage.production,
-      clients: [storefront.peer, dealer.peer, ...(stage.dealTracker.clients ?? [])],
+      clients: [storefront.peer, aggregator.peer, dealer.peer, ...(stage.dealTracker.clients ?? [])],
     },
   })
 }

@@ -12,7 +12,10 @@ export const makeDealer = (network: Network, alarms: Alarms): void => {
     alarms,
     config: {
       ...stage.dealer,
-      aggregators: [aggregator.peer, ...(stage.dealer.aggregators ?? [])],
+      aggregators: [
+        aggregator.peer.apply(peer => ({ ...peer, tenants: 'all' as const })),
+        ...(stage.dealer.aggregators ?? []),
+      ],
       dealTracker: dealTracker.peer,
     },
   })

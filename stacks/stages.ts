@@ -29,9 +29,9 @@ export interface Stage {
   storefront: Settings<StorefrontSettings, 'aggregator' | 'dealer' | 'dealTracker'>
   /** `storefronts`: further ones, beside the storefront of this stage. */
   aggregator: Partial<Settings<AggregatorSettings, 'dealer'>>
-  /** `aggregators`: further ones, beside the aggregator of this stage. */
+  /** `aggregators`: further ones, beside the aggregator of this stage, which may name every tenant. */
   dealer: Partial<Settings<DealerSettings, 'dealTracker'>>
-  /** `clients`: further ones, beside the storefront and the dealer of this stage. */
+  /** `clients`: further ones, beside the storefront, the aggregator and the dealer of this stage. */
   dealTracker: Settings<DealTrackerSettings, 'production'>
 }
 

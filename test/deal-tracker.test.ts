@@ -1,6 +1,7 @@
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import type { Receipt } from '@ucanto/interface'
+import { delegate } from '@ucanto/core'
+import type { Receipt, Signer } from '@ucanto/interface'
 import { ed25519 } from '@ucanto/principal'
 import type { Deal, DealNotFound, SourceState } from '@w3filecoin/capabilities'
 import { type PieceLink, toV1 } from '@w3filecoin/piece'
@@ -22,10 +23,13 @@ interface ChainDeal {
   id: number
   provider: number
   endEpoch: number
+  activationEpoch?: number
 }
 
 /** The deals on the chain, by aggregate. Each test changes them. */
 const chain = new Map<PieceLink, ChainDeal[]>()
+/** The roots of the data in aggregates, where the source has them. */
+const roots = new Map<PieceLink, unknown>()
 
 /** Returns the file of active replicas that the deal tracker reads. */
 const activeReplicas = () => ({
@@ -33,10 +37,12 @@ const activeReplicas = () => ({
   active_replicas: [...chain].map(([piece, deals]) => ({
     piece_cid: `${toV1(piece).ok?.root}`,
     piece_log2_size: toV1(piece).ok?.log2Size,
-    contracts: deals.map(({ id, provider, endEpoch }) => ({
+    optional_dag_root: roots.get(piece) ?? null,
+    contracts: deals.map(({ id, provider, endEpoch, activationEpoch }) => ({
       provider_id: provider,
       legacy_market_id: id,
       legacy_market_end_epoch: endEpoch,
+      activation_epoch: activationEpoch,
     })),
   })),
 })
@@ -57,13 +63,11 @@ const system = useSystem({
   },
 })
 
+const askAs = (issuer: Signer, nb: Record<string, unknown>, nonce?: string): Promise<Receipt> =>
+  invoke(system.at('dealTracker'), { issuer, can: 'deal/info', nb, nonce })
 const ask = (piece: PieceLink, nonce?: string): Promise<Receipt> =>
-  invoke(system.at('dealTracker'), {
-    issuer: ed25519.parse(system.local.agent.key),
-    can: 'deal/info',
-    nb: { piece },
-    nonce,
-  })
+  askAs(ed25519.parse(system.local.agent.key), { piece }, nonce)
+const errorNameOf = ({ out }: Receipt) => (out.error as { name: string } | undefined)?.name
 const dealsIn = ({ out }: Receipt): Record<string, Deal> =>
   (out.ok as { deals: Record<string, Deal> } | undefined)?.deals ?? {}
 
@@ -187,6 +191,62 @@ test('T1, A4: deal/info reports a piece on chain without a market id as a place,
     ],
     asOf: [{ source: 'chain', at: TIME, epoch: expect.any(Number) }],
   })
+})
+
+test('K7: deal/info names the aggregate as `aggregate` or `piece`, and reports dataCid and activation where the source has them', async () => {
+  const [known, malformed] = [somePiece('K7', 20), somePiece('K7 malformed', 20)]
+  const root = 'bafybeia22rwl3x3kwyfe6k4hnh3wwzhyr4uulm4rqkxd6ydjm5ut5cqinu'
+  const active = {
+    id: 41,
+    provider: 1001,
+    endEpoch: epochNow() + 10 * DAY,
+    activationEpoch: epochNow() - 10 * DAY,
+  }
+  const other = { id: 42, provider: 1002, endEpoch: epochNow() + 10 * DAY }
+  chain.set(known, [active, other])
+  roots.set(known, root)
+  chain.set(malformed, [{ id: 43, provider: 1001, endEpoch: other.endEpoch }])
+  roots.set(malformed, { not: 'a CID' })
+  const deals = {
+    41: { ...infoOf(known, active, 'Active'), dataCid: root, activation: timeOf(active.activationEpoch) },
+    42: { ...infoOf(known, other, 'Active'), dataCid: root },
+  }
+  await awaitDeals(known, deals)
+  // A root that is not a CID does not make the record malformed.
+  await awaitDeals(malformed, { 43: infoOf(malformed, { ...other, provider: 1001 }, 'Active') })
+
+  // The aggregator of the system is a client of the deal tracker.
+  const aggregator = system.signer('aggregator')
+  for (const nb of [{ aggregate: known }, { piece: known }, { aggregate: known, piece: known }])
+    expect(dealsIn(await askAs(aggregator, nb))).toEqual(deals)
+  for (const nb of [{}, { aggregate: known, piece: malformed }])
+    expect((await askAs(aggregator, nb)).out.error).toMatchObject({ name: 'InvalidAggregate' })
+  expect((await askAs(aggregator, { aggregate: somePiece('K7 none', 20) })).out.error).toMatchObject({
+    name: 'DealNotFound',
+    piece: somePiece('K7 none', 20),
+  })
+})
+
+test('K7: a delegation of deal/info for one aggregate covers this aggregate under both names, and no other', async () => {
+  const tracker = system.signer('dealTracker')
+  const [piece, other] = [somePiece('K7 delegated', 20), somePiece('K7 other', 20)]
+  const issuer = await ed25519.generate()
+  for (const name of ['aggregate', 'piece']) {
+    const proof = await delegate({
+      issuer: tracker,
+      audience: issuer,
+      capabilities: [{ can: 'deal/info', with: tracker.did(), nb: { [name]: piece } }],
+    })
+    const nameOf = async (nb: Record<string, unknown>) => {
+      const request = { issuer, can: 'deal/info', with: tracker.did(), nb, proofs: [proof] } as const
+      return errorNameOf(await invoke(system.at('dealTracker'), request))
+    }
+    expect(await nameOf({ piece })).toBe('DealNotFound')
+    expect(await nameOf({ aggregate: piece })).toBe('DealNotFound')
+    for (const nb of [{ piece: other }, { aggregate: other }, {}])
+      expect(await nameOf(nb)).toBe('Unauthorized')
+    expect(await nameOf({ piece, aggregate: other })).toMatch(/^(Unauthorized|InvalidAggregate)$/)
+  }
 })
 
 test('T3: a query with another nonce returns the present state, and no answer is stored as a receipt', async () => {

@@ -1,8 +1,8 @@
-import { CBOR } from '@ucanto/core'
-import type { Block, Fact, Receipt } from '@ucanto/interface'
+import { CBOR, delegate } from '@ucanto/core'
+import type { Block, Delegation, DID, Fact, Receipt, Signer } from '@ucanto/interface'
 import { ed25519 } from '@ucanto/principal'
 import { buildAggregate, type PieceLink } from '@w3filecoin/piece'
-import { somePiece } from '@w3filecoin/testing'
+import { signerOf, somePiece } from '@w3filecoin/testing'
 import { expect, test } from 'vitest'
 import { ask, invoke, taskOf } from './invoke.ts'
 import { readOfferDocuments } from './offer-documents.ts'
@@ -11,8 +11,25 @@ import { useSystem } from './system.ts'
 
 const SIZE = 2 ** 14
 
-/** The delay of the deal leaves time to check the state before it. */
-const system = useSystem({ dealDelayMs: 4000 })
+const [guest, customer, stranger] = await Promise.all(
+  ['guest', 'customer', 'stranger'].map(name => signerOf(name)),
+)
+
+/**
+ * The delay of the deal leaves time to check the state before it. The dealer lists another aggregator, which may name only
+ * itself, and a storefront that authorizes its deals.
+ */
+const system = useSystem({
+  dealDelayMs: 4000,
+  configure: (role, config) =>
+    role === 'dealer'
+      ? {
+          ...config,
+          aggregators: [...config.aggregators, { did: guest!.did() }],
+          storefronts: [{ did: customer!.did() }],
+        }
+      : config,
+})
 const dealer = () => system.at('dealer')
 
 /** Builds an aggregate. Its pieces are in the order of the aggregate. */
@@ -157,6 +174,89 @@ test.concurrent('D4: when a deal is live on chain, aggregate/accept succeeds wit
     nb: (accept.capabilities[0] as unknown as { nb: Record<string, unknown> }).nb,
   })
   expect(`${again.root.cid}`).toBe(`${live.root.cid}`)
+})
+
+/** Offers an aggregate in the name of any issuer, with any resource. */
+const offerAs = async (
+  { aggregate, pieces }: { aggregate: PieceLink; pieces: readonly unknown[] },
+  request: { issuer: Signer; with?: DID; proofs?: Delegation[]; facts?: Fact[] },
+): Promise<Receipt> => {
+  const block = (await CBOR.write(pieces)) as unknown as Block
+  return invoke(dealer(), { ...requestOf({ aggregate, block }), ...request })
+}
+const delegateOffers = async (issuer: Signer, audience: Signer): Promise<Delegation> =>
+  delegate({
+    issuer,
+    audience,
+    capabilities: [{ can: 'aggregate/offer', with: issuer.did() }],
+    expiration: Infinity,
+  }) as Promise<never>
+
+test.concurrent('K6: aggregate/offer is accepted with the storefront and its delegation to the aggregator: then the storefront is the tenant', async () => {
+  const built = buildFrom('K6')
+  const { aggregate } = built
+  const proofs = [await delegateOffers(customer!, guest!)]
+  const request = {
+    issuer: guest!,
+    with: customer!.did(),
+    proofs,
+    facts: [{ group: 'free', label: 'free #1' }],
+  }
+  const receipt = await offerAs(built, request)
+  expect(receipt.out).toEqual({ ok: { aggregate } })
+  expect(await documentsOf(aggregate)).toMatchObject([
+    { tenant: customer!.did(), group: 'free', collection: 'free', label: 'free #1' },
+  ])
+  const live = await awaitReceipt(dealer(), `${effectOf(receipt.fx.join).cid}`)
+  expect(live.out).toMatchObject({ ok: { aggregate, dataSource: { dealID: expect.any(Number) } } })
+  expect(`${(await offerAs(built, request)).root.cid}`).toBe(`${receipt.root.cid}`)
+})
+
+test.concurrent('K6: a storefront in `with` must have delegated, agree with the facts, and be listed; and the dealer must know the aggregator', async () => {
+  const offered = async (seed: string, request: Parameters<typeof offerAs>[1]) => {
+    const built = buildFrom(seed)
+    const { out, fx } = await offerAs(built, request)
+    expect(fx).toEqual({ fork: [] })
+    expect(await documentsOf(built.aggregate)).toEqual([])
+    return out.error as { name: string; message: string }
+  }
+  const own = { issuer: guest!, with: customer!.did() }
+  const proofs = [await delegateOffers(customer!, guest!)]
+  expect(await offered('K6 none', own)).toMatchObject({ name: 'Unauthorized' })
+  const facts = [{ storefront: stranger!.did(), group: 'free', label: 'free #1' }]
+  expect(await offered('K6 facts', { ...own, proofs, facts })).toMatchObject({ name: 'TenantMismatch' })
+  // A key that no configuration knows is not a tenant, although its delegation is valid.
+  const byStranger = {
+    issuer: guest!,
+    with: stranger!.did(),
+    proofs: [await delegateOffers(stranger!, guest!)],
+  }
+  expect(await offered('K6 stranger', byStranger)).toMatchObject({
+    name: 'TenantNotListed',
+    message: expect.stringContaining('`storefronts`'),
+    storefront: stranger!.did(),
+  })
+  const toStranger = {
+    issuer: stranger!,
+    with: customer!.did(),
+    proofs: [await delegateOffers(customer!, stranger!)],
+  }
+  expect(await offered('K6 aggregator', toStranger)).toMatchObject({ name: 'UnknownAggregator' })
+})
+
+test.concurrent('K6: an aggregator names by itself only the tenants that the configuration allows', async () => {
+  const facts = [{ storefront: customer!.did(), group: 'free', label: 'free #1' }]
+  const refused = await offerAs(buildFrom('K6 names'), { issuer: guest!, facts })
+  expect(refused.out.error).toMatchObject({
+    name: 'TenantNotListed',
+    message: expect.stringContaining('`tenants`'),
+    storefront: customer!.did(),
+  })
+  // An aggregator may always name itself, and that of the stage may name every tenant.
+  const itself = buildFrom('K6 itself')
+  expect((await offerAs(itself, { issuer: guest! })).out).toEqual({ ok: { aggregate: itself.aggregate } })
+  const all = buildFrom('K6 all')
+  expect((await offer(all, { facts })).out).toEqual({ ok: { aggregate: all.aggregate } })
 })
 
 test.concurrent('D6: an offer document has the pieces, the tenant and the label of its aggregate', async () => {

@@ -1,7 +1,9 @@
 import { DynamoDBClient, PutItemCommand } from '@aws-sdk/client-dynamodb'
+import { delegate } from '@ucanto/core'
 import type { DID, Receipt } from '@ucanto/interface'
 import { ed25519 } from '@ucanto/principal'
 import type { FilecoinAcceptSuccess, FilecoinInfoSuccess } from '@w3filecoin/capabilities'
+import type { Address } from '@w3filecoin/local'
 import {
   type EncodedInclusion,
   encodePiece,
@@ -10,6 +12,7 @@ import {
   verifyInclusion,
 } from '@w3filecoin/piece'
 import { Aggregate, Piece } from '@web3-storage/data-segment'
+import { base64 } from 'multiformats/bases/base64'
 import { CID } from 'multiformats/cid'
 import { expect, test } from 'vitest'
 import { type Content, randomContent, upload } from './content.ts'
@@ -24,10 +27,32 @@ const SIZE = 2 ** 22
 
 const system = useSystem({
   storefronts: ['otherStorefront'],
-  configure: (role, config) =>
-    role === 'aggregator'
-      ? { ...config, limits: { ...config.limits, paddedBytes: SIZE, maxWaitSeconds: 1 } }
-      : config,
+  configure: async (role, config, { services }) => {
+    const { aggregator, otherStorefront } = services as Record<string, Address>
+    // The other storefront authorizes its deals itself: the aggregator may not name it.
+    if (role === 'dealer')
+      return {
+        ...config,
+        aggregators: [{ ...config.aggregators[0], tenants: [services.storefront!.did] }],
+        storefronts: [{ did: otherStorefront!.did }],
+      }
+    if (role !== 'aggregator') return config
+    const issuer = ed25519.parse(otherStorefront!.key)
+    const delegation = await delegate({
+      issuer,
+      audience: ed25519.parse(aggregator!.key),
+      capabilities: [{ can: 'aggregate/offer', with: issuer.did() }],
+      expiration: Infinity,
+    })
+    const { ok: car } = await delegation.archive()
+    return {
+      ...config,
+      limits: { ...config.limits, paddedBytes: SIZE, maxWaitSeconds: 1 },
+      storefronts: config.storefronts.map((peer: { did: string }) =>
+        peer.did === issuer.did() ? { ...peer, delegation: base64.encode(car as Uint8Array) } : peer,
+      ),
+    }
+  },
 })
 const storefront = () => system.at('storefront')
 
@@ -195,6 +220,50 @@ test.concurrent('S7, A4, A6: pieces of several storefronts reach their deals, wi
   const offers = (of: string) =>
     ends.filter(({ role }) => role === of).map(({ aggregateOffer }) => `${aggregateOffer.cid}`)
   expect(offers('storefront').filter(cid => offers('otherStorefront').includes(cid))).toEqual([])
+})
+
+test.concurrent('K6: the aggregates of a storefront that delegated aggregate/offer are offered with the storefront, as promised, and reach their deals', async () => {
+  const content = await randomContent(3_000)
+  await upload(system.local, content, 'other-storefront')
+  const { did } = system.at('otherStorefront')
+  const end = await follow(system, await offer(system.at('otherStorefront'), content), 'otherStorefront')
+  await checkProofs(content, end)
+  const { aggregateOffer, dealt } = end
+  expect(aggregateOffer.capabilities[0]).toMatchObject({ can: 'aggregate/offer', with: did })
+  expect(aggregateOffer.issuer.did()).toBe(system.at('aggregator').did)
+  expect(aggregateOffer.proofs).toHaveLength(1)
+  expect(effectOf(dealt.ran).bytes).toEqual(aggregateOffer.bytes)
+  expect(
+    (await readOfferDocuments(system.local)).filter(
+      ({ aggregate }) => aggregate === `${end.success.aggregate}`,
+    ),
+  ).toMatchObject([{ tenant: did, group: 'local' }])
+  // The other storefront of the system has not delegated: the aggregator offers for it by itself.
+  const plain = await uploadRandom(3_000)
+  const other = await follow(system, await offer(storefront(), plain))
+  expect(other.aggregateOffer.capabilities[0]).toMatchObject({ with: system.at('aggregator').did })
+})
+
+test.concurrent('K8: filecoin/offer with PDP is the same workflow as without it, and its receipt says that PDP is not verified', async () => {
+  const content = await randomContent(1_000)
+  const agent = await createAgent()
+  const { content: PDP } = await randomContent(10)
+  const offerWith = (nb: Record<string, unknown>) =>
+    invoke(storefront(), {
+      ...agent,
+      can: 'filecoin/offer',
+      nb: { content: content.content, piece: content.piece, ...nb },
+    })
+  const receipt = await offerWith({ PDP })
+  expect(receipt.out).toEqual({ ok: { piece: content.piece } })
+  expect(receipt.meta).toEqual({ PDP: 'not verified' })
+  expect(effectsOf(receipt)).toEqual(await computeTasks(content))
+  expect((await fetchReceipt(storefront(), `${receipt.ran.link()}`))?.meta).toEqual({ PDP: 'not verified' })
+  const plain = await offerWith({})
+  expect(plain.meta).toEqual({})
+  expect(effectsOf(plain)).toEqual(effectsOf(receipt))
+  for (const invalid of ['bafy', 7, CID.parse('QmdfTbBqBPQ7VNxZEYEj14VmRuZBkqFbiwReogJgS1zR1n')])
+    expect((await offerWith({ PDP: invalid })).out.error).toMatchObject({ name: 'Unauthorized' })
 })
 
 test.concurrent('S8: a repeated offer, by any agent at any time, returns the same effects and adds no second piece', async () => {

@@ -166,6 +166,7 @@ export const fanOut = async ({
       stores: openStores(engine, aggregatorFormats.tables, { now }),
       queues: openQueues(engine, aggregatorFormats.messages),
       storefronts: configuredPeers([]),
+      delegations: new Map(),
       dealer: { principal: dealer, did: dealer.did() } as never,
       authority: new Authority(),
       limitsOf: () => ({ paddedBytes: 2 ** 35, minPaddedBytes: 0, maxPieces: pieces, maxWaitMs: 6 * HOUR }),

@@ -48,8 +48,9 @@ export class AuthorizationOracle {
     if (can === 'filecoin/submit' || can.endsWith('/accept'))
       return issuer === service && resource === service ? undefined : 'only the service itself may invoke it'
     if (can === 'piece/offer') return among(storefront, aggregator)
-    if (can === 'aggregate/offer') return among(aggregator, dealer)
-    if (can === 'deal/info') return among(storefront, dealer, agent, this.#cast.dealTracker)
+    // The aggregator of the stage may offer for every tenant that has delegated to it.
+    if (can === 'aggregate/offer') return issuer === aggregator.did() ? undefined : among(aggregator, dealer)
+    if (can === 'deal/info') return among(storefront, aggregator, dealer, agent, this.#cast.dealTracker)
     if (can === 'ucan/conclude') return to === 'storefront' ? among(aggregator, dealer) : among(dealer)
     return undefined
   }
@@ -138,7 +139,7 @@ const p256Verifier = (did: string) => ({
 
 /** The caveats that each ability defines, from the protocol. */
 const CAVEATS: Record<string, readonly string[]> = {
-  'filecoin/offer': ['content', 'piece'],
+  'filecoin/offer': ['content', 'piece', 'PDP'],
   'filecoin/submit': ['content', 'piece'],
   'filecoin/accept': ['content', 'piece'],
   'filecoin/info': ['piece', 'task'],
@@ -147,7 +148,7 @@ const CAVEATS: Record<string, readonly string[]> = {
   'piece/info': ['piece', 'group', 'nonce'],
   'aggregate/offer': ['aggregate', 'pieces'],
   'aggregate/accept': ['aggregate', 'pieces'],
-  'deal/info': ['piece'],
+  'deal/info': ['piece', 'aggregate'],
   'ucan/conclude': ['receipt'],
   'ucan/revoke': ['ucan', 'proof'],
 }

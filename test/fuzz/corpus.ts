@@ -185,6 +185,12 @@ export const recordSamples = async (cast: Cast): Promise<Sample[]> => {
     capabilities: [{ can: 'piece/offer', with: aggregator.did() }],
     expiration: FOREVER,
   })
+  const dealGrant = await Delegation.delegate({
+    issuer: storefront,
+    audience: aggregator,
+    capabilities: [{ can: 'aggregate/offer', with: storefront.did() }],
+    expiration: FOREVER,
+  })
   const pieceTask = { piece: pieces[0]!, group: 'local' }
   const aggregateTask = { aggregate, pieces: list.cid as never }
   const aggregateAccept = await Tasks.aggregateAccept(dealer, aggregateTask)
@@ -192,6 +198,7 @@ export const recordSamples = async (cast: Cast): Promise<Sample[]> => {
 
   return [
     await byAgent('filecoin/offer', { content, piece }),
+    await byAgent('filecoin/offer', { content, piece, PDP: list.cid }),
     await byAgent('filecoin/info', { piece }),
     await byAgent('filecoin/offer', { content, piece }, { issuer: browser, owner: phone }),
     await byAgent('filecoin/info', { piece }, { issuer: phone, owner: browser }),
@@ -235,12 +242,33 @@ export const recordSamples = async (cast: Cast): Promise<Sample[]> => {
       aggregator,
       await Tasks.aggregateOffer(aggregator, dealer, { ...aggregateTask, tenant, block: list as Block }),
     ),
+    toSample(
+      'aggregate/offer',
+      'dealer',
+      aggregator,
+      await Tasks.aggregateOffer(
+        aggregator,
+        dealer,
+        { ...aggregateTask, tenant, block: list as Block },
+        { with: storefront.did(), proofs: [dealGrant as DelegationView] },
+      ),
+    ),
     toSample('aggregate/accept', 'dealer', dealer, aggregateAccept),
     toSample(
       'deal/info',
       'dealTracker',
       agent,
       await Tasks.dealInfo(agent, dealTracker, { piece: aggregate, nonce: 'fuzz' }),
+    ),
+    toSample(
+      'deal/info',
+      'dealTracker',
+      aggregator,
+      await build({
+        issuer: aggregator,
+        audience: dealTracker,
+        capability: { can: 'deal/info', with: aggregator.did(), nb: { aggregate } },
+      }),
     ),
     ...(await Promise.all(SERVICES.map(revoke))),
   ]

@@ -1,5 +1,5 @@
 import { Delegation } from '@ucanto/core'
-import type { Signer } from '@ucanto/interface'
+import type { Delegation as DelegationView, Signer } from '@ucanto/interface'
 import { filecoinInfo, filecoinOffer, type PieceLink } from '@w3filecoin/capabilities'
 import { principal } from '@w3filecoin/runtime'
 import { type Content, signerOf, someContent } from '@w3filecoin/testing'
@@ -91,6 +91,25 @@ export const signers = Object.fromEntries(
     ['storefront', 'other', 'aggregator', 'another', 'dealer', 'tracker'].map(
       async name => [name, await signerOf(`the ${name}`)] as const,
     ),
+  ),
+)
+
+/** The storefront that authorizes its deals itself: it has delegated `aggregate/offer` to each aggregator. */
+export const DELEGATING = 'other'
+
+/** Its delegations, by aggregator. */
+export const delegations = new Map(
+  await Promise.all(
+    ['aggregator', 'another'].map(async name => {
+      const issuer = signers[DELEGATING] as Signer
+      const delegation = await Delegation.delegate({
+        issuer,
+        audience: signers[name] as Signer,
+        capabilities: [{ can: 'aggregate/offer', with: issuer.did() }],
+        expiration: Infinity,
+      })
+      return [name, new Map([[issuer.did() as string, delegation as DelegationView]])] as const
+    }),
   ),
 )
 

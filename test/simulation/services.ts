@@ -41,6 +41,7 @@ import {
 import { Clockwork } from './clockwork.ts'
 import type { ContentStore } from './content-store.ts'
 import { network } from './network.ts'
+import { DELEGATING, delegations } from './scenario.ts'
 
 const SECOND = 1000
 const MINUTE = 60 * SECOND
@@ -260,6 +261,7 @@ export const createSystem = (options: Options): System => {
       createAggregator({
         ...common,
         storefronts: configuredPeers(served.map(peer)),
+        delegations: delegations.get(name) ?? new Map(),
         dealer: peer('dealer'),
         limitsOf: group => ({
           ...limits,
@@ -284,6 +286,13 @@ export const createSystem = (options: Options): System => {
           },
         },
         aggregators: configuredPeers(aggregators.map(peer)),
+        allowedTenants: configuredPeers(
+          aggregators.map(name => ({
+            did: did(name),
+            tenants: [...storefronts.keys()].filter(name => name !== DELEGATING).map(did),
+          })),
+        ),
+        storefronts: configuredPeers([{ did: did(DELEGATING) }]),
         dealTracker: peer('tracker'),
         timing: { ...SETTINGS.timing, dealWaitMs: SETTINGS.dealWaitMs },
       }),
@@ -294,7 +303,9 @@ export const createSystem = (options: Options): System => {
   const clockwork = connect(
     createDealTracker({
       ...common,
-      clients: configuredPeers([...storefronts.keys(), 'dealer'].map(name => ({ did: did(name) }))),
+      clients: configuredPeers(
+        [...storefronts.keys(), ...aggregators, 'dealer'].map(name => ({ did: did(name) })),
+      ),
       sources: [
         openSource(
           { name: 'chain', kind: 'active-replicas', url: 'https://chain.test/' },

@@ -1,5 +1,5 @@
 import { capacityOf } from '@w3filecoin/piece'
-import { commonSchema, peersSchema, servicePeerSchema } from '@w3filecoin/runtime'
+import { commonSchema, peerSchema, peersOf, servicePeerSchema } from '@w3filecoin/runtime'
 import { z } from 'zod'
 
 const limits = {
@@ -72,11 +72,23 @@ export const limitsOfGroup = (
  */
 const defaultMinimum = (paddedBytes: number): number => capacityOf(paddedBytes) - paddedBytes / 2
 
+const storefrontSchema = peerSchema.safeExtend({
+  delegation: z
+    .string()
+    .max(4096)
+    .optional()
+    .meta({
+      description:
+        'Delegation of `aggregate/offer` from the storefront to this aggregator: a CAR in base 64, or the text that `@storacha/client` reads as a proof. Then the storefront authorizes the deals of its aggregates, as a tenant that the dealer lists. It must not expire, because promised offers are sent later. On AWS all environment variables of a function share 4 KB.',
+      examples: ['mAYIEAO8OEaJlcm9vdHOB…'],
+    }),
+})
+
 /** The aggregator's configuration, as the environment variable `CONFIG` holds it in JSON. */
 export const configSchema = z
   .strictObject({
     ...commonSchema,
-    storefronts: peersSchema.meta({
+    storefronts: peersOf(storefrontSchema).meta({
       description:
         'Storefronts that may offer pieces with their own DID. Receipts are sent to those with a URL.',
     }),

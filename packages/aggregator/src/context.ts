@@ -3,6 +3,7 @@ import { indexEntries } from '@w3filecoin/piece'
 import { configuredPeers, type Environment } from '@w3filecoin/runtime'
 import { createAggregator } from './aggregator.ts'
 import { configSchema, limitsOfGroup } from './config.ts'
+import { readDelegations } from './delegations.ts'
 import { BATCHING } from './domain/batching.ts'
 import type { Limits } from './domain/limits.ts'
 import { messages } from './queues.ts'
@@ -28,6 +29,7 @@ export const createContext = async (env: Environment) => {
   const service = createAggregator({
     ...common,
     storefronts: configuredPeers(config.storefronts.map(peer)),
+    delegations: await readDelegations(config.storefronts, common.id),
     dealer: peer(config.dealer),
     limitsOf,
     batching: BATCHING,

@@ -1,5 +1,6 @@
 import type { Signer } from '@ucanto/interface'
 import type { Authority, Clock, Log, Peer, Peers } from '@w3filecoin/runtime'
+import type { Delegations } from './delegations.ts'
 import type { Timing } from './domain/aggregate.ts'
 import type { Batching } from './domain/batching.ts'
 import type { Limits } from './domain/limits.ts'
@@ -13,6 +14,8 @@ export interface Dependencies {
   queues: Queues
   /** Storefronts that may offer pieces with their own DID as resource, and that receive receipts. */
   storefronts: Peers<Peer>
+  /** Delegations with which the aggregator offers aggregates of a storefront, so that the storefront authorizes them. */
+  delegations: Delegations
   dealer: Peer
   authority: Authority
   /** Returns the limits of a group. */

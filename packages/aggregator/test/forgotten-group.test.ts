@@ -60,6 +60,7 @@ const idleGroup = (seed: number, marked: boolean) => {
     } as never,
     queues: { seal: queue, include: queue, deal: queue } as never,
     dealer: { principal: dealer } as never,
+    delegations: new Map(),
     limitsOf: () => limits,
     timing: { retryMs: MINUTE, pollMs: 15 * MINUTE },
     batching: BATCHING,

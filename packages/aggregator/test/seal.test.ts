@@ -85,6 +85,7 @@ const sealOf = async (
     } as never,
     queues: { seal: queue, include: queue, deal: queue } as never,
     dealer: { principal: dealer } as never,
+    delegations: new Map(),
     limitsOf: () => ({ ...limits, ...of }),
     timing: { retryMs: MINUTE, pollMs: 15 * MINUTE },
     batching: BATCHING,

@@ -120,6 +120,7 @@ beforeAll(async () => {
     stores: openStores(aws, tables, { now: () => clock.now }),
     queues: openQueues(aws, messages),
     storefronts: configuredPeers(storefronts.map(peer)),
+    delegations: new Map(),
     dealer: peer(theDealer),
     authority,
     limitsOf: group => ({ ...limits, ...(group.startsWith('minimum') ? { minPaddedBytes: 2 ** 18 } : {}) }),

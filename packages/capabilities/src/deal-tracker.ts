@@ -9,9 +9,23 @@ export const dealInfo = capability({
   with: Schema.did(),
   nb: Schema.struct({
     /** Piece CID of the aggregate. */
-    piece: pieceLink,
+    aggregate: pieceLink.optional(),
+    /** The same, under the name that published clients use. An invocation has one of the two. */
+    piece: pieceLink.optional(),
   }),
-  derives: covers,
+  derives: (claim, delegated) => covers({ ...claim, nb: nameAggregate(claim.nb) }, delegated),
+})
+
+/** The caveats of `deal/info`. */
+export interface DealInfoQuestion {
+  aggregate?: PieceLink | undefined
+  piece?: PieceLink | undefined
+}
+
+/** Fills in the absent name of the aggregate, so that a delegation with either name covers a claim with the other one. */
+const nameAggregate = ({ aggregate, piece }: DealInfoQuestion): DealInfoQuestion => ({
+  aggregate: aggregate ?? piece,
+  piece: piece ?? aggregate,
 })
 
 /**
@@ -59,8 +73,10 @@ export interface Deal {
   status: string
   /** Piece CID v1 of the aggregate, as the chain names it, e.g. `baga…`. */
   pieceCid: string
+  /** CID of the data in the aggregate, e.g. `bafybei…`, if a source reports it. */
   dataCid?: string
   dataModelSelector?: string
+  /** Time at which the deal became active, if a source reports it. */
   activation?: string
   /** Label of the deal. The name of an offer document means that the deal is for this offer, e.g. `bafkzci…/kD3wbPzc….json`. */
   label?: string

@@ -21,7 +21,14 @@ export const filecoinOffer = capability({
   can: 'filecoin/offer',
   /** The space that holds the content. */
   with: Schema.did(),
-  nb: offered,
+  nb: Schema.struct({
+    ...offered.shape,
+    /**
+     * Link of a `pdp/accept` task: a storage provider proves possession of the content. Published clients may send it.
+     * The storefront does not verify it, and says so in `meta` of the receipt: see {@link FilecoinOfferMeta}.
+     */
+    PDP: Schema.link({ version: 1 }).optional(),
+  }),
   derives: covers,
 })
 
@@ -67,6 +74,11 @@ export const filecoinInfo = capability({
 /** The result of `filecoin/offer`. */
 export interface FilecoinOfferSuccess {
   piece: PieceLink
+}
+
+/** `meta` of the receipt of a `filecoin/offer` with the caveat `PDP`. */
+export interface FilecoinOfferMeta {
+  PDP: 'not verified'
 }
 
 /** The result of `filecoin/submit`. */

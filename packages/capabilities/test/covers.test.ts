@@ -1,7 +1,7 @@
 import { bytesOf, linkOf, somePiece } from '@w3filecoin/testing'
 import { CID } from 'multiformats/cid'
 import { describe, expect, it } from 'vitest'
-import { covers } from '../src/index.ts'
+import { covers, dealInfo, findUnknownCaveat } from '../src/index.ts'
 
 const [alice, bob] = ['did:key:zAlice', 'did:key:zBob'] as const
 const [piece, other] = [somePiece(1), somePiece(2)]
@@ -23,6 +23,34 @@ describe('covers', () => {
   ])('%s → %s from %s: %s', (_, claimed, delegated, expected) => {
     const result = covers({ with: alice, nb: claimed }, { with: alice, nb: delegated })
     expect('ok' in result).toBe(expected)
+  })
+
+  it('K7: of deal/info treats `piece` and `aggregate` as two names of the aggregate', () => {
+    const derives = (claimed: object, delegated: object) =>
+      (dealInfo as unknown as { descriptor: { derives: typeof covers } }).descriptor.derives(
+        { with: alice, nb: claimed },
+        { with: alice, nb: delegated },
+      )
+    for (const name of ['piece', 'aggregate'])
+      for (const delegated of ['piece', 'aggregate']) {
+        expect(derives({ [name]: piece }, { [delegated]: piece })).toEqual({ ok: {} })
+        expect(derives({ [name]: piece }, { [delegated]: other })).toHaveProperty('error')
+        expect(derives({ [name]: piece }, {})).toEqual({ ok: {} })
+      }
+    expect(derives({}, { aggregate: piece })).toHaveProperty('error')
+    // A claim that names two aggregates is refused by the handler. A delegation of one of them does not cover the other.
+    expect(derives({ piece, aggregate: other }, { aggregate: piece })).toHaveProperty('error')
+    expect(derives({ piece }, { piece, aggregate: other })).toHaveProperty('error')
+  })
+
+  it('K8: the caveats PDP and aggregate are defined by one ability each, and by those that cover it', () => {
+    const claimed = { can: 'other/ability', descriptor: { nb: { shape: {} } } }
+    const unknownIn = (can: `${string}/${string}`, nb: object) => findUnknownCaveat({ can, nb }, claimed)
+    expect(unknownIn('filecoin/offer', { PDP: content })).toBeUndefined()
+    expect(unknownIn('filecoin/*', { PDP: content })).toBeUndefined()
+    expect(unknownIn('filecoin/accept', { PDP: content })).toBe('PDP')
+    expect(unknownIn('deal/info', { aggregate: piece })).toBeUndefined()
+    expect(unknownIn('deal/info', { PDP: content })).toBe('PDP')
   })
 
   it('never covers another resource', () => {

@@ -3,7 +3,7 @@ import type { AddressInfo } from 'node:net'
 import { zstdCompressSync } from 'node:zlib'
 import { delegate } from '@ucanto/core'
 import type { Delegation, Signer } from '@ucanto/interface'
-import { type DealInfoSuccess, dealInfo, epochToMs } from '@w3filecoin/capabilities'
+import { type DealInfoQuestion, type DealInfoSuccess, dealInfo, epochToMs } from '@w3filecoin/capabilities'
 import { type PieceLink, toV1 } from '@w3filecoin/piece'
 import {
   Authority,
@@ -82,16 +82,16 @@ describe('the deal tracker', () => {
     let nonce = 0
     const info = async (
       piece: PieceLink,
-      options: { issuer?: Signer; with?: Signer; proofs?: Delegation[] } = {},
+      options: { issuer?: Signer; with?: Signer; proofs?: Delegation[]; nb?: DealInfoQuestion } = {},
     ) => {
-      const { issuer = client, with: resource = issuer, proofs = [] } = options
+      const { issuer = client, with: resource = issuer, proofs = [], nb = { piece } } = options
       const receipt = await ask(
         api,
         dealInfo.invoke({
           issuer,
           audience: tracker,
           with: resource.did(),
-          nb: { piece },
+          nb: nb as never,
           nonce: `${nonce++}`,
           proofs,
         }),
@@ -303,6 +303,42 @@ describe('the deal tracker', () => {
     expect(await info(piece)).toMatchObject({
       ok: { deals: { '42': { label: 'bafkzci/kD3.json', client: 'f01131298', seen } } },
     })
+  })
+
+  it('K7: deal/info names the aggregate as `aggregate` or as `piece`, and fails if it names none or two', async () => {
+    const { publish, sync, settle, info } = start('k7')
+    const [piece, other] = piecesOf('k7', 2) as [PieceLink, PieceLink]
+    publish([replica(piece, [81, END])])
+    await sync()
+    await settle()
+    const ask = (nb: DealInfoQuestion) => info(piece, { nb })
+    for (const nb of [{ piece }, { aggregate: piece }, { piece, aggregate: piece }])
+      expect(await ask(nb)).toMatchObject({ ok: { deals: { '81': { status: 'Active' } } } })
+    expect(await ask({ aggregate: other })).toMatchObject({ error: { name: 'DealNotFound', piece: other } })
+    for (const nb of [{}, { piece, aggregate: other }])
+      expect(await ask(nb)).toMatchObject({
+        error: { name: 'InvalidAggregate', message: expect.stringContaining('`aggregate`') },
+      })
+  })
+
+  it('K7: deal/info reports the data and the activation of a deal, and reads records that lack them', async () => {
+    const { publish, sync, settle, info, clock, deal } = start('k7-data')
+    const piece = somePiece('k7-data', 30)
+    const record = replica(piece, [82, END])
+    publish([record])
+    await sync()
+    await settle()
+    expect(await deal(piece, 82)).not.toHaveProperty('dataCid')
+    expect(Object.keys(((await info(piece)).ok as DealInfoSuccess).deals['82']!)).not.toContain('dataCid')
+    const root = 'bafybeia22rwl3x3kwyfe6k4hnh3wwzhyr4uulm4rqkxd6ydjm5ut5cqinu'
+    const contracts = [{ ...record.contracts[0], activation_epoch: EPOCH - 5 }]
+    clock.now = epochToMs(EPOCH + 1)
+    publish([{ ...record, contracts, optional_dag_root: root }], { epoch: EPOCH + 1 })
+    await sync()
+    await settle()
+    const activation = new Date(epochToMs(EPOCH - 5)).toISOString()
+    const known = { dataCid: root, activation, created: '2020-08-25T06:20:00.000Z' }
+    expect(await info(piece)).toMatchObject({ ok: { deals: { '82': known } } })
   })
 
   it('A4: a market id of 0 or none is a place: known on chain, and not a deal', async () => {
@@ -635,6 +671,8 @@ describe('the configuration', () => {
   const source = { name: 'a', kind: 'active-replicas', url: 'https://example.com/a.zst' }
   it('fills in defaults', () => {
     expect(configSchema.parse({})).toEqual({
+      attestors: [],
+      aliases: [],
       clients: [],
       didWeb: { allowPrivate: false },
       sources: [],

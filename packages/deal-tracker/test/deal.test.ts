@@ -56,12 +56,15 @@ describe('a deal', () => {
 
   it('is reported with all its fields', () => {
     const label = 'bafkzci/kD3.json'
-    expect(toDeals([recordOf({ label, client: 'f02' })], piece, epochToMs(50))).toEqual({
+    const optional = { label, client: 'f02', dataCid: 'bafybei', activationEpoch: 8 }
+    expect(toDeals([recordOf(optional)], piece, epochToMs(50))).toEqual({
       '7': {
         provider: 'f01001',
         storageProvider: 'f01001',
         status: 'Active',
         pieceCid: `${piece.root}`,
+        dataCid: 'bafybei',
+        activation: '2020-08-24T22:04:00.000Z',
         label,
         client: 'f02',
         expiration: '2020-08-24T22:50:00.000Z',
@@ -81,6 +84,20 @@ describe('a deal', () => {
     ])
       expect(toDeals(records, piece, epochToMs(50))).toMatchObject({
         '7': { status: 'Active', expiration: new Date(epochToMs(200)).toISOString() },
+      })
+  })
+
+  it('K7: of earlier code has neither the CID of its data nor its activation; another source may have them', () => {
+    expect(toDeals([recordOf()], piece, epochToMs(50))['7']).not.toHaveProperty('dataCid')
+    expect(toDeals([recordOf()], piece, epochToMs(50))['7']).not.toHaveProperty('activation')
+    const other = recordOf({ dataCid: 'bafybei', activationEpoch: 0 }, 'b')
+    for (const order of [
+      [recordOf(), other],
+      [other, recordOf()],
+    ])
+      expect(toDeals(order, piece, epochToMs(50))['7']).toMatchObject({
+        dataCid: 'bafybei',
+        activation: '2020-08-24T22:00:00.000Z',
       })
   })
 

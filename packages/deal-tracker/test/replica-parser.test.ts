@@ -102,6 +102,36 @@ describe('a file of active replicas', () => {
     },
   )
 
+  it('K7: has the CID of the data and the activation of a deal, if it has them', () => {
+    const root = 'bafybeia22rwl3x3kwyfe6k4hnh3wwzhyr4uulm4rqkxd6ydjm5ut5cqinu'
+    const record = { ...good, optional_dag_root: root }
+    expect(read([record]).deals.get(1)).toMatchObject({ id: 1, dataCid: root })
+    expect(read([record]).deals.get(1)).not.toHaveProperty('activationEpoch')
+    const active = read([{ ...good, contracts: [{ ...contract, activation_epoch: 7 }] }]).deals.get(1)
+    expect(active).toMatchObject({ id: 1, activationEpoch: 7 })
+    expect(active).not.toHaveProperty('dataCid')
+    const version0 = 'QmdfTbBqBPQ7VNxZEYEj14VmRuZBkqFbiwReogJgS1zR1n'
+    expect(read([{ ...good, optional_dag_root: version0 }]).deals.get(1)?.dataCid).toBe(version0)
+  })
+
+  it.each([null, 3, {}, '', 'bafy', 'not a CID', `b${'a'.repeat(200)}`, '\ud800', ['bafy']])(
+    'K7: drops a root that is not a CID, and keeps the deal: %j',
+    root => {
+      const { deals, malformed } = read([{ ...good, optional_dag_root: root }])
+      expect(malformed).toBe(0)
+      expect(deals.get(1)).toEqual(read([good]).deals.get(1))
+    },
+  )
+
+  it.each([null, -1, 1.5, '7', {}, 2e9])(
+    'K7: drops an activation that is not an epoch, and keeps the deal: %j',
+    activation_epoch => {
+      const { deals, malformed } = read([{ ...good, contracts: [{ ...contract, activation_epoch }] }])
+      expect(malformed).toBe(0)
+      expect(deals.get(1)).toEqual(read([good]).deals.get(1))
+    },
+  )
+
   it.each([
     ['0', { legacy_market_id: 0 }],
     ['null', { legacy_market_id: null }],

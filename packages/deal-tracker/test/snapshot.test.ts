@@ -80,6 +80,13 @@ describe('the difference between two runs', () => {
       [known(1, { label: 'x.json', updated: AT })],
     ],
     [
+      'K7: a deal whose data and activation are known now',
+      [known(1)],
+      report([{ ...chain(1), dataCid: 'bafy', activationEpoch: 5 }]),
+      [known(1, { dataCid: 'bafy', activationEpoch: 5, updated: AT })],
+      [known(1, { dataCid: 'bafy', activationEpoch: 5, updated: AT })],
+    ],
+    [
       'places at two providers',
       [known(0, place)],
       report([
@@ -123,7 +130,7 @@ describe('the difference between two runs', () => {
 
   it('of equal deals is an equal block, which decodes to the deals', () => {
     const deals = byId([
-      known(2, { label: 'x.json', client: 'f01', seenEpoch: 99 }),
+      known(2, { label: 'x.json', client: 'f01', seenEpoch: 99, dataCid: 'bafy', activationEpoch: 0 }),
       known(1, { terminated: true }),
       known(3),
       known(0, { ...place, seenEpoch: 99 }),
@@ -133,6 +140,12 @@ describe('the difference between two runs', () => {
     const bytes = encode(toRows(deals))
     expect(fromRows(decode<SnapshotRow[]>(bytes))).toEqual(deals)
     expect(encode(toRows(byId([...deals.values()].reverse())))).toEqual(bytes)
+  })
+
+  it('K7: of earlier code, whose rows end after the client, is read', () => {
+    const rows: SnapshotRow[] = [[1, 'piece-1', 1001, 500, 1, 1, false, 99, 'x.json', 'f01']]
+    const deals = fromRows(decode<SnapshotRow[]>(encode(rows)))
+    expect(deals).toEqual(byId([known(1, { seenEpoch: 99, label: 'x.json', client: 'f01' })]))
   })
 
   it('of earlier code is read; a place that it kept as the deal 0 is skipped, and stored by the next run', () => {

@@ -1,12 +1,34 @@
-import { commonSchema, peersSchema, servicePeerSchema } from '@w3filecoin/runtime'
+import {
+  commonSchema,
+  didSchema,
+  peerSchema,
+  peersOf,
+  peersSchema,
+  servicePeerSchema,
+} from '@w3filecoin/runtime'
 import { z } from 'zod'
+
+const aggregatorSchema = peerSchema.safeExtend({
+  tenants: z
+    .union([z.literal('all'), z.array(didSchema)])
+    .default([])
+    .meta({
+      description:
+        'Storefronts that the aggregator may name as the tenant of an aggregate without their delegation: `all`, or a list of DIDs. It may always name itself.',
+      examples: ['all'],
+    }),
+})
 
 /** The dealer's configuration: JSON in the environment variable `CONFIG`. */
 export const configSchema = z.strictObject({
   ...commonSchema,
-  aggregators: peersSchema.meta({
+  aggregators: peersOf(aggregatorSchema).meta({
     description:
       'Aggregators that may offer aggregates with their own DID. Receipts, and pieces of failed aggregates, are sent to those with a URL.',
+  }),
+  storefronts: peersSchema.default([]).meta({
+    description:
+      'Storefronts that authorize deals themselves: an aggregator may offer an aggregate with the DID of one of these, and a delegation of `aggregate/offer` from it. Their URLs are not called.',
   }),
   dealTracker: servicePeerSchema.meta({ description: 'The deal tracker that is asked for deals.' }),
   dealWaitSeconds: z

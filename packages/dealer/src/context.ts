@@ -12,7 +12,7 @@ export const createContext = async (env: Environment) => {
   const { config, aws, peer, common } = await openContext(
     { resources, tables, messages },
     configSchema,
-    ({ aggregators, dealTracker }) => [...aggregators, dealTracker],
+    ({ aggregators, storefronts, dealTracker }) => [...aggregators, ...storefronts, dealTracker],
     env,
   )
   const service = createDealer({
@@ -22,6 +22,8 @@ export const createContext = async (env: Environment) => {
     },
     timing: { ...common.timing, dealWaitMs: config.dealWaitSeconds * 1000 },
     aggregators: configuredPeers(config.aggregators.map(peer)),
+    allowedTenants: configuredPeers(config.aggregators),
+    storefronts: configuredPeers(config.storefronts),
     dealTracker: peer(config.dealTracker),
     batching: BATCHING,
   })

@@ -2,6 +2,7 @@ import type { Signer } from '@ucanto/interface'
 import type { Authority, Clock, Log, Peer, Peers, Random } from '@w3filecoin/runtime'
 import type { Timing } from './domain/aggregate.ts'
 import type { Batching } from './domain/batching.ts'
+import type { AllowedTenants } from './domain/tenant.ts'
 import type { Queues } from './queues.ts'
 import type { OfferDocuments, Stores } from './stores.ts'
 
@@ -13,6 +14,10 @@ export interface Dependencies {
   offerDocuments: OfferDocuments
   /** Aggregators that may offer aggregates with their own DID, and where receipts are handed to them. */
   aggregators: Peers<Peer>
+  /** By aggregator, the tenants that it may name without their delegation. */
+  allowedTenants: Peers<AllowedTenants>
+  /** Storefronts whose delegation to an aggregator makes them the tenant. */
+  storefronts: Peers
   dealTracker: Peer
   authority: Authority
   timing: Timing

@@ -5,7 +5,8 @@ import { ask, effectsOf, served } from '@w3filecoin/testing'
 import { describe, expect, it } from 'vitest'
 import { type AggregateStage, nextCheckMs } from '../src/domain/aggregate.ts'
 import { findLiveDeals } from '../src/domain/live-deal.ts'
-import { documentName, readTenant } from '../src/domain/offer-document.ts'
+import { documentName } from '../src/domain/offer-document.ts'
+import { readTenant } from '../src/domain/tenant.ts'
 import { createDealer } from '../src/index.ts'
 
 import {
@@ -96,7 +97,23 @@ describe('aggregate/offer', () => {
       { aggregate: offered.aggregate, pieces: block.cid as never, tenant: TENANT, block: block as never },
       { with: dealer.did(), proofs: [proof] },
     )
-    expect((await ask(service.api, delegated)).out).toMatchObject({ ok: { aggregate: offered.aggregate } })
+    // The delegation says nothing about tenants, so its holder may name only itself.
+    expect(errorOf(await ask(service.api, delegated))).toMatchObject({
+      name: 'TenantNotListed',
+      message: expect.stringContaining('which does not list the aggregator'),
+    })
+    const own = await Tasks.aggregateOffer(
+      stranger,
+      dealer,
+      {
+        aggregate: offered.aggregate,
+        pieces: block.cid as never,
+        tenant: { ...TENANT, storefront: stranger.did() },
+        block: block as never,
+      },
+      { with: dealer.did(), proofs: [proof] },
+    )
+    expect((await ask(service.api, own)).out).toMatchObject({ ok: { aggregate: offered.aggregate } })
   })
 })
 
@@ -190,7 +207,7 @@ describe('nextCheckMs', () => {
 })
 
 describe('readTenant', () => {
-  it('reads the facts; the aggregator is the default', () => {
+  it('reads the facts; the default is the resource', () => {
     expect(readTenant([{ other: 1 }, { ...TENANT }], 'did:key:a')).toEqual(TENANT)
     expect(readTenant([{ group: 7 }], 'did:key:a')).toEqual({
       storefront: 'did:key:a',

@@ -45,12 +45,13 @@ import { BATCHING } from '../src/domain/batching.ts'
 import { createDealer, type Dependencies, messages, tables } from '../src/index.ts'
 import { resources } from '../src/resources.ts'
 
-export const { dealer, aggregator, rival, stranger, tracker } = await signersOf(
+export const { dealer, aggregator, rival, stranger, tracker, customer } = await signersOf(
   'dealer',
   'aggregator',
   'rival',
   'stranger',
   'tracker',
+  'customer',
 )
 
 let world: World
@@ -153,6 +154,11 @@ beforeAll(async () => {
       put: (key, document) => putJson({ ...aws.bucket('offers'), key, value: document }),
     },
     aggregators: configuredPeers([theAggregator, theRival].map(peer)),
+    allowedTenants: configuredPeers([
+      { did: aggregator.did(), tenants: 'all' },
+      { did: rival.did(), tenants: [TENANT.storefront] },
+    ]),
+    storefronts: configuredPeers([{ did: customer.did() }]),
     dealTracker: peer(theTracker),
     authority,
     timing,

@@ -43,7 +43,7 @@ export interface LocalOptions {
   /** Roles of additional storefronts. */
   storefronts?: readonly string[]
   /** Changes the configuration of a service. */
-  configure?: (role: string, config: Config, world: World) => Config
+  configure?: (role: string, config: Config, world: World) => Config | Promise<Config>
   /** Replaces the four services. */
   services?: readonly ServiceSpec[]
   /** Upper limit of the interval of schedules. */
@@ -109,7 +109,7 @@ const fourServices = (storefronts: readonly string[]): ServiceSpec[] => [
     resources: '@w3filecoin/dealer/resources',
     functions: '@w3filecoin/dealer/functions',
     config: ({ services }): DealerSettings => ({
-      aggregators: [peer(services.aggregator)],
+      aggregators: [{ ...peer(services.aggregator), tenants: 'all' }],
       dealTracker: peer(services.dealTracker),
       // The market makes deals within seconds.
       timing: { ...TIMING, pollSeconds: 1 },
@@ -123,7 +123,7 @@ const fourServices = (storefronts: readonly string[]): ServiceSpec[] => [
     config: ({ services, agent, activeReplicas }): DealTrackerSettings => ({
       // The agent verifies deals with the deal tracker.
       clients: [
-        ...['storefront', ...storefronts, 'dealer'].map(role => peer(services[role])),
+        ...['storefront', ...storefronts, 'aggregator', 'dealer'].map(role => peer(services[role])),
         { did: agent.did },
       ],
       sources: [{ name: 'local', kind: 'active-replicas', url: activeReplicas }],
@@ -221,7 +221,7 @@ export const startLocal = async ({
 
   await Promise.all([
     market.start({ engines, data: directory, dealDelayMs, faulty }),
-    ...specs.map(({ role, resources, functions, config }, n) =>
+    ...specs.map(async ({ role, resources, functions, config }, n) =>
       services[n]!.start({
         resources,
         functions,
@@ -229,7 +229,7 @@ export const startLocal = async ({
         env: {
           ...engines.env,
           SERVICE_KEY: world.services[role]!.key,
-          CONFIG: JSON.stringify(configure(role, config(world), world)),
+          CONFIG: JSON.stringify(await configure(role, config(world), world)),
           LOG_LEVEL: logLevel,
         },
       }),

@@ -10,7 +10,8 @@ import { parseSigner } from './ucan/principal.ts'
  * description, unit and examples are the source of docs/configuration.md, and a test requires them.
  */
 
-const did = z
+/** The DID of a peer. */
+export const didSchema = z
   .custom<DID>(
     value => typeof value === 'string' && /^did:[a-z0-9]+:\S+$/.test(value),
     'expected a DID, e.g. did:web:peer.example.com',
@@ -55,20 +56,25 @@ const hasKeys = ({ value, issues }: z.core.ParsePayload<PeerConfig>) => {
 }
 
 /** Another service, or another principal that this service accepts; see `PeerConfig`. */
-export const peerSchema = z.strictObject({ did, url: url.optional(), keys: keys.optional() }).check(hasKeys)
+export const peerSchema = z
+  .strictObject({ did: didSchema, url: url.optional(), keys: keys.optional() })
+  .check(hasKeys)
 
 /** A peer that this service calls. */
-export const servicePeerSchema = z.strictObject({ did, url, keys: keys.optional() }).check(hasKeys)
+export const servicePeerSchema = z.strictObject({ did: didSchema, url, keys: keys.optional() }).check(hasKeys)
 
-/** Peers with different DIDs. */
-export const peersSchema = z.array(peerSchema).check(({ value, issues }) => {
-  for (const [n, { did }] of value.entries()) {
-    const first = value.findIndex(other => other.did === did)
-    if (first === n) continue
-    const message = `the peer at index ${first} has this DID too: list it once, with all its keys`
-    issues.push({ code: 'custom', path: [n, 'did'], input: did, message })
-  }
-})
+/** Peers with different DIDs, each with the settings of the schema. */
+export const peersOf = <S extends z.ZodType<PeerConfig>>(schema: S) =>
+  z.array(schema).check(({ value, issues }) => {
+    for (const [n, { did }] of value.entries()) {
+      const first = value.findIndex(other => other.did === did)
+      if (first === n) continue
+      const message = `the peer at index ${first} has this DID too: list it once, with all its keys`
+      issues.push({ code: 'custom', path: [n, 'did'], input: did, message })
+    }
+  })
+
+export const peersSchema = peersOf(peerSchema)
 
 const seconds = z.number().positive()
 
@@ -76,7 +82,7 @@ const seconds = z.number().positive()
 export const commonSchema = {
   self: z
     .strictObject({
-      did: did.meta({
+      did: didSchema.meta({
         type: 'string',
         description: 'DID that the service signs as. If `self` is absent, the `did:key` of its private key.',
         examples: ['did:web:storefront.example.com'],
@@ -101,7 +107,7 @@ export const commonSchema = {
     examples: [[{ did: 'did:web:login.example.com' }]],
   }),
   aliases: z
-    .array(did)
+    .array(didSchema)
     .default([])
     .meta({
       description:

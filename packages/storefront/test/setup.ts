@@ -1,5 +1,5 @@
 import { Delegation as Delegations } from '@ucanto/core'
-import type { Delegation, Invocation, Receipt, Signer } from '@ucanto/interface'
+import type { Delegation, Invocation, Link, Receipt, Signer } from '@ucanto/interface'
 import {
   dealInfo,
   type Failure,
@@ -197,17 +197,19 @@ interface OfferOptions {
   nonce?: string
   /** Default: the delegation of the space. */
   proofs?: Delegation[]
+  /** Link of a `pdp/accept` task. */
+  pdp?: Link
 }
 
 export const offer = async (
   { content, piece }: Pick<Content, 'content' | 'piece'>,
-  { issuer = agent, from = space, nonce, proofs }: OfferOptions = {},
+  { issuer = agent, from = space, nonce, proofs, pdp }: OfferOptions = {},
 ) =>
   filecoinOffer.invoke({
     issuer,
     audience: storefront,
     with: from.did(),
-    nb: { content: content as never, piece },
+    nb: { content: content as never, piece, ...(pdp && { PDP: pdp as never }) },
     proofs: proofs ?? [await delegate(from, issuer)],
     expiration: Infinity,
     ...(nonce === undefined ? {} : { nonce }),

@@ -13,6 +13,7 @@ import {
   aws,
   clock,
   conclude,
+  delegate,
   dependencies,
   errorOf,
   offer,
@@ -74,6 +75,38 @@ describe('filecoin/offer', () => {
     expect(another!.out).toEqual(first!.out)
     expect(effectsOf(another!)).toEqual(effectsOf(first!))
     expect(await recordOf(content)).toMatchObject({ revision: 1 })
+  })
+
+  it('K8: is the same workflow with and without PDP, and the receipt says that PDP is not verified', async () => {
+    const content = await someContent('with PDP')
+    const task = await Tasks.filecoinSubmit(storefront, content)
+    const receipt = await ask(service.api, await offer(content, { pdp: task.cid }))
+    expect(receipt.meta).toEqual({ PDP: 'not verified' })
+    const plain = await ask(service.api, await offer(content))
+    expect(plain.meta).toEqual({})
+    expect(plain.out).toEqual(receipt.out)
+    expect(effectsOf(plain)).toEqual(effectsOf(receipt))
+    expect(effectsOf(receipt)).toMatchObject({ fork: [`${task.cid}`] })
+    expect(await recordOf(content)).toMatchObject({ revision: 1 })
+    // Also in the receipt that is served, and if the offer with PDP is the later one.
+    expect((await served(service.api, receipt.ran.link()))?.meta).toEqual({ PDP: 'not verified' })
+    const again = await ask(service.api, await offer(content, { pdp: content.content as never }))
+    expect(again.meta).toEqual({ PDP: 'not verified' })
+    expect(effectsOf(again)).toEqual(effectsOf(plain))
+  })
+
+  it('K8: is not authorized by a delegation of another PDP', async () => {
+    const content = await someContent('wrong PDP')
+    const [one, other] = [
+      await Tasks.filecoinSubmit(storefront, content),
+      await Tasks.filecoinAccept(storefront, content),
+    ]
+    const proofs = [await delegate(space, agent, { can: 'filecoin/offer', nb: { PDP: one.cid } })]
+    for (const pdp of [undefined, other.cid])
+      expect(
+        errorOf(await ask(service.api, await offer(content, { proofs, ...(pdp && { pdp }) })))?.name,
+      ).toBe('Unauthorized')
+    expect((await ask(service.api, await offer(content, { proofs, pdp: one.cid }))).out.ok).toBeDefined()
   })
 
   it('has a receipt that stays if it is the first one, and for a day if it is a repeat', async () => {

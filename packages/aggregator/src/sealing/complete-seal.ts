@@ -1,4 +1,4 @@
-import { parsePieceLink, Tasks } from '@w3filecoin/capabilities'
+import { type Authority, parsePieceLink, Tasks } from '@w3filecoin/capabilities'
 import { getValue, packTask, type Stored } from '@w3filecoin/runtime'
 import { parse as parseLink } from 'multiformats/link'
 import type { Dependencies } from '../dependencies.ts'
@@ -10,7 +10,7 @@ import type { GroupRecord, Seal } from '../domain/group.ts'
  * aggregate to the dealer and include its pieces, range by range. It may run twice. Returns the aggregate's record.
  */
 export const completeSeal = async (
-  dependencies: Pick<Dependencies, 'id' | 'stores' | 'queues' | 'dealer' | 'timing' | 'now'>,
+  dependencies: Pick<Dependencies, 'id' | 'stores' | 'queues' | 'dealer' | 'delegations' | 'timing' | 'now'>,
   group: GroupRecord,
   seal: Seal,
 ): Promise<AggregateRecord> => {
@@ -23,24 +23,41 @@ export const completeSeal = async (
   return record
 }
 
-/** The same pieces in the same size make the same aggregate, so a second seal of them gets a nonce. */
+/**
+ * The same pieces in the same size make the same aggregate, so a second seal of them gets a nonce. The record keeps the
+ * promised offer with the delegation of its storefront: it is sent as it was promised, whatever the configuration says then.
+ */
 const recordSeal = async (
-  { id, stores, dealer, timing, now }: Pick<Dependencies, 'id' | 'stores' | 'dealer' | 'timing' | 'now'>,
+  {
+    id,
+    stores,
+    dealer,
+    delegations,
+    timing,
+    now,
+  }: Pick<Dependencies, 'id' | 'stores' | 'dealer' | 'delegations' | 'timing' | 'now'>,
   group: GroupRecord,
   seal: Seal,
 ): Promise<{ record: Stored<AggregateRecord>; isNew: boolean }> => {
+  const delegation = delegations.get(group.storefront)
+  const authority: Authority | undefined = delegation && { with: group.storefront, proofs: [delegation] }
   const ranges = await getValue<string[]>(stores.blocks, seal.ranges)
   for (const nonce of [undefined, sealNonce(group, seal)]) {
-    const offer = await Tasks.aggregateOffer(id, dealer.principal, {
-      aggregate: parsePieceLink(seal.aggregate),
-      pieces: parseLink(seal.pieces),
-      nonce,
-      tenant: {
-        storefront: group.storefront,
-        group: group.group,
-        label: `${group.group} #${seal.sequence}`,
+    const offer = await Tasks.aggregateOffer(
+      id,
+      dealer.principal,
+      {
+        aggregate: parsePieceLink(seal.aggregate),
+        pieces: parseLink(seal.pieces),
+        nonce,
+        tenant: {
+          storefront: group.storefront,
+          group: group.group,
+          label: `${group.group} #${seal.sequence}`,
+        },
       },
-    })
+      authority,
+    )
     const inserted = await stores.aggregate.insert(
       newAggregate(
         group,

@@ -4,5 +4,5 @@ export interface Batching {
   rangeDeals: number
 }
 
-/** 1,000 deals are a block of about 200 KB. */
+/** 1,000 deals are a block of about 300 KB. */
 export const BATCHING: Batching = { rangeDeals: 1000 }

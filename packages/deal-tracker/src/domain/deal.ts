@@ -19,6 +19,10 @@ export interface ChainDeal {
   label?: string
   /** The client of the deal, if the source has it, e.g. `f01131298`. */
   client?: string
+  /** CID of the data in the piece, if the source has it, e.g. `bafybei…`: the root of its DAG. */
+  dataCid?: string
+  /** Epoch at which the deal became active, if the source has it. */
+  activationEpoch?: number
 }
 
 /** A deal with its history at one source. */
@@ -109,7 +113,9 @@ export const isSameDeal = (a: ChainDeal, b: ChainDeal): boolean =>
   a.provider === b.provider &&
   a.endEpoch === b.endEpoch &&
   a.label === b.label &&
-  a.client === b.client
+  a.client === b.client &&
+  a.dataCid === b.dataCid &&
+  a.activationEpoch === b.activationEpoch
 
 /** Whether the source does not know the end of a place. Such a place lasts until the source drops it. */
 export const isEndless = ({ id, endEpoch }: Pick<ChainDeal, 'id' | 'endEpoch'>): boolean =>
@@ -131,7 +137,7 @@ export const toStatus = (
 /**
  * Returns the deals of a piece, by id, as `deal/info` reports them. If several sources report the same deal, one that still
  * lists it wins over one that lost it; after that, the record updated last wins. The first source that saw the deal
- * determines when it was created, and a source without label or client leaves them to the others.
+ * determines when it was created, and a source without one of the optional fields leaves it to the others.
  */
 export const toDeals = (
   records: readonly DealRecord[],
@@ -148,6 +154,10 @@ export const toDeals = (
       const first = sources.reduce((a, b) => (b.created < a.created ? b : a))
       const label = sources.find(({ label }) => label !== undefined)?.label
       const client = sources.find(({ client }) => client !== undefined)?.client
+      const dataCid = sources.find(({ dataCid }) => dataCid !== undefined)?.dataCid
+      const activationEpoch = sources.find(
+        ({ activationEpoch }) => activationEpoch !== undefined,
+      )?.activationEpoch
       const provider = toAddress(best.provider)
       const created = toIso(first.created)
       return [
@@ -157,6 +167,8 @@ export const toDeals = (
           storageProvider: provider,
           status: toStatus(best, now),
           pieceCid: `${root}`,
+          ...(dataCid === undefined ? {} : { dataCid }),
+          ...(activationEpoch === undefined ? {} : { activation: toIso(epochToMs(activationEpoch)) }),
           ...(label === undefined ? {} : { label }),
           ...(client === undefined ? {} : { client }),
           expiration: toIso(epochToMs(best.endEpoch)),

@@ -68,10 +68,11 @@ export const diffSnapshot = (previous: Snapshot, next: Report, at: number): Snap
 }
 
 /**
- * A deal in the block of a snapshot, which is an array of these in DAG-CBOR. Rows of earlier code end after `terminated`.
+ * A deal in the block of a snapshot, which is an array of these in DAG-CBOR. Rows of earlier code end after `terminated`
+ * or after `client`.
  *
  * @example `[81234567, 'baga6ea4seaqao7s…/35', 20378, 6012345, 1733306400000, 1733306400000, false, 4500000,
- * 'bafkzci…/kD3wbPzc….json', null]`
+ * 'bafkzci…/kD3wbPzc….json', null, 'bafybei…', 4499000]`
  */
 export type SnapshotRow = [
   id: number,
@@ -84,23 +85,27 @@ export type SnapshotRow = [
   seenEpoch?: number | null,
   label?: string | null,
   client?: string | null,
+  dataCid?: string | null,
+  activationEpoch?: number | null,
 ]
 
 /** Sorts the deals by id, and places by piece and provider, so that equal deals make equal blocks. */
 export const toRows = (deals: Snapshot['deals']): SnapshotRow[] =>
   [...deals.values()]
     .sort((a, b) => a.id - b.id || compareText(a.piece, b.piece) || a.provider - b.provider)
-    .map(({ id, piece, provider, endEpoch, created, updated, terminated, seenEpoch, label, client }) => [
-      id,
-      piece,
-      provider,
-      endEpoch,
-      created,
-      updated,
-      terminated ?? false,
-      seenEpoch ?? null,
-      label ?? null,
-      client ?? null,
+    .map(deal => [
+      deal.id,
+      deal.piece,
+      deal.provider,
+      deal.endEpoch,
+      deal.created,
+      deal.updated,
+      deal.terminated ?? false,
+      deal.seenEpoch ?? null,
+      deal.label ?? null,
+      deal.client ?? null,
+      deal.dataCid ?? null,
+      deal.activationEpoch ?? null,
     ])
 
 const compareText = (a: string, b: string): number => Number(a > b) - Number(a < b)
@@ -112,13 +117,16 @@ const compareText = (a: string, b: string): number => Number(a > b) - Number(a <
 export const fromRows = (rows: readonly SnapshotRow[]): Snapshot['deals'] => {
   const deals = new Map<DealIdentity, KnownDeal>()
   for (const row of rows) {
-    const [id, piece, provider, endEpoch, created, updated, terminated, seenEpoch, label, client] = row
+    const [id, piece, provider, endEpoch, created, updated, terminated, seenEpoch, ...optional] = row
+    const [label, client, dataCid, activationEpoch] = optional
     if (id === 0 && seenEpoch === undefined) continue
     const deal: KnownDeal = { id, piece, provider, endEpoch, created, updated }
     if (terminated) deal.terminated = true
     if (seenEpoch != null) deal.seenEpoch = seenEpoch
     if (label != null) deal.label = label
     if (client != null) deal.client = client
+    if (dataCid != null) deal.dataCid = dataCid
+    if (activationEpoch != null) deal.activationEpoch = activationEpoch
     deals.set(identify(deal), deal)
   }
   return deals

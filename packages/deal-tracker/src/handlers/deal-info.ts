@@ -1,10 +1,12 @@
 import {
+  type DealInfoQuestion,
   type DealInfoSuccess,
   type DealNotFound,
   dealInfo,
   epochToMs,
   failure,
   type PieceLink,
+  type Result,
   type SourceState,
 } from '@w3filecoin/capabilities'
 import { toV1 } from '@w3filecoin/piece'
@@ -57,7 +59,9 @@ export const dealInfoHandler = ({
           }),
         },
       }
-    const { piece } = capability.nb
+    const named = findAggregate(capability.nb)
+    if (named.error) return { out: named }
+    const piece = named.ok
     const chain = toV1(piece)
     if (chain.error) return { out: { error: chain.error } }
     // Read the sources first: a run that ends between the two reads must not vouch for deals read before it.
@@ -79,6 +83,21 @@ export const dealInfoHandler = ({
       return { out: { error: newDealNotFound(piece, asOf) } }
     return { out: { ok: { deals, places, asOf } satisfies DealInfoSuccess } }
   })
+}
+
+/** Returns the aggregate that a question names: as `aggregate`, as the protocol's schema does, or as `piece`. */
+const findAggregate = ({ aggregate, piece }: DealInfoQuestion): Result<PieceLink> => {
+  const link = aggregate ?? piece
+  if (link === undefined)
+    return { error: failure('InvalidAggregate', 'Name the aggregate: set either `aggregate` or `piece`') }
+  if (aggregate !== undefined && piece !== undefined && `${aggregate}` !== `${piece}`)
+    return {
+      error: failure(
+        'InvalidAggregate',
+        `\`aggregate\` is ${aggregate} and \`piece\` is ${piece}: both name the aggregate, so set only one of them`,
+      ),
+    }
+  return { ok: link }
 }
 
 /** The message reports how old the knowledge is, so that a person does not take an old answer for a recent one. */

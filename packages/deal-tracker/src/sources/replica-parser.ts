@@ -1,4 +1,5 @@
 import { fromV1 } from '@w3filecoin/piece'
+import { CID } from 'multiformats/cid'
 import { parse as parseLink } from 'multiformats/link'
 import { z } from 'zod'
 import {
@@ -13,7 +14,7 @@ import { MAX_EPOCH } from '../domain/epoch.ts'
 import { MAX_DEALS, type Report } from '../domain/report.ts'
 import type { Snapshot } from '../domain/snapshot.ts'
 
-/** The greatest length of a label or a client. The name of an offer document has about 115 characters. */
+/** The greatest length of a label, a client or a CID. The name of an offer document has about 115 characters. */
 const MAX_TEXT_LENGTH = 200
 
 const id = z.int().nonnegative()
@@ -24,17 +25,33 @@ const text = z
   .min(1)
   .max(MAX_TEXT_LENGTH)
   .refine(value => value.isWellFormed())
+/** A CID in its usual text form: base 32 or 36 if its version is 1. */
+const cid = text.transform((value, { issues }) => {
+  try {
+    // Create it anew: a parsed CID keeps its text, e.g. with padding.
+    const { version, code, multihash } = CID.parse(value)
+    return `${CID.create(version, code, multihash)}`
+  } catch {
+    issues.push({ code: 'custom', message: 'expected a CID', input: value })
+    return z.NEVER
+  }
+})
 const replicaSchema = z.object({
   /** Piece CID v1 of the aggregate, e.g. `baga…`. */
   piece_cid: z.string().max(200),
   /** Base-2 logarithm of its padded size in bytes, e.g. 35 for 32 GiB. */
   piece_log2_size: z.int(),
+  /** CID of the data in the piece. Informative only, so a value that is not a CID is dropped, and the deals are kept. */
+  optional_dag_root: cid.optional().catch(undefined),
   /** Its deals. */
   contracts: z.array(z.unknown()),
 })
 /** Id of the deal in the built-in market. 0, null or absent if the piece is on chain without such a deal. */
 const marketId = id.nullish().transform(value => value ?? 0)
-/** A contract of any kind. A label or client that is not acceptable text is dropped, because it is informative only. */
+/**
+ * A contract of any kind. A label, a client or an activation that is not acceptable is dropped, because it is informative
+ * only.
+ */
 const contractSchema = z.object({
   /** Actor id of the storage provider, e.g. 20378 for `f020378`. */
   provider_id: id,
@@ -46,6 +63,8 @@ const contractSchema = z.object({
     .union([id.transform(actor => `f0${actor}`), text])
     .optional()
     .catch(undefined),
+  /** Epoch at which the deal became active. Spade's file does not have it. */
+  activation_epoch: epoch.optional().catch(undefined),
 })
 /** The deal ids that a malformed record may still have. */
 const remainsSchema = z.object({
@@ -59,9 +78,9 @@ const remainsSchema = z.object({
  * Memory holds at most `maxDeals` deals, whatever the file lists. New deals above that are counted and skipped. Known
  * deals are always kept, so a source that grows above the limit does not lose the deals that it had.
  *
- * @example A record: `{ "piece_cid": "baga…", "piece_log2_size": 35, "contracts": [{ "provider_id": 20378,
- * "legacy_market_id": 81234567, "legacy_market_end_epoch": 6012345, "label": "bafkzci…/kD3wbPzc….json",
- * "client_id": 1131298 }] }`
+ * @example A record: `{ "piece_cid": "baga…", "piece_log2_size": 35, "optional_dag_root": "bafybei…", "contracts": [{
+ * "provider_id": 20378, "legacy_market_id": 81234567, "legacy_market_end_epoch": 6012345, "activation_epoch": 4499000,
+ * "label": "bafkzci…/kD3wbPzc….json", "client_id": 1131298 }] }`
  */
 export class ReplicaParser {
   readonly #known: Pick<Snapshot['deals'], 'has' | 'size'>
@@ -88,11 +107,12 @@ export class ReplicaParser {
   add(value: unknown): void {
     const replica = replicaSchema.safeParse(value).data
     const piece = replica && parsePieceKey(replica)
-    if (piece === undefined) {
+    if (replica === undefined || piece === undefined) {
       this.#skip(value)
       return
     }
-    for (const contract of replica?.contracts ?? []) this.#addContract(piece, contract)
+    for (const contract of replica.contracts)
+      this.#addContract({ piece, dataCid: replica.optional_dag_root }, contract)
   }
 
   /** Returns the report, after the whole file was read. Throws if the file has no valid `state_epoch`. */
@@ -108,8 +128,8 @@ export class ReplicaParser {
     }
   }
 
-  #addContract(piece: string, value: unknown): void {
-    const deal = parseContract(piece, value)
+  #addContract(replica: ParsedReplica, value: unknown): void {
+    const deal = parseContract(replica, value)
     if (deal === undefined) {
       this.#skip({ contracts: [value] })
       return
@@ -142,11 +162,18 @@ export class ReplicaParser {
   }
 }
 
+/** The parts of a record that all of its deals share. */
+interface ParsedReplica {
+  piece: string
+  dataCid: string | undefined
+}
+
 /** Returns a deal or a place; `undefined` if the contract is malformed. A place needs only its provider. */
-const parseContract = (piece: string, value: unknown): ChainDeal | undefined => {
+const parseContract = ({ piece, dataCid }: ParsedReplica, value: unknown): ChainDeal | undefined => {
   const contract = contractSchema.safeParse(value).data
   if (contract === undefined) return undefined
   const { provider_id: provider, legacy_market_id: id, label, client_id: client } = contract
+  const { activation_epoch: activationEpoch } = contract
   const end = epoch.safeParse(contract.legacy_market_end_epoch).data
   if (id === 0) return { id, piece, provider, endEpoch: end ?? 0 }
   if (end === undefined) return undefined
@@ -157,6 +184,8 @@ const parseContract = (piece: string, value: unknown): ChainDeal | undefined => 
     endEpoch: end,
     ...(label === undefined ? {} : { label }),
     ...(client === undefined ? {} : { client }),
+    ...(dataCid === undefined ? {} : { dataCid }),
+    ...(activationEpoch === undefined ? {} : { activationEpoch }),
   }
 }
 

@@ -17,22 +17,6 @@ export interface OfferDocument {
   orderID: number
 }
 
-/** The customer of the aggregator that an aggregate is for. */
-export type TenantFields = Pick<AggregateRecord, 'storefront' | 'group' | 'label'>
-
-/**
- * Reads the tenant from the facts of an `aggregate/offer`. The aggregator is the default storefront and group, and the
- * group is the default label.
- */
-export const readTenant = (facts: readonly Record<string, unknown>[], aggregator: string): TenantFields => {
-  const readText = (name: string, fallback: string): string => {
-    const value = facts.map(fact => fact[name]).find(value => typeof value === 'string')
-    return (value as string | undefined) ?? fallback
-  }
-  const group = readText('group', aggregator)
-  return { storefront: readText('storefront', aggregator), group, label: readText('label', group) }
-}
-
 export const newOfferDocument = (
   {
     aggregate,

@@ -1,7 +1,7 @@
 import { aggregateOffer } from '@w3filecoin/capabilities'
-import { type Handler, newNotListed, provide } from '@w3filecoin/runtime'
+import { type Handler, provide } from '@w3filecoin/runtime'
 import type { Dependencies } from '../dependencies.ts'
-import { readTenant } from '../domain/offer-document.ts'
+import { authorizeOffer } from '../offers/authorize-offer.ts'
 import { offerAggregate } from '../offers/offer-aggregate.ts'
 
 /**
@@ -11,39 +11,35 @@ import { offerAggregate } from '../offers/offer-aggregate.ts'
 export const aggregateOfferHandler = (
   dependencies: Pick<
     Dependencies,
-    'id' | 'stores' | 'queues' | 'offerDocuments' | 'aggregators' | 'timing' | 'batching' | 'now'
+    | 'id'
+    | 'authority'
+    | 'stores'
+    | 'queues'
+    | 'offerDocuments'
+    | 'aggregators'
+    | 'allowedTenants'
+    | 'storefronts'
+    | 'timing'
+    | 'batching'
+    | 'now'
   >,
-): Handler => {
-  const { id, aggregators } = dependencies
-  return provide(
+): Handler =>
+  provide(
     aggregateOffer,
-    async ({ capability, invocation }) => {
+    async ({ capability, ...input }) => {
       const { aggregate, pieces } = capability.nb
-      // If the resource is the dealer, the issuer holds a delegation, which the server has verified.
-      const isDelegated = capability.with === id.did()
-      const aggregator = isDelegated ? invocation.issuer.did() : capability.with
-      if (!isDelegated && !(await aggregators.find(aggregator)))
-        return {
-          out: {
-            error: newNotListed('UnknownAggregator', {
-              did: aggregator,
-              setting: 'aggregators',
-              self: id,
-              invocation,
-            }),
-          },
-        }
+      const { invocation } = input
+      const parties = await authorizeOffer(dependencies, capability.with, input)
+      if (parties.error) return { out: parties }
       const block = [...invocation.iterateIPLDBlocks()].find(({ cid }) => `${cid}` === `${pieces}`)
       return offerAggregate(dependencies, {
         aggregate,
         pieces,
         piecesBytes: block?.bytes,
         nonce: invocation.nonce,
-        aggregator,
-        tenant: readTenant(invocation.facts as Record<string, unknown>[], aggregator),
+        ...parties.ok,
         task: invocation,
       })
     },
     { keep: true },
   )
-}

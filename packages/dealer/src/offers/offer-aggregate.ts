@@ -25,7 +25,8 @@ import {
   type Offer,
   toLaterOffer,
 } from '../domain/aggregate.ts'
-import { documentName, newOfferDocument, type TenantFields } from '../domain/offer-document.ts'
+import { documentName, newOfferDocument } from '../domain/offer-document.ts'
+import type { TenantFields } from '../domain/tenant.ts'
 import { createFailureOutcome } from '../settlement/failure-outcome.ts'
 import { boundReceiptBytes } from '../settlement/receipt-size.ts'
 import { sendRetries, storeRetries } from '../settlement/retries.ts'

@@ -8,6 +8,8 @@ export interface Outcome {
   out: { ok: unknown; error?: undefined } | { ok?: undefined; error: Failure }
   /** The tasks that the service promises to run next. Their blocks are part of the receipt's CAR. */
   fx?: { fork?: readonly Task[]; join?: Task | undefined }
+  /** Notes about the receipt that are not its result. */
+  meta?: object
   /** Whether an earlier task had this outcome. The receipt of a repeated task expires, because the first one's stays. */
   isRepeat?: boolean
 }
@@ -16,11 +18,12 @@ export interface Outcome {
 export const issueReceipt = (
   issuer: Signer,
   ran: Invocation | Link,
-  { out, fx }: Outcome,
+  { out, fx, meta }: Outcome,
 ): Promise<Receipt> =>
   signReceipt(issuer, ran, {
     out: out.error === undefined ? { ok: out.ok as object } : { error: toPublicFailure(out.error) },
     ...fx,
+    meta,
   })
 
 /** Returns an error in the form of a receipt that clients can read, but without a signature: nothing was issued. */

@@ -227,13 +227,20 @@ export const signReceipt = (
     out,
     fork = [],
     join,
-  }: { out: Result<object, Failure>; fork?: readonly Task[] | undefined; join?: Task | undefined },
+    meta = {},
+  }: {
+    out: Result<object, Failure>
+    fork?: readonly Task[] | undefined
+    join?: Task | undefined
+    meta?: object | undefined
+  },
 ): Promise<Receipt> =>
   Receipts.issue({
     issuer,
     ran: ran as never,
     result: out,
     fx: { fork: [...fork], ...(join === undefined ? {} : { join }) },
+    meta: { ...meta },
   }) as unknown as Promise<Receipt>
 
 /** Returns a failure in the form of a receipt that clients can read, but without a signature: nothing was issued. */
