@@ -51,6 +51,25 @@ const uploadRandom = async (): Promise<Content> => {
   return content
 }
 
+const packCar = (root: Block, blocks: readonly Block[]) =>
+  CAR.encode({
+    roots: [root],
+    blocks: new Map(blocks.map(block => [`${block.cid}`, block])),
+  } as never) as Uint8Array<ArrayBuffer>
+
+/** Posts a message to the storefront, and returns the answer. */
+const postMessage = async (body: Uint8Array<ArrayBuffer>) => {
+  const headers = { 'content-type': 'application/vnd.ipld.car' }
+  const response = await fetch(storefront().url, { method: 'POST', headers, body })
+  expect(response.status).toBe(200)
+  const { roots, blocks } = CAR.decode(new Uint8Array(await response.arrayBuffer()) as never)
+  return Message.view({ root: roots[0]!.cid, store: blocks as never })
+}
+
+/** Posts a message to the storefront, and returns the receipt of one of its tasks. */
+const post = async (body: Uint8Array<ArrayBuffer>, task: { toString(): string }): Promise<Receipt> =>
+  (await postMessage(body)).get(task as never) as Receipt
+
 /** Checks that an offer ends with a proof that verifies. */
 const expectProof = async (offered: Receipt) => {
   const { accepted } = await follow(system, offered)
@@ -124,17 +143,7 @@ test('K2: a message with five good and five bad invocations has five results and
     otherKey,
     otherHash,
   ]
-  const response = await fetch(storefront().url, {
-    method: 'POST',
-    headers: { 'content-type': 'application/vnd.ipld.car' },
-    body: CAR.encode({
-      roots: [root],
-      blocks: new Map((blocks as Block[]).map(block => [`${block.cid}`, block])),
-    } as never) as Uint8Array<ArrayBuffer>,
-  })
-  expect(response.status).toBe(200)
-  const answer = CAR.decode(new Uint8Array(await response.arrayBuffer()) as never)
-  const message = Message.view({ root: answer.roots[0]!.cid, store: answer.blocks as never })
+  const message = await postMessage(packCar(root as Block, blocks as Block[]))
   for (const [n, [cid, name, reason]] of bad.entries()) {
     const receipt = message.get(cid as never) as Receipt
     expect(receipt.out.error).toMatchObject({ name, message: expect.stringMatching(reason) })
@@ -154,6 +163,27 @@ test('K2: a bad or unneeded proof beside a good one does no harm', async () => {
   const proofs = [unneeded, bad, ...agent.proofs]
   const receipt = await offer(storefront(), await randomContent(1_000), { agent: { ...agent, proofs } })
   expect(receipt.out.ok).toBeDefined()
+})
+
+test('K2: an empty nonce is no nonce', async () => {
+  const { content, piece } = await randomContent(1_000)
+  const agent = await createAgent()
+  const task = await invocation({
+    issuer: agent.issuer,
+    audience: ed25519.Verifier.parse(storefront().did),
+    capability: { can: 'filecoin/offer', with: agent.with, nb: { content, piece } },
+    proofs: agent.proofs,
+    expiration: Infinity,
+  }).buildIPLDView()
+  // The signature does not contain an empty nonce.
+  const bytes = DagCbor.encode({ ...DagCbor.decode<object>(task.root.bytes as never), nnc: '' })
+  const cid = linkOf(bytes, 0x71)
+  const root = await CBOR.write({ 'ucanto/message@7.0.0': { execute: [cid] } })
+  const blocks = [{ cid, bytes }, ...task.iterateIPLDBlocks()] as Block[]
+  const receipt = await post(packCar(root as Block, blocks), cid)
+  expect(`${receipt.ran.link()}`).toBe(`${cid}`)
+  const plain = await offer(storefront(), { content, piece }, { agent })
+  expect(`${receipt.fx.join?.link()}`).toBe(`${plain.fx.join?.link()}`)
 })
 
 /** An agent that logged in to an account, to which a space delegates; `attestor` confirms the session. */
@@ -203,20 +233,9 @@ test('K4: an offer that is addressed to an alias is answered under the alias, an
     proofs: agent.proofs,
     expiration: Infinity,
   }).buildIPLDView()
-  const { roots, blocks } = CAR.decode(
-    new Uint8Array(
-      await (
-        await fetch(storefront().url, {
-          method: 'POST',
-          headers: { 'content-type': 'application/vnd.ipld.car' },
-          body: await carOf(task),
-        })
-      ).arrayBuffer(),
-    ) as never,
-  )
-  const offered = Message.view({ root: roots[0]!.cid, store: blocks as never }).get(
-    task.cid as never,
-  ) as Receipt
+  const message = await Message.build({ invocations: [task] } as never)
+  const blocks = [...message.iterateIPLDBlocks()] as Block[]
+  const offered = await post(packCar(message.root as Block, blocks), task.cid)
   expect(offered.out.ok).toEqual({ piece: content.piece })
   expect(offered.issuer?.did()).toBe(ALIAS)
   const plain = await offer(storefront(), content)
@@ -224,15 +243,6 @@ test('K4: an offer that is addressed to an alias is answered under the alias, an
   const submitted = await awaitReceipt(storefront(), `${effectOf(offered.fx.fork[0]).cid}`)
   expect(submitted.issuer?.did()).toBe(storefront().did)
 })
-
-const carOf = async (task: unknown): Promise<Uint8Array<ArrayBuffer>> => {
-  const message = await Message.build({ invocations: [task] } as never)
-  const blocks = [...message.iterateIPLDBlocks()] as Block[]
-  return CAR.encode({
-    roots: [message.root],
-    blocks: new Map(blocks.map(block => [`${block.cid}`, block])),
-  } as never) as Uint8Array<ArrayBuffer>
-}
 
 test('K4: an alias issues nothing, and is not a resource', async () => {
   const alias = system.signer('storefront').withDID(ALIAS as DID<'web'>) as unknown as Signer
