@@ -96,14 +96,26 @@ export class UnsupportedKey extends Error {
   }
 }
 
-/** Reads a `did:key`. Throws `UnsupportedKey`. */
-const parseKey = (did: string): Verifier => {
-  const bytes = readDidKey(did)
+/**
+ * Reads a public key: the multicodec of its kind, then its bytes. Throws `UnsupportedKey`.
+ *
+ * @param did returns the text of the `did:key`, which takes long to write
+ */
+export const readKey = (bytes: Uint8Array, did: () => string): { kind: KeyKind; key: KeyObject } => {
   const [code, size] = varint.decode(bytes)
   const kind = KEY_KINDS.get(code)
   if (kind === undefined)
-    throw new UnsupportedKey(did, `a ${OTHER_KINDS[code] ?? `0x${code.toString(16)}`} key`)
-  const key = readKey(kind, did, bytes.subarray(size))
+    throw new UnsupportedKey(did(), `a ${OTHER_KINDS[code] ?? `0x${code.toString(16)}`} key`)
+  try {
+    return { kind, key: kind.read(bytes.subarray(size)) }
+  } catch (cause) {
+    throw new UnsupportedKey(did(), `not a valid ${kind.name} key: ${(cause as Error).message}`)
+  }
+}
+
+/** Reads a `did:key`. Throws `UnsupportedKey`. */
+const parseKey = (did: string): Verifier => {
+  const { kind, key } = readKey(readDidKey(did), () => did)
   const verifier = {
     did: () => did,
     toDIDKey: () => did,
@@ -122,14 +134,6 @@ const readDidKey = (did: string): Uint8Array => {
     // The library does not know its multicodec, or it is not base 58.
   }
   throw new UnsupportedKey(did, 'not a did:key of a known kind')
-}
-
-const readKey = ({ name, read }: KeyKind, did: string, bytes: Uint8Array): KeyObject => {
-  try {
-    return read(bytes)
-  } catch (cause) {
-    throw new UnsupportedKey(did, `not a valid ${name} key: ${(cause as Error).message}`)
-  }
 }
 
 /**

@@ -1,9 +1,9 @@
 import type { Block } from '@ucanto/interface'
 import { type Failure, failure, type Result } from '@w3filecoin/capabilities'
 import { CID } from 'multiformats/cid'
-import { principals, UnsupportedKey } from './principal.ts'
+import { readKey, UnsupportedKey } from './principal.ts'
 import { isTaskCid } from './task.ts'
-import { type BlockMap, decodeUcan, didBytes, type Ucan } from './ucanto.ts'
+import { type BlockMap, decodeUcan, didBytes, hasKey, type Ucan } from './ucanto.ts'
 
 /**
  * Limits of one UCAN: its `bytes`, the length of a `text` in it (characters, or bytes of a byte string), the bytes of a
@@ -68,11 +68,11 @@ const decode = ({ cid, bytes }: Block): Ucan => {
   // Otherwise one invocation would be a different task, with a receipt of its own, under each codec.
   if (!isTaskCid(cid as unknown as CID) || cid.code !== ucan.code)
     throw new Error('its CID is not a CIDv1 with the codec of its format and a SHA-256 hash')
-  for (const did of didBytes(ucan))
+  const { issuer, audience } = didBytes(ucan)
+  for (const did of [issuer, audience])
     if (did.byteLength > UCAN_LIMITS.did) throw tooLong('DID', UCAN_LIMITS.did)
-  const issuer = ucan.issuer.did()
   // Throws on unsupported kinds of keys, because their signatures cannot be checked.
-  if (issuer.startsWith('did:key:')) principals.parse(issuer)
+  if (hasKey(issuer)) readKey(issuer, () => ucan.issuer.did())
   // Throws if the signature is shorter than it says.
   void ucan.signature.raw
   checkValue([ucan.capabilities, ucan.facts, ucan.nonce, ucan.proofs], 0)

@@ -64,8 +64,12 @@ export type Ucan = View<[Capability, ...Capability[]]>
 /** Decodes a UCAN. Throws if the bytes are not one. */
 export const decodeUcan = (bytes: Uint8Array): Ucan => decodeUcanBytes(bytes as never) as unknown as Ucan
 
-/** The DIDs of a UCAN's issuer and audience, as bytes. */
-export const didBytes = ({ model }: Ucan): Uint8Array[] => [model.iss, model.aud] as unknown as Uint8Array[]
+/** The DIDs of a UCAN's issuer and audience, as bytes: to write a long `did:key` as text takes longer than a check of it. */
+export const didBytes = ({ model }: Ucan): { issuer: Uint8Array; audience: Uint8Array } =>
+  ({ issuer: model.iss, audience: model.aud }) as unknown as { issuer: Uint8Array; audience: Uint8Array }
+
+/** Whether the bytes of a DID are those of a `did:key`: the multicodec of other DIDs is 0x0d1d, as a varint. */
+export const hasKey = (did: Uint8Array): boolean => !(did[0] === 0x9d && did[1] === 0x1a)
 
 /** Whether the time of a UCAN is over. */
 export const isExpired = (ucan: Ucan): boolean => isUcanExpired(ucan as never)
