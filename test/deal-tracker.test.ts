@@ -220,7 +220,11 @@ test('K7: deal/info names the aggregate as `aggregate` or `piece`, and reports d
   for (const nb of [{ aggregate: known }, { piece: known }, { aggregate: known, piece: known }])
     expect(dealsIn(await askAs(aggregator, nb))).toEqual(deals)
   for (const nb of [{}, { aggregate: known, piece: malformed }])
-    expect((await askAs(aggregator, nb)).out.error).toMatchObject({ name: 'InvalidAggregate' })
+    expect((await askAs(aggregator, nb)).out.error).toMatchObject({
+      name: 'MalformedCapability',
+      field: 'nb.piece',
+      expected: expect.stringContaining('nb.aggregate'),
+    })
   expect((await askAs(aggregator, { aggregate: somePiece('K7 none', 20) })).out.error).toMatchObject({
     name: 'DealNotFound',
     piece: somePiece('K7 none', 20),
@@ -245,7 +249,7 @@ test('K7: a delegation of deal/info for one aggregate covers this aggregate unde
     expect(await nameOf({ aggregate: piece })).toBe('DealNotFound')
     for (const nb of [{ piece: other }, { aggregate: other }, {}])
       expect(await nameOf(nb)).toBe('Unauthorized')
-    expect(await nameOf({ piece, aggregate: other })).toMatch(/^(Unauthorized|InvalidAggregate)$/)
+    expect(await nameOf({ piece, aggregate: other })).toMatch(/^(Unauthorized|MalformedCapability)$/)
   }
 })
 

@@ -263,7 +263,10 @@ test.concurrent('K8: filecoin/offer with PDP is the same workflow as without it,
   expect(plain.meta).toEqual({})
   expect(effectsOf(plain)).toEqual(effectsOf(receipt))
   for (const invalid of ['bafy', 7, CID.parse('QmdfTbBqBPQ7VNxZEYEj14VmRuZBkqFbiwReogJgS1zR1n')])
-    expect((await offerWith({ PDP: invalid })).out.error).toMatchObject({ name: 'Unauthorized' })
+    expect((await offerWith({ PDP: invalid })).out.error).toMatchObject({
+      name: 'MalformedCapability',
+      field: 'nb.PDP',
+    })
 })
 
 test.concurrent('S8: a repeated offer, by any agent at any time, returns the same effects and adds no second piece', async () => {

@@ -56,6 +56,7 @@ const FIELDS: Record<string, Expected> = {
   pieces: link('the CIDv1 of the block that lists the pieces'),
   group: text('the name of the group'),
   nonce: text('the nonce of the offer'),
+  PDP: link('the CIDv1 of a `pdp/accept` task'),
   task: link('the CID of a promised task'),
   after: text('the field `next` of an earlier answer'),
   receipt: link('the CID of the receipt'),

@@ -22,6 +22,7 @@ const VALID: Record<string, unknown> = {
   piece,
   aggregate: piece,
   pieces: content,
+  PDP: content,
   group: 'group',
   nonce: 'nonce',
   task: content,
@@ -36,6 +37,9 @@ const find = (ability: Ability, nb: unknown, resource: unknown = alice) =>
   findInvalidArgument(ability, { with: resource, nb } as Capability)
 
 const OPTIONAL = new Set([
+  'filecoin/offer PDP',
+  'deal/info aggregate',
+  'deal/info piece',
   'filecoin/info task',
   'filecoin/info after',
   'piece/info nonce',

@@ -317,7 +317,11 @@ describe('the deal tracker', () => {
     expect(await ask({ aggregate: other })).toMatchObject({ error: { name: 'DealNotFound', piece: other } })
     for (const nb of [{}, { piece, aggregate: other }])
       expect(await ask(nb)).toMatchObject({
-        error: { name: 'InvalidAggregate', message: expect.stringContaining('`aggregate`') },
+        error: {
+          name: 'MalformedCapability',
+          field: 'nb.piece',
+          expected: expect.stringContaining('nb.aggregate'),
+        },
       })
   })
 

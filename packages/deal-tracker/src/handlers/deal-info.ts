@@ -5,6 +5,7 @@ import {
   dealInfo,
   epochToMs,
   failure,
+  type InvalidArgument,
   type PieceLink,
   type Result,
   type SourceState,
@@ -86,19 +87,22 @@ export const dealInfoHandler = ({
 }
 
 /** Returns the aggregate that a question names: as `aggregate`, as the protocol's schema does, or as `piece`. */
-const findAggregate = ({ aggregate, piece }: DealInfoQuestion): Result<PieceLink> => {
+const findAggregate = ({ aggregate, piece }: DealInfoQuestion): Result<PieceLink, InvalidArgument> => {
   const link = aggregate ?? piece
-  if (link === undefined)
-    return { error: failure('InvalidAggregate', 'Name the aggregate: set either `aggregate` or `piece`') }
+  if (link === undefined) return { error: newInvalidPiece('missing', 'nothing', AGGREGATE) }
   if (aggregate !== undefined && piece !== undefined && `${aggregate}` !== `${piece}`)
-    return {
-      error: failure(
-        'InvalidAggregate',
-        `\`aggregate\` is ${aggregate} and \`piece\` is ${piece}: both name the aggregate, so set only one of them`,
-      ),
-    }
+    return { error: newInvalidPiece(`${piece}`, `${piece}`, `${aggregate}, as in nb.aggregate, or nothing`) }
   return { ok: link }
 }
+
+const AGGREGATE = 'the piece CID v2 of an aggregate, as a link, here or in nb.aggregate'
+
+const newInvalidPiece = (value: string, found: string, expected: string): InvalidArgument =>
+  failure('MalformedCapability', `nb.piece of deal/info is ${value}. Expected ${expected}.`, {
+    field: 'nb.piece',
+    found,
+    expected,
+  })
 
 /** The message reports how old the knowledge is, so that a person does not take an old answer for a recent one. */
 const newDealNotFound = (piece: PieceLink, asOf: SourceState[]): DealNotFound => {

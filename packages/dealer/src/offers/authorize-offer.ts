@@ -39,7 +39,7 @@ export const authorizeOffer = async (
   if (aggregator === undefined)
     return {
       error: newNotListed('UnknownAggregator', {
-        did: resource,
+        did: invocation.issuer.did(),
         setting: 'aggregators',
         self: id,
         invocation,
