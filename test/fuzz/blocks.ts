@@ -35,9 +35,31 @@ const frame = (bytes: Uint8Array): Uint8Array => {
   return Buffer.concat([varint.encodeTo(bytes.byteLength, length), bytes])
 }
 
-/** Reads the blocks of a CAR by CID, as the published library does. */
-export const readBlocks = (car: Uint8Array): Map<string, Uint8Array> =>
-  new Map([...CAR.decode(car as never).blocks.values()].map(({ cid, bytes }) => [`${cid}`, bytes]))
+/**
+ * Reads the blocks of a CAR by CID. A section without a valid CID is left out: the services ignore blocks whose hash function
+ * they do not know, also where the published reader refuses the whole CAR.
+ */
+export const readBlocks = (car: Uint8Array): Map<string, Uint8Array> => {
+  const blocks = new Map<string, Uint8Array>()
+  const [, body] = splitFrame(car)
+  for (let rest = body; rest.byteLength > 0; ) {
+    const [section, remaining] = splitFrame(rest)
+    rest = remaining
+    try {
+      const [cid, bytes] = CID.decodeFirst(section)
+      blocks.set(`${cid}`, bytes)
+    } catch {
+      // Not a CID.
+    }
+  }
+  return blocks
+}
+
+/** Reads a length at the start of the bytes, and splits off the part of that length after it. */
+const splitFrame = (bytes: Uint8Array): [part: Uint8Array, rest: Uint8Array] => {
+  const [length, size] = varint.decode(bytes)
+  return [bytes.subarray(size, size + length), bytes.subarray(size + length)]
+}
 
 /** Changes the bytes of a block. */
 export type Rewrite = (bytes: Uint8Array) => Uint8Array | Promise<Uint8Array>
