@@ -1,5 +1,5 @@
 import * as CBOR from '@ipld/dag-cbor'
-import { CAR, Message, UCAN } from '@ucanto/core'
+import { Message, UCAN } from '@ucanto/core'
 import type { Block, Invocation, Signer } from '@ucanto/interface'
 import { varint } from 'multiformats'
 import { CID } from 'multiformats/cid'
