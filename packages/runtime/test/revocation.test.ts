@@ -11,6 +11,7 @@ import {
   type RevocationRecord,
   Server,
   type Service,
+  type Table,
 } from '../src/index.ts'
 
 const { service, space, team, agent, stranger } = await signersOf(
@@ -23,6 +24,7 @@ const { service, space, team, agent, stranger } = await signersOf(
 
 let world: World
 let api: Service['api']
+let table: Table<RevocationRecord>
 
 beforeAll(async () => {
   world = await startWorld()
@@ -36,9 +38,8 @@ beforeAll(async () => {
     buckets: {},
     schedules: {},
   })
-  const authority = new Authority({
-    revocations: { table: aws.table<RevocationRecord>('revocation'), now: () => 77 },
-  })
+  table = aws.table<RevocationRecord>('revocation')
+  const authority = new Authority({ revocations: { table, now: () => 77 } })
   const log = () => {}
   const receipts = {} as ReceiptLog
   const server = new Server({
@@ -102,6 +103,16 @@ const takeBack = async (
 }
 
 const errorOf = ({ out }: Receipt) => out.error as { name: string; message: string } | undefined
+
+it('holds a revocation of earlier code, which named the CID', async () => {
+  const { second } = await chain()
+  expect((await offer([second])).out.ok).toBeDefined()
+  await table.insert({ ucan: `${second.cid}`, by: team.did(), revokedAt: 1 })
+  expect(errorOf(await offer([second]))).toMatchObject({
+    name: 'Unauthorized',
+    message: expect.stringContaining('revoked'),
+  })
+})
 
 describe('ucan/revoke', () => {
   it.each<[string, 'first' | 'second', Signer]>([
