@@ -91,36 +91,69 @@ export const signedBytes = (ucan: Ucan): Uint8Array => {
   return signed
 }
 
-/** Returns the blocks without some of them. Views look blocks up by their CIDs, and do nothing else with a map. */
-export const hideBlocks = (blocks: BlockMap, hidden: ReadonlySet<string>): BlockMap =>
-  hidden.size === 0 ? blocks : new VisibleBlocks(blocks, hidden)
+/** The proofs of a UCAN by their CIDs, and those of them that a view shows. */
+interface ShownProofs {
+  links: readonly string[]
+  visible: ReadonlySet<string>
+}
 
+/** Hidden proofs of a UCAN that a check reports. `@ucanto/validator` creates an error for each. */
+const MAX_REPORTED = 5
+
+/**
+ * Returns the invocation with this CID, with some of its proofs. Throws if its block is not there. An empty nonce is no nonce:
+ * the signature does not contain it.
+ *
+ * @param proofsOf returns the proofs of a UCAN by its CID
+ */
+export const viewInvocation = (
+  cid: string,
+  blocks: BlockMap,
+  proofsOf: (cid: string) => ShownProofs,
+): Invocation => {
+  const known = new Map<string, Delegation>()
+  const shown = new Map<string, Block>()
+  const hidden = new Set<string>()
+  const setProofs = <T extends Delegation>(view: T, cid: string): T => {
+    const { links, visible } = proofsOf(cid)
+    const reported = links.filter(link => !visible.has(link)).slice(0, MAX_REPORTED)
+    for (const link of links) if (!visible.has(link)) hidden.add(link)
+    const proofs = [...visible].map(link => {
+      const proof =
+        known.get(link) ?? setProofs(viewDelegation(parseLink(link), visibleBlocks) as Delegation, link)
+      known.set(link, proof)
+      shown.set(link, proof.root as Block)
+      return proof
+    })
+    const value = [...proofs, ...reported.map(link => parseLink(link))]
+    return Object.defineProperty(view, 'proofs', { value })
+  }
+  const visibleBlocks: BlockMap = new VisibleBlocks(blocks, link => !hidden.has(link) || shown.has(link))
+  const view = Invocations.view({
+    root: parseLink(cid) as never,
+    blocks: visibleBlocks as never,
+  }) as Invocation
+  return Object.defineProperty(setProofs(view, cid), 'nonce', { value: view.nonce || undefined })
+}
+
+/** Some blocks of a map. Views look blocks up by their CIDs, and do nothing else with a map. */
 class VisibleBlocks extends Map<string, Block> {
   readonly #blocks: BlockMap
-  readonly #hidden: ReadonlySet<string>
+  readonly #isVisible: (cid: string) => boolean
 
-  constructor(blocks: BlockMap, hidden: ReadonlySet<string>) {
+  constructor(blocks: BlockMap, isVisible: (cid: string) => boolean) {
     super()
     this.#blocks = blocks
-    this.#hidden = hidden
+    this.#isVisible = isVisible
   }
 
   override get(cid: string): Block | undefined {
-    return this.#hidden.has(cid) ? undefined : this.#blocks.get(cid)
+    return this.#isVisible(cid) ? this.#blocks.get(cid) : undefined
   }
 
   override has(cid: string): boolean {
     return this.get(cid) !== undefined
   }
-}
-
-/**
- * Returns the invocation with this CID. Throws if its block is not there. An empty nonce is no nonce: the signature does not
- * contain it.
- */
-export const viewInvocation = (cid: string, blocks: BlockMap): Invocation => {
-  const view = Invocations.view({ root: parseLink(cid) as never, blocks: blocks as never }) as Invocation
-  return Object.defineProperty(view, 'nonce', { value: view.nonce || undefined })
 }
 
 /** Returns the delegation whose root has this CID; `undefined` if its block is not there. */
