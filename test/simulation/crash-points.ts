@@ -86,6 +86,7 @@ const endState = ({ services }: System): string[] =>
         }),
       ),
     ])
-    // Leave out the times of the deal tracker's reads, counters that are hints, and groups whose polls end later or earlier.
-    .filter(line => !/ (source|tally|group) \[/.test(line) || / group \[.*sequence/.test(line))
+    // Leave out the times of the deal tracker's reads, counters that are hints, claims of killed runs, which expire, and groups
+    // whose polls end later or earlier.
+    .filter(line => !/ (source|tally|reading|group) \[/.test(line) || / group \[.*sequence/.test(line))
     .sort()
