@@ -406,6 +406,21 @@ describe('beside a valid chain', () => {
     expect(receipt.out).toEqual({ ok: { said: 'hi' } })
   })
 
+  it('its own delegations may be listed once more, where they do not fit', async () => {
+    const first = await delegate(space, team)
+    const second = await delegate(team, agent, { proofs: [first] })
+    const unneeded = await Promise.all(
+      Array.from({ length: 120 }, () => delegate(space, agent, { can: 'other/thing' })),
+    )
+    for (const proofs of [
+      [first, second],
+      [first, ...unneeded, second],
+    ]) {
+      const receipt = await ask(api, speak('hi', { proofs }))
+      expect(receipt.out).toEqual({ ok: { said: 'hi' } })
+    }
+  })
+
   it('ten revoked ones do no harm', async () => {
     const revoked = await Promise.all(
       Array.from({ length: 10 }, async () => {

@@ -112,23 +112,24 @@ export const viewInvocation = (
   proofsOf: (cid: string) => ShownProofs,
 ): Invocation => {
   const known = new Map<string, Delegation>()
-  const shown = new Map<string, Block>()
   const hidden = new Set<string>()
+  // A proof may be hidden at one UCAN, and shown at another.
+  const shown = new Set<string>()
+  const visibleBlocks: BlockMap = new VisibleBlocks(blocks, link => !hidden.has(link) || shown.has(link))
+  const viewProof = (link: string): Delegation => {
+    shown.add(link)
+    const proof =
+      known.get(link) ?? setProofs(viewDelegation(parseLink(link), visibleBlocks) as Delegation, link)
+    known.set(link, proof)
+    return proof
+  }
   const setProofs = <T extends Delegation>(view: T, cid: string): T => {
     const { links, visible } = proofsOf(cid)
-    const reported = links.filter(link => !visible.has(link)).slice(0, MAX_REPORTED)
-    for (const link of links) if (!visible.has(link)) hidden.add(link)
-    const proofs = [...visible].map(link => {
-      const proof =
-        known.get(link) ?? setProofs(viewDelegation(parseLink(link), visibleBlocks) as Delegation, link)
-      known.set(link, proof)
-      shown.set(link, proof.root as Block)
-      return proof
-    })
-    const value = [...proofs, ...reported.map(link => parseLink(link))]
-    return Object.defineProperty(view, 'proofs', { value })
+    const others = links.filter(link => !visible.has(link))
+    for (const link of others) hidden.add(link)
+    const reported = others.slice(0, MAX_REPORTED).map(link => parseLink(link))
+    return Object.defineProperty(view, 'proofs', { value: [...[...visible].map(viewProof), ...reported] })
   }
-  const visibleBlocks: BlockMap = new VisibleBlocks(blocks, link => !hidden.has(link) || shown.has(link))
   const view = Invocations.view({
     root: parseLink(cid) as never,
     blocks: visibleBlocks as never,
