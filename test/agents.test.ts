@@ -1,6 +1,6 @@
 import * as DagCbor from '@ipld/dag-cbor'
 import { CAR, CBOR, Delegation, invoke as invocation, Message } from '@ucanto/core'
-import type { Block, Capability, Delegation as DelegationView, DID, Receipt, Signer } from '@ucanto/interface'
+import type { Block, Delegation as DelegationView, DID, Receipt, Signer } from '@ucanto/interface'
 import { Absentee, ed25519 } from '@ucanto/principal'
 import type { FilecoinAcceptSuccess } from '@w3filecoin/capabilities'
 import { type EncodedInclusion, verifyInclusion } from '@w3filecoin/piece'
@@ -70,6 +70,20 @@ const postMessage = async (body: Uint8Array<ArrayBuffer>) => {
 const post = async (body: Uint8Array<ArrayBuffer>, task: { toString(): string }): Promise<Receipt> =>
   (await postMessage(body)).get(task as never) as Receipt
 
+/** Builds an offer without sending it. */
+const buildOffer = (
+  agent: Agent,
+  { content, piece }: Pick<Content, 'content' | 'piece'>,
+  audience = storefront().did as DID,
+) =>
+  invocation({
+    issuer: agent.issuer,
+    audience: { did: () => audience },
+    capability: { can: 'filecoin/offer', with: agent.with, nb: { content, piece } },
+    proofs: agent.proofs,
+    expiration: Infinity,
+  } as Parameters<typeof invocation>[0]).buildIPLDView()
+
 /** Checks that an offer ends with a proof that verifies. */
 const expectProof = async (offered: Receipt) => {
   const { accepted } = await follow(system, offered)
@@ -105,13 +119,7 @@ test('K2: a message with five good and five bad invocations has five results and
     Array.from({ length: 5 }, async () => {
       const { content, piece } = await randomContent(1_000)
       const agent = await createAgent()
-      return invocation({
-        issuer: agent.issuer,
-        audience: ed25519.Verifier.parse(storefront().did),
-        capability: { can: 'filecoin/offer', with: agent.with, nb: { content, piece } },
-        proofs: agent.proofs,
-        expiration: Infinity,
-      }).buildIPLDView()
+      return buildOffer(agent, { content, piece })
     }),
   )
   const model = DagCbor.decode<Record<string, unknown>>(tasks[0]!.root.bytes as never)
@@ -168,13 +176,7 @@ test('K2: a bad or unneeded proof beside a good one does no harm', async () => {
 test('K2: an empty nonce is no nonce', async () => {
   const { content, piece } = await randomContent(1_000)
   const agent = await createAgent()
-  const task = await invocation({
-    issuer: agent.issuer,
-    audience: ed25519.Verifier.parse(storefront().did),
-    capability: { can: 'filecoin/offer', with: agent.with, nb: { content, piece } },
-    proofs: agent.proofs,
-    expiration: Infinity,
-  }).buildIPLDView()
+  const task = await buildOffer(agent, { content, piece })
   // The signature does not contain an empty nonce.
   const bytes = DagCbor.encode({ ...DagCbor.decode<object>(task.root.bytes as never), nnc: '' })
   const cid = linkOf(bytes, 0x71)
@@ -222,17 +224,7 @@ test('K3: an account acts through sessions that the storefront or a listed login
 test('K4: an offer that is addressed to an alias is answered under the alias, and promises tasks of the service itself', async () => {
   const content = await uploadRandom()
   const agent = await createAgent()
-  const task = await invocation({
-    issuer: agent.issuer,
-    audience: { did: () => ALIAS },
-    capability: {
-      can: 'filecoin/offer',
-      with: agent.with,
-      nb: { content: content.content, piece: content.piece },
-    } as Capability,
-    proofs: agent.proofs,
-    expiration: Infinity,
-  }).buildIPLDView()
+  const task = await buildOffer(agent, content, ALIAS)
   const message = await Message.build({ invocations: [task] } as never)
   const blocks = [...message.iterateIPLDBlocks()] as Block[]
   const offered = await post(packCar(message.root as Block, blocks), task.cid)

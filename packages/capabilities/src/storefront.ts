@@ -56,7 +56,7 @@ export const filecoinAccept = capability({
   derives: covers,
 })
 
-/** An agent asks for the aggregates and deals of a piece, for the workflows of its own space, or for the state of one task. */
+/** An agent asks for the aggregates and deals of a piece, for the workflows of its space, or for the state of one task. */
 export const filecoinInfo = capability({
   can: 'filecoin/info',
   /** The space that holds the content. */
@@ -146,7 +146,7 @@ export interface PlaceSummary {
 }
 
 /**
- * The public state of a promised task: nothing in it says what was offered, or by which space. Times are ISO 8601.
+ * The public state of a promised task: it does not reveal the content, nor the space that offered it. Times are ISO 8601.
  *
  * @example `{ task: bafyrei…, stage: 'failed', since: '2027-02-03T10:00:00.000Z', history: […],
  * error: { name: 'ContentNotFound' } }`

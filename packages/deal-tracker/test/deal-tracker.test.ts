@@ -395,7 +395,7 @@ describe('the deal tracker', () => {
       { source: 'a7', at: new Date(epochToMs(ahead)).toISOString(), epoch: ahead },
     ])
 
-    // The clock is right again. What is known of the future does not count.
+    // The clock is right again. Reports from the future do not count.
     clock.now = epochToMs(EPOCH + 10)
     expect(await asOf(other)).toEqual([{ source: 'a7' }])
     publish([replica(piece, [71, end + 1]), replica(news, [72, end])], { epoch: EPOCH + 10 })
