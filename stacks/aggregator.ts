@@ -1,5 +1,6 @@
 import type { AggregatorSettings } from '@w3filecoin/aggregator/config'
 import { resources } from '@w3filecoin/aggregator/resources'
+import { DIALECTS } from '@w3filecoin/capabilities/vocabulary'
 import type { Alarms } from './alarms.ts'
 import type { Network } from './network.ts'
 import { makeService } from './service.ts'
@@ -11,6 +12,7 @@ export const makeAggregator = (network: Network, alarms: Alarms): void => {
     stage,
     alarms,
     config: {
+      dialects: [...DIALECTS],
       ...stage.aggregator,
       storefronts: [storefront.peer, ...(stage.aggregator.storefronts ?? [])],
       dealer: dealer.peer,

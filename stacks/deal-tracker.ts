@@ -1,3 +1,4 @@
+import { DIALECTS } from '@w3filecoin/capabilities/vocabulary'
 import type { DealTrackerSettings } from '@w3filecoin/deal-tracker/config'
 import { resources } from '@w3filecoin/deal-tracker/resources'
 import type { Alarms } from './alarms.ts'
@@ -11,6 +12,7 @@ export const makeDealTracker = (network: Network, alarms: Alarms): void => {
     stage,
     alarms,
     config: {
+      dialects: [...DIALECTS],
       ...stage.dealTracker,
       production: stage.production,
       clients: [storefront.peer, aggregator.peer, dealer.peer, ...(stage.dealTracker.clients ?? [])],

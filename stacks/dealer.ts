@@ -1,3 +1,4 @@
+import { DIALECTS } from '@w3filecoin/capabilities/vocabulary'
 import type { DealerSettings } from '@w3filecoin/dealer/config'
 import { resources } from '@w3filecoin/dealer/resources'
 import type { Alarms } from './alarms.ts'
@@ -11,6 +12,7 @@ export const makeDealer = (network: Network, alarms: Alarms): void => {
     stage,
     alarms,
     config: {
+      dialects: [...DIALECTS],
       ...stage.dealer,
       aggregators: [
         aggregator.peer.apply(peer => ({ ...peer, tenants: 'all' as const })),

@@ -1,3 +1,4 @@
+import { DIALECTS, VOCABULARIES } from '@w3filecoin/capabilities/vocabulary'
 import type { StorefrontSettings } from '@w3filecoin/storefront/config'
 import { resources } from '@w3filecoin/storefront/resources'
 import type { Alarms } from './alarms.ts'
@@ -11,8 +12,9 @@ export const makeStorefront = (network: Network, alarms: Alarms): void => {
     stage,
     alarms,
     config: {
+      dialects: [...DIALECTS],
       ...stage.storefront,
-      aggregator: aggregator.peer,
+      aggregator: aggregator.peer.apply(peer => ({ ...peer, speaks: [...VOCABULARIES] })),
       dealer: dealer.peer,
       dealTracker: dealTracker.peer,
     },

@@ -163,6 +163,7 @@ export const fanOut = async ({
     const now = () => timeline.now
     const service = createAggregator({
       id,
+      dialects: [],
       stores: openStores(engine, aggregatorFormats.tables, { now }),
       queues: openQueues(engine, aggregatorFormats.messages),
       storefronts: configuredPeers([]),
@@ -232,6 +233,7 @@ export const mendLostMessage = async ({
     const peer = new Peer({ did: peerDid, url: 'https://peer.test' }, { authority, fetch })
     const service = createStorefront({
       id,
+      dialects: [],
       stores: openStores(engine, storefrontFormats.tables, { now }),
       queues: openQueues(engine, storefrontFormats.messages),
       content: { has: async () => false, open: async () => undefined } as never,

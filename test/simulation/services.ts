@@ -3,6 +3,7 @@ import * as aggregatorFormats from '@w3filecoin/aggregator'
 import { createAggregator } from '@w3filecoin/aggregator'
 import { resources as aggregatorResources } from '@w3filecoin/aggregator/resources'
 import { queueFunction } from '@w3filecoin/aws'
+import { DIALECTS, VOCABULARIES, type Vocabulary } from '@w3filecoin/capabilities'
 import * as dealTrackerFormats from '@w3filecoin/deal-tracker'
 import { createDealTracker, openSource } from '@w3filecoin/deal-tracker'
 import { resources as dealTrackerResources } from '@w3filecoin/deal-tracker/resources'
@@ -185,6 +186,7 @@ export const createSystem = (options: Options): System => {
     const common = {
       id: signer(name),
       authority,
+      dialects: DIALECTS,
       stores,
       queues: openQueues(engine, formats.messages),
       timing: SETTINGS.timing,
@@ -193,7 +195,8 @@ export const createSystem = (options: Options): System => {
       random: world.nonce,
       log: ((level, event, fields) => log(level, event, { service: name, ...fields })) as Log,
     }
-    const peer = (to: string) => new Peer({ did: did(to), url: urlOf(to) }, { authority, fetch })
+    const peer = (to: string, speaks?: readonly Vocabulary[]) =>
+      new Peer({ did: did(to), url: urlOf(to), speaks }, { authority, fetch })
     /** Connects the service to its queues and schedules. */
     const connect = (bare: Service): Clockwork => {
       const service = grants.host(bare)
@@ -237,7 +240,7 @@ export const createSystem = (options: Options): System => {
             return content.open(cid)
           },
         },
-        aggregator: peer(aggregator),
+        aggregator: peer(aggregator, VOCABULARIES),
         dealer: did('dealer'),
         dealTracker: peer('tracker'),
         defaultGroup: SETTINGS.defaultGroup,
@@ -260,7 +263,7 @@ export const createSystem = (options: Options): System => {
     connect(
       createAggregator({
         ...common,
-        storefronts: configuredPeers(served.map(peer)),
+        storefronts: configuredPeers(served.map(name => peer(name))),
         delegations: delegations.get(name) ?? new Map(),
         dealer: peer('dealer'),
         limitsOf: group => ({
@@ -285,7 +288,7 @@ export const createSystem = (options: Options): System => {
             )
           },
         },
-        aggregators: configuredPeers(aggregators.map(peer)),
+        aggregators: configuredPeers(aggregators.map(name => peer(name))),
         allowedTenants: configuredPeers(
           aggregators.map(name => ({
             did: did(name),

@@ -1,9 +1,19 @@
-import { concludeHandler, createHttpApp, onConclude, Server, type Service } from '@w3filecoin/runtime'
+import {
+  concludeHandler,
+  createHttpApp,
+  onConclude,
+  onTranslate,
+  Server,
+  type Service,
+} from '@w3filecoin/runtime'
 import { onDeal } from './consumers/deal.ts'
 import { onInclude } from './consumers/include.ts'
 import { onPiece } from './consumers/piece.ts'
 import { onSeal } from './consumers/seal.ts'
 import type { Dependencies } from './dependencies.ts'
+import { dealerWords } from './dialects/dealer-words.ts'
+import { dialectHandlers } from './dialects/handlers.ts'
+import { translateAccept } from './dialects/translate.ts'
 import { pieceAcceptHandler } from './handlers/piece-accept.ts'
 import { pieceInfoHandler } from './handlers/piece-info.ts'
 import { pieceOfferHandler } from './handlers/piece-offer.ts'
@@ -14,12 +24,15 @@ import { sweepAggregator } from './sweep.ts'
 
 /** Creates the aggregator: storefronts offer pieces to it, and it offers aggregates of them to the dealer. */
 export const createAggregator = (dependencies: Dependencies): Service<typeof resources, typeof messages> => {
-  const { id, authority, stores, storefronts, dealer, now, log } = dependencies
+  const { id, authority, stores, storefronts, dealer, dialects, timing, now, log } = dependencies
   const { receipts } = stores
+  /** The ability of the dealer's task that decides about an aggregate. */
+  const settles = dealerWords(id, dealer).promised({ aggregate: '', pieces: '' }).can
   const server = new Server({
     id,
     authority,
     handlers: [
+      ...dialectHandlers(dependencies),
       pieceOfferHandler(dependencies),
       pieceAcceptHandler(stores),
       pieceInfoHandler(dependencies),
@@ -27,20 +40,36 @@ export const createAggregator = (dependencies: Dependencies): Service<typeof res
         authority,
         now,
         senders: { dealer: dealer.did },
-        routes: { 'aggregate/accept': (receipt, ran) => receiveAggregateAccept(dependencies, receipt, ran) },
+        routes: {
+          [settles]: (receipt, ran) => receiveAggregateAccept(dependencies, receipt, ran),
+        },
       }),
     ],
     receipts,
     log,
   })
   return {
-    api: createHttpApp({ server, receipts, name: 'aggregator', log }),
+    api: createHttpApp({
+      server,
+      receipts,
+      name: 'aggregator',
+      elsewhere: async (task, isFollowing) =>
+        isFollowing && dialects.length > 0 ? dealer.chainUrl(task) : undefined,
+      log,
+    }),
     consumers: {
       piece: onPiece(dependencies),
       seal: onSeal(dependencies),
       include: onInclude(dependencies),
       deal: onDeal(dependencies),
       conclude: onConclude({ id, receipts, peers: storefronts, log }),
+      translate: onTranslate({
+        id,
+        stores,
+        translate: (record, receipt) => translateAccept(dependencies, record, receipt),
+        timing,
+        now,
+      }),
     },
     schedules: { sweep: sweepAggregator(dependencies) },
   }

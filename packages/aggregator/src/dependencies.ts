@@ -1,4 +1,5 @@
 import type { Signer } from '@ucanto/interface'
+import type { Dialect } from '@w3filecoin/capabilities'
 import type { Authority, Clock, Log, Peer, Peers } from '@w3filecoin/runtime'
 import type { Delegations } from './delegations.ts'
 import type { Timing } from './domain/aggregate.ts'
@@ -20,6 +21,8 @@ export interface Dependencies {
   authority: Authority
   /** Returns the limits of a group. */
   limitsOf: (group: string) => Limits
+  /** The dialects in which it takes invocations. */
+  dialects: readonly Dialect[]
   timing: Timing
   batching: Batching
   now: Clock

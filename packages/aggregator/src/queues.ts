@@ -5,6 +5,7 @@ import {
   messageFormat,
   orderedFormat,
   type QueuesOf,
+  translateMessage,
 } from '@w3filecoin/runtime'
 import { z } from 'zod'
 import type { resources } from './resources.ts'
@@ -54,6 +55,7 @@ export const messages = {
   include: includeMessage,
   deal: dealMessage,
   conclude: concludeMessage,
+  translate: translateMessage,
 } satisfies MessageFormats<typeof resources>
 
 export type Queues = QueuesOf<typeof messages>

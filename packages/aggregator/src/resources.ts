@@ -1,4 +1,4 @@
-import { COMMON_TABLES, describeResources } from '@w3filecoin/runtime/resources'
+import { COMMON_TABLES, describeResources, TRANSLATION_TABLE } from '@w3filecoin/runtime/resources'
 
 /** The aggregator's tables, queues, buckets and schedules. The stacks and the local system create them from this. */
 export const resources = describeResources({
@@ -14,13 +14,15 @@ export const resources = describeResources({
         member: 'read',
         receipt: 'write',
         tally: 'read',
+        translation: 'write',
       },
-      queues: ['piece', 'deal', 'conclude'],
+      queues: ['piece', 'deal', 'conclude', 'translate'],
       buckets: { blocks: 'write' },
     },
   },
   tables: {
     ...COMMON_TABLES,
+    ...TRANSLATION_TABLE,
     /**
      * A piece that a storefront offered, by group, piece and nonce; also by storefront, if another one offered it
      * first.
@@ -100,7 +102,7 @@ export const resources = describeResources({
             member: 'write',
             receipt: 'write',
           },
-          queues: ['conclude'],
+          queues: ['conclude', 'translate'],
           buckets: { blocks: 'write' },
         },
       },
@@ -117,6 +119,21 @@ export const resources = describeResources({
         uses: {
           tables: { aggregate: 'write', receipt: 'write' },
           queues: ['conclude'],
+          buckets: { blocks: 'write' },
+        },
+      },
+    },
+    /** Issue the receipts of tasks that were promised in dialects. */
+    translate: {
+      batch: 50,
+      window: 1,
+      concurrency: 10,
+      attempts: 5,
+      run: {
+        timeout: 60,
+        memory: 1024,
+        uses: {
+          tables: { translation: 'write', piece: 'read', aggregate: 'read', receipt: 'write' },
           buckets: { blocks: 'write' },
         },
       },
@@ -143,8 +160,8 @@ export const resources = describeResources({
         timeout: 55,
         memory: 1024,
         uses: {
-          tables: { piece: 'write', group: 'write', aggregate: 'write' },
-          queues: ['piece', 'seal', 'include', 'deal'],
+          tables: { piece: 'write', group: 'write', aggregate: 'write', translation: 'write' },
+          queues: ['piece', 'seal', 'include', 'deal', 'translate'],
         },
       },
     },

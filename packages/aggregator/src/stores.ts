@@ -1,4 +1,10 @@
-import { COMMON_FORMATS, recordFormat, type StoresOf, type TableFormats } from '@w3filecoin/runtime'
+import {
+  COMMON_FORMATS,
+  recordFormat,
+  type StoresOf,
+  type TableFormats,
+  type TranslationRecord,
+} from '@w3filecoin/runtime'
 import type { AggregateRecord } from './domain/aggregate.ts'
 import type { GroupRecord, TallyRecord } from './domain/group.ts'
 import type { MemberRecord, PendingRecord, PieceRecord } from './domain/piece.ts'
@@ -15,6 +21,7 @@ export const tables = {
     stored: { offerTask: 'offer', acceptCid: 'accept', rangesToInclude: 'openRanges' },
   }),
   member: recordFormat<MemberRecord>(),
+  translation: recordFormat<TranslationRecord>(),
 } satisfies TableFormats<typeof resources>
 
 export type Stores = StoresOf<typeof tables>

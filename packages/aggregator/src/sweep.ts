@@ -1,4 +1,4 @@
-import { sendAll, sweep, sweepAll } from '@w3filecoin/runtime'
+import { sendAll, sweep, sweepAll, sweepTranslations } from '@w3filecoin/runtime'
 import type { Dependencies } from './dependencies.ts'
 import { longestCheckMs, nextCheckMs } from './domain/aggregate.ts'
 import { resources } from './resources.ts'
@@ -33,6 +33,7 @@ export const sweepAggregator = ({
       isWaiting: unfinished.aggregate.isWaiting,
       resend: records => sendAll(queues, unfinished.aggregate.messages(records)),
     }),
+    sweepTranslations({ table: stores.translation, queue: queues.translate, retryMs, now }),
   ]
   return async () => {
     await sweepAll(sweeps, { now, timeoutSeconds: resources.schedules.sweep.run.timeout })

@@ -1,4 +1,4 @@
-import type { Unfinished } from '@w3filecoin/runtime'
+import { type Unfinished, unfinishedTranslations } from '@w3filecoin/runtime'
 import {
   type AggregateRecord,
   type AggregateStage,
@@ -58,4 +58,4 @@ const aggregate: Unfinished<AggregateRecord, Queues> = {
 }
 
 /** By table. */
-export const unfinished = { piece, group, aggregate }
+export const unfinished = { piece, group, aggregate, translation: unfinishedTranslations }

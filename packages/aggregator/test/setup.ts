@@ -123,6 +123,7 @@ beforeAll(async () => {
     delegations: new Map(),
     dealer: peer(theDealer),
     authority,
+    dialects: [],
     limitsOf: group => ({ ...limits, ...(group.startsWith('minimum') ? { minPaddedBytes: 2 ** 18 } : {}) }),
     timing,
     batching: BATCHING,

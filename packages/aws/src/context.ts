@@ -51,7 +51,7 @@ export const openContext = async <
     level: logLevel,
   })
   const stores = openStores(aws, tables, { now: Date.now })
-  const { self, aliases, attestors, didWeb } = config
+  const { self, aliases, attestors, dialects, didWeb } = config
   const authority = new Authority({
     peers: configuredPeers(peers(config)),
     self,
@@ -70,6 +70,7 @@ export const openContext = async <
       stores,
       queues: openQueues(aws, messages),
       authority,
+      dialects,
       timing: toTiming(config),
       now: Date.now,
       random: randomUUID,

@@ -62,6 +62,12 @@ const FIELDS: Record<string, Expected> = {
   receipt: link('the CID of the receipt'),
   ucan: link('the CIDv1 of a delegation'),
   proof: link('a list of CIDv1s of delegations, each'),
+  link: link('the CID of the content'),
+  offer: link('the CIDv1 of the block that lists the pieces'),
+  provider: text('the provider of the space, which is the group of the piece'),
+  storefront: text('the DID of the storefront'),
+  label: text('the label of the deal'),
+  deal: { kind: 'other', description: 'the tenant of the deal and its label, as { tenantId, label }' },
 }
 
 /**

@@ -24,7 +24,10 @@ const ABILITIES: readonly Definition[] = [storefront, aggregator, dealer, dealTr
  * Returns the first caveat of a delegated capability that none of the abilities that it covers defines; `undefined` if each
  * is defined. Its issuer wants a restriction that no service can enforce, so the delegation must not authorize anything.
  *
- * @param claimed the ability that is invoked; it may be one that is not in the protocol
+ * An ability that is not in the protocol, e.g. one of a dialect, must define every caveat itself: a caveat of the protocol
+ * may restrict the same thing under another name, as `group` does for `provider` in draft 1.
+ *
+ * @param claimed the ability that is invoked
  * @example `maxBytes` of a delegation `{ can: 'filecoin/*', nb: { piece, maxBytes: 5 } }`. `{ content, piece }` are defined,
  * though `filecoin/info` defines only `piece`: for it, `content` restricts nothing.
  */
@@ -34,7 +37,10 @@ export const findUnknownCaveat = (
 ): string | undefined => {
   const names = Object.keys(nb ?? {})
   if (names.length === 0) return undefined
-  const covered = [claimed as Definition, ...ABILITIES].filter(ability => coversAbility(can, ability.can))
+  const isProtocol = ABILITIES.includes(claimed as Definition)
+  const covered = isProtocol
+    ? ABILITIES.filter(ability => coversAbility(can, ability.can))
+    : [claimed as Definition]
   const known = new Set(covered.flatMap(({ descriptor }) => Object.keys(descriptor.nb.shape)))
   return names.find(name => !known.has(name))
 }

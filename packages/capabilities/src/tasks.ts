@@ -1,62 +1,6 @@
-import { invoke } from '@ucanto/core'
-import type {
-  Block,
-  Delegation,
-  DID,
-  Fact,
-  Invocation,
-  Link,
-  Principal,
-  Proof,
-  Signer,
-} from '@ucanto/interface'
+import type { Block, Delegation, DID, Fact, Link, Principal, Signer } from '@ucanto/interface'
+import { buildTask } from './build-task.ts'
 import type { PieceLink, UnknownLink } from './schema.ts'
-
-/**
- * A task of the protocol. Only this file builds tasks, so that the task promised as an effect and the task run later have
- * the same bytes. A task never expires, and has a nonce only if the offer has one. Ed25519 signatures are deterministic,
- * so a task's CID is a pure function of the offer.
- *
- * @example `filecoin/accept` of a storefront: `{ iss: storefront, aud: storefront, att: [{ can: 'filecoin/accept', with:
- * storefront, nb: { content, piece } }], prf: [], exp: null }`
- */
-export type Task = Invocation
-
-interface TaskOptions {
-  issuer: Signer
-  audience: Principal
-  with?: DID
-  can: `${string}/${string}`
-  nb: Record<string, unknown>
-  nonce?: string | undefined
-  proofs?: readonly Proof[] | undefined
-  facts?: Fact[]
-  attach?: readonly Block[]
-}
-
-const buildTask = async ({
-  issuer,
-  audience,
-  can,
-  nb,
-  nonce,
-  proofs = [],
-  facts = [],
-  attach = [],
-  ...rest
-}: TaskOptions) => {
-  const invocation = invoke({
-    issuer,
-    audience,
-    capability: { can, with: rest.with ?? issuer.did(), nb },
-    expiration: Infinity,
-    proofs: [...proofs],
-    facts,
-    ...(nonce === undefined ? {} : { nonce }),
-  })
-  for (const block of attach) invocation.attach(block)
-  return (await invocation.buildIPLDView()) as Task
-}
 
 interface Offered {
   content: UnknownLink
@@ -76,7 +20,7 @@ export interface Distinction {
 }
 
 /** @example `[{ group: 'did:web:b.example', attempt: 2 }]`; `[]` for the first workflow */
-const factsOf = ({ group, attempt }: Distinction): Fact[] =>
+export const factsOf = ({ group, attempt }: Distinction): Fact[] =>
   group === undefined && attempt === undefined
     ? []
     : [{ ...(group === undefined ? {} : { group }), ...(attempt === undefined ? {} : { attempt }) }]

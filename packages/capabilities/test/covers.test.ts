@@ -1,7 +1,16 @@
 import { bytesOf, linkOf, somePiece } from '@w3filecoin/testing'
 import { CID } from 'multiformats/cid'
 import { describe, expect, it } from 'vitest'
-import { covers, dealInfo, findUnknownCaveat } from '../src/index.ts'
+import {
+  CapabilitySection,
+  covers,
+  Draft1,
+  Draft2,
+  dealInfo,
+  filecoinOffer,
+  findUnknownCaveat,
+  pieceOffer,
+} from '../src/index.ts'
 
 const [alice, bob] = ['did:key:zAlice', 'did:key:zBob'] as const
 const [piece, other] = [somePiece(1), somePiece(2)]
@@ -44,14 +53,43 @@ describe('covers', () => {
   })
 
   it('K8: the caveats PDP and aggregate are defined by one ability each, and by those that cover it', () => {
-    const claimed = { can: 'other/ability', descriptor: { nb: { shape: {} } } }
-    const unknownIn = (can: `${string}/${string}`, nb: object) => findUnknownCaveat({ can, nb }, claimed)
+    const unknownIn = (can: `${string}/${string}`, nb: object) =>
+      findUnknownCaveat({ can, nb }, filecoinOffer)
     expect(unknownIn('filecoin/offer', { PDP: content })).toBeUndefined()
     expect(unknownIn('filecoin/*', { PDP: content })).toBeUndefined()
     expect(unknownIn('filecoin/accept', { PDP: content })).toBe('PDP')
     expect(unknownIn('deal/info', { aggregate: piece })).toBeUndefined()
     expect(unknownIn('deal/info', { PDP: content })).toBe('PDP')
   })
+
+  it('an ability of a dialect must define every caveat itself', () => {
+    const delegated = (can: `${string}/${string}`, nb: object) => ({ can, nb })
+    // In draft 1 `provider` is the group: a delegation for one group must not allow every provider, nor the reverse.
+    expect(findUnknownCaveat(delegated('piece/*', { group: 'g' }), Draft1.pieceOffer)).toBe('group')
+    expect(findUnknownCaveat(delegated('piece/offer', { provider: 'g' }), pieceOffer)).toBe('provider')
+    expect(findUnknownCaveat(delegated('piece/*', { provider: 'g' }), Draft1.pieceOffer)).toBeUndefined()
+    expect(findUnknownCaveat(delegated('deal/*', { storefront: bob }), CapabilitySection.dealOffer)).toBe(
+      'storefront',
+    )
+  })
+
+  it.each([Draft2.dealAdd, Draft2.dealAddOffer])(
+    'of deal/add compares the tenant in both of its forms',
+    ability => {
+      const { descriptor } = ability as unknown as { descriptor: { derives: typeof covers } }
+      const derives = (nb: object, delegated: object) =>
+        descriptor.derives({ with: alice, nb } as never, { with: alice, nb: delegated } as never)
+      const tenant = { deal: { tenantId: 'a.example', label: 'l' } }
+      expect(derives(tenant, { storefront: 'did:web:a.example' })).toHaveProperty('ok')
+      expect(
+        derives({ storefront: 'did:web:a.example' }, { deal: { tenantId: 'a.example' } }),
+      ).toHaveProperty('ok')
+      expect(derives(tenant, { deal: { tenantId: 'b.example' } })).toHaveProperty('error')
+      expect(derives(tenant, { storefront: 'did:web:b.example' })).toHaveProperty('error')
+      expect(derives(tenant, { label: 'm' })).toHaveProperty('error')
+      expect(derives({}, { storefront: 'did:web:a.example' })).toHaveProperty('error')
+    },
+  )
 
   it('never covers another resource', () => {
     const result = covers({ with: alice, nb: { piece } }, { with: bob, nb: {} })

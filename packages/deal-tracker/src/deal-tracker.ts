@@ -1,6 +1,7 @@
 import { createHttpApp, Server, type Service } from '@w3filecoin/runtime'
 import { onUpdate } from './consumers/update.ts'
 import type { Dependencies } from './dependencies.ts'
+import { questionsIn } from './dialects/questions.ts'
 import { dealInfoHandler } from './handlers/deal-info.ts'
 import type { messages } from './queues.ts'
 import type { resources } from './resources.ts'
@@ -8,13 +9,16 @@ import { syncSources } from './sync.ts'
 
 /** Creates the deal tracker. It reads the deals on chain from its sources, and answers `deal/info` with them. */
 export const createDealTracker = (dependencies: Dependencies): Service<typeof resources, typeof messages> => {
-  const { id, authority, sources, log } = dependencies
+  const { id, authority, sources, dialects, log } = dependencies
   if (sources.length === 0)
     log('warn', 'no source of deals: no deal is ever known, and no aggregate fails for want of one', {
       setting: 'sources',
     })
   const { receipts } = dependencies.stores
-  const server = new Server({ id, authority, handlers: [dealInfoHandler(dependencies)], receipts, log })
+  const handlers = [undefined, ...questionsIn(dialects)].map(question =>
+    dealInfoHandler(dependencies, question),
+  )
+  const server = new Server({ id, authority, handlers, receipts, log })
   return {
     api: createHttpApp({ server, receipts, name: 'deal-tracker', log }),
     consumers: { update: onUpdate(dependencies) },

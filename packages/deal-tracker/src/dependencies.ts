@@ -1,4 +1,5 @@
 import type { Signer } from '@ucanto/interface'
+import type { Dialect } from '@w3filecoin/capabilities'
 import type { Authority, Clock, Log, Peers } from '@w3filecoin/runtime'
 import type { Batching } from './domain/batching.ts'
 import type { Report } from './domain/report.ts'
@@ -26,6 +27,8 @@ export interface Dependencies {
   queues: Queues
   /** Principals that may invoke `deal/info` with their own DID as the resource. */
   clients: Peers
+  /** The dialects in which it takes invocations. */
+  dialects: readonly Dialect[]
   sources: readonly Source[]
   limits: Limits
   batching: Batching

@@ -74,6 +74,7 @@ describe('the deal tracker', () => {
       limits: { maxAgeMs: 3 * 24 * 3600 * 1000, maxLossShare: 0.5 },
       batching,
       authority: new Authority(),
+      dialects: [],
       now,
       log: (...line) => logged.push(line),
     })

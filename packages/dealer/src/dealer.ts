@@ -1,8 +1,10 @@
-import { createHttpApp, onConclude, Server, type Service } from '@w3filecoin/runtime'
+import { createHttpApp, onConclude, onTranslate, Server, type Service } from '@w3filecoin/runtime'
 import { onReport } from './consumers/report.ts'
 import { onRetry } from './consumers/retry.ts'
 import { onTrack } from './consumers/track.ts'
 import type { Dependencies } from './dependencies.ts'
+import { dialectHandlers } from './dialects/handlers.ts'
+import { translateAccept } from './dialects/translate.ts'
 import { aggregateAcceptHandler } from './handlers/aggregate-accept.ts'
 import { aggregateOfferHandler } from './handlers/aggregate-offer.ts'
 import type { messages } from './queues.ts'
@@ -11,12 +13,16 @@ import { sweepDealer } from './sweep.ts'
 
 /** Creates the dealer: aggregators offer aggregates to it, and it has deals made for them. */
 export const createDealer = (dependencies: Dependencies): Service<typeof resources, typeof messages> => {
-  const { id, authority, stores, aggregators, log } = dependencies
+  const { id, authority, stores, aggregators, timing, now, log } = dependencies
   const { receipts } = stores
   const server = new Server({
     id,
     authority,
-    handlers: [aggregateOfferHandler(dependencies), aggregateAcceptHandler(stores)],
+    handlers: [
+      ...dialectHandlers(dependencies),
+      aggregateOfferHandler(dependencies),
+      aggregateAcceptHandler(stores),
+    ],
     receipts,
     log,
   })
@@ -27,6 +33,13 @@ export const createDealer = (dependencies: Dependencies): Service<typeof resourc
       report: onReport(dependencies),
       retry: onRetry(dependencies),
       conclude: onConclude({ id, receipts, peers: aggregators, log }),
+      translate: onTranslate({
+        id,
+        stores,
+        translate: translateAccept,
+        timing,
+        now,
+      }),
     },
     schedules: { sweep: sweepDealer(dependencies) },
   }

@@ -1,4 +1,5 @@
 import type { Signer } from '@ucanto/interface'
+import type { Dialect } from '@w3filecoin/capabilities'
 import type { Authority, Clock, Log, Peer, Peers, Random } from '@w3filecoin/runtime'
 import type { Timing } from './domain/aggregate.ts'
 import type { Batching } from './domain/batching.ts'
@@ -20,6 +21,8 @@ export interface Dependencies {
   storefronts: Peers
   dealTracker: Peer
   authority: Authority
+  /** The dialects in which it takes invocations. */
+  dialects: readonly Dialect[]
   timing: Timing
   batching: Batching
   now: Clock

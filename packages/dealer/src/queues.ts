@@ -4,6 +4,7 @@ import {
   type MessageOf,
   messageFormat,
   type QueuesOf,
+  translateMessage,
 } from '@w3filecoin/runtime'
 import { z } from 'zod'
 import { MAX_INVALID_PIECES } from './domain/aggregate.ts'
@@ -56,6 +57,7 @@ export const messages = {
   report: reportMessage,
   retry: retryMessage,
   conclude: concludeMessage,
+  translate: translateMessage,
 } satisfies MessageFormats<typeof resources>
 
 export type Queues = QueuesOf<typeof messages>

@@ -1,4 +1,4 @@
-import { COMMON_TABLES, describeResources } from '@w3filecoin/runtime/resources'
+import { COMMON_TABLES, describeResources, TRANSLATION_TABLE } from '@w3filecoin/runtime/resources'
 
 /** The dealer's tables, queues, buckets and schedules. The stacks and the local system create them from this. */
 export const resources = describeResources({
@@ -7,13 +7,14 @@ export const resources = describeResources({
     timeout: 29,
     memory: 1769,
     uses: {
-      tables: { revocation: 'write', aggregate: 'write', receipt: 'write' },
-      queues: ['retry'],
+      tables: { revocation: 'write', aggregate: 'write', receipt: 'write', translation: 'write' },
+      queues: ['retry', 'translate'],
       buckets: { blocks: 'write', offers: 'write' },
     },
   },
   tables: {
     ...COMMON_TABLES,
+    ...TRANSLATION_TABLE,
     /** An aggregate that deals are made for: one offer of it. The index `aggregate` finds all offers of an aggregate. */
     aggregate: {
       fields: { id: 'string', due: 'string', checkAt: 'number', aggregate: 'string', offeredAt: 'number' },
@@ -37,7 +38,7 @@ export const resources = describeResources({
         memory: 3008,
         uses: {
           tables: { aggregate: 'write', credit: 'write', receipt: 'write' },
-          queues: ['report', 'retry', 'conclude'],
+          queues: ['report', 'retry', 'conclude', 'translate'],
           buckets: { blocks: 'write' },
         },
       },
@@ -52,7 +53,7 @@ export const resources = describeResources({
         memory: 3008,
         uses: {
           tables: { aggregate: 'write', receipt: 'write' },
-          queues: ['retry', 'conclude'],
+          queues: ['retry', 'conclude', 'translate'],
           buckets: { blocks: 'write' },
         },
       },
@@ -68,6 +69,21 @@ export const resources = describeResources({
         timeout: 300,
         memory: 1024,
         uses: { tables: { aggregate: 'write' }, buckets: { blocks: 'read' } },
+      },
+    },
+    /** Issue the receipts of tasks that were promised in dialects. */
+    translate: {
+      batch: 1,
+      concurrency: 5,
+      attempts: 5,
+      run: {
+        timeout: 300,
+        // The receipt of a failed aggregate may contain a task for each of 95,000 pieces.
+        memory: 3008,
+        uses: {
+          tables: { translation: 'write', aggregate: 'read', receipt: 'write' },
+          buckets: { blocks: 'write' },
+        },
       },
     },
     /** Send receipts to the aggregators that wait for them. */
@@ -89,7 +105,10 @@ export const resources = describeResources({
       run: {
         timeout: 55,
         memory: 1024,
-        uses: { tables: { aggregate: 'write' }, queues: ['track', 'retry'] },
+        uses: {
+          tables: { aggregate: 'write', translation: 'write' },
+          queues: ['track', 'retry', 'translate'],
+        },
       },
     },
   },

@@ -1,4 +1,10 @@
-import { COMMON_FORMATS, recordFormat, type StoresOf, type TableFormats } from '@w3filecoin/runtime'
+import {
+  COMMON_FORMATS,
+  recordFormat,
+  type StoresOf,
+  type TableFormats,
+  type TranslationRecord,
+} from '@w3filecoin/runtime'
 import type { AggregateRecord } from './domain/aggregate.ts'
 import type { CreditRecord } from './domain/credit.ts'
 import type { OfferDocument } from './domain/offer-document.ts'
@@ -23,6 +29,7 @@ export const tables = {
     },
   }),
   credit: recordFormat<CreditRecord>(),
+  translation: recordFormat<TranslationRecord>(),
 } satisfies TableFormats<typeof resources>
 
 export type Stores = StoresOf<typeof tables>

@@ -1,4 +1,4 @@
-import { LONGEST_CHECK_MS, sendAll, sweep, sweepAll } from '@w3filecoin/runtime'
+import { LONGEST_CHECK_MS, sendAll, sweep, sweepAll, sweepTranslations } from '@w3filecoin/runtime'
 import type { Dependencies } from './dependencies.ts'
 import { nextCheckMs } from './domain/aggregate.ts'
 import { resources } from './resources.ts'
@@ -20,6 +20,7 @@ export const sweepDealer = ({
       isWaiting: unfinished.aggregate.isWaiting,
       resend: records => sendAll(queues, unfinished.aggregate.messages(records)),
     }),
+    sweepTranslations({ table: stores.translation, queue: queues.translate, retryMs: timing.retryMs, now }),
   ]
   return async () => {
     await sweepAll(sweeps, { now, timeoutSeconds: resources.schedules.sweep.run.timeout })

@@ -1,4 +1,4 @@
-import { batchesOf, type Unfinished } from '@w3filecoin/runtime'
+import { batchesOf, type Unfinished, unfinishedTranslations } from '@w3filecoin/runtime'
 import { type AggregateRecord, type AggregateStage, isFinal, isFinished } from './domain/aggregate.ts'
 import { MAX_TRACKED_AGGREGATES, type Queues } from './queues.ts'
 
@@ -27,4 +27,4 @@ const aggregate: Unfinished<AggregateRecord, Queues> = {
 }
 
 /** By table. */
-export const unfinished = { aggregate }
+export const unfinished = { aggregate, translation: unfinishedTranslations }

@@ -161,6 +161,7 @@ beforeAll(async () => {
     storefronts: configuredPeers([{ did: customer.did() }]),
     dealTracker: peer(theTracker),
     authority,
+    dialects: [],
     timing,
     batching: BATCHING,
     now: () => clock.now,

@@ -1,5 +1,6 @@
 import { accessSync, constants, mkdirSync, realpathSync } from 'node:fs'
 import type { AggregatorSettings } from '@w3filecoin/aggregator/config'
+import { DIALECTS, VOCABULARIES } from '@w3filecoin/capabilities/vocabulary'
 import type { DealTrackerSettings } from '@w3filecoin/deal-tracker/config'
 import type { DealerSettings } from '@w3filecoin/dealer/config'
 import type { Resources } from '@w3filecoin/runtime/resources'
@@ -79,7 +80,8 @@ const storefront = (role: string): ServiceSpec => ({
   resources: '@w3filecoin/storefront/resources',
   functions: '@w3filecoin/storefront/functions',
   config: ({ services }): StorefrontSettings => ({
-    aggregator: peer(services.aggregator),
+    dialects: [...DIALECTS],
+    aggregator: { ...peer(services.aggregator), speaks: [...VOCABULARIES] },
     dealer: peer(services.dealer),
     dealTracker: peer(services.dealTracker),
     defaultGroup: 'local',
@@ -96,6 +98,7 @@ const fourServices = (storefronts: readonly string[]): ServiceSpec[] => [
     resources: '@w3filecoin/aggregator/resources',
     functions: '@w3filecoin/aggregator/functions',
     config: ({ services }): AggregatorSettings => ({
+      dialects: [...DIALECTS],
       storefronts: ['storefront', ...storefronts].map(role => peer(services[role])),
       dealer: peer(services.dealer),
       // Aggregates have the size that storage providers accept, but they need not be full, and do not wait for long.
@@ -109,6 +112,7 @@ const fourServices = (storefronts: readonly string[]): ServiceSpec[] => [
     resources: '@w3filecoin/dealer/resources',
     functions: '@w3filecoin/dealer/functions',
     config: ({ services }): DealerSettings => ({
+      dialects: [...DIALECTS],
       aggregators: [{ ...peer(services.aggregator), tenants: 'all' }],
       dealTracker: peer(services.dealTracker),
       // The market makes deals within seconds.
@@ -121,6 +125,7 @@ const fourServices = (storefronts: readonly string[]): ServiceSpec[] => [
     resources: '@w3filecoin/deal-tracker/resources',
     functions: '@w3filecoin/deal-tracker/functions',
     config: ({ services, agent, activeReplicas }): DealTrackerSettings => ({
+      dialects: [...DIALECTS],
       // The agent verifies deals with the deal tracker.
       clients: [
         ...['storefront', ...storefronts, 'aggregator', 'dealer'].map(role => peer(services[role])),

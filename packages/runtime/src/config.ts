@@ -1,4 +1,5 @@
 import type { DID, Signer } from '@ucanto/interface'
+import { DIALECTS, VOCABULARIES } from '@w3filecoin/capabilities'
 import { z } from 'zod'
 import { LOG_LEVELS, type LogLevel } from './log.ts'
 import { documentUrl } from './ucan/did-web.ts'
@@ -60,8 +61,20 @@ export const peerSchema = z
   .strictObject({ did: didSchema, url: url.optional(), keys: keys.optional() })
   .check(hasKeys)
 
+const speaks = z
+  .array(z.enum(VOCABULARIES))
+  .min(1)
+  .default(['protocol'])
+  .meta({
+    description:
+      'The vocabularies that the peer understands. Offers are made in the protocol, or in the first of these if the protocol is not among them; and again in each dialect in which this service got the offer.',
+    examples: [['protocol', 'draft-2']],
+  })
+
 /** A peer that this service calls. */
-export const servicePeerSchema = z.strictObject({ did: didSchema, url, keys: keys.optional() }).check(hasKeys)
+export const servicePeerSchema = z
+  .strictObject({ did: didSchema, url, keys: keys.optional(), speaks })
+  .check(hasKeys)
 
 /** Peers with different DIDs, each with the settings of the schema. */
 export const peersOf = <S extends z.ZodType<PeerConfig>>(schema: S) =>
@@ -113,6 +126,14 @@ export const commonSchema = {
       description:
         'Other DIDs that invocations may be addressed to: a former DID of the service, its `did:key`, or the DID that published clients have as default. The receipt of such an invocation is issued under the alias; all other tasks and receipts are issued under the DID of the service. A `did:key` must be that of the present key.',
       examples: [['did:web:old.storefront.example.com']],
+    }),
+  dialects: z
+    .array(z.enum(DIALECTS))
+    .default([])
+    .meta({
+      description:
+        'The dialects in which this service takes invocations, beside the protocol: see docs/protocol.md. `npm start` and the stacks enable all of them.',
+      examples: [['draft-2', 'draft-3']],
     }),
   didWeb: z
     .strictObject({

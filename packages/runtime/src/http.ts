@@ -13,6 +13,13 @@ export interface HttpOptions {
   receipts: ReceiptLog
   /** The name of the service at `GET /`. */
   name: string
+  /**
+   * Returns the URL at which the next service of the chain may have the receipt of a task that this one has not; `undefined` if
+   * the answer is 404. If absent, it always is.
+   *
+   * @param isFollowing whether the request comes from another service of the chain: its URL has `?chain`
+   */
+  elsewhere?: ((task: string, isFollowing: boolean) => Promise<string | undefined>) | undefined
   limits?: MessageLimits
   log: Log
 }
@@ -28,7 +35,8 @@ const PREFLIGHT_MAX_AGE_SECONDS = 86_400
  *
  * - `POST /` runs the invocations in an agent message, and returns an agent message with their receipts. Both are CARs.
  * - `GET /receipt/{task}` returns the signed receipt of a task with the blocks of its effects; 404 until it exists, and for
- *   CIDs that no task has. It accepts the CID in every multibase encoding, and redirects to a very large receipt.
+ *   CIDs that no task has. It accepts the CID in every multibase encoding, and redirects to a very large receipt. A service
+ *   that takes dialects also redirects to the next service of the chain, which may have the receipt.
  * - `GET /.well-known/did.json` returns the keys of the service (did:web).
  * - `GET /` returns its name, DID and version.
  *
@@ -38,6 +46,7 @@ export const createHttpApp = ({
   server,
   receipts,
   name,
+  elsewhere,
   limits = MESSAGE_LIMITS,
   log,
 }: HttpOptions): Hono => {
@@ -70,7 +79,11 @@ export const createHttpApp = ({
     const task = parseTaskCid(context.req.param('task'))
     if (task.error) return context.text(task.error.message, task.error.name === 'InvalidCID' ? 400 : 404)
     const served = await receipts.serve(task.ok)
-    if (served === undefined) return context.text(`Task ${task.ok} has no receipt yet`, 404)
+    if (served === undefined) {
+      const url = await elsewhere?.(task.ok, context.req.query('chain') !== undefined)
+      if (url === undefined) return context.text(`Task ${task.ok} has no receipt yet`, 404)
+      return context.redirect(url, 307)
+    }
     if ('url' in served) return context.redirect(served.url)
     return context.body(served.car as Uint8Array<ArrayBuffer>, 200, {
       'content-type': CAR,

@@ -52,6 +52,16 @@ export const COMMON_TABLES = {
   revocation: { fields: { ucan: 'string', by: 'string' }, key: { hash: 'ucan', range: 'by' } },
 } as const satisfies Record<string, TableSpec>
 
+/** The table of a service that promises tasks in dialects. */
+export const TRANSLATION_TABLE = {
+  /** Tasks promised in a dialect, each with the task of the protocol that means the same. */
+  translation: {
+    fields: { id: 'string', due: 'string', checkAt: 'number' },
+    key: { hash: 'id' },
+    indexes: { due: { hash: 'due', range: 'checkAt' } },
+  },
+} as const satisfies Record<string, TableSpec>
+
 export interface QueueSpec {
   fifo?: boolean
   /** Maximum number of messages per run of the consumer. */

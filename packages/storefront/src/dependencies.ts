@@ -1,4 +1,5 @@
 import type { Signer } from '@ucanto/interface'
+import type { Dialect } from '@w3filecoin/capabilities'
 import type { Authority, Clock, Log, Peer, Random } from '@w3filecoin/runtime'
 import type { ContentSource } from './content/source.ts'
 import type { Batching } from './domain/batching.ts'
@@ -24,6 +25,8 @@ export interface Dependencies {
   missingContent: 'wait' | 'refuse'
   /** Which spaces may start workflows, and how many. */
   admission: Admission
+  /** The dialects in which it takes invocations. */
+  dialects: readonly Dialect[]
   timing: Timing
   batching: Batching
   now: Clock

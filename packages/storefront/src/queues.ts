@@ -1,4 +1,10 @@
-import { type MessageFormats, type MessageOf, messageFormat, type QueuesOf } from '@w3filecoin/runtime'
+import {
+  type MessageFormats,
+  type MessageOf,
+  messageFormat,
+  type QueuesOf,
+  translateMessage,
+} from '@w3filecoin/runtime'
 import { z } from 'zod'
 import type { resources } from './resources.ts'
 
@@ -63,6 +69,7 @@ export const messages = {
   aggregation: aggregationMessage,
   poll: pollMessage,
   outcome: outcomeMessage,
+  translate: translateMessage,
 } satisfies MessageFormats<typeof resources>
 
 export type Queues = QueuesOf<typeof messages>

@@ -1,4 +1,4 @@
-import { COMMON_TABLES, describeResources } from '@w3filecoin/runtime/resources'
+import { COMMON_TABLES, describeResources, TRANSLATION_TABLE } from '@w3filecoin/runtime/resources'
 
 /** The tables, queues, buckets and functions of the storefront. The stacks and the local system create them from this. */
 export const resources = describeResources({
@@ -18,13 +18,15 @@ export const resources = describeResources({
         group: 'write',
         receipt: 'write',
         space: 'read',
+        translation: 'write',
       },
-      queues: ['submit', 'outcome'],
+      queues: ['submit', 'outcome', 'translate'],
       buckets: { blocks: 'write', content: 'read' },
     },
   },
   tables: {
     ...COMMON_TABLES,
+    ...TRANSLATION_TABLE,
     /** Content pieces on their way to a deal: one per content, piece and nonce, and per group. */
     piece: {
       fields: {
@@ -86,7 +88,7 @@ export const resources = describeResources({
         memory: 1769,
         uses: {
           tables: { piece: 'write', receipt: 'write', reading: 'write', space: 'read' },
-          queues: ['submit', 'aggregation'],
+          queues: ['submit', 'aggregation', 'translate'],
           buckets: { blocks: 'write', content: 'read' },
         },
       },
@@ -118,8 +120,30 @@ export const resources = describeResources({
         timeout: 240,
         memory: 1024,
         uses: {
-          tables: { piece: 'write', inclusion: 'write', aggregate: 'write', group: 'write' },
+          tables: {
+            piece: 'write',
+            inclusion: 'write',
+            aggregate: 'write',
+            group: 'write',
+            receipt: 'write',
+          },
           queues: ['poll', 'outcome'],
+          buckets: { blocks: 'write' },
+        },
+      },
+    },
+    /** Issue the receipts of tasks that were promised in dialects, and send the offers that they promise. */
+    translate: {
+      batch: 50,
+      window: 1,
+      concurrency: 10,
+      attempts: 5,
+      run: {
+        timeout: 120,
+        memory: 1024,
+        uses: {
+          tables: { translation: 'write', piece: 'read', receipt: 'write' },
+          buckets: { blocks: 'write' },
         },
       },
     },
@@ -155,8 +179,8 @@ export const resources = describeResources({
         timeout: 55,
         memory: 1024,
         uses: {
-          tables: { piece: 'write', group: 'write', aggregate: 'write' },
-          queues: ['submit', 'aggregation', 'poll', 'outcome'],
+          tables: { piece: 'write', group: 'write', aggregate: 'write', translation: 'write' },
+          queues: ['submit', 'aggregation', 'poll', 'outcome', 'translate'],
         },
       },
     },

@@ -1,10 +1,13 @@
-import { concludeHandler, createHttpApp, Server, type Service } from '@w3filecoin/runtime'
+import { concludeHandler, createHttpApp, onTranslate, Server, type Service } from '@w3filecoin/runtime'
 import { onAggregation } from './consumers/aggregation.ts'
 import { onOutcome } from './consumers/outcome.ts'
 import { onPoll } from './consumers/poll.ts'
 import { onSubmit } from './consumers/submit.ts'
 import { readInCid } from './content/in-cid.ts'
 import type { Dependencies } from './dependencies.ts'
+import { forwardOffers } from './dialects/forward-offers.ts'
+import { dialectHandlers } from './dialects/handlers.ts'
+import { translateSubmit } from './dialects/translate.ts'
 import { filecoinAcceptHandler } from './handlers/filecoin-accept.ts'
 import { filecoinInfoHandler } from './handlers/filecoin-info.ts'
 import { filecoinOfferHandler } from './handlers/filecoin-offer.ts'
@@ -21,11 +24,12 @@ export const createStorefront = ({
   ...others
 }: Dependencies): Service<typeof resources, typeof messages> => {
   const dependencies = { ...others, content: readInCid(content) }
-  const { id, authority, stores, aggregator, dealer, now, log } = dependencies
+  const { id, authority, stores, aggregator, dealer, dialects, timing, now, log } = dependencies
   const server = new Server({
     id,
     authority,
     handlers: [
+      ...dialectHandlers(dependencies),
       filecoinOfferHandler(dependencies),
       filecoinSubmitHandler(dependencies),
       filecoinAcceptHandler(dependencies),
@@ -45,12 +49,28 @@ export const createStorefront = ({
     log,
   })
   return {
-    api: createHttpApp({ server, receipts: stores.receipts, name: 'storefront', log }),
+    api: createHttpApp({
+      server,
+      receipts: stores.receipts,
+      name: 'storefront',
+      // Agents of dialects follow the links of receipts into the other services.
+      elsewhere: async task =>
+        dialects.length === 0 || (await stores.task.get({ task })) ? undefined : aggregator.chainUrl(task),
+      log,
+    }),
     consumers: {
       submit: onSubmit(dependencies),
       aggregation: onAggregation(dependencies),
       poll: onPoll(dependencies),
       outcome: onOutcome(dependencies),
+      translate: onTranslate({
+        id,
+        stores,
+        translate: (record, receipt) => translateSubmit(dependencies, record, receipt),
+        forward: offers => forwardOffers(dependencies, offers),
+        timing,
+        now,
+      }),
     },
     schedules: { sweep: sweepStorefront(dependencies) },
   }

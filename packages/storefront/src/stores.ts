@@ -1,4 +1,10 @@
-import { COMMON_FORMATS, recordFormat, type StoresOf, type TableFormats } from '@w3filecoin/runtime'
+import {
+  COMMON_FORMATS,
+  recordFormat,
+  type StoresOf,
+  type TableFormats,
+  type TranslationRecord,
+} from '@w3filecoin/runtime'
 import type { AggregateRecord } from './domain/aggregate.ts'
 import type { GroupRecord } from './domain/group.ts'
 import type { InclusionRecord } from './domain/inclusion.ts'
@@ -41,6 +47,7 @@ export const tables = {
   task: recordFormat<TaskRecord>(),
   inclusion: recordFormat<InclusionRecord>(),
   quota: recordFormat<QuotaRecord>(),
+  translation: recordFormat<TranslationRecord>(),
 } satisfies TableFormats<typeof resources>
 
 export type Stores = StoresOf<typeof tables>

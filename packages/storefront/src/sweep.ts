@@ -1,4 +1,4 @@
-import { LONGEST_CHECK_MS, sendAll, sweep, sweepAll } from '@w3filecoin/runtime'
+import { LONGEST_CHECK_MS, sendAll, sweep, sweepAll, sweepTranslations } from '@w3filecoin/runtime'
 import pMap from 'p-map'
 import type { Dependencies } from './dependencies.ts'
 import {
@@ -52,6 +52,7 @@ export const sweepStorefront = ({
           if (!isOpen[n]) await stores.aggregate.replace(markFinished(record))
       },
     }),
+    sweepTranslations({ table: stores.translation, queue: queues.translate, retryMs, now }),
   ]
   return async () => {
     await sweepAll(sweeps, { now, timeoutSeconds: resources.schedules.sweep.run.timeout })

@@ -1,5 +1,5 @@
 import type { Stage } from '@w3filecoin/capabilities'
-import type { Unfinished } from '@w3filecoin/runtime'
+import { type Unfinished, unfinishedTranslations } from '@w3filecoin/runtime'
 import { type AggregateRecord, type AggregateStage, isFinal as isFinalOutcome } from './domain/aggregate.ts'
 import type { GroupRecord } from './domain/group.ts'
 import { isFinal, type PieceRecord, SAFETY_CHECK_MS, stageReachedAt } from './domain/piece.ts'
@@ -67,4 +67,4 @@ const aggregate: Unfinished<AggregateRecord, Queues> = {
 }
 
 /** By table. */
-export const unfinished = { piece, group, aggregate }
+export const unfinished = { piece, group, aggregate, translation: unfinishedTranslations }

@@ -1,3 +1,5 @@
+import { Draft2 } from '@w3filecoin/capabilities'
+import { packTask } from '@w3filecoin/runtime'
 import { linkOf, someContent, somePiece } from '@w3filecoin/testing'
 import { afterEach, expect, it, vi } from 'vitest'
 import { readContent } from '../src/content/read.ts'
@@ -40,6 +42,25 @@ const worst: Record<keyof typeof resources.queues, (world: World, size: number) 
     for (const record of records) seed('aggregate', record)
     return records.map(({ id }) => ({ aggregate: id }))
   },
+  translate: ({ world, dependencies, seed }, size) =>
+    Promise.all(
+      Array.from({ length: size }, async (_, n) => {
+        const { id, aggregator } = dependencies
+        const offer = { piece: somePiece(n), group: 'a', storefront: id.did() }
+        const task = await Draft2.aggregateAddTask(id, aggregator.principal, offer)
+        const offerTask = await packTask(task)
+        const translation = {
+          dialect: 'draft-2',
+          of: 'a',
+          subject: 'a',
+          task: 'a',
+          promisedTask: offerTask,
+          since: world.now(),
+        }
+        seed('translation', { id: `${n}`, ...translation, stage: 'filed', offerTask })
+        return { id: `${n}` }
+      }),
+    ),
 }
 
 it.each(Object.keys(worst) as (keyof typeof worst)[])(

@@ -149,6 +149,7 @@ beforeAll(async () => {
     dealer: dealer.did(),
     dealTracker: peer(theTracker),
     authority,
+    dialects: [],
     defaultGroup: GROUP,
     missingContent: 'wait',
     admission: ADMISSION,

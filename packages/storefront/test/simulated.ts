@@ -76,6 +76,7 @@ export const startStorefront = (
     dealer: dealer.did(),
     dealTracker: peer(tracker),
     authority,
+    dialects: [],
     defaultGroup: 'did:web:default',
     missingContent: 'wait',
     admission: {
@@ -91,7 +92,7 @@ export const startStorefront = (
     ...more,
   }
   /** Puts a record into a table without a call. */
-  const seed = (name: 'piece' | 'aggregate' | 'group' | 'space', record: object) =>
+  const seed = (name: 'piece' | 'aggregate' | 'group' | 'space' | 'translation', record: object) =>
     opened[name]!.seed({ ...tables[name].encode(record), revision: 1 })
   return { world, dependencies, seed, queues, service: createStorefront(dependencies) }
 }

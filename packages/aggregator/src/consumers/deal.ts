@@ -17,7 +17,7 @@ import { type DealMessage, dealMessage } from '../queues.ts'
 import { receiveAggregateAccept } from '../settlement/receive-aggregate-accept.ts'
 import { receiveAnswer } from '../settlement/receive-answer.ts'
 
-type DealDependencies = Pick<Dependencies, 'stores' | 'queues' | 'dealer' | 'timing' | 'now' | 'log'>
+type DealDependencies = Pick<Dependencies, 'id' | 'stores' | 'queues' | 'dealer' | 'timing' | 'now' | 'log'>
 
 /**
  * On `deal`, offer a sealed aggregate to the dealer. If it was already offered, fetch the outcome in case its delivery

@@ -13,6 +13,7 @@ import {
   getValue,
   issueReceipt,
   type Stored,
+  translationsOf,
   unpackTask,
   update,
 } from '@w3filecoin/runtime'
@@ -46,10 +47,7 @@ export const onInclude = ({
       await stores.member.putMany(
         entries.map(({ id, piece }) => ({ aggregate: aggregate.id, piece: `${piece}`, id })),
       )
-      const includePiece = async (
-        record: Stored<PieceRecord>,
-        { piece, inclusion }: RangeEntry,
-      ): Promise<string> => {
+      const includePiece = async (record: Stored<PieceRecord>, { piece, inclusion }: RangeEntry) => {
         const accept = await unpackTask(record.acceptTask)
         const success: PieceAcceptSuccess = {
           piece: piece as PieceLink,
@@ -59,10 +57,12 @@ export const onInclude = ({
         await stores.receipts.put(
           await issueReceipt(id, accept, { out: { ok: success }, fx: { join: offer } }),
         )
-        await update(stores.piece, { id: record.id }, current => markIncluded(current, aggregate.id))
-        return `${accept.cid}`
+        const { record: included } = await update(stores.piece, { id: record.id }, current =>
+          markIncluded(current, aggregate.id),
+        )
+        return { task: `${accept.cid}`, translations: translationsOf(included) }
       }
-      const tasks = await pMap(
+      const promises = await pMap(
         entries,
         (entry, n) => {
           const record = records[n]
@@ -75,8 +75,12 @@ export const onInclude = ({
       const group = groupId(aggregate)
       await stores.pending.removeMany(entries.map(({ order }) => ({ group, order })))
       await queues.conclude.send(
-        batchesOf(tasks, CONCLUDE_BATCH).map(batch => ({ to: aggregate.storefront, tasks: batch })),
+        batchesOf(
+          promises.map(({ task }) => task),
+          CONCLUDE_BATCH,
+        ).map(batch => ({ to: aggregate.storefront, tasks: batch })),
       )
+      await queues.translate.send(promises.flatMap(({ translations }) => translations))
       await update(stores.aggregate, { id: aggregate.id }, current =>
         closeRange(current, range, now(), timing),
       )

@@ -1,5 +1,13 @@
 import type { DID } from '@ucanto/interface'
-import { type Due, dueAt, notDue, recordId, type Stored, stageRules } from '@w3filecoin/runtime'
+import {
+  type Due,
+  dueAt,
+  notDue,
+  recordId,
+  type Stored,
+  stageRules,
+  type Translated,
+} from '@w3filecoin/runtime'
 
 /**
  * The stage of a piece:
@@ -17,7 +25,7 @@ export const { canBecome } = stageRules<PieceStage>({
 })
 
 /** A piece that a storefront offered. */
-export interface PieceRecord extends Due {
+export interface PieceRecord extends Due, Translated {
   /** @see {@link pieceId} */
   id: string
   storefront: DID

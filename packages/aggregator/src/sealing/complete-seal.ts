@@ -1,7 +1,8 @@
-import { type Authority, parsePieceLink, Tasks } from '@w3filecoin/capabilities'
+import { type Authority, parsePieceLink } from '@w3filecoin/capabilities'
 import { getValue, packTask, type Stored } from '@w3filecoin/runtime'
 import { parse as parseLink } from 'multiformats/link'
 import type { Dependencies } from '../dependencies.ts'
+import { dealerWords } from '../dialects/dealer-words.ts'
 import { type AggregateRecord, belongsToSeal, newAggregate, sealNonce } from '../domain/aggregate.ts'
 import type { GroupRecord, Seal } from '../domain/group.ts'
 
@@ -43,9 +44,7 @@ const recordSeal = async (
   const authority: Authority | undefined = delegation && { with: group.storefront, proofs: [delegation] }
   const ranges = await getValue<string[]>(stores.blocks, seal.ranges)
   for (const nonce of [undefined, sealNonce(group, seal)]) {
-    const offer = await Tasks.aggregateOffer(
-      id,
-      dealer.principal,
+    const offer = await dealerWords(id, dealer).offer(
       {
         aggregate: parsePieceLink(seal.aggregate),
         pieces: parseLink(seal.pieces),

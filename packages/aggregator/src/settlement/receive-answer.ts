@@ -2,25 +2,26 @@ import type { Receipt } from '@ucanto/interface'
 import { type Failure, namesInvalidPieces } from '@w3filecoin/capabilities'
 import { isExpectedTask, type Stored } from '@w3filecoin/runtime'
 import type { Dependencies } from '../dependencies.ts'
+import { dealerWords } from '../dialects/dealer-words.ts'
 import { type AggregateRecord, markEnded, markOffered } from '../domain/aggregate.ts'
 import { applyReceipt } from './apply-receipt.ts'
 
 /**
- * Handles the dealer's answer to the offer of an aggregate. The dealer promises `aggregate/accept`, or it refuses the
+ * Handles the dealer's answer to the offer of an aggregate. The dealer promises `aggregate/accept`, in its words, or it refuses the
  * aggregate because of invalid pieces. Every other refusal concerns the sender or the request, and may change.
  */
 export const receiveAnswer = async (
-  dependencies: Pick<Dependencies, 'stores' | 'queues' | 'dealer' | 'timing' | 'now' | 'log'>,
+  dependencies: Pick<Dependencies, 'id' | 'stores' | 'queues' | 'dealer' | 'timing' | 'now' | 'log'>,
   record: Stored<AggregateRecord>,
   receipt: Receipt,
 ): Promise<void> => {
-  const { dealer, timing, now, log } = dependencies
+  const { id, dealer, timing, now, log } = dependencies
   const { aggregate, pieces } = record
   const isDecided = await applyReceipt(dependencies, record, receipt, ({ out, fx: { join } }) => {
     const refusal = out.error as Failure | undefined
     if (refusal && namesInvalidPieces(refusal)) return current => markEnded(current, 'failed', now(), timing)
-    const expected = { can: 'aggregate/accept', issuer: dealer.did, nb: { aggregate, pieces } }
-    return refusal === undefined && isExpectedTask(join, expected)
+    return refusal === undefined &&
+      isExpectedTask(join, dealerWords(id, dealer).promised({ aggregate, pieces }))
       ? current => markOffered(current, `${join.cid}`, now(), timing)
       : undefined
   })

@@ -13,6 +13,7 @@ import {
 import { toV1 } from '@w3filecoin/piece'
 import { type Handler, newNotListed, provide } from '@w3filecoin/runtime'
 import type { Dependencies } from '../dependencies.ts'
+import type { DialectQuestion } from '../dialects/questions.ts'
 import { type DealRecord, toDeals, toPieceKey, toPlaces } from '../domain/deal.ts'
 import { toSourceState } from '../domain/source.ts'
 
@@ -20,14 +21,14 @@ import { toSourceState } from '../domain/source.ts'
 const MAX_PAGE_DEALS = 1000
 const MAX_PIECE_DEALS = 5000
 
-/** Handles `deal/info`: reports every known deal of a piece with its present status, and how recent the knowledge is. */
-export const dealInfoHandler = ({
-  id,
-  stores,
-  clients,
-  sources,
-  now,
-}: Pick<Dependencies, 'id' | 'stores' | 'clients' | 'sources' | 'now'>): Handler => {
+/**
+ * Returns the handler of a question for the deals of a piece: `deal/info`, or the ability of a dialect that means it. It reports
+ * every known deal with its present status, and how recent the knowledge is.
+ */
+export const dealInfoHandler = (
+  { id, stores, clients, sources, now }: Pick<Dependencies, 'id' | 'stores' | 'clients' | 'sources' | 'now'>,
+  ability: typeof dealInfo | DialectQuestion = dealInfo,
+): Handler => {
   /** Returns `undefined` if the piece has more deals than one answer reports. */
   const listDeals = async (piece: string): Promise<DealRecord[] | undefined> => {
     const deals: DealRecord[] = []
@@ -46,7 +47,7 @@ export const dealInfoHandler = ({
     return sources.map(({ name }, n) => toSourceState(name, records[n], now()))
   }
 
-  return provide(dealInfo, async ({ capability, invocation }) => {
+  return provide(ability as typeof dealInfo, async ({ capability, invocation }) => {
     // The server has verified the delegation of an issuer that invokes with our DID. Any other resource is the issuer's
     // own DID, or one that delegated to it, and must be in the configuration.
     if (capability.with !== id.did() && !(await clients.find(capability.with)))

@@ -4,9 +4,17 @@ import {
   type DealInfoSuccess,
   type Failure,
   parsePieceLink,
-  Tasks,
 } from '@w3filecoin/capabilities'
-import { type Consumer, DONE, each, type Outcome, reach, type Stored, update } from '@w3filecoin/runtime'
+import {
+  type Consumer,
+  DONE,
+  each,
+  type Outcome,
+  reach,
+  type Stored,
+  trackerQuestion,
+  update,
+} from '@w3filecoin/runtime'
 import pMap from 'p-map'
 import type { Dependencies } from '../dependencies.ts'
 import { type AggregateRecord, isFinal, markWaiting } from '../domain/aggregate.ts'
@@ -42,7 +50,7 @@ export const onTrack = (
   const { id, stores, queues, dealTracker, timing, now, random, log } = dependencies
   const askTracker = async (records: readonly AggregateRecord[]) => {
     const questions = records.map(({ aggregate }) =>
-      Tasks.dealInfo(id, dealTracker.principal, { piece: parsePieceLink(aggregate), nonce: random() }),
+      trackerQuestion(id, dealTracker, { piece: parsePieceLink(aggregate), nonce: random() }),
     )
     return dealTracker.execute(await Promise.all(questions))
   }

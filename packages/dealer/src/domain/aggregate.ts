@@ -1,6 +1,15 @@
 import type { DID } from '@ucanto/interface'
 import type { Tasks } from '@w3filecoin/capabilities'
-import { backoffMs, type Due, dueAt, notDue, recordId, type Stored, stageRules } from '@w3filecoin/runtime'
+import {
+  backoffMs,
+  type Due,
+  dueAt,
+  notDue,
+  recordId,
+  type Stored,
+  stageRules,
+  type Translated,
+} from '@w3filecoin/runtime'
 
 /**
  * The stage of an aggregate:
@@ -19,7 +28,7 @@ export const { canBecome, isFinal } = stageRules<AggregateStage>({
 })
 
 /** An aggregate that deals are made for. Its work is finished when its stage is final and no range must be retried. */
-export interface AggregateRecord extends Due {
+export interface AggregateRecord extends Due, Translated {
   /** @see {@link aggregateId} */
   id: string
   aggregate: string

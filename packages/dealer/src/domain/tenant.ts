@@ -4,6 +4,9 @@ import type { AggregateRecord } from './aggregate.ts'
 /** The customer of the aggregator that an aggregate is for. */
 export type TenantFields = Pick<AggregateRecord, 'storefront' | 'group' | 'label'>
 
+/** The part of a tenant that the arguments of an offer may name. */
+export type NamedTenant = { [N in 'storefront' | 'label']?: TenantFields[N] | undefined }
+
 /** The tenants that an aggregator may name without their delegation, beside itself. */
 export interface AllowedTenants {
   /** The aggregator. */

@@ -1,8 +1,8 @@
 import type { DID } from '@ucanto/interface'
-import { aggregateOffer, failure, type Result } from '@w3filecoin/capabilities'
-import { firstDelegated, type Input, newNotListed } from '@w3filecoin/runtime'
+import { failure, type Result } from '@w3filecoin/capabilities'
+import { firstDelegated, type Input, newNotListed, type Parser } from '@w3filecoin/runtime'
 import type { Dependencies } from '../dependencies.ts'
-import { mayName, readTenant, type TenantFields } from '../domain/tenant.ts'
+import { mayName, type NamedTenant, readTenant, type TenantFields } from '../domain/tenant.ts'
 
 /** The party that offers an aggregate, and the one that the deal is for. */
 export interface Parties {
@@ -27,15 +27,20 @@ type OfferInput = Pick<Input<unknown>, 'invocation' | 'candidate'>
  *   delegated `aggregate/offer` to it, in a proof beside that of the storefront
  *
  * Fails with `UnknownAggregator`, `TenantMismatch` or `TenantNotListed`.
+ *
+ * @param ability that of the invocation
+ * @param named the tenant in the arguments, if the vocabulary has it there and not in the facts
  */
 export const authorizeOffer = async (
   dependencies: PartyDependencies,
+  ability: Parser,
   resource: DID,
   input: OfferInput,
+  named: NamedTenant = {},
 ): Promise<Result<Parties>> => {
   const { id } = dependencies
   const { invocation } = input
-  const aggregator = await findAggregator(dependencies, resource, input)
+  const aggregator = await findAggregator(dependencies, ability, resource, input)
   if (aggregator === undefined)
     return {
       error: newNotListed('UnknownAggregator', {
@@ -47,7 +52,8 @@ export const authorizeOffer = async (
     }
   /** The storefront whose delegation the offer carries. */
   const authorizing = resource === id.did() || resource === aggregator ? undefined : resource
-  const tenant = readTenant(invocation.facts as Record<string, unknown>[], authorizing ?? aggregator)
+  const facts = [{ ...named }, ...(invocation.facts as Record<string, unknown>[])]
+  const tenant = readTenant(facts, named.storefront ?? authorizing ?? aggregator)
   const problem =
     authorizing === undefined
       ? await checkNamed(dependencies, aggregator, tenant)
@@ -58,6 +64,7 @@ export const authorizeOffer = async (
 /** Returns the aggregator that makes an offer; `undefined` if the dealer does not know it. */
 const findAggregator = async (
   { id, authority, aggregators }: PartyDependencies,
+  ability: Parser,
   resource: DID,
   input: OfferInput,
 ): Promise<DID | undefined> => {
@@ -65,7 +72,7 @@ const findAggregator = async (
   const issuer = input.invocation.issuer.did()
   if (resource === id.did() || (resource !== issuer && (await isListed(issuer)))) return issuer
   if (await isListed(resource)) return resource
-  return (await firstDelegated({ id, authority }, aggregateOffer, input, [id.did()])) && issuer
+  return (await firstDelegated({ id, authority }, ability, input, [id.did()])) && issuer
 }
 
 /** Returns the reason why an aggregator must not name a tenant itself; `undefined` if it may. */

@@ -1,6 +1,6 @@
 import { code as CBOR } from '@ipld/dag-cbor'
 import type { DID, Link } from '@ucanto/interface'
-import { failure, type PieceLink, parsePieceLink, type Task, Tasks } from '@w3filecoin/capabilities'
+import { type Failure, failure, type PieceLink, type Task, Tasks } from '@w3filecoin/capabilities'
 import {
   type Filed,
   getValue,
@@ -10,7 +10,6 @@ import {
   outcomeOf,
   packTask,
   type Stored,
-  unpackTask,
 } from '@w3filecoin/runtime'
 import type { Dependencies } from '../dependencies.ts'
 import {
@@ -44,7 +43,14 @@ export interface AggregateOffer {
   tenant: TenantFields
   /** The task that makes the offer. A final refusal is stored as its receipt. */
   task: Task
+  /** Returns an error in the words of the offer. Default: those of the protocol. */
+  describe?: ((error: Failure) => Failure) | undefined
 }
+
+/** The record of an offered aggregate, or the answer that refuses the offer. */
+export type Offered =
+  | { record: Stored<AggregateRecord>; refusal?: undefined }
+  | { record?: undefined; refusal: Outcome | Filed }
 
 type OfferDependencies = Pick<
   Dependencies,
@@ -53,7 +59,7 @@ type OfferDependencies = Pick<
 
 /**
  * Offers an aggregate for an aggregator and tenant, once it is recomputed from its pieces. The caller has authorized the
- * aggregator. The outcome's join is the promised `aggregate/accept`. A repeated offer gets the same outcome.
+ * aggregator. The record has the promised `aggregate/accept`. A repeated offer finds the same record.
  *
  * If some pieces are invalid, the aggregate fails at once: the stored receipt names them, and the other pieces are
  * retried. If a request cannot do that because there are too many pieces, the refusal is not stored and an operator
@@ -62,7 +68,7 @@ type OfferDependencies = Pick<
 export const offerAggregate = async (
   dependencies: OfferDependencies,
   offer: AggregateOffer,
-): Promise<Outcome | Filed> => {
+): Promise<Offered> => {
   const { id, stores, timing, now } = dependencies
   const { aggregate, pieces, piecesBytes, nonce, aggregator, tenant } = offer
   const fields = { aggregate: `${aggregate}`, piecesCid: `${pieces}`, nonce, aggregator, ...tenant }
@@ -70,14 +76,15 @@ export const offerAggregate = async (
   if (known) return repeatAnswer(dependencies, known, offer.task)
 
   const checked = checkPieces(piecesBytes, aggregate)
-  if (checked.error && checked.error.cause.length === 0) return refusePieces(offer, checked.error.message)
+  if (checked.error && checked.error.cause.length === 0)
+    return { refusal: refusePieces(offer, checked.error.message) }
   const listed = checked.ok ?? checked.error.pieces
   const receiptBytes = await boundReceiptBytes(id, fields, listed)
   if (receiptBytes > MAX_RECEIPT_BYTES) {
     const message = `If ${aggregate} failed, its receipt could have ${receiptBytes} bytes, and services read at most ${MAX_RECEIPT_BYTES} bytes. Offer fewer pieces, or a shorter group or nonce`
-    return { out: { error: failure('AggregateTooLarge', message) } }
+    return { refusal: { out: { error: failure('AggregateTooLarge', message) } } }
   }
-  if (checked.error) return failAtOnce(dependencies, offer, fields, checked.error)
+  if (checked.error) return { refusal: await failAtOnce(dependencies, offer, fields, checked.error) }
 
   await stores.blocks.put(piecesBytes as Uint8Array, CBOR)
   const current = await insertOffer(stores, fields, async (key, laterOffer) => {
@@ -86,7 +93,7 @@ export const offerAggregate = async (
   })
   // Written after the record: deal making may report on the document at once.
   if (!isFinal(current)) await writeDocument(dependencies, current, checked.ok)
-  return createAnswer(dependencies, current)
+  return answerFrom(dependencies, current)
 }
 
 type OfferFields = Omit<Offer, 'acceptTask' | 'refusedOfferCid'>
@@ -127,25 +134,22 @@ const repeatAnswer = async (
   dependencies: OfferDependencies,
   record: Stored<AggregateRecord>,
   { cid }: Task,
-): Promise<Outcome> => {
+): Promise<Offered> => {
   const { stores } = dependencies
   // Without a receipt, the first run may have been interrupted before it wrote the document.
   if (!isFinal(record) && !(await stores.receipts.get(`${cid}`)))
     await writeDocument(dependencies, record, await getValue<PieceLink[]>(stores.blocks, record.piecesCid))
-  return createAnswer(dependencies, record)
+  return answerFrom(dependencies, record)
 }
 
-/** Creates the outcome of an offer from its record: the promised task, or the refusal. */
-const createAnswer = async (
+/** Returns the record of an offer, or its refusal. */
+const answerFrom = async (
   { stores }: Pick<Dependencies, 'stores'>,
-  { aggregate, acceptTask, refusedOfferCid }: Stored<AggregateRecord>,
-): Promise<Outcome> => {
+  record: Stored<AggregateRecord>,
+): Promise<Offered> => {
+  const { refusedOfferCid } = record
   const refusal = refusedOfferCid === undefined ? undefined : await stores.receipts.get(refusedOfferCid)
-  if (refusal) return outcomeOf(refusal)
-  return {
-    out: { ok: { aggregate: parsePieceLink(aggregate) } },
-    fx: { join: await unpackTask(acceptTask as Uint8Array) },
-  }
+  return refusal ? { refusal: outcomeOf(refusal) } : { record }
 }
 
 const writeDocument = (
@@ -170,6 +174,7 @@ const failAtOnce = async (
   if (invalid.length > MAX_INVALID_PIECES || pieces.length > MAX_REFUSED_PIECES)
     return refusePieces(offer, `${message}: too many pieces to name the invalid ones and retry the others`)
   const outcome = await createFailureOutcome(id, fields, pieces, { message, invalid })
+  if (outcome.out.error && offer.describe) outcome.out.error = offer.describe(outcome.out.error)
   const filed = await stores.receipts.put(await issueReceipt(id, task, outcome))
   const retries = await storeRetries(dependencies, aggregator, filed)
   const record = await insertOffer(stores, fields, async key => {

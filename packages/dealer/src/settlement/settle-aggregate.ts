@@ -1,5 +1,12 @@
 import type { AggregateAcceptSuccess } from '@w3filecoin/capabilities'
-import { issueReceipt, type Outcome, type Stored, unpackTask, update } from '@w3filecoin/runtime'
+import {
+  issueReceipt,
+  type Outcome,
+  type Stored,
+  translationsOf,
+  unpackTask,
+  update,
+} from '@w3filecoin/runtime'
 import type { Dependencies } from '../dependencies.ts'
 import { type AggregateRecord, markAccepted, markFailed } from '../domain/aggregate.ts'
 import { sendRetries, storeRetries } from './retries.ts'
@@ -20,14 +27,13 @@ export const settleAggregate = async (
   const accept = await unpackTask(record.acceptTask as Uint8Array)
   const receipt = await stores.receipts.put(await issueReceipt(id, accept, outcome))
   const success = receipt.out.ok as AggregateAcceptSuccess | undefined
-  if (success)
-    await update(stores.aggregate, { id: record.id }, current =>
-      markAccepted(current, Number(success.dataSource.dealID), now()),
-    )
-  else {
-    const retries = await storeRetries(dependencies, record.aggregator, receipt)
-    await update(stores.aggregate, { id: record.id }, current => markFailed(current, retries, now(), timing))
-    await sendRetries(dependencies, record.id, retries)
-  }
+  const retries = success ? undefined : await storeRetries(dependencies, record.aggregator, receipt)
+  const { record: ended } = await update(stores.aggregate, { id: record.id }, current =>
+    retries
+      ? markFailed(current, retries, now(), timing)
+      : markAccepted(current, Number(success?.dataSource.dealID), now()),
+  )
+  if (retries) await sendRetries(dependencies, record.id, retries)
+  await queues.translate.send(translationsOf(ended))
   await queues.conclude.send([{ to: record.aggregator, tasks: [`${receipt.ran.link()}`] }])
 }

@@ -32,6 +32,11 @@ export type Checked = Omit<Input<never>, 'candidate'>
 export interface Handler {
   /** The ability, e.g. `piece/offer`. */
   readonly can: string
+  /**
+   * Whether the handler is for this invocation, where an ability has several meanings. Absent if the handler is for all that
+   * no handler before it is for.
+   */
+  readonly matches?: ((nb: object) => boolean) | undefined
   /** Whether the receipt of a success is stored in the receipt log before it is returned. */
   readonly keep: boolean
   /** Whether only the service itself may invoke it: issuer, audience and resource are the service. */
@@ -58,9 +63,11 @@ export const provide = <C extends Parser>(
     keep = false,
     own = false,
     maxPerMessage = Infinity,
-  }: { keep?: boolean; own?: boolean; maxPerMessage?: number } = {},
+    matches,
+  }: Partial<Pick<Handler, 'keep' | 'own' | 'maxPerMessage' | 'matches'>> = {},
 ): Handler => ({
   can: abilityOf(capability),
+  matches,
   keep,
   own,
   maxPerMessage,

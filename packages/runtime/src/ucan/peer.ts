@@ -1,5 +1,5 @@
 import type { AgentMessage, DID, Principal, Receipt } from '@ucanto/interface'
-import { type Failure, failure, type Result, type Task } from '@w3filecoin/capabilities'
+import { type Failure, failure, type Result, type Task, type Vocabulary } from '@w3filecoin/capabilities'
 import type { Fetch, Log } from '../ports.ts'
 import { isReadable, MAX_RECEIPT_BYTES } from '../receipts/receipt.ts'
 import { type Authority, principal } from './authority.ts'
@@ -32,16 +32,32 @@ const RECEIPT_LIMITS: MessageLimits = {
 export class Peer {
   readonly did: DID
   readonly principal: Principal
+  /** The vocabularies that the peer understands. */
+  readonly speaks: readonly Vocabulary[]
   readonly #url: string | undefined
   readonly #authority: Authority
   readonly #fetch: Fetch
 
-  constructor({ did, url }: PeerConfig, { authority, fetch }: { authority: Authority; fetch: Fetch }) {
+  constructor(
+    { did, url, speaks = ['protocol'] }: PeerConfig,
+    { authority, fetch }: { authority: Authority; fetch: Fetch },
+  ) {
     this.did = did
     this.principal = principal(did)
+    this.speaks = speaks
     this.#url = url
     this.#authority = authority
     this.#fetch = fetch
+  }
+
+  /** The vocabulary in which the peer is asked: the protocol, if it understands it. */
+  get vocabulary(): Vocabulary {
+    return this.speaks.includes('protocol') ? 'protocol' : (this.speaks[0] ?? 'protocol')
+  }
+
+  /** Returns the URL of the receipt of a task at the peer, or at the services after it. */
+  chainUrl(task: string): string | undefined {
+    return this.reachable ? `${this.#receiptUrl(task)}?chain` : undefined
   }
 
   /** Whether the configuration has a URL to call. */
@@ -72,7 +88,7 @@ export class Peer {
    * @param signer the service that ran the task. The peer also serves receipts that other services signed.
    */
   async receipt(task: string, signer: Principal = this.principal): Promise<Receipt | undefined> {
-    const response = await this.#fetch(new URL(`/receipt/${task}`, this.#origin()).href, {
+    const response = await this.#fetch(this.#receiptUrl(task), {
       signal: AbortSignal.timeout(TIMEOUT_MS),
     })
     if (response.status === 404) {
@@ -121,6 +137,10 @@ export class Peer {
         `${signer.did()} signed no receipt of ${task}${reason === undefined ? '' : `: ${reason}`}`,
       ),
     }
+  }
+
+  #receiptUrl(task: string): string {
+    return new URL(`/receipt/${task}`, this.#origin()).href
   }
 
   #origin(): string {

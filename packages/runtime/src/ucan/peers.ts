@@ -1,4 +1,5 @@
 import type { DID } from '@ucanto/interface'
+import type { Vocabulary } from '@w3filecoin/capabilities'
 
 /** Another service, or another principal that this service accepts. */
 export interface PeerConfig {
@@ -11,6 +12,8 @@ export interface PeerConfig {
    * document at the host of the `did:web`, see `did-web.ts`.
    */
   keys?: `did:key:${string}`[] | undefined
+  /** The vocabularies that the peer understands, the preferred one first. Default: the protocol. */
+  speaks?: readonly Vocabulary[] | undefined
 }
 
 /**

@@ -13,6 +13,7 @@ export interface ServerOptions {
   /** The service, which signs the receipts. */
   id: Signer
   authority: Authority
+  /** An ability may have several handlers: see {@link Server}. */
   handlers: readonly Handler[]
   receipts: ReceiptLog
   log: Log
@@ -27,6 +28,9 @@ const REPEAT_LIFETIME_SECONDS = 24 * 3600
 /**
  * Runs the invocations of agent messages. A map from abilities to handlers rejects names that JavaScript objects inherit,
  * such as `constructor/call`; `@ucanto/server` walks a tree of objects, and would call them.
+ *
+ * Of several handlers of an ability, the first one runs that is for the invocation: `own` handlers are only for
+ * invocations by the service itself, if there are others, and `matches` compares the arguments.
  */
 export class Server {
   readonly id: Signer
@@ -34,7 +38,7 @@ export class Server {
   readonly keys: readonly string[]
   /** Other DIDs that it accepts invocations for. */
   readonly aliases: readonly string[]
-  readonly #handlers: ReadonlyMap<string, Handler>
+  readonly #handlers: ReadonlyMap<string, readonly Handler[]>
   readonly #authority: Authority
   readonly #receipts: ReceiptLog
   readonly #log: Log
@@ -45,7 +49,7 @@ export class Server {
     this.aliases = authority.aliases
     const { revocations } = authority
     const all = revocations ? [...handlers, revokeHandler(revocations)] : handlers
-    this.#handlers = new Map(all.map(handler => [handler.can, handler]))
+    this.#handlers = Map.groupBy(all, ({ can }) => can)
     this.#authority = authority
     this.#receipts = receipts
     this.#log = log
@@ -80,7 +84,8 @@ export class Server {
     const [capability, ...others] = invocation.capabilities
     if (capability === undefined || others.length > 0)
       return fail(failure('InvocationCapabilityError', 'An invocation has exactly one capability'))
-    const handler = this.#handlers.get(capability.can)
+    const own = invocation.issuer.did() === this.id.did() && capability.with === this.id.did()
+    const handler = chooseHandler(this.#handlers.get(capability.can) ?? [], own, capability.nb)
     if (handler === undefined)
       return fail(
         failure(
@@ -98,7 +103,6 @@ export class Server {
           `This service runs at most ${handler.maxPerMessage} invocations of ${handler.can} in one message. Send the remaining ones in further messages.`,
         ),
       )
-    const own = invocation.issuer.did() === this.id.did() && capability.with === this.id.did()
     if (handler.own && !own)
       return fail(
         failure(
@@ -147,6 +151,11 @@ export class Server {
     return { error: denied ?? tooManyProofs(candidate) }
   }
 }
+
+/** Returns the handler that an invocation is for; the last one, which describes the error, if it is for none. */
+const chooseHandler = (handlers: readonly Handler[], own: boolean, nb: unknown): Handler | undefined =>
+  handlers.find(handler => (own || !handler.own) && (handler.matches?.(Object(nb)) ?? true)) ??
+  handlers.at(-1)
 
 const tooManyProofs = ({ limits }: Candidate): Failure =>
   failure(

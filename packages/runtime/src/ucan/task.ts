@@ -7,6 +7,10 @@ import { CID } from 'multiformats/cid'
 /** Whether the blocks of a task are there, so that it can be read. */
 export const isTask = (task: unknown): task is Task => isDelegation(task as never)
 
+/** Returns the bytes of a block that is attached to an invocation; `undefined` if it is not. */
+export const attachedBlock = (invocation: Task, cid: { toString(): string }): Uint8Array | undefined =>
+  [...invocation.iterateIPLDBlocks()].find(block => `${block.cid}` === `${cid}`)?.bytes
+
 /** The codecs of a UCAN's CID: DAG-CBOR, and raw for a UCAN in the format of a JWT. */
 const DAG_CBOR = 0x71
 const RAW = 0x55

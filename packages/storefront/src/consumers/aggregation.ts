@@ -13,6 +13,7 @@ import {
 import { parse as parseLink } from 'multiformats/link'
 import pMap from 'p-map'
 import type { Dependencies } from '../dependencies.ts'
+import { aggregatorWords } from '../dialects/aggregator-words.ts'
 import { type PieceRecord, recordProblem } from '../domain/piece.ts'
 import { type AggregationMessage, aggregationMessage } from '../queues.ts'
 import { endPiece } from '../workflow/end-piece.ts'
@@ -38,7 +39,8 @@ export const onAggregation = (
     'id' | 'stores' | 'queues' | 'aggregator' | 'dealer' | 'timing' | 'now' | 'log'
   >,
 ): Consumer<AggregationMessage> => {
-  const { stores, aggregator, dealer, timing, now, log } = dependencies
+  const { id, stores, aggregator, dealer, timing, now, log } = dependencies
+  const words = aggregatorWords(id, aggregator)
 
   /** Records a problem that time or an operator fixes, and schedules the next attempt. */
   const retryLater = async (record: Stored<PieceRecord>, message: string): Promise<void> => {
@@ -53,15 +55,15 @@ export const onAggregation = (
     { out, fx: { join } }: Receipt,
     { nonce, finalRefusals }: { nonce: string | undefined; finalRefusals: ReadonlySet<string> },
   ): Promise<void> => {
-    const { piece, group } = record
-    const expected = { can: 'piece/accept', issuer: aggregator.did, nb: { piece, group } }
+    const { piece } = record
+    const expected = words.promised(record)
     if (out.error === undefined && isExpectedTask(join, expected)) {
       await queuePiece(dependencies, record, { waitsFor: `${join.cid}`, nonce })
       return
     }
     const { name, message } = (out.error ?? {
       name: '',
-      message: 'The answer does not promise piece/accept',
+      message: `The answer does not promise ${expected.can}`,
     }) as Failure
     if (!finalRefusals.has(name)) {
       log('warn', 'piece refused', { piece, name, message })

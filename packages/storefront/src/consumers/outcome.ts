@@ -17,7 +17,17 @@ type PiecesMessage = Extract<OutcomeMessage, { pieces: unknown } | { shard: unkn
 export const onOutcome = (
   dependencies: Pick<
     Dependencies,
-    'id' | 'stores' | 'queues' | 'aggregator' | 'dealer' | 'timing' | 'batching' | 'now' | 'log'
+    | 'id'
+    | 'stores'
+    | 'queues'
+    | 'aggregator'
+    | 'dealer'
+    | 'dealTracker'
+    | 'timing'
+    | 'batching'
+    | 'now'
+    | 'random'
+    | 'log'
   >,
 ): Consumer<OutcomeMessage> => {
   const { stores, queues, batching } = dependencies

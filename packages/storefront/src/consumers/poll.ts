@@ -28,7 +28,7 @@ type ShardMessage = Extract<PollMessage, { shard: unknown }>
 export const onPoll = (
   dependencies: Pick<
     Dependencies,
-    'stores' | 'queues' | 'aggregator' | 'dealer' | 'timing' | 'batching' | 'now' | 'log'
+    'id' | 'stores' | 'queues' | 'aggregator' | 'dealer' | 'timing' | 'batching' | 'now' | 'log'
   >,
 ): Consumer<PollMessage> => {
   const { stores, queues, aggregator, timing, batching, now, log } = dependencies

@@ -1,4 +1,4 @@
-import { type Failure, failure, parsePieceLink, type Task, Tasks } from '@w3filecoin/capabilities'
+import { type Failure, failure, parsePieceLink, type Task } from '@w3filecoin/capabilities'
 import {
   type Consumer,
   DONE,
@@ -7,11 +7,13 @@ import {
   type Outcome,
   packTask,
   type Stored,
+  translationsOf,
   unpackTask,
   update,
 } from '@w3filecoin/runtime'
 import { parse as parseLink } from 'multiformats/link'
 import type { Dependencies } from '../dependencies.ts'
+import { aggregatorWords } from '../dialects/aggregator-words.ts'
 import {
   contentDeadline,
   isPostponed,
@@ -52,7 +54,7 @@ export const onSubmit = (
         return { out: { error: failure('InvalidPieceCID', finding.message, { piece }) } }
       case 'match': {
         const { group, nonce } = record
-        const join = await Tasks.pieceOffer(id, aggregator.principal, { piece, group, nonce })
+        const join = await aggregatorWords(id, aggregator).offer({ piece, group, nonce })
         return { out: { ok: { piece } }, fx: { join } }
       }
     }
@@ -103,19 +105,22 @@ export const onSubmit = (
 
   const passOn = async (record: Stored<PieceRecord>, pieceOffer: Task): Promise<void> => {
     const pieceOfferTask = await packTask(pieceOffer)
-    await update(stores.piece, { id: record.id }, current =>
+    const { record: current } = await update(stores.piece, { id: record.id }, current =>
       markSubmitted(current, pieceOfferTask, now(), timing),
     )
     await queues.aggregation.send([{ id: record.id }])
+    await queues.translate.send(translationsOf(current))
   }
 
-  const end = (record: Stored<PieceRecord>, reason: Failure) =>
-    endPiece(dependencies, record, {
+  const end = async (record: Stored<PieceRecord>, reason: Failure): Promise<void> => {
+    const current = await endPiece(dependencies, record, {
       error:
         reason.name === 'InvalidPieceCID'
           ? failure('InvalidContentPiece', reason.message, { content: parseLink(record.content) })
           : reason,
     })
+    await queues.translate.send(translationsOf(current))
+  }
 
   return each(
     submitMessage,

@@ -9,8 +9,11 @@ export interface AggregateRecord extends Due {
   /** Key; see {@link aggregateId}. */
   id: string
   aggregate: string
-  /** CID of the `aggregate/offer` that the aggregator promised. */
-  aggregateOfferCid: string
+  /**
+   * CID of the `aggregate/offer` that the aggregator promised. Absent if it has no words for that: then the deal tracker reports
+   * the outcome.
+   */
+  aggregateOfferCid?: string | undefined
   /**
    * CID of the `aggregate/accept` that the dealer promised. Only its receipt decides the outcome. Absent until the dealer's
    * receipt of the `aggregate/offer` is known.
@@ -65,7 +68,7 @@ export const newAggregate = (
     aggregate,
     nonce,
     aggregateOfferCid,
-  }: { aggregate: string; nonce?: string | undefined; aggregateOfferCid: string },
+  }: Pick<AggregateRecord, 'aggregate' | 'aggregateOfferCid'> & { nonce?: string | undefined },
   now: number,
   { pollMs }: Timing,
 ): AggregateRecord => {

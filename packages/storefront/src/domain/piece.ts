@@ -9,11 +9,12 @@ import {
   recordId,
   type Stored,
   stageRules,
+  type Translated,
 } from '@w3filecoin/runtime'
 import { memberShard, queuedShard, shardOf } from './member-shards.ts'
 
 /** A content piece on its way to a deal: one record per content, piece and nonce, and per group. */
-export interface PieceRecord extends Due {
+export interface PieceRecord extends Due, Translated {
   /** Key; see {@link pieceId}. */
   id: string
   content: string
@@ -210,7 +211,7 @@ export const startAttempt = (
   timing: Timing,
 ): Transition => {
   if (nextAttempt(record) !== attempt) return undefined
-  const { reason: _, trouble: __, waitingSince: ___, postponed: ____, ...kept } = record
+  const { reason: _, trouble: __, waitingSince: ___, postponed: ____, translations: _____, ...kept } = record
   const entered = {
     stage: 'offered' as const,
     history: [...record.history, { stage: 'offered' as const, at: now }],

@@ -9,7 +9,7 @@ import {
   Tasks,
   type UnknownLink,
 } from '@w3filecoin/capabilities'
-import { type Handler, provide, reach, type Stored, unpackTask } from '@w3filecoin/runtime'
+import { type Handler, provide, reach, type Stored, trackerQuestion, unpackTask } from '@w3filecoin/runtime'
 import type { Dependencies } from '../dependencies.ts'
 import { membershipsOf } from '../domain/inclusion.ts'
 import {
@@ -178,7 +178,7 @@ const fetchDeals = async (
   aggregates: FilecoinInfoSuccess['aggregates'],
 ): Promise<ReturnType<typeof reportDeals>> => {
   const links = aggregates.map(({ aggregate }) => aggregate)
-  const questions = links.map(piece => Tasks.dealInfo(id, dealTracker.principal, { piece, nonce: random() }))
+  const questions = links.map(piece => trackerQuestion(id, dealTracker, { piece, nonce: random() }))
   const answers = links.length === 0 ? [] : await dealTracker.execute(await Promise.all(questions))
   return reportDeals(
     links,

@@ -1,8 +1,9 @@
-import { type FilecoinOfferMeta, filecoinOffer, type Task, type UnknownLink } from '@w3filecoin/capabilities'
+import { type FilecoinOfferMeta, filecoinOffer, type UnknownLink } from '@w3filecoin/capabilities'
 import { type Handler, provide } from '@w3filecoin/runtime'
 import type { Dependencies } from '../dependencies.ts'
 import { findActingSpace } from '../workflow/acting-space.ts'
 import { type OfferDependencies, offerPiece } from '../workflow/offer-piece.ts'
+import { removeEarlierReceipt } from '../workflow/promises.ts'
 
 /** Tells the agent that the storefront does not act on the proof of possession in its offer. */
 const PDP_META: FilecoinOfferMeta = { PDP: 'not verified' }
@@ -28,7 +29,7 @@ export const filecoinOfferHandler = (
       if (offered.error) return { out: offered }
       const { record, isRepeat, submitTask, acceptTask } = offered.ok
       if (record.attempt !== undefined)
-        await removeEarlierReceipt(dependencies.stores, `${invocation.cid}`, acceptTask)
+        await removeEarlierReceipt(dependencies, `${invocation.cid}`, acceptTask)
       return {
         out: { ok: { piece } },
         fx: { fork: [submitTask], join: acceptTask },
@@ -38,16 +39,3 @@ export const filecoinOfferHandler = (
     },
     { keep: true },
   )
-
-/**
- * Removes the receipt of this offer if it promises an earlier attempt. Published clients repeat the same invocation, which has
- * the same task CID, and must learn about the attempt that their offer started.
- */
-const removeEarlierReceipt = async (
-  { receipt, receipts }: Dependencies['stores'],
-  task: string,
-  acceptTask: Task,
-): Promise<void> => {
-  const stored = await receipts.get(task)
-  if (stored && `${stored.fx.join?.link()}` !== `${acceptTask.cid}`) await receipt.removeMany([{ task }])
-}

@@ -1,6 +1,5 @@
 import type { DID } from '@ucanto/interface'
-import type { filecoinInfo, filecoinOffer } from '@w3filecoin/capabilities'
-import { firstDelegated, type Input, resourcesIn } from '@w3filecoin/runtime'
+import { firstDelegated, type Input, type Parser, resourcesIn } from '@w3filecoin/runtime'
 import type { Dependencies } from '../dependencies.ts'
 import type { Space } from '../domain/quota.ts'
 
@@ -13,7 +12,7 @@ const MAX_CHECKED_SPACES = 2
  */
 export const findActingSpace = async (
   { id, stores, authority }: Pick<Dependencies, 'id' | 'stores' | 'authority'>,
-  capability: typeof filecoinOffer | typeof filecoinInfo,
+  capability: Parser,
   input: Pick<Input<unknown>, 'invocation' | 'candidate'>,
 ): Promise<Space> => {
   const { invocation } = input

@@ -1,10 +1,12 @@
 import type { Receipt } from '@ucanto/interface'
 import {
   type AggregateAcceptSuccess,
+  type DealInfoSuccess,
   endsAggregate,
   type Failure,
   failure,
   namesInvalidPieces,
+  parsePieceLink,
   type Result,
   type Task,
 } from '@w3filecoin/capabilities'
@@ -15,6 +17,7 @@ import {
   putValue,
   reach,
   type Stored,
+  trackerQuestion,
   update,
 } from '@w3filecoin/runtime'
 import pMap from 'p-map'
@@ -163,19 +166,40 @@ const failedChange = async (
 
 /**
  * Fetches the outcome of an aggregate from the aggregator, which stores the receipts of the dealer. If the promised task is
- * not known yet, it fetches the promise first.
+ * not known yet, it fetches the promise first. If the aggregator did not link to an offer, it asks the deal tracker: then only
+ * a live deal is an outcome.
  */
 export const fetchAggregateOutcome = async (
-  dependencies: OutcomeDependencies,
+  dependencies: OutcomeDependencies & Pick<Dependencies, 'id' | 'dealTracker' | 'random'>,
   record: Stored<AggregateRecord>,
 ): Promise<void> => {
   const { stores, aggregator, log } = dependencies
+  const { aggregateOfferCid } = record
+  if (aggregateOfferCid === undefined) return fetchDeal(dependencies, record)
   const dealer = principal(dependencies.dealer)
   const fetchReceipt = async (task: string, receive: typeof receiveAnswer): Promise<void> => {
     const { ok: receipt } = await reach(aggregator, () => aggregator.receipt(task, dealer), log)
     if (receipt) await receive(dependencies, record, receipt)
   }
-  if (record.acceptCid === undefined) await fetchReceipt(record.aggregateOfferCid, receiveAnswer)
+  if (record.acceptCid === undefined) await fetchReceipt(aggregateOfferCid, receiveAnswer)
   const { acceptCid } = record.acceptCid ? record : ((await stores.aggregate.get({ id: record.id })) ?? {})
   if (acceptCid !== undefined) await fetchReceipt(acceptCid, receiveOutcome)
+}
+
+/** Asks the deal tracker for a live deal of an aggregate, and accepts the aggregate with it. */
+const fetchDeal = async (
+  dependencies: OutcomeDependencies & Pick<Dependencies, 'id' | 'dealTracker' | 'random'>,
+  record: Stored<AggregateRecord>,
+): Promise<void> => {
+  const { id, dealTracker, random, log } = dependencies
+  const piece = parsePieceLink(record.aggregate)
+  const question = await trackerQuestion(id, dealTracker, { piece, nonce: random() })
+  const [answer] = (await reach(dealTracker, () => dealTracker.execute([question]), log)).ok ?? []
+  const { deals = {} } = (answer?.ok?.out.ok ?? {}) as Partial<DealInfoSuccess>
+  const live = Object.entries(deals)
+    .filter(([dealID, { status }]) => status === 'Active' && Number(dealID) > 0)
+    .map(([dealID]) => Number(dealID))
+  if (live.length === 0) return
+  const success = { aggregate: piece, dataType: 0, dataSource: { dealID: Math.min(...live) } }
+  await changeStage(dependencies, record, acceptedChange(dependencies, success))
 }

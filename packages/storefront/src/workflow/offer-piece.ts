@@ -48,7 +48,7 @@ interface Found {
   isRepeat: boolean
 }
 
-interface OfferedPiece extends Found {
+export interface OfferedPiece extends Found {
   /** The promised `filecoin/submit`. */
   submitTask: Task
   /** The promised `filecoin/accept`. */

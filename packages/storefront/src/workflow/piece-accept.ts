@@ -1,13 +1,21 @@
 import { encode } from '@ipld/dag-cbor'
 import type { Receipt } from '@ucanto/interface'
-import { failure, type PieceAcceptSuccess, type Result } from '@w3filecoin/capabilities'
+import {
+  type Failure,
+  failure,
+  type PieceAcceptSuccess,
+  type Result,
+  type Task,
+} from '@w3filecoin/capabilities'
 import { type EncodedInclusion, verifyInclusion } from '@w3filecoin/piece'
 import { isExpectedTask, type Stored, update } from '@w3filecoin/runtime'
 import { parse as parseLink } from 'multiformats/link'
 import type { Dependencies } from '../dependencies.ts'
+import { type AggregatorWords, aggregatorWords, expectedOffers } from '../dialects/aggregator-words.ts'
 import { ensureMemberCheck, isFinal, newAggregate } from '../domain/aggregate.ts'
 import { newInclusion } from '../domain/inclusion.ts'
 import { markAggregated, type PieceRecord } from '../domain/piece.ts'
+import { endPiece } from './end-piece.ts'
 import { reportNews } from './queue-piece.ts'
 
 /** Maximum pieces that wait for one task: the same piece, offered for different contents. */
@@ -15,7 +23,7 @@ const MAX_WAITING_PIECES = 100
 
 type AggregationDependencies = Pick<
   Dependencies,
-  'stores' | 'queues' | 'aggregator' | 'dealer' | 'timing' | 'now' | 'log'
+  'id' | 'stores' | 'queues' | 'aggregator' | 'dealer' | 'timing' | 'now' | 'log'
 >
 
 /** Handles a `piece/accept` receipt that the aggregator sent: the aggregator put a piece into an aggregate. */
@@ -36,21 +44,66 @@ export const receivePieceAccept = async (
   return { ok: {} }
 }
 
-/** Records which aggregate a piece is in, unless the receipt of `piece/accept` fails to prove it. */
+/**
+ * Records which aggregate a piece is in, unless the receipt fails to prove it. The workflow ends if the aggregator refuses the
+ * piece in it, or if it names an aggregate without a proof: a receipt is final, so no proof can follow.
+ */
 export const recordAggregation = async (
   dependencies: AggregationDependencies,
   record: Stored<PieceRecord>,
   receipt: Receipt,
 ): Promise<void> => {
-  const { stores, queues, timing, now, log } = dependencies
-  const promised = aggregationIn(dependencies, record, receipt)
-  if (promised === undefined) {
-    log('error', 'receipt decides nothing', { piece: record.piece, task: `${receipt.ran.link()}` })
+  const { id, aggregator, log } = dependencies
+  const words = aggregatorWords(id, aggregator)
+  const promised = isExpectedTask(receipt.ran, words.promised(record))
+  const problem = promised && findFailure(record, aggregator.did, receipt)
+  if (problem) {
+    await endPiece(dependencies, record, { error: problem })
     return
   }
-  const { success, offer } = promised
+  const aggregation = promised ? readAggregation(dependencies, words, record, receipt) : undefined
+  if (aggregation) await joinAggregate(dependencies, record, aggregation)
+  else log('error', 'receipt decides nothing', { piece: record.piece, task: `${receipt.ran.link()}` })
+}
+
+/** Returns why the piece gets no proof, if the receipt of the promised task says so. */
+const findFailure = (
+  { piece, content }: PieceRecord,
+  aggregator: string,
+  { out }: Receipt,
+): Failure | undefined => {
+  const { aggregate, inclusion } = (out.ok ?? {}) as Partial<PieceAcceptSuccess>
+  if (aggregate !== undefined && inclusion === undefined)
+    return failure(
+      'ProofNotFound',
+      `${aggregator} reports that ${piece} is in the aggregate ${aggregate}, without an inclusion proof. Only \`inclusion\` in the receipt proves it`,
+    )
+  const { name, message } = (out.error ?? {}) as Partial<Failure>
+  return name !== undefined && INVALID_PIECE.has(name)
+    ? failure('InvalidContentPiece', `${message}`, { content: parseLink(content) })
+    : undefined
+}
+
+/** The name of the error by which an aggregator refuses a piece, also as drafts 2 and 3 spell it. */
+const INVALID_PIECE = new Set(['InvalidPieceCID', 'InvaildPieceCID'])
+
+/** The aggregate of a piece, as the aggregator proves it. */
+interface Aggregation {
+  aggregate: string
+  inclusion: PieceAcceptSuccess['inclusion']
+  /** The promised `aggregate/offer`; `undefined` if the aggregator does not name it. */
+  offer: Task | undefined
+}
+
+/** Records the aggregate of a piece, and what decides about it. */
+const joinAggregate = async (
+  dependencies: AggregationDependencies,
+  record: Stored<PieceRecord>,
+  { aggregate: cid, inclusion, offer }: Aggregation,
+): Promise<void> => {
+  const { stores, queues, timing, now, log } = dependencies
   const aggregate = newAggregate(
-    { aggregate: `${success.aggregate}`, nonce: offer.nonce, aggregateOfferCid: `${offer.cid}` },
+    { aggregate: cid, nonce: offer?.nonce, aggregateOfferCid: offer && `${offer.cid}` },
     now(),
     timing,
   )
@@ -72,7 +125,7 @@ export const recordAggregation = async (
   const membership = {
     aggregate: aggregate.aggregate,
     aggregateId: id,
-    inclusion: encode(success.inclusion),
+    inclusion: encode(inclusion),
   }
   await stores.inclusion.putMany([newInclusion(record.piece, membership, offeredAt)])
   const { changed } = await update(stores.piece, { id: record.id }, current =>
@@ -85,28 +138,24 @@ export const recordAggregation = async (
 }
 
 /**
- * Returns the result of a `piece/accept` receipt and the promised `aggregate/offer`. `undefined` unless the aggregator itself
- * ran the task for this piece, the inclusion proof is valid, and the aggregator promises to offer that aggregate to our
- * dealer.
+ * Returns the aggregate in the receipt of the promised task. `undefined` unless the inclusion proof is valid, and the aggregator
+ * promises to offer that aggregate to our dealer, if it has words for that. The receipts of an offer in a dialect name no
+ * deal, so the deal tracker reports the outcome.
  */
-const aggregationIn = (
+const readAggregation = (
   { aggregator, dealer }: Pick<Dependencies, 'aggregator' | 'dealer'>,
-  { piece, group }: PieceRecord,
-  { ran, out, fx: { join } }: Receipt,
-) => {
-  const issuer = aggregator.did
+  { linksToOffer }: AggregatorWords,
+  { piece }: PieceRecord,
+  { out, fx: { join } }: Receipt,
+): Aggregation | undefined => {
   const success = out.ok as PieceAcceptSuccess | undefined
-  if (success === undefined || `${success.piece}` !== piece) return undefined
+  if (success === undefined || `${success.piece ?? piece}` !== piece) return undefined
   const { aggregate, inclusion } = success
-  return isExpectedTask(ran, { can: 'piece/accept', issuer, nb: { piece, group } }) &&
-    isExpectedTask(join, {
-      can: 'aggregate/offer',
-      issuer,
-      audience: dealer,
-      nb: { aggregate: `${aggregate}` },
-    }) &&
-    verifyInclusion({ piece: parseLink(piece), aggregate, inclusion: inclusion as EncodedInclusion })
-      .error === undefined
-    ? { success, offer: join }
-    : undefined
+  const proof = { piece: parseLink(piece), aggregate, inclusion: inclusion as EncodedInclusion }
+  if (verifyInclusion(proof).error) return undefined
+  const found = { aggregate: `${aggregate}`, inclusion, offer: undefined }
+  if (!linksToOffer) return found
+  const [inProtocol, ...inDialects] = expectedOffers(found.aggregate, aggregator.did, dealer)
+  if (isExpectedTask(join, inProtocol)) return { ...found, offer: join }
+  return inDialects.some(expected => isExpectedTask(join, expected)) ? found : undefined
 }

@@ -83,3 +83,19 @@ export const findPromise = async (
   )
   return `${task.cid}`
 }
+
+/**
+ * Removes the receipt of an offer if it promises an earlier attempt. Published clients repeat the same invocation, which has
+ * the same task CID, and must learn about the attempt that their offer started.
+ *
+ * @param offer CID of the offer
+ * @param joined the task that the offer promises now
+ */
+export const removeEarlierReceipt = async (
+  { stores: { receipt, receipts } }: Pick<Dependencies, 'stores'>,
+  offer: string,
+  joined: Task,
+): Promise<void> => {
+  const stored = await receipts.get(offer)
+  if (stored && `${stored.fx.join?.link()}` !== `${joined.cid}`) await receipt.removeMany([{ task: offer }])
+}
