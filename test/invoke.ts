@@ -1,6 +1,6 @@
 import { connect } from '@ucanto/client'
 import { Delegation, invoke as invocation } from '@ucanto/core'
-import type { Block, DID, Fact, Proof, Receipt, Signer } from '@ucanto/interface'
+import type { Ability, Block, DID, Fact, Proof, Receipt, Signer } from '@ucanto/interface'
 import { ed25519 } from '@ucanto/principal'
 import { CAR, HTTP } from '@ucanto/transport'
 import type { Address } from '@w3filecoin/local'
@@ -60,20 +60,21 @@ export const invoke = async (service: Address, request: Request): Promise<Receip
   return receipt
 }
 
-/** An agent with a delegation of `filecoin/*` from a space. */
+/** An agent with a delegation from a space. */
 export interface Agent {
   issuer: Signer
   with: DID
   proofs: Proof[]
 }
 
-export const createAgent = async (space?: Signer): Promise<Agent> => {
+/** @param can the delegated ability: draft 1 has `piece/add` where the others have `filecoin/…` */
+export const createAgent = async (space?: Signer, can: Ability = 'filecoin/*'): Promise<Agent> => {
   const owner = space ?? (await ed25519.generate())
   const issuer = await ed25519.generate()
   const delegation = await Delegation.delegate({
     issuer: owner,
     audience: issuer,
-    capabilities: [{ can: 'filecoin/*', with: owner.did() }],
+    capabilities: [{ can, with: owner.did() }],
     expiration: Infinity,
   })
   return { issuer, with: owner.did(), proofs: [delegation] }

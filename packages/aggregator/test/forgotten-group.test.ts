@@ -1,4 +1,5 @@
 import { decodePiece } from '@w3filecoin/piece'
+import { Authority, Peer } from '@w3filecoin/runtime'
 import { signersOf, somePiece } from '@w3filecoin/testing'
 import {
   Choices,
@@ -59,7 +60,7 @@ const idleGroup = (seed: number, marked: boolean) => {
       aggregate: table('aggregate'),
     } as never,
     queues: { seal: queue, include: queue, deal: queue } as never,
-    dealer: { principal: dealer } as never,
+    dealer: new Peer({ did: dealer.did() }, { authority: new Authority(), fetch }),
     delegations: new Map(),
     limitsOf: () => limits,
     timing: { retryMs: MINUTE, pollMs: 15 * MINUTE },

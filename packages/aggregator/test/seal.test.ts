@@ -1,6 +1,6 @@
 import type { PieceLink } from '@w3filecoin/capabilities'
 import { decodePiece } from '@w3filecoin/piece'
-import { getValue } from '@w3filecoin/runtime'
+import { Authority, getValue, Peer } from '@w3filecoin/runtime'
 import { signersOf, somePiece } from '@w3filecoin/testing'
 import {
   Choices,
@@ -84,7 +84,7 @@ const sealOf = async (
       aggregate: table('aggregate'),
     } as never,
     queues: { seal: queue, include: queue, deal: queue } as never,
-    dealer: { principal: dealer } as never,
+    dealer: new Peer({ did: dealer.did() }, { authority: new Authority(), fetch }),
     delegations: new Map(),
     limitsOf: () => ({ ...limits, ...of }),
     timing: { retryMs: MINUTE, pollMs: 15 * MINUTE },

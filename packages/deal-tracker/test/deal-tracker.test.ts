@@ -678,6 +678,7 @@ describe('the configuration', () => {
     expect(configSchema.parse({})).toEqual({
       attestors: [],
       aliases: [],
+      dialects: [],
       clients: [],
       didWeb: { allowPrivate: false },
       sources: [],
