@@ -2,7 +2,7 @@ import type { Invocation, Receipt } from '@ucanto/interface'
 import { Verifier } from '@ucanto/principal'
 import { type EncodedInclusion, type PieceLink, verifyInclusion } from '@w3filecoin/piece'
 import { readReceipt } from '@w3filecoin/runtime'
-import { describe, expect, test, vi } from 'vitest'
+import { expect, test, vi } from 'vitest'
 import { type Content, randomContent, upload } from './content.ts'
 import { followPiece } from './follow.ts'
 import { createAgent, invoke } from './invoke.ts'
@@ -55,83 +55,90 @@ const proves = (piece: PieceLink, ok: unknown) => {
   return aggregate
 }
 
-describe('draft 1', () => {
-  test('L1: a piece from piece/add to offer/arrange, each receipt served by the storefront', async () => {
-    const { content, piece } = await uploaded()
-    const added = await offerAs('piece/add', { link: content, piece })
-    expect(added.out).toEqual({ ok: { status: 'queued-for-verification' } })
-    expect(added.fx.fork).toEqual([])
-    expect(capabilityOf(effectOf(added.fx.join))).toEqual({
-      can: 'piece/verify',
-      nb: { link: content, piece },
-    })
-
-    const verified = await awaitAtStorefront(effectOf(added.fx.join).cid)
-    expect(verified.out).toEqual({ ok: { piece, status: 'queued-for-offer' } })
-    const { can, nb } = capabilityOf(effectOf(verified.fx.join))
-    expect({ can, nb }).toEqual({ can: 'piece/offer', nb: { piece, provider: 'local' } })
-
-    const offered = await awaitAtStorefront(effectOf(verified.fx.join).cid)
-    expect(offered.out).toEqual({ ok: { status: 'queued-for-aggregate' } })
-    expect(capabilityOf(effectOf(offered.fx.join))).toEqual({ can: 'aggregate/arrange', nb: { piece } })
-
-    const arranged = await awaitAtStorefront(effectOf(offered.fx.join).cid)
-    const aggregate = proves(piece, arranged.out.ok)
-    expect(capabilityOf(effectOf(arranged.fx.join))).toEqual({
-      can: 'offer/arrange',
-      nb: { piece: aggregate },
-    })
-    const dealt = await awaitAtStorefront(effectOf(arranged.fx.join).cid)
-    expect(dealt.out).toMatchObject({ ok: { piece: aggregate } })
-    expect(dealt.fx).toMatchObject({ fork: [] })
-    expect(dealt.fx.join).toBeUndefined()
+test('L1, L7: a piece from piece/add to offer/arrange, each receipt served by the storefront', async () => {
+  const { content, piece } = await uploaded()
+  const added = await offerAs('piece/add', { link: content, piece })
+  expect(added.out).toEqual({ ok: { status: 'queued-for-verification' } })
+  expect(added.fx.fork).toEqual([])
+  expect(capabilityOf(effectOf(added.fx.join))).toEqual({
+    can: 'piece/verify',
+    nb: { link: content, piece },
   })
 
-  test('L1: content with another piece ends with its reason', async () => {
-    const { content, piece } = await mismatched()
-    const added = await offerAs('piece/add', { link: content, piece })
-    const verified = await awaitAtStorefront(effectOf(added.fx.join).cid)
-    expect(verified.out).toMatchObject({ error: { piece, reason: 'InvalidPieceCID' } })
-    expect(verified.fx.join).toBeUndefined()
+  const verified = await awaitAtStorefront(effectOf(added.fx.join).cid)
+  expect(verified.out).toEqual({ ok: { piece, status: 'queued-for-offer' } })
+  const { can, nb } = capabilityOf(effectOf(verified.fx.join))
+  expect({ can, nb }).toEqual({ can: 'piece/offer', nb: { piece, provider: 'local' } })
+
+  const offered = await awaitAtStorefront(effectOf(verified.fx.join).cid)
+  expect(offered.out).toEqual({ ok: { status: 'queued-for-aggregate' } })
+  expect(capabilityOf(effectOf(offered.fx.join))).toEqual({ can: 'aggregate/arrange', nb: { piece } })
+
+  const arranged = await awaitAtStorefront(effectOf(offered.fx.join).cid)
+  const aggregate = proves(piece, arranged.out.ok)
+  expect(capabilityOf(effectOf(arranged.fx.join))).toEqual({
+    can: 'offer/arrange',
+    nb: { piece: aggregate },
   })
+  const dealt = await awaitAtStorefront(effectOf(arranged.fx.join).cid)
+  expect(dealt.out).toMatchObject({ ok: { piece: aggregate } })
+  expect(dealt.fx).toMatchObject({ fork: [] })
+  expect(dealt.fx.join).toBeUndefined()
 })
 
-describe.each([
-  ['draft 2', 'filecoin/add', 'aggregate/add', 'L2'],
-  ['draft 3', 'filecoin/queue', 'aggregate/queue', 'L3'],
-] as const)('%s', (_, first, second, row) => {
-  test(`${row}: a piece from ${first} to aggregate/add`, async () => {
-    const { content, piece } = await uploaded()
-    const offered = await offerAs(first, { content, piece })
-    expect(offered.out).toEqual({ ok: { piece } })
-    expect(capabilityOf(effectOf(offered.fx.join))).toEqual({ can: 'filecoin/add', nb: { content, piece } })
-
-    const added = await awaitAtStorefront(effectOf(offered.fx.join).cid)
-    expect(added.out).toEqual({ ok: { piece } })
-    expect(capabilityOf(effectOf(added.fx.join)).can).toBe(second)
-
-    const queued = await awaitAtStorefront(effectOf(added.fx.join).cid)
-    expect(queued.out).toEqual({ ok: { piece } })
-    expect(capabilityOf(effectOf(queued.fx.join))).toEqual({
-      can: 'aggregate/add',
-      nb: { piece, storefront: at('storefront').did, group: 'local' },
-    })
-
-    const included = await awaitAtStorefront(effectOf(queued.fx.join).cid)
-    proves(piece, included.out.ok)
-    expect(included.out.ok).toMatchObject({ piece, path: expect.stringMatching(/^u/) })
-    expect(included.fx).toMatchObject({ fork: [] })
-    expect(included.fx.join).toBeUndefined()
-  })
-
-  test(`${row}: content with another piece ends with InvalidPieceCID`, async () => {
-    const { content, piece } = await mismatched()
-    const offered = await offerAs(first, { content, piece })
-    const added = await awaitAtStorefront(effectOf(offered.fx.join).cid)
-    expect(added.out.error).toMatchObject({ name: 'InvalidPieceCID' })
-    expect(added.fx.join).toBeUndefined()
-  })
+test('L1: content with another piece ends with its reason', async () => {
+  const { content, piece } = await mismatched()
+  const added = await offerAs('piece/add', { link: content, piece })
+  const verified = await awaitAtStorefront(effectOf(added.fx.join).cid)
+  expect(verified.out).toMatchObject({ error: { piece, reason: 'InvalidPieceCID' } })
+  expect(verified.fx.join).toBeUndefined()
 })
+
+/** Offers a piece in draft 2 or 3, and follows the links until its proof. */
+const followAdd = async (
+  first: 'filecoin/add' | 'filecoin/queue',
+  second: 'aggregate/add' | 'aggregate/queue',
+) => {
+  const { content, piece } = await uploaded()
+  const offered = await offerAs(first, { content, piece })
+  expect(offered.out).toEqual({ ok: { piece } })
+  expect(capabilityOf(effectOf(offered.fx.join))).toEqual({ can: 'filecoin/add', nb: { content, piece } })
+
+  const added = await awaitAtStorefront(effectOf(offered.fx.join).cid)
+  expect(added.out).toEqual({ ok: { piece } })
+  expect(capabilityOf(effectOf(added.fx.join)).can).toBe(second)
+
+  const queued = await awaitAtStorefront(effectOf(added.fx.join).cid)
+  expect(queued.out).toEqual({ ok: { piece } })
+  expect(capabilityOf(effectOf(queued.fx.join))).toEqual({
+    can: 'aggregate/add',
+    nb: { piece, storefront: at('storefront').did, group: 'local' },
+  })
+
+  const included = await awaitAtStorefront(effectOf(queued.fx.join).cid)
+  proves(piece, included.out.ok)
+  expect(included.out.ok).toMatchObject({ piece, path: expect.stringMatching(/^u/) })
+  expect(included.fx).toMatchObject({ fork: [] })
+  expect(included.fx.join).toBeUndefined()
+}
+
+/** Offers content with the piece of another one in draft 2 or 3. */
+const refuseAdd = async (first: 'filecoin/add' | 'filecoin/queue') => {
+  const { content, piece } = await mismatched()
+  const offered = await offerAs(first, { content, piece })
+  const added = await awaitAtStorefront(effectOf(offered.fx.join).cid)
+  expect(added.out.error).toMatchObject({ name: 'InvalidPieceCID' })
+  expect(added.fx.join).toBeUndefined()
+}
+
+test('L2, L7: a piece from filecoin/add to aggregate/add, each receipt served by the storefront', () =>
+  followAdd('filecoin/add', 'aggregate/add'))
+test('L2: content of filecoin/add with another piece ends with InvalidPieceCID', () =>
+  refuseAdd('filecoin/add'))
+test('L3, L7: a piece from filecoin/queue to aggregate/add, each receipt served by the storefront', () =>
+  followAdd('filecoin/queue', 'aggregate/queue'))
+test('L3: content of filecoin/queue with another piece ends with InvalidPieceCID', () =>
+  refuseAdd('filecoin/queue'))
 
 test('L5: three agents offer one content in three drafts: one place in one aggregate, three final receipts', async () => {
   const { content, piece } = await uploaded()

@@ -20,6 +20,7 @@ const IDS = [
   ...rows('U', 3),
   ...rows('R', 1),
   ...rows('K', 12),
+  ...rows('L', 7),
 ]
 
 test('docs/protocol.md has every row', () => {

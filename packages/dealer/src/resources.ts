@@ -81,7 +81,7 @@ export const resources = describeResources({
         // The receipt of a failed aggregate may contain a task for each of 95,000 pieces.
         memory: 3008,
         uses: {
-          tables: { translation: 'write', aggregate: 'read', receipt: 'write' },
+          tables: { translation: 'write', receipt: 'write' },
           buckets: { blocks: 'write' },
         },
       },

@@ -36,6 +36,7 @@ describe('CONFIG', () => {
       peers: [],
       didWeb: { allowPrivate: false },
       aliases: [],
+      dialects: [],
       attestors: [],
       timing: { retrySeconds: 60, pollSeconds: 900 },
     })

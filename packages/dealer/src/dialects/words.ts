@@ -49,7 +49,7 @@ export interface Words {
   isPromisedBeside?: boolean
 }
 
-/** What the drafts have in common: results and errors have the fields of all of them, and of the protocol. */
+/** The common parts of the drafts: results and errors have the fields of all of them, and of the protocol. */
 const draft: Pick<Words, 'succeed' | 'fail' | 'hasRetries'> = {
   succeed: success => ({ ...success, piece: success.aggregate }),
   fail: ({ cause, ...error }: Failure & { aggregate?: unknown; piece?: unknown }) => {
