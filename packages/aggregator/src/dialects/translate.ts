@@ -9,7 +9,7 @@ import {
   unpackTask,
 } from '@w3filecoin/runtime'
 import type { Dependencies } from '../dependencies.ts'
-import type { AggregateRecord } from '../domain/aggregate.ts'
+import { type AggregateRecord, aggregateId } from '../domain/aggregate.ts'
 import { WORDS } from './words.ts'
 
 /**
@@ -34,7 +34,12 @@ export const translateAccept = async (
     case 'offer':
       return { outcome: { out: { ok }, fx: { join: fx.join as Task } } }
     case 'deal': {
-      const aggregate = await stores.aggregate.get({ id: record.aggregateId as string })
+      // Not from the record of the piece: it names its aggregate after the receipt is stored.
+      const offer = fx.join as Task
+      const { aggregate: cid } = out.ok as PieceAcceptSuccess
+      const aggregate = await stores.aggregate.get({
+        id: aggregateId({ aggregate: `${cid}`, nonce: offer.nonce }),
+      })
       const join = aggregate && (await findDealerTask(dependencies, aggregate))
       return join && { outcome: { out: { ok }, fx: { join } } }
     }

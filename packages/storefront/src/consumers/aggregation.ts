@@ -13,14 +13,14 @@ import {
 import { parse as parseLink } from 'multiformats/link'
 import pMap from 'p-map'
 import type { Dependencies } from '../dependencies.ts'
-import { aggregatorWords } from '../dialects/aggregator-words.ts'
+import { aggregatorWords, INVALID_PIECE } from '../dialects/aggregator-words.ts'
 import { type PieceRecord, recordProblem } from '../domain/piece.ts'
 import { type AggregationMessage, aggregationMessage } from '../queues.ts'
 import { endPiece } from '../workflow/end-piece.ts'
 import { queuePiece } from '../workflow/queue-piece.ts'
 
 /** Refusals of our offer that the aggregator never takes back. */
-const FINAL_REFUSALS = new Set(['InvalidPieceCID', 'ProofNotFound'])
+const FINAL_REFUSALS = new Set([...INVALID_PIECE, 'ProofNotFound'])
 
 /** Stored refusals of a retry: these, and one that names no failed aggregate, so that no other retry follows. */
 const FINAL_RETRY_REFUSALS = new Set([...FINAL_REFUSALS, 'UnknownAggregate'])
@@ -70,10 +70,9 @@ export const onAggregation = (
       await retryLater(record, `The aggregator refuses the piece: ${message}`)
       return
     }
-    const error =
-      name === 'InvalidPieceCID'
-        ? failure('InvalidContentPiece', message, { content: parseLink(record.content) })
-        : failure('ProofNotFound', message)
+    const error = INVALID_PIECE.has(name)
+      ? failure('InvalidContentPiece', message, { content: parseLink(record.content) })
+      : failure('ProofNotFound', message)
     await endPiece(dependencies, record, { error })
   }
 

@@ -11,6 +11,9 @@ import {
 } from '@w3filecoin/capabilities'
 import type { ExpectedTask, Peer } from '@w3filecoin/runtime'
 
+/** The name of the error by which an aggregator refuses a piece for ever; drafts 2 and 3 spell it differently. */
+export const INVALID_PIECE: ReadonlySet<string> = new Set(['InvalidPieceCID', 'InvaildPieceCID'])
+
 interface Grouped {
   piece: PieceLink
   group: string

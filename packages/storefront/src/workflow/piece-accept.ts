@@ -11,7 +11,12 @@ import { type EncodedInclusion, verifyInclusion } from '@w3filecoin/piece'
 import { isExpectedTask, type Stored, update } from '@w3filecoin/runtime'
 import { parse as parseLink } from 'multiformats/link'
 import type { Dependencies } from '../dependencies.ts'
-import { type AggregatorWords, aggregatorWords, expectedOffers } from '../dialects/aggregator-words.ts'
+import {
+  type AggregatorWords,
+  aggregatorWords,
+  expectedOffers,
+  INVALID_PIECE,
+} from '../dialects/aggregator-words.ts'
 import { ensureMemberCheck, isFinal, newAggregate } from '../domain/aggregate.ts'
 import { newInclusion } from '../domain/inclusion.ts'
 import { markAggregated, type PieceRecord } from '../domain/piece.ts'
@@ -83,9 +88,6 @@ const findFailure = (
     ? failure('InvalidContentPiece', `${message}`, { content: parseLink(content) })
     : undefined
 }
-
-/** The name of the error by which an aggregator refuses a piece, also as drafts 2 and 3 spell it. */
-const INVALID_PIECE = new Set(['InvalidPieceCID', 'InvaildPieceCID'])
 
 /** The aggregate of a piece, as the aggregator proves it. */
 interface Aggregation {
