@@ -52,21 +52,11 @@ export const dealerWords = (id: Signer, dealer: Peer): DealerWords => {
       }),
     },
     'draft-2': {
-      offer: ({ tenant, nonce, aggregate, pieces }) =>
-        Draft2.dealAddTask(id, principal, {
-          nb: { aggregate, pieces, storefront: tenant.storefront, label: tenant.label },
-          nonce,
-          facts: factsOf(tenant),
-        }),
+      offer: offer => Draft2.dealAddTask(id, principal, toNamed(offer)),
       promised: promisedAdd,
     },
     'draft-3': {
-      offer: ({ tenant, nonce, aggregate, pieces }) =>
-        Draft3.dealQueueTask(id, principal, {
-          nb: { aggregate, pieces, storefront: tenant.storefront, label: tenant.label },
-          nonce,
-          facts: factsOf(tenant),
-        }),
+      offer: offer => Draft3.dealQueueTask(id, principal, toNamed(offer)),
       promised: promisedAdd,
     },
     'capability-section': {
@@ -80,6 +70,13 @@ export const dealerWords = (id: Signer, dealer: Peer): DealerWords => {
 
 /** The tenant as a fact: the dialects have no argument for the group. */
 const factsOf = (tenant: Tenant): Fact[] => [{ ...tenant }]
+
+/** Puts the tenant and its label into the arguments, as drafts 2 and 3 have them. */
+const toNamed = ({ aggregate, pieces, nonce, tenant }: AggregateOffer) => ({
+  nb: { aggregate, pieces, storefront: tenant.storefront, label: tenant.label },
+  nonce,
+  facts: factsOf(tenant),
+})
 
 /** Returns the aggregate that a dealer's task or its result names. Draft 1 calls it `piece`. */
 export const aggregateIn = (values: unknown): string => {
