@@ -4,6 +4,7 @@ import type { Ability, Block, DID, Fact, Proof, Receipt, Signer } from '@ucanto/
 import { ed25519 } from '@ucanto/principal'
 import { CAR, HTTP } from '@ucanto/transport'
 import type { Address } from '@w3filecoin/local'
+import { principal } from '@w3filecoin/runtime'
 import { expect } from 'vitest'
 import type { Content } from './content.ts'
 
@@ -27,7 +28,7 @@ const buildInvocation = (
 ) => {
   const built = invocation({
     issuer,
-    audience: ed25519.Verifier.parse(did),
+    audience: principal(did),
     capability: { can, with: request.with ?? issuer.did(), nb },
     expiration: Infinity,
     proofs: [...proofs],
@@ -45,7 +46,7 @@ export const taskOf = async ({ did }: Pick<Address, 'did'>, request: Request): P
 /** Invokes an ability of a service over HTTP, and returns the receipt in its response. */
 export const ask = async ({ url, did }: Address, request: Request): Promise<Receipt> => {
   const connection = connect({
-    id: ed25519.Verifier.parse(did),
+    id: principal(did),
     codec: CAR.outbound,
     channel: HTTP.open<Record<string, never>>({ url: new URL(url) }),
   })
