@@ -45,12 +45,15 @@ export class AuthorizationOracle {
     const service = this.#cast[to].did()
     const among = (...known: { did(): string }[]) =>
       known.some(one => one.did() === resource) ? undefined : `${resource} is unknown to this service`
-    if (can === 'filecoin/submit' || can.endsWith('/accept'))
+    if (OWN_TASKS.includes(can))
       return issuer === service && resource === service ? undefined : 'only the service itself may invoke it'
-    if (can === 'piece/offer') return among(storefront, aggregator)
+    if (to === 'aggregator' && OFFERS.aggregator.includes(can)) return among(storefront, aggregator)
     // The aggregator of the stage may offer for every tenant that has delegated to it.
-    if (can === 'aggregate/offer') return issuer === aggregator.did() ? undefined : among(aggregator, dealer)
-    if (can === 'deal/info') return among(storefront, aggregator, dealer, agent, this.#cast.dealTracker)
+    if (to === 'dealer' && OFFERS.dealer.includes(can))
+      return issuer === aggregator.did() ? undefined : among(aggregator, dealer)
+    if (can === 'aggregate/get') return among(storefront, aggregator, dealer)
+    if (QUESTIONS.includes(can))
+      return among(storefront, aggregator, dealer, agent, this.#cast.dealTracker)
     if (can === 'ucan/conclude') return to === 'storefront' ? among(aggregator, dealer) : among(dealer)
     return undefined
   }
@@ -137,18 +140,57 @@ const p256Verifier = (did: string) => ({
   },
 })
 
-/** The caveats that each ability defines, from the protocol. */
+/** The tasks that services promise, and that no other principal may invoke. */
+const OWN_TASKS = [
+  'filecoin/submit',
+  'filecoin/accept',
+  'piece/accept',
+  'aggregate/accept',
+  'deal/accept',
+  'piece/verify',
+  'aggregate/arrange',
+  'offer/arrange',
+]
+
+/** The offers that the services accept, in all vocabularies. */
+const OFFERS = {
+  aggregator: ['piece/offer', 'aggregate/add', 'aggregate/queue', 'aggregate/offer'],
+  dealer: ['aggregate/offer', 'deal/add', 'deal/queue', 'deal/offer'],
+}
+
+/** The questions to the deal tracker. */
+const QUESTIONS = ['deal/info', 'chain-tracker/info', 'chain/info', 'dealtracker/info']
+
+const TENANT = ['storefront', 'label', 'deal']
+
+/** The caveats that each ability defines, from the protocol and its dialects. */
 const CAVEATS: Record<string, readonly string[]> = {
   'filecoin/offer': ['content', 'piece', 'PDP'],
   'filecoin/submit': ['content', 'piece'],
   'filecoin/accept': ['content', 'piece'],
   'filecoin/info': ['piece', 'task'],
-  'piece/offer': ['piece', 'group'],
+  'piece/offer': ['piece', 'group', 'provider', 'link'],
   'piece/accept': ['piece', 'group'],
   'piece/info': ['piece', 'group', 'nonce'],
-  'aggregate/offer': ['aggregate', 'pieces'],
-  'aggregate/accept': ['aggregate', 'pieces'],
+  'aggregate/offer': ['aggregate', 'pieces', 'offer', 'piece', 'group'],
+  'aggregate/accept': ['aggregate', 'pieces', 'piece', 'group'],
   'deal/info': ['piece', 'aggregate'],
+  'piece/add': ['link', 'piece'],
+  'piece/verify': ['link', 'piece'],
+  'filecoin/add': ['content', 'piece'],
+  'filecoin/queue': ['content', 'piece'],
+  'aggregate/add': ['piece', 'storefront', 'group'],
+  'aggregate/queue': ['piece', 'group'],
+  'aggregate/arrange': ['piece', 'aggregate'],
+  'aggregate/get': ['piece'],
+  'deal/add': ['aggregate', 'pieces', 'offer', 'piece', ...TENANT],
+  'deal/queue': ['aggregate', 'pieces', 'storefront', 'label'],
+  'deal/offer': ['aggregate', 'pieces'],
+  'deal/accept': ['aggregate', 'pieces'],
+  'offer/arrange': ['piece'],
+  'chain-tracker/info': ['piece'],
+  'chain/info': ['piece'],
+  'dealtracker/info': ['piece'],
   'ucan/conclude': ['receipt'],
   'ucan/revoke': ['ucan', 'proof'],
 }

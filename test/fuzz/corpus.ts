@@ -1,7 +1,7 @@
 import { CBOR, Delegation, invoke, Receipt as Receipts } from '@ucanto/core'
 import type { Block, Delegation as DelegationView, Invocation, Signer } from '@ucanto/interface'
 import { Absentee } from '@ucanto/principal'
-import { Tasks } from '@w3filecoin/capabilities'
+import { CapabilitySection, Draft1, Draft2, Draft3, Tasks } from '@w3filecoin/capabilities'
 import type { Address, Identity } from '@w3filecoin/local'
 import { buildAggregate } from '@w3filecoin/piece'
 import { parseSigner } from '@w3filecoin/runtime'
@@ -68,8 +68,11 @@ export interface Sample {
 const FOREVER = Infinity
 
 /** Delegates from a space to its team, and from the team to an agent. */
-const delegateChain = async ({ space, team, agent }: Pick<Cast, 'space' | 'team' | 'agent'>) => {
-  const capabilities = [{ can: 'filecoin/*', with: space.did() }] as const
+const delegateChain = async (
+  { space, team, agent }: Pick<Cast, 'space' | 'team' | 'agent'>,
+  can: 'filecoin/*' | 'piece/*' = 'filecoin/*',
+) => {
+  const capabilities = [{ can, with: space.did() }] as const
   const first = await Delegation.delegate({
     issuer: space,
     audience: team,
@@ -196,6 +199,58 @@ export const recordSamples = async (cast: Cast): Promise<Sample[]> => {
   const aggregateAccept = await Tasks.aggregateAccept(dealer, aggregateTask)
   const dealtAggregate = { aggregate, dataType: 0, dataSource: { dealID: 1 } }
 
+  /** The offers, promised tasks and questions of all dialects. */
+  const dialectSamples = async (): Promise<Sample[]> => {
+    const tenantId = storefront.did()
+    const grouped = { ...pieceTask, storefront: tenantId }
+    const dealt = { ...aggregateTask, storefront: tenantId, label: 'fuzz' }
+    const linked = { offer: list.cid, piece: aggregate, deal: { tenantId, label: 'fuzz' } }
+    const question = { piece: aggregate, nonce: 'fuzz' }
+    const pieceAdd = [await delegateChain({ space, team, agent }, 'piece/*')]
+    const tasks: [to: Role, by: Signer, task: Promise<Invocation>, attached?: Block][] = [
+      ['storefront', storefront, Draft1.verifyTask(storefront, { link: content, piece })],
+      ['storefront', storefront, Draft2.filecoinAddTask(storefront, { content, piece })],
+      ['aggregator', storefront, Draft1.offerTask(storefront, aggregator, { ...grouped, provider: 'local' })],
+      ['aggregator', storefront, Draft2.aggregateAddTask(storefront, aggregator, grouped)],
+      ['aggregator', storefront, Draft3.aggregateQueueTask(storefront, aggregator, pieceTask)],
+      ['aggregator', storefront, CapabilitySection.aggregateOfferTask(storefront, aggregator, pieceTask)],
+      ['aggregator', aggregator, Draft1.arrangeTask(aggregator, storefront, pieceTask)],
+      ['aggregator', aggregator, Draft1.arrangeTask(aggregator, aggregator, pieceTask)],
+      ['aggregator', aggregator, Draft2.aggregateAddTask(aggregator, aggregator, grouped)],
+      ['aggregator', aggregator, CapabilitySection.aggregateAcceptTask(aggregator, pieceTask)],
+      ['dealer', aggregator, Draft1.aggregateOfferTask(aggregator, dealer, aggregateTask), list as Block],
+      ['dealer', aggregator, Draft2.dealAddTask(aggregator, dealer, { nb: dealt }), list as Block],
+      ['dealer', aggregator, Draft2.dealAddTask(aggregator, dealer, { nb: linked }), list as Block],
+      ['dealer', aggregator, Draft3.dealQueueTask(aggregator, dealer, { nb: dealt }), list as Block],
+      [
+        'dealer',
+        aggregator,
+        CapabilitySection.dealOfferTask(aggregator, dealer, aggregateTask),
+        list as Block,
+      ],
+      ['dealer', dealer, Draft1.offerArrangeTask(dealer, aggregator, { aggregate })],
+      ['dealer', dealer, Draft1.offerArrangeTask(dealer, dealer, { aggregate })],
+      ['dealer', dealer, Draft2.dealAddTask(dealer, dealer, { nb: dealt })],
+      ['dealer', dealer, CapabilitySection.dealAcceptTask(dealer, aggregateTask)],
+      ['dealer', storefront, Draft1.infoTask(storefront, dealer, question)],
+      ['dealTracker', agent, Draft2.infoTask(agent, dealTracker, question)],
+      ['dealTracker', agent, Draft3.infoTask(agent, dealTracker, question)],
+      ['dealTracker', agent, CapabilitySection.infoTask(agent, dealTracker, question)],
+    ]
+    return [
+      await byAgent('piece/add', { link: content, piece }, { proofs: pieceAdd }),
+      await byAgent('filecoin/add', { content, piece }),
+      await byAgent('filecoin/queue', { content, piece }),
+      ...(await Promise.all(
+        tasks.map(async ([to, by, building, attached]) => {
+          const task = await building
+          if (attached) task.attach(attached)
+          return toSample(task.capabilities[0].can, to, by, task)
+        }),
+      )),
+    ]
+  }
+
   return [
     await byAgent('filecoin/offer', { content, piece }),
     await byAgent('filecoin/offer', { content, piece, PDP: list.cid }),
@@ -271,5 +326,6 @@ export const recordSamples = async (cast: Cast): Promise<Sample[]> => {
       }),
     ),
     ...(await Promise.all(SERVICES.map(revoke))),
+    ...(await dialectSamples()),
   ]
 }

@@ -1,8 +1,8 @@
 import type { IssuedInvocation, Receipt, Signer } from '@ucanto/interface'
-import { type FilecoinInfoSuccess, Tasks } from '@w3filecoin/capabilities'
+import { type FilecoinInfoSuccess, type Task, Tasks } from '@w3filecoin/capabilities'
 import { encodeMessage, readReceipt } from '@w3filecoin/runtime'
 import type { DeterministicWorld } from '@w3filecoin/testing/deterministic'
-import { receiptOf } from './receipts.ts'
+import { distinctionIn, receiptOf } from './receipts.ts'
 import { type Flood, floodInvocations, invocationOf, type Offer, otherThan, questionOf } from './scenario.ts'
 import { SETTINGS, type Simulated, type System } from './services.ts'
 
@@ -21,9 +21,11 @@ export interface Acknowledged {
   /** When it was answered first, in milliseconds since 1970. */
   at: number
   /**
-   * CIDs of the promised `filecoin/accept` tasks, each once, in the order of the answers. Several, if the agent offered
-   * again after `ContentNotFound`.
+   * CIDs of the promised tasks, each once, in the order of the answers. Several, if the agent offered again after
+   * `ContentNotFound`.
    */
+  promised: readonly string[]
+  /** CIDs of the `filecoin/accept` tasks of the same workflow: in the words of the protocol, they are the promised tasks. */
   accepts: readonly string[]
   /** The providers that the space had until its first offer of this content, piece and nonce was answered. */
   groups: ReadonlySet<string>
@@ -56,7 +58,8 @@ export class Agents {
     const { id } = this.#service(offer.storefront)
     const { cid } = await Tasks.filecoinAccept(id, { ...offer, content: offer.content.content })
     const groups = new Set([this.#groupOf(offer)])
-    return { offer, at: this.#world.now(), accepts: [`${cid}`], groups, problems: [] }
+    const accepts = [`${cid}`]
+    return { offer, at: this.#world.now(), promised: accepts, accepts, groups, problems: [] }
   }
 
   /**
@@ -64,24 +67,28 @@ export class Agents {
    * for the outcome, and offers again if the content was missing.
    */
   async offer(offer: Offer): Promise<Acknowledged> {
-    let accept = await this.#offerUntilTaken(offer)
-    const [at, accepts, problems] = [this.#world.now(), [accept], [] as string[]]
+    let task = await this.#offerUntilTaken(offer)
+    const at = this.#world.now()
+    const tasks = [task]
+    const problems: string[] = []
     if (offer.again) {
       await this.#pause()
       const repeated = await this.#offerUntilTaken(offer, otherThan(offer.agent))
-      if (repeated !== accept && !this.#isMissing(offer, accept))
-        problems.push(`a repeated offer was promised ${repeated}, not ${accept}`)
+      if (`${repeated.cid}` !== `${task.cid}` && !this.#isMissing(offer, task))
+        problems.push(`a repeated offer was promised ${repeated.cid}, not ${task.cid}`)
     }
-    while (offer.persistent && (await this.#endsMissing(offer, accept))) {
+    while (offer.persistent && (await this.#endsMissing(offer, task))) {
       if (this.#world.now() > MAX_PERSISTENCE + Math.max(at, this.#start + (offer.uploadedAt as number))) {
-        problems.push(`an offer of content that is there ends in ContentNotFound: ${accept}`)
+        problems.push(`an offer of content that is there ends in ContentNotFound: ${task.cid}`)
         break
       }
-      accept = await this.#offerUntilTaken(offer)
-      if (accepts.at(-1) === accept) await this.#wait(PATIENCE)
-      else accepts.push(accept)
+      task = await this.#offerUntilTaken(offer)
+      if (`${tasks.at(-1)?.cid}` === `${task.cid}`) await this.#wait(PATIENCE)
+      else tasks.push(task)
     }
-    return { offer, at, accepts, groups: this.#firstOffer(offer).groups, problems }
+    const accepts = await Promise.all(tasks.map(task => this.#acceptOf(offer, task)))
+    const promised = tasks.map(({ cid }) => `${cid}`)
+    return { offer, at, promised, accepts, groups: this.#firstOffer(offer).groups, problems }
   }
 
   /** Offers a content with many nonces, in two messages. It does not matter whether they are answered. */
@@ -113,8 +120,15 @@ export class Agents {
     }
   }
 
-  /** @returns the CID of the promised `filecoin/accept` */
-  async #offerUntilTaken(offer: Offer, by?: Signer): Promise<string> {
+  /** Returns the CID of the `filecoin/accept` of the workflow that promises a task. */
+  async #acceptOf({ storefront, content, piece, nonce }: Offer, task: Task): Promise<string> {
+    const { id } = this.#service(storefront)
+    const offered = { content: content.content, piece, nonce }
+    return `${(await Tasks.filecoinAccept(id, offered, distinctionIn(task))).cid}`
+  }
+
+  /** @returns the promised task */
+  async #offerUntilTaken(offer: Offer, by?: Signer): Promise<Task> {
     const service = this.#service(offer.storefront)
     const first = this.#firstOffer(offer)
     const addGroup = () => {
@@ -126,7 +140,7 @@ export class Agents {
       addGroup()
       if (receipt?.out.ok && receipt.fx.join) {
         first.isAnswered = true
-        return `${receipt.fx.join.link()}`
+        return receipt.fx.join as Task
       }
       await this.#pause()
     }
@@ -141,16 +155,16 @@ export class Agents {
   }
 
   /** Waits for the end of an offer. Returns true, after its content is uploaded, if it ended in `ContentNotFound`. */
-  async #endsMissing(offer: Offer, accept: string): Promise<boolean> {
-    while (receiptOf(this.#service(offer.storefront), accept) === undefined) await this.#wait(PATIENCE)
-    if (!this.#isMissing(offer, accept) || offer.uploadedAt === undefined || offer.hangs) return false
+  async #endsMissing(offer: Offer, task: Task): Promise<boolean> {
+    while (receiptOf(this.#service(offer.storefront), `${task.cid}`) === undefined) await this.#wait(PATIENCE)
+    if (!this.#isMissing(offer, task) || offer.uploadedAt === undefined || offer.hangs) return false
     await this.#wait(this.#start + offer.uploadedAt - this.#world.now())
     return true
   }
 
   /** Whether a task has ended in `ContentNotFound`. */
-  #isMissing({ storefront }: Offer, task: string): boolean {
-    const { error } = receiptOf(this.#service(storefront), task)?.out ?? {}
+  #isMissing({ storefront }: Offer, { cid }: Task): boolean {
+    const { error } = receiptOf(this.#service(storefront), `${cid}`)?.out ?? {}
     return (error as { name?: string } | undefined)?.name === 'ContentNotFound'
   }
 

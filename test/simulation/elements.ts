@@ -16,6 +16,8 @@ export const ELEMENTS = {
   'late-content': 0.1,
   /** The operator changes the providers of spaces. */
   'provider-changes': 0.15,
+  /** Agents offer in the dialects of the protocol: the same content in several ones, early, late, and after the end. */
+  dialects: 0.25,
   /** A stranger offers one content with many nonces. */
   'nonce-flood': 0.03,
   /** Many contents of one space arrive very slowly. Such a seed has no faults, so that delays can be measured. */

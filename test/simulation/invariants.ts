@@ -5,6 +5,7 @@ import { type PieceLink, Tasks } from '@w3filecoin/capabilities'
 import { capacityOf, decodePiece, type EncodedInclusion, verifyInclusion } from '@w3filecoin/piece'
 import { type Clock, isTask } from '@w3filecoin/runtime'
 import type { Acknowledged } from './agents.ts'
+import { checkChain, checkTranslations } from './dialects.ts'
 import { attemptIn, decodeReceipt, receiptOf, receiptsOf } from './receipts.ts'
 import { isOfFlood, type Scenario } from './scenario.ts'
 import { SETTINGS, type Simulated, type System } from './services.ts'
@@ -34,6 +35,8 @@ export const INVARIANTS = [
   'a repeated offer gets the same promise',
   'slow content of a space does not delay other spaces',
   'an agent sees the workflow of its offer',
+  'a promise in a dialect has one receipt, which agrees with the protocol',
+  'every link of a chain in a dialect leads to a receipt',
 ] as const
 export type Invariant = (typeof INVARIANTS)[number]
 
@@ -55,7 +58,7 @@ export class Findings {
 
 type Item = Record<string, unknown>
 /** Receipts, by service and task. */
-type Logs = ReadonlyMap<string, ReadonlyMap<string, Receipt>>
+export type Logs = ReadonlyMap<string, ReadonlyMap<string, Receipt>>
 
 /** Whether a record is finished, by service and table. Records of other tables never need a check. */
 const FINISHED: Record<string, (item: Item) => boolean> = {
@@ -67,6 +70,9 @@ const FINISHED: Record<string, (item: Item) => boolean> = {
   'aggregator.group': ({ idleSince }) => idleSince !== undefined,
   'aggregator.aggregate': ({ stage, openRanges }) => isEnded(stage) && isEmpty(openRanges),
   'dealer.aggregate': ({ stage, openRanges = [] }) => isEnded(stage) && isEmpty(openRanges),
+  'storefront.translation': ({ stage }) => stage === 'done',
+  'aggregator.translation': ({ stage }) => stage === 'done',
+  'dealer.translation': ({ stage }) => stage === 'done',
 }
 const isEnded = (stage: unknown) => stage === 'accepted' || stage === 'failed'
 const isEmpty = (list: unknown) => (list as unknown[]).length === 0
@@ -249,12 +255,17 @@ export const checkEnd = async (
   findings: Findings,
   watch: Watch,
   system: System,
-  { minPaddedBytes }: Scenario,
+  { storefronts, minPaddedBytes }: Scenario,
   acknowledged: readonly Acknowledged[],
 ): Promise<void> => {
   const logs: Logs = new Map([...system.services].map(([name, service]) => [name, receiptsOf(service)]))
   watch.checkPromises(logs)
-  for (const answered of acknowledged) await checkOffer(findings, watch, system, answered, logs)
+  for (const answered of acknowledged) {
+    await checkOffer(findings, watch, system, answered, logs)
+    const aggregator = storefronts.get(answered.offer.storefront) as string
+    await checkChain(findings, system, answered, aggregator, logs)
+  }
+  await checkTranslations(findings, system, logs)
   for (const log of logs.values()) checkReceipts(findings, log, logs)
   for (const service of system.services.values()) {
     const { name, queues, tables } = service

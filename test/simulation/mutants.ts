@@ -273,6 +273,55 @@ const MUTANTS: Mutant[] = [
     element: 'clocks',
     tests: 'packages/aggregator/test/clocks.test.ts',
   },
+  {
+    what: 'dialects: forget the sweep of translations',
+    file: 'runtime/src/dialects/translation.ts',
+    from: 'resend: records => sendAll({ translate: queue }, unfinishedTranslations.messages(records)),',
+    to: 'resend: async () => {},',
+    element: 'dialects',
+  },
+  {
+    what: 'dialects: mark a translation as done before its receipt is stored',
+    file: 'runtime/src/dialects/on-translate.ts',
+    from: 'await receipts.put(await issueReceipt(id, await unpackTask(record.promisedTask), outcome))',
+    to: 'if (!offer) await update(translation, { id: record.id }, markDone); await receipts.put(await issueReceipt(id, await unpackTask(record.promisedTask), outcome))',
+    element: 'dialects',
+  },
+  {
+    what: 'dialects: promise an offer to the aggregator without making it',
+    file: 'runtime/src/dialects/on-translate.ts',
+    from: 'markFiled(current, offerTask, now(), timing.retryMs),',
+    to: 'markFiled(current, offerTask && undefined, now(), timing.retryMs),',
+    element: 'dialects',
+  },
+  {
+    what: 'dialects: treat an offer without an answer as made',
+    file: 'runtime/src/dialects/on-translate.ts',
+    from: 'records.filter((_, n) => isAnswered[n]),',
+    to: 'records.filter((_, n) => isAnswered[n] !== undefined),',
+    element: 'dialects',
+  },
+  {
+    what: 'dialects: issue aggregate/arrange before the dealer has answered',
+    file: 'aggregator/src/dialects/translate.ts',
+    from: 'return join && { outcome: { out: { ok }, fx: { join } } }',
+    to: 'return { outcome: { out: { ok }, ...(join && { fx: { join } }) } }',
+    element: 'dialects',
+  },
+  {
+    what: 'dialects: leave the attempt out of a promise',
+    file: 'storefront/src/dialects/handlers.ts',
+    from: '...Tasks.factsOf({ group: distinctGroup(offered.ok.record), attempt }),',
+    to: '...Tasks.factsOf({ group: distinctGroup(offered.ok.record) }),',
+    element: 'dialects',
+  },
+  {
+    what: 'dialects: give the promise of one workflow to another',
+    file: 'runtime/src/dialects/promise-translation.ts',
+    from: 'if (record?.subject === promise.subject)',
+    to: 'if (record)',
+    element: 'dialects',
+  },
 ]
 
 const root = fileURLToPath(new URL('../../', import.meta.url))

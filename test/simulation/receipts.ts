@@ -1,4 +1,5 @@
 import type { Receipt } from '@ucanto/interface'
+import type { Task } from '@w3filecoin/capabilities'
 import { isTask, readReceipt } from '@w3filecoin/runtime'
 import type { Simulated } from './services.ts'
 
@@ -14,13 +15,19 @@ export const decodeReceipt = ({ blocks }: Simulated, item: Record<string, unknow
   return readReceipt(task, car ?? (blocks.blocks.get(block as string) as Uint8Array))
 }
 
-/** Returns the number of the attempt that a receipt of `filecoin/offer` promises; 0 for receipts of other tasks. */
+/** The tasks that offers of content promise, in any vocabulary. */
+const PROMISED = ['filecoin/accept', 'filecoin/add', 'piece/verify']
+
+/** Returns the number of the attempt that the receipt of an offer of content promises; 0 for receipts of other tasks. */
 export const attemptIn = ({ fx }: Receipt): number => {
   const { join } = fx
-  if (join === undefined || !isTask(join) || join.capabilities[0]?.can !== 'filecoin/accept') return 0
-  const [{ attempt = 1 } = {}] = join.facts as { attempt?: number }[]
-  return attempt
+  if (join === undefined || !isTask(join) || !PROMISED.includes(join.capabilities[0].can)) return 0
+  return distinctionIn(join).attempt ?? 1
 }
+
+/** Returns what distinguishes a promised task of the storefront from that of an earlier workflow. */
+export const distinctionIn = ({ facts }: Task): { group?: string; attempt?: number } =>
+  Object.assign({}, ...facts)
 
 /** Returns all receipts of a service, by task. */
 export const receiptsOf = (service: Simulated): Map<string, Receipt> =>

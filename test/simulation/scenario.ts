@@ -1,6 +1,6 @@
-import { Delegation } from '@ucanto/core'
+import { Delegation, invoke } from '@ucanto/core'
 import type { Delegation as DelegationView, Signer } from '@ucanto/interface'
-import { filecoinInfo, filecoinOffer, type PieceLink } from '@w3filecoin/capabilities'
+import { type Dialect, filecoinInfo, filecoinOffer, type PieceLink } from '@w3filecoin/capabilities'
 import { principal } from '@w3filecoin/runtime'
 import { type Content, signerOf, someContent } from '@w3filecoin/testing'
 import type { Choices } from '@w3filecoin/testing/deterministic'
@@ -12,6 +12,8 @@ export type Expected = 'accepted' | 'InvalidContentPiece' | 'ContentNotFound'
 /** An offer of an agent. */
 export interface Offer {
   storefront: string
+  /** The dialect in which it is made. Absent for the words of the protocol. */
+  dialect?: OfferDialect | undefined
   content: Content
   piece: PieceLink
   nonce?: string | undefined
@@ -124,11 +126,14 @@ export const randomScenario = (choices: Choices, elements: ReadonlySet<Element>)
   const offers = elements.has('twins')
     ? twinOffers(choices, faulty)
     : randomOffers(choices, [...storefronts.keys()], faulty)
-  if (elements.has('late-content')) offers.push(...lateOffers(choices))
+  const speaksDialects = elements.has('dialects')
+  if (elements.has('late-content') || (speaksDialects && choices.chance(0.3)))
+    offers.push(...lateOffers(choices))
+  const spoken = speaksDialects ? inDialects(choices, offers) : offers
   const scenario = { storefronts, faulty, spaces: [FIRST_ROW], minPaddedBytes: 0 }
   const withFlood = elements.has('nonce-flood')
-    ? addFlood(choices, scenario, offers)
-    : { ...scenario, offers }
+    ? addFlood(choices, scenario, spoken)
+    : { ...scenario, offers: spoken }
   // A clock that is ahead ends the wait for content early.
   const persistent = elements.has('clocks')
     ? withFlood.offers.map(offer => ({ ...offer, persistent: true }))
@@ -240,6 +245,30 @@ const lateOffers = (choices: Choices): Offer[] => {
   ]
 }
 
+/**
+ * Has each offer made in any vocabulary, and some of them again in others: at about the same time, up to two days later, or
+ * when the workflow has ended.
+ */
+const inDialects = (choices: Choices, offers: readonly Offer[]): Offer[] =>
+  offers.flatMap(offer => {
+    const [first, ...others] = choices.shuffled(VOCABULARIES)
+    const copies = others.slice(0, choices.one([0, 0, 1, 1, 3])).map((dialect): Offer => {
+      const [least, most] = choices.one([
+        [0, 10 * MINUTE],
+        [HOUR, 2 * DAY],
+        [10 * DAY, 20 * DAY],
+      ] as const)
+      return {
+        ...offer,
+        dialect,
+        at: offer.at + choices.between(least, most),
+        again: choices.chance(0.2),
+        agent: choices.one([one, two]),
+      }
+    })
+    return [{ ...offer, dialect: first }, ...copies]
+  })
+
 /** Returns some changes of the providers of spaces. */
 const randomRows = (choices: Choices): SpaceRow[] =>
   Array.from({ length: choices.between(1, 3) }, () => ({
@@ -333,8 +362,8 @@ const SLOWEST_SUBMIT = 5 * MINUTE
 
 /**
  * Returns one fixed journey: two groups, a piece that storage providers reject (its aggregate fails, and the other pieces are
- * retried), a piece with the wrong content, and one that is offered twice. The pieces have different sizes, so that their
- * aggregates do not depend on their order.
+ * retried), a piece with the wrong content, one that is offered twice, and two that are offered in dialects too. The pieces
+ * have different sizes, so that their aggregates do not depend on their order.
  */
 export const plannedScenario = (): Scenario => {
   const [other] = unlisted as [Signer, Signer]
@@ -362,6 +391,10 @@ export const plannedScenario = (): Scenario => {
       faulty,
       offer(3, { space: listed }),
       offer(4, { piece: (contents[5] as Content).piece, expected: 'InvalidContentPiece' }),
+      // The first offer is also made in two dialects at once, and the second one in another when it has ended.
+      offer(0, { dialect: 'draft-1', at: 20_000, agent: two }),
+      offer(0, { dialect: 'draft-2', at: 40_000 }),
+      offer(1, { dialect: 'draft-3', at: 30 * HOUR }),
     ],
     faulty: new Set([`${faulty.piece}`]),
     spaces: [FIRST_ROW],
@@ -383,15 +416,34 @@ export const plannedTwins = (): Scenario => {
   }
 }
 
+type OfferDialect = Exclude<Dialect, 'capability-section'>
+
+/** How an agent offers content in each vocabulary. */
+const WORDS = {
+  protocol: { can: 'filecoin/offer', delegated: 'filecoin/*', content: 'content' },
+  'draft-1': { can: 'piece/add', delegated: 'piece/*', content: 'link' },
+  'draft-2': { can: 'filecoin/add', delegated: 'filecoin/*', content: 'content' },
+  'draft-3': { can: 'filecoin/queue', delegated: 'filecoin/*', content: 'content' },
+} as const satisfies Record<'protocol' | OfferDialect, object>
+
+const VOCABULARIES = [undefined, 'draft-1', 'draft-2', 'draft-3'] as const satisfies (
+  | OfferDialect
+  | undefined
+)[]
+
 /** Returns the invocation for an offer. */
 export const invocationOf = async (offer: Offer, storefront: Signer, by: Signer = offer.agent) => {
-  const { content, piece, nonce, space } = offer
-  return filecoinOffer.invoke({
+  const { dialect = 'protocol', content, piece, nonce, space } = offer
+  const words = WORDS[dialect]
+  return invoke({
     issuer: by,
     audience: storefront,
-    with: space.did(),
-    nb: { content: content.content as never, piece },
-    proofs: [await delegate(offer, 'filecoin/*', by)],
+    capability: {
+      can: words.can,
+      with: space.did(),
+      nb: { [words.content]: content.content as never, piece },
+    },
+    proofs: [await delegate(offer, words.delegated, by)],
     expiration: Infinity,
     ...(nonce === undefined ? {} : { nonce }),
   })
@@ -429,7 +481,7 @@ export const questionOf = async (offer: Offer, storefront: Signer, after?: strin
 /** Delegates from the space of an offer to its agent, or to another one. */
 export const delegate = (
   { space, agent }: Pick<Offer, 'space' | 'agent'>,
-  can: '*' | 'filecoin/*' | 'filecoin/info',
+  can: '*' | 'filecoin/*' | 'piece/*' | 'filecoin/info',
   to: Signer = agent,
 ) =>
   Delegation.delegate({
