@@ -52,8 +52,7 @@ export class AuthorizationOracle {
     if (to === 'dealer' && OFFERS.dealer.includes(can))
       return issuer === aggregator.did() ? undefined : among(aggregator, dealer)
     if (can === 'aggregate/get') return among(storefront, aggregator, dealer)
-    if (QUESTIONS.includes(can))
-      return among(storefront, aggregator, dealer, agent, this.#cast.dealTracker)
+    if (QUESTIONS.includes(can)) return among(storefront, aggregator, dealer, agent, this.#cast.dealTracker)
     if (can === 'ucan/conclude') return to === 'storefront' ? among(aggregator, dealer) : among(dealer)
     return undefined
   }
