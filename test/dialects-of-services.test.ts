@@ -26,7 +26,6 @@ const [web, guest, customer, stranger] = (await Promise.all([
   signerOf('web', WEB),
   ...['guest', 'customer', 'stranger'].map(name => signerOf(name)),
 ])) as [Signer, Signer, Signer, Signer]
-const keyOf = ({ toDIDKey }: Signer) => toDIDKey()
 
 const faulty = ['in one promise each', 'in all promises', 'refused with the list'].map(seed =>
   somePiece(seed, 3),
@@ -40,7 +39,7 @@ const system = useSystem({
       return {
         ...config,
         aliases: [WEB],
-        storefronts: [...config.storefronts, { did: WEB, keys: [keyOf(web)] }],
+        storefronts: [...config.storefronts, { did: WEB, keys: [web.toDIDKey()] }],
         limits: { paddedBytes: SIZE, minPaddedBytes: 0, maxWaitSeconds: 1 },
       }
     if (role === 'dealer')
@@ -82,9 +81,10 @@ const capabilityOf = (task: unknown) => {
   const { can, with: resource, nb } = effectOf(task).capabilities[0]
   return { can, with: resource, nb }
 }
+const dealOf = (end: Receipt) => (okOf(end) as { dataSource: { dealID: number } }).dataSource.dealID
 const joined = ({ fx }: Receipt) => `${effectOf(fx.join).cid}`
 const outcomeOf = (role: string, offered: Receipt) => awaitReceipt(at(role), joined(offered))
-const isAsked = (name: string) => expect.objectContaining({ name, message: expect.any(String) })
+const isFailure = (name: string) => expect.objectContaining({ name, message: expect.any(String) })
 
 const proves = (piece: PieceLink, receipt: Receipt) => {
   const { aggregate, inclusion } = okOf(receipt) as { aggregate: PieceLink; inclusion: EncodedInclusion }
@@ -170,15 +170,15 @@ describe.each(Object.keys(PIECE_OFFERS))('the aggregator in %s', dialect => {
     const piece = somePiece(`${dialect} own`)
     const offered = await offerPiece(dialect, piece, dialect)
     const task = effectOf(offered.fx.join)
-    const ask = (issuer: string, options: Options = {}) =>
-      invokeAs(issuer, 'aggregator', promised, task.capabilities[0].nb as never, options)
-    // With other facts it is another task: a question.
-    const asked = { facts: [] }
-    expect(errorOf(await ask('aggregator', asked))).toEqual(isAsked('OutcomePending'))
+    const ask = (issuer: string) => invokeAs(issuer, 'aggregator', promised, task.capabilities[0].nb as never)
+    expect(errorOf(await ask('aggregator'))).toEqual(isFailure('OutcomePending'))
     expect(await fetchReceipt(at('aggregator'), `${task.cid}`)).toBeUndefined()
     const end = await outcomeOf('aggregator', offered)
-    expect((await ask('aggregator', asked)).out).toEqual(end.out)
-    if (dialect !== 'draft 2')
+    // `aggregate/arrange` is addressed to the storefront, so that the same task for the aggregator is another one.
+    if (dialect === 'draft 1') expect(errorOf(await ask('aggregator'))).toEqual(isFailure('OutcomePending'))
+    else expect((await ask('aggregator')).out).toEqual(end.out)
+    // In draft 2 this is an offer of the other storefront.
+    if (promised !== 'aggregate/add')
       expect(errorOf(await ask('otherStorefront'))).toMatchObject({ name: 'UnsupportedCapability' })
   })
 
@@ -223,7 +223,7 @@ describe('draft 1 at the aggregator', () => {
     const { content: link } = await randomContent(10)
     const offer = (facts: Fact[]) =>
       invokeAt(
-        { url: at('aggregator').url, did: WEB, key: '' },
+        { ...at('aggregator'), did: WEB as never },
         { issuer: web, can: 'piece/offer', nb: { piece, link, provider: 'did:web:free.example' }, facts },
       )
     const queued = await offer([])
@@ -313,7 +313,7 @@ describe('drafts 2 and 3 at the aggregator', () => {
     expect(task.facts).toEqual([{ offered: true }])
     expect(task.capabilities[0].nb).toEqual(nb)
     expect(joined(await offer())).toBe(joined(offered))
-    expect(errorOf(await offer([{ offered: true }]))).toEqual(isAsked('OutcomePending'))
+    expect(errorOf(await offer([{ offered: true }]))).toEqual(isFailure('OutcomePending'))
     const end = await outcomeOf('aggregator', offered)
     proves(piece, end)
     expect((await offer([{ offered: true }])).out).toEqual(end.out)
@@ -396,7 +396,7 @@ describe('one ability with several meanings', () => {
       group: 'three',
     })
     expect(errorOf(toDealer)).toMatchObject({
-      name: 'InvalidPieceCID',
+      name: 'MalformedCapability',
       field: 'nb.aggregate',
       found: 'nothing',
     })
@@ -536,7 +536,7 @@ describe.each(Object.entries(AGGREGATE_OFFERS))(
       const again = await offerAggregate(form, built, { label: 'the label' })
       expect(`${again.root.cid}`).toBe(`${offered.root.cid}`)
       const own = () => invokeAs('dealer', 'dealer', promised, task.capabilities[0].nb as never)
-      expect(errorOf(await own())).toEqual(isAsked('OutcomePending'))
+      expect(errorOf(await own())).toEqual(isFailure('OutcomePending'))
       expect(await fetchReceipt(at('dealer'), joined(offered))).toBeUndefined()
 
       const end = await outcomeOf('dealer', offered)
@@ -596,7 +596,6 @@ describe.each(Object.entries(AGGREGATE_OFFERS))(
       expect(joined(second)).not.toBe(joined(first))
       expect(effectOf(first.fx.join).facts).toEqual([])
       const [one, two] = await Promise.all([outcomeOf('dealer', first), outcomeOf('dealer', second)])
-      const dealOf = (end: Receipt) => (okOf(end)?.dataSource as { dealID: number }).dealID
       expect(dealOf(one)).not.toBe(dealOf(two))
     })
 
@@ -641,7 +640,7 @@ describe('an aggregate that is offered in several dialects', () => {
     const forms = Object.keys(AGGREGATE_OFFERS)
     const offers = [inProtocol, ...(await Promise.all(forms.map(form => offerAggregate(form, built))))]
     const ends = await Promise.all(offers.map(offered => outcomeOf('dealer', offered)))
-    const deals = ends.map(end => (okOf(end)?.dataSource as { dealID: number }).dealID)
+    const deals = ends.map(dealOf)
     expect(new Set(deals).size).toBe(1)
     expect(await documentsOf(built)).toHaveLength(1)
     // Drafts 2 and 3 have one task for the arguments that both have.

@@ -266,8 +266,29 @@ const inDialects = (choices: Choices, offers: readonly Offer[]): Offer[] =>
         agent: choices.one([one, two]),
       }
     })
-    return [{ ...offer, dialect: first }, ...copies]
+    return [
+      { ...offer, dialect: first },
+      ...copies,
+      ...(choices.chance(0.15) ? [ownOffer(choices, offer)] : []),
+    ]
   })
+
+/**
+ * Returns the offer of the same content that the storefront makes to itself. Its ability and arguments are also those of the
+ * task that the storefront promises to others, so it has a nonce that no other offer has.
+ */
+const ownOffer = (choices: Choices, offer: Offer): Offer => {
+  const storefront = signers[offer.storefront] as Signer
+  return {
+    ...offer,
+    dialect: 'draft-2',
+    nonce: 'own',
+    at: Math.max(0, offer.at + choices.between(-10 * MINUTE, 10 * MINUTE)),
+    again: false,
+    space: storefront,
+    agent: storefront,
+  }
+}
 
 /** Returns some changes of the providers of spaces. */
 const randomRows = (choices: Choices): SpaceRow[] =>

@@ -88,6 +88,14 @@ describe('covers', () => {
       expect(derives(tenant, { storefront: 'did:web:b.example' })).toHaveProperty('error')
       expect(derives(tenant, { label: 'm' })).toHaveProperty('error')
       expect(derives({}, { storefront: 'did:web:a.example' })).toHaveProperty('error')
+      // The validator fills absent arguments of a delegation with those of the claim.
+      const inherits = (nb: object, delegated: object) => derives(nb, { ...nb, ...delegated })
+      expect(inherits({ storefront: 'did:web:a.example', label: 'l' }, tenant)).toHaveProperty('ok')
+      expect(inherits(tenant, { storefront: 'a.example' })).toHaveProperty('ok')
+      expect(inherits({ storefront: 'did:web:b.example', label: 'l' }, tenant)).toHaveProperty('error')
+      expect(inherits({ storefront: 'did:web:a.example', label: 'm' }, tenant)).toHaveProperty('error')
+      expect(inherits({ storefront: 'did:web:b.example', ...tenant }, tenant)).toHaveProperty('error')
+      expect(inherits({ label: 'm', ...tenant }, tenant)).toHaveProperty('error')
     },
   )
 

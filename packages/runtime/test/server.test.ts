@@ -85,6 +85,12 @@ const handlers = (receipts: () => StandIn['receipts']): Handler[] => [
     { get: (task: string) => receipts().get(task) } as never,
     async ({ capability }) => (capability.nb.group === 'empty' ? undefined : `${(await next()).cid}`),
   ),
+  promisedTask(
+    text('test/offer-to-itself'),
+    { get: (task: string) => receipts().get(task) } as never,
+    async () => undefined,
+    { otherwise: async () => ({ out: { ok: {} }, fx: { join: await next() } }) },
+  ),
 ]
 
 beforeAll(async () => {
@@ -483,6 +489,13 @@ describe('a promised task', () => {
       expect(await isSigned(receipt)).toBe(false)
       expect(JSON.stringify(receipt.out)).not.toMatch(LEAK)
     }
+  })
+
+  it('that is an offer of the service to itself has its receipt stored, because it promises a task', async () => {
+    const capability = { can: 'test/offer-to-itself', with: service.did(), nb: { text: 'hi' } } as const
+    const receipt = await ask(it_.api, invocation(capability.can, { issuer: service, capability }))
+    expect(`${receipt.fx.join?.link()}`).toBe(`${(await next()).cid}`)
+    expect(`${(await served(it_.api, receipt.ran.link()))?.root.cid}`).toBe(`${receipt.root.cid}`)
   })
 
   it('without an offer is pending too', async () => {

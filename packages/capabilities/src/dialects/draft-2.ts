@@ -71,16 +71,21 @@ export const readTenantArguments = ({ storefront, label, deal }: TenantArguments
 
 type Claim = { with: DID; nb: TenantArguments }
 
-/** Compares the tenant of a claim with that of a delegation, whichever form each of them has. */
+/**
+ * Compares the tenant of a claim with that of a delegation, whichever form each of them has. The validator fills absent
+ * arguments of the delegation with those of the claim, so the delegation may have both forms: the claim must fit each.
+ */
 const coversTenant = (claim: Claim, delegated: Claim) => {
-  const toPlain = ({ deal: _, ...nb }: TenantArguments, given: TenantArguments) => ({
-    ...nb,
-    ...readTenantArguments(given),
-  })
-  return covers(
-    { with: claim.with, nb: toPlain(claim.nb, claim.nb) },
-    { with: delegated.with, nb: toPlain(delegated.nb, delegated.nb) },
-  )
+  const { deal: _, ...claimed } = claim.nb
+  const plain = { with: claim.with, nb: { ...claimed, ...readTenantArguments(claim.nb) } }
+  const { deal, ...others } = delegated.nb
+  const { storefront, label } = others
+  const forms = [
+    { ...others, ...readTenantArguments({ storefront, label }) },
+    ...(deal ? [readTenantArguments({ deal })] : []),
+  ]
+  const results = forms.map(nb => covers(plain, { with: delegated.with, nb }))
+  return results.find(result => 'error' in result) ?? { ok: {} }
 }
 
 /** An aggregator asks a dealer to make deals for an aggregate; or the dealer's own task: make them. */

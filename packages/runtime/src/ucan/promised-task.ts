@@ -29,7 +29,10 @@ export const promisedTask = <C extends CapabilityParser<Match<ParsedCapability>>
       const task = await find(input)
       if (task === undefined && otherwise) return otherwise(input)
       const receipt = task === undefined ? undefined : await receipts.get(task)
-      if (receipt) return task === `${input.invocation.cid}` ? { filed: receipt } : outcomeOf(receipt)
+      if (receipt)
+        return task === `${input.invocation.cid}`
+          ? { filed: receipt }
+          : { ...outcomeOf(receipt), isRepeat: true }
       return {
         pending: failure(
           'OutcomePending',
@@ -39,5 +42,6 @@ export const promisedTask = <C extends CapabilityParser<Match<ParsedCapability>>
         ),
       }
     },
-    { own: true, matches },
+    // The receipt of an offer is stored, because it promises a task.
+    { own: true, keep: otherwise !== undefined, matches },
   )
