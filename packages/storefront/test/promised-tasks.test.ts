@@ -1,7 +1,7 @@
 import type { Receipt } from '@ucanto/interface'
 import { aggregateAccept, failure, type Task, Tasks } from '@w3filecoin/capabilities'
-import { issueReceipt } from '@w3filecoin/runtime'
-import { ask, somePiece } from '@w3filecoin/testing'
+import { issueReceipt, type Outcome } from '@w3filecoin/runtime'
+import { ask, served, somePiece } from '@w3filecoin/testing'
 import { describe, expect, it } from 'vitest'
 import { createStorefront } from '../src/index.ts'
 import {
@@ -17,6 +17,7 @@ import {
   offer,
   queuePieces,
   recordOf,
+  service,
   settle,
   storefront,
   stranger,
@@ -237,5 +238,36 @@ describe('D5: a failed aggregate', () => {
     await deliver(await issueReceipt(dealer, aggregateAccept, { out: { error }, fx: { fork: [retry] } }))
     await settle()
     expect(await recordOf(only)).toMatchObject({ stage: 'failed', reason: { name: 'ProofNotFound' } })
+  })
+})
+
+describe('the receipt of piece/accept', () => {
+  /** Delivers the receipt of the promised task of a queued piece with another outcome, and returns the end of the piece. */
+  const accept = async (seed: string, out: Outcome['out']) => {
+    const [only] = await queuePieces(seed)
+    const task = await Tasks.pieceAccept(aggregator, { piece: only.piece, group: GROUP })
+    await deliver(await issueReceipt(aggregator, task, { out }))
+    await settle()
+    return { record: await recordOf(only), receipt: await served(service.api, only.accept.cid) }
+  }
+
+  it('L6: without an inclusion proof ends the piece with ProofNotFound, which says why', async () => {
+    const aggregate = somePiece('an aggregate without a proof')
+    const { record, receipt } = await accept('no proof', { ok: { aggregate } })
+    expect(record).toMatchObject({ stage: 'failed', reason: { name: 'ProofNotFound' } })
+    expect(errorOf(receipt!)).toMatchObject({
+      name: 'ProofNotFound',
+      message: expect.stringContaining(`in the aggregate ${aggregate}, without an inclusion proof`),
+    })
+  })
+
+  it.each(['InvalidPieceCID', 'InvaildPieceCID'])('with the error %s ends the piece with it', async name => {
+    const { record } = await accept(`refused ${name}`, { error: failure(name, 'It has no such piece') })
+    expect(record).toMatchObject({ stage: 'failed', reason: { name: 'InvalidContentPiece' } })
+  })
+
+  it('with another error decides nothing', async () => {
+    const { record } = await accept('busy', { error: failure('Busy', 'Try again later') })
+    expect(record).toMatchObject({ stage: 'queued' })
   })
 })
