@@ -32,7 +32,6 @@ export const createAggregator = (dependencies: Dependencies): Service<typeof res
     id,
     authority,
     handlers: [
-      ...dialectHandlers(dependencies),
       pieceOfferHandler(dependencies),
       pieceAcceptHandler(stores),
       pieceInfoHandler(dependencies),
@@ -44,6 +43,7 @@ export const createAggregator = (dependencies: Dependencies): Service<typeof res
           [settles]: (receipt, ran) => receiveAggregateAccept(dependencies, receipt, ran),
         },
       }),
+      ...dialectHandlers(dependencies),
     ],
     receipts,
     log,

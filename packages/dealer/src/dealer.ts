@@ -19,9 +19,9 @@ export const createDealer = (dependencies: Dependencies): Service<typeof resourc
     id,
     authority,
     handlers: [
-      ...dialectHandlers(dependencies),
       aggregateOfferHandler(dependencies),
       aggregateAcceptHandler(stores),
+      ...dialectHandlers(dependencies),
     ],
     receipts,
     log,

@@ -29,7 +29,6 @@ export const createStorefront = ({
     id,
     authority,
     handlers: [
-      ...dialectHandlers(dependencies),
       filecoinOfferHandler(dependencies),
       filecoinSubmitHandler(dependencies),
       filecoinAcceptHandler(dependencies),
@@ -44,6 +43,7 @@ export const createStorefront = ({
           'aggregate/accept': (receipt, ran) => receiveAggregateReceipt(dependencies, receipt, ran),
         },
       }),
+      ...dialectHandlers(dependencies),
     ],
     receipts: stores.receipts,
     log,

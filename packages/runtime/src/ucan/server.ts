@@ -30,7 +30,8 @@ const REPEAT_LIFETIME_SECONDS = 24 * 3600
  * such as `constructor/call`; `@ucanto/server` walks a tree of objects, and would call them.
  *
  * Of several handlers of an ability, the first one runs that is for the invocation: `own` handlers are only for
- * invocations by the service itself, if there are others, and `matches` compares the arguments.
+ * invocations by the service itself, if there are others, and `matches` compares the arguments. Handlers with `matches` are
+ * first.
  */
 export class Server {
   readonly id: Signer
@@ -39,6 +40,8 @@ export class Server {
   /** Other DIDs that it accepts invocations for. */
   readonly aliases: readonly string[]
   readonly #handlers: ReadonlyMap<string, readonly Handler[]>
+  /** The abilities in the order of the handlers, for errors. */
+  readonly #abilities: readonly string[]
   readonly #authority: Authority
   readonly #receipts: ReceiptLog
   readonly #log: Log
@@ -49,7 +52,8 @@ export class Server {
     this.aliases = authority.aliases
     const { revocations } = authority
     const all = revocations ? [...handlers, revokeHandler(revocations)] : handlers
-    this.#handlers = Map.groupBy(all, ({ can }) => can)
+    this.#handlers = Map.groupBy(all.toSorted(byArguments), ({ can }) => can)
+    this.#abilities = [...new Set(all.map(({ can }) => can))]
     this.#authority = authority
     this.#receipts = receipts
     this.#log = log
@@ -90,7 +94,7 @@ export class Server {
       return fail(
         failure(
           'HandlerNotFound',
-          `This service does not have the ability ${capability.can}. It has: ${[...this.#handlers.keys()].join(', ')}.`,
+          `This service does not have the ability ${capability.can}. It has: ${this.#abilities.join(', ')}.`,
           { capability: { can: capability.can, with: capability.with } },
         ),
       )
@@ -151,6 +155,10 @@ export class Server {
     return { error: denied ?? tooManyProofs(candidate) }
   }
 }
+
+/** Puts the handlers that compare the arguments before the others. */
+const byArguments = (a: Handler, b: Handler): number =>
+  Number(b.matches !== undefined) - Number(a.matches !== undefined)
 
 /** Returns the handler that an invocation is for; the last one, which describes the error, if it is for none. */
 const chooseHandler = (handlers: readonly Handler[], own: boolean, nb: unknown): Handler | undefined =>
