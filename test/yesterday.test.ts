@@ -101,7 +101,11 @@ describe('records and messages of version 0.1.0', () => {
   test.each(snapshots.map(snapshot => [new Date(snapshot.at).toISOString(), snapshot] as const))(
     'lead to the same end: a journey that they began until %s, whose messages are lost, is completed',
     async (_, resume) => {
-      const { report } = await simulate(1, new Choices(1), { ...plannedCourse(), resume })
+      const planned = plannedCourse()
+      // Version 0.1.0 had no dialects.
+      const offers = planned.scenario.offers.filter(({ dialect }) => dialect === undefined)
+      const scenario = { ...planned.scenario, offers }
+      const { report } = await simulate(1, new Choices(1), { ...planned, scenario, resume })
       expect(report.violations).toEqual([])
       expect(report.checked.get('the end is the one that the content deserves')).toBe(5)
     },

@@ -78,7 +78,7 @@ describe('npm run ops', () => {
     [
       'a queue of another service',
       ['dlq', '--service', 'dealer', '--queue', 'seal'],
-      'Unknown queue: seal. The queues are track, report, retry, conclude.',
+      'Unknown queue: seal. The queues are track, report, retry, translate, conclude.',
     ],
     ['an invalid limit', ['dlq', '--limit', '0'], '--limit must be a whole number from 1 to 10000, not 0'],
     [
@@ -184,7 +184,7 @@ describe('npm run ops on a system', () => {
     const shown = await ops('dlq', '--data', data)
     expect(shown.code).toBe(2)
     expect(shown.out).toContain('aggregator include: 1 dead letter\n')
-    expect(shown.out).toContain('1 dead letter in 14 queues; --send sends it back to its queue\n')
+    expect(shown.out).toContain('1 dead letter in 17 queues; --send sends it back to its queue\n')
 
     await sleep(1100)
     expect(await json('dlq', '--send')).toMatchObject({ code: 0, lines: [{ sent: true }] })
@@ -275,7 +275,7 @@ describe('npm run ops on a system', () => {
     expect(JSON.parse(out)).toMatchObject({ service: 'aggregator', key: 'stalled', sent: false })
     expect(await opsWith(env, 'dlq', '--stage', 'production', '--service', 'dealer')).toEqual({
       code: 0,
-      out: 'No dead letters in 4 queues\n',
+      out: 'No dead letters in 5 queues\n',
       err: '',
     })
     expect(await opsWith(env, 'dlq', '--stage', 'other', '--service', 'dealer')).toEqual({
@@ -288,7 +288,7 @@ describe('npm run ops on a system', () => {
     const failed = await opsWith(env, 'dlq', '--stage', 'broken', '--service', 'dealer')
     expect(failed).toMatchObject({ code: 1, err: '' })
     expect(failed.out).toBe(
-      'dealer retry: failed\n  QueueDoesNotExist: The specified queue does not exist.\n\nNo dead letters in 3 queues; one queue failed\n',
+      'dealer retry: failed\n  QueueDoesNotExist: The specified queue does not exist.\n\nNo dead letters in 4 queues; one queue failed\n',
     )
     const line = await opsWith(env, 'dlq', '--stage', 'broken', '--service', 'dealer', '--json')
     expect([line.code, JSON.parse(line.out)]).toMatchObject([1, { service: 'dealer', queue: 'retry' }])
