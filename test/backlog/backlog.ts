@@ -168,7 +168,7 @@ export const fanOut = async ({
       queues: openQueues(engine, aggregatorFormats.messages),
       storefronts: configuredPeers([]),
       delegations: new Map(),
-      dealer: { principal: dealer, did: dealer.did() } as never,
+      dealer: new Peer({ did: dealer.did() }, { authority: new Authority(), fetch }),
       authority: new Authority(),
       limitsOf: () => ({ paddedBytes: 2 ** 35, minPaddedBytes: 0, maxPieces: pieces, maxWaitMs: 6 * HOUR }),
       timing: TIMING,

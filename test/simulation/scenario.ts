@@ -322,7 +322,8 @@ const addFlood = (
   }
   return {
     ...scenario,
-    offers: [victim, ...offers],
+    // Offers of a storefront to itself are in the default group too.
+    offers: [victim, ...offers.filter(({ storefront, space }) => space.did() !== signers[storefront]?.did())],
     spaces: spaces.map((space, n) => ({ at: 0, space: space.did(), provider: PROVIDERS[n % 2]! })),
     flood: {
       storefront,
