@@ -3,7 +3,7 @@ import type { Block, DID, Fact, Proof, Receipt, Signer } from '@ucanto/interface
 import { Verifier } from '@ucanto/principal'
 import { buildAggregate, type EncodedInclusion, type PieceLink, verifyInclusion } from '@w3filecoin/piece'
 import { signerOf, somePiece } from '@w3filecoin/testing'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import { randomContent } from './content.ts'
 import { createAgent, ask as invokeAt } from './invoke.ts'
 import { readOfferDocuments } from './offer-documents.ts'
@@ -558,7 +558,7 @@ describe.each(Object.entries(AGGREGATE_OFFERS))(
       ]
       expect(effectOf(anew.fx.join)).toMatchObject({ nonce: 'anew', facts: [] })
       expect(joined(anew)).not.toBe(joined(first))
-      await expect.poll(async () => (await documentsOf(built)).length, { timeout: 10_000 }).toBe(2)
+      await vi.waitFor(async () => expect(await documentsOf(built)).toHaveLength(2), { timeout: 10_000 })
     })
 
     test.concurrent(`${row}: ${can} of an aggregator may name only the tenants that it is allowed to name`, async () => {

@@ -12,6 +12,8 @@ export interface Outcome {
   meta?: object
   /** Whether an earlier task had this outcome. The receipt of a repeated task expires, because the first one's stays. */
   isRepeat?: boolean
+  /** Whether the receipt is not stored: it repeats that of another task, which is served. */
+  isUnstored?: boolean
 }
 
 /** Signs the outcome of a task. Deterministic: the same task, outcome and key produce the same bytes. */

@@ -32,7 +32,7 @@ export const promisedTask = <C extends CapabilityParser<Match<ParsedCapability>>
       if (receipt)
         return task === `${input.invocation.cid}`
           ? { filed: receipt }
-          : { ...outcomeOf(receipt), isRepeat: true }
+          : { ...outcomeOf(receipt), isUnstored: true }
       return {
         pending: failure(
           'OutcomePending',

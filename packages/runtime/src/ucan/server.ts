@@ -123,7 +123,7 @@ export class Server {
       if ('filed' in outcome) return outcome.filed
       if ('pending' in outcome) return await issueUnsigned(issuer, invocation, outcome.pending)
       const receipt = await issueReceipt(issuer, checked.ok.invocation, outcome)
-      if (!handler.keep || outcome.out.error !== undefined) return receipt
+      if (!handler.keep || outcome.isUnstored || outcome.out.error !== undefined) return receipt
       return await this.#receipts.put(
         receipt,
         outcome.isRepeat ? { lifetimeSeconds: REPEAT_LIFETIME_SECONDS } : {},
