@@ -546,7 +546,8 @@ describe.each(Object.entries(AGGREGATE_OFFERS))(
       expect(end.out.ok).toEqual(
         row === 'L4' ? { ...deal, auxDataType: 0, auxDataSource: dataSource } : { ...deal, piece: aggregate },
       )
-      expect((await own()).out).toEqual(end.out)
+      // Draft 1 promises the task to the aggregator, which reads its receipt.
+      if (!isDraft1) expect((await own()).out).toEqual(end.out)
       expect(await documentsOf(built)).toMatchObject([{ tenant: at('aggregator').did, label: 'the label' }])
     })
 

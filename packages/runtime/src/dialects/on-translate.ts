@@ -6,6 +6,7 @@ import type { Clock, Stored, Table } from '../ports.ts'
 import { issueReceipt, type Outcome } from '../receipts/receipt.ts'
 import type { ReceiptLog } from '../receipts/receipt-log.ts'
 import { packTask, unpackTask, update } from '../records/record.ts'
+import { isTask } from '../ucan/task.ts'
 import { type TranslateMessage, translateMessage } from './translate-message.ts'
 import { markBlocked, markDone, markFiled, type TranslationRecord } from './translation.ts'
 
@@ -50,8 +51,10 @@ export const onTranslate = ({
         await update(translation, { id: record.id }, current => markBlocked(current, now(), timing.retryMs))
       ).record
     const { outcome, offer } = translated
-    await receipts.put(await issueReceipt(id, await unpackTask(record.promisedTask), outcome))
-    const offerTask = offer && (await packTask(offer))
+    const filed = await receipts.put(await issueReceipt(id, await unpackTask(record.promisedTask), outcome))
+    // An interrupted run may have stored a receipt that promises the offer as another key signed it.
+    const { join } = filed.fx
+    const offerTask = offer && (await packTask(isTask(join) ? join : offer))
     return (
       await update(translation, { id: record.id }, current =>
         markFiled(current, offerTask, now(), timing.retryMs),
