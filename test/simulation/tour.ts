@@ -1,7 +1,15 @@
 import { code as CBOR, encode } from '@ipld/dag-cbor'
 import type { Signer } from '@ucanto/interface'
-import { revoke, Tasks } from '@w3filecoin/capabilities'
-import { dueAt, encodeMessage, principal, type Row, type Stored } from '@w3filecoin/runtime'
+import { failure, parsePieceLink, revoke, Tasks } from '@w3filecoin/capabilities'
+import {
+  dueAt,
+  encodeMessage,
+  issueReceipt,
+  principal,
+  type Row,
+  type Stored,
+  unpackTask,
+} from '@w3filecoin/runtime'
 import { linkOf, someContent, somePiece } from '@w3filecoin/testing'
 import { Choices, type DeterministicWorld, type Faults, NONE } from '@w3filecoin/testing/deterministic'
 import { plannedCourse } from './crash-points.ts'
@@ -16,8 +24,8 @@ const HOUR = 60 * MINUTE
 
 /**
  * A tour on which the functions of all services do everything that they may do. It is the planned journey with visitors who
- * ask and revoke, content that no aggregate can hold, an aggregate with an invalid piece, receipts that do not
- * arrive or arrive without their effects, lost messages, and a run that is killed between a receipt and its record.
+ * ask and revoke, content that no aggregate can hold, an aggregate with an invalid piece, an aggregate that is offered again
+ * after its end, receipts that do not arrive, refuse a piece, or arrive without their effects, lost messages, and a run that is killed between a receipt and its record.
  */
 export const tour = async (): Promise<Report> => {
   const { report } = await simulate(SEED, new Choices(SEED), await course())
@@ -96,21 +104,60 @@ const scheduleVisits = (world: DeterministicWorld, system: System, offer: Offer)
   at(2, () => offerInvalidAggregate(system))
   for (const hours of [50, 100, 150]) at(hours, () => concludeWithoutEffects(system))
   at(155, () => forgetAggregation(world, system))
+  at(160, () => repeatOffer(system))
+  at(165, () => refusePiece(world, system))
 }
 
 /**
  * A piece of an aggregate with a known outcome is as earlier code left it, before the receipt of `piece/accept` arrived. The
  * poll of its group finds the receipt, and has the piece settled.
  */
-const forgetAggregation = async (world: DeterministicWorld, system: System): Promise<void> => {
+const forgetAggregation = async (world: DeterministicWorld, system: System): Promise<void> =>
+  queueAgain(world, system)
+
+/**
+ * The receipt of `piece/accept` refuses the piece, as that of a foreign aggregator may. The poll of the group finds it. The
+ * piece has its final receipt already, which decides.
+ */
+const refusePiece = async (world: DeterministicWorld, system: System): Promise<void> => {
+  const { id, tables } = serviceOf(system, 'aggregator')
+  const { piece, group } = acceptedPiece(system)
+  const offered = { piece: parsePieceLink(piece as string), group: group as string, nonce: 'refused' }
+  const task = await Tasks.pieceAccept(id, offered)
+  const error = failure('InvalidPieceCID', 'The aggregator refuses the piece')
+  const receipt = await issueReceipt(id, task, { out: { error } })
+  tables.receipt!.seed({
+    task: `${task.cid}`,
+    receipt: `${receipt.root.cid}`,
+    car: await encodeMessage({ receipts: [receipt] }),
+    issuedAt: world.now(),
+    revision: 1,
+  })
+  queueAgain(world, system, { waitsFor: `${task.cid}` })
+}
+
+/** The aggregator offers an aggregate again that has a deal, as after an answer that was lost. */
+const repeatOffer = async (system: System): Promise<void> => {
+  const { aggregate } = serviceOf(system, 'aggregator').tables
+  const ended = [...aggregate!.items.values()].find(({ stage }) => stage === 'accepted')
+  await post(system, 'dealer', await unpackTask(ended?.offer as Uint8Array))
+}
+
+const acceptedPiece = (system: System) => {
   const { piece } = serviceOf(system, 'storefront').tables
-  const item = [...piece!.items.values()].find(({ stage }) => stage === 'accepted') as Stored<Row> & {
+  return [...piece!.items.values()].find(({ stage }) => stage === 'accepted') as Stored<Row> & {
     history: { stage: string; at: number }[]
   }
+}
+
+/** Sets a piece with a known outcome back to the stage `queued`. */
+const queueAgain = (world: DeterministicWorld, system: System, change: object = {}): void => {
+  const { piece } = serviceOf(system, 'storefront').tables
+  const item = acceptedPiece(system)
   const history = item.history.slice(0, item.history.findLastIndex(({ stage }) => stage === 'queued') + 1)
   const { aggregate: _, aggregateId: __, inclusion: ___, ...queued } = item
   const due = dueAt(item.id as string, world.now())
-  piece!.seed({ ...queued, stage: 'queued', history, ...due, revision: item.revision + 1 })
+  piece!.seed({ ...queued, ...change, stage: 'queued', history, ...due, revision: item.revision + 1 })
 }
 
 const serviceOf = ({ services }: System, name: string): Simulated => services.get(name) as Simulated
