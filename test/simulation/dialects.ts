@@ -66,10 +66,17 @@ export const checkChain = async (
     const offered = follow(aggregator, checked.fx.join?.link(), 'the offer of the piece')
     if (offered === undefined || offered.out.error) continue
     const { nb } = (offered.ran as Task).capabilities[0] as { nb: Record<string, unknown> }
+    const group = (nb.group ?? nb.provider) as string
     findings.check(
       'a piece is in the group of its space',
-      groups.has((nb.group ?? nb.provider) as string),
-      () => `${piece} is offered in ${nb.group ?? nb.provider}, not in ${[...groups]}`,
+      groups.has(group),
+      () => `${piece} is offered in ${group}, not in ${[...groups]}`,
+    )
+    const record = promiserOf(services.get(aggregator) as Simulated, `${offered.fx.join?.link()}`)
+    findings.check(
+      AGREES,
+      record?.storefront === id.did() && record.group === group && record.piece === `${piece}`,
+      () => `${piece} of ${group} was promised a task of ${record?.piece} of ${record?.group}`,
     )
     const arranged = follow(aggregator, offered.fx.join?.link(), 'the aggregate of the piece')
     if (arranged === undefined || dialect !== 'draft-1') continue
@@ -83,6 +90,12 @@ export const checkChain = async (
       () => `${task} leads to ${aggregate}, and to ${abilityOf(dealt)} of ${named}`,
     )
   }
+}
+
+/** Returns the record of the piece whose workflow promised a task of a dialect. */
+const promiserOf = ({ tables }: Simulated, task: string) => {
+  const translation = [...tables.translation!.items.values()].find(item => item.task === task)
+  return tables.piece!.items.get(JSON.stringify([translation?.subject]))
 }
 
 /** Whether the receipt of a task of a dialect reports the same as that of the task of the protocol. */

@@ -121,12 +121,12 @@ const FIRST_ROW: SpaceRow = { at: 0, space: listed.did(), provider: PROVIDERS[0]
 /** Returns the offers of a seed, with faults in some of them. */
 export const randomScenario = (choices: Choices, elements: ReadonlySet<Element>): Scenario => {
   if (elements.has('slow-content')) return slowScenario(choices)
-  const storefronts = randomStorefronts(choices, elements.has('twins'))
-  const faulty = new Set<string>()
-  const offers = elements.has('twins')
-    ? twinOffers(choices, faulty)
-    : randomOffers(choices, [...storefronts.keys()], faulty)
   const speaksDialects = elements.has('dialects')
+  // Equal pieces of two groups or storefronts have equal tasks in some dialects.
+  const twins = elements.has('twins') || (speaksDialects && choices.chance(0.25))
+  const storefronts = randomStorefronts(choices, twins)
+  const faulty = new Set<string>()
+  const offers = twins ? twinOffers(choices, faulty) : randomOffers(choices, [...storefronts.keys()], faulty)
   if (elements.has('late-content') || (speaksDialects && choices.chance(0.3)))
     offers.push(...lateOffers(choices))
   const spoken = speaksDialects ? inDialects(choices, offers) : offers
