@@ -1,0 +1,118 @@
+import type { Receipt } from '@ucanto/interface'
+import { Draft2, type Failure, failure, type PieceLink, type Task } from '@w3filecoin/capabilities'
+import { buildAggregate } from '@w3filecoin/piece'
+import { issueReceipt, type Outcome } from '@w3filecoin/runtime'
+import { ask, effectsOf, somePiece } from '@w3filecoin/testing'
+import { expect, it } from 'vitest'
+import { createStorefront } from '../src/index.ts'
+import {
+  aggregator,
+  aws,
+  clock,
+  dependencies,
+  GROUP,
+  offer,
+  recordOf,
+  storefront,
+  timing,
+  uploadContent,
+} from './setup.ts'
+
+/** What an aggregator that understands only draft 2 answers to an offer, and the outcome of the task that it promises. */
+interface Answers {
+  refusal?: Failure
+  outcome?: (piece: PieceLink) => Outcome['out']
+}
+
+/** Runs a service whose aggregator understands only draft 2. */
+const withDraft2 = ({ refusal, outcome }: Answers) => {
+  const outcomes = new Map<string, Receipt>()
+  const execute = (tasks: readonly Task[]) =>
+    Promise.all(
+      tasks.map(async task => {
+        const { can, nb } = task.capabilities[0] as unknown as { can: string; nb: { piece: PieceLink } }
+        expect([can, nb]).toEqual([
+          'aggregate/add',
+          { piece: nb.piece, group: GROUP, storefront: storefront.did() },
+        ])
+        if (refusal) return { ok: await issueReceipt(aggregator, task, { out: { error: refusal } }) }
+        const own = await Draft2.aggregateAddTask(aggregator, aggregator, nb as never)
+        if (outcome)
+          outcomes.set(`${own.cid}`, await issueReceipt(aggregator, own, { out: outcome(nb.piece) }))
+        return {
+          ok: await issueReceipt(aggregator, task, { out: { ok: { piece: nb.piece } }, fx: { join: own } }),
+        }
+      }),
+    )
+  const service = createStorefront({
+    ...dependencies,
+    aggregator: Object.create(dependencies.aggregator, {
+      speaks: { value: ['draft-2'] },
+      reachable: { value: true },
+      execute: { value: execute },
+      receipt: { value: async (task: string) => outcomes.get(task) },
+    }),
+  })
+  const settle = () => aws.settle(service.consumers)
+  const sweepAfter = async (milliseconds: number) => {
+    clock.now += milliseconds
+    await service.schedules.sweep!()
+    await settle()
+  }
+  return { service, settle, sweepAfter }
+}
+
+/** Offers new content in the protocol, and returns the end of its workflow. */
+const endOf = async (seed: string, answers: Answers) => {
+  const { service, settle, sweepAfter } = withDraft2(answers)
+  const content = await uploadContent(seed)
+  const offered = await ask(service.api, await offer(content))
+  await settle()
+  for (let n = 0; n < 3; n++) await sweepAfter(timing.pollMs + timing.retryMs)
+  const end = await dependencies.stores.receipts.get(effectsOf(offered).join!)
+  return { content, end, record: await recordOf(content) }
+}
+
+it('L6: an aggregate that the aggregator names without an inclusion proof ends the piece with ProofNotFound, which says so', async () => {
+  const aggregate = somePiece('without proof', 10)
+  const { content, end } = await endOf('no proof', {
+    outcome: piece => ({ ok: { piece, aggregate, path: 'some/path' } }),
+  })
+  expect(end?.out.error).toEqual({
+    name: 'ProofNotFound',
+    message: `${aggregator.did()} reports that ${content.piece} is in the aggregate ${aggregate}, without an inclusion proof. Only \`inclusion\` in the receipt proves it`,
+  })
+})
+
+it('L6: a proof in the receipt leads to the deal that the deal tracker reports', async () => {
+  const { content, end, record } = await endOf('with proof', {
+    outcome: piece => {
+      const built = buildAggregate({ pieces: [piece, somePiece('beside', 5)], size: 2 ** 20 }).ok!
+      const at = built.pieces.findIndex(other => `${other}` === `${piece}`)
+      return { ok: { piece, aggregate: built.link, inclusion: built.proof(at) } }
+    },
+  })
+  expect(end?.out.ok).toMatchObject({ piece: content.piece, aux: { dataSource: { dealID: 42 } } })
+  expect(record?.stage).toBe('accepted')
+})
+
+it('L6: an invalid proof decides nothing', async () => {
+  const { end, record } = await endOf('wrong proof', {
+    outcome: piece => {
+      const built = buildAggregate({ pieces: [somePiece('other', 5), somePiece('beside', 5)], size: 2 ** 20 })
+        .ok!
+      return { ok: { piece, aggregate: built.link, inclusion: built.proof(0) } }
+    },
+  })
+  expect(end).toBeUndefined()
+  expect(record?.stage).toBe('queued')
+})
+
+it.each([
+  ['the receipt of the promised task', { outcome: () => ({ error: failure('InvaildPieceCID', 'no') }) }],
+  ['the answer to the offer', { refusal: failure('InvaildPieceCID', 'no') }],
+])('L6: a piece that is refused in %s ends with InvalidContentPiece', async (where, answers) => {
+  const { content, end } = await endOf(`refused in ${where}`, answers)
+  expect(end?.out.error).toMatchObject({ name: 'InvalidContentPiece', message: 'no' })
+  expect(`${(end?.out.error as { content?: unknown } | undefined)?.content}`).toBe(`${content.content}`)
+})
