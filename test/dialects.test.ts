@@ -159,3 +159,36 @@ test('L5: three agents offer one content in three drafts: one place in one aggre
   const { pieces } = await followPiece(system, await follow(submitted))
   expect(pieces.filter(other => `${other}` === `${piece}`)).toHaveLength(1)
 })
+
+test('L7: the storefront answers 404 for its own task that has no receipt, and redirects for tasks of the next services', async () => {
+  const look = async (task: unknown) => {
+    const response = await fetch(`${at('storefront').url}/receipt/${task}`, { redirect: 'manual' })
+    return [response.status, response.headers.get('location')]
+  }
+  const followOwn = async (can: `${string}/${string}`, name: string) => {
+    const content = await randomContent(3_000)
+    const offered = await offerAs(can, { [name]: content.content, piece: content.piece })
+    expect(offered.out.error, can).toBeUndefined()
+    const own = effectOf(offered.fx.join).cid
+    // The content has not arrived, so the task has no outcome.
+    expect(await look(own), can).toEqual([404, null])
+    await upload(system.local, content)
+    const checked = await awaitAtStorefront(own)
+    expect(checked.out.error, can).toBeUndefined()
+    const next = effectOf(checked.fx.join).cid
+    expect(await look(next), can).toEqual([307, `${at('aggregator').url}/receipt/${next}?chain`])
+  }
+  await Promise.all([
+    followOwn('piece/add', 'link'),
+    followOwn('filecoin/add', 'content'),
+    followOwn('filecoin/queue', 'content'),
+  ])
+  // The aggregator redirects only requests that follow the chain, and the dealer redirects none.
+  const { content, piece } = await uploaded()
+  const task = effectOf((await offerAs('filecoin/offer', { content, piece })).fx.join).cid
+  const { status } = await fetch(`${at('aggregator').url}/receipt/${task}`, { redirect: 'manual' })
+  expect(status).toBe(404)
+  const followed = await fetch(`${at('aggregator').url}/receipt/${task}?chain`, { redirect: 'manual' })
+  expect(followed.headers.get('location')).toBe(`${at('dealer').url}/receipt/${task}?chain`)
+  expect((await fetch(`${at('dealer').url}/receipt/${task}?chain`, { redirect: 'manual' })).status).toBe(404)
+})
