@@ -62,19 +62,32 @@ export class DealWatch {
     const dealer = services.get('dealer') as Simulated
     const accepted = new Map<string, string>()
     const promises = new Map<string, string>()
-    const answered = new Set([...receiptsOf(dealer).values()].map(({ fx }) => `${fx.join?.link()}`))
+    const receipts = receiptsOf(dealer)
+    /** When the first offer was answered that promises each task. */
+    const answeredAt = new Map<string, number>()
+    for (const { task: offer, issuedAt } of dealer.tables.receipt!.items.values()) {
+      const task = `${receipts.get(offer as string)?.fx.join?.link()}`
+      answeredAt.set(task, Math.min(issuedAt as number, answeredAt.get(task) ?? Infinity))
+    }
     for (const item of dealer.tables.aggregate!.items.values()) {
-      const { id, accept, aggregate } = item as unknown as {
+      const {
+        id,
+        accept,
+        aggregate,
+        endedAt = Infinity,
+      } = item as unknown as {
         id: string
         accept?: Uint8Array
         aggregate: string
+        endedAt?: number
       }
       if (accept === undefined) continue
       const task = `${(await unpackTask(accept)).cid}`
       const offer = `${aggregate}/${id}.json`
       const receipt = receiptOf(dealer, task)
-      // An aggregator repeats an offer without an answer, which then writes the document. The liar does not.
-      const lacksDocument = answered.has(task) && !this.#market.offers.has(offer)
+      // An aggregator repeats an offer without an answer, which then writes the document. The liar may repeat its offer when the
+      // aggregate has ended, and needs none.
+      const lacksDocument = (answeredAt.get(task) ?? Infinity) < endedAt && !this.#market.offers.has(offer)
       findings.check(
         'every offer of an aggregate has its own document and task',
         !lacksDocument && !promises.has(task),
