@@ -32,6 +32,8 @@ export interface World {
   /** By role. */
   services: Record<string, Address>
   agent: Identity
+  /** URL of the S3 engine. */
+  s3: string
   /** URL of the file of active replicas, which lists the chain's deals. */
   activeReplicas: string
 }
@@ -79,7 +81,8 @@ const storefront = (role: string): ServiceSpec => ({
   name: kebab(role),
   resources: '@w3filecoin/storefront/resources',
   functions: '@w3filecoin/storefront/functions',
-  config: ({ services }): StorefrontSettings => ({
+  config: ({ services, s3 }): StorefrontSettings => ({
+    upload: `${s3}/${kebab(role)}-content/{cid}`,
     dialects: [...DIALECTS],
     aggregator: { ...peer(services.aggregator), speaks: [...VOCABULARIES] },
     dealer: peer(services.dealer),
@@ -205,6 +208,7 @@ export const startLocal = async ({
       }),
     ),
     agent: identityOf('agent'),
+    s3: engines.s3,
     activeReplicas: market.activeReplicas,
   }
   writeIdentities(

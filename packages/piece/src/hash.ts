@@ -1,4 +1,4 @@
-import { setImmediate } from 'node:timers/promises'
+import { yieldTurn } from '#platform'
 import { padQuads, QUAD_PAYLOAD_SIZE, QUAD_SIZE } from './fr32.ts'
 import { encodePiece, MIN_HEIGHT, type PieceLink, payloadSizeOf } from './link.ts'
 import { hashLevel, hashPair, NODE_SIZE, zeroCommitment } from './merkle.ts'
@@ -180,7 +180,7 @@ export const pieceOf = async (
     for (let at = 0; at < chunk.length; at += TURN_SIZE) {
       hasher.write(chunk.subarray(at, at + TURN_SIZE))
       if (hasher.bytes - turnStart >= TURN_SIZE) {
-        await setImmediate()
+        await yieldTurn()
         turnStart = hasher.bytes
       }
     }

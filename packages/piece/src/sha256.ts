@@ -1,8 +1,7 @@
-import { createRequire } from 'node:module'
 import * as wasmSha256 from '@chainsafe/as-sha256'
-import type * as Hashtree from '@chainsafe/hashtree'
 import type { SHA256_CODE, SyncMultihashHasher } from '@web3-storage/data-segment'
 import * as Digest from 'multiformats/hashes/digest'
+import { loadHashtree } from '#platform'
 
 /**
  * SHA-256 of many 64-byte messages in one call. A Merkle tree needs only this: a message is a pair of 32-byte
@@ -14,22 +13,15 @@ export interface Sha256 {
   hashInto(input: Uint8Array, output: Uint8Array): void
 }
 
-const loadNative = (): Sha256 | undefined => {
-  try {
-    // Use `require`, not `import`: bundlers leave the call alone, so a bundle works with the module beside it
-    // (installed for the platform that it runs on) and without it.
-    const hashtree: typeof Hashtree = createRequire(import.meta.url)('@chainsafe/hashtree')
-    return { name: 'native', hashInto: hashtree.hashInto }
-  } catch {
-    // An optional dependency: it has no binary for this platform, or it is not installed.
-    return undefined
-  }
+const createNative = (): Sha256 | undefined => {
+  const hashtree = loadHashtree()
+  return hashtree && { name: 'native', hashInto: hashtree.hashInto }
 }
 
 /** Uses the processor's SHA instructions. `undefined` if the platform has no prebuilt binary. */
-export const native: Sha256 | undefined = loadNative()
+export const native: Sha256 | undefined = createNative()
 
-/** Runs on every platform that Node supports: WebAssembly, four messages at a time where SIMD is available. */
+/** Runs in Node, browsers and workers: WebAssembly, four messages at a time where SIMD is available. */
 export const wasm: Sha256 = { name: 'wasm', hashInto: wasmSha256.hashInto }
 
 /** The fastest backend that this machine supports. */

@@ -20,6 +20,8 @@ export interface HttpOptions {
    * @param isFollowing whether the request comes from another service of the chain: its URL has `?chain`
    */
   elsewhere?: ((task: string, isFollowing: boolean) => Promise<string | undefined>) | undefined
+  /** Further public facts about the service at `GET /`. */
+  about?: object | undefined
   limits?: MessageLimits
   log: Log
 }
@@ -38,7 +40,7 @@ const PREFLIGHT_MAX_AGE_SECONDS = 86_400
  *   CIDs that no task has. It accepts the CID in every multibase encoding, and redirects to a very large receipt. A service
  *   that takes dialects also redirects to the next service of the chain, which may have the receipt.
  * - `GET /.well-known/did.json` returns the keys of the service (did:web).
- * - `GET /` returns its name, DID and version.
+ * - `GET /` returns its name, DID and version, and what else is public about it.
  *
  * Web pages of any origin may call it (CORS), because callers authenticate by signatures, never by cookies.
  */
@@ -47,6 +49,7 @@ export const createHttpApp = ({
   receipts,
   name,
   elsewhere,
+  about,
   limits = MESSAGE_LIMITS,
   log,
 }: HttpOptions): Hono => {
@@ -55,7 +58,7 @@ export const createHttpApp = ({
 
   app.use(cors({ allowMethods: ['GET', 'HEAD', 'POST'], maxAge: PREFLIGHT_MAX_AGE_SECONDS }))
 
-  app.get('/', context => context.json({ name, did, version: manifest.version }))
+  app.get('/', context => context.json({ name, did, version: manifest.version, ...about }))
 
   app.get('/.well-known/did.json', context => {
     const methods = server.keys.map((key, n) => ({

@@ -81,6 +81,15 @@ export const configSchema = z
           'Hosts that the gateway may redirect to, with their subdomains. The host in `gateway` is always one of them: of a host that begins with `{cid}.`, the part that follows.',
         examples: [['ipfs.dweb.link']],
       }),
+    upload: z
+      .string()
+      .includes('{cid}', 'expected a URL with {cid} in place of the CID')
+      .optional()
+      .meta({
+        description:
+          'URL template that agents may send content to with `PUT`, with `{cid}` in place of its CID. It is public: `GET /` names it. If absent, agents must store content where the storefront reads it by other means.',
+        examples: ['https://uploads.example.com/{cid}'],
+      }),
     spaces: z
       .enum(['open', 'listed'])
       .default('open')

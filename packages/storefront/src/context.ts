@@ -40,6 +40,7 @@ export const createContext = async (env: Environment) => {
       safetyCheckMs: SAFETY_CHECK_MS,
     },
     content,
+    contentAccess: { from: config.gateway ? 'gateway' : 'bucket', upload: config.upload },
     aggregator: peer(config.aggregator),
     dealer: config.dealer.did,
     dealTracker: peer(config.dealTracker),

@@ -14,6 +14,8 @@ export interface Dependencies {
   stores: Stores
   queues: Queues
   content: ContentSource
+  /** How agents get content to the storefront, for `GET /`. `upload` is the URL template for a `PUT`. */
+  contentAccess?: { from: 'bucket' | 'gateway'; upload?: string | undefined }
   aggregator: Peer
   /** DID of the dealer whose receipts of aggregates are accepted. */
   dealer: string

@@ -24,7 +24,7 @@ export const createStorefront = ({
   ...others
 }: Dependencies): Service<typeof resources, typeof messages> => {
   const dependencies = { ...others, content: readInCid(content) }
-  const { id, authority, stores, aggregator, dealer, dialects, timing, now, log } = dependencies
+  const { id, authority, stores, aggregator, dealer, dialects, contentAccess, timing, now, log } = dependencies
   const server = new Server({
     id,
     authority,
@@ -56,6 +56,7 @@ export const createStorefront = ({
       // Agents of dialects follow the links of receipts into the other services.
       elsewhere: async task =>
         dialects.length === 0 || (await stores.task.get({ task })) ? undefined : aggregator.chainUrl(task),
+      about: contentAccess && { content: contentAccess },
       log,
     }),
     consumers: {

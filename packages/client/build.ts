@@ -1,0 +1,55 @@
+// Builds dist/, which is published: a module for Node, one for browsers and workers, and their types. They contain the packages
+// of this repository that they use; packages of the registry are dependencies. `npm pack` and `npm publish` run it.
+import { execFileSync } from 'node:child_process'
+import { copyFileSync, globSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { isBuiltin } from 'node:module'
+import { dirname, relative } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { build } from 'esbuild'
+
+const path = (relative: string) => fileURLToPath(new URL(relative, import.meta.url))
+
+const manifest = JSON.parse(readFileSync(path('package.json'), 'utf8'))
+const dependencies: string[] = [
+  ...Object.keys(manifest.dependencies),
+  ...Object.keys(manifest.optionalDependencies),
+]
+
+/** Throws if a user of the package does not have a module that the build imports. */
+const checkImport = (module: string, { builtIn = false } = {}): void => {
+  if (dependencies.some(name => module === name || module.startsWith(`${name}/`))) return
+  if (builtIn && isBuiltin(module)) return
+  throw new Error(`The build imports ${module}. Make it a dependency in package.json.`)
+}
+
+rmSync(path('dist'), { recursive: true, force: true })
+for (const platform of ['node', 'browser'] as const) {
+  const { metafile } = await build({
+    entryPoints: [path('src/index.ts')],
+    outfile: path(`dist/${platform}.js`),
+    bundle: true,
+    format: 'esm',
+    platform,
+    target: 'es2023',
+    external: dependencies,
+    metafile: true,
+  })
+  for (const { imports } of Object.values(metafile.outputs))
+    for (const { path: module } of imports) checkImport(module, { builtIn: platform === 'node' })
+  for (const input of Object.keys(metafile.inputs))
+    if (input.includes('node_modules/.pnpm')) throw new Error(`The build contains ${input}`)
+}
+
+execFileSync('tsc', ['--project', path('tsconfig.build.json')], { stdio: 'inherit' })
+for (const file of globSync(path('dist/types/**/*.d.ts'))) {
+  const types = readFileSync(file, 'utf8').replaceAll(/(from ')([^']+)(')/g, (_, before, module, after) => {
+    const own = /^@w3filecoin\/(.+)$/.exec(module)?.[1]
+    if (own !== undefined)
+      return `${before}${relative(dirname(file), path(`dist/types/${own}/src/index.js`))}${after}`
+    if (module.startsWith('./')) return `${before}${module.replace(/\.ts$/, '.js')}${after}`
+    checkImport(module)
+    return `${before}${module}${after}`
+  })
+  writeFileSync(file, types)
+}
+for (const licence of ['LICENSE-APACHE', 'LICENSE-MIT']) copyFileSync(path(`../../${licence}`), path(licence))

@@ -1,0 +1,253 @@
+import type { Failure, PieceAcceptSuccess, PieceInfoSuccess, PieceLink } from '@w3filecoin/capabilities'
+import { type EncodedInclusion, parsePiece, verifyInclusion } from '@w3filecoin/piece'
+import { pauseMs, sleep } from './back-off.ts'
+import { toError, W3Error } from './error.ts'
+import {
+  invocationOf,
+  openService,
+  type Receipt,
+  Service,
+  type ServiceOptions,
+  type Task,
+} from './service.ts'
+
+/**
+ * A stage that a piece reached at the aggregator. The last one is `accepted` or `failed`.
+ *
+ * - `queued`: the aggregator has the piece; `task` is the CID of the promised `piece/accept`
+ * - `aggregated`: the piece is in `aggregate`, which `inclusion` proves
+ * - `retried`: that aggregate got no deal, and the dealer offered the piece to the aggregator again
+ * - `accepted`: the aggregate has the deal
+ * - `failed`: the piece gets no deal
+ */
+export type PieceEvent = { piece: PieceLink } & (
+  | { stage: 'queued'; task: string }
+  | ({ stage: 'aggregated' } & Included)
+  | { stage: 'retried'; aggregate: PieceLink; error: W3Error }
+  | ({ stage: 'accepted'; deal: { dataType: number; dataSource: { dealID: number } } } & Included)
+  | { stage: 'failed'; error: W3Error }
+)
+
+type Included = Pick<PieceAcceptSuccess, 'aggregate' | 'inclusion'>
+
+export interface OfferAllOptions {
+  /** An aggregate has pieces of only one group, e.g. of one storage provider. */
+  group: string
+  /** Offers pieces anew that were offered before. */
+  nonce?: string | undefined
+  /** The stage to follow the pieces to. Default: `accepted`, a deal. */
+  until?: 'queued' | 'aggregated' | 'accepted'
+  signal?: AbortSignal | undefined
+}
+
+/** Pieces of one message: their offers with proofs stay far below the limit of a message, 4.4 MB. */
+const BATCH = 50
+/** Pieces that are followed at the same time. Further ones are taken when earlier ones have ended. */
+const MAX_FOLLOWED = 20_000
+/** Receipts that are requested at the same time, and in one round. */
+const MAX_REQUESTS = 8
+const MAX_ROUND = 1_000
+/** Attempts to offer a piece while the service fails. */
+const MAX_ATTEMPTS = 5
+const PAUSES = { firstMs: 500, maxMs: 30_000, factor: 1.5 }
+
+/** The receipt that a followed piece waits for: of `piece/accept`, `aggregate/offer` or `aggregate/accept`, or of a retry. */
+interface Followed {
+  piece: PieceLink
+  waitsFor: { can: 'piece/offer' | 'piece/accept' | 'aggregate/offer' | 'aggregate/accept'; task: string }
+  /** The DID of the service that signs it. */
+  signer: string
+  included?: Included
+}
+
+/** The aggregator: it collects pieces, and proves which aggregate contains a piece. */
+export class Aggregator extends Service {
+  /**
+   * Offers pieces in batches, and follows each to its end through every aggregate that it is in: if an aggregate gets no deal,
+   * the dealer offers its pieces again. A refused piece fails, and the other ones go on. Offers of earlier runs are continued.
+   *
+   * Every receipt is verified, and so is every inclusion proof.
+   *
+   * @param pieces links, or piece CIDs v2 as text
+   * @example
+   * for await (const { piece, stage } of aggregator.offerAll(pieces, { group: 'did:web:storage.example' }))
+   *   await table.update(`${piece}`, stage)
+   */
+  async *offerAll(
+    pieces: Iterable<PieceLink | string> | AsyncIterable<PieceLink | string>,
+    { until = 'accepted', signal, ...offer }: OfferAllOptions,
+  ): AsyncGenerator<PieceEvent, void> {
+    const source = toAsync(pieces)
+    const followed: Followed[] = []
+    let isOpen = true
+    let pauses = 0
+    for (;;) {
+      let hasMoved = false
+      if (isOpen && followed.length < MAX_FOLLOWED) {
+        const batch: PieceLink[] = []
+        while (batch.length < BATCH) {
+          const { done, value } = await source.next()
+          if (done) isOpen = false
+          if (done) break
+          const { ok, error } = parsePiece(`${value}`)
+          if (ok) batch.push(ok.link)
+          else yield { piece: value as PieceLink, stage: 'failed', error: toError(error as Failure) }
+        }
+        for await (const [event, promised] of this.#offer(batch, { ...offer, signal })) {
+          if (promised && until !== 'queued') followed.push(promised)
+          hasMoved = true
+          yield event
+        }
+      }
+      for (const event of await this.#follow(followed, until, signal)) {
+        hasMoved = true
+        yield event
+      }
+      if (!isOpen && followed.length === 0) return
+      pauses = hasMoved ? 0 : pauses + 1
+      if (!hasMoved || !isOpen) await sleep(pauseMs(pauses, PAUSES), signal)
+    }
+  }
+
+  /** Returns where a piece is: its next aggregate, or the one that it is in. */
+  async info(
+    piece: PieceLink,
+    { group, nonce, signal }: Pick<OfferAllOptions, 'group' | 'nonce' | 'signal'>,
+  ): Promise<PieceInfoSuccess> {
+    const { out } = await this.invoke('piece/info', { piece, group, nonce }, { signal })
+    if (out.error) throw toError(out.error)
+    return out.ok
+  }
+
+  /** Offers the pieces of a batch. While the service fails, it repeats the offers that failed. */
+  async *#offer(
+    batch: readonly PieceLink[],
+    { group, nonce, signal }: Omit<OfferAllOptions, 'until'>,
+  ): AsyncGenerator<[event: PieceEvent, promised?: Followed]> {
+    let remaining = batch
+    for (let attempt = 1; remaining.length > 0; attempt++) {
+      const tasks = remaining.map((piece): Task => ({ can: 'piece/offer', nb: { piece, group }, nonce }))
+      const again: PieceLink[] = []
+      for (const [n, answer] of (await this.invokeAll(tasks, { signal })).entries()) {
+        const piece = remaining[n]!
+        const error = answer.error ?? (answer.ok.out.error && toError(answer.ok.out.error))
+        const task = error ? undefined : answer.ok?.fx.join
+        if (error?.retryable && attempt < MAX_ATTEMPTS) again.push(piece)
+        else if (error) yield [{ piece, stage: 'failed', error }]
+        else if (task) {
+          const waitsFor = { can: 'piece/accept', task: `${task.link()}` } as const
+          yield [
+            { piece, stage: 'queued', task: waitsFor.task },
+            { piece, waitsFor, signer: this.did },
+          ]
+        } else yield [{ piece, stage: 'failed', error: noPromise('piece/offer') }]
+      }
+      remaining = again
+      if (again.length > 0) await sleep(pauseMs(attempt, PAUSES), signal)
+    }
+  }
+
+  /** Asks for the receipts of some followed pieces, those first that were asked about longest ago. Removes the ended ones. */
+  async #follow(
+    followed: Followed[],
+    until: OfferAllOptions['until'],
+    signal: AbortSignal | undefined,
+  ): Promise<PieceEvent[]> {
+    const round = followed.splice(0, MAX_ROUND)
+    // Pieces of one aggregate wait for the same receipt.
+    const receipts = new Map<string, Promise<Receipt | undefined>>()
+    const events: PieceEvent[] = []
+    const find = ({ waitsFor: { task }, signer }: Followed) => {
+      const receipt = receipts.get(task) ?? this.receipt(task, { signer, signal })
+      receipts.set(task, receipt)
+      return receipt
+    }
+    const queue = round.values()
+    const work = async () => {
+      for (const piece of queue) {
+        for (;;) {
+          let receipt: Receipt | undefined
+          try {
+            receipt = await find(piece)
+          } catch (cause) {
+            if (!(cause instanceof W3Error && cause.retryable)) throw cause
+          }
+          const moved = receipt && advance(piece, receipt)
+          if (moved?.event) events.push(moved.event)
+          if (moved?.isEnd || (moved?.event?.stage === 'aggregated' && until === 'aggregated')) break
+          if (moved) continue
+          followed.push(piece)
+          break
+        }
+      }
+    }
+    await Promise.all(Array.from({ length: MAX_REQUESTS }, work))
+    return events
+  }
+}
+
+/** Applies the receipt that a piece waits for: changes what it waits for, and returns the stage that it reached, if any. */
+const advance = (followed: Followed, receipt: Receipt): { event?: PieceEvent; isEnd?: true } => {
+  const { piece, waitsFor } = followed
+  const fail = (error: W3Error) => ({
+    event: { piece, stage: 'failed', error } as PieceEvent,
+    isEnd: true as const,
+  })
+  const join = invocationOf(receipt.fx.join)
+  const { ok, error } = receipt.out
+
+  if (error && (waitsFor.can === 'aggregate/offer' || waitsFor.can === 'aggregate/accept')) {
+    const retry = receipt.fx.fork.map(invocationOf).find(effect => isOfferOf(effect, piece))
+    if (retry === undefined) return fail(toError(error))
+    // The dealer signed the task, and the aggregator signs its receipt.
+    followed.waitsFor = { can: 'piece/offer', task: `${retry.cid}` }
+    followed.signer = retry.audience.did()
+    return {
+      event: { piece, stage: 'retried', aggregate: followed.included!.aggregate, error: toError(error) },
+    }
+  }
+  if (error) return fail(toError(error))
+  if (waitsFor.can === 'aggregate/accept') {
+    const { dataType, dataSource } = ok as { dataType: number; dataSource: { dealID: number } }
+    const deal = { dataType, dataSource }
+    return { event: { piece, stage: 'accepted', deal, ...followed.included! }, isEnd: true }
+  }
+  const next = NEXT[waitsFor.can]
+  if (join === undefined || join.capabilities[0]?.can !== next) return fail(noPromise(waitsFor.can))
+  followed.waitsFor = { can: next, task: `${join.cid}` }
+  followed.signer = join.audience.did()
+  if (waitsFor.can !== 'piece/accept') return {}
+  const { aggregate, inclusion } = ok as PieceAcceptSuccess
+  const verified = verifyInclusion({ piece, aggregate, inclusion: inclusion as EncodedInclusion })
+  if (verified.error) return fail(toError(verified.error))
+  followed.included = { aggregate, inclusion }
+  return { event: { piece, stage: 'aggregated', aggregate, inclusion } }
+}
+
+/** The task that the receipt of an earlier one promises. */
+const NEXT = {
+  'piece/offer': 'piece/accept',
+  'piece/accept': 'aggregate/offer',
+  'aggregate/offer': 'aggregate/accept',
+} as const
+
+const isOfferOf = (task: ReturnType<typeof invocationOf>, piece: PieceLink): boolean => {
+  const [capability] = task?.capabilities ?? []
+  return (
+    capability?.can === 'piece/offer' && `${(capability.nb as { piece: PieceLink }).piece}` === `${piece}`
+  )
+}
+
+const noPromise = (can: string): W3Error =>
+  new W3Error('InvalidAnswer', `The receipt of ${can} does not promise the next task`)
+
+async function* toAsync<T>(values: Iterable<T> | AsyncIterable<T>): AsyncGenerator<T, void> {
+  yield* values
+}
+
+/**
+ * Connects to an aggregator, as a storefront. The signer must be a storefront that the aggregator lists. Or it has a delegation
+ * of the aggregator in `proofs`, and the aggregator's DID in `with`.
+ */
+export const aggregator = async (url: string | URL, options?: ServiceOptions): Promise<Aggregator> =>
+  new Aggregator(await openService(url, options))

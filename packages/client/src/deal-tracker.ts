@@ -1,0 +1,42 @@
+import type { DealInfoSuccess, DealNotFound, PieceLink } from '@w3filecoin/capabilities'
+import { toError } from './error.ts'
+import { openService, Service, type ServiceOptions } from './service.ts'
+
+/** The deal tracker: it knows which deals are on chain. */
+export class DealTracker extends Service {
+  /**
+   * Returns the deals of an aggregate, and how recent this knowledge is.
+   *
+   * @throws W3Error `DealNotFound` if neither a deal nor a place is known
+   */
+  async info(
+    aggregate: PieceLink,
+    options: { signal?: AbortSignal | undefined } = {},
+  ): Promise<DealInfoSuccess> {
+    const { ok, error } = await this.#ask(aggregate, options)
+    if (error) throw toError(error)
+    return ok
+  }
+
+  /** Returns the known deals of an aggregate, of which there may be none. */
+  async find(
+    aggregate: PieceLink,
+    options: { signal?: AbortSignal | undefined } = {},
+  ): Promise<Pick<DealInfoSuccess, 'deals' | 'asOf'>> {
+    const { ok, error } = await this.#ask(aggregate, options)
+    if (error?.name === 'DealNotFound') return { deals: {}, asOf: (error as DealNotFound).asOf ?? [] }
+    if (error) throw toError(error)
+    return { deals: ok.deals, asOf: ok.asOf ?? [] }
+  }
+
+  async #ask(piece: PieceLink, { signal }: { signal?: AbortSignal | undefined }) {
+    const { out } = await this.invoke('deal/info', { piece }, { signal })
+    return out
+  }
+}
+
+/**
+ * Connects to a deal tracker. The agent must be one of its clients, or pass its delegation in `proofs` and its DID in `with`.
+ */
+export const dealTracker = async (url: string | URL, options?: ServiceOptions): Promise<DealTracker> =>
+  new DealTracker(await openService(url, options))

@@ -1,0 +1,35 @@
+import { CBOR } from '@ucanto/core'
+import type { Block } from '@ucanto/interface'
+import type { AggregateOfferSuccess, PieceLink, UnknownLink } from '@w3filecoin/capabilities'
+import { CID } from 'multiformats/cid'
+import { sha256 } from 'multiformats/hashes/sha2'
+import { toError } from './error.ts'
+import { type InvokeOptions, openService, type Receipt, Service, type ServiceOptions } from './service.ts'
+
+/** The dealer: it has storage providers make deals for aggregates. */
+export class Dealer extends Service {
+  /**
+   * Offers an aggregate. The receipt promises `aggregate/accept` as its join.
+   *
+   * @param pieces in the order from which the aggregate was computed
+   */
+  async offer(
+    aggregate: PieceLink,
+    pieces: readonly PieceLink[],
+    options: InvokeOptions = {},
+  ): Promise<Receipt<AggregateOfferSuccess>> {
+    const bytes = CBOR.encode(pieces)
+    const cid = CID.createV1(CBOR.code, await sha256.digest(bytes))
+    const receipt = await this.invoke(
+      'aggregate/offer',
+      { aggregate, pieces: cid as UnknownLink },
+      { ...options, attach: [{ cid, bytes } as unknown as Block, ...(options.attach ?? [])] },
+    )
+    if (receipt.out.error) throw toError(receipt.out.error)
+    return receipt
+  }
+}
+
+/** Connects to a dealer. The agent must be one of its aggregators, or pass a delegation in `proofs`. */
+export const dealer = async (url: string | URL, options?: ServiceOptions): Promise<Dealer> =>
+  new Dealer(await openService(url, options))

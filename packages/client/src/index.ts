@@ -1,0 +1,59 @@
+/**
+ * A client of the W3 Filecoin Protocol, for Node, browsers and workers.
+ *
+ * @example
+ * const w3 = await connect('https://storefront.example')
+ * const proof = await w3.add(file)
+ * await proof.save('photo.jpg.w3proof')
+ */
+import type { Signer } from '@ucanto/interface'
+import { platform } from '#platform'
+
+export type {
+  DealInfoSuccess,
+  DealMetadata,
+  DealSummary,
+  Failure,
+  FilecoinAcceptSuccess,
+  FilecoinInfoSuccess,
+  Inclusion,
+  PieceInfoSuccess,
+  PieceLink,
+  Result,
+  Stage,
+  UnknownLink,
+  Workflow,
+} from '@w3filecoin/capabilities'
+export type { Abilities, Ability } from './abilities.ts'
+export { Aggregator, aggregator, type OfferAllOptions, type PieceEvent } from './aggregator.ts'
+export { DealTracker, dealTracker } from './deal-tracker.ts'
+export { Dealer, dealer } from './dealer.ts'
+export { type DelegateOptions, decodeDelegation, delegate, encodeDelegation } from './delegation.ts'
+export { type ClientErrorCode, W3Error } from './error.ts'
+export type { RetryEvent } from './http.ts'
+export type { Party } from './keys.ts'
+export type { Fetch } from './platform.ts'
+export { Proof, type ProofSource } from './proof.ts'
+export { type ReceiveReceiptsOptions, receiveReceipts } from './receive-receipts.ts'
+export type { About, InvokeOptions, Receipt, Service, ServiceOptions, Task } from './service.ts'
+export { type HashingEvent, type Identified, identify, type Source } from './source.ts'
+export {
+  type AddEvent,
+  type ConnectOptions,
+  connect,
+  type Offered,
+  type StageEvent,
+  type Status,
+  Storefront,
+  type Upload,
+  type WorkflowName,
+} from './storefront.ts'
+export { type Report, type TrackedDeal, type VerifyOptions, verify } from './verify.ts'
+
+/**
+ * Returns the key that the client keeps for this user's agent, and creates it at the first call. In Node it is a file that only
+ * its owner can read, e.g. `~/.config/w3filecoin/agent.key`. In a browser it is in IndexedDB, and cannot be exported.
+ *
+ * @param place another file; in a browser, another name
+ */
+export const openSigner = (place?: string): Promise<Signer> => platform.openSigner(place)

@@ -1,0 +1,20 @@
+import type { Signer } from '@ucanto/interface'
+
+/** The facilities that Node and browsers provide in different ways. */
+export interface Platform {
+  fetch: Fetch
+  /** Milliseconds since 1970. */
+  now(): number
+  /** A number from 0 to 1. */
+  random(): number
+  /** Creates a SHA-256 hasher of content that is written to it chunk by chunk. */
+  createSha256(): { update(chunk: Uint8Array): unknown; digest(): Uint8Array }
+  /** Opens a file by its path. Its content is read only when the blob is read. */
+  openFile(path: string | URL): Promise<Blob>
+  /** Writes a small file. */
+  saveFile(path: string, bytes: Uint8Array<ArrayBuffer>): Promise<void>
+  /** Returns the key of this user's agent, and creates it at the first call. */
+  openSigner(path?: string): Promise<Signer>
+}
+
+export type Fetch = (url: string, init?: RequestInit) => Promise<Response>

@@ -1,0 +1,383 @@
+import { invoke } from '@ucanto/client'
+import { Message, Receipt as Receipts } from '@ucanto/core'
+import { isDelegation } from '@ucanto/core/delegation'
+import type {
+  AgentMessage,
+  Receipt as AnyReceipt,
+  Block,
+  Delegation,
+  DID,
+  Fact,
+  HTTPRequest,
+  Invocation,
+  Signer,
+  Proof as UcanProof,
+  Verifier,
+} from '@ucanto/interface'
+import { ed25519 } from '@ucanto/principal'
+import { CAR } from '@ucanto/transport'
+import type { Failure, Result, UnknownLink } from '@w3filecoin/capabilities'
+import { parse as parseLink } from 'multiformats/link'
+import { platform } from '#platform'
+import type { Abilities, Ability } from './abilities.ts'
+import { readCar } from './car.ts'
+import { reasonOf, toError, W3Error } from './error.ts'
+import { type Answer, type RequestOptions, type RetryEvent, request } from './http.ts'
+import { didOf, type Party, principalOf, verifiersOf } from './keys.ts'
+import type { Fetch } from './platform.ts'
+
+/** A signed receipt of a task. */
+export type Receipt<Ok extends object = object> = Omit<AnyReceipt, 'out'> & {
+  out: Result<Ok, Failure>
+}
+
+/** Options of every service. */
+export interface ServiceOptions {
+  /**
+   * The agent: any UCAN signer, or a private key in the text form of `@ucanto/principal` (`MgCZ…`). The default is the key that
+   * the client keeps for this user.
+   */
+  signer?: Signer | string | undefined
+  /** Where the client keeps its key: in Node the path of a file, in a browser a name. */
+  key?: string | undefined
+  /** The resource that the agent acts on, e.g. the DID of a space. The default is the agent's own DID. */
+  with?: string | undefined
+  /** Delegations to the agent. */
+  proofs?: readonly UcanProof[] | undefined
+  /**
+   * The DID of the service, and for a `did:web` its keys. The default is the DID that the service names at `GET /`: then the
+   * connection to the URL vouches for it.
+   */
+  service?: Party | undefined
+  fetch?: Fetch | undefined
+  /** Called when a request failed and is repeated. */
+  onRetry?: ((event: RetryEvent) => void) | undefined
+}
+
+/** Options of one invocation. */
+export interface InvokeOptions {
+  with?: string | undefined
+  proofs?: readonly UcanProof[] | undefined
+  nonce?: string | undefined
+  facts?: readonly Fact[] | undefined
+  /** Blocks that travel with the invocation. */
+  attach?: readonly Block[] | undefined
+  signal?: AbortSignal | undefined
+}
+
+/** One invocation of a message. */
+export interface Task<A extends Ability = Ability> extends Omit<InvokeOptions, 'signal'> {
+  can: A
+  nb: Abilities[A]['nb']
+}
+
+const MEDIA_TYPE = 'application/vnd.ipld.car'
+
+/** Limits of an answer to invocations, and of a receipt. A receipt has an effect for each piece of a failed aggregate. */
+const MAX_ANSWER_BYTES = 6 * 1024 * 1024
+const MAX_ANSWER_BLOCKS = 20_000
+const MAX_RECEIPT_BYTES = 64 * 1024 * 1024
+const MAX_RECEIPT_BLOCKS = 200_000
+const MAX_ABOUT_BYTES = 64 * 1024
+
+/** What a service says about itself at `GET /`. */
+export interface About {
+  name?: string
+  did?: string
+  version?: string
+  /** How the storefront takes content: `upload` is the URL template for a `PUT`, with `{cid}`. */
+  content?: { from?: string; upload?: string }
+}
+
+/** A service of the protocol: the storefront, the aggregator, the dealer or the deal tracker. */
+export class Service {
+  readonly url: string
+  readonly did: DID
+  readonly signer: Signer
+  /** The answer to `GET /`. */
+  readonly about: About
+  readonly #options: ServiceOptions
+  readonly #party: Party
+  #verifiers: Promise<Verifier[]> | undefined
+
+  constructor({ url, about, party, signer, options }: Opened) {
+    this.url = url
+    this.about = about
+    this.#party = party
+    this.did = didOf(party) as DID
+    this.signer = signer
+    this.#options = options
+  }
+
+  /** The DID of the agent. */
+  get agent(): DID {
+    return this.signer.did()
+  }
+
+  /** Sends a request with the settings of this service. */
+  protected request(url: string, options: Omit<RequestOptions, 'fetch'>): Promise<Answer> {
+    const { fetch = platform.fetch, onRetry } = this.#options
+    return request(url, { fetch, onRetry, ...options })
+  }
+
+  /**
+   * Invokes an ability. Returns the signed receipt, whether its result is a success or a failure.
+   *
+   * @throws W3Error `UnsignedReceipt` or the name of the failure, if the service signed no receipt, e.g. `OutcomePending`
+   */
+  async invoke<A extends Ability>(
+    can: A,
+    nb: Abilities[A]['nb'],
+    { signal, ...options }: InvokeOptions = {},
+  ): Promise<Receipt<Abilities[A]['ok']>> {
+    const [receipt] = await this.invokeAll([{ can, nb, ...options }], { signal })
+    if (receipt!.error) throw receipt!.error
+    return receipt!.ok as Receipt<Abilities[A]['ok']>
+  }
+
+  /**
+   * Invokes abilities in one message, of at most 500. Returns for each the signed receipt, or an error if the service signed
+   * none.
+   */
+  async invokeAll(
+    tasks: readonly Task[],
+    { signal }: { signal?: AbortSignal | undefined } = {},
+  ): Promise<Result<Receipt, W3Error>[]> {
+    const invocations = await Promise.all(tasks.map(task => this.#build(task)))
+    const message = await Message.build({ invocations: invocations as never })
+    const answer = await this.#post(await CAR.outbound.encode(message as never), signal)
+    return Promise.all(
+      invocations.map(async ({ cid }): Promise<Result<Receipt, W3Error>> => {
+        const receipt = receiptIn(answer, `${cid}`)
+        if (receipt && (await this.#isSigned(receipt, `${cid}`, this.#party, signal))) return { ok: receipt }
+        const error = receipt?.out.error
+        return { error: error ? toError(error) : this.#unsigned(`${cid}`, this.did) }
+      }),
+    )
+  }
+
+  /**
+   * Fetches the signed receipt of a task; `undefined` if the task has no outcome yet.
+   *
+   * @param options.signer the service that ran the task, if it is another one: the aggregator also serves the dealer's receipts
+   */
+  async receipt(
+    task: string | UnknownLink,
+    { signer = this.#party, signal }: { signer?: Party; signal?: AbortSignal | undefined } = {},
+  ): Promise<Receipt | undefined> {
+    const answer = await this.request(new URL(`/receipt/${task}`, this.url).href, {
+      signal,
+      maxBytes: MAX_RECEIPT_BYTES,
+      headers: { accept: MEDIA_TYPE },
+    })
+    if (answer.status === 404) return undefined
+    if (answer.status !== 200) throw this.#refused(answer)
+    let message: AgentMessage
+    try {
+      message = await readMessage(answer.body, MAX_RECEIPT_BLOCKS)
+    } catch (cause) {
+      throw this.#invalid(cause)
+    }
+    const receipt = receiptIn(message, `${task}`)
+    if (receipt && (await this.#isSigned(receipt, `${task}`, signer, signal))) return receipt
+    throw this.#unsigned(`${task}`, didOf(signer))
+  }
+
+  /**
+   * Returns the DID of the service with its present keys. Save them to verify proofs without a connection.
+   *
+   * @example await verify('photo.jpg.w3proof', { storefront: await w3.keys() })
+   */
+  async keys(signal?: AbortSignal): Promise<{ did: string; keys: string[] }> {
+    const { fetch = platform.fetch } = this.#options
+    const verifiers = await verifiersOf(this.#party, { fetch, signal })
+    return { did: this.did, keys: verifiers.map(verifier => verifier.toDIDKey()) }
+  }
+
+  /**
+   * Revokes a delegation at this service. The agent must have issued it, or one that it rests on.
+   *
+   * @param path the delegations from it to the one that the agent issued or received
+   */
+  async revoke(
+    delegation: Delegation,
+    { path = [], signal }: { path?: readonly Delegation[]; signal?: AbortSignal } = {},
+  ): Promise<void> {
+    const { out } = await this.invoke(
+      'ucan/revoke',
+      {
+        ucan: delegation.cid as unknown as UnknownLink,
+        ...(path.length > 0 && { proof: path.map(({ cid }) => cid as unknown as UnknownLink) }),
+      },
+      {
+        with: this.agent,
+        proofs: [],
+        signal,
+        attach: [delegation, ...path].flatMap(({ root }) => [root as unknown as Block]),
+      },
+    )
+    if (out.error) throw toError(out.error)
+  }
+
+  async #build({ can, nb, nonce, facts = [], attach = [], ...task }: Task): Promise<Invocation> {
+    const { with: resource = this.agent, proofs = [] } = this.#options
+    const invocation = invoke({
+      issuer: this.signer,
+      audience: principalOf(this.did),
+      capability: { can, with: (task.with ?? resource) as DID, nb: withoutUndefined(nb) },
+      expiration: Number.POSITIVE_INFINITY,
+      proofs: [...(task.proofs ?? proofs)],
+      facts: [...facts],
+      ...(nonce !== undefined && { nonce }),
+    } as Parameters<typeof invoke>[0])
+    for (const block of attach) invocation.attach(block as never)
+    return (await invocation.buildIPLDView()) as unknown as Invocation
+  }
+
+  async #post(
+    { headers, body }: HTTPRequest<AgentMessage>,
+    signal: AbortSignal | undefined,
+  ): Promise<AgentMessage> {
+    const answer = await this.request(this.url, {
+      method: 'POST',
+      headers: { ...headers, accept: MEDIA_TYPE },
+      body: body as Uint8Array<ArrayBuffer>,
+      maxBytes: MAX_ANSWER_BYTES,
+      signal,
+    })
+    if (answer.status !== 200) throw this.#refused(answer)
+    try {
+      return await readMessage(answer.body, MAX_ANSWER_BLOCKS)
+    } catch (cause) {
+      throw this.#invalid(cause)
+    }
+  }
+
+  async #isSigned(receipt: Receipt, task: string, party: Party, signal?: AbortSignal): Promise<boolean> {
+    if (`${receipt.ran.link()}` !== task) return false
+    const { fetch = platform.fetch } = this.#options
+    const find = () => verifiersOf(party, { fetch, signal })
+    if (party !== this.#party) return isSignedBy(receipt, await find())
+    this.#verifiers ??= find()
+    try {
+      if (await isSignedBy(receipt, await this.#verifiers)) return true
+    } catch (cause) {
+      this.#verifiers = undefined
+      throw cause
+    }
+    if (this.did.startsWith('did:key:') || receipt.signature.raw.byteLength === 0) return false
+    // The service may have changed its keys since they were read.
+    this.#verifiers = find()
+    return isSignedBy(receipt, await this.#verifiers)
+  }
+
+  #unsigned(task: string, did: string): W3Error {
+    return new W3Error('UnsignedReceipt', `${did} signed no receipt of ${task}`)
+  }
+
+  #invalid(cause: unknown): W3Error {
+    return new W3Error('InvalidAnswer', `The answer of ${this.url} cannot be read: ${reasonOf(cause)}`, {
+      cause,
+    })
+  }
+
+  #refused({ status, body }: Answer): W3Error {
+    const text = new TextDecoder().decode(body.subarray(0, 500))
+    return new W3Error('InvalidAnswer', `${this.url} answered ${status}: ${text}`)
+  }
+}
+
+/** Reads the agent message in a CAR. Every block hashes to its CID. */
+export const readMessage = async (body: Uint8Array, maxBlocks: number): Promise<AgentMessage> => {
+  const { roots, blocks } = await readCar(body, maxBlocks)
+  if (roots.length !== 1) throw new Error('the message does not have one root')
+  const store = new Map(blocks.map(block => [`${block.cid}`, block]))
+  return Message.view({ root: roots[0] as never, store: store as never })
+}
+
+/** Returns the receipt of a task in a message; `undefined` if there is none, or if it cannot be read. */
+const receiptIn = (message: AgentMessage, task: string): Receipt | undefined => {
+  try {
+    const receipt = message.get(parseLink(task) as never, null as never) as unknown as Receipt | null
+    // Views decode lazily, and throw when a malformed part is read.
+    for (const part of receipt ? [receipt.ran, receipt.out, receipt.fx, receipt.signature] : []) void part
+    return receipt ?? undefined
+  } catch {
+    return undefined
+  }
+}
+
+/** Returns the receipt whose root has this CID among the blocks. Throws if its block is not there. */
+export const viewReceipt = (root: UnknownLink, blocks: ReadonlyMap<string, Block>): Receipt =>
+  Receipts.view({ root: root as never, blocks: blocks as never }) as unknown as Receipt
+
+/** Whether one of these keys signed the receipt. */
+export const isSignedBy = async (receipt: Receipt, verifiers: readonly Verifier[]): Promise<boolean> => {
+  for (const verifier of verifiers) if ((await receipt.verifySignature(verifier as never)).ok) return true
+  return false
+}
+
+/** Returns the invocation of a task or effect; `undefined` if the receipt does not contain its blocks. */
+export const invocationOf = (task: unknown): Invocation | undefined =>
+  isDelegation(task as never) ? (task as Invocation) : undefined
+
+const withoutUndefined = (fields: object): object =>
+  Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined))
+
+interface Opened {
+  url: string
+  about: About
+  party: Party
+  signer: Signer
+  options: ServiceOptions
+}
+
+/** Finds out the DID of the service at a URL, and opens the agent's key. */
+export const openService = async (url: string | URL, options: ServiceOptions = {}): Promise<Opened> => {
+  const address = URL.canParse(`${url}`) ? new URL(url) : undefined
+  if (address === undefined || !/^https?:$/.test(address.protocol))
+    throw new W3Error('Unreachable', `${url} is not the URL of a service`, {
+      hint: 'Pass a URL such as https://storefront.example',
+      retryable: false,
+    })
+  const [about, signer] = await Promise.all([
+    fetchAbout(address, options),
+    typeof options.signer === 'string'
+      ? parseSigner(options.signer)
+      : (options.signer ?? platform.openSigner(options.key)),
+  ])
+  const party = options.service ?? about.did
+  if (typeof party === 'string' ? !party.startsWith('did:') : party === undefined)
+    throw new W3Error('InvalidAnswer', `${address.href} does not name the DID of a service`)
+  return { url: new URL('/', address).href, about, party: party as Party, signer, options }
+}
+
+const parseSigner = (key: string): Signer => {
+  try {
+    return ed25519.parse(key) as Signer
+  } catch (cause) {
+    // The message must not contain the key.
+    throw new W3Error(
+      'KeyUnavailable',
+      'The signer is not a private key in the form of `@ucanto/principal`',
+      {
+        hint: 'Pass a text that begins with MgC, or a signer.',
+        cause,
+      },
+    )
+  }
+}
+
+const fetchAbout = async (url: URL, { fetch = platform.fetch, onRetry }: ServiceOptions): Promise<About> => {
+  const { status, body } = await request(url.href, { fetch, onRetry, maxBytes: MAX_ABOUT_BYTES })
+  try {
+    if (status !== 200) throw new Error(`it answered ${status}`)
+    const about: unknown = JSON.parse(new TextDecoder().decode(body))
+    if (typeof about !== 'object' || about === null) throw new Error('it is not an object')
+    return about
+  } catch (cause) {
+    throw new W3Error('InvalidAnswer', `The answer of ${url.href} cannot be read: ${reasonOf(cause)}`, {
+      cause,
+    })
+  }
+}

@@ -1,0 +1,383 @@
+import type {
+  DealSummary,
+  FilecoinInfoSuccess,
+  PieceLink,
+  Stage,
+  UnknownLink,
+  Workflow,
+} from '@w3filecoin/capabilities'
+import { parsePiece } from '@w3filecoin/piece'
+import { parse as parseLink } from 'multiformats/link'
+import { pauseMs, sleep } from './back-off.ts'
+import { reasonOf, toError, W3Error } from './error.ts'
+import type { RetryEvent } from './http.ts'
+import { Proof } from './proof.ts'
+import { invocationOf, openService, type Receipt, Service, type ServiceOptions } from './service.ts'
+import { type HashingEvent, type Identified, identifyBlob, openSource, type Source } from './source.ts'
+import { verify } from './verify.ts'
+
+export interface ConnectOptions extends ServiceOptions {
+  /**
+   * How content reaches the storefront: a URL template for a `PUT` with `{cid}`, or a function that stores the content where the
+   * storefront reads it. The default is the template that the storefront names at `GET /`.
+   *
+   * @example 'http://127.0.0.1:4005/storefront-content/{cid}'
+   */
+  upload?: string | Upload | undefined
+}
+
+/** Stores content where the storefront reads it, under its CID. */
+export type Upload = (content: Identified & { blob: Blob; signal?: AbortSignal | undefined }) => Promise<void>
+
+/** The tasks that a storefront promised for an offer, by their CIDs. */
+export interface Offered {
+  content: UnknownLink
+  piece: PieceLink
+  /** The next task, `filecoin/submit`. */
+  submit: string
+  /** The task that ends the workflow, `filecoin/accept`. Its receipt is the proof. */
+  accept: string
+  receipt: Receipt
+}
+
+/** A workflow at the storefront, by its piece and one of its tasks. An {@link Offered} and a {@link Proof} name one. */
+export interface WorkflowName {
+  piece: PieceLink
+  /** CID of the promised `filecoin/submit` or `filecoin/accept`. */
+  accept: string
+}
+
+/** A stage that a piece reached, or a new reason why it waits at that stage. */
+export interface StageEvent {
+  type: 'stage'
+  stage: Stage
+  /** The time at which the piece reached the stage, ISO 8601. */
+  since: string
+  /** The next step, as a sentence for people. Absent at a final stage. */
+  waitsFor?: string
+  /** The name of the failure at the stage `failed`. */
+  error?: { name: string }
+}
+
+/** Progress of `add`, in this order; `retry` at any time. */
+export type AddEvent =
+  | HashingEvent
+  | ({ type: 'identified' } & Identified)
+  | { type: 'uploading'; bytes: number }
+  | { type: 'uploaded'; bytes: number }
+  | { type: 'offered'; submit: string; accept: string }
+  | StageEvent
+  | { type: 'accepted'; proof: Proof }
+  | RetryEvent
+
+/** The state of a piece or a workflow. */
+export interface Status {
+  /** `unknown` if the storefront does not tell this agent: another space offered the piece, or the task has no outcome yet. */
+  stage: Stage | 'unknown'
+  since?: string
+  waitsFor?: string
+  error?: { name: string; message?: string }
+  history: { stage: Stage; at: string }[]
+  piece?: PieceLink
+  /** CID of the task `filecoin/accept`. */
+  accept?: string
+  /** A recent problem that the storefront retries. */
+  trouble?: Workflow['trouble']
+  aggregates: PieceLink[]
+  /** Live deals. */
+  deals: DealSummary[]
+}
+
+/** Pauses between two questions about a workflow. They start again at each new stage. */
+const POLLING = { firstMs: 300, maxMs: 30_000, factor: 1.5 }
+const MAX_UPLOAD_ANSWER_BYTES = 64 * 1024
+
+/** A storefront: it takes content, and has the proof of a deal in the end. */
+export class Storefront extends Service {
+  readonly #upload: string | Upload | undefined
+
+  constructor(opened: Awaited<ReturnType<typeof openService>>, { upload }: ConnectOptions = {}) {
+    super(opened)
+    this.#upload = upload ?? opened.about.content?.upload
+  }
+
+  /**
+   * Takes content to a deal, and returns the verified proof: identifies it, uploads it unless the storefront has it, offers it,
+   * and follows the workflow, which may take days. It may be interrupted at any point: adding the same content again continues
+   * the same workflow, with the same tasks and the same proof.
+   *
+   * @param options.nonce starts another workflow for content that was added before
+   * @example const proof = await w3.add('photo.jpg', { onProgress: event => console.log(event) })
+   * @throws W3Error with the name of the failure that ended the workflow; `UploadUnavailable`
+   */
+  async add(
+    source: Source,
+    {
+      onProgress = () => {},
+      signal,
+      nonce,
+    }: {
+      onProgress?: ((event: AddEvent) => void) | undefined
+      signal?: AbortSignal | undefined
+      nonce?: string | undefined
+    } = {},
+  ): Promise<Proof> {
+    const blob = await openSource(source, signal)
+    const identified = await identifyBlob(blob, { onProgress, signal })
+    onProgress({ type: 'identified', ...identified })
+    await this.#store(identified, blob, { onProgress, signal })
+    const offered = await this.offer(identified, { nonce, signal })
+    onProgress({ type: 'offered', submit: offered.submit, accept: offered.accept })
+    for await (const event of this.watch(offered, { signal, onRetry: onProgress })) onProgress(event)
+    const proof = await this.proof(offered, { signal })
+    onProgress({ type: 'accepted', proof })
+    return proof
+  }
+
+  /**
+   * Offers content that the storefront can read, or will be able to. The same offer again gets the same tasks.
+   *
+   * @throws W3Error with the name of the failure
+   */
+  async offer(
+    { content, piece }: { content: UnknownLink; piece: PieceLink },
+    { nonce, signal }: { nonce?: string | undefined; signal?: AbortSignal | undefined } = {},
+  ): Promise<Offered> {
+    const receipt = await this.invoke('filecoin/offer', { content, piece }, { nonce, signal })
+    if (receipt.out.error) throw toError(receipt.out.error)
+    const [fork] = receipt.fx.fork
+    const { join } = receipt.fx
+    if (fork === undefined || join === undefined)
+      throw new W3Error('InvalidAnswer', `The receipt of ${this.did} for the offer promises no tasks`)
+    return { content, piece, submit: `${fork.link()}`, accept: `${join.link()}`, receipt }
+  }
+
+  /** Returns where a piece is: its aggregates, its deals, and the workflows of the agent's space. */
+  async info(
+    piece: PieceLink,
+    {
+      task,
+      after,
+      signal,
+    }: {
+      task?: string | UnknownLink | undefined
+      after?: string | undefined
+      signal?: AbortSignal | undefined
+    } = {},
+  ): Promise<FilecoinInfoSuccess> {
+    const link = task === undefined ? undefined : parseLink(`${task}`)
+    const { out } = await this.invoke('filecoin/info', { piece, task: link, after }, { signal })
+    if (out.error) throw toError(out.error)
+    return out.ok
+  }
+
+  /**
+   * Returns the state of a workflow (an offer or a proof), of a piece, or of a task. CIDs may be text.
+   *
+   * @example await w3.status('bafkzci…')
+   */
+  async status(
+    subject: WorkflowName | Proof | PieceLink | UnknownLink | string,
+    { signal }: { signal?: AbortSignal | undefined } = {},
+  ): Promise<Status> {
+    if (subject instanceof Proof) return this.#workflowStatus(subject.piece, subject.taskCid, signal)
+    if (typeof subject === 'object' && 'accept' in subject)
+      return this.#workflowStatus(subject.piece, subject.accept, signal)
+    const { ok } = parsePiece(`${subject}`)
+    return ok ? this.#pieceStatus(ok.link, signal) : this.#taskStatus(`${subject}`, signal)
+  }
+
+  /**
+   * Yields each stage of a workflow, in order, until the last one. It asks at growing intervals, from 0.3 to 30 seconds; each new
+   * stage starts them again. It waits out times at which the storefront is unreachable.
+   *
+   * @example for await (const { stage } of w3.watch(offered)) console.log(stage)
+   */
+  async *watch(
+    { piece, accept }: WorkflowName,
+    {
+      signal,
+      onRetry,
+    }: { signal?: AbortSignal | undefined; onRetry?: ((event: RetryEvent) => void) | undefined } = {},
+  ): AsyncGenerator<StageEvent, void> {
+    let reached = 0
+    let last: string | undefined
+    for (let attempt = 0; ; attempt++) {
+      let pause = pauseMs(attempt, POLLING)
+      try {
+        const { stage, since, history, waitsFor, error } = (await this.#taskInfo(piece, accept, signal)).state
+        for (const passed of history.slice(reached, -1))
+          yield { type: 'stage', stage: passed.stage, since: passed.at }
+        const isNew = history.length > reached
+        if (isNew || waitsFor !== last)
+          yield { type: 'stage', stage, since, ...(waitsFor && { waitsFor }), ...(error && { error }) }
+        if (stage === 'accepted' || stage === 'failed') return
+        if (isNew) attempt = 0
+        reached = Math.max(reached, history.length)
+        last = waitsFor
+      } catch (cause) {
+        if (!(cause instanceof W3Error && cause.retryable)) throw cause
+        pause = Math.max(pause, cause.retryAfterMs ?? 0)
+        onRetry?.({ type: 'retry', attempt: attempt + 1, pauseMs: pause, reason: cause.message })
+      }
+      await sleep(pause, signal)
+    }
+  }
+
+  /**
+   * Returns the proof of a workflow that ended, and verifies it.
+   *
+   * @throws W3Error `OutcomePending` if it has not ended; the name of the failure if it failed
+   */
+  async proof(
+    { piece, accept, content }: WorkflowName & { content?: UnknownLink | undefined },
+    { signal }: { signal?: AbortSignal | undefined } = {},
+  ): Promise<Proof> {
+    const receipt = await this.receipt(accept, { signal })
+    if (receipt === undefined) throw new W3Error('OutcomePending', `The task ${accept} has no outcome yet`)
+    if (receipt.out.error) throw toError(receipt.out.error)
+    const proof = await Proof.fromReceipt(receipt)
+    await verify(proof, { storefront: await this.keys(signal) })
+    if (`${proof.piece}` !== `${piece}` || (content !== undefined && `${proof.content}` !== `${content}`))
+      throw new W3Error('InvalidProof', `The task ${accept} is about ${proof.content} and ${proof.piece}`)
+    return proof
+  }
+
+  /** Uploads the content, unless the storefront has it. */
+  async #store(
+    identified: Identified,
+    blob: Blob,
+    { onProgress, signal }: { onProgress: (event: AddEvent) => void; signal: AbortSignal | undefined },
+  ): Promise<void> {
+    const upload = this.#upload
+    if (upload === undefined) throw this.#uploadUnavailable(identified)
+    const { bytes } = identified
+    onProgress({ type: 'uploading', bytes })
+    if (typeof upload === 'function') await upload({ ...identified, blob, signal })
+    else await this.#put(upload.replace('{cid}', `${identified.content}`), blob, { onProgress, signal })
+    onProgress({ type: 'uploaded', bytes })
+  }
+
+  async #put(
+    url: string,
+    blob: Blob,
+    { onProgress, signal }: { onProgress: (event: RetryEvent) => void; signal: AbortSignal | undefined },
+  ): Promise<void> {
+    const options = { signal, onRetry: onProgress, maxBytes: MAX_UPLOAD_ANSWER_BYTES }
+    const { status, headers } = await this.request(url, { ...options, method: 'HEAD' })
+    if (status === 200 && Number(headers.get('content-length')) === blob.size) return
+    let answer: Awaited<ReturnType<typeof this.request>>
+    try {
+      answer = await this.request(url, {
+        ...options,
+        method: 'PUT',
+        body: blob,
+        headers: { 'content-type': 'application/octet-stream' },
+        timeoutMs: 0,
+      })
+    } catch (cause) {
+      signal?.throwIfAborted()
+      throw new W3Error('UploadFailed', `The content cannot be uploaded: ${reasonOf(cause)}`, {
+        hint: 'Check that the file has not changed, and add it again.',
+        cause,
+      })
+    }
+    if (answer.status >= 200 && answer.status < 300) return
+    const text = new TextDecoder().decode(answer.body.subarray(0, 300))
+    throw new W3Error(
+      'UploadFailed',
+      `${new URL(url).origin} refused the content: ${answer.status} ${text}`,
+      {
+        retryable: false,
+        hint: 'Check the upload address of the storefront.',
+      },
+    )
+  }
+
+  #uploadUnavailable({ content }: Identified): W3Error {
+    const from = this.about.content?.from
+    const place =
+      from === 'gateway' ? 'a gateway' : from === 'bucket' ? 'its bucket' : 'its bucket or a gateway'
+    return new W3Error(
+      'UploadUnavailable',
+      `${this.did} takes no uploads from agents: it reads content from ${place}, under its CID`,
+      {
+        hint: `Store the file as ${content} where the storefront reads it, and call offer(). Or pass \`upload\` to connect().`,
+      },
+    )
+  }
+
+  async #taskInfo(piece: PieceLink, task: string, signal: AbortSignal | undefined) {
+    const info = await this.info(piece, { task, signal })
+    if (info.task === undefined)
+      throw new W3Error('InvalidAnswer', `${this.did} does not report the state of single tasks`, {
+        hint: 'Ask for the receipt of the task with receipt(), until there is one.',
+      })
+    return { info, state: info.task }
+  }
+
+  async #workflowStatus(piece: PieceLink, task: string, signal: AbortSignal | undefined): Promise<Status> {
+    const { info, state } = await this.#taskInfo(piece, task, signal)
+    const { stage, since, history, waitsFor, error } = state
+    return {
+      stage,
+      since,
+      history,
+      ...(waitsFor && { waitsFor }),
+      ...(error && { error }),
+      accept: task,
+      ...placesIn(info),
+    }
+  }
+
+  /** The latest workflow of the agent's space, or what is public about the piece. */
+  async #pieceStatus(piece: PieceLink, signal: AbortSignal | undefined): Promise<Status> {
+    const info = await this.info(piece, { signal })
+    const [workflow] = info.workflows.toSorted((a, b) => (a.since < b.since ? 1 : -1))
+    if (workflow === undefined) {
+      const stage = info.deals.length > 0 ? 'accepted' : info.aggregates.length > 0 ? 'aggregated' : 'unknown'
+      return { stage, history: [], ...placesIn(info) }
+    }
+    const { stage, since, history, waitsFor, error, accept, trouble } = workflow
+    return {
+      stage,
+      since,
+      history,
+      ...(waitsFor && { waitsFor }),
+      ...(error && { error }),
+      ...(trouble && { trouble }),
+      accept: `${accept}`,
+      ...placesIn(info),
+    }
+  }
+
+  /** The outcome of a task. Before the end, only the piece leads to more. */
+  async #taskStatus(task: string, signal: AbortSignal | undefined): Promise<Status> {
+    const receipt = await this.receipt(task, { signal })
+    const capability = receipt && invocationOf(receipt.ran)?.capabilities[0]
+    const { piece } = (capability?.nb ?? {}) as { piece?: PieceLink }
+    if (piece !== undefined && /^filecoin\/(submit|accept)$/.test(capability!.can))
+      return this.#workflowStatus(piece, task, signal)
+    return {
+      stage: 'unknown',
+      history: [],
+      aggregates: [],
+      deals: [],
+      ...(receipt?.out.error && { error: receipt.out.error }),
+    }
+  }
+}
+
+const placesIn = ({ piece, aggregates, deals }: FilecoinInfoSuccess) => ({
+  piece,
+  aggregates: aggregates.map(({ aggregate }) => aggregate),
+  deals,
+})
+
+/**
+ * Connects to a storefront.
+ *
+ * @example const w3 = await connect('https://storefront.example')
+ */
+export const connect = async (url: string | URL, options: ConnectOptions = {}): Promise<Storefront> =>
+  new Storefront(await openService(url, options), options)

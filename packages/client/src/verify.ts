@@ -1,0 +1,191 @@
+import { verifySignature } from '@ipld/dag-ucan'
+import type { DealMetadata, FilecoinAcceptSuccess } from '@w3filecoin/capabilities'
+import { decodePiece, type EncodedInclusion, verifyInclusion } from '@w3filecoin/piece'
+import type { CID } from 'multiformats/cid'
+import type { DealTracker } from './deal-tracker.ts'
+import { W3Error } from './error.ts'
+import { didOf, type Party, verifiersOf } from './keys.ts'
+import { Proof, type ProofSource } from './proof.ts'
+import { identify, type Source } from './source.ts'
+
+export interface VerifyOptions {
+  /** The storefront whose word counts: its DID, and for a `did:web` its keys or its saved DID document. */
+  storefront: Party
+  /** The content: checks that it has the piece, and the content CID, of the proof. */
+  file?: Source | undefined
+  /** Also asks this deal tracker about the deal. Without it, `verify` sends nothing. */
+  dealTracker?: DealTracker | undefined
+  signal?: AbortSignal | undefined
+}
+
+/** What a valid proof proves. CIDs are text, so that the report can be printed as JSON. */
+export interface Report {
+  /** The DID of the storefront that signed the receipt. */
+  storefront: string
+  /** The key that signed the receipt. */
+  key: string
+  /** CID of the task `filecoin/accept`. */
+  task: string
+  content: string
+  piece: string
+  aggregate: string
+  /** Padded bytes of the piece and of the aggregate. */
+  pieceBytes: number
+  aggregateBytes: number
+  /** The deal that the storefront names. */
+  deal: DealMetadata
+  /** Whether the file was compared with the proof. */
+  file: 'same' | 'not checked'
+  /** What the deal tracker knows now. Absent if it was not asked. */
+  tracker?: TrackedDeal
+  /** Sentences for people. */
+  proves: string[]
+  doesNotProve: string[]
+}
+
+/** The deal of a proof, as a deal tracker reports it. */
+export interface TrackedDeal {
+  /** DID of the deal tracker. */
+  by: string
+  /** `NotFound` if it does not know this deal of the aggregate. */
+  status: 'Active' | 'Expired' | 'Terminated' | 'NotFound' | (string & {})
+  provider?: string
+  /** The end of the deal, ISO 8601. */
+  expiration?: string
+  /** The last good report of each source of the deal tracker. */
+  asOf: { source: string; at?: string; epoch?: number }[]
+}
+
+/**
+ * Verifies a proof with no other knowledge than the storefront's key. It hashes every block, and checks the signatures of the
+ * receipt and of its task, that the task is the storefront's `filecoin/accept`, and that the piece and its index entry are in
+ * the aggregate (FRC-0058). Returns what is proven.
+ *
+ * @example const report = await verify('photo.jpg.w3proof', { storefront: 'did:key:z6Mk…', file: 'photo.jpg' })
+ * @throws W3Error `InvalidProof`; `FileMismatch` if the proof is valid, but the file is another one; `UnknownKeys` for a
+ * `did:web` without keys
+ */
+export const verify = async (source: ProofSource, options: VerifyOptions): Promise<Report> => {
+  const { storefront, file, dealTracker, signal } = options
+  const did = didOf(storefront)
+  const verifiers = await verifiersOf(storefront)
+  const proof = await Proof.read(source)
+  const { receipt, task } = proof
+
+  const issuers = [
+    task.issuer.did(),
+    task.audience.did(),
+    task.capabilities[0].with,
+    receipt.issuer?.did() ?? did,
+  ]
+  const other = issuers.find(issuer => issuer !== did)
+  if (other !== undefined) throw invalid(`it is about a task of ${other}, not of ${did}`)
+  let key: string | undefined
+  for (const verifier of verifiers) {
+    if (!(await receipt.verifySignature(verifier as never)).ok) continue
+    // An earlier key of the storefront may have signed the task.
+    key = verifier.toDIDKey()
+  }
+  if (key === undefined) throw invalid(`${did} did not sign the receipt`)
+  const signed = await Promise.all(
+    verifiers.map(verifier => verifySignature(task as never, verifier as never)),
+  )
+  if (!signed.includes(true)) throw invalid(`${did} did not sign the task`)
+
+  const { piece, aggregate, inclusion, aux } = receipt.out.ok as FilecoinAcceptSuccess
+  if (`${piece}` !== `${proof.piece}`)
+    throw invalid(`the receipt is for the piece ${piece}, its task for ${proof.piece}`)
+  const included = verifyInclusion({ piece, aggregate, inclusion: inclusion as EncodedInclusion })
+  if (included.error) throw invalid(included.error.message)
+  if (!isDealMetadata(aux)) throw invalid('the receipt names no deal')
+
+  const isSame = file !== undefined && (await isSameFile(proof, file, signal))
+  const tracker = dealTracker && (await track(proof, dealTracker, signal))
+  return {
+    storefront: did,
+    key,
+    task: proof.taskCid,
+    content: `${proof.content}`,
+    piece: `${piece}`,
+    aggregate: `${aggregate}`,
+    pieceBytes: decodePiece(piece).ok!.size,
+    aggregateBytes: decodePiece(aggregate).ok!.size,
+    deal: { dataType: aux.dataType, dataSource: aux.dataSource },
+    file: isSame ? 'same' : 'not checked',
+    ...(tracker && { tracker }),
+    ...describe(proof, { did, dealID: aux.dataSource.dealID, isSame, tracker }),
+  }
+}
+
+const invalid = (reason: string): W3Error => new W3Error('InvalidProof', `The proof is not valid: ${reason}`)
+
+/** A deal of the built-in market, or another kind of place, which this version does not know. */
+const isDealMetadata = (aux: unknown): aux is DealMetadata => {
+  const { dataType, dataSource } = (aux ?? {}) as Partial<DealMetadata>
+  if (!Number.isSafeInteger(dataType) || typeof dataSource !== 'object' || dataSource === null) return false
+  return dataType !== 0 || (Number.isSafeInteger(dataSource.dealID) && dataSource.dealID >= 0)
+}
+
+const RAW = 0x55
+const SHA2_256 = 0x12
+
+/** Checks that the file has the piece of the proof, and its content CID if that is the hash of the bytes. */
+const isSameFile = async (proof: Proof, file: Source, signal: AbortSignal | undefined): Promise<true> => {
+  const found = await identify(file, signal && { signal })
+  if (`${found.piece}` !== `${proof.piece}`)
+    throw new W3Error(
+      'FileMismatch',
+      `The file has the piece ${found.piece}, the proof is for ${proof.piece}`,
+      {
+        hint: 'Pass the file as it was added, unchanged.',
+      },
+    )
+  const content = proof.content as CID
+  const isHash = content.code === RAW && content.multihash.code === SHA2_256
+  if (isHash && `${found.content}` !== `${content}`)
+    throw new W3Error('FileMismatch', `The file has the CID ${found.content}, the proof is for ${content}`)
+  return true
+}
+
+const track = async (
+  { aggregate, dealID }: Proof,
+  dealTracker: DealTracker,
+  signal: AbortSignal | undefined,
+): Promise<TrackedDeal> => {
+  const { deals, asOf } = await dealTracker.find(aggregate, { signal })
+  const deal = dealID === undefined ? undefined : deals[dealID]
+  const by = dealTracker.did
+  if (deal === undefined) return { by, status: 'NotFound', asOf }
+  return { by, status: deal.status, provider: deal.storageProvider, expiration: deal.expiration, asOf }
+}
+
+const describe = (
+  { content, piece, aggregate }: Proof,
+  {
+    did,
+    dealID,
+    isSame,
+    tracker,
+  }: { did: string; dealID: number | undefined; isSame: boolean; tracker: TrackedDeal | undefined },
+): Pick<Report, 'proves' | 'doesNotProve'> => {
+  const deal = dealID === undefined ? 'a place on chain' : `deal ${dealID}`
+  return {
+    proves: [
+      `The piece ${piece} and its index entry are in the aggregate ${aggregate}.`,
+      `${did} states that the content ${content} has this piece, and that ${deal} contains the aggregate.`,
+      ...(isSame ? ['The file has this piece.'] : []),
+      ...(tracker && tracker.status !== 'NotFound'
+        ? [`${tracker.by} states that the deal is ${tracker.status} now.`]
+        : []),
+    ],
+    doesNotProve: [
+      ...(tracker ? [] : [`That ${deal} exists on chain now: ask a deal tracker, or look it up on chain.`]),
+      ...(tracker?.status === 'NotFound'
+        ? [`That ${deal} exists on chain: ${tracker.by} does not know it.`]
+        : []),
+      ...(isSame ? [] : ['That a file at hand is the content: pass the file.']),
+      'That the storage provider serves the content.',
+      'When the receipt was signed.',
+    ],
+  }
+}
