@@ -42,13 +42,12 @@ for (const platform of ['node', 'browser'] as const) {
 
 execFileSync('tsc', ['--project', path('tsconfig.build.json')], { stdio: 'inherit' })
 for (const file of globSync(path('dist/types/**/*.d.ts'))) {
-  const types = readFileSync(file, 'utf8').replaceAll(/(from ')([^']+)(')/g, (_, before, module, after) => {
+  const types = readFileSync(file, 'utf8').replaceAll(/(?<=\bfrom (['"]))[^'"]+(?=\1)/g, module => {
     const own = /^@w3filecoin\/(.+)$/.exec(module)?.[1]
-    if (own !== undefined)
-      return `${before}${relative(dirname(file), path(`dist/types/${own}/src/index.js`))}${after}`
-    if (module.startsWith('./')) return `${before}${module.replace(/\.ts$/, '.js')}${after}`
+    if (own !== undefined) return relative(dirname(file), path(`dist/types/${own}/src/index.js`))
+    if (module.startsWith('./')) return module.replace(/\.ts$/, '.js')
     checkImport(module)
-    return `${before}${module}${after}`
+    return module
   })
   writeFileSync(file, types)
 }

@@ -9,19 +9,18 @@ import type {
   FilecoinSubmitSuccess,
   PieceAcceptSuccess,
   PieceInfoSuccess,
-  PieceLink,
   PieceOfferSuccess,
   RevokeSuccess,
-  UnknownLink,
 } from '@w3filecoin/capabilities'
+import type { AnyLink } from '@w3filecoin/piece'
 
 /** The abilities of the four services, with their arguments (`nb`) and results (`ok`). */
 export interface Abilities {
-  'filecoin/offer': { nb: Content & { PDP?: UnknownLink | undefined }; ok: FilecoinOfferSuccess }
+  'filecoin/offer': { nb: Content & { PDP?: AnyLink | undefined }; ok: FilecoinOfferSuccess }
   'filecoin/submit': { nb: Content; ok: FilecoinSubmitSuccess }
   'filecoin/accept': { nb: Content; ok: FilecoinAcceptSuccess }
   'filecoin/info': {
-    nb: { piece: PieceLink; task?: UnknownLink | undefined; after?: string | undefined }
+    nb: { piece: AnyLink; task?: AnyLink | undefined; after?: string | undefined }
     ok: FilecoinInfoSuccess
   }
   'piece/offer': { nb: Grouped; ok: PieceOfferSuccess }
@@ -29,25 +28,25 @@ export interface Abilities {
   'piece/info': { nb: Grouped & { nonce?: string | undefined }; ok: PieceInfoSuccess }
   'aggregate/offer': { nb: Aggregated; ok: AggregateOfferSuccess }
   'aggregate/accept': { nb: Aggregated; ok: AggregateAcceptSuccess }
-  'deal/info': { nb: { aggregate: PieceLink } | { piece: PieceLink }; ok: DealInfoSuccess }
-  'ucan/conclude': { nb: { receipt: UnknownLink }; ok: ConcludeSuccess }
-  'ucan/revoke': { nb: { ucan: UnknownLink; proof?: UnknownLink[] | undefined }; ok: RevokeSuccess }
+  'deal/info': { nb: { aggregate: AnyLink } | { piece: AnyLink }; ok: DealInfoSuccess }
+  'ucan/conclude': { nb: { receipt: AnyLink }; ok: ConcludeSuccess }
+  'ucan/revoke': { nb: { ucan: AnyLink; proof?: AnyLink[] | undefined }; ok: RevokeSuccess }
 }
 
 export type Ability = keyof Abilities
 
 interface Content {
-  content: UnknownLink
-  piece: PieceLink
+  content: AnyLink
+  piece: AnyLink
 }
 
 interface Grouped {
-  piece: PieceLink
+  piece: AnyLink
   group: string
 }
 
 interface Aggregated {
-  aggregate: PieceLink
+  aggregate: AnyLink
   /** Link of the DAG-CBOR block that lists the pieces. */
-  pieces: UnknownLink
+  pieces: AnyLink
 }

@@ -1,5 +1,5 @@
 import type { Failure, PieceAcceptSuccess, PieceInfoSuccess, PieceLink } from '@w3filecoin/capabilities'
-import { type EncodedInclusion, parsePiece, verifyInclusion } from '@w3filecoin/piece'
+import { type AnyLink, type EncodedInclusion, parsePiece, verifyInclusion } from '@w3filecoin/piece'
 import { pauseMs, sleep } from './back-off.ts'
 import { toError, W3Error } from './error.ts'
 import {
@@ -74,7 +74,7 @@ export class Aggregator extends Service {
    *   await table.update(`${piece}`, stage)
    */
   async *offerAll(
-    pieces: Iterable<PieceLink | string> | AsyncIterable<PieceLink | string>,
+    pieces: Iterable<AnyLink | string> | AsyncIterable<AnyLink | string>,
     { until = 'accepted', signal, ...offer }: OfferAllOptions,
   ): AsyncGenerator<PieceEvent, void> {
     const source = toAsync(pieces)
@@ -111,7 +111,7 @@ export class Aggregator extends Service {
 
   /** Returns where a piece is: its next aggregate, or the one that it is in. */
   async info(
-    piece: PieceLink,
+    piece: AnyLink,
     { group, nonce, signal }: Pick<OfferAllOptions, 'group' | 'nonce' | 'signal'>,
   ): Promise<PieceInfoSuccess> {
     const { out } = await this.invoke('piece/info', { piece, group, nonce }, { signal })

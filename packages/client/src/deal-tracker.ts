@@ -1,4 +1,5 @@
-import type { DealInfoSuccess, DealNotFound, PieceLink } from '@w3filecoin/capabilities'
+import type { DealInfoSuccess, DealNotFound } from '@w3filecoin/capabilities'
+import type { AnyLink } from '@w3filecoin/piece'
 import { toError } from './error.ts'
 import { openService, Service, type ServiceOptions } from './service.ts'
 
@@ -10,7 +11,7 @@ export class DealTracker extends Service {
    * @throws W3Error `DealNotFound` if neither a deal nor a place is known
    */
   async info(
-    aggregate: PieceLink,
+    aggregate: AnyLink,
     options: { signal?: AbortSignal | undefined } = {},
   ): Promise<DealInfoSuccess> {
     const { ok, error } = await this.#ask(aggregate, options)
@@ -20,7 +21,7 @@ export class DealTracker extends Service {
 
   /** Returns the known deals of an aggregate, of which there may be none. */
   async find(
-    aggregate: PieceLink,
+    aggregate: AnyLink,
     options: { signal?: AbortSignal | undefined } = {},
   ): Promise<Pick<DealInfoSuccess, 'deals' | 'asOf'>> {
     const { ok, error } = await this.#ask(aggregate, options)
@@ -29,7 +30,7 @@ export class DealTracker extends Service {
     return { deals: ok.deals, asOf: ok.asOf ?? [] }
   }
 
-  async #ask(piece: PieceLink, { signal }: { signal?: AbortSignal | undefined }) {
+  async #ask(piece: AnyLink, { signal }: { signal?: AbortSignal | undefined }) {
     const { out } = await this.invoke('deal/info', { piece }, { signal })
     return out
   }

@@ -1,6 +1,7 @@
 import { CBOR } from '@ucanto/core'
 import type { Block } from '@ucanto/interface'
-import type { AggregateOfferSuccess, PieceLink, UnknownLink } from '@w3filecoin/capabilities'
+import type { AggregateOfferSuccess } from '@w3filecoin/capabilities'
+import type { AnyLink } from '@w3filecoin/piece'
 import { CID } from 'multiformats/cid'
 import { sha256 } from 'multiformats/hashes/sha2'
 import { toError } from './error.ts'
@@ -14,15 +15,15 @@ export class Dealer extends Service {
    * @param pieces in the order from which the aggregate was computed
    */
   async offer(
-    aggregate: PieceLink,
-    pieces: readonly PieceLink[],
+    aggregate: AnyLink,
+    pieces: readonly AnyLink[],
     options: InvokeOptions = {},
   ): Promise<Receipt<AggregateOfferSuccess>> {
     const bytes = CBOR.encode(pieces)
     const cid = CID.createV1(CBOR.code, await sha256.digest(bytes))
     const receipt = await this.invoke(
       'aggregate/offer',
-      { aggregate, pieces: cid as UnknownLink },
+      { aggregate, pieces: cid },
       { ...options, attach: [{ cid, bytes } as unknown as Block, ...(options.attach ?? [])] },
     )
     if (receipt.out.error) throw toError(receipt.out.error)

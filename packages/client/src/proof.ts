@@ -26,15 +26,15 @@ export class Proof {
   readonly bytes: Uint8Array<ArrayBuffer>
   readonly receipt: Receipt<FilecoinAcceptSuccess>
   /** The task that the receipt is of, a UCAN. */
-  readonly task: View<[Capability, ...Capability[]]>
+  readonly invocation: View<[Capability, ...Capability[]]>
   /** CID of the task. */
-  readonly taskCid: string
+  readonly task: string
 
-  private constructor({ bytes, receipt, task, taskCid }: Decoded) {
+  private constructor({ bytes, receipt, invocation, task }: Decoded) {
     this.bytes = bytes
     this.receipt = receipt
+    this.invocation = invocation
     this.task = task
-    this.taskCid = taskCid
   }
 
   /**
@@ -67,7 +67,7 @@ export class Proof {
   }
 
   get #claim() {
-    return this.task.capabilities[0].nb as { content: UnknownLink; piece: PieceLink }
+    return this.invocation.capabilities[0].nb as { content: UnknownLink; piece: PieceLink }
   }
 
   /** CID of the content. */
@@ -88,9 +88,14 @@ export class Proof {
     return this.receipt.out.ok!.aux.dataSource.dealID
   }
 
+  /** Prints the claims in Node. */
+  [Symbol.for('nodejs.util.inspect.custom')](): object {
+    return this.toJSON()
+  }
+
   /** The claims, with CIDs as text. */
   toJSON(): object {
-    const { taskCid: task, dealID } = this
+    const { task, dealID } = this
     return {
       task,
       content: `${this.content}`,
@@ -109,8 +114,8 @@ export class Proof {
 interface Decoded {
   bytes: Uint8Array<ArrayBuffer>
   receipt: Receipt<FilecoinAcceptSuccess>
-  task: View<[Capability, ...Capability[]]>
-  taskCid: string
+  invocation: View<[Capability, ...Capability[]]>
+  task: string
 }
 
 const invalid = (reason: string, cause?: unknown): W3Error =>
@@ -135,8 +140,8 @@ const decode = async (bytes: Uint8Array<ArrayBuffer>): Promise<Decoded> => {
     throw invalid('its root is not a receipt')
   if (`${receipt.ran.link()}` !== `${taskBlock.cid}`)
     throw invalid('its second block is not the task of the receipt')
-  const task = decodeUcan(taskBlock.bytes as never) as unknown as Decoded['task']
-  const [capability, ...others] = task.capabilities
+  const invocation = decodeUcan(taskBlock.bytes as never) as unknown as Decoded['invocation']
+  const [capability, ...others] = invocation.capabilities
   if (others.length > 0 || capability.can !== 'filecoin/accept')
     throw invalid(`it is a receipt of ${capability.can}, not of filecoin/accept`)
   if (!isMapOf(capability.nb, ['content', 'piece'])) throw invalid('its task does not name content and piece')
@@ -144,7 +149,7 @@ const decode = async (bytes: Uint8Array<ArrayBuffer>): Promise<Decoded> => {
   if (error) throw invalid(`the task failed with ${error.name}: ${error.message}`)
   if (!isMapOf(receipt.out.ok, ['aggregate', 'aux', 'inclusion', 'piece']))
     throw invalid('the result of its task is not that of filecoin/accept')
-  return { bytes, receipt: receipt as Decoded['receipt'], task, taskCid: `${taskBlock.cid}` }
+  return { bytes, receipt: receipt as Decoded['receipt'], invocation, task: `${taskBlock.cid}` }
 }
 
 /** Whether the value is a map that has these keys. */

@@ -2,7 +2,8 @@ import { isExpired, isTooEarly, verifySignature } from '@ipld/dag-ucan'
 import { Message, Receipt as Receipts } from '@ucanto/core'
 import type { Block, Invocation, Signer } from '@ucanto/interface'
 import { CAR } from '@ucanto/transport'
-import { type Failure, failure, type Result, type UnknownLink } from '@w3filecoin/capabilities'
+import { type Failure, failure, type Result } from '@w3filecoin/capabilities'
+import type { AnyLink } from '@w3filecoin/piece'
 import { platform } from '#platform'
 import { reasonOf } from './error.ts'
 import { didOf, type Party, verifiersOf } from './keys.ts'
@@ -63,7 +64,7 @@ export const receiveReceipts = ({
     const signed = await Promise.all(verifiers.map(verifier => verifySignature(data, verifier as never)))
     if (!signed.includes(true)) return refuse('Unauthorized', `${issuer} did not sign the invocation`)
 
-    const { receipt: root } = capability.nb as { receipt: UnknownLink }
+    const { receipt: root } = capability.nb as { receipt: AnyLink }
     const blocks = new Map([...invocation.iterateIPLDBlocks()].map(block => [`${block.cid}`, block as Block]))
     const receipt = readReceipt(root, blocks)
     const task = receipt && invocationOf(receipt.ran)
@@ -127,7 +128,7 @@ const readBody = async ({ body }: Request): Promise<Uint8Array | undefined> => {
   return new Uint8Array(await new Blob(chunks).arrayBuffer())
 }
 
-const readReceipt = (root: UnknownLink, blocks: ReadonlyMap<string, Block>): Receipt | undefined => {
+const readReceipt = (root: AnyLink, blocks: ReadonlyMap<string, Block>): Receipt | undefined => {
   try {
     const receipt = viewReceipt(root, blocks)
     void [receipt.ran, receipt.out, receipt.fx, receipt.signature]

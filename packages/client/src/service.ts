@@ -16,7 +16,8 @@ import type {
 } from '@ucanto/interface'
 import { ed25519 } from '@ucanto/principal'
 import { CAR } from '@ucanto/transport'
-import type { Failure, Result, UnknownLink } from '@w3filecoin/capabilities'
+import type { Failure, Result } from '@w3filecoin/capabilities'
+import type { AnyLink } from '@w3filecoin/piece'
 import { parse as parseLink } from 'multiformats/link'
 import { platform } from '#platform'
 import type { Abilities, Ability } from './abilities.ts'
@@ -60,7 +61,7 @@ export interface InvokeOptions {
   proofs?: readonly UcanProof[] | undefined
   nonce?: string | undefined
   facts?: readonly Fact[] | undefined
-  /** Blocks that travel with the invocation. */
+  /** Blocks that travel with the invocation. The arguments or the facts must link to each of them. */
   attach?: readonly Block[] | undefined
   signal?: AbortSignal | undefined
 }
@@ -162,7 +163,7 @@ export class Service {
    * @param options.signer the service that ran the task, if it is another one: the aggregator also serves the dealer's receipts
    */
   async receipt(
-    task: string | UnknownLink,
+    task: string | AnyLink,
     { signer = this.#party, signal }: { signer?: Party; signal?: AbortSignal | undefined } = {},
   ): Promise<Receipt | undefined> {
     const answer = await this.request(new URL(`/receipt/${task}`, this.url).href, {
@@ -206,8 +207,8 @@ export class Service {
     const { out } = await this.invoke(
       'ucan/revoke',
       {
-        ucan: delegation.cid as unknown as UnknownLink,
-        ...(path.length > 0 && { proof: path.map(({ cid }) => cid as unknown as UnknownLink) }),
+        ucan: delegation.cid,
+        ...(path.length > 0 && { proof: path.map(({ cid }) => cid) }),
       },
       {
         with: this.agent,
@@ -308,7 +309,7 @@ const receiptIn = (message: AgentMessage, task: string): Receipt | undefined => 
 }
 
 /** Returns the receipt whose root has this CID among the blocks. Throws if its block is not there. */
-export const viewReceipt = (root: UnknownLink, blocks: ReadonlyMap<string, Block>): Receipt =>
+export const viewReceipt = (root: AnyLink, blocks: ReadonlyMap<string, Block>): Receipt =>
   Receipts.view({ root: root as never, blocks: blocks as never }) as unknown as Receipt
 
 /** Whether one of these keys signed the receipt. */

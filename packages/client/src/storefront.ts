@@ -1,12 +1,5 @@
-import type {
-  DealSummary,
-  FilecoinInfoSuccess,
-  PieceLink,
-  Stage,
-  UnknownLink,
-  Workflow,
-} from '@w3filecoin/capabilities'
-import { parsePiece } from '@w3filecoin/piece'
+import type { DealSummary, FilecoinInfoSuccess, PieceLink, Stage, Workflow } from '@w3filecoin/capabilities'
+import { type AnyLink, parsePiece } from '@w3filecoin/piece'
 import { parse as parseLink } from 'multiformats/link'
 import { pauseMs, sleep } from './back-off.ts'
 import { reasonOf, toError, W3Error } from './error.ts'
@@ -31,8 +24,8 @@ export type Upload = (content: Identified & { blob: Blob; signal?: AbortSignal |
 
 /** The tasks that a storefront promised for an offer, by their CIDs. */
 export interface Offered {
-  content: UnknownLink
-  piece: PieceLink
+  content: AnyLink
+  piece: AnyLink
   /** The next task, `filecoin/submit`. */
   submit: string
   /** The task that ends the workflow, `filecoin/accept`. Its receipt is the proof. */
@@ -42,7 +35,7 @@ export interface Offered {
 
 /** A workflow at the storefront, by its piece and one of its tasks. An {@link Offered} and a {@link Proof} name one. */
 export interface WorkflowName {
-  piece: PieceLink
+  piece: AnyLink
   /** CID of the promised `filecoin/submit` or `filecoin/accept`. */
   accept: string
 }
@@ -140,7 +133,7 @@ export class Storefront extends Service {
    * @throws W3Error with the name of the failure
    */
   async offer(
-    { content, piece }: { content: UnknownLink; piece: PieceLink },
+    { content, piece }: { content: AnyLink; piece: AnyLink },
     { nonce, signal }: { nonce?: string | undefined; signal?: AbortSignal | undefined } = {},
   ): Promise<Offered> {
     const receipt = await this.invoke('filecoin/offer', { content, piece }, { nonce, signal })
@@ -154,13 +147,13 @@ export class Storefront extends Service {
 
   /** Returns where a piece is: its aggregates, its deals, and the workflows of the agent's space. */
   async info(
-    piece: PieceLink,
+    piece: AnyLink,
     {
       task,
       after,
       signal,
     }: {
-      task?: string | UnknownLink | undefined
+      task?: string | AnyLink | undefined
       after?: string | undefined
       signal?: AbortSignal | undefined
     } = {},
@@ -177,10 +170,10 @@ export class Storefront extends Service {
    * @example await w3.status('bafkzci…')
    */
   async status(
-    subject: WorkflowName | Proof | PieceLink | UnknownLink | string,
+    subject: WorkflowName | Proof | AnyLink | string,
     { signal }: { signal?: AbortSignal | undefined } = {},
   ): Promise<Status> {
-    if (subject instanceof Proof) return this.#workflowStatus(subject.piece, subject.taskCid, signal)
+    if (subject instanceof Proof) return this.#workflowStatus(subject.piece, subject.task, signal)
     if (typeof subject === 'object' && 'accept' in subject)
       return this.#workflowStatus(subject.piece, subject.accept, signal)
     const { ok } = parsePiece(`${subject}`)
@@ -230,7 +223,7 @@ export class Storefront extends Service {
    * @throws W3Error `OutcomePending` if it has not ended; the name of the failure if it failed
    */
   async proof(
-    { piece, accept, content }: WorkflowName & { content?: UnknownLink | undefined },
+    { piece, accept, content }: WorkflowName & { content?: AnyLink | undefined },
     { signal }: { signal?: AbortSignal | undefined } = {},
   ): Promise<Proof> {
     const receipt = await this.receipt(accept, { signal })
@@ -307,7 +300,7 @@ export class Storefront extends Service {
     )
   }
 
-  async #taskInfo(piece: PieceLink, task: string, signal: AbortSignal | undefined) {
+  async #taskInfo(piece: AnyLink, task: string, signal: AbortSignal | undefined) {
     const info = await this.info(piece, { task, signal })
     if (info.task === undefined)
       throw new W3Error('InvalidAnswer', `${this.did} does not report the state of single tasks`, {
@@ -316,7 +309,7 @@ export class Storefront extends Service {
     return { info, state: info.task }
   }
 
-  async #workflowStatus(piece: PieceLink, task: string, signal: AbortSignal | undefined): Promise<Status> {
+  async #workflowStatus(piece: AnyLink, task: string, signal: AbortSignal | undefined): Promise<Status> {
     const { info, state } = await this.#taskInfo(piece, task, signal)
     const { stage, since, history, waitsFor, error } = state
     return {
@@ -331,7 +324,7 @@ export class Storefront extends Service {
   }
 
   /** The latest workflow of the agent's space, or what is public about the piece. */
-  async #pieceStatus(piece: PieceLink, signal: AbortSignal | undefined): Promise<Status> {
+  async #pieceStatus(piece: AnyLink, signal: AbortSignal | undefined): Promise<Status> {
     const info = await this.info(piece, { signal })
     const [workflow] = info.workflows.toSorted((a, b) => (a.since < b.since ? 1 : -1))
     if (workflow === undefined) {

@@ -70,7 +70,7 @@ export const verify = async (source: ProofSource, options: VerifyOptions): Promi
   const did = didOf(storefront)
   const verifiers = await verifiersOf(storefront)
   const proof = await Proof.read(source)
-  const { receipt, task } = proof
+  const { receipt, invocation: task } = proof
 
   const issuers = [
     task.issuer.did(),
@@ -104,7 +104,7 @@ export const verify = async (source: ProofSource, options: VerifyOptions): Promi
   return {
     storefront: did,
     key,
-    task: proof.taskCid,
+    task: proof.task,
     content: `${proof.content}`,
     piece: `${piece}`,
     aggregate: `${aggregate}`,

@@ -20,6 +20,7 @@ const ENTRIES = new Set([
   'logs',
   'market.json',
   'pid',
+  'proofs',
   's3',
 ])
 const ENDING = /(-wal|-shm|-journal|\.new)$/

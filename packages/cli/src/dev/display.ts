@@ -10,11 +10,18 @@ export interface Display {
   found(directory: string, trips: readonly Trip[]): void
   /** A file made progress or failed. */
   progress(trip: Trip): void
-  /** `details`: path of the file with the full CIDs. */
-  finished(trips: readonly Trip[], details: string): void
+  finished(trips: readonly Trip[], results: Results): void
   stopping(): void
   /** Restores the terminal. */
   close(): void
+}
+
+/** Where the results of the journey are. */
+export interface Results {
+  /** Path of the file with the full CIDs. */
+  details: string
+  /** Path of the directory with the proofs. */
+  proofs: string
 }
 
 /** The running system. */
@@ -58,6 +65,7 @@ export const toEntry = ({ file, content, piece, tookMs, ...trip }: Trip) => ({
   accept: trip.accept,
   aggregate: trip.aggregate,
   dealID: trip.dealID,
+  proof: trip.proof,
   before: trip.before,
   milliseconds: tookMs === undefined ? undefined : Math.round(tookMs),
   failure: trip.failure,
@@ -104,8 +112,8 @@ class JsonDisplay implements Display {
     this.#event(event, { ...toEntry(trip), ...(event === 'hashing' ? { hashed: trip.hashed } : {}) })
   }
 
-  finished(trips: readonly Trip[], details: string): void {
-    this.#event('finished', { ...tally(trips), details })
+  finished(trips: readonly Trip[], results: Results): void {
+    this.#event('finished', { ...tally(trips), ...results })
   }
 
   stopping(): void {
@@ -205,13 +213,13 @@ class PlainDisplay implements Display {
     }
   }
 
-  finished(trips: readonly Trip[], details: string): void {
+  finished(trips: readonly Trip[], results: Results): void {
     this.#printCounts()
     this.line()
-    this.report(trips, details)
+    this.report(trips, results)
   }
 
-  protected report(trips: readonly Trip[], details: string): void {
+  protected report(trips: readonly Trip[], { details, proofs }: Results): void {
     const { offered, accepted, failed, earlier, underWay } = tally(trips)
     const rows = trips
       .slice(0, MAX_ROWS)
@@ -244,7 +252,7 @@ class PlainDisplay implements Display {
       this.line(`${count(earlier)} of ${count(offered)} were accepted earlier; offers are idempotent.`)
     if (underWay > 0)
       this.line(`${count(underWay)} of ${count(offered)} were on their way already; offers are idempotent.`)
-    this.line(`Full CIDs: ${details}`)
+    this.line(`Full CIDs: ${details}   Proofs: ${proofs}/`)
     this.line(
       this.style(
         failed > 0 ? 'red' : 'green',
@@ -287,10 +295,10 @@ class LiveDisplay extends PlainDisplay {
   override progress(): void {}
 
   /** Replaces the drawing by the table. */
-  override finished(trips: readonly Trip[], details: string): void {
+  override finished(trips: readonly Trip[], results: Results): void {
     this.output.write(this.#home() + CLEAR)
     this.#end()
-    this.report(trips, details)
+    this.report(trips, results)
   }
 
   override stopping(): void {

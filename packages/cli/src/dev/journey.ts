@@ -1,3 +1,5 @@
+import { mkdir } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { S3Client } from '@aws-sdk/client-s3'
 import type { Receipt, Signer } from '@ucanto/interface'
@@ -9,6 +11,7 @@ import {
   filecoinOffer,
   type Task,
 } from '@w3filecoin/capabilities'
+import { Proof } from '@w3filecoin/client'
 import type { Local } from '@w3filecoin/local'
 import { s3Client } from '@w3filecoin/local/engines'
 import type { PieceLink } from '@w3filecoin/piece'
@@ -36,6 +39,8 @@ export interface Trip {
   accept?: string
   aggregate?: string
   dealID?: number
+  /** Path of the file with the proof. */
+  proof?: string
   /** The storefront's state before the offer: `nothing`, the `piece`, or also its last receipt (`end`). */
   before: 'nothing' | 'piece' | 'end'
   offeredAt?: number
@@ -49,6 +54,8 @@ export interface Trip {
 
 export interface JourneyOptions {
   files: readonly ContentFile[]
+  /** The directory for proofs. A proof has the name of its file, and the ending `.w3proof`. */
+  proofs: string
   local: Pick<Local, 'services' | 'agent' | 'engines'>
   /** Called when a file makes progress or fails. */
   onProgress: (trip: Trip) => void
@@ -235,10 +242,24 @@ export class Journey {
     else if (!deals[dealID])
       this.#fail(trip, new Error(`The deal tracker has no deal ${dealID} of ${aggregate}`))
     else {
-      Object.assign(trip, { aggregate: `${aggregate}`, dealID, tookMs: performance.now() - trip.offeredAt! })
+      const proof = await this.#keep(trip, receipt)
+      Object.assign(trip, {
+        aggregate: `${aggregate}`,
+        dealID,
+        proof,
+        tookMs: performance.now() - trip.offeredAt!,
+      })
       this.#move(trip, 'accepted')
     }
     return true
+  }
+
+  /** Writes the proof of a file, and returns its path. */
+  async #keep({ file }: Trip, receipt: Receipt): Promise<string> {
+    const path = join(this.#options.proofs, `${file.name}.w3proof`)
+    await mkdir(dirname(path), { recursive: true })
+    await (await Proof.fromReceipt(receipt as never)).save(path)
+    return path
   }
 
   #dealsOf(aggregate: PieceLink): Deals {

@@ -120,8 +120,10 @@ const run = async (): Promise<number> => {
       let failed = 0
       if (options.journey) {
         const { Journey } = await import('./journey.ts')
+        const proofs = join(options.data, 'proofs')
         const journey = new Journey({
           files,
+          proofs,
           local,
           patienceMs: options.patienceMs,
           signal: stop.signal,
@@ -131,7 +133,7 @@ const run = async (): Promise<number> => {
         await journey.travel()
         const details = join(options.data, 'journey.json')
         writePrivateFile(details, `${JSON.stringify(journey.trips.map(toEntry), null, 2)}\n`)
-        display.finished(journey.trips, shortenPath(details))
+        display.finished(journey.trips, { details: shortenPath(details), proofs: shortenPath(proofs) })
         failed = tally(journey.trips).failed
       }
       if (options.once) return failed > 0 ? 1 : 0

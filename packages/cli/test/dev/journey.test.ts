@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import { mkdirSync, mkdtempDisposableSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { verify } from '@w3filecoin/client'
 import { beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest'
 import { run } from './start.ts'
 
@@ -32,6 +33,20 @@ describe('npm start with files', () => {
     expect(once.stderr).toBe('')
     for (const name of ['small.txt', 'more/the same.txt', 'large.bin']) expect(once.stdout).toContain(name)
     expect(once.stdout).not.toContain('hidden')
+  })
+
+  it('keeps a proof of every file, which verifies with the key of the storefront only', async () => {
+    const { storefront } = JSON.parse(readFileSync(join(data, 'local.json'), 'utf8'))
+    const journey = JSON.parse(readFileSync(join(data, 'journey.json'), 'utf8'))
+    for (const { file, proof, accept, dealID } of journey) {
+      expect(proof).toBe(join(data, 'proofs', `${file}.w3proof`))
+      expect(await verify(proof, { storefront: storefront.did, file: join(files, file) })).toMatchObject({
+        task: accept,
+        deal: { dataSource: { dealID } },
+        file: 'same',
+      })
+    }
+    expect(journey).toHaveLength(3)
   })
 
   it('reports files that already have a deal, with the same receipts', { timeout: 300_000 }, async () => {
