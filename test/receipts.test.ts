@@ -113,7 +113,13 @@ test.each(Object.entries(ROLES))(
   'R1: GET / and the DID document name the service and its key: %s',
   async (role, name) => {
     const { url, did } = at(role)
-    expect(await (await fetch(url)).json()).toEqual({ name, did, version: manifest.version })
+    const upload = `${system.local.engines.s3}/storefront-content/{cid}`
+    expect(await (await fetch(url)).json()).toEqual({
+      name,
+      did,
+      version: manifest.version,
+      ...(role === 'storefront' && { content: { from: 'bucket', upload } }),
+    })
     const document = await (await fetch(`${url}/.well-known/did.json`)).json()
     const key = `${did}#key-0`
     expect(document).toEqual({

@@ -81,31 +81,35 @@ export class Aggregator extends Service {
     const followed: Followed[] = []
     let isOpen = true
     let pauses = 0
-    for (;;) {
-      let hasMoved = false
-      if (isOpen && followed.length < MAX_FOLLOWED) {
-        const batch: PieceLink[] = []
-        while (batch.length < BATCH) {
-          const { done, value } = await source.next()
-          if (done) isOpen = false
-          if (done) break
-          const { ok, error } = parsePiece(`${value}`)
-          if (ok) batch.push(ok.link)
-          else yield { piece: value as PieceLink, stage: 'failed', error: toError(error as Failure) }
+    try {
+      for (;;) {
+        let hasMoved = false
+        if (isOpen && followed.length < MAX_FOLLOWED) {
+          const batch: PieceLink[] = []
+          while (batch.length < BATCH) {
+            const { done, value } = await source.next()
+            if (done) isOpen = false
+            if (done) break
+            const { ok, error } = parsePiece(`${value}`)
+            if (ok) batch.push(ok.link)
+            else yield { piece: value as PieceLink, stage: 'failed', error: toError(error as Failure) }
+          }
+          for await (const [event, promised] of this.#offer(batch, { ...offer, signal })) {
+            if (promised && until !== 'queued') followed.push(promised)
+            hasMoved = true
+            yield event
+          }
         }
-        for await (const [event, promised] of this.#offer(batch, { ...offer, signal })) {
-          if (promised && until !== 'queued') followed.push(promised)
+        for (const event of await this.#follow(followed, until, signal)) {
           hasMoved = true
           yield event
         }
+        if (!isOpen && followed.length === 0) return
+        pauses = hasMoved ? 0 : pauses + 1
+        if (!hasMoved || !isOpen) await sleep(pauseMs(pauses, PAUSES), signal)
       }
-      for (const event of await this.#follow(followed, until, signal)) {
-        hasMoved = true
-        yield event
-      }
-      if (!isOpen && followed.length === 0) return
-      pauses = hasMoved ? 0 : pauses + 1
-      if (!hasMoved || !isOpen) await sleep(pauseMs(pauses, PAUSES), signal)
+    } finally {
+      await source.return()
     }
   }
 
@@ -128,7 +132,15 @@ export class Aggregator extends Service {
     for (let attempt = 1; remaining.length > 0; attempt++) {
       const tasks = remaining.map((piece): Task => ({ can: 'piece/offer', nb: { piece, group }, nonce }))
       const again: PieceLink[] = []
-      for (const [n, answer] of (await this.invokeAll(tasks, { signal })).entries()) {
+      let answers: Awaited<ReturnType<typeof this.invokeAll>>
+      try {
+        answers = await this.invokeAll(tasks, { signal })
+      } catch (cause) {
+        if (!(cause instanceof W3Error && cause.retryable) || attempt === MAX_ATTEMPTS) throw cause
+        await sleep(Math.max(pauseMs(attempt, PAUSES), cause.retryAfterMs ?? 0), signal)
+        continue
+      }
+      for (const [n, answer] of answers.entries()) {
         const piece = remaining[n]!
         const error = answer.error ?? (answer.ok.out.error && toError(answer.ok.out.error))
         const task = error ? undefined : answer.ok?.fx.join

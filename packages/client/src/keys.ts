@@ -24,16 +24,53 @@ export const didOf = (party: Party): string => (typeof party === 'string' ? part
  * @param options.fetch if present, the DID document of a `did:web` without keys is read from its host
  * @throws W3Error `UnknownKeys` if there is no key
  */
-export const verifiersOf = async (
-  party: Party,
-  { fetch, signal }: { fetch?: Fetch; signal?: AbortSignal | undefined } = {},
-): Promise<Verifier[]> => {
+export const verifiersOf = async (party: Party, { fetch }: { fetch?: Fetch } = {}): Promise<Verifier[]> => {
   const { did, keys, document } = typeof party === 'string' ? { did: party } : party
   if (did.startsWith('did:key:')) return [parseKey(did, did)]
   if (keys !== undefined && keys.length > 0) return keys.map(key => parseKey(key, did))
   if (document !== undefined) return keysIn(document, did).map(key => parseKey(key, did))
   if (fetch === undefined) throw new W3Error('UnknownKeys', `The keys of ${did} are not known`)
-  return keysIn(await fetchDocument(did, { fetch, signal }), did).map(key => parseKey(key, did))
+  return keysIn(await fetchDocument(did, fetch), did).map(key => parseKey(key, did))
+}
+
+/** Time after which the keys of a `did:web` may be read again, in milliseconds. */
+const MIN_AGE_MS = 60_000
+
+/** Remembers the keys of principals. */
+export class Keyring {
+  readonly #fetch: Fetch
+  readonly #known = new Map<string, { verifiers: Promise<Verifier[]>; readAt: number }>()
+
+  constructor(fetch: Fetch) {
+    this.#fetch = fetch
+  }
+
+  /** Returns the verifiers of a principal's keys. The keys of a `did:web` without known keys are read from its host. */
+  verifiers(party: Party): Promise<Verifier[]> {
+    const did = didOf(party)
+    const known = this.#known.get(did)
+    if (known) return known.verifiers
+    const verifiers = verifiersOf(party, { fetch: this.#fetch })
+    this.#known.set(did, { verifiers, readAt: platform.now() })
+    verifiers.catch(() => this.#known.delete(did))
+    return verifiers
+  }
+
+  /**
+   * Whether one of a principal's keys signed. If none did, the keys are read again, since the host may have changed them: at most
+   * once a minute, because strangers can cause it.
+   */
+  async check(
+    party: Party,
+    isSigned: (verifiers: readonly Verifier[]) => Promise<boolean>,
+  ): Promise<boolean> {
+    const did = didOf(party)
+    if (await isSigned(await this.verifiers(party))) return true
+    const readAt = this.#known.get(did)?.readAt ?? 0
+    if (!did.startsWith('did:web:') || platform.now() - readAt < MIN_AGE_MS) return false
+    this.#known.delete(did)
+    return isSigned(await this.verifiers(party))
+  }
 }
 
 /** Returns the principal of a DID. */
@@ -56,10 +93,7 @@ const LOCALHOST = /^(localhost|127(\.\d+){3})$/
 const HOST = /^did:web:([a-z0-9.-]+)(?:%3[Aa](\d{1,5}))?$/
 
 /** Reads the document of a `did:web` from its host. */
-const fetchDocument = async (
-  did: string,
-  { fetch, signal }: { fetch: Fetch; signal: AbortSignal | undefined },
-): Promise<unknown> => {
+const fetchDocument = async (did: string, fetch: Fetch): Promise<unknown> => {
   const [, host, port] = HOST.exec(did) ?? []
   if (host === undefined)
     throw new W3Error(
@@ -68,7 +102,7 @@ const fetchDocument = async (
     )
   const scheme = LOCALHOST.test(host) ? 'http' : 'https'
   const url = `${scheme}://${host}${port === undefined ? '' : `:${port}`}/.well-known/did.json`
-  const { status, body } = await request(url, { fetch, signal, maxBytes: MAX_DOCUMENT_BYTES })
+  const { status, body } = await request(url, { fetch, maxBytes: MAX_DOCUMENT_BYTES })
   try {
     if (status !== 200) throw new Error(`it answered ${status}`)
     return JSON.parse(new TextDecoder().decode(body))

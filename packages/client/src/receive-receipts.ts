@@ -1,12 +1,12 @@
 import { isExpired, isTooEarly, verifySignature } from '@ipld/dag-ucan'
 import { Message, Receipt as Receipts } from '@ucanto/core'
-import type { Block, Invocation, Signer } from '@ucanto/interface'
+import type { Block, Invocation, Signer, Verifier } from '@ucanto/interface'
 import { CAR } from '@ucanto/transport'
 import { type Failure, failure, type Result } from '@w3filecoin/capabilities'
 import type { AnyLink } from '@w3filecoin/piece'
 import { platform } from '#platform'
 import { reasonOf } from './error.ts'
-import { didOf, type Party, verifiersOf } from './keys.ts'
+import { didOf, Keyring, type Party } from './keys.ts'
 import type { Fetch } from './platform.ts'
 import { invocationOf, isSignedBy, type Receipt, readMessage, viewReceipt } from './service.ts'
 import { readStream } from './source.ts'
@@ -44,6 +44,7 @@ export const receiveReceipts = ({
   onReceipt,
   fetch = platform.fetch,
 }: ReceiveReceiptsOptions): ((request: Request) => Promise<Response>) => {
+  const keyring = new Keyring(fetch)
   const find = (did: string) => senders.find(sender => didOf(sender) === did)
 
   const conclude = async (invocation: Invocation): Promise<Result<object>> => {
@@ -60,9 +61,10 @@ export const receiveReceipts = ({
     const { data } = invocation as unknown as { data: Parameters<typeof isExpired>[0] }
     if (isExpired(data) || isTooEarly(data))
       return refuse('Unauthorized', 'The invocation is not valid at this time')
-    const verifiers = await verifiersOf(sender, { fetch })
-    const signed = await Promise.all(verifiers.map(verifier => verifySignature(data, verifier as never)))
-    if (!signed.includes(true)) return refuse('Unauthorized', `${issuer} did not sign the invocation`)
+    const isSigned = async (verifiers: readonly Verifier[]) =>
+      (await Promise.all(verifiers.map(verifier => verifySignature(data, verifier as never)))).includes(true)
+    if (!(await keyring.check(sender, isSigned)))
+      return refuse('Unauthorized', `${issuer} did not sign the invocation`)
 
     const { receipt: root } = capability.nb as { receipt: AnyLink }
     const blocks = new Map([...invocation.iterateIPLDBlocks()].map(block => [`${block.cid}`, block as Block]))
@@ -71,7 +73,8 @@ export const receiveReceipts = ({
     if (task === undefined)
       return refuse('ReceiptNotFound', 'The blocks of the receipt and of its task must be attached')
     const service = find(task.audience.did())
-    if (service === undefined || !(await isSignedBy(receipt!, await verifiersOf(service, { fetch }))))
+    const isDelivered = (verifiers: readonly Verifier[]) => isSignedBy(receipt!, verifiers)
+    if (service === undefined || !(await keyring.check(service, isDelivered)))
       return refuse(
         'InvalidReceipt',
         `The receipt is not signed by ${task.audience.did()}, or it is not listed`,

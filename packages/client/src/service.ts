@@ -24,7 +24,7 @@ import type { Abilities, Ability } from './abilities.ts'
 import { readCar } from './car.ts'
 import { reasonOf, toError, W3Error } from './error.ts'
 import { type Answer, type RequestOptions, type RetryEvent, request } from './http.ts'
-import { didOf, type Party, principalOf, verifiersOf } from './keys.ts'
+import { didOf, Keyring, type Party, principalOf } from './keys.ts'
 import type { Fetch } from './platform.ts'
 
 /** A signed receipt of a task. */
@@ -99,7 +99,7 @@ export class Service {
   readonly about: About
   readonly #options: ServiceOptions
   readonly #party: Party
-  #verifiers: Promise<Verifier[]> | undefined
+  readonly #keyring: Keyring
 
   constructor({ url, about, party, signer, options }: Opened) {
     this.url = url
@@ -108,6 +108,7 @@ export class Service {
     this.did = didOf(party) as DID
     this.signer = signer
     this.#options = options
+    this.#keyring = new Keyring(options.fetch ?? platform.fetch)
   }
 
   /** The DID of the agent. */
@@ -150,7 +151,7 @@ export class Service {
     return Promise.all(
       invocations.map(async ({ cid }): Promise<Result<Receipt, W3Error>> => {
         const receipt = receiptIn(answer, `${cid}`)
-        if (receipt && (await this.#isSigned(receipt, `${cid}`, this.#party, signal))) return { ok: receipt }
+        if (receipt && (await this.#isSigned(receipt, `${cid}`, this.#party))) return { ok: receipt }
         const error = receipt?.out.error
         return { error: error ? toError(error) : this.#unsigned(`${cid}`, this.did) }
       }),
@@ -180,7 +181,7 @@ export class Service {
       throw this.#invalid(cause)
     }
     const receipt = receiptIn(message, `${task}`)
-    if (receipt && (await this.#isSigned(receipt, `${task}`, signer, signal))) return receipt
+    if (receipt && (await this.#isSigned(receipt, `${task}`, signer))) return receipt
     throw this.#unsigned(`${task}`, didOf(signer))
   }
 
@@ -189,9 +190,8 @@ export class Service {
    *
    * @example await verify('photo.jpg.w3proof', { storefront: await w3.keys() })
    */
-  async keys(signal?: AbortSignal): Promise<{ did: string; keys: string[] }> {
-    const { fetch = platform.fetch } = this.#options
-    const verifiers = await verifiersOf(this.#party, { fetch, signal })
+  async keys(): Promise<{ did: string; keys: string[] }> {
+    const verifiers = await this.#keyring.verifiers(this.#party)
     return { did: this.did, keys: verifiers.map(verifier => verifier.toDIDKey()) }
   }
 
@@ -254,22 +254,9 @@ export class Service {
     }
   }
 
-  async #isSigned(receipt: Receipt, task: string, party: Party, signal?: AbortSignal): Promise<boolean> {
+  async #isSigned(receipt: Receipt, task: string, signer: Party): Promise<boolean> {
     if (`${receipt.ran.link()}` !== task) return false
-    const { fetch = platform.fetch } = this.#options
-    const find = () => verifiersOf(party, { fetch, signal })
-    if (party !== this.#party) return isSignedBy(receipt, await find())
-    this.#verifiers ??= find()
-    try {
-      if (await isSignedBy(receipt, await this.#verifiers)) return true
-    } catch (cause) {
-      this.#verifiers = undefined
-      throw cause
-    }
-    if (this.did.startsWith('did:key:') || receipt.signature.raw.byteLength === 0) return false
-    // The service may have changed its keys since they were read.
-    this.#verifiers = find()
-    return isSignedBy(receipt, await this.#verifiers)
+    return this.#keyring.check(signer, verifiers => isSignedBy(receipt, verifiers))
   }
 
   #unsigned(task: string, did: string): W3Error {

@@ -196,7 +196,8 @@ export class Storefront extends Service {
     let reached = 0
     let last: string | undefined
     for (let attempt = 0; ; attempt++) {
-      let pause = pauseMs(attempt, POLLING)
+      let askedAfterMs = 0
+      let failure: string | undefined
       try {
         const { stage, since, history, waitsFor, error } = (await this.#taskInfo(piece, accept, signal)).state
         for (const passed of history.slice(reached, -1))
@@ -210,9 +211,12 @@ export class Storefront extends Service {
         last = waitsFor
       } catch (cause) {
         if (!(cause instanceof W3Error && cause.retryable)) throw cause
-        pause = Math.max(pause, cause.retryAfterMs ?? 0)
-        onRetry?.({ type: 'retry', attempt: attempt + 1, pauseMs: pause, reason: cause.message })
+        askedAfterMs = cause.retryAfterMs ?? 0
+        failure = cause.message
       }
+      const pause = Math.max(pauseMs(attempt, POLLING), askedAfterMs)
+      if (failure !== undefined)
+        onRetry?.({ type: 'retry', attempt: attempt + 1, pauseMs: pause, reason: failure })
       await sleep(pause, signal)
     }
   }
@@ -230,7 +234,7 @@ export class Storefront extends Service {
     if (receipt === undefined) throw new W3Error('OutcomePending', `The task ${accept} has no outcome yet`)
     if (receipt.out.error) throw toError(receipt.out.error)
     const proof = await Proof.fromReceipt(receipt)
-    await verify(proof, { storefront: await this.keys(signal) })
+    await verify(proof, { storefront: await this.keys() })
     if (`${proof.piece}` !== `${piece}` || (content !== undefined && `${proof.content}` !== `${content}`))
       throw new W3Error('InvalidProof', `The task ${accept} is about ${proof.content} and ${proof.piece}`)
     return proof

@@ -80,13 +80,10 @@ export const verify = async (source: ProofSource, options: VerifyOptions): Promi
   ]
   const other = issuers.find(issuer => issuer !== did)
   if (other !== undefined) throw invalid(`it is about a task of ${other}, not of ${did}`)
-  let key: string | undefined
-  for (const verifier of verifiers) {
-    if (!(await receipt.verifySignature(verifier as never)).ok) continue
-    // An earlier key of the storefront may have signed the task.
-    key = verifier.toDIDKey()
-  }
+  const signatures = await Promise.all(verifiers.map(verifier => receipt.verifySignature(verifier as never)))
+  const key = verifiers[signatures.findIndex(({ ok }) => ok !== undefined)]?.toDIDKey()
   if (key === undefined) throw invalid(`${did} did not sign the receipt`)
+  // Another of its keys may have signed the task, earlier.
   const signed = await Promise.all(
     verifiers.map(verifier => verifySignature(task as never, verifier as never)),
   )

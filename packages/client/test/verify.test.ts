@@ -163,6 +163,14 @@ describe('verify', () => {
       await expect(verifyHere(bytes)).rejects.toMatchObject(invalid(message))
   })
 
+  it('rejects another form of the same blocks', async () => {
+    // A length in a longer form: the same number, with a zero behind it.
+    const [length, ...rest] = proof.bytes
+    const longer = Uint8Array.from([length! | 0x80, 0, ...rest])
+    expect((await readCar(longer, 2)).blocks).toHaveLength(2)
+    await expect(verifyHere(longer)).rejects.toMatchObject(invalid(/form in which proofs are written/))
+  })
+
   it('accepts a place of a kind that it does not know, and says so', async () => {
     const aux = { dataType: 1, dataSource: { sector: 7 } }
     const report = await verifyHere(await world.issue({ out: { ok: { ...world.ok, aux } } }))
