@@ -1,9 +1,9 @@
 // Builds dist/, which is published: a module for Node, one for browsers and workers, and their types. They contain the packages
 // of this repository that they use; packages of the registry are dependencies. `npm pack` and `npm publish` run it.
 import { execFileSync } from 'node:child_process'
-import { copyFileSync, globSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { copyFileSync, existsSync, globSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { isBuiltin } from 'node:module'
-import { dirname, relative } from 'node:path'
+import { dirname, relative, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
 
@@ -44,10 +44,14 @@ execFileSync('tsc', ['--project', path('tsconfig.build.json')], { stdio: 'inheri
 for (const file of globSync(path('dist/types/**/*.d.ts'))) {
   const types = readFileSync(file, 'utf8').replaceAll(/(?<=\bfrom (['"]))[^'"]+(?=\1)/g, module => {
     const own = /^@w3filecoin\/(.+)$/.exec(module)?.[1]
-    if (own !== undefined) return relative(dirname(file), path(`dist/types/${own}/src/index.js`))
-    if (module.startsWith('./')) return module.replace(/\.ts$/, '.js')
-    checkImport(module)
-    return module
+    if (own === undefined && !module.startsWith('.')) {
+      checkImport(module)
+      return module
+    }
+    const source = own === undefined ? resolve(dirname(file), module) : path(`dist/types/${own}/src/index.ts`)
+    const target = source.replace(/\.ts$/, '')
+    if (!existsSync(`${target}.d.ts`)) throw new Error(`${file} imports ${module}, which has no types`)
+    return `${own === undefined ? './' : ''}${relative(dirname(file), target)}.js`
   })
   writeFileSync(file, types)
 }
