@@ -24,7 +24,8 @@ export const createStorefront = ({
   ...others
 }: Dependencies): Service<typeof resources, typeof messages> => {
   const dependencies = { ...others, content: readInCid(content) }
-  const { id, authority, stores, aggregator, dealer, dialects, contentAccess, timing, now, log } = dependencies
+  const { id, authority, stores, aggregator, dealer, dialects, contentAccess, timing, now, log } =
+    dependencies
   const server = new Server({
     id,
     authority,
