@@ -2,6 +2,7 @@
 //
 //   node scripts/run.mjs                     only installs
 //   node scripts/run.mjs COMMAND [ARGS...]   installs, then runs COMMAND from node_modules/.bin or PATH
+//   node scripts/run.mjs --environment       installs, then prints the environment of a command, for scripts/run
 //
 // It runs before the packages are installed, and on Node 20. So it is plain JavaScript without dependencies.
 import { spawn } from 'node:child_process'
@@ -66,24 +67,33 @@ function install() {
   })
 }
 
-/** Finds Node 24 or later: the running one, or the one installed with the packages. Returns its path. */
+/**
+ * Finds Node 24 or later: the running one, or the one installed with the packages. Returns its path. A distribution may build
+ * Node without node:sqlite.
+ */
 function findNode24() {
-  if (Number(process.versions.node.split('.')[0]) >= 24) return process.execPath
+  const [major] = process.versions.node.split('.')
+  const hasSqlite = process.getBuiltinModule?.('node:sqlite') !== undefined
+  if (Number(major) >= 24 && hasSqlite) return process.execPath
   const own = join(bin, 'node')
   if (existsSync(own)) return own
   console.error(
-    `This repository needs Node 24 or later, but this is ${process.version}. Install it from https://nodejs.org and try again.`,
+    `This repository needs Node 24 or later with node:sqlite, but this is ${process.version}${hasSqlite ? '' : ' without it'}. Install it from https://nodejs.org and try again.`,
   )
   process.exit(1)
 }
 
-function run(command, args) {
-  const env = {
+/** Returns the variables with which a command runs, in addition to those of this process. */
+function computeEnvironment() {
+  return {
     // Node caches compiled code and stripped TypeScript here: the system starts with two thirds of the processor time.
-    NODE_COMPILE_CACHE: join(modules, '.cache', 'node'),
-    ...process.env,
+    NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE ?? join(modules, '.cache', 'node'),
     PATH: [bin, dirname(findNode24()), process.env.PATH].join(delimiter),
   }
+}
+
+function run(command, args) {
+  const env = { ...process.env, ...computeEnvironment() }
   const child = spawn(command, args, { env, stdio: 'inherit' })
   child.on('error', error => {
     console.error(`${command}: ${error.code === 'ENOENT' ? 'command not found' : error.message}`)
@@ -102,4 +112,7 @@ const installedByPnpm = npm_lifecycle_event === 'prepare' && npm_config_user_age
 if (!installedByPnpm) await install()
 
 const [command, ...args] = process.argv.slice(2)
-if (command !== undefined) run(command, args)
+if (command === '--environment') {
+  for (const [name, value] of Object.entries(computeEnvironment()))
+    console.log(`export ${name}='${value.replaceAll("'", `'\\''`)}'`)
+} else if (command !== undefined) run(command, args)

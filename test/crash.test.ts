@@ -9,17 +9,24 @@ import { crash, MIN_ACKNOWLEDGED, NothingProven, planRounds, waitForMore } from 
 const SEED = 3750
 
 /** `npm run crash` runs more rounds. */
-test('a system that is killed repeatedly, once with the loss of all queues, loses nothing', {
-  timeout: 300_000,
-}, async () => {
-  const directory = await realpath(await mkdtemp(join(tmpdir(), 'w3filecoin-crash-')))
-  onTestFinished(() => rm(directory, { recursive: true }))
-  const { rounds, offers, losses } = await crash({ directory, seed: SEED, rounds: 3 })
-  expect(losses).toEqual([])
-  expect(rounds.map(({ killed }) => killed)).toEqual(['everything at once', 'system', 'engine'])
-  expect(rounds.map(({ lostMessages }) => lostMessages !== undefined)).toEqual([false, true, false])
-  expect(new Set(offers.map(({ kind }) => kind))).toEqual(new Set(['good', 'wrong', 'faulty']))
-})
+test.each([
+  ['sqlite', ['system', 'system', 'system']],
+  ['dynamodb', ['everything at once', 'system', 'engine']],
+] as const)(
+  'a system on %s that is killed repeatedly, once with the loss of all queues, loses nothing',
+  {
+    timeout: 300_000,
+  },
+  async (engine, victims) => {
+    const directory = await realpath(await mkdtemp(join(tmpdir(), 'w3filecoin-crash-')))
+    onTestFinished(() => rm(directory, { recursive: true }))
+    const { rounds, offers, losses } = await crash({ directory, engine, seed: SEED, rounds: 3 })
+    expect(losses).toEqual([])
+    expect(rounds.map(({ killed }) => killed)).toEqual(victims)
+    expect(rounds.map(({ lostMessages }) => lostMessages !== undefined)).toEqual([false, true, false])
+    expect(new Set(offers.map(({ kind }) => kind))).toEqual(new Set(['good', 'wrong', 'faulty']))
+  },
+)
 
 test('every plan has a kill after acknowledged offers, and enough offers for it', () => {
   for (let seed = 0; seed < 500; seed++)

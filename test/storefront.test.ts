@@ -1,9 +1,10 @@
-import { DynamoDBClient, PutItemCommand } from '@aws-sdk/client-dynamodb'
 import { delegate } from '@ucanto/core'
 import type { DID, Receipt } from '@ucanto/interface'
 import { ed25519 } from '@ucanto/principal'
+import { bind, openTables } from '@w3filecoin/aws'
 import type { FilecoinAcceptSuccess, FilecoinInfoSuccess } from '@w3filecoin/capabilities'
 import type { Address } from '@w3filecoin/local'
+import { placesOf } from '@w3filecoin/local/provision'
 import {
   type EncodedInclusion,
   encodePiece,
@@ -11,6 +12,7 @@ import {
   toV1,
   verifyInclusion,
 } from '@w3filecoin/piece'
+import { resources } from '@w3filecoin/storefront/resources'
 import { Aggregate, Piece } from '@web3-storage/data-segment'
 import { base64 } from 'multiformats/bases/base64'
 import { CID } from 'multiformats/cid'
@@ -411,22 +413,11 @@ test.concurrent('S9: filecoin/info shows a task to anyone who names it, and a wo
 
 /** Sets the provider of a space in the table, like an operator. */
 const setProvider = async (space: DID, provider: string) => {
-  const { env } = system.local.engines
-  const dynamodb = new DynamoDBClient({
-    region: env.AWS_REGION as string,
-    endpoint: env.AWS_ENDPOINT_URL_DYNAMODB as string,
-    credentials: {
-      accessKeyId: env.AWS_ACCESS_KEY_ID as string,
-      secretAccessKey: env.AWS_SECRET_ACCESS_KEY as string,
-    },
-  })
-  await dynamodb.send(
-    new PutItemCommand({
-      TableName: 'storefront-space',
-      Item: { space: { S: space }, provider: { S: provider }, revision: { N: '1' } },
-    }),
-  )
-  dynamodb.destroy()
+  const { env, sqs } = system.local.engines
+  Object.assign(process.env, env)
+  const places = placesOf({ resources, service: 'storefront', sqs })
+  const spaces = bind(resources, places, await openTables(env)).table<object>('space')
+  await spaces.putMany([{ space, provider }])
 }
 
 test.concurrent('A3: an offer with a nonce is a separate workflow, whose tasks have the nonce, with an entry in another aggregate', async () => {

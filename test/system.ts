@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import type { Signer } from '@ucanto/interface'
 import { ed25519 } from '@ucanto/principal'
 import { type Address, type Local, type LocalOptions, startLocal } from '@w3filecoin/local'
+import { tableEngine } from '@w3filecoin/testing'
 import { afterAll, beforeAll } from 'vitest'
 
 /** The whole system. The tests of a file share it. */
@@ -23,7 +24,8 @@ const MAX_SECONDS = 3
 
 /**
  * Starts the system before the tests of a file, in an empty data directory, and stops it after them. Unless a test
- * configures it otherwise, every schedule runs each second.
+ * configures it otherwise, every schedule runs each second. The tables are in SQLite, as with `npm start`, unless the variable
+ * `TABLE_ENGINE` names another engine.
  */
 export const useSystem = ({
   configure = (_, config) => config,
@@ -36,6 +38,7 @@ export const useSystem = ({
     data = await mkdtemp(join(tmpdir(), 'w3filecoin-'))
     local = await startLocal({
       data,
+      engine: tableEngine('sqlite'),
       everySeconds: 1,
       configure: (role, config, world) => {
         if (role === 'dealTracker') return configure(role, config, world)

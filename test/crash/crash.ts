@@ -1,6 +1,7 @@
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import type { TableEngine } from '@w3filecoin/local/table-engine'
 import { bytesOf, someContent } from '@w3filecoin/testing'
 import { Choices } from '@w3filecoin/testing/deterministic'
 import { Agent, type Offer } from './agent.ts'
@@ -9,6 +10,8 @@ import { deleteQueues, type StartOptions, SystemProcess, VICTIMS, type Victim } 
 export interface CrashOptions {
   /** An empty directory. The system stores its data in `data` below it. */
   directory: string
+  /** The engine for tables. */
+  engine: TableEngine
   seed: number
   rounds: number
   onRound?: (round: Round) => void
@@ -113,7 +116,7 @@ const planRound = (choices: Choices, hasQueues: boolean): Plan => {
  *
  * Throws `NothingProven` if the system acknowledges too few offers before the kills.
  */
-export const crash = async ({ directory, seed, rounds, onRound }: CrashOptions): Promise<Report> => {
+export const crash = async ({ directory, engine, seed, rounds, onRound }: CrashOptions): Promise<Report> => {
   const data = join(directory, 'data')
   const faulty = { directory: join(directory, 'faulty'), names: [] as string[] }
   await mkdir(data)
@@ -133,7 +136,7 @@ export const crash = async ({ directory, seed, rounds, onRound }: CrashOptions):
       faulty.names.push(name)
     }
     const lostMessages = plan.deleteQueues ? deleteQueues(data) : undefined
-    const { killedAtMs, killed } = await whileRunning({ data, faulty }, agent, async system => {
+    const { killedAtMs, killed } = await whileRunning({ data, engine, faulty }, agent, async system => {
       await reach(plan.milestone, agent, system)
       await sleep(plan.afterMs)
       return {
@@ -159,7 +162,7 @@ export const crash = async ({ directory, seed, rounds, onRound }: CrashOptions):
       `Nothing was proven: ${exposed} offers were acknowledged before a kill, and ${MIN_ACKNOWLEDGED} are needed`,
     )
 
-  return whileRunning({ data, faulty }, agent, async system => {
+  return whileRunning({ data, engine, faulty }, agent, async system => {
     await system.ready
     await waitUntilEnded(agent)
     const recoveryMs = performance.now() - system.startedAt

@@ -1,6 +1,7 @@
 import { mkdtemp, realpath, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { z } from 'zod'
 import { MAX_SEED, readOptions, wholeNumber } from '../options.ts'
 import type { Round } from './crash.ts'
 
@@ -10,18 +11,20 @@ const HELP = `Kills the system on this machine with kill -9 in every round, and 
 
   --seed N         the seed that determines the plan (default: random)
   --rounds N       number of rounds (default: 20)
+  --engine NAME    the engine for tables: sqlite or dynamodb (default: sqlite)
   --help           print this
 
 At least one kill comes after 3 acknowledged offers. Exit code 0 if nothing was lost, 1 if something was lost or too few
 offers were acknowledged to prove anything, 2 if an option is wrong.
 `
 
-const { seed, rounds } = readOptions({
+const { seed, rounds, engine } = readOptions({
   script: 'crash',
   help: HELP,
   options: {
     seed: wholeNumber(0, MAX_SEED).default(Math.trunc(Math.random() * 2 ** 30)),
     rounds: wholeNumber(1, 1000).default(20),
+    engine: z.enum(['sqlite', 'dynamodb'], { error: 'must be sqlite or dynamodb' }).default('sqlite'),
   },
 })
 
@@ -44,11 +47,12 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal
 
 const directory = await realpath(await mkdtemp(join(tmpdir(), 'w3filecoin-crash-')))
 console.log(`Seed ${seed}; data and logs in ${directory}`)
-const replay = `npm run crash -- --seed ${seed} --rounds ${rounds} repeats this plan`
+const replay = `npm run crash -- --seed ${seed} --rounds ${rounds} --engine ${engine} repeats this plan`
 try {
   const startedAt = performance.now()
   const report = await crash({
     directory,
+    engine,
     seed,
     rounds,
     onRound: round => console.log(formatRound(round)),

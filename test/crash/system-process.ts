@@ -6,18 +6,24 @@ import { createInterface } from 'node:readline'
 import { DatabaseSync } from 'node:sqlite'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
+import type { TableEngine } from '@w3filecoin/local/table-engine'
 
 const MAIN = fileURLToPath(new URL('../../packages/cli/src/dev/main.ts', import.meta.url))
 
 /** The longest time until the system is ready, or has ended by itself. */
 const MAX_WAIT_MS = 60_000
 
-/** The targets of `kill -9`. SQS and S3 are threads of the system's process; DynamoDB is a separate process. */
+/**
+ * The targets of `kill -9`. SQS, S3 and the tables in SQLite are in threads of the system's process. The engine for DynamoDB is
+ * a separate process; without it, every victim is the system.
+ */
 export const VICTIMS = ['system', 'engine', 'engine, then system', 'everything at once'] as const
 export type Victim = (typeof VICTIMS)[number]
 
 export interface StartOptions {
   data: string
+  /** The engine for tables. */
+  engine: TableEngine
   /** A directory with the files whose pieces storage providers reject, and the names of these files. */
   faulty: { directory: string; names: readonly string[] }
 }
@@ -27,21 +33,25 @@ export class SystemProcess {
   readonly startedAt = performance.now()
   readonly ready: Promise<void>
   readonly #data: string
+  readonly #engine: TableEngine
   readonly #child: ChildProcess
   readonly #ended: Promise<unknown>
   readonly #onExit = () => void this.#child.kill('SIGKILL')
   #isReady = false
   #stderr = ''
 
-  constructor({ data, faulty }: StartOptions) {
+  constructor({ data, engine, faulty }: StartOptions) {
     const journey =
       faulty.names.length === 0
         ? ['--no-journey']
         : ['--files', faulty.directory, ...faulty.names.flatMap(name => ['--fault', name])]
     this.#data = data
-    this.#child = spawn(process.execPath, [MAIN, '--json', '--port', '0', '--data', data, ...journey], {
-      stdio: ['ignore', 'pipe', 'pipe'],
-    })
+    this.#engine = engine
+    this.#child = spawn(
+      process.execPath,
+      [MAIN, '--json', '--port', '0', '--data', data, '--engine', engine, ...journey],
+      { stdio: ['ignore', 'pipe', 'pipe'] },
+    )
     this.#ended = once(this.#child, 'close').then(() => process.off('exit', this.#onExit))
     this.#child.stderr?.on('data', text => {
       this.#stderr += text
@@ -70,7 +80,7 @@ export class SystemProcess {
     const engine = findEngine(this.#data)
     if (victim === 'system' || engine === undefined) {
       await this.end()
-      return engine ? 'system' : 'system, before its engine started'
+      return engine || this.#engine === 'sqlite' ? 'system' : 'system, before its engine started'
     }
     if (victim === 'everything at once') {
       // The group includes the supervisor, which would otherwise stop the engine gracefully.

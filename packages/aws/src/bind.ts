@@ -1,13 +1,12 @@
-import { DynamoDBClient } from '@aws-sdk/client-dynamodb'
 import { S3Client } from '@aws-sdk/client-s3'
 import { SQSClient } from '@aws-sdk/client-sqs'
-import { DynamoDBDocumentClient } from '@aws-sdk/lib-dynamodb'
 import type { Blocks, Engine, Environment, MessageOrder, Queue, Row, Table } from '@w3filecoin/runtime'
 import { type Kind, type Resources, type TableSpec, variable } from '@w3filecoin/runtime/resources'
 import { type DeadLetters, SqsDeadLetters } from './dead-letter.ts'
-import { DynamoTable } from './dynamodb.ts'
+import { DynamoTables } from './dynamodb.ts'
 import { S3Blocks } from './s3.ts'
 import { SqsQueue } from './sqs.ts'
+import type { Tables } from './tables.ts'
 
 /** The value of a resource's variable, by the kind of resource. */
 const VALUES: Record<Kind, string> = {
@@ -23,6 +22,8 @@ export interface Bound<R extends Resources> extends Engine {
   deadLetters(queue: keyof R['queues'] & string): DeadLetters
   /** Returns the S3 client and the name of a bucket, for objects that are not blocks. */
   bucket(name: keyof R['buckets'] & string): { client: S3Client; bucket: string }
+  /** Yields all rows of a table, some at a time, for operators. */
+  scan(table: keyof R['tables'] & string): AsyncIterable<Row[]>
 }
 
 /**
@@ -37,8 +38,14 @@ export interface Bound<R extends Resources> extends Engine {
  *     QUEUE_PIECE_OFFER=https://sqs.us-west-2.amazonaws.com/123456789012/storefront-piece-offer
  *     DEAD_LETTER_PIECE_OFFER=https://sqs.us-west-2.amazonaws.com/123456789012/storefront-piece-offer-dead
  *     BUCKET_BLOCKS=w3filecoin-prod-storefront-blocks
+ *
+ * @param tables the engine for tables, if it is not DynamoDB
  */
-export const bind = <const R extends Resources>(resources: R, env: Environment): Bound<R> => {
+export const bind = <const R extends Resources>(
+  resources: R,
+  env: Environment,
+  tables: Tables = new DynamoTables(),
+): Bound<R> => {
   const locate = (kind: Kind, name: string): string => {
     const value = env[variable(kind, name)]
     if (!value)
@@ -47,9 +54,6 @@ export const bind = <const R extends Resources>(resources: R, env: Environment):
       )
     return value
   }
-  const dynamodb = DynamoDBDocumentClient.from(new DynamoDBClient({}), {
-    marshallOptions: { removeUndefinedValues: true },
-  })
   const sqs = new SQSClient({})
   // Bucket names in the host name need DNS entries, which a local endpoint does not have.
   const s3 = new S3Client({ forcePathStyle: env.AWS_ENDPOINT_URL_S3 !== undefined })
@@ -58,11 +62,8 @@ export const bind = <const R extends Resources>(resources: R, env: Environment):
 
   return {
     table: <T extends object = Row>(name: string): Table<T> =>
-      new DynamoTable<T>({
-        client: dynamodb,
-        name: () => locate('table', name),
-        spec: resources.tables[name] as TableSpec,
-      }),
+      tables.open<T>(() => locate('table', name), resources.tables[name] as TableSpec),
+    scan: name => tables.scan(locate('table', name)),
     queue: <M>(name: string, order?: MessageOrder<M>): Queue<M> =>
       new SqsQueue<M>({ client: sqs, url: () => locate('queue', name), order }),
     deadLetters: queue => {

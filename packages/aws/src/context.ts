@@ -19,6 +19,7 @@ import type { Resources } from '@w3filecoin/runtime/resources'
 import type { z } from 'zod'
 import { bind } from './bind.ts'
 import { hostFetch } from './host-fetch.ts'
+import { openTables } from './tables.ts'
 
 /** The definition of a service as data: its resources, and the formats of its records and messages. */
 interface Definition<R extends Resources, T, M> {
@@ -45,7 +46,8 @@ export const openContext = async <
   env: Environment,
 ) => {
   const { config, logLevel, id } = await readEnvironment(schema, env)
-  const aws = bind(resources, env)
+  // A copy, because on a laptop several services share one process, and each finds its own variables when it is imported.
+  const aws = bind(resources, { ...env }, await openTables(env))
   const log = jsonLog(line => process.stdout.write(`${line}\n`), {
     service: resources.service,
     level: logLevel,

@@ -1,10 +1,11 @@
-import { ConditionalCheckFailedException } from '@aws-sdk/client-dynamodb'
+import { ConditionalCheckFailedException, DynamoDBClient } from '@aws-sdk/client-dynamodb'
 import {
   BatchGetCommand,
   BatchWriteCommand,
-  type DynamoDBDocumentClient,
+  DynamoDBDocumentClient,
   GetCommand,
   PutCommand,
+  paginateScan,
   QueryCommand,
   UpdateCommand,
 } from '@aws-sdk/lib-dynamodb'
@@ -17,6 +18,7 @@ import type {
   RecordExists,
   Result,
   RevisionConflict,
+  Row,
   Stored,
   Table,
 } from '@w3filecoin/runtime'
@@ -24,6 +26,7 @@ import { batchesOf } from '@w3filecoin/runtime'
 import type { TableSpec } from '@w3filecoin/runtime/resources'
 import pMap from 'p-map'
 import { startPatience } from './deadline.ts'
+import type { Tables } from './tables.ts'
 
 /** The limits of DynamoDB for the items of one batch. */
 const MAX_READ_ITEMS = 100
@@ -32,6 +35,22 @@ const MAX_WRITE_ITEMS = 25
 const MAX_PARALLEL_CALLS = 4
 /** The longest wait between two calls for the items of one batch. */
 const MAX_BACK_OFF_MS = 3_000
+
+/** The tables in DynamoDB. The AWS SDK reads region, credentials and endpoint from the environment. */
+export class DynamoTables implements Tables {
+  readonly #client = DynamoDBDocumentClient.from(new DynamoDBClient({}), {
+    marshallOptions: { removeUndefinedValues: true },
+  })
+
+  open<R extends object>(name: () => string, spec: TableSpec): Table<R> {
+    return new DynamoTable<R>({ client: this.#client, name, spec })
+  }
+
+  async *scan(name: string): AsyncGenerator<Row[]> {
+    const pages = paginateScan({ client: this.#client }, { TableName: name, ConsistentRead: true })
+    for await (const { Items = [] } of pages) yield Items
+  }
+}
 
 interface DynamoTableOptions {
   client: DynamoDBDocumentClient

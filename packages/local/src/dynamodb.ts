@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { UserError } from '@w3filecoin/runtime/user-error'
 import type { LogFile } from './log-file.ts'
+import { TABLE_FILES } from './table-engine.ts'
 
 /** The DynamoDB engine: the `dynoxide` binary, one process on one SQLite file. */
 export interface DynamoDB {
@@ -39,9 +40,6 @@ const SUPERVISOR = `
   exit $code
 `
 
-/** The file of the engine in the data directory. */
-export const DYNAMODB_FILE = 'dynamodb.sqlite'
-
 /** Wait for the engine to start, or to end. */
 const MAX_WAIT_MS = 10_000
 /** Another process may take the free port before the engine does. */
@@ -49,7 +47,7 @@ const MAX_ATTEMPTS = 3
 
 export const startDynamoDB = async ({ data, log, onCrash }: DynamoDBOptions): Promise<DynamoDB> => {
   const binary = findBinary()
-  const file = join(data, DYNAMODB_FILE)
+  const file = join(data, TABLE_FILES.dynamodb)
   const pidfile = join(data, 'dynamodb.pid')
   await endOrphan({ pidfile, file })
 
@@ -92,7 +90,7 @@ const findBinary = (): string => {
     return createRequire(import.meta.url).resolve(`${name}/dynoxide`)
   } catch {
     throw new UserError(
-      `The DynamoDB engine is not installed. Install the package ${name} 1.2.1, if it exists for this platform.`,
+      `The DynamoDB engine is not installed. Install the package ${name} 1.2.1, if it exists for this platform, or start without --engine dynamodb.`,
     )
   }
 }

@@ -4,7 +4,7 @@ import { DatabaseSync } from 'node:sqlite'
 import { type MessagePort, parentPort } from 'node:worker_threads'
 import type { FauxqsServer } from 'fauxqs'
 import { lock } from './lock.ts'
-import { type S3, startS3 } from './s3.ts'
+import { type S3, S3_DIRECTORY, startS3 } from './s3.ts'
 import { answerWith } from './thread.ts'
 
 /**
@@ -45,7 +45,7 @@ const start = async ({ data, region }: { data: string; region: string }): Promis
   listenOnLoopback()
   releaseMessages(join(data, 'fauxqs.db'))
   const { startFauxqs } = await import('fauxqs')
-  s3 = await startS3(join(data, 's3'))
+  s3 = await startS3(join(data, S3_DIRECTORY))
   sqs = await startFauxqs({
     port: 0,
     host: '127.0.0.1',

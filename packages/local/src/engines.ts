@@ -7,6 +7,7 @@ import { startDynamoDB } from './dynamodb.ts'
 import type { EnginePorts, EngineQuestion } from './engine-thread.ts'
 import type { LogFile } from './log-file.ts'
 import { writePrivateFile } from './private-files.ts'
+import { refuseOtherEngine, sqliteEnv, type TableEngine } from './table-engine.ts'
 import { Thread } from './thread.ts'
 
 export const REGION = 'us-east-1'
@@ -15,12 +16,14 @@ export const ACCOUNT = '000000000000'
 /** The engines do not check credentials. */
 const CREDENTIALS = { accessKeyId: 'local', secretAccessKey: 'local' }
 
-/** DynamoDB, SQS and S3 on this machine, with their data in one directory. */
+/** Engines for tables, SQS and S3 on this machine, with their data in one directory. */
 export interface Engines {
-  dynamodb: string
   sqs: string
   s3: string
-  /** Environment variables that point the AWS SDK at the engines, and away from the machine's own AWS configuration. */
+  /**
+   * Environment variables that name the engine for tables, point the AWS SDK at the engines, and away from the machine's own
+   * AWS configuration.
+   */
   env: Record<string, string>
   stop(): Promise<void>
 }
@@ -28,6 +31,7 @@ export interface Engines {
 interface EnginesOptions {
   /** The data directory. */
   data: string
+  tables: TableEngine
   log: LogFile
   /** Called when the directory is locked, before an engine stores anything in it. */
   whenLocked?: () => Promise<unknown>
@@ -44,7 +48,13 @@ export const sqsClient = ({ sqs }: Pick<Engines, 'sqs'>): SQSClient =>
   new SQSClient({ region: REGION, endpoint: sqs, credentials: CREDENTIALS })
 
 /** Starts the engines on free ports of 127.0.0.1. Only one system may use a data directory at a time. */
-export const startEngines = async ({ data, log, whenLocked, onCrash }: EnginesOptions): Promise<Engines> => {
+export const startEngines = async ({
+  data,
+  tables,
+  log,
+  whenLocked,
+  onCrash,
+}: EnginesOptions): Promise<Engines> => {
   const thread = new Thread({
     name: 'The SQS and S3 engine',
     entry: new URL('./engine-thread.ts', import.meta.url),
@@ -55,23 +65,23 @@ export const startEngines = async ({ data, log, whenLocked, onCrash }: EnginesOp
   const ask = <T>(question: EngineQuestion) => thread.ask<T>(question)
   try {
     await lock(data, () => ask<boolean>({ lock: data }))
+    refuseOtherEngine(data, tables)
     await whenLocked?.()
     const [dynamodb, ports] = await startBoth(
-      startDynamoDB({ data, log, onCrash }),
+      tables === 'dynamodb' ? startDynamoDB({ data, log, onCrash }) : undefined,
       ask<EnginePorts>({ start: { data, region: REGION } }),
-      engine => engine.stop(),
+      engine => engine?.stop(),
     )
     const sqs = `http://127.0.0.1:${ports.sqs}`
     const s3 = `http://127.0.0.1:${ports.s3}`
     return {
-      dynamodb: dynamodb.url,
       sqs,
       s3,
       env: {
         AWS_REGION: REGION,
         AWS_ACCESS_KEY_ID: CREDENTIALS.accessKeyId,
         AWS_SECRET_ACCESS_KEY: CREDENTIALS.secretAccessKey,
-        AWS_ENDPOINT_URL_DYNAMODB: dynamodb.url,
+        ...(dynamodb ? { AWS_ENDPOINT_URL_DYNAMODB: dynamodb.url } : sqliteEnv(data)),
         AWS_ENDPOINT_URL_SQS: sqs,
         AWS_ENDPOINT_URL_S3: s3,
         AWS_CONFIG_FILE: '/dev/null',
@@ -79,7 +89,7 @@ export const startEngines = async ({ data, log, whenLocked, onCrash }: EnginesOp
         AWS_EC2_METADATA_DISABLED: 'true',
       },
       stop: async () => {
-        await dynamodb.stop()
+        await dynamodb?.stop()
         await thread.stop()
       },
     }
@@ -108,9 +118,9 @@ const readHolder = (holder: string): string => {
 
 /** Waits for two starts. If the second fails, undoes the first. */
 const startBoth = async <A, B>(
-  first: Promise<A>,
+  first: A | Promise<A>,
   second: Promise<B>,
-  undo: (first: A) => Promise<void>,
+  undo: (first: A) => Promise<void> | undefined,
 ): Promise<[A, B]> => {
   const [a, b] = await Promise.allSettled([first, second])
   if (a.status === 'fulfilled' && b.status === 'fulfilled') return [a.value, b.value]

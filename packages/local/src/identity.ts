@@ -1,9 +1,9 @@
-import { existsSync, readFileSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { generateKey, parseSigner } from '@w3filecoin/runtime'
 import { UserError } from '@w3filecoin/runtime/user-error'
-import { DYNAMODB_FILE } from './dynamodb.ts'
 import { writePrivateFile } from './private-files.ts'
+import { hasTables } from './table-engine.ts'
 
 export interface Identity {
   did: `did:key:${string}`
@@ -68,7 +68,7 @@ const read = (data: string): { identities: Identities; places: Partial<Places> }
  */
 export const openIdentities = async (data: string, roles: readonly string[]): Promise<Identities> => {
   const known = read(data)
-  if (known === undefined && existsSync(join(data, DYNAMODB_FILE)))
+  if (known === undefined && hasTables(data))
     throw new UserError(
       `${join(data, FILE)}, which holds the keys of this system, is missing, but its data is in ${data}. Services with new keys cannot continue it. Restore the file, or remove ${data} to start from scratch.`,
     )

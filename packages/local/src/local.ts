@@ -12,7 +12,8 @@ import { LogFile } from './log-file.ts'
 import { type Market, openMarket } from './market.ts'
 import { makePrivate } from './private-files.ts'
 import { placesOf } from './provision.ts'
-import { openService, type ServiceThread } from './service.ts'
+import { openServices, type Services } from './services.ts'
+import type { TableEngine } from './table-engine.ts'
 
 /** A service of the system: its modules and its configuration. */
 export interface ServiceSpec {
@@ -41,6 +42,8 @@ export interface World {
 export interface LocalOptions {
   /** The data directory; created if it does not exist. */
   data: string
+  /** The engine for tables. The default is `sqlite`. */
+  engine?: TableEngine
   /** The market's port. The services listen on the following ports, in order. 0: any free ports. */
   port?: number
   /** Roles of additional storefronts. */
@@ -68,7 +71,7 @@ export interface Local {
   services: Record<string, Address>
   agent: Identity
   /** Addresses of the engines, and environment variables that point the AWS SDK at them. */
-  engines: Pick<Engines, 'dynamodb' | 's3' | 'sqs' | 'env'>
+  engines: Pick<Engines, 's3' | 'sqs' | 'env'>
   market: { url: string }
   stop(): Promise<void>
 }
@@ -159,9 +162,18 @@ const prepareDirectory = (data: string): string => {
   }
 }
 
+/** Node has `node:sqlite` from version 22.13 without a flag. This code needs more of Node 24, e.g. `AsyncDisposableStack`. */
+const requireSqlite = (): void => {
+  if (process.getBuiltinModule('node:sqlite') === undefined)
+    throw new UserError(
+      `The system on this machine needs node:sqlite, which Node ${process.version} at ${process.execPath} does not have. Use Node 24 or later from https://nodejs.org, without --no-experimental-sqlite.`,
+    )
+}
+
 /** Starts the whole system. Resolves when every service answers. */
 export const startLocal = async ({
   data,
+  engine = 'sqlite',
   port = 0,
   storefronts = [],
   configure = (_, config) => config,
@@ -174,6 +186,7 @@ export const startLocal = async ({
     throw error
   },
 }: LocalOptions): Promise<Local> => {
+  requireSqlite()
   const directory = prepareDirectory(data)
   /** Stops the started parts in reverse order. */
   await using running = new AsyncDisposableStack()
@@ -185,17 +198,23 @@ export const startLocal = async ({
     identities = await openIdentities(directory, [...specs.map(({ role }) => role), 'agent'])
   }
   const opened = await Promise.allSettled([
-    startEngines({ data: directory, log: openLog('engines'), whenLocked: openKeys, onCrash }),
+    startEngines({
+      data: directory,
+      tables: engine,
+      log: openLog('engines'),
+      whenLocked: openKeys,
+      onCrash,
+    }),
     openMarket({ port: portOf(0), log: openLog('market') }),
-    ...specs.map(({ name }, n) => openService({ name, port: portOf(n + 1), log: openLog(name), onCrash })),
+    openServices({ ports: specs.map((_, n) => portOf(n + 1)), log: openLog('services'), onCrash }),
   ] as const)
-  const [engines, market, ...services] = opened.map(part =>
+  const [engines, market, services] = opened.map(part =>
     part.status === 'fulfilled' ? part.value : undefined,
-  ) as [Engines, Market, ...ServiceThread[]]
+  ) as [Engines, Market, Services]
   running.defer(async () => engines?.stop())
-  // Stop these together, because each depends on the others.
+  // Stop these together, because each depends on the other.
   running.defer(async () => {
-    await Promise.all([market, ...services].map(part => part?.stop()))
+    await Promise.all([market, services].map(part => part?.stop()))
   })
   for (const part of opened) if (part.status === 'rejected') throw part.reason
 
@@ -204,7 +223,7 @@ export const startLocal = async ({
     services: Object.fromEntries(
       specs.map(({ role }, n) => {
         const { did, key } = identityOf(role)
-        return [role, { url: services[n]!.url, did, key }]
+        return [role, { url: services.urls[n]!, did, key }]
       }),
     ),
     agent: identityOf('agent'),
@@ -230,19 +249,22 @@ export const startLocal = async ({
 
   await Promise.all([
     market.start({ engines, data: directory, dealDelayMs, faulty }),
-    ...specs.map(async ({ role, resources, functions, config }, n) =>
-      services[n]!.start({
-        resources,
-        functions,
-        everySeconds,
-        env: {
-          ...engines.env,
-          SERVICE_KEY: world.services[role]!.key,
-          CONFIG: JSON.stringify(await configure(role, config(world), world)),
-          LOG_LEVEL: logLevel,
-        },
-      }),
-    ),
+    services.start({
+      everySeconds,
+      env: engines.env,
+      services: await Promise.all(
+        specs.map(async ({ role, name, resources, functions, config }) => ({
+          name,
+          resources,
+          functions,
+          env: {
+            SERVICE_KEY: world.services[role]!.key,
+            CONFIG: JSON.stringify(await configure(role, config(world), world)),
+            LOG_LEVEL: logLevel,
+          },
+        })),
+      ),
+    }),
   ])
   const started = running.move()
   return {

@@ -1,4 +1,4 @@
-import { readFileSync, renameSync, writeFileSync } from 'node:fs'
+import { type FSWatcher, mkdirSync, readFileSync, renameSync, watch, writeFileSync } from 'node:fs'
 import { createServer, type ServerResponse } from 'node:http'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -13,6 +13,7 @@ import { type Engines, s3Client, sqsClient } from './engines.ts'
 import { listen } from './listen.ts'
 import type { LogFile } from './log-file.ts'
 import { queueUrl } from './provision.ts'
+import { bucketDirectory } from './s3.ts'
 
 /**
  * A stand-in for storage providers and the chain. It reads the dealer's offer documents, makes a deal for each aggregate
@@ -66,8 +67,10 @@ interface Deal extends Entry {
 const OFFERS = 'dealer-offers'
 const REPORTS = 'dealer-report'
 const PATH = '/active-replicas.json.zst'
-/** Pause between two scans of the offer documents. */
-const PAUSE_MS = 500
+/** Longest pause between two scans of the offer documents: the watcher of a directory may miss a change. */
+const MAX_PAUSE_MS = 10_000
+/** Pause if the directory cannot be watched, and after a scan that failed. */
+const UNWATCHED_PAUSE_MS = 1_000
 
 const PROVIDERS = [1001, 1002, 1003]
 const FIRST_DEAL = 100_001
@@ -85,6 +88,7 @@ export const openMarket = async ({ port, log: file }: { port: number; log: LogFi
   const entries: Entry[] = []
   const stopping = new AbortController()
   let trading: Promise<void> | undefined
+  let changes: Changes | undefined
 
   const server = createServer((request, response) => {
     if (request.url === PATH) void publish(entries.filter(isDeal), response)
@@ -98,7 +102,11 @@ export const openMarket = async ({ port, log: file }: { port: number; log: LogFi
     start: async ({ engines, data, dealDelayMs, faulty }) => {
       const book = join(data, 'market.json')
       entries.push(...readBook(book, data))
+      const offers = bucketDirectory(data, OFFERS)
+      mkdirSync(offers, { recursive: true })
+      changes = new Changes(offers, log)
       trading = trade({
+        changes,
         s3: s3Client(engines),
         report: createReporter(engines),
         faulty: new Set(faulty),
@@ -111,6 +119,7 @@ export const openMarket = async ({ port, log: file }: { port: number; log: LogFi
     },
     stop: async () => {
       stopping.abort()
+      changes?.close()
       await trading
       server.close()
       server.closeAllConnections()
@@ -118,7 +127,43 @@ export const openMarket = async ({ port, log: file }: { port: number; log: LogFi
   }
 }
 
+/** Wakes the market when a directory changes. A change during a scan is not lost. */
+class Changes {
+  #next = Promise.withResolvers<void>()
+  #watcher: FSWatcher | undefined
+  /** The longest wait. */
+  #maxMs = MAX_PAUSE_MS
+
+  constructor(directory: string, log: Log) {
+    const fail = (cause: unknown) => {
+      log('warn', 'the directory of offers is not watched, but scanned each second', { cause })
+      this.#maxMs = UNWATCHED_PAUSE_MS
+    }
+    try {
+      this.#watcher = watch(directory, () => this.#next.resolve()).on('error', fail)
+    } catch (cause) {
+      fail(cause)
+    }
+  }
+
+  /** Resolves after the next change, or at once if there was one since the last wait; or after a time. */
+  async wait(maxMs: number, signal: AbortSignal): Promise<void> {
+    const waiting = new AbortController()
+    const pause = sleep(Math.min(maxMs, this.#maxMs), undefined, {
+      signal: AbortSignal.any([signal, waiting.signal]),
+    })
+    await Promise.race([this.#next.promise, pause.catch(() => {})])
+    waiting.abort()
+    this.#next = Promise.withResolvers()
+  }
+
+  close(): void {
+    this.#watcher?.close()
+  }
+}
+
 interface TradeOptions {
+  changes: Changes
   s3: S3Client
   report: (offer: string, faulty: readonly string[]) => Promise<void>
   faulty: ReadonlySet<string>
@@ -146,6 +191,7 @@ const createReporter = ({ sqs }: Pick<Engines, 'sqs'>): TradeOptions['report'] =
 
 /** Makes a deal for every offer document, until the signal aborts. */
 const trade = async ({
+  changes,
   s3,
   report,
   faulty,
@@ -164,13 +210,16 @@ const trade = async ({
   }
   const seen = new Map<string, number>()
   while (!signal.aborted) {
+    let pauseMs = MAX_PAUSE_MS
     try {
       const due: string[] = []
       for await (const key of listOffers(s3, signal)) {
         if (done.has(key)) continue
         const since = seen.get(key) ?? Date.now()
         seen.set(key, since)
-        if (Date.now() - since >= dealDelayMs) due.push(key)
+        const waitMs = since + dealDelayMs - Date.now()
+        if (waitMs <= 0) due.push(key)
+        else pauseMs = Math.min(pauseMs, waitMs)
       }
       for (const key of due) {
         const offer = await readOffer(s3, key)
@@ -205,8 +254,9 @@ const trade = async ({
     } catch (cause) {
       if (signal.aborted) break
       log('error', 'reading offers failed', { cause })
+      pauseMs = UNWATCHED_PAUSE_MS
     }
-    await sleep(PAUSE_MS, undefined, { signal }).catch(() => {})
+    await changes.wait(pauseMs, signal)
   }
 }
 

@@ -22,6 +22,7 @@ const ENTRIES = new Set([
   'pid',
   'proofs',
   's3',
+  'tables.sqlite',
 ])
 const ENDING = /(-wal|-shm|-journal|\.new)$/
 

@@ -1,12 +1,4 @@
 import {
-  CreateTableCommand,
-  DescribeTableCommand,
-  type DynamoDBClient,
-  type GlobalSecondaryIndex,
-  ResourceInUseException,
-  UpdateTableCommand,
-} from '@aws-sdk/client-dynamodb'
-import {
   BucketAlreadyExists,
   BucketAlreadyOwnedByYou,
   CreateBucketCommand,
@@ -23,14 +15,19 @@ import {
   variable,
   visibilityTimeout,
 } from '@w3filecoin/runtime/resources'
-import { UserError } from '@w3filecoin/runtime/user-error'
 import { ACCOUNT } from './engines.ts'
 import { arnOf } from './events.ts'
 
 export interface Clients {
-  dynamodb: DynamoDBClient
   sqs: SQSClient
   s3: S3Client
+}
+
+/** Creates tables in an engine. */
+export interface TableMaker {
+  /** Creates a table if it is missing, and its missing indexes. Throws a `UserError` if it exists with other keys. */
+  create(name: string, spec: TableSpec): void | Promise<void>
+  close(): void
 }
 
 interface ProvisionOptions {
@@ -38,6 +35,7 @@ interface ProvisionOptions {
   /** Name of the service, and prefix of its resources' names. */
   service: string
   clients: Clients
+  tables: TableMaker
   /** URL of the SQS engine. */
   sqs: string
 }
@@ -46,11 +44,11 @@ interface ProvisionOptions {
 const RETENTION_SECONDS = 14 * 24 * 3600
 
 /** Creates a service's missing resources. Returns the environment variables that name its resources. */
-export const provision = async ({ resources, service, clients, sqs }: ProvisionOptions) => {
-  const { tables, queues, buckets } = resources
+export const provision = async ({ resources, service, clients, tables, sqs }: ProvisionOptions) => {
+  const { queues, buckets } = resources
   await Promise.all([
-    ...Object.entries(tables).map(([name, spec]) =>
-      createTable(clients.dynamodb, resourceName(service, name), spec),
+    ...Object.entries(resources.tables).map(([name, spec]) =>
+      tables.create(resourceName(service, name), spec),
     ),
     ...Object.entries(queues).map(([name, spec]) =>
       createQueue(clients.sqs, {
@@ -72,7 +70,7 @@ export const provision = async ({ resources, service, clients, sqs }: ProvisionO
  *
  * @example { TABLE_PIECE: 'storefront-piece', QUEUE_SUBMIT: 'http://127.0.0.1:40123/000000000000/storefront-submit' }
  */
-export const placesOf = ({ resources, service, sqs }: Omit<ProvisionOptions, 'clients'>) => {
+export const placesOf = ({ resources, service, sqs }: Omit<ProvisionOptions, 'clients' | 'tables'>) => {
   const { tables, queues, buckets } = resources
   const named = <T>(specs: Record<string, T>, kind: Kind, at: (name: string, spec: T) => string) =>
     Object.entries(specs).map(([name, spec]) => [variable(kind, name), at(name, spec)] as const)
@@ -95,70 +93,6 @@ export const deadLetterName = (service: string, name: string, { fifo }: QueueSpe
   `${resourceName(service, name)}-dlq${fifo ? '.fifo' : ''}`
 
 export const queueUrl = (sqs: string, queue: string): string => `${sqs}/${ACCOUNT}/${queue}`
-
-const createTable = async (client: DynamoDBClient, name: string, spec: TableSpec): Promise<void> => {
-  const wanted = indexesOf(spec)
-  try {
-    await client.send(
-      new CreateTableCommand({
-        TableName: name,
-        BillingMode: 'PAY_PER_REQUEST',
-        AttributeDefinitions: attributesOf(spec),
-        KeySchema: keyOf(spec.key),
-        ...(wanted.length === 0 ? {} : { GlobalSecondaryIndexes: wanted }),
-      }),
-    )
-  } catch (cause) {
-    if (!(cause instanceof ResourceInUseException)) throw cause
-    await addIndexes(client, name, spec)
-  }
-}
-
-/** Adds missing indexes to a table that an earlier version created. */
-const addIndexes = async (client: DynamoDBClient, name: string, spec: TableSpec): Promise<void> => {
-  const { Table } = await client.send(new DescribeTableCommand({ TableName: name }))
-  const same = (a: unknown, b: unknown) => JSON.stringify(a) === JSON.stringify(b)
-  const keys = (schema: { AttributeName?: string | undefined; KeyType?: string | undefined }[] = []) =>
-    schema.map(({ AttributeName, KeyType }) => ({ AttributeName, KeyType }))
-  const existing = new Map(
-    Table?.GlobalSecondaryIndexes?.map(index => [index.IndexName, keys(index.KeySchema)]),
-  )
-  const changed =
-    !same(keys(Table?.KeySchema), keyOf(spec.key)) ||
-    indexesOf(spec).some(
-      ({ IndexName, KeySchema }) => existing.has(IndexName) && !same(existing.get(IndexName), KeySchema),
-    )
-  if (changed)
-    throw new UserError(
-      `The table ${name} exists with other keys. Pass another --data or remove this data directory.`,
-    )
-  for (const index of indexesOf(spec).filter(({ IndexName }) => !existing.has(IndexName)))
-    await client.send(
-      new UpdateTableCommand({
-        TableName: name,
-        AttributeDefinitions: attributesOf(spec),
-        GlobalSecondaryIndexUpdates: [{ Create: index }],
-      }),
-    )
-}
-
-const attributesOf = ({ fields }: TableSpec) =>
-  Object.entries(fields).map(([AttributeName, type]) => ({
-    AttributeName,
-    AttributeType: type === 'string' ? ('S' as const) : ('N' as const),
-  }))
-
-const keyOf = ({ hash, range }: { hash: string; range?: string }) => [
-  { AttributeName: hash, KeyType: 'HASH' as const },
-  ...(range === undefined ? [] : [{ AttributeName: range, KeyType: 'RANGE' as const }]),
-]
-
-const indexesOf = ({ indexes = {} }: TableSpec): GlobalSecondaryIndex[] =>
-  Object.entries(indexes).map(([IndexName, key]) => ({
-    IndexName,
-    KeySchema: keyOf(key),
-    Projection: { ProjectionType: 'KEYS_ONLY' },
-  }))
 
 const createQueue = async (
   client: SQSClient,

@@ -22,6 +22,12 @@ export interface S3 {
 const MAX_NAME = 255
 const MAX_LIST = 1000
 
+/** Returns the directory of the objects of a bucket in a data directory. */
+export const bucketDirectory = (data: string, bucket: string): string => join(data, S3_DIRECTORY, bucket)
+
+/** The directory of all buckets in a data directory. */
+export const S3_DIRECTORY = 's3'
+
 export const startS3 = async (directory: string): Promise<S3> => {
   // Remove incomplete objects of a crashed system.
   await rm(join(directory, INCOMING), { recursive: true, force: true })

@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url'
 import { SendMessageCommand, SQSClient } from '@aws-sdk/client-sqs'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { queueUrl } from '../src/provision.ts'
+import type { TableEngine } from '../src/table-engine.ts'
 import { readSeen, temporaryDirectory } from './echo/index.ts'
 import { eventually } from './eventually.ts'
 
@@ -22,7 +23,6 @@ describe('a system that is killed', () => {
   afterEach(async () => {
     await Promise.all(systems.map(kill))
     systems = []
-    await eventually('the end of the engine', () => !isRunning(engine()))
     directory[Symbol.dispose]()
   })
 
@@ -30,8 +30,10 @@ describe('a system that is killed', () => {
   const seen = () => join(directory.path, 'seen')
   const engine = () => Number(readFileSync(join(data(), 'dynamodb.pid'), 'utf8'))
 
-  const start = async () => {
-    const child = spawn(process.execPath, [START, data(), seen()], { stdio: ['ignore', 'pipe', 'inherit'] })
+  const start = async (engine: TableEngine = 'sqlite') => {
+    const child = spawn(process.execPath, [START, data(), seen(), engine], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    })
     systems.push(child)
     const [line] = await once(child.stdout, 'data')
     return { child, ...(JSON.parse(`${line}`) as { url: string; did: string; sqs: string }) }
@@ -50,8 +52,8 @@ describe('a system that is killed', () => {
     }
   }
 
-  it('leaves no engine running', async () => {
-    const { child } = await start()
+  it.skipIf(`${process.platform}-${process.arch}` !== 'linux-x64')('leaves no engine running', async () => {
+    const { child } = await start('dynamodb')
     const pid = engine()
     expect(isRunning(pid)).toBe(true)
     await kill(child)

@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import {
   chmodSync,
@@ -17,6 +17,7 @@ import { UserError } from '@w3filecoin/runtime/user-error'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { startLocal } from '../src/index.ts'
 import { LogFile } from '../src/log-file.ts'
+import type { TableEngine } from '../src/table-engine.ts'
 import { echo, temporaryDirectory } from './echo/index.ts'
 
 const START = fileURLToPath(new URL('./echo/start.ts', import.meta.url))
@@ -29,14 +30,15 @@ describe('the data directory', () => {
   afterEach(() => directory[Symbol.dispose]())
 
   const data = () => join(directory.path, 'data')
-  const start = () => startLocal({ data: data(), services: [echo(join(directory.path, 'seen'))] })
-  const startAndStop = async () => {
-    const local = await start()
+  const start = (engine: TableEngine = 'sqlite') =>
+    startLocal({ data: data(), engine, services: [echo(join(directory.path, 'seen'))] })
+  const startAndStop = async (engine?: TableEngine) => {
+    const local = await start(engine)
     await local.stop()
     return local
   }
-  const refusal = async () => {
-    const error = await start().then(
+  const refusal = async (engine?: TableEngine) => {
+    const error = await start(engine).then(
       local => local.stop(),
       (cause: unknown) => cause,
     )
@@ -64,6 +66,24 @@ describe('the data directory', () => {
     expect((await startAndStop()).services.echo!.did).toBe(kept.did)
   })
 
+  it.skipIf(`${process.platform}-${process.arch}` !== 'linux-x64')(
+    'of an earlier version, whose tables are in the engine for DynamoDB, is refused by SQLite, and still read by dynamodb',
+    async () => {
+      const first = await startAndStop('dynamodb')
+      const before = readdirSync(data()).sort()
+      const line = (has: TableEngine, file: string, wanted: TableEngine) =>
+        `The data directory ${data()} has the tables of the engine ${has} (${file}), which the engine ${wanted} does not read. Pass --engine ${has} to continue it, or another --data to start from scratch.`
+      expect(await refusal()).toBe(line('dynamodb', 'dynamodb.sqlite', 'sqlite'))
+      expect(readdirSync(data()).sort(), 'the refusal changes nothing').toEqual(before)
+      const second = await startAndStop('dynamodb')
+      expect(second.services.echo!.did).toBe(first.services.echo!.did)
+
+      rmSync(data(), { recursive: true })
+      await startAndStop('sqlite')
+      expect(await refusal('dynamodb')).toBe(line('sqlite', 'tables.sqlite', 'dynamodb'))
+    },
+  )
+
   it('with a damaged lock is refused, and the message names the file', async () => {
     await startAndStop()
     writeFileSync(join(data(), 'lock'), 'not a database'.repeat(1_000))
@@ -81,7 +101,16 @@ describe('the data directory', () => {
     chmodSync(join(data(), 'market.json'), 0o644)
     const child = spawn(
       '/bin/sh',
-      ['-c', 'umask 0; exec "$@"', 'sh', process.execPath, START, data(), join(directory.path, 'seen')],
+      [
+        '-c',
+        'umask 0; exec "$@"',
+        'sh',
+        process.execPath,
+        START,
+        data(),
+        join(directory.path, 'seen'),
+        'sqlite',
+      ],
       { stdio: ['ignore', 'pipe', 'inherit'] },
     )
     const [line] = await once(child.stdout, 'data')
@@ -103,8 +132,20 @@ describe('the data directory', () => {
     chmodSync(data(), 0o755)
     await startAndStop()
     expect(statSync(data()).mode & 0o777).toBe(0o755)
-    expect(statSync(join(data(), 'dynamodb.sqlite')).mode & 0o077).toBe(0)
+    expect(statSync(join(data(), 'tables.sqlite')).mode & 0o077).toBe(0)
   })
+})
+
+it('a Node without node:sqlite is refused in one line', () => {
+  const { status, stderr } = spawnSync(
+    process.execPath,
+    ['--no-experimental-sqlite', START, '/nowhere', '/nowhere', 'sqlite'],
+    { encoding: 'utf8' },
+  )
+  expect(status).toBe(1)
+  expect(stderr).toContain(
+    `UserError: The system on this machine needs node:sqlite, which Node ${process.version} at ${process.execPath} does not have. Use Node 24 or later from https://nodejs.org, without --no-experimental-sqlite.`,
+  )
 })
 
 describe.skipIf(!existsSync('/dev/full'))('a log file on a full disk', () => {
@@ -125,7 +166,7 @@ describe.skipIf(!existsSync('/dev/full'))('a log file on a full disk', () => {
     using directory = temporaryDirectory()
     const data = join(directory.path, 'data')
     mkdirSync(join(data, 'logs'), { recursive: true })
-    symlinkSync('/dev/full', join(data, 'logs', 'echo.log'))
+    symlinkSync('/dev/full', join(data, 'logs', 'services.log'))
     const crashes: Error[] = []
     await using stack = new AsyncDisposableStack()
     const local = stack.adopt(

@@ -12,14 +12,16 @@ import { GetObjectCommand, ListBucketsCommand, PutObjectCommand, S3Client } from
 import { GetQueueAttributesCommand, ListQueuesCommand, SQSClient } from '@aws-sdk/client-sqs'
 import { describeResources, type Resources } from '@w3filecoin/runtime/resources'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { createDynamoTable } from '../src/dynamodb-tables.ts'
 import { type Engines, startEngines } from '../src/engines.ts'
 import { LogFile } from '../src/log-file.ts'
-import { provision, queueUrl } from '../src/provision.ts'
+import { provision, queueUrl, type TableMaker } from '../src/provision.ts'
 import { temporaryDirectory } from './echo/index.ts'
 import { resources } from './echo/resources.ts'
 import { eventually } from './eventually.ts'
 
-describe('the engines', () => {
+/** With the engine for DynamoDB, which has a binary for this platform only. `sqlite-tables.test.ts` tests the other one. */
+describe.skipIf(`${process.platform}-${process.arch}` !== 'linux-x64')('the engines', () => {
   let directory: ReturnType<typeof temporaryDirectory>
   let running: Engines[] = []
   const crashes: Error[] = []
@@ -36,7 +38,12 @@ describe('the engines', () => {
   const start = async () => {
     const data = directory.path
     const log = new LogFile(data, 'engines')
-    const engines = await startEngines({ data, log, onCrash: error => crashes.push(error) })
+    const engines = await startEngines({
+      data,
+      tables: 'dynamodb',
+      log,
+      onCrash: error => crashes.push(error),
+    })
     running.push(engines)
     return engines
   }
@@ -44,19 +51,27 @@ describe('the engines', () => {
     for (const engines of running) await engines.stop()
     running = []
   }
-  const clientsOf = ({ env, dynamodb, sqs, s3 }: Engines) => {
+  const dynamodbOf = ({ env }: Engines) => env.AWS_ENDPOINT_URL_DYNAMODB as string
+  const clientsOf = (engines: Engines) => {
+    const { env, sqs, s3 } = engines
     const common = {
       region: env.AWS_REGION!,
       credentials: { accessKeyId: 'local', secretAccessKey: 'local' },
     }
     return {
-      dynamodb: new DynamoDBClient({ ...common, endpoint: dynamodb }),
+      dynamodb: new DynamoDBClient({ ...common, endpoint: dynamodbOf(engines) }),
       sqs: new SQSClient({ ...common, endpoint: sqs }),
       s3: new S3Client({ ...common, endpoint: s3, forcePathStyle: true }),
     }
   }
-  const make = (engines: Engines, description: Resources = resources) =>
-    provision({ resources: description, service: 'echo', clients: clientsOf(engines), sqs: engines.sqs })
+  const make = (engines: Engines, description: Resources = resources) => {
+    const { dynamodb, ...clients } = clientsOf(engines)
+    const tables: TableMaker = {
+      create: (name, spec) => createDynamoTable(dynamodb, name, spec),
+      close: () => {},
+    }
+    return provision({ resources: description, service: 'echo', clients, tables, sqs: engines.sqs })
+  }
   const pid = () => Number(readFileSync(join(directory.path, 'dynamodb.pid'), 'utf8'))
   const isRunning = (process_: number) => {
     try {
@@ -68,10 +83,10 @@ describe('the engines', () => {
 
   it('listen on 127.0.0.1 only', async () => {
     const engines = await start()
-    for (const url of [engines.dynamodb, engines.sqs, engines.s3])
+    for (const url of [dynamodbOf(engines), engines.sqs, engines.s3])
       expect(new URL(url).hostname).toBe('127.0.0.1')
     // If they listened on every interface, they would answer here too.
-    for (const url of [engines.dynamodb, engines.sqs])
+    for (const url of [dynamodbOf(engines), engines.sqs])
       await expect(fetch(url.replace('127.0.0.1', '127.0.0.2'))).rejects.toThrow()
   })
 

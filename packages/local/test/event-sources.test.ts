@@ -112,7 +112,7 @@ describe('the functions of a service', () => {
       QUEUE_TAKE_NOTE: `${local.engines.sqs}/000000000000/echo-take-note`,
       QUEUE_IN_ORDER: `${local.engines.sqs}/000000000000/echo-in-order.fifo`,
       BUCKET_NOTE_FILES: 'echo-note-files',
-      AWS_ENDPOINT_URL_DYNAMODB: local.engines.dynamodb,
+      TABLES_FILE: join(directory.path, 'data', 'tables.sqlite'),
       SERVICE_KEY: local.services.echo!.key,
     })
     expect(env).not.toHaveProperty('HOME')
@@ -168,6 +168,6 @@ describe('the functions of a service', () => {
   it('reports a crash', async () => {
     await fetch(url('/crash')).catch(() => {})
     const [error] = await eventually('news of the crash', () => crashes.length > 0 && crashes)
-    expect(error?.message).toMatch(/^echo crashed: A bug\. See .*echo\.log\.$/)
+    expect(error?.message).toMatch(/^The services crashed: A bug\. See .*services\.log\.$/)
   })
 })

@@ -148,7 +148,9 @@ describe('the stand-in for storage providers and the chain', () => {
     await using running = new AsyncDisposableStack()
     const log = running.adopt(new LogFile(data, 'engines'), file => file.close())
     const onCrash = (error: Error) => expect.unreachable(error.message)
-    const engines = running.adopt(await startEngines({ data, log, onCrash }), engines => engines.stop())
+    const engines = running.adopt(await startEngines({ data, tables: 'sqlite', log, onCrash }), engines =>
+      engines.stop(),
+    )
     const sqs = sqsClient(engines)
     const s3 = s3Client(engines)
     const { QueueUrl } = await sqs.send(new CreateQueueCommand({ QueueName: 'dealer-report' }))

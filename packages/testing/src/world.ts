@@ -2,7 +2,6 @@ import { randomUUID } from 'node:crypto'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { DynamoDBClient } from '@aws-sdk/client-dynamodb'
 import { S3Client } from '@aws-sdk/client-s3'
 import {
   DeleteMessageCommand,
@@ -11,19 +10,23 @@ import {
   SendMessageCommand,
   SQSClient,
 } from '@aws-sdk/client-sqs'
-import { type Bound, bind, queueFunction } from '@w3filecoin/aws'
+import { type Bound, bind, openTables, queueFunction } from '@w3filecoin/aws'
 import { startEngines } from '@w3filecoin/local/engines'
 import { failedOf, sqsEvent } from '@w3filecoin/local/events'
 import { LogFile } from '@w3filecoin/local/log-file'
 import { provision } from '@w3filecoin/local/provision'
+import { openTableMaker } from '@w3filecoin/local/table-engine'
 import type { Consumer, Service } from '@w3filecoin/runtime'
 import { type Resources, variable } from '@w3filecoin/runtime/resources'
 import { Grants } from './grants.ts'
+import { tableEngine } from './table-engine.ts'
 
 /** The embedded engines, for the tests of one file. */
 export interface World {
   /** Makes the resources of a service, and binds them to the ports. */
   provide<const R extends Resources>(resources: R): Promise<Provided<R>>
+  /** The environment variables that name the engines. */
+  env: Record<string, string>
   stop(): Promise<void>
 }
 
@@ -44,12 +47,16 @@ export interface Provided<R extends Resources> extends Bound<R> {
   settle(consumers: Service['consumers']): Promise<void>
 }
 
-/** Starts the engines on data of their own. The AWS SDK finds them by the environment of this process. */
+/**
+ * Starts the engines on data of their own. The AWS SDK finds them by the environment of this process. The tables are in
+ * DynamoDB, as on AWS, unless `TABLE_ENGINE` names another engine.
+ */
 export const startWorld = async (): Promise<World> => {
   const data = mkdtempSync(join(tmpdir(), 'w3filecoin-'))
   const log = new LogFile(data, 'engines')
   const engines = await startEngines({
     data,
+    tables: tableEngine('dynamodb'),
     log,
     onCrash: error => {
       throw error
@@ -57,15 +64,17 @@ export const startWorld = async (): Promise<World> => {
   })
   Object.assign(process.env, engines.env)
   const clients = {
-    dynamodb: new DynamoDBClient({}),
     sqs: new SQSClient({}),
     s3: new S3Client({ forcePathStyle: true }),
   }
+  const tables = await openTableMaker(engines.env)
+  const opened = await openTables(engines.env)
   return {
+    env: engines.env,
     provide: async resources => {
       const { service } = resources
-      const env = await provision({ resources, service, clients, sqs: engines.sqs })
-      const aws = bind(resources, { ...process.env, ...env })
+      const env = await provision({ resources, service, clients, tables, sqs: engines.sqs })
+      const aws = bind(resources, { ...process.env, ...env }, opened)
       const grants = new Grants(resources)
       return {
         ...aws,
@@ -80,6 +89,7 @@ export const startWorld = async (): Promise<World> => {
       }
     },
     stop: async () => {
+      tables.close()
       await engines.stop()
       log.close()
       rmSync(data, { recursive: true, force: true })

@@ -12,6 +12,7 @@ const HELP = `Runs the whole W3 Filecoin system on this machine and takes files 
   --no-journey     only serve: take no files to a deal
   --files DIR      take the files of this directory (default: samples/)
   --data DIR       keep all data in this directory; the next start continues from it (default: .w3filecoin/)
+  --engine NAME    keep the tables in sqlite, or in dynamodb, an engine for DynamoDB (Linux x64 only) (default: sqlite)
   --port BASE      listen on port BASE (storage providers' stand-in), BASE+1 (storefront), BASE+2 (aggregator),
                    BASE+3 (dealer) and BASE+4 (deal tracker) (default: 4000; 0: any free ports)
   --fault FILE     storage providers reject this file: it fails, and the other pieces of its aggregate are retried;
@@ -36,6 +37,7 @@ const readOptions = () => {
       'no-journey': { type: 'boolean', default: false },
       files: { type: 'string' },
       data: { type: 'string' },
+      engine: { type: 'string', default: 'sqlite' },
       port: { type: 'string', default: '4000' },
       fault: { type: 'string', multiple: true, default: [] },
       timeout: { type: 'string', default: '180' },
@@ -49,9 +51,13 @@ const readOptions = () => {
   const seconds = Number(values.timeout)
   if (!(seconds > 0))
     throw new UserError(`--timeout must be a number of seconds above 0, not ${values.timeout}`)
+  const { engine } = values
+  if (engine !== 'sqlite' && engine !== 'dynamodb')
+    throw new UserError(`--engine must be sqlite or dynamodb, not ${engine}`)
   if (values.once && values['no-journey']) throw new UserError('--once cannot be combined with --no-journey')
   return {
     ...values,
+    engine: engine as 'sqlite' | 'dynamodb',
     port,
     patienceMs: seconds * 1000,
     files: values.files === undefined ? SAMPLES : resolve(cwd, values.files),
@@ -103,6 +109,7 @@ const run = async (): Promise<number> => {
     })
     const local = await startLocal({
       data: options.data,
+      engine: options.engine,
       port: options.port,
       faulty: await Promise.all(pieces),
       onCrash: crash,

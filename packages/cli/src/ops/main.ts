@@ -145,19 +145,18 @@ const run = async (): Promise<number> => {
     display.queues(reports, { send, limit })
     return failed ? 1 : found ? 2 : 0
   }
-  const { DynamoDBClient } = await import('@aws-sdk/client-dynamodb')
-  const { DynamoDBDocumentClient } = await import('@aws-sdk/lib-dynamodb')
-  const dynamodb = DynamoDBDocumentClient.from(new DynamoDBClient({}))
+  const { openTables } = await import('@w3filecoin/aws')
+  const tables = await openTables(target.env)
   if (options.command === 'seal') {
     const { sealGroup } = await import('./seal.ts')
     const { group, storefront } = options
-    const request = await sealGroup({ target, dynamodb, group, storefront, now: Date.now })
+    const request = await sealGroup({ target, tables, group, storefront, now: Date.now })
     display.seal(request)
     line(request)
   } else {
     const { reconcile } = await import('./reconcile.ts')
     const reports = []
-    const settings = { target, dynamodb, services, all, send, graceMs, limit, now: Date.now }
+    const settings = { target, tables, services, all, send, graceMs, limit, now: Date.now }
     for await (const report of reconcile(settings)) {
       reports.push(report)
       display.table(report)

@@ -1,5 +1,4 @@
-import { type DynamoDBDocumentClient, paginateScan } from '@aws-sdk/lib-dynamodb'
-import { bind } from '@w3filecoin/aws'
+import { bind, type Tables } from '@w3filecoin/aws'
 import {
   type Clock,
   dueAt,
@@ -22,7 +21,8 @@ import type { Target } from './target.ts'
 
 interface ReconcileOptions {
   target: Target
-  dynamodb: DynamoDBDocumentClient
+  /** The engine for tables, if it is not DynamoDB. */
+  tables: Tables | undefined
   services: readonly Service[]
   /** Whether to report every unfinished record, not only stalled ones. */
   all: boolean
@@ -74,17 +74,16 @@ export async function* reconcile({ services, ...options }: ReconcileOptions): As
 const readTable = async (
   service: Service,
   table: string,
-  { target, dynamodb, all, send, graceMs, limit, now }: Omit<ReconcileOptions, 'services'>,
+  { target, tables, all, send, graceMs, limit, now }: Omit<ReconcileOptions, 'services'>,
 ): Promise<TableReport> => {
   const { resources } = service
   const unfinished = service.unfinished[table]!
   const places = await target.placesOf(resources.service)
-  const TableName = places[variable('table', table)]
-  if (TableName === undefined)
+  if (places[variable('table', table)] === undefined)
     throw new UserError(
       `The system does not name the table ${table} of ${resources.service}: it runs another version. Use npm run ops of that version.`,
     )
-  const aws = bind(resources, places)
+  const aws = bind(resources, places, tables)
   const format = service.tables[table]!
   const queues = openQueues(aws, service.messages) as AnyQueues
   const endless = service.endless.includes(table)
@@ -128,11 +127,8 @@ const readTable = async (
     more: false,
   }
   // Scan the table, because the index lacks the records that no sweep sees.
-  for await (const { Items = [] } of paginateScan(
-    { client: dynamodb },
-    { TableName, ConsistentRead: true },
-  )) {
-    const open = Items.flatMap(row => describe(row) ?? [])
+  for await (const rows of aws.scan(table)) {
+    const open = rows.flatMap(row => describe(row) ?? [])
     const wanted = open.filter(({ found }) => all || found.stalled)
     const chosen = wanted.slice(0, limit - report.found.length)
     report.more ||= wanted.length > chosen.length
@@ -146,7 +142,7 @@ const readTable = async (
         now() + graceMs,
       )
     }
-    report.read += Items.length
+    report.read += rows.length
     report.unfinished += open.filter(({ found }) => found.stalled || !endless).length
     report.found.push(...chosen.map(({ found }) => found))
   }

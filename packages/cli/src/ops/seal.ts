@@ -1,15 +1,14 @@
-import { type DynamoDBDocumentClient, paginateScan } from '@aws-sdk/lib-dynamodb'
 import { type GroupRecord, MAX_OPEN_SEALS, messages, tables } from '@w3filecoin/aggregator'
 import { resources } from '@w3filecoin/aggregator/resources'
-import { bind } from '@w3filecoin/aws'
+import { bind, type Tables } from '@w3filecoin/aws'
 import { type Clock, openQueues, openStores } from '@w3filecoin/runtime'
-import { variable } from '@w3filecoin/runtime/resources'
 import { UserError } from '@w3filecoin/runtime/user-error'
 import type { Target } from './target.ts'
 
 interface SealOptions {
   target: Target
-  dynamodb: DynamoDBDocumentClient
+  /** The engine for tables, if it is not DynamoDB. */
+  tables: Tables | undefined
   /** Name of the group. */
   group: string
   /** Its storefront. Required if several storefronts have a group of this name. */
@@ -36,20 +35,17 @@ const MAX_LISTED = 20
  */
 export const sealGroup = async ({
   target,
-  dynamodb,
+  tables: engine,
   group,
   storefront,
   now,
 }: SealOptions): Promise<SealRequest> => {
   const places = await target.placesOf(resources.service)
-  const aws = bind(resources, places)
+  const aws = bind(resources, places, engine)
   const stores = openStores(aws, tables, { now })
   const known: GroupRecord[] = []
-  for await (const { Items = [] } of paginateScan(
-    { client: dynamodb },
-    { TableName: places[variable('table', 'group')], ConsistentRead: true },
-  ))
-    known.push(...Items.map(row => tables.group.decode(row as never)))
+  for await (const rows of aws.scan('group'))
+    known.push(...rows.map(row => tables.group.decode(row as never)))
 
   const { id, openSeals, ...found } = choose(known, group, storefront)
   const where = `Group ${group} of ${found.storefront}`

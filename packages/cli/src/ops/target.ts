@@ -9,7 +9,7 @@ const APP = 'w3filecoin'
 
 /** The system that the command works on. */
 export interface Target {
-  /** Environment variables for the AWS SDK, in addition to those of this process. */
+  /** Environment variables for the AWS SDK and for `openTables`, in addition to those of this process. */
   env: Record<string, string>
   /** Returns the environment variables that name a service's tables, queues and buckets. */
   placesOf: (service: string) => Promise<Environment>

@@ -8,9 +8,10 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { resources } from '@w3filecoin/aggregator/resources'
-import { bind } from '@w3filecoin/aws'
+import { bind, openTables } from '@w3filecoin/aws'
 import { type Local, startLocal } from '@w3filecoin/local'
 import { placesOf } from '@w3filecoin/local/provision'
+import type { TableEngine } from '@w3filecoin/local/table-engine'
 import { somePiece } from '@w3filecoin/testing'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { findServices } from '../../src/ops/services.ts'
@@ -108,7 +109,13 @@ describe('npm run ops', () => {
   })
 })
 
-describe('npm run ops on a system', () => {
+/** The engine for DynamoDB has a binary for this platform only. */
+const ENGINES: TableEngine[] = [
+  'sqlite',
+  ...(`${process.platform}-${process.arch}` === 'linux-x64' ? (['dynamodb'] as const) : []),
+]
+
+describe.each(ENGINES)('npm run ops on a system with its tables in %s', engine => {
   const data = mkdtempSync(join(tmpdir(), 'w3filecoin-'))
   let local: Local
   let aggregator: ReturnType<typeof bind<typeof resources>>
@@ -116,16 +123,19 @@ describe('npm run ops on a system', () => {
   beforeAll(async () => {
     local = await startLocal({
       data,
+      engine,
       everySeconds: 1,
       // Pieces stay pending: they are too few to be sealed.
       configure: (role, config) =>
         role === 'aggregator' ? { ...config, limits: { minPaddedBytes: 1024 } } : config,
     })
     Object.assign(process.env, local.engines.env)
-    aggregator = bind(resources, placesOf({ resources, service: 'aggregator', sqs: local.engines.sqs }))
+    const places = placesOf({ resources, service: 'aggregator', sqs: local.engines.sqs })
+    aggregator = bind(resources, places, await openTables(local.engines.env))
   })
   afterAll(async () => {
     await local?.stop()
+    for (const name of Object.keys(local?.engines.env ?? {})) delete process.env[name]
     rmSync(data, { recursive: true, force: true })
   })
 
@@ -241,7 +251,7 @@ describe('npm run ops on a system', () => {
     await pieces.removeMany([{ id: 'odd' }])
   })
 
-  it('finds the resources of a stage in the Parameter Store', async () => {
+  it.runIf(engine === 'dynamodb')('finds the resources of a stage in the Parameter Store', async () => {
     // A stand-in for the Parameter Store, which is not among the local engines.
     const { resources: places } = JSON.parse(readFileSync(join(data, 'local.json'), 'utf8'))
     const store = createServer(async (request, response) => {

@@ -1,6 +1,5 @@
-import { DynamoDBClient } from '@aws-sdk/client-dynamodb'
-import { DynamoDBDocumentClient } from '@aws-sdk/lib-dynamodb'
 import { resources } from '@w3filecoin/aggregator/resources'
+import { openTables, type Tables } from '@w3filecoin/aws'
 import { placesOf } from '@w3filecoin/local/provision'
 import { type Provided, startWorld, type World } from '@w3filecoin/testing'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
@@ -13,12 +12,12 @@ const [ONE, TWO] = ['did:key:one', 'did:key:two'] as const
 let world: World
 let aggregator: Provided<typeof resources>
 let target: Target
-let dynamodb: DynamoDBDocumentClient
+let tables: Tables | undefined
 
 beforeAll(async () => {
   world = await startWorld()
   const sqs = process.env.AWS_ENDPOINT_URL_SQS as string
-  dynamodb = DynamoDBDocumentClient.from(new DynamoDBClient({}))
+  tables = await openTables(world.env)
   aggregator = await world.provide(resources)
   target = { env: {}, placesOf: async service => placesOf({ resources, service, sqs }) }
 })
@@ -28,7 +27,7 @@ const groups = () => aggregator.table<object>('group')
 const put = (id: string, storefront: string, group: string, open: unknown[] = []) =>
   groups().putMany([{ id, storefront, group, sequence: 0, open }])
 const seal = (group: string, storefront?: string) =>
-  sealGroup({ target, dynamodb, group, storefront, now: () => NOW })
+  sealGroup({ target, tables, group, storefront, now: () => NOW })
 
 describe('a seal by hand', () => {
   beforeEach(async () => {

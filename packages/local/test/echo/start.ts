@@ -1,9 +1,10 @@
 import { startLocal } from '../../src/index.ts'
+import type { TableEngine } from '../../src/table-engine.ts'
 import { echo } from './index.ts'
 
 /** Runs the system with the test service, in a process that a test kills. */
-const [data, file] = process.argv.slice(2) as [string, string]
-const local = await startLocal({ data, services: [echo(file)], everySeconds: 1 })
+const [data, file, engine] = process.argv.slice(2) as [string, string, TableEngine]
+const local = await startLocal({ data, engine, services: [echo(file)], everySeconds: 1 })
 console.log(
   JSON.stringify({
     url: local.services.echo!.url,

@@ -1,0 +1,129 @@
+import { type MessagePort, parentPort } from 'node:worker_threads'
+import { S3Client } from '@aws-sdk/client-s3'
+import { SQSClient } from '@aws-sdk/client-sqs'
+import { jsonLog } from '@w3filecoin/runtime'
+import { type Resources, variable } from '@w3filecoin/runtime/resources'
+import { type Api, type HttpSource, serveHttp } from './http-source.ts'
+import type { EventSource, LambdaFunction } from './invoke.ts'
+import { type Clients, provision, queueName, resourceName, type TableMaker } from './provision.ts'
+import { pollQueue } from './queue-source.ts'
+import { runSchedule } from './schedule-source.ts'
+import { openTableMaker } from './table-engine.ts'
+import { answerWith } from './thread.ts'
+
+/**
+ * The thread of all services: their functions, and the event sources that invoke them. It listens before it starts, because
+ * the services' configurations contain the addresses of the other services.
+ */
+const port = parentPort as MessagePort
+
+export interface StartService {
+  /** Name of this instance of the service, and prefix of its resources' names, e.g. `storefront`. */
+  name: string
+  /** Module specifiers of the resource description and of the functions. */
+  resources: string
+  functions: string
+  /** The variables of this service. Those of the engines are shared. */
+  env: Record<string, string>
+}
+
+export interface StartServices {
+  services: readonly StartService[]
+  /** The variables of the engines. */
+  env: Record<string, string>
+  /** Upper limit of the interval of schedules. */
+  everySeconds: number
+}
+
+/** Requests to the thread, one at a time. A service is known by its place in the list. */
+export type ServicesQuestion = { listen: readonly number[] } | { start: StartServices } | { stop: true }
+
+const opened: { api: PromiseWithResolvers<Api>; http: HttpSource }[] = []
+const sources: EventSource[] = []
+let tables: TableMaker | undefined
+
+/** The environment that every service of this thread has. */
+const inherited = { ...process.env }
+
+const listen = async (ports: readonly number[]): Promise<number[]> => {
+  for (const port of ports) {
+    const api = Promise.withResolvers<Api>()
+    opened.push({ api, http: await serveHttp(port, api.promise) })
+  }
+  return opened.map(({ http }) => http.port)
+}
+
+const start = async ({ services, env, everySeconds }: StartServices): Promise<void> => {
+  enter(env)
+  const sqs = env.AWS_ENDPOINT_URL_SQS as string
+  const clients = { sqs: new SQSClient({}), s3: new S3Client({ forcePathStyle: true }) }
+  tables = await openTableMaker(env)
+  for (const [n, service] of services.entries())
+    opened[n]!.api.resolve(await startService(service, { env, everySeconds, sqs, clients, tables }))
+}
+
+interface Shared extends Omit<StartServices, 'services'> {
+  sqs: string
+  clients: Clients
+  tables: TableMaker
+}
+
+const startService = async (
+  { name, env, ...modules }: StartService,
+  { env: engines, everySeconds, sqs, clients, tables }: Shared,
+): Promise<Api> => {
+  const { resources } = (await import(modules.resources)) as { resources: Resources }
+  const places = await provision({ resources, service: name, clients, tables, sqs })
+
+  // The module reads its environment when it is imported: one after the other. Two storefronts are two imports.
+  enter({ ...engines, ...env, ...places })
+  const url = new URL(import.meta.resolve(modules.functions))
+  url.searchParams.set('service', name)
+  const functions = (await import(url.href)) as Record<string, LambdaFunction>
+  const functionOf = (event: string): LambdaFunction => {
+    const run = functions[event]
+    if (run === undefined) throw new Error(`${modules.functions} exports no function ${event}`)
+    return run
+  }
+  const log = jsonLog(line => console.log(line), { service: name })
+  sources.push(
+    ...Object.entries(resources.queues).map(([queue, spec]) =>
+      pollQueue({
+        client: clients.sqs,
+        queue: queueName(name, queue, spec),
+        url: places[variable('queue', queue)] as string,
+        spec,
+        run: functionOf(queue),
+        log,
+      }),
+    ),
+    ...Object.entries(resources.schedules).map(([schedule, spec]) =>
+      runSchedule({
+        schedule: resourceName(name, schedule),
+        spec,
+        everySeconds,
+        run: functionOf(schedule),
+        log,
+      }),
+    ),
+  )
+  return { name, run: functionOf('api'), spec: resources.api, log }
+}
+
+/** Replaces the environment of the thread. */
+const enter = (env: Record<string, string>): void => {
+  for (const name of Object.keys(process.env)) delete process.env[name]
+  Object.assign(process.env, inherited, env)
+}
+
+port.on('message', async (question: ServicesQuestion) => {
+  if ('listen' in question) await answerWith(port, () => listen(question.listen))
+  else if ('start' in question) await answerWith(port, () => start(question.start))
+  else {
+    await Promise.all([...opened.map(({ http }) => http.stop()), ...sources.map(source => source.stop())])
+    tables?.close()
+    port.close()
+    // Open handles of the functions must not keep the thread alive.
+    setTimeout(() => process.exit(0), 200).unref()
+  }
+})
