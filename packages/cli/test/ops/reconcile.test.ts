@@ -217,7 +217,7 @@ describe('an invalid record', () => {
     expect(found.find(({ key }) => key === 'fine')).toMatchObject({ valid: true })
     expect(JSON.stringify(bodies(await bound.drain(queue as never)))).not.toContain('odd')
     const item = await bound.table<object>(table as never).get({ id })
-    expect(item).toEqual({ ...record, id })
+    expect(item).toEqual({ ...record, id, count: 0 })
     await bound.table<object>(table as never).removeMany([{ id }, { id: 'fine' }])
     for (const name of ['aggregation', 'deal', 'include'])
       if (name in findServices(service)[0]!.resources.queues) await bound.drain(name as never)
