@@ -86,6 +86,8 @@ export class SqliteTables implements Tables, TableMaker {
     const attributes = [...Object.values(indexes), key].flatMap(namesOf)
     const columnOf = (attribute: string) =>
       `${quote(attribute)} ${fields[attribute] === 'number' ? 'REAL' : 'TEXT'}`
+    // A service that has started already may write while the tables of the next one are created.
+    this.#commit()
     database.exec('BEGIN IMMEDIATE')
     try {
       const columns = database.prepare(`SELECT name, pk FROM pragma_table_info(?)`).all(name)
@@ -153,21 +155,23 @@ export class SqliteTables implements Tables, TableMaker {
     return result
   }
 
+  /** Ends the transaction of the present turn, if there is one. */
   #commit(): void {
     const turn = this.#turn
+    if (turn === undefined) return
     this.#turn = undefined
     try {
       this.#database.exec('COMMIT')
-      turn?.resolve()
+      turn.resolve()
     } catch (cause) {
       if (this.#database.isTransaction) this.#database.exec('ROLLBACK')
-      turn?.reject(cause)
+      turn.reject(cause)
     }
   }
 
   /** Closes the file, after the transaction of the present turn. */
   close(): void {
-    if (this.#turn) this.#commit()
+    this.#commit()
     opened.delete(this.#file)
     this.#database.close()
   }

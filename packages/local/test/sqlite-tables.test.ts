@@ -71,6 +71,14 @@ describe('SqliteTables', () => {
     await open('sample').putMany([{ id: 'a' }])
   })
 
+  it('are created while another table is written in the same turn', async () => {
+    const written = open('sample').insert({ id: 'a' })
+    const other = open('rangeSample').insert({ group: 'g', order: '1' })
+    const more = open('sample').insert({ id: 'b' })
+    const results = await Promise.all([written, other, more])
+    expect(results.map(({ ok }) => ok?.revision)).toEqual([1, 1, 1])
+  })
+
   it('yield every row of a table once in a scan', async () => {
     const sample = open('sample')
     const ids = Array.from({ length: 250 }, (_, n) => `${n}`)
