@@ -12,7 +12,10 @@ export default $config({
       home: 'aws',
       removal: production ? 'retain' : 'remove',
       protect: production,
-      providers: { aws: { version: '7.20.0' } },
+      // For the bill. Resources of a service have the tag `service` too, see stacks/tags.ts.
+      providers: {
+        aws: { version: '7.20.0', defaultTags: { tags: { app: 'w3filecoin', stage: input.stage } } },
+      },
     }
   },
   async run() {

@@ -115,6 +115,19 @@ const STAGE: Record<Exclude<keyof StageSettings, Service>, Omit<Setting, 'path' 
     description: '`LOG_LEVEL` of all services.',
     example: 'debug',
   },
+  throttling: {
+    type: 'numbers: requests `perSecond` on average, and `burst` at once',
+    default: { perSecond: 100, burst: 200 },
+    description:
+      'The requests that API Gateway accepts on each route of each service. It answers further ones with 429. Invocations have a route of their own.',
+    example: { perSecond: 500, burst: 1000 },
+  },
+  reservedConcurrency: {
+    type: 'numbers of runs, by service and function',
+    description:
+      'Runs that the account reserves for a function, which are also the most that it may have at once. AWS keeps 100 unreserved, and a new account may have only 10 in all. The function of a queue needs at least the `concurrency` of the queue.',
+    example: { storefront: { api: 50 } },
+  },
 }
 
 export interface Section {
@@ -162,7 +175,7 @@ export const SECTIONS: readonly Section[] = [
   {
     title: 'Stage',
     intro:
-      'A stage in `stacks/stages.ts` has the settings of its services, as above, and these. The stacks fill in `self` of each service.',
+      'A stage in `stacks/settings.ts` has the settings of its services, as above, and these. The stacks fill in `self` of each service.',
     settings: Object.entries(STAGE).map(([path, setting]) => ({
       path,
       required: false,
@@ -189,7 +202,7 @@ A service reads its settings from the environment variable \`CONFIG\`, as JSON. 
 }
 \`\`\`
 
-A deployed stage sets them in \`stacks/stages.ts\`, where a typo is a compile error:
+A deployed stage sets them in \`stacks/settings.ts\`, where a typo is a compile error:
 
 \`\`\`ts
 production: { dealer: { timing: { retrySeconds: 30 } } }

@@ -14,5 +14,16 @@ export const makeApi = (service: ServiceName, stage: Stage) => {
   return new sst.aws.ApiGatewayV2(componentName(service), {
     cors: false,
     ...(host === undefined ? {} : { domain: host }),
+    transform: {
+      // Beside a domain, the address that AWS assigns would be a second one, under which the service has no DID.
+      api: { disableExecuteApiEndpoint: host !== undefined },
+      // These limits hold for each route. `routeSettings` would need the routes to exist before the stage.
+      stage: {
+        defaultRouteSettings: {
+          throttlingRateLimit: stage.throttling.perSecond,
+          throttlingBurstLimit: stage.throttling.burst,
+        },
+      },
+    },
   })
 }

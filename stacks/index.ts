@@ -5,9 +5,11 @@ import { makeDealer } from './dealer.ts'
 import { makeNetwork } from './network.ts'
 import { stageNamed } from './stages.ts'
 import { makeStorefront } from './storefront.ts'
+import { tagServices } from './tags.ts'
 
 /** Creates everything in a stage. SST prints the returned values as the outputs of the deploy. */
 export const deploy = () => {
+  tagServices()
   const network = makeNetwork(stageNamed($app.stage))
   const alarms = makeAlarms()
   makeStorefront(network, alarms)

@@ -12,7 +12,7 @@ import type { Alarms } from './alarms.ts'
 import { componentName } from './names.ts'
 import type { Member } from './network.ts'
 import { consume, grant, type Made, places, writeLogs } from './permissions.ts'
-import type { Stage } from './stages.ts'
+import type { ServiceName, Stage } from './stages.ts'
 
 /** Settings whose values, or the items of whose lists, may be outputs of the deploy. */
 type Deployed<S> = {
@@ -50,6 +50,7 @@ export const makeService = <S>(
   { member: { api, key, peer }, stage, alarms, config }: ServiceOptions<S>,
 ): void => {
   const { service } = resources
+  const reserved: Record<string, number | undefined> = stage.reservedConcurrency[service as ServiceName] ?? {}
   // The names of components must be unique across types. Functions have the plain names.
   const named = (...words: string[]) => componentName(service, ...words)
 
@@ -99,6 +100,7 @@ export const makeService = <S>(
       architecture: 'arm64',
       timeout: `${spec.timeout} seconds`,
       memory: `${spec.memory} MB`,
+      ...(reserved[name] === undefined ? {} : { concurrency: { reserved: reserved[name] } }),
       environment: { ...common, ...environment, ...own },
       permissions: [...permissions, ...more, writeLogs(logs)],
       logging: { logGroup: logs.name, format: 'json' },
@@ -108,11 +110,18 @@ export const makeService = <S>(
     })
   }
 
-  api.route('$default', makeFunction('api', resources.api).arn, { name: 'all' })
+  // Invocations have a route of their own, so that other requests cannot use up the requests that they may have.
+  const run = makeFunction('api', resources.api)
+  api.route('POST /', run.arn, { name: 'invocations' })
+  api.route('$default', run.arn, { name: 'all' })
   alarms.api(named('api'), api)
 
   for (const [name, spec] of Object.entries(resources.queues)) {
     const { queue } = queues[name]
+    if (reserved[name] !== undefined && reserved[name] < spec.concurrency)
+      throw new Error(
+        `The queue ${name} of the ${service} may have ${spec.concurrency} runs at once, but reservedConcurrency has ${reserved[name]} for it. Reserve at least ${spec.concurrency}: otherwise AWS refuses runs, and each refusal counts as an attempt.`,
+      )
     const run = makeFunction(name, spec.run, consume(name, made, resources))
     queue.subscribe(run.arn, {
       batch: { size: spec.batch, window: `${spec.window ?? 0} seconds`, partialResponses: true },
@@ -136,14 +145,14 @@ export const makeService = <S>(
   }
 }
 
-/** SST enables point-in-time recovery for every table. */
-const makeTable = (name: string, { fields, key, indexes = {}, expires }: TableSpec) =>
+const makeTable = (name: string, { fields, key, indexes = {}, expires, derived }: TableSpec) =>
   new sst.aws.Dynamo(name, {
     fields,
     primaryIndex: keys(key),
     ...(expires === undefined ? {} : { ttl: expires }),
     globalIndexes: mapValues(indexes, index => ({ ...keys(index), projection: 'keys-only' as const })),
     deletionProtection: isProduction(),
+    transform: { table: { pointInTimeRecovery: { enabled: derived !== true } } },
   })
 
 const keys = ({ hash, range }: { hash: string; range?: string }) => ({
@@ -167,10 +176,11 @@ const makeQueue = (name: string, spec: QueueSpec) => {
 }
 
 /** Private, over HTTPS only, and not versioned, because objects never change. */
-const makeBucket = (name: string, { webMethods }: BucketSpec) =>
+const makeBucket = (name: string, { webMethods, keepDays }: BucketSpec) =>
   new sst.aws.Bucket(name, {
     // The default of SST for the other properties: all origins and headers.
     cors: webMethods === undefined ? false : { allowMethods: [...webMethods] },
+    ...(keepDays === undefined ? {} : { lifecycle: [{ id: 'temporary', expiresIn: `${keepDays} days` }] }),
     transform: { bucket: { forceDestroy: !isProduction() } },
   })
 

@@ -1,8 +1,14 @@
 import type { AggregatorSettings } from '@w3filecoin/aggregator/config'
+import type { resources as aggregator } from '@w3filecoin/aggregator/resources'
 import type { DealTrackerSettings } from '@w3filecoin/deal-tracker/config'
+import type { resources as dealTracker } from '@w3filecoin/deal-tracker/resources'
 import type { DealerSettings } from '@w3filecoin/dealer/config'
+import type { resources as dealer } from '@w3filecoin/dealer/resources'
 import type { LogLevel } from '@w3filecoin/runtime'
+import type { FunctionName } from '@w3filecoin/runtime/resources'
 import type { StorefrontSettings } from '@w3filecoin/storefront/config'
+import type { resources as storefront } from '@w3filecoin/storefront/resources'
+import { STAGES } from './settings.ts'
 
 const PRODUCTION = 'production'
 
@@ -13,6 +19,13 @@ export type ServiceName = 'storefront' | 'aggregator' | 'dealer' | 'deal-tracker
  * docs/configuration.md lists them.
  */
 type Settings<All, FilledIn extends keyof All> = Omit<All, 'self' | FilledIn>
+
+type ReservedConcurrency = {
+  storefront?: Partial<Record<FunctionName<typeof storefront>, number>>
+  aggregator?: Partial<Record<FunctionName<typeof aggregator>, number>>
+  dealer?: Partial<Record<FunctionName<typeof dealer>, number>>
+  'deal-tracker'?: Partial<Record<FunctionName<typeof dealTracker>, number>>
+}
 
 /** The configuration of a deployment. It holds no secret: keys are secrets of SST, see secrets.ts. */
 export interface Stage {
@@ -26,6 +39,17 @@ export interface Stage {
   /** Keys that each service signed with as its `did:web` before the present key. Their signatures stay valid. */
   formerKeys?: Partial<Record<ServiceName, readonly `did:key:${string}`[]>>
   logLevel: LogLevel
+  /**
+   * The requests that API Gateway accepts on each route of each service: `perSecond` on average, `burst` at once. It answers
+   * further ones with 429. Reads cannot use up the requests of invocations, because these have a route of their own.
+   */
+  throttling: { perSecond: number; burst: number }
+  /**
+   * Runs of a function that the account reserves for it, which are also the most that it may have at once. The default is
+   * none: AWS keeps 100 unreserved, and a new account may have only 10. By service and function, e.g.
+   * `{ storefront: { api: 50 } }`.
+   */
+  reservedConcurrency: ReservedConcurrency
   storefront: Settings<StorefrontSettings, 'aggregator' | 'dealer' | 'dealTracker'>
   /** `storefronts`: further ones, beside the storefront of this stage. */
   aggregator: Partial<Settings<AggregatorSettings, 'dealer'>>
@@ -37,6 +61,8 @@ export interface Stage {
 
 const DEFAULTS: Omit<Stage, 'production'> = {
   logLevel: 'info',
+  throttling: { perSecond: 100, burst: 200 },
+  reservedConcurrency: {},
   storefront: { defaultGroup: 'default' },
   aggregator: {},
   dealer: {},
@@ -47,15 +73,6 @@ const DEFAULTS: Omit<Stage, 'production'> = {
 /** The settings of a stage. Absent settings have their default. */
 export type StageSettings = Partial<Omit<Stage, 'production' | 'storefront'>> & {
   storefront?: Partial<Stage['storefront']>
-}
-
-/**
- * By name of the stage, as in `sst deploy --stage production`.
- *
- * @example { domain: 'w3.example', aggregator: { limits: { maxWaitSeconds: 3600 } } }
- */
-const STAGES: Record<string, StageSettings> = {
-  [PRODUCTION]: {},
 }
 
 /**
@@ -74,7 +91,7 @@ export const stageNamed = (name: string, stages: Record<string, StageSettings> =
   // The deal tracker does not start either, but it would only say so after the deploy.
   if (stage.production && !stage.dealTracker.sources?.length)
     throw new Error(
-      `The stage ${name} has no source of deals. Set dealTracker.sources of this stage in stacks/stages.ts; docs/configuration.md describes a source.`,
+      `The stage ${name} has no source of deals. Set dealTracker.sources of this stage in stacks/settings.ts; docs/configuration.md describes a source.`,
     )
   return stage
 }

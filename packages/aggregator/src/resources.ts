@@ -41,7 +41,7 @@ export const resources = describeResources({
       indexes: { due: { hash: 'due', range: 'checkAt' } },
     },
     /** Counts the pending pieces of a group; may be wrong. */
-    tally: { fields: { id: 'string' }, key: { hash: 'id' } },
+    tally: { fields: { id: 'string' }, key: { hash: 'id' }, derived: true },
     /** A sealed aggregate. */
     aggregate: {
       fields: { id: 'string', due: 'string', checkAt: 'number' },

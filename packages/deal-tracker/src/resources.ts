@@ -29,7 +29,11 @@ export const resources = describeResources({
     },
   },
   buckets: {
-    blocks: { holds: 'the snapshot and the changes of the last accepted run of each source, by CID' },
+    blocks: {
+      holds: 'the snapshot and the changes of the last accepted run of each source, by CID',
+      // Each run leaves the blocks of the run before. `sync` writes the present snapshot again in every run.
+      keepDays: 30,
+    },
   },
   schedules: {
     /** Reads every chain source, and sends the changes to `update`. */

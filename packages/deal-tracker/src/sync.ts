@@ -106,10 +106,16 @@ const syncSource = async (dependencies: SyncDependencies, source: Source): Promi
   log('info', 'source synced', { source: name, stateEpoch, ...counts })
 }
 
+/**
+ * Reads the snapshot of the last accepted run, and writes it again: the bucket deletes blocks that were not written for
+ * `keepDays`, and a source may fail, or not change, for longer.
+ */
 const readSnapshot = async (
   stores: Dependencies['stores'],
   record: Stored<SourceRecord> | undefined,
-): Promise<Snapshot> =>
-  record === undefined
-    ? EMPTY_SNAPSHOT
-    : { stateEpoch: record.stateEpoch, deals: fromRows(await getValue(stores.blocks, record.snapshotCid)) }
+): Promise<Snapshot> => {
+  if (record === undefined) return EMPTY_SNAPSHOT
+  const rows = await getValue<Parameters<typeof fromRows>[0]>(stores.blocks, record.snapshotCid)
+  await putValue(stores.blocks, rows)
+  return { stateEpoch: record.stateEpoch, deals: fromRows(rows) }
+}

@@ -14,7 +14,7 @@ import {
   readConfig,
 } from '@w3filecoin/runtime'
 import { ask, type Provided, signersOf, somePiece, startWorld, type World } from '@w3filecoin/testing'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { stageNamed } from '../../../stacks/stages.ts'
 import { configSchema } from '../src/config.ts'
 import { createDealTracker } from '../src/deal-tracker.ts'
@@ -103,6 +103,7 @@ describe('the deal tracker', () => {
       api,
       clock,
       logged,
+      blocks: stores.blocks,
       sources: stores.source,
       deals: stores.deal,
       update: consumers.update!,
@@ -521,6 +522,18 @@ describe('the deal tracker', () => {
     expect(await deal(piece, 41)).toEqual(record)
   })
 
+  it('writes its snapshot again in every run, so that S3 keeps it while the source fails', async () => {
+    const { blocks, publish, sync, settle, source } = start('kept')
+    publish([replica(somePiece('kept', 30), [45, END])])
+    await sync()
+    await settle()
+    const put = vi.spyOn(blocks, 'put')
+    files.delete('/kept')
+    await expect(sync()).rejects.toThrow('Failed to sync sources: kept')
+    const written = await Promise.all(put.mock.results.map(({ value }) => value))
+    expect(written.map(String)).toEqual([(await source())?.snapshotCid])
+  })
+
   it('writes new deals in a file of the same epoch', async () => {
     const { publish, sync, settle, info } = start('epoch')
     const [a, b] = piecesOf('epoch', 2) as [PieceLink, PieceLink]
@@ -714,7 +727,7 @@ describe('A1: the stages', () => {
   const sources = [{ name: 'a', kind: 'active-replicas' as const, url: 'https://example.com/a.zst' }]
   it('refuse to deploy production without a source', () => {
     expect(() => stageNamed('production', { production: {} })).toThrow(
-      'The stage production has no source of deals. Set dealTracker.sources of this stage in stacks/stages.ts',
+      'The stage production has no source of deals. Set dealTracker.sources of this stage in stacks/settings.ts',
     )
     expect(() => stageNamed('production', {})).toThrow('no source of deals')
     expect(stageNamed('production', { production: { dealTracker: { sources } } })).toMatchObject({

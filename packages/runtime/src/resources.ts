@@ -42,6 +42,8 @@ export interface TableSpec {
    * so code that reads them must check the time. The local engine does not delete rows.
    */
   expires?: 'expiresAt'
+  /** If the rows were lost, the service would count or acquire them again. They need no point-in-time recovery. */
+  derived?: true
 }
 
 /** The tables that every service has. */
@@ -83,6 +85,11 @@ export interface BucketSpec {
    * then keep the responses from web pages.
    */
   webMethods?: readonly ('GET' | 'HEAD' | 'PUT')[]
+  /**
+   * Days after its last write at which S3 deletes an object. The service must write objects that it still needs again
+   * before. The default is to keep objects. The local engine does not delete objects.
+   */
+  keepDays?: number
 }
 
 export interface ScheduleSpec {

@@ -59,6 +59,7 @@ export const resources = describeResources({
       fields: { owner: 'string', day: 'string' },
       key: { hash: 'owner', range: 'day' },
       expires: 'expiresAt',
+      derived: true,
     },
     /** Aggregates that contain pieces of this storefront, and their outcomes. */
     aggregate: {
@@ -73,7 +74,7 @@ export const resources = describeResources({
       indexes: { due: { hash: 'due', range: 'checkAt' } },
     },
     /** The contents that runs read now, and the slots in which each owner's contents are read; see `domain/reading.ts`. */
-    reading: { fields: { id: 'string' }, key: { hash: 'id' }, expires: 'expiresAt' },
+    reading: { fields: { id: 'string' }, key: { hash: 'id' }, expires: 'expiresAt', derived: true },
     /** The provider of each space, which becomes the group of its pieces. The operator fills it. */
     space: { fields: { space: 'string' }, key: { hash: 'space' } },
   },
