@@ -4,6 +4,8 @@ import type { StageSettings } from './stages.ts'
 
 export const everyService: StageSettings = {
   domain: 'w3.example',
+  throttling: { perSecond: 500, burst: 1000 },
+  reservedConcurrency: { storefront: { api: 50, submit: 50 }, 'deal-tracker': { sync: 2 } },
   storefront: { gateway: 'https://gateway.example/{cid}', missingContent: 'refuse', contentWaitSeconds: 60 },
   aggregator: {
     storefronts: [{ did: 'did:web:other.example', url: 'https://other.example' }],
@@ -24,6 +26,8 @@ export const typos: StageSettings[] = [
   { aggregator: { groups: { free: { minPadded: 1 } } } },
   // @ts-expect-error: the value must be a number of seconds
   { dealer: { timing: { pollSeconds: '15 minutes' } } },
+  // @ts-expect-error: the storefront has no function `submission`
+  { reservedConcurrency: { storefront: { submission: 50 } } },
   // @ts-expect-error: the service is `dealTracker`
   { tracker: { maxAgeSeconds: 60 } },
 ]

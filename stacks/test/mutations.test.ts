@@ -5,14 +5,12 @@ import { synthesize } from './stack.ts'
 import { STAGES } from './stages.ts'
 
 // Each edit is a defect, which the rules of stacks.test.ts must report. This shows that they can fail.
-test.concurrent.for(MUTATIONS)(
-  'the check reports that $title',
-  async ({ stage, reported, ...edit }, context) => {
+for (const { title, stage, reported, ...edit } of MUTATIONS)
+  test.concurrent(`the check reports that ${title}`, async ({ expect }) => {
     const stack = await synthesize(stage, STAGES[stage], [edit])
     const rules = RULES.filter(rule => rule.in === undefined || rule.in(stack))
-    context.expect(rules.flatMap(rule => checkRule(rule, stack).defects)).toContain(reported)
-  },
-)
+    expect(rules.flatMap(rule => checkRule(rule, stack).defects)).toContain(reported)
+  })
 
 test('ten or more mutations are checked', () => {
   expect(MUTATIONS.length).toBeGreaterThanOrEqual(10)

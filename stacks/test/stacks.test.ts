@@ -14,15 +14,17 @@ beforeAll(async () => {
   stacks.push(...(await Promise.all(stages.map(([stage, settings]) => synthesize(stage, settings)))))
 })
 
-describe.for(stages.map(([stage], n) => ({ stage, n })))('the stage $stage', ({ n }) => {
-  test.for(RULES)('$title', (rule, { skip }) => {
-    const stack = stacks[n]!
-    if (rule.in && !rule.in(stack)) skip()
-    const { count, defects } = checkRule(rule, stack)
-    expect(count, 'The rule applies to no resource').toBeGreaterThan(0)
-    expect(defects).toEqual([])
+for (const [n, [stage]] of stages.entries())
+  describe(`the stage ${stage}`, () => {
+    for (const rule of RULES)
+      test(rule.title, ({ skip }) => {
+        const stack = stacks[n]!
+        if (rule.in && !rule.in(stack)) skip()
+        const { count, defects } = checkRule(rule, stack)
+        expect(count, 'The rule applies to no resource').toBeGreaterThan(0)
+        expect(defects).toEqual([])
+      })
   })
-})
 
 test('every rule applies to a stage', () => {
   const unused = RULES.filter(rule => !stacks.some(stack => rule.in === undefined || rule.in(stack)))

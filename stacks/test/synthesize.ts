@@ -230,4 +230,5 @@ const end = (code: number) => {
 
 // Pulumi reports an error within `apply` as an unhandled rejection, and would wait forever for the value.
 process.on('unhandledRejection', fail)
+process.on('disconnect', () => end(1)) // the parent process has ended
 synthesize().then(stack => process.send!({ stack }, () => end(0)), fail)
