@@ -128,6 +128,13 @@ const STAGE: Record<Exclude<keyof StageSettings, Service>, Omit<Setting, 'path' 
       'Runs that the account reserves for a function, which are also the most that it may have at once. AWS keeps 100 unreserved, and a new account may have only 10 in all. The function of a queue needs at least the `concurrency` of the queue.',
     example: { storefront: { api: 50 } },
   },
+  dealMaking: {
+    type: 'list of strings',
+    default: [],
+    description:
+      "ARNs of the accounts, roles or users that make deals. They may read the dealer's offer documents, and send to its queue `report`.",
+    example: ['arn:aws:iam::123456789012:role/deals'],
+  },
 }
 
 export interface Section {

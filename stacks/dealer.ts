@@ -6,7 +6,7 @@ import type { Network } from './network.ts'
 import { makeService } from './service.ts'
 
 export const makeDealer = (network: Network, alarms: Alarms): void => {
-  const { stage, aggregator, dealer, dealTracker } = network
+  const { stage, storefront, aggregator, dealer, dealTracker } = network
   makeService<DealerSettings>(resources, {
     member: dealer,
     stage,
@@ -18,7 +18,15 @@ export const makeDealer = (network: Network, alarms: Alarms): void => {
         aggregator.peer.apply(peer => ({ ...peer, tenants: 'all' as const })),
         ...(stage.dealer.aggregators ?? []),
       ],
+      pieceSources: [
+        storefront.peer.apply(({ did, url }) => ({
+          storefront: did,
+          url: `${new URL('/piece', url)}/{permit}/{piece}`,
+        })),
+        ...(stage.dealer.pieceSources ?? []),
+      ],
       dealTracker: dealTracker.peer,
     },
+    outsiders: { readers: { offers: stage.dealMaking }, senders: { report: stage.dealMaking } },
   })
 }

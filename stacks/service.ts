@@ -27,6 +27,8 @@ interface ServiceOptions<S> {
   alarms: Alarms
   /** The settings of the service, without `self`. */
   config: Deployed<Omit<S, 'self'>>
+  /** Principals outside of the stage, by their ARNs, that may read a bucket, and that may send to a queue. */
+  outsiders?: { readers?: Record<string, readonly string[]>; senders?: Record<string, readonly string[]> }
 }
 
 /** The properties of a function that are not in its description. */
@@ -47,7 +49,13 @@ const DEAD_LETTERS_DAYS = 14
  */
 export const makeService = <S>(
   resources: Resources,
-  { member: { api, key, peer }, stage, alarms, config }: ServiceOptions<S>,
+  {
+    member: { api, key, peer },
+    stage,
+    alarms,
+    config,
+    outsiders: { readers = {}, senders = {} } = {},
+  }: ServiceOptions<S>,
 ): void => {
   const { service } = resources
   const reserved: Record<string, number | undefined> = stage.reservedConcurrency[service as ServiceName] ?? {}
@@ -55,7 +63,9 @@ export const makeService = <S>(
   const named = (...words: string[]) => componentName(service, ...words)
 
   const tables = mapValues(resources.tables, (spec, name) => makeTable(named(name, 'records'), spec))
-  const buckets = mapValues(resources.buckets, (spec, name) => makeBucket(named(name, 'data'), spec))
+  const buckets = mapValues(resources.buckets, (spec, name) =>
+    makeBucket(named(name, 'data'), spec, readers[name]),
+  )
   const queues = mapValues(resources.queues, (spec, name) => makeQueue(named(name), spec))
   const made: Made = {
     tables,
@@ -116,6 +126,9 @@ export const makeService = <S>(
   api.route('$default', run.arn, { name: 'all' })
   alarms.api(named('api'), api)
 
+  for (const [name, principals] of Object.entries(senders))
+    if (principals.length > 0) letSend(named(name, 'senders'), queues[name].queue, principals)
+
   for (const [name, spec] of Object.entries(resources.queues)) {
     const { queue } = queues[name]
     if (reserved[name] !== undefined && reserved[name] < spec.concurrency)
@@ -175,9 +188,31 @@ const makeQueue = (name: string, spec: QueueSpec) => {
   return { queue, dlq }
 }
 
+/** Allows principals outside of the stage to send to a queue. */
+const letSend = (name: string, { arn, url }: sst.aws.Queue, principals: readonly string[]) =>
+  new aws.sqs.QueuePolicy(name, {
+    queueUrl: url,
+    policy: $jsonStringify({
+      Version: '2012-10-17',
+      Statement: [
+        { Effect: 'Allow', Principal: { AWS: principals }, Action: 'sqs:SendMessage', Resource: arn },
+      ],
+    }),
+  })
+
 /** Private, over HTTPS only, and not versioned, because objects never change. */
-const makeBucket = (name: string, { webMethods, keepDays }: BucketSpec) =>
+const makeBucket = (name: string, { webMethods, keepDays }: BucketSpec, readers: readonly string[] = []) =>
   new sst.aws.Bucket(name, {
+    ...(readers.length === 0
+      ? {}
+      : {
+          policy: [
+            {
+              actions: ['s3:GetObject', 's3:ListBucket'],
+              principals: [{ type: 'aws' as const, identifiers: [...readers] }],
+            },
+          ],
+        }),
     // The default of SST for the other properties: all origins and headers.
     cors: webMethods === undefined ? false : { allowMethods: [...webMethods] },
     ...(keepDays === undefined ? {} : { lifecycle: [{ id: 'temporary', expiresIn: `${keepDays} days` }] }),

@@ -50,6 +50,11 @@ export interface Stage {
    * `{ storefront: { api: 50 } }`.
    */
   reservedConcurrency: ReservedConcurrency
+  /**
+   * ARNs of the accounts, roles or users that make deals: they may read the dealer's offer documents, and send to its queue
+   * `report`. E.g. `arn:aws:iam::123456789012:role/deals`.
+   */
+  dealMaking: readonly string[]
   storefront: Settings<StorefrontSettings, 'aggregator' | 'dealer' | 'dealTracker'>
   /** `storefronts`: further ones, beside the storefront of this stage. */
   aggregator: Partial<Settings<AggregatorSettings, 'dealer'>>
@@ -63,6 +68,7 @@ const DEFAULTS: Omit<Stage, 'production'> = {
   logLevel: 'info',
   throttling: { perSecond: 100, burst: 200 },
   reservedConcurrency: {},
+  dealMaking: [],
   storefront: { defaultGroup: 'default' },
   aggregator: {},
   dealer: {},

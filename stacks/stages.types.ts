@@ -6,6 +6,7 @@ export const everyService: StageSettings = {
   domain: 'w3.example',
   throttling: { perSecond: 500, burst: 1000 },
   reservedConcurrency: { storefront: { api: 50, submit: 50 }, 'deal-tracker': { sync: 2 } },
+  dealMaking: ['arn:aws:iam::123456789012:role/deals'],
   storefront: { gateway: 'https://gateway.example/{cid}', missingContent: 'refuse', contentWaitSeconds: 60 },
   aggregator: {
     storefronts: [{ did: 'did:web:other.example', url: 'https://other.example' }],

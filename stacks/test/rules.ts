@@ -35,6 +35,10 @@ const DERIVED = [
 /** The buckets whose objects are superseded, with the days for which they are kept. */
 const TEMPORARY: Record<string, number> = { DealTrackerBlocksDataBucket: 30 }
 
+/** The principals that make the deals of a stage, and what they may do with offer documents. */
+const DEAL_MAKING = ['arn:aws:iam::999999999999:role/deals']
+const READ_OFFERS = ['s3:GetObject', 's3:ListBucket']
+
 const LOG_DAYS = [30]
 const ATTEMPTS = 5
 const DEAD_LETTER_SECONDS = 14 * 86_400
@@ -117,6 +121,13 @@ interface Statement {
 
 const statementsOf = (policy: string | { Statement: Statement[] }): Statement[] =>
   (typeof policy === 'string' ? JSON.parse(policy) : policy).Statement
+
+/** Whether a statement allows deal making, and no other principal, these actions at most. */
+const isForDealMaking = ({ Effect, Principal, Action }: Statement, actions: readonly string[]): boolean =>
+  Effect === 'Allow' &&
+  typeof Principal === 'object' &&
+  [Principal.AWS].flat().join() === DEAL_MAKING.join() &&
+  [Action].flat().every(action => actions.includes(action))
 
 const grantsOf = ({ inputs }: Resource): Statement[] =>
   (inputs.inlinePolicies ?? []).flatMap(({ policy }: { policy: string }) => statementsOf(policy))
@@ -395,12 +406,14 @@ export const RULES: readonly Rule[] = [
     },
   },
   {
-    title: 'every bucket denies requests without TLS, and its policy allows nothing',
+    title: 'every bucket denies requests without TLS, and its policy allows only deal making to read offers',
     of: buckets,
-    defect: ({ inputs: { bucket } }, stack) => {
+    defect: ({ name, inputs: { bucket } }, stack) => {
       const policy = ofType('BucketPolicy')(stack).find(({ inputs }) => inputs.bucket === bucket)
       const statements = policy === undefined ? [] : statementsOf(policy.inputs.policy)
-      if (statements.some(({ Effect }) => Effect !== 'Deny')) return 'has a policy that allows something'
+      const isOffers = name === 'DealerOffersDataBucket'
+      if (statements.some(s => s.Effect !== 'Deny' && !(isOffers && isForDealMaking(s, READ_OFFERS))))
+        return 'has a policy that allows something else'
       return (
         !statements.some(
           ({ Principal, Action, Condition }) =>
@@ -487,6 +500,17 @@ export const RULES: readonly Rule[] = [
           return `has permissions for ${resource.name}, which it does not use`
       }
       return undefined
+    },
+  },
+  {
+    title: 'only deal making sends to a queue from outside, to the reports of the dealer',
+    in: stack => ofType('QueuePolicy')(stack).length > 0,
+    of: ofType('QueuePolicy'),
+    defect: ({ inputs: { queueUrl, policy } }, stack) => {
+      const queue = queues(stack).find(({ inputs }) => queueUrl.endsWith(`/${inputs.name}`))
+      if (queue?.name !== 'DealerReportWorkQueue') return `is for ${queue?.name}`
+      const isRight = statementsOf(policy).every(statement => isForDealMaking(statement, ['sqs:SendMessage']))
+      return !isRight && 'allows something else'
     },
   },
   {

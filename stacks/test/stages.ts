@@ -10,6 +10,10 @@ export const STAGES = {
       ],
     },
   },
-  /** A stage with a domain, which reserves the runs of one function. */
-  trial: { domain: 'w3.example', reservedConcurrency: { storefront: { submit: 60 } } },
+  /** A stage with a domain, which reserves the runs of one function, and whose deals another account makes. */
+  trial: {
+    domain: 'w3.example',
+    reservedConcurrency: { storefront: { submit: 60 } },
+    dealMaking: ['arn:aws:iam::999999999999:role/deals'],
+  },
 } satisfies Record<string, StageSettings>

@@ -237,6 +237,7 @@ export const mendLostMessage = async ({
       stores: openStores(engine, storefrontFormats.tables, { now }),
       queues: openQueues(engine, storefrontFormats.messages),
       content: { has: async () => false, open: async () => undefined } as never,
+      pieceAccess: 'off',
       aggregator: peer,
       dealer: peerDid,
       dealTracker: peer,

@@ -239,7 +239,9 @@ export const createSystem = (options: Options): System => {
             grants.touch('buckets', 'content', 'read')
             return content.open(cid)
           },
+          locate: async cid => cid,
         },
+        pieceAccess: 'off',
         aggregator: peer(aggregator, VOCABULARIES),
         dealer: did('dealer'),
         dealTracker: peer('tracker'),
@@ -279,6 +281,7 @@ export const createSystem = (options: Options): System => {
     connect(
       createDealer({
         ...common,
+        pieceSources: new Map(),
         offerDocuments: {
           put: (name, document) => {
             grants.touch('buckets', 'offers', 'write')

@@ -51,9 +51,7 @@ export class S3Blocks implements Blocks {
   }
 
   locate(link: Link, type: string): Promise<string> {
-    const { client, bucket } = this.#options()
-    const request = new GetObjectCommand({ Bucket: bucket, Key: `${link}`, ResponseContentType: type })
-    return getSignedUrl(client, request, { expiresIn: PRESIGNED_URL_SECONDS })
+    return presignObject({ ...this.#options(), key: `${link}`, type })
   }
 
   #body(link: Link) {
@@ -78,6 +76,17 @@ export const putJson = ({
   ...object
 }: BucketOptions & { key: string; value: object }): Promise<void> =>
   putObject({ ...object, bytes: Buffer.from(JSON.stringify(value)), type: 'application/json' })
+
+/** Returns a URL from which anybody may read the object for 15 minutes, by GET, also in ranges. */
+export const presignObject = ({
+  client,
+  bucket,
+  key,
+  type,
+}: BucketOptions & { key: string; type: string }): Promise<string> =>
+  getSignedUrl(client, new GetObjectCommand({ Bucket: bucket, Key: key, ResponseContentType: type }), {
+    expiresIn: PRESIGNED_URL_SECONDS,
+  })
 
 /** Whether an object exists. */
 export const hasObject = async ({

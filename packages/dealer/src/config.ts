@@ -30,6 +30,29 @@ export const configSchema = z.strictObject({
     description:
       'Storefronts that authorize deals themselves: an aggregator may offer an aggregate with the DID of one of these, and a delegation of `aggregate/offer` from it. Their URLs are not called.',
   }),
+  pieceSources: z
+    .array(
+      z.strictObject({
+        storefront: didSchema.meta({ description: 'The storefront whose pieces are there.' }),
+        url: z
+          .string()
+          .includes('{piece}', 'expected a URL with {piece} in place of the piece CID')
+          .refine(
+            template => /^https?:$/.test(URL.parse(template.replaceAll(/[{}]/g, ''))?.protocol ?? ''),
+            'expected a URL, e.g. https://storefront.example.com/piece/{permit}/{piece}',
+          )
+          .meta({
+            description:
+              "URL template of a piece, with `{piece}` in place of its CID, and `{permit}` where the storefront expects the dealer's permit for the aggregate.",
+            examples: ['https://storefront.example.com/piece/{permit}/{piece}'],
+          }),
+      }),
+    )
+    .default([])
+    .meta({
+      description:
+        'Where storage providers fetch the pieces of a storefront. Offer documents of its aggregates have the address in `source`.',
+    }),
   dealTracker: servicePeerSchema.meta({ description: 'The deal tracker that is asked for deals.' }),
   dealWaitSeconds: z
     .number()

@@ -24,6 +24,7 @@ export const createContext = async (env: Environment) => {
     aggregators: configuredPeers(config.aggregators.map(peer)),
     allowedTenants: configuredPeers(config.aggregators),
     storefronts: configuredPeers(config.storefronts),
+    pieceSources: new Map(config.pieceSources.map(({ storefront, url }) => [storefront, url])),
     dealTracker: peer(config.dealTracker),
     batching: BATCHING,
   })

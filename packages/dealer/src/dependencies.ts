@@ -13,6 +13,8 @@ export interface Dependencies {
   stores: Stores
   queues: Queues
   offerDocuments: OfferDocuments
+  /** By storefront, the URL template of its pieces: see `pieceSources` of the configuration. */
+  pieceSources: ReadonlyMap<string, string>
   /** Aggregators that may offer aggregates with their own DID, and where receipts are handed to them. */
   aggregators: Peers<Peer>
   /** By aggregator, the tenants that it may name without their delegation. */

@@ -39,7 +39,7 @@ import {
 } from '@w3filecoin/testing'
 import { sha256 } from 'multiformats/hashes/sha2'
 import { create as createLink } from 'multiformats/link'
-import { afterAll, beforeAll, beforeEach } from 'vitest'
+import { afterAll, beforeAll, beforeEach, expect } from 'vitest'
 import { aggregateId, type Owner } from '../src/domain/aggregate.ts'
 import { BATCHING } from '../src/domain/batching.ts'
 import { createDealer, type Dependencies, messages, tables } from '../src/index.ts'
@@ -150,6 +150,7 @@ beforeAll(async () => {
     id: dealer,
     stores: openStores(aws, tables, { now: () => clock.now }),
     queues: openQueues(aws, messages),
+    pieceSources: new Map([[TENANT.storefront, 'https://storefront.test/piece/{permit}/{piece}']]),
     offerDocuments: {
       put: (key, document) => putJson({ ...aws.bucket('offers'), key, value: document }),
     },
@@ -267,6 +268,9 @@ export const documentOf = async (name: string) => {
 export const documentFor = ({ aggregate, pieces }: Offered, orderID: number) => ({
   aggregate: `${aggregate}`,
   pieces: pieces.map(piece => `${piece}`),
+  source: expect.stringMatching(
+    new RegExp(`^https://storefront\\.test/piece/\\d+\\.${aggregate}\\.[\\w-]{86}/\\{piece\\}$`),
+  ),
   collection: TENANT.group,
   tenant: TENANT.storefront,
   group: TENANT.group,

@@ -99,8 +99,10 @@ const answer = async (
     const result = await shared.run(() => invoke(name, run, event, spec))
     const { status, headers, body: bytes } = httpAnswer(result)
     if (bytes.byteLength > MAX_EVENT_BYTES) throw new Error(`${name} answered with ${bytes.byteLength} bytes`)
-    response.writeHead(status, { ...headers, 'content-length': bytes.byteLength })
-    response.end(request.method === 'HEAD' ? undefined : bytes)
+    const isHead = request.method === 'HEAD'
+    const length = isHead ? headers['content-length'] : undefined
+    response.writeHead(status, { ...headers, 'content-length': length ?? bytes.byteLength })
+    response.end(isHead ? undefined : bytes)
   } catch (cause) {
     const { log } = await api
     // The client disconnected, was too slow, or sent too much: close without a response.

@@ -121,6 +121,10 @@ const fourServices = (storefronts: readonly string[]): ServiceSpec[] => [
       dialects: [...DIALECTS],
       aggregators: [{ ...peer(services.aggregator), tenants: 'all' }],
       dealTracker: peer(services.dealTracker),
+      pieceSources: ['storefront', ...storefronts].map(role => ({
+        storefront: services[role]!.did,
+        url: `${services[role]!.url}/piece/{permit}/{piece}`,
+      })),
       // The market makes deals within seconds.
       timing: { ...TIMING, pollSeconds: 1 },
     }),

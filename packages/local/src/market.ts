@@ -12,13 +12,15 @@ import { UserError } from '@w3filecoin/runtime/user-error'
 import { type Engines, s3Client, sqsClient } from './engines.ts'
 import { listen } from './listen.ts'
 import type { LogFile } from './log-file.ts'
+import { fetchAll } from './provider.ts'
 import { queueUrl } from './provision.ts'
 import { bucketDirectory } from './s3.ts'
 
 /**
- * A stand-in for storage providers and the chain. It reads the dealer's offer documents, makes a deal for each aggregate
- * after a delay, and publishes all deals over HTTP as the file of active replicas that the deal tracker reads. An
- * aggregate with a faulty piece gets no deal; the market reports it to the dealer.
+ * A stand-in for storage providers and the chain. It reads the dealer's offer documents, fetches the pieces, makes a deal for
+ * each aggregate after a delay, and publishes all deals over HTTP as the file of active replicas that the deal tracker reads.
+ * An aggregate gets no deal if one of its pieces is faulty or cannot be fetched, or if the bytes make another aggregate; the
+ * market reports it to the dealer.
  */
 export interface Market {
   url: string
@@ -43,6 +45,8 @@ interface OfferDocument {
   aggregate: string
   /** Piece CIDs of its pieces. */
   pieces: readonly string[]
+  /** URL at which each piece can be fetched. Without it, the market makes the deal unseen. */
+  source?: string
 }
 
 /** An entry of the market's book: the outcome of an offer document. */
@@ -54,6 +58,9 @@ interface Entry {
 interface Refusal extends Entry {
   /** The faulty pieces. */
   faults: readonly string[]
+  /** Why there is no deal, and of each faulty piece. Absent in the books of version 0.1.0. */
+  message?: string
+  reasons?: readonly string[]
 }
 
 interface Deal extends Entry {
@@ -165,7 +172,7 @@ class Changes {
 interface TradeOptions {
   changes: Changes
   s3: S3Client
-  report: (offer: string, faulty: readonly string[]) => Promise<void>
+  report: (refusal: Refusal) => Promise<void>
   faulty: ReadonlySet<string>
   entries: Entry[]
   book: string
@@ -177,11 +184,14 @@ interface TradeOptions {
 /** Returns a function that reports an aggregate's faulty pieces to the dealer. */
 const createReporter = ({ sqs }: Pick<Engines, 'sqs'>): TradeOptions['report'] => {
   const client = sqsClient({ sqs })
-  return async (offer, faulty) => {
+  return async ({ offer, faults, message, reasons }) => {
     const report = {
       offer,
-      message: `Storage providers reject ${faulty.length} of its pieces`,
-      invalid: faulty.map(piece => ({ piece, message: 'A storage provider rejects the piece' })),
+      message: message ?? `Storage providers reject ${faults.length} of its pieces`,
+      invalid: faults.map((piece, n) => ({
+        piece,
+        message: reasons?.[n] ?? 'A storage provider rejects the piece',
+      })),
     }
     await client.send(
       new SendMessageCommand({ QueueUrl: queueUrl(sqs, REPORTS), MessageBody: JSON.stringify(report) }),
@@ -223,16 +233,19 @@ const trade = async ({
       }
       for (const key of due) {
         const offer = await readOffer(s3, key)
-        const faults = offer?.pieces.filter(piece => faulty.has(piece)) ?? []
-        if (faults.length > 0) {
-          const refusal: Refusal = { offer: key, faults }
+        const refusal = offer && (await findRefusal(key, offer, faulty, signal))
+        if (refusal === 'later') {
+          pauseMs = UNWATCHED_PAUSE_MS
+          continue
+        }
+        if (refusal) {
           enter(refusal)
           log('info', 'no deal', refusal)
         }
         done.add(key)
         seen.delete(key)
         if (offer === undefined) log('warn', 'offer document is invalid', { key })
-        if (offer === undefined || faults.length > 0) continue
+        if (offer === undefined || refusal) continue
         const { aggregate } = offer
         const dealID = (entries.findLast(isDeal)?.dealID ?? FIRST_DEAL - 1) + 1
         const provider = PROVIDERS[(dealID - FIRST_DEAL) % PROVIDERS.length] as number
@@ -246,10 +259,10 @@ const trade = async ({
         enter(deal)
         log('info', 'deal', deal)
       }
-      for (const { offer, faults } of entries.filter(isRefusal)) {
-        if (reported.has(offer)) continue
-        await report(offer, faults)
-        reported.add(offer)
+      for (const refusal of entries.filter(isRefusal)) {
+        if (reported.has(refusal.offer)) continue
+        await report(refusal)
+        reported.add(refusal.offer)
       }
     } catch (cause) {
       if (signal.aborted) break
@@ -257,6 +270,27 @@ const trade = async ({
       pauseMs = UNWATCHED_PAUSE_MS
     }
     await changes.wait(pauseMs, signal)
+  }
+}
+
+/** Returns why an offer gets no deal; `later` if a piece cannot be fetched now, `undefined` if it gets one. */
+const findRefusal = async (
+  key: string,
+  { aggregate, pieces, source }: OfferDocument,
+  faulty: ReadonlySet<string>,
+  signal: AbortSignal,
+): Promise<Refusal | 'later' | undefined> => {
+  const faults = pieces.filter(piece => faulty.has(piece))
+  if (faults.length > 0) return { offer: key, faults }
+  if (source === undefined) return undefined
+  const delivery = await fetchAll({ aggregate, pieces, source }, signal)
+  if (delivery.is !== 'wrong') return delivery.is === 'later' ? 'later' : undefined
+  const { message, invalid } = delivery
+  return {
+    offer: key,
+    faults: invalid.map(({ piece }) => piece),
+    message,
+    reasons: invalid.map(({ message }) => message),
   }
 }
 

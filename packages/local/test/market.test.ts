@@ -1,12 +1,15 @@
-import { writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
+import { createServer, type Server } from 'node:http'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { zstdDecompressSync } from 'node:zlib'
 import { CreateBucketCommand, PutObjectCommand, S3Client } from '@aws-sdk/client-s3'
 import { CreateQueueCommand, PurgeQueueCommand, ReceiveMessageCommand } from '@aws-sdk/client-sqs'
-import { fromV1, pieceOf } from '@w3filecoin/piece'
+import { buildAggregate, fromV1, pieceOf } from '@w3filecoin/piece'
 import { UserError } from '@w3filecoin/runtime/user-error'
 import { CID } from 'multiformats/cid'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { s3Client, sqsClient, startEngines } from '../src/engines.ts'
+import { listen } from '../src/listen.ts'
 import { LogFile } from '../src/log-file.ts'
 import { type activeReplicas, openMarket } from '../src/market.ts'
 import { type S3, startS3 } from '../src/s3.ts'
@@ -102,6 +105,96 @@ describe('the stand-in for storage providers and the chain', () => {
       { legacy_market_id: 100_001, label: `${names[0]}.json` },
       { legacy_market_id: 100_002, label: `${names[1]}.json` },
     ])
+  })
+
+  describe('with the address of the pieces', () => {
+    const contents = new Map<string, Uint8Array>()
+    let status = 200
+    let source: string
+    let bodies: Server
+    beforeEach(async () => {
+      status = 200
+      contents.clear()
+      bodies = createServer(({ url }, response) => {
+        const bytes = contents.get(url!.split('/').at(-1)!)
+        response.writeHead(bytes ? status : 404).end(status === 200 ? bytes : undefined)
+      })
+      source = `http://127.0.0.1:${await listen(bodies, 0)}/piece/{piece}`
+      await s3.send(new CreateBucketCommand({ Bucket: 'dealer-offers' }))
+    })
+    afterEach(() => void bodies.close())
+
+    const order = async () => {
+      const pieces = await Promise.all(
+        [1, 2, 3].map(async fill => {
+          const bytes = Buffer.alloc(1000 * fill, fill)
+          const { link } = await pieceOf([bytes])
+          contents.set(`${link}`, bytes)
+          return link
+        }),
+      )
+      const { ok } = buildAggregate({ pieces, size: 2 ** 20 })
+      return { aggregate: `${ok!.link}`, pieces: ok!.pieces.map(piece => `${piece}`), source }
+    }
+    const log = () => readFileSync(`${directory.path}/logs/market.log`, 'utf8')
+    const refusal = () =>
+      eventually('a refusal', async () => {
+        const line = log()
+          .split('\n')
+          .find(line => line.includes('"no deal"'))
+        return line && (JSON.parse(line) as { faults: string[]; message: string; reasons: string[] })
+      })
+
+    it('fetches every piece, and makes a deal if the bytes make the aggregate', async () => {
+      const market = await open()
+      await offer('right', await order())
+      await eventually(
+        'a deal',
+        async () => (await deals(market.activeReplicas)).active_replicas.length === 1,
+      )
+    })
+
+    it('refuses an aggregate with a piece that has other bytes, and names it', async () => {
+      const ordered = await order()
+      contents.set(ordered.pieces[1]!, Buffer.alloc(1000, 9))
+      await open()
+      await offer('wrong', ordered)
+      const { link } = await pieceOf([Buffer.alloc(1000, 9)])
+      expect(await refusal()).toMatchObject({
+        faults: [ordered.pieces[1]],
+        reasons: [`Its bytes have the piece CID ${link}`],
+      })
+    })
+
+    it('refuses an aggregate with a piece that is not there, and one that the pieces do not make', async () => {
+      const ordered = await order()
+      contents.delete(ordered.pieces[0]!)
+      await open()
+      await offer('missing', ordered)
+      expect(await refusal()).toMatchObject({
+        faults: [ordered.pieces[0]],
+        reasons: [expect.stringContaining('answered 404')],
+      })
+      const other = await order()
+      await offer('other', { ...other, pieces: other.pieces.toReversed() })
+      await eventually('a second refusal', async () =>
+        log().includes('The bytes of its pieces make the aggregate'),
+      )
+    })
+
+    it('fetches again later what it cannot fetch now', async () => {
+      status = 429
+      const market = await open()
+      await offer('later', await order())
+      await sleep(1500)
+      expect((await deals(market.activeReplicas)).active_replicas).toEqual([])
+      status = 200
+      await eventually(
+        'a deal',
+        async () => (await deals(market.activeReplicas)).active_replicas.length === 1,
+      )
+      expect(log()).not.toContain('"no deal"')
+    })
   })
 
   it.each([

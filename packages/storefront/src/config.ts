@@ -90,6 +90,14 @@ export const configSchema = z
           'URL template that agents may send content to with `PUT`, with `{cid}` in place of its CID. It is public: `GET /` names it. If absent, agents must store content where the storefront reads it by other means.',
         examples: ['https://uploads.example.com/{cid}'],
       }),
+    pieces: z
+      .enum(['off', 'permit', 'open'])
+      .default('permit')
+      .meta({
+        description:
+          'Who may fetch the content of offered pieces at `GET /piece/…`: with `permit` those to whom the dealer gave a permit for the aggregate of the piece, which it does in its offer documents; with `open` everybody who knows the piece CID; with `off` nobody.',
+        examples: ['open'],
+      }),
     spaces: z
       .enum(['open', 'listed'])
       .default('open')

@@ -1,5 +1,5 @@
 import { addAbortSignal, type Readable } from 'node:stream'
-import { getObject, hasObject, hostFetch, openContext } from '@w3filecoin/aws'
+import { getObject, hasObject, hostFetch, openContext, presignObject } from '@w3filecoin/aws'
 import type { Environment } from '@w3filecoin/runtime'
 import { configSchema } from './config.ts'
 import { fromGateway } from './content/gateway.ts'
@@ -31,6 +31,8 @@ export const createContext = async (env: Environment) => {
           const body = (await getObject({ ...aws.bucket('content'), key, signal })) as Readable | undefined
           return body && addAbortSignal(signal, body)
         },
+        // Not the type of the upload: a browser must not run it.
+        locate: key => presignObject({ ...aws.bucket('content'), key, type: 'application/octet-stream' }),
       }
   const service = createStorefront({
     ...common,
@@ -47,6 +49,7 @@ export const createContext = async (env: Environment) => {
     defaultGroup: config.defaultGroup,
     missingContent: config.missingContent,
     admission: config,
+    pieceAccess: config.pieces,
     batching: BATCHING,
   })
   return { service, log: common.log, deadLetters: aws.deadLetters }

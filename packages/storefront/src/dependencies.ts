@@ -5,6 +5,7 @@ import type { ContentSource } from './content/source.ts'
 import type { Batching } from './domain/batching.ts'
 import type { Timing } from './domain/piece.ts'
 import type { Admission } from './domain/quota.ts'
+import type { PieceAccess } from './piece-door.ts'
 import type { Queues } from './queues.ts'
 import type { Stores } from './stores.ts'
 
@@ -16,6 +17,8 @@ export interface Dependencies {
   content: ContentSource
   /** How agents get content to the storefront, for `GET /`. `upload` is the URL template for a `PUT`. */
   contentAccess?: { from: 'bucket' | 'gateway'; upload?: string | undefined }
+  /** Who may fetch pieces: nobody, everybody, or those to whom the dealer gave a permit. */
+  pieceAccess: PieceAccess
   aggregator: Peer
   /** DID of the dealer whose receipts of aggregates are accepted. */
   dealer: string

@@ -34,6 +34,7 @@ export const resources = describeResources({
         due: 'string',
         checkAt: 'number',
         piece: 'string',
+        root: 'string',
         waitsFor: 'string',
         memberOf: 'string',
         queuedIn: 'string',
@@ -43,6 +44,7 @@ export const resources = describeResources({
       indexes: {
         due: { hash: 'due', range: 'checkAt' },
         piece: { hash: 'piece', range: 'id' },
+        root: { hash: 'root', range: 'id' },
         waitsFor: { hash: 'waitsFor', range: 'id' },
         memberOf: { hash: 'memberOf', range: 'id' },
         queuedIn: { hash: 'queuedIn', range: 'queuedAt' },

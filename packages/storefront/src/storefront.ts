@@ -12,6 +12,7 @@ import { filecoinAcceptHandler } from './handlers/filecoin-accept.ts'
 import { filecoinInfoHandler } from './handlers/filecoin-info.ts'
 import { filecoinOfferHandler } from './handlers/filecoin-offer.ts'
 import { filecoinSubmitHandler } from './handlers/filecoin-submit.ts'
+import { addPieceDoor } from './piece-door.ts'
 import type { messages } from './queues.ts'
 import type { resources } from './resources.ts'
 import { sweepStorefront } from './sweep.ts'
@@ -49,17 +50,19 @@ export const createStorefront = ({
     receipts: stores.receipts,
     log,
   })
+  const api = createHttpApp({
+    server,
+    receipts: stores.receipts,
+    name: 'storefront',
+    // Agents of dialects follow the links of receipts into the other services.
+    elsewhere: async task =>
+      dialects.length === 0 || (await stores.task.get({ task })) ? undefined : aggregator.chainUrl(task),
+    about: contentAccess && { content: contentAccess },
+    log,
+  })
+  addPieceDoor(api, dependencies)
   return {
-    api: createHttpApp({
-      server,
-      receipts: stores.receipts,
-      name: 'storefront',
-      // Agents of dialects follow the links of receipts into the other services.
-      elsewhere: async task =>
-        dialects.length === 0 || (await stores.task.get({ task })) ? undefined : aggregator.chainUrl(task),
-      about: contentAccess && { content: contentAccess },
-      log,
-    }),
+    api,
     consumers: {
       submit: onSubmit(dependencies),
       aggregation: onAggregation(dependencies),

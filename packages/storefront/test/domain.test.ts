@@ -427,6 +427,7 @@ describe('content in its CID', () => {
   const source = readInCid({
     has: async content => asked.push(content) < 0,
     open: async content => void asked.push(content),
+    locate: async content => content,
   })
   const { signal } = new AbortController()
   const abc = Buffer.from('abc')

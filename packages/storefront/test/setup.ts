@@ -144,7 +144,9 @@ beforeAll(async () => {
     content: {
       has: async content => contents.has(content),
       open: async content => contents.get(content)?.(),
+      locate: async content => `https://content.test/${content}`,
     },
+    pieceAccess: 'permit',
     aggregator: peer(theAggregator),
     dealer: dealer.did(),
     dealTracker: peer(theTracker),

@@ -71,7 +71,9 @@ export const startStorefront = (
           yield new Uint8Array(1000)
           await new Promise(() => {})
         })(),
+      locate: async content => content,
     },
+    pieceAccess: 'off',
     aggregator: peer(aggregator),
     dealer: dealer.did(),
     dealTracker: peer(tracker),

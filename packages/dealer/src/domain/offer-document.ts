@@ -6,6 +6,13 @@ export interface OfferDocument {
   aggregate: string
   /** Piece CIDs in the order of the aggregate. */
   pieces: string[]
+  /**
+   * URL at which each piece can be fetched, with `{piece}` in place of its CID. Absent if the configuration has none for the
+   * storefront.
+   *
+   * @example 'https://storefront.example.com/piece/1769904000.bafkzci….x3Fq…/{piece}'
+   */
+  source?: string
   /** Name under which deal making collects deals: the group. */
   collection: string
   /** The storefront that the pieces are from. */
@@ -26,9 +33,11 @@ export const newOfferDocument = (
     offeredAt,
   }: Pick<AggregateRecord, 'aggregate' | 'storefront' | 'group' | 'label' | 'offeredAt'>,
   pieces: readonly { toString(): string }[],
+  source?: string,
 ): OfferDocument => ({
   aggregate,
   pieces: pieces.map(piece => `${piece}`),
+  ...(source !== undefined && { source }),
   collection: group,
   tenant: storefront,
   group,

@@ -17,6 +17,7 @@ export const aggregateOfferHandler = (
     | 'stores'
     | 'queues'
     | 'offerDocuments'
+    | 'pieceSources'
     | 'aggregators'
     | 'allowedTenants'
     | 'storefronts'

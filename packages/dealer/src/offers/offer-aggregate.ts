@@ -10,6 +10,7 @@ import {
   outcomeOf,
   packTask,
   type Stored,
+  signPermit,
 } from '@w3filecoin/runtime'
 import type { Dependencies } from '../dependencies.ts'
 import {
@@ -54,7 +55,15 @@ export type Offered =
 
 type OfferDependencies = Pick<
   Dependencies,
-  'id' | 'stores' | 'queues' | 'offerDocuments' | 'aggregators' | 'timing' | 'batching' | 'now'
+  | 'id'
+  | 'stores'
+  | 'queues'
+  | 'offerDocuments'
+  | 'pieceSources'
+  | 'aggregators'
+  | 'timing'
+  | 'batching'
+  | 'now'
 >
 
 /**
@@ -152,11 +161,29 @@ const answerFrom = async (
   return refusal ? { refusal: outcomeOf(refusal) } : { record }
 }
 
-const writeDocument = (
-  { offerDocuments }: Pick<Dependencies, 'offerDocuments'>,
+const writeDocument = async (
+  dependencies: Pick<Dependencies, 'id' | 'offerDocuments' | 'pieceSources' | 'timing'>,
   record: AggregateRecord,
   pieces: readonly PieceLink[],
-): Promise<void> => offerDocuments.put(documentName(record), newOfferDocument(record, pieces))
+): Promise<void> =>
+  dependencies.offerDocuments.put(
+    documentName(record),
+    newOfferDocument(record, pieces, await sourceOf(dependencies, record)),
+  )
+
+/** Returns the URL template of the pieces of an aggregate, with a permit if the storefront expects one. */
+const sourceOf = async (
+  { id, pieceSources, timing }: Pick<Dependencies, 'id' | 'pieceSources' | 'timing'>,
+  { storefront, aggregate, offeredAt }: AggregateRecord,
+): Promise<string | undefined> => {
+  const template = pieceSources.get(storefront)
+  if (!template?.includes('{permit}')) return template
+  const expires = Math.ceil((offeredAt + PERMIT_WAITS * timing.dealWaitMs) / 1000)
+  return template.replace('{permit}', await signPermit(id, { storefront, aggregate, expires }))
+}
+
+/** A permit ends after this multiple of the wait for a deal: the dealer waits longer if the deal tracker is blind. */
+const PERMIT_WAITS = 2
 
 const refusePieces = ({ aggregate }: AggregateOffer, message: string): Outcome => ({
   out: { error: failure('InvalidPiece', message, { aggregate, cause: [] }) },

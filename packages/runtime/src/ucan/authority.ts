@@ -1,5 +1,5 @@
 import { parse as parseDid } from '@ipld/dag-ucan/did'
-import type { Authorization, DID, Principal, Receipt, Signer, UCANLink } from '@ucanto/interface'
+import type { Authorization, DID, Principal, Receipt, Signature, Signer, UCANLink } from '@ucanto/interface'
 import { DIDResolutionError, Revoked, UnavailableProof } from '@ucanto/validator'
 import { type DidWebOptions, HostKeys } from './did-web.ts'
 import { configuredPeers, type PeerConfig, type Peers } from './peers.ts'
@@ -121,6 +121,13 @@ export class Authority {
       // Views decode lazily and throw on bytes that are not a signature.
       return false
     }
+  }
+
+  /** Whether a key of `did` signed the bytes. Throws if the keys cannot be fetched now. */
+  async verifies(bytes: Uint8Array, signature: Signature, did: DID): Promise<boolean> {
+    const keys = this.#keysOf(did)
+    if ((await keys.known()).length === 0) return false
+    return verifierOf(did, keys).verify(bytes as never, signature as never)
   }
 
   #keysOf(did: DID): Keys {

@@ -44,6 +44,7 @@ export const fromGateway = (
   { fetch, hosts = [], allowPrivate = false }: GatewayOptions,
 ): ContentSource => {
   const allowed = [hostOf(template), ...hosts]
+  const addressOf = (content: string): URL => new URL(template.replace('{cid}', content))
   const check = (url: URL): void => {
     if (url.protocol !== 'https:' && !(allowPrivate && url.protocol === 'http:'))
       throw new Error(`${url} is not an https URL`)
@@ -52,7 +53,7 @@ export const fromGateway = (
   }
   /** Returns the response after redirects, whatever its status. */
   const request = async (content: string, init: RequestInit): Promise<Response> => {
-    let url = new URL(template.replace('{cid}', content))
+    let url = addressOf(content)
     for (let redirects = 0; ; redirects++) {
       check(url)
       const response = await fetch(url.href, { ...init, redirect: 'manual' })
@@ -90,6 +91,7 @@ export const fromGateway = (
       if (!ok) await body?.cancel()
       return exists(content, init, status) ? (body ?? undefined) : undefined
     },
+    locate: async content => addressOf(content).href,
   }
 }
 

@@ -8,6 +8,7 @@ export const readInCid = (source: ContentSource): ContentSource => ({
     const bytes = bytesInCid(content)
     return bytes === undefined ? source.open(content, signal) : once(bytes)
   },
+  locate: content => source.locate(content),
 })
 
 async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array> {

@@ -7,4 +7,6 @@ export interface ContentSource {
    * raw or CAR, these must be the bytes whose hash is in the CID.
    */
   open(content: string, signal: AbortSignal): Promise<AsyncIterable<Uint8Array> | undefined>
+  /** Returns a URL from which the content can be fetched now. It may expire soon. */
+  locate(content: string): Promise<string>
 }

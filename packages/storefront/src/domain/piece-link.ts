@@ -1,5 +1,5 @@
-import { failure, type PieceLink, type Result } from '@w3filecoin/capabilities'
-import { decodePiece } from '@w3filecoin/piece'
+import { failure, type PieceLink, parsePieceLink, type Result } from '@w3filecoin/capabilities'
+import { decodePiece, toV1 } from '@w3filecoin/piece'
 
 /**
  * Height of the largest piece that any sector holds: 2^31 nodes of 32 bytes are 64 GiB, Filecoin's largest sector. No
@@ -20,4 +20,15 @@ export const checkPiece = (piece: PieceLink): Result<object> => {
       ),
     }
   return { ok: {} }
+}
+
+/**
+ * Returns the piece CID v1 of a piece that {@link checkPiece} accepted, in which other systems name it.
+ *
+ * @example rootOf('bafkzcib…') // 'baga6ea4seaq…'
+ */
+export const rootOf = (piece: string): string => {
+  const { ok, error } = toV1(parsePieceLink(piece))
+  if (error) throw new Error(error.message)
+  return `${ok.root}`
 }

@@ -19,6 +19,8 @@ export interface PieceRecord extends Due, Translated {
   id: string
   content: string
   piece: string
+  /** Piece CID v1, in which other systems name the piece. Absent in records of version 0.1.0. */
+  root?: string | undefined
   nonce?: string | undefined
   /** The aggregator groups pieces by it: the provider of the spaces that offered the piece. */
   group: string
@@ -163,7 +165,7 @@ export const contentDeadline = (
 ): number => waitsSince(record) + contentWaitMs
 
 type Offer = Offered &
-  Pick<PieceRecord, 'group' | 'space'> &
+  Pick<PieceRecord, 'root' | 'group' | 'space'> &
   Promises & {
     /** Whether a space of another group offered it first: see {@link pieceId}. Default: false. */
     isDistinct?: boolean
@@ -175,8 +177,13 @@ export type Promises = Pick<PieceRecord, 'submitTask' | 'acceptTask' | 'acceptCi
 export const newPiece = ({ isDistinct, ...offer }: Offer, now: number, timing: Timing): PieceRecord => {
   const id = pieceId(offer, isDistinct ? offer.group : undefined)
   const start = { stage: 'offered' as const, history: [{ stage: 'offered' as const, at: now }] }
-  return { ...offer, ...start, id, ...dueAt(id, now + nextCheckMs(start, now, timing)) }
+  const due = dueAt(id, now + nextCheckMs(start, now, timing))
+  return { ...offer, ...start, id, ...due }
 }
+
+/** Whether storage providers may fetch the content: the storefront has read it, and the workflow has not failed. */
+export const isFetchable = ({ stage }: Pick<PieceRecord, 'stage'>): boolean =>
+  stage !== 'offered' && stage !== 'failed'
 
 /**
  * The changed record, or `undefined` if the event does not apply to its stage: messages and receipts may arrive twice, and

@@ -23,7 +23,7 @@ import {
   stageReachedAt,
   startAttempt,
 } from '../domain/piece.ts'
-import { checkPiece } from '../domain/piece-link.ts'
+import { checkPiece, rootOf } from '../domain/piece-link.ts'
 import type { Space } from '../domain/quota.ts'
 import { admitOffer } from './admit-offer.ts'
 import { endPiece } from './end-piece.ts'
@@ -164,7 +164,7 @@ const insertRecord = async (
   if (known) return { record: known, isRepeat: true }
   const promises = await preparePromises(dependencies, offered, isDistinct ? { group } : {})
   const inserted = await stores.piece.insert(
-    newPiece({ ...offered, ...promises, space, group, isDistinct }, now(), timing),
+    newPiece({ ...offered, root: rootOf(piece), ...promises, space, group, isDistinct }, now(), timing),
   )
   return inserted.ok
     ? { record: inserted.ok, isRepeat: false }
