@@ -28,6 +28,7 @@ function computeFingerprint() {
     'stacks',
     'test',
     'bench',
+    'scripts/api-reference',
     ...readdirSync(join(root, 'packages')).map(name => `packages/${name}`),
   ]
   const files = [

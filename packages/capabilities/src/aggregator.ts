@@ -62,6 +62,7 @@ export interface PieceAcceptSuccess {
 
 /** The result of `piece/info`. */
 export interface PieceInfoSuccess {
+  /** The piece in the question. */
   piece: PieceLink
   /** The next aggregate of the group. Absent once the piece is in an aggregate. */
   next?: NextAggregate

@@ -65,7 +65,9 @@ export type ProofData = readonly [offset: number | bigint, nodes: readonly Uint8
  * @example `{ dataType: 0, dataSource: { dealID: 81234567 } }`
  */
 export interface DealMetadata {
+  /** 0, a deal of the built-in market. */
   dataType: number
+  /** The id of the deal on chain. */
   dataSource: { dealID: number }
 }
 

@@ -88,7 +88,9 @@ export interface FilecoinSubmitSuccess {
 
 /** The result of `filecoin/accept`. */
 export interface FilecoinAcceptSuccess {
+  /** The piece of the content. */
   piece: PieceLink
+  /** The aggregate that contains it. */
   aggregate: PieceLink
   /** Proof that the piece is in the aggregate. */
   inclusion: Inclusion
@@ -101,6 +103,7 @@ export interface FilecoinAcceptSuccess {
  * only those of the space that asks. Fields other than `piece`, `aggregates` and `deals` are additions of this project.
  */
 export interface FilecoinInfoSuccess {
+  /** The piece in the question. */
   piece: PieceLink
   /** The latest aggregates that the piece is or was in, newest first, each with the inclusion proof. */
   aggregates: { aggregate: PieceLink; inclusion: Inclusion }[]
@@ -124,9 +127,11 @@ export interface FilecoinInfoSuccess {
 
 /** A deal, as `filecoin/info` reports it. */
 export interface DealSummary {
+  /** The aggregate that the deal is of. */
   aggregate: PieceLink
   /** Address of the storage provider, e.g. `f020378`. */
   provider: string
+  /** The deal. */
   aux: DealMetadata
   /** As in `deal/info`: `Active`, `Expired` or `Terminated`. */
   status: string
@@ -179,9 +184,13 @@ export type Stage = 'offered' | 'submitted' | 'queued' | 'aggregated' | 'retried
 
 /** The progress of a piece from an offer to a deal. Times are ISO 8601. */
 export interface Workflow {
+  /** CID of the content. */
   content: UnknownLink
+  /** The nonce of the offer. */
   nonce?: string
+  /** The group of the piece: the provider of its space. */
   group: string
+  /** The present stage. */
   stage: Stage
   /** Time at which it reached the stage. */
   since: string

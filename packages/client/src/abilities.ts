@@ -14,25 +14,42 @@ import type {
 } from '@w3filecoin/capabilities'
 import type { AnyLink } from '@w3filecoin/piece'
 
-/** The abilities of the four services, with their arguments (`nb`) and results (`ok`). */
+/**
+ * The abilities of the four services, with their arguments (`nb`) and results (`ok`). docs/protocol.md describes each.
+ *
+ * @example type Result = Abilities['filecoin/info']['ok']
+ */
 export interface Abilities {
+  /** Storefront: offers content as a piece. */
   'filecoin/offer': { nb: Content & { PDP?: AnyLink | undefined }; ok: FilecoinOfferSuccess }
+  /** Storefront, for itself: states that the content has the piece. */
   'filecoin/submit': { nb: Content; ok: FilecoinSubmitSuccess }
+  /** Storefront, for itself: ends the workflow with the proof. */
   'filecoin/accept': { nb: Content; ok: FilecoinAcceptSuccess }
+  /** Storefront: where a piece is. */
   'filecoin/info': {
     nb: { piece: AnyLink; task?: AnyLink | undefined; after?: string | undefined }
     ok: FilecoinInfoSuccess
   }
+  /** Aggregator: offers a piece of a group. */
   'piece/offer': { nb: Grouped; ok: PieceOfferSuccess }
+  /** Aggregator, for itself: states the aggregate of a piece, with the inclusion proof. */
   'piece/accept': { nb: Grouped; ok: PieceAcceptSuccess }
+  /** Aggregator: where a piece is. */
   'piece/info': { nb: Grouped & { nonce?: string | undefined }; ok: PieceInfoSuccess }
+  /** Dealer: offers an aggregate with the list of its pieces. */
   'aggregate/offer': { nb: Aggregated; ok: AggregateOfferSuccess }
+  /** Dealer, for itself: states the deal of an aggregate. */
   'aggregate/accept': { nb: Aggregated; ok: AggregateAcceptSuccess }
+  /** Deal tracker: the deals of an aggregate, which `aggregate` or `piece` names. */
   'deal/info': { nb: { aggregate: AnyLink } | { piece: AnyLink }; ok: DealInfoSuccess }
+  /** Storefront and aggregator: delivers a receipt, whose blocks are attached. */
   'ucan/conclude': { nb: { receipt: AnyLink }; ok: ConcludeSuccess }
+  /** Every service: revokes a delegation, whose blocks are attached. */
   'ucan/revoke': { nb: { ucan: AnyLink; proof?: AnyLink[] | undefined }; ok: RevokeSuccess }
 }
 
+/** The name of an ability, e.g. `filecoin/offer`. */
 export type Ability = keyof Abilities
 
 interface Content {

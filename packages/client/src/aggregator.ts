@@ -18,7 +18,10 @@ import {
  * - `aggregated`: the piece is in `aggregate`, which `inclusion` proves
  * - `retried`: that aggregate got no deal, and the dealer offered the piece to the aggregator again
  * - `accepted`: the aggregate has the deal
- * - `failed`: the piece gets no deal
+ * - `failed`: the piece gets no deal, for the reason in `error`
+ *
+ * @example
+ * { piece: CID(bafkzci…), stage: 'accepted', aggregate: CID(bafkzci…), inclusion, deal: { dataType: 0, dataSource: { dealID: 100001 } } }
  */
 export type PieceEvent = { piece: PieceLink } & (
   | { stage: 'queued'; task: string }
@@ -30,13 +33,15 @@ export type PieceEvent = { piece: PieceLink } & (
 
 type Included = Pick<PieceAcceptSuccess, 'aggregate' | 'inclusion'>
 
+/** Options of {@link Aggregator.offerAll}. */
 export interface OfferAllOptions {
-  /** An aggregate has pieces of only one group, e.g. of one storage provider. */
+  /** The name of the group, at most 128 bytes, e.g. `did:web:storage.example`. An aggregate has pieces of only one group. */
   group: string
   /** Offers pieces anew that were offered before. */
   nonce?: string | undefined
   /** The stage to follow the pieces to. Default: `accepted`, a deal. */
   until?: 'queued' | 'aggregated' | 'accepted'
+  /** Ends the generator with the reason of the signal. */
   signal?: AbortSignal | undefined
 }
 
@@ -68,10 +73,14 @@ export class Aggregator extends Service {
    *
    * Every receipt is verified, and so is every inclusion proof.
    *
-   * @param pieces links, or piece CIDs v2 as text
+   * @param pieces links, or piece CIDs v2 as text. At most 20,000 are followed at a time; further ones are taken when earlier
+   * ones have ended
+   * @param options the group, the stage to follow the pieces to, a nonce and a signal
    * @example
    * for await (const { piece, stage } of aggregator.offerAll(pieces, { group: 'did:web:storage.example' }))
    *   await table.update(`${piece}`, stage)
+   * @throws W3Error if the aggregator stays unreachable for five attempts to offer a batch: `Unreachable`; `InvalidAnswer`,
+   * `UnsignedReceipt` or `UnknownKeys` if an answer cannot be trusted
    */
   async *offerAll(
     pieces: Iterable<AnyLink | string> | AsyncIterable<AnyLink | string>,
@@ -113,7 +122,13 @@ export class Aggregator extends Service {
     }
   }
 
-  /** Returns where a piece is: its next aggregate, or the one that it is in. */
+  /**
+   * Returns where a piece is: its next aggregate, or the one that it is in.
+   *
+   * @param piece a piece that this storefront offered
+   * @param options its group, and the nonce of its offer
+   * @throws W3Error `RecordNotFound` if this storefront did not offer it; `UnknownStorefront`
+   */
   async info(
     piece: AnyLink,
     { group, nonce, signal }: Pick<OfferAllOptions, 'group' | 'nonce' | 'signal'>,
@@ -260,6 +275,11 @@ async function* toAsync<T>(values: Iterable<T> | AsyncIterable<T>): AsyncGenerat
 /**
  * Connects to an aggregator, as a storefront. The signer must be a storefront that the aggregator lists. Or it has a delegation
  * of the aggregator in `proofs`, and the aggregator's DID in `with`.
+ *
+ * @param url the address of the aggregator
+ * @param options the storefront's key in `signer`
+ * @throws W3Error `Unreachable`, `InvalidAnswer`, `KeyUnavailable`
+ * @example const w3 = await aggregator('https://aggregator.example', { signer: process.env.STOREFRONT_KEY })
  */
 export const aggregator = async (url: string | URL, options?: ServiceOptions): Promise<Aggregator> =>
   new Aggregator(await openService(url, options))

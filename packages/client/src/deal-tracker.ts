@@ -8,6 +8,8 @@ export class DealTracker extends Service {
   /**
    * Returns the deals of an aggregate, and how recent this knowledge is.
    *
+   * @param aggregate its piece CID v2
+   * @param options a signal that ends the call
    * @throws W3Error `DealNotFound` if neither a deal nor a place is known
    */
   async info(
@@ -19,7 +21,14 @@ export class DealTracker extends Service {
     return ok
   }
 
-  /** Returns the known deals of an aggregate, of which there may be none. */
+  /**
+   * Returns the known deals of an aggregate by their ids, of which there may be none.
+   *
+   * @param aggregate its piece CID v2
+   * @param options a signal that ends the call
+   * @throws W3Error `UnknownClient` if the deal tracker does not list the agent
+   * @example Object.values((await tracker.find(proof.aggregate)).deals).map(({ status }) => status) // ['Active']
+   */
   async find(
     aggregate: AnyLink,
     options: { signal?: AbortSignal | undefined } = {},
@@ -38,6 +47,10 @@ export class DealTracker extends Service {
 
 /**
  * Connects to a deal tracker. The agent must be one of its clients, or pass its delegation in `proofs` and its DID in `with`.
+ *
+ * @param url the address of the deal tracker
+ * @param options the agent's key in `signer`
+ * @throws W3Error `Unreachable`, `InvalidAnswer`, `KeyUnavailable`
  */
 export const dealTracker = async (url: string | URL, options?: ServiceOptions): Promise<DealTracker> =>
   new DealTracker(await openService(url, options))

@@ -12,7 +12,10 @@ export class Dealer extends Service {
   /**
    * Offers an aggregate. The receipt promises `aggregate/accept` as its join.
    *
-   * @param pieces in the order from which the aggregate was computed
+   * @param aggregate its piece CID v2
+   * @param pieces piece CIDs v2, in the order from which the aggregate was computed
+   * @param options of the invocation
+   * @throws W3Error `InvalidPiece` if the pieces do not form the aggregate; `UnknownAggregator`
    */
   async offer(
     aggregate: AnyLink,
@@ -31,6 +34,12 @@ export class Dealer extends Service {
   }
 }
 
-/** Connects to a dealer. The agent must be one of its aggregators, or pass a delegation in `proofs`. */
+/**
+ * Connects to a dealer. The agent must be one of its aggregators, or pass a delegation in `proofs`.
+ *
+ * @param url the address of the dealer
+ * @param options the aggregator's key in `signer`
+ * @throws W3Error `Unreachable`, `InvalidAnswer`, `KeyUnavailable`
+ */
 export const dealer = async (url: string | URL, options?: ServiceOptions): Promise<Dealer> =>
   new Dealer(await openService(url, options))

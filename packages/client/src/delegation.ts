@@ -5,6 +5,7 @@ import { platform } from '#platform'
 import { reasonOf, W3Error } from './error.ts'
 import { principalOf } from './keys.ts'
 
+/** The contents of a delegation. */
 export interface DelegateOptions {
   /** The DID of the principal that may use the abilities. */
   audience: string
@@ -21,6 +22,8 @@ export interface DelegateOptions {
 /**
  * Delegates abilities to another agent.
  *
+ * @param issuer the key of the principal that delegates
+ * @param options the audience, the abilities, the resource and the duration
  * @example
  * const delegation = await delegate(w3.signer, { audience: 'did:key:z6Mk…', abilities: ['filecoin/*'], seconds: 86_400 })
  */
@@ -38,14 +41,25 @@ export const delegate = async (
     proofs: [...proofs],
   } as never)) as unknown as Delegation
 
-/** Encodes a delegation with the ones that it rests on as bytes (a CAR), to store it or to send it to its audience. */
+/**
+ * Encodes a delegation with the ones that it rests on as bytes (a CAR), to store it or to send it to its audience.
+ *
+ * @param delegation of {@link delegate}, or of another UCAN library
+ * @example await writeFile('agent.ucan', await encodeDelegation(delegation))
+ */
 export const encodeDelegation = async (delegation: Delegation): Promise<Uint8Array> => {
   const { ok, error } = await delegation.archive()
   if (error) throw error
   return ok
 }
 
-/** Decodes a delegation for `proofs`. */
+/**
+ * Decodes a delegation for `proofs`.
+ *
+ * @param bytes a CAR of {@link encodeDelegation} or of `delegation.archive()`
+ * @throws W3Error `InvalidAnswer` if the bytes are not a delegation
+ * @example connect(url, { with: space, proofs: [await decodeDelegation(await readFile('agent.ucan'))] })
+ */
 export const decodeDelegation = async (bytes: Uint8Array): Promise<Delegation> => {
   const { ok, error } = await extract(bytes)
   if (error)

@@ -33,6 +33,7 @@ interface Details {
  * }
  */
 export class W3Error extends Error {
+  /** `W3Error`. */
   override readonly name = 'W3Error'
   /** What happened, for programs: the name of a failure of the protocol, or a {@link ClientErrorCode}. */
   readonly code: ClientErrorCode | (string & {})
@@ -45,6 +46,7 @@ export class W3Error extends Error {
   /** The failure in a receipt, with the fields that the protocol defines for it. */
   readonly failure: Failure | undefined
 
+  /** @internal */
   constructor(
     code: ClientErrorCode | (string & {}),
     message: string,

@@ -6,11 +6,13 @@ import { readStream } from './source.ts'
 
 /** A request that failed and is repeated. */
 export interface RetryEvent {
+  /** The kind of the event. */
   type: 'retry'
   /** The number of the failed attempt, from 1. */
   attempt: number
   /** Pause before the next one, in milliseconds. */
   pauseMs: number
+  /** Why the attempt failed, for people, e.g. `it answered 503`. */
   reason: string
 }
 

@@ -5,6 +5,7 @@
  * const w3 = await connect('https://storefront.example')
  * const proof = await w3.add(file)
  * await proof.save('photo.jpg.w3proof')
+ * @module
  */
 import type { Signer } from '@ucanto/interface'
 import { platform } from '#platform'
@@ -56,5 +57,7 @@ export { type Report, type TrackedDeal, type VerifyOptions, verify } from './ver
  * its owner can read, e.g. `~/.config/w3filecoin/agent.key`. In a browser it is in IndexedDB, and cannot be exported.
  *
  * @param place another file; in a browser, another name
+ * @throws W3Error `KeyUnavailable` if the file is not a key, cannot be read, or can be read by other users
+ * @example const signer = await openSigner()
  */
 export const openSigner = (place?: string): Promise<Signer> => platform.openSigner(place)

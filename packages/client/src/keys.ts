@@ -10,6 +10,10 @@ import type { Fetch } from './platform.ts'
 /**
  * A principal, and for a `did:web` its keys: as `did:key`s, or in a DID document. A `did:key` is its own key.
  *
+ * - `did`: the DID of the principal
+ * - `keys`: the `did:key`s that sign, or signed, for it
+ * - `document`: its DID document (`/.well-known/did.json`), as parsed JSON
+ *
  * @example 'did:key:z6MkndP2…'
  * @example { did: 'did:web:storefront.example', keys: ['did:key:z6MkndP2…'] }
  * @example { did: 'did:web:storefront.example', document: JSON.parse(readFileSync('did.json', 'utf8')) }

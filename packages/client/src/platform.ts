@@ -17,4 +17,10 @@ export interface Platform {
   openSigner(path?: string): Promise<Signer>
 }
 
+/**
+ * Sends a request: the global `fetch`, or a function that wraps it.
+ *
+ * @param url the address
+ * @param init as of `fetch`
+ */
 export type Fetch = (url: string, init?: RequestInit) => Promise<Response>

@@ -24,6 +24,7 @@ export type ProofSource = Proof | string | URL | Blob | Uint8Array | ArrayBuffer
 export class Proof {
   /** The contents of a `.w3proof` file: a CAR (version 1) with two blocks, the receipt (its root) and the task. */
   readonly bytes: Uint8Array<ArrayBuffer>
+  /** The receipt. Its `out.ok` is the result of `filecoin/accept`: piece, aggregate, inclusion proof and deal. */
   readonly receipt: Receipt<FilecoinAcceptSuccess>
   /** The task that the receipt is of, a UCAN. */
   readonly invocation: View<[Capability, ...Capability[]]>
@@ -40,6 +41,7 @@ export class Proof {
   /**
    * Creates the proof of a receipt of `filecoin/accept`.
    *
+   * @param receipt with the block of its task, e.g. of {@link Service.receipt}
    * @throws W3Error `InvalidProof` if it is not one, or lacks the block of its task
    */
   static async fromReceipt(receipt: Receipt): Promise<Proof> {
@@ -50,8 +52,10 @@ export class Proof {
   }
 
   /**
-   * Reads a proof. Every block must hash to its CID, and the file must have the only form that a proof has.
+   * Reads a proof. Every block must hash to its CID, and the file must have the only form that a proof has. It checks no
+   * signature: {@link verify} does.
    *
+   * @param source at most 64 KiB
    * @throws W3Error `InvalidProof`
    */
   static async read(source: ProofSource): Promise<Proof> {
@@ -75,10 +79,12 @@ export class Proof {
     return this.#claim.content
   }
 
+  /** Piece CID v2 of the content. */
   get piece(): PieceLink {
     return this.#claim.piece
   }
 
+  /** Piece CID v2 of the aggregate that contains the piece. */
   get aggregate(): PieceLink {
     return this.receipt.out.ok!.aggregate
   }
@@ -88,7 +94,11 @@ export class Proof {
     return this.receipt.out.ok!.aux.dataSource.dealID
   }
 
-  /** Prints the claims in Node. */
+  /**
+   * Prints the claims in Node.
+   *
+   * @internal
+   */
   [Symbol.for('nodejs.util.inspect.custom')](): object {
     return this.toJSON()
   }
@@ -105,7 +115,13 @@ export class Proof {
     }
   }
 
-  /** Writes the proof to a file; in a browser, as a download. */
+  /**
+   * Writes the proof to a file; in a browser, as a download. An existing file is replaced in one step.
+   *
+   * @param path in a browser, the name of the download
+   * @throws W3Error `SaveFailed`
+   * @example await proof.save('photo.jpg.w3proof')
+   */
   save(path: string): Promise<void> {
     return platform.saveFile(path, this.bytes)
   }

@@ -11,6 +11,7 @@ import type { Fetch } from './platform.ts'
 import { invocationOf, isSignedBy, type Receipt, readMessage, viewReceipt } from './service.ts'
 import { readStream } from './source.ts'
 
+/** Options of {@link receiveReceipts}. */
 export interface ReceiveReceiptsOptions {
   /** This storefront: the audience of the invocations, which signs the answers. */
   signer: Signer
@@ -20,9 +21,11 @@ export interface ReceiveReceiptsOptions {
    * Handles a receipt, whose signature has been verified. A receipt may arrive more than once, or never: services deliver it
    * once, and a storefront that misses one fetches it. If it throws, the sender is answered `HandlerExecutionError`.
    *
-   * @param task the task that the receipt is of, e.g. `piece/accept`
+   * @param receipt with the blocks of its effects, unless it has more than 100
+   * @param task the task that the receipt is of: `piece/accept`, `aggregate/offer` or `aggregate/accept`
    */
   onReceipt: (receipt: Receipt, task: Invocation) => unknown
+  /** Reads the DID documents of senders that are `did:web`s without keys. The default is the global `fetch`. */
   fetch?: Fetch
 }
 
@@ -36,6 +39,10 @@ const MAX_INVOCATIONS = 500
  * Returns a handler of HTTP requests that receives receipts: aggregator and dealer deliver them as `ucan/conclude`. It works
  * wherever a handler takes a `Request` and returns a `Response`: Workers, Deno, Bun, Hono, Next.js.
  *
+ * A request is answered 405, 413, 415 or 400 if it is not a message of at most 4.4 MB and 500 invocations. Each invocation gets
+ * a signed receipt: `{ time }`, or a failure such as `UnknownSender` or `InvalidReceipt`.
+ *
+ * @param options the storefront's key, the senders and the handler of receipts
  * @example export default { fetch: receiveReceipts({ signer, senders: ['did:key:z6Mk…'], onReceipt: save }) }
  */
 export const receiveReceipts = ({

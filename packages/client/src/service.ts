@@ -27,7 +27,12 @@ import { type Answer, type RequestOptions, type RetryEvent, request } from './ht
 import { didOf, Keyring, type Party, principalOf } from './keys.ts'
 import type { Fetch } from './platform.ts'
 
-/** A signed receipt of a task. */
+/**
+ * A signed receipt of a task, as a view of `@ucanto/core`. `out` is `{ ok }` or `{ error }`, `fx` has the promised tasks (`fork`,
+ * `join`), and `ran` is the task.
+ *
+ * @example if (receipt.out.error) console.log(receipt.out.error.name)
+ */
 export type Receipt<Ok extends object = object> = Omit<AnyReceipt, 'out'> & {
   out: Result<Ok, Failure>
 }
@@ -50,25 +55,37 @@ export interface ServiceOptions {
    * connection to the URL vouches for it.
    */
   service?: Party | undefined
+  /** Sends the requests. The default is the global `fetch`. */
   fetch?: Fetch | undefined
-  /** Called when a request failed and is repeated. */
+  /**
+   * Called when a request failed and is repeated.
+   *
+   * @param event the attempt, its failure, and the pause before the next one
+   */
   onRetry?: ((event: RetryEvent) => void) | undefined
 }
 
 /** Options of one invocation. */
 export interface InvokeOptions {
+  /** The resource, instead of the one of the connection. */
   with?: string | undefined
+  /** Delegations to the agent, instead of those of the connection. */
   proofs?: readonly UcanProof[] | undefined
+  /** Makes a new task: without a nonce, an equal invocation gets the earlier receipt. */
   nonce?: string | undefined
+  /** Facts of the UCAN. */
   facts?: readonly Fact[] | undefined
   /** Blocks that travel with the invocation. The arguments or the facts must link to each of them. */
   attach?: readonly Block[] | undefined
+  /** Ends the call with the reason of the signal. */
   signal?: AbortSignal | undefined
 }
 
 /** One invocation of a message. */
 export interface Task<A extends Ability = Ability> extends Omit<InvokeOptions, 'signal'> {
+  /** The ability, e.g. `piece/offer`. */
   can: A
+  /** Its arguments. */
   nb: Abilities[A]['nb']
 }
 
@@ -81,19 +98,29 @@ const MAX_RECEIPT_BYTES = 64 * 1024 * 1024
 const MAX_RECEIPT_BLOCKS = 200_000
 const MAX_ABOUT_BYTES = 64 * 1024
 
-/** What a service says about itself at `GET /`. */
+/**
+ * The answer of a service to `GET /`.
+ *
+ * @example { name: 'storefront', did: 'did:key:z6MkndP2…', version: '0.1.0', content: { from: 'bucket' } }
+ */
 export interface About {
+  /** `storefront`, `aggregator`, `dealer` or `deal-tracker`. */
   name?: string
+  /** The DID of the service. */
   did?: string
+  /** The version of its code. */
   version?: string
-  /** How the storefront takes content: `upload` is the URL template for a `PUT`, with `{cid}`. */
+  /** How the storefront takes content: `from` is `bucket` or `gateway`, where it reads; `upload` is the URL template for a `PUT`, with `{cid}`. */
   content?: { from?: string; upload?: string }
 }
 
 /** A service of the protocol: the storefront, the aggregator, the dealer or the deal tracker. */
 export class Service {
+  /** The address of the service. */
   readonly url: string
+  /** The DID of the service. */
   readonly did: DID
+  /** The key of the agent. */
   readonly signer: Signer
   /** The answer to `GET /`. */
   readonly about: About
@@ -101,6 +128,7 @@ export class Service {
   readonly #party: Party
   readonly #keyring: Keyring
 
+  /** @internal */
   constructor({ url, about, party, signer, options }: Opened) {
     this.url = url
     this.about = about
@@ -125,6 +153,10 @@ export class Service {
   /**
    * Invokes an ability. Returns the signed receipt, whether its result is a success or a failure.
    *
+   * @param can the ability, e.g. `filecoin/info`
+   * @param nb its arguments
+   * @param options resource, proofs, nonce, facts and blocks of the invocation, and a signal
+   * @example const { out } = await w3.invoke('filecoin/info', { piece })
    * @throws W3Error `UnsignedReceipt` or the name of the failure, if the service signed no receipt, e.g. `OutcomePending`
    */
   async invoke<A extends Ability>(
@@ -139,7 +171,12 @@ export class Service {
 
   /**
    * Invokes abilities in one message, of at most 500. Returns for each the signed receipt, or an error if the service signed
-   * none.
+   * none. The results have the order of the tasks.
+   *
+   * @param tasks abilities with their arguments and options
+   * @param options a signal that ends the call
+   * @throws W3Error `Unreachable`, `InvalidAnswer`
+   * @example const [first] = await w3.invokeAll([{ can: 'filecoin/info', nb: { piece } }])
    */
   async invokeAll(
     tasks: readonly Task[],
@@ -161,7 +198,10 @@ export class Service {
   /**
    * Fetches the signed receipt of a task; `undefined` if the task has no outcome yet.
    *
+   * @param task the CID of the task
+   * @param options a signal that ends the call, and the signer
    * @param options.signer the service that ran the task, if it is another one: the aggregator also serves the dealer's receipts
+   * @throws W3Error `UnsignedReceipt` if another key signed it; `InvalidAnswer` if it has more than 64 MiB
    */
   async receipt(
     task: string | AnyLink,
@@ -198,7 +238,11 @@ export class Service {
   /**
    * Revokes a delegation at this service. The agent must have issued it, or one that it rests on.
    *
-   * @param path the delegations from it to the one that the agent issued or received
+   * @param delegation with its blocks
+   * @param options a signal that ends the call, and the path
+   * @param options.path the delegations from it to the one that the agent issued or received
+   * @throws W3Error `Unauthorized` if the agent is not on its chain
+   * @example await w3.revoke(delegation)
    */
   async revoke(
     delegation: Delegation,

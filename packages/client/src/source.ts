@@ -23,13 +23,17 @@ export interface Identified {
   content: CID
   /** Piece CID v2, e.g. `bafkzcibcaapao7s73y24kcutaosvacpdjgfe5pw76ooefnyqw4ynr3d2y6x2mpq`. */
   piece: PieceLink
+  /** Size of the content, in bytes. */
   bytes: number
 }
 
-/** Progress of hashing, in bytes. */
+/** Progress of hashing. */
 export interface HashingEvent {
+  /** The kind of the event. */
   type: 'hashing'
+  /** Bytes that are hashed. */
   bytes: number
+  /** Bytes of the content. */
   total: number
 }
 
@@ -120,6 +124,9 @@ export const identifyBlob = async (
 /**
  * Computes the content CID and the piece CID of content, and counts its bytes. It sends nothing.
  *
+ * @param source is read once
+ * @param options a function that is called with the progress, and a signal that ends the call
+ * @throws W3Error `InvalidSource`, `SourceChanged`, `SourceTooLarge`
  * @example await identify('photo.jpg') // { content: CID(bafkrei…), piece: CID(bafkzci…), bytes: 1234567 }
  */
 export const identify = async (

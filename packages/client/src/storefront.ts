@@ -19,22 +19,31 @@ export interface ConnectOptions extends ServiceOptions {
   upload?: string | Upload | undefined
 }
 
-/** Stores content where the storefront reads it, under its CID. */
+/**
+ * Stores content where the storefront reads it, under its CID.
+ *
+ * @param content its CIDs, its size, its bytes (`blob`), and the signal of the call
+ * @example ({ content, blob }) => bucket.put(`${content}`, blob)
+ */
 export type Upload = (content: Identified & { blob: Blob; signal?: AbortSignal | undefined }) => Promise<void>
 
 /** The tasks that a storefront promised for an offer, by their CIDs. */
 export interface Offered {
+  /** CID of the content. */
   content: AnyLink
+  /** Piece CID v2 of the content. */
   piece: AnyLink
   /** The next task, `filecoin/submit`. */
   submit: string
   /** The task that ends the workflow, `filecoin/accept`. Its receipt is the proof. */
   accept: string
+  /** The receipt of the offer. */
   receipt: Receipt
 }
 
 /** A workflow at the storefront, by its piece and one of its tasks. An {@link Offered} and a {@link Proof} name one. */
 export interface WorkflowName {
+  /** The piece that was offered. */
   piece: AnyLink
   /** CID of the promised `filecoin/submit` or `filecoin/accept`. */
   accept: string
@@ -42,7 +51,9 @@ export interface WorkflowName {
 
 /** A stage that a piece reached, or a new reason why it waits at that stage. */
 export interface StageEvent {
+  /** The kind of the event. */
   type: 'stage'
+  /** The stage, e.g. `queued`. The last one is `accepted` or `failed`. */
   stage: Stage
   /** The time at which the piece reached the stage, ISO 8601. */
   since: string
@@ -52,7 +63,11 @@ export interface StageEvent {
   error?: { name: string }
 }
 
-/** Progress of `add`, in this order; `retry` at any time. */
+/**
+ * Progress of {@link Storefront.add}, in this order; `retry` at any time.
+ *
+ * @example { type: 'stage', stage: 'queued', since: '2026-11-21T13:18:44.000Z', waitsFor: '…' }
+ */
 export type AddEvent =
   | HashingEvent
   | ({ type: 'identified' } & Identified)
@@ -67,15 +82,21 @@ export type AddEvent =
 export interface Status {
   /** `unknown` if the storefront does not tell this agent: another space offered the piece, or the task has no outcome yet. */
   stage: Stage | 'unknown'
+  /** The time at which the piece reached the stage, ISO 8601. */
   since?: string
+  /** The next step, as a sentence for people. Absent at a final stage. */
   waitsFor?: string
+  /** The failure at the stage `failed`. */
   error?: { name: string; message?: string }
+  /** The stages in their order, with their times (ISO 8601). */
   history: { stage: Stage; at: string }[]
+  /** The piece, if it is known. */
   piece?: PieceLink
   /** CID of the task `filecoin/accept`. */
   accept?: string
   /** A recent problem that the storefront retries. */
   trouble?: Workflow['trouble']
+  /** The aggregates that the piece is or was in. */
   aggregates: PieceLink[]
   /** Live deals. */
   deals: DealSummary[]
@@ -89,6 +110,7 @@ const MAX_UPLOAD_ANSWER_BYTES = 64 * 1024
 export class Storefront extends Service {
   readonly #upload: string | Upload | undefined
 
+  /** @internal */
   constructor(opened: Awaited<ReturnType<typeof openService>>, { upload }: ConnectOptions = {}) {
     super(opened)
     this.#upload = upload ?? opened.about.content?.upload
@@ -99,6 +121,10 @@ export class Storefront extends Service {
    * and follows the workflow, which may take days. It may be interrupted at any point: adding the same content again continues
    * the same workflow, with the same tasks and the same proof.
    *
+   * @param source a path (in Node), a `File` or `Blob`, bytes, or a stream
+   * @param options functions and settings of this call
+   * @param options.onProgress is called with each event
+   * @param options.signal ends the call with its reason; the workflow continues at the storefront
    * @param options.nonce starts another workflow for content that was added before
    * @example const proof = await w3.add('photo.jpg', { onProgress: event => console.log(event) })
    * @throws W3Error with the name of the failure that ended the workflow; `UploadUnavailable`
@@ -130,7 +156,10 @@ export class Storefront extends Service {
   /**
    * Offers content that the storefront can read, or will be able to. The same offer again gets the same tasks.
    *
-   * @throws W3Error with the name of the failure
+   * @param identified the CIDs of the content, e.g. of {@link identify}
+   * @param options a nonce, which makes it a new offer, and a signal
+   * @throws W3Error with the name of the failure, e.g. `InvalidPieceCID`, `SpaceNotListed`, `TooManyOffers`
+   * @example const offered = await w3.offer(await identify('photo.jpg'))
    */
   async offer(
     { content, piece }: { content: AnyLink; piece: AnyLink },
@@ -145,7 +174,16 @@ export class Storefront extends Service {
     return { content, piece, submit: `${fork.link()}`, accept: `${join.link()}`, receipt }
   }
 
-  /** Returns where a piece is: its aggregates, its deals, and the workflows of the agent's space. */
+  /**
+   * Returns where a piece is: its aggregates, its deals, and the workflows of the agent's space (`filecoin/info`).
+   *
+   * @param piece its piece CID v2
+   * @param options a task, a place to read on from, and a signal
+   * @param options.task CID of a promised task: the answer has the state of its workflow in `task`
+   * @param options.after the `next` of an earlier answer: the answer has further workflows
+   * @throws W3Error `RecordNotFound` if the piece was never offered to this storefront; `TaskNotFound`
+   * @example const { aggregates, deals, workflows } = await w3.info(proof.piece)
+   */
   async info(
     piece: AnyLink,
     {
@@ -167,6 +205,9 @@ export class Storefront extends Service {
   /**
    * Returns the state of a workflow (an offer or a proof), of a piece, or of a task. CIDs may be text.
    *
+   * @param subject an {@link Offered}, a {@link Proof}, or a CID
+   * @param options a signal that ends the call
+   * @throws W3Error `RecordNotFound`, `TaskNotFound`
    * @example await w3.status('bafkzci…')
    */
   async status(
@@ -184,6 +225,9 @@ export class Storefront extends Service {
    * Yields each stage of a workflow, in order, until the last one. It asks at growing intervals, from 0.3 to 30 seconds; each new
    * stage starts them again. It waits out times at which the storefront is unreachable.
    *
+   * @param workflow an {@link Offered}, or its piece and its task
+   * @param options a signal, and a function that is called when a question failed and is repeated
+   * @throws W3Error `TaskNotFound`
    * @example for await (const { stage } of w3.watch(offered)) console.log(stage)
    */
   async *watch(
@@ -224,6 +268,8 @@ export class Storefront extends Service {
   /**
    * Returns the proof of a workflow that ended, and verifies it.
    *
+   * @param workflow an {@link Offered}, or its piece and its task
+   * @param options a signal that ends the call
    * @throws W3Error `OutcomePending` if it has not ended; the name of the failure if it failed
    */
   async proof(
@@ -374,6 +420,9 @@ const placesIn = ({ piece, aggregates, deals }: FilecoinInfoSuccess) => ({
 /**
  * Connects to a storefront.
  *
+ * @param url the address of the storefront
+ * @param options the agent's key, its space and proofs, and how content is uploaded
+ * @throws W3Error `Unreachable`; `InvalidAnswer` if the address is not that of a service; `KeyUnavailable`
  * @example const w3 = await connect('https://storefront.example')
  */
 export const connect = async (url: string | URL, options: ConnectOptions = {}): Promise<Storefront> =>

@@ -8,6 +8,7 @@ import { didOf, type Party, verifiersOf } from './keys.ts'
 import { Proof, type ProofSource } from './proof.ts'
 import { identify, type Source } from './source.ts'
 
+/** Options of {@link verify}. */
 export interface VerifyOptions {
   /** The storefront whose word counts: its DID, and for a `did:web` its keys or its saved DID document. */
   storefront: Party
@@ -15,10 +16,20 @@ export interface VerifyOptions {
   file?: Source | undefined
   /** Also asks this deal tracker about the deal. Without it, `verify` sends nothing. */
   dealTracker?: DealTracker | undefined
+  /** Ends the call with the reason of the signal. */
   signal?: AbortSignal | undefined
 }
 
-/** What a valid proof proves. CIDs are text, so that the report can be printed as JSON. */
+/**
+ * The claims of a valid proof, and their limits. CIDs are text, so that the report can be printed as JSON.
+ *
+ * @example
+ * {
+ *   storefront: 'did:key:z6MkndP2…', key: 'did:key:z6MkndP2…', task: 'bafyrei…', content: 'bafkrei…', piece: 'bafkzci…',
+ *   aggregate: 'bafkzci…', pieceBytes: 2097152, aggregateBytes: 34359738368,
+ *   deal: { dataType: 0, dataSource: { dealID: 100001 } }, file: 'same', proves: ['…'], doesNotProve: ['…']
+ * }
+ */
 export interface Report {
   /** The DID of the storefront that signed the receipt. */
   storefront: string
@@ -26,20 +37,25 @@ export interface Report {
   key: string
   /** CID of the task `filecoin/accept`. */
   task: string
+  /** CID of the content. */
   content: string
+  /** Piece CID v2 of the content. */
   piece: string
+  /** Piece CID v2 of the aggregate. */
   aggregate: string
-  /** Padded bytes of the piece and of the aggregate. */
+  /** Size of the piece, in padded bytes. */
   pieceBytes: number
+  /** Size of the aggregate, in padded bytes. */
   aggregateBytes: number
   /** The deal that the storefront names. */
   deal: DealMetadata
   /** Whether the file was compared with the proof. */
   file: 'same' | 'not checked'
-  /** What the deal tracker knows now. Absent if it was not asked. */
+  /** The deal as the deal tracker reports it now. Absent if it was not asked. */
   tracker?: TrackedDeal
-  /** Sentences for people. */
+  /** The proven claims, as sentences for people. */
   proves: string[]
+  /** Claims that the proof does not prove, as sentences for people. */
   doesNotProve: string[]
 }
 
@@ -49,6 +65,7 @@ export interface TrackedDeal {
   by: string
   /** `NotFound` if it does not know this deal of the aggregate. */
   status: 'Active' | 'Expired' | 'Terminated' | 'NotFound' | (string & {})
+  /** Address of the storage provider, e.g. `f01000`. */
   provider?: string
   /** The end of the deal, ISO 8601. */
   expiration?: string
@@ -59,8 +76,10 @@ export interface TrackedDeal {
 /**
  * Verifies a proof with no other knowledge than the storefront's key. It hashes every block, and checks the signatures of the
  * receipt and of its task, that the task is the storefront's `filecoin/accept`, and that the piece and its index entry are in
- * the aggregate (FRC-0058). Returns what is proven.
+ * the aggregate (FRC-0058). Returns the proven claims.
  *
+ * @param source the proof
+ * @param options the storefront, and the file or the deal tracker to compare the proof with
  * @example const report = await verify('photo.jpg.w3proof', { storefront: 'did:key:z6Mk…', file: 'photo.jpg' })
  * @throws W3Error `InvalidProof`; `FileMismatch` if the proof is valid, but the file is another one; `UnknownKeys` for a
  * `did:web` without keys

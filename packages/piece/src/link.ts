@@ -10,8 +10,11 @@ export type { LegacyPieceLink, PieceLink }
 
 /** The parts of a link that this package reads. Links of every release of multiformats have them. */
 export interface AnyLink {
+  /** The multicodec, e.g. `0x55` of raw. */
   readonly code: number
+  /** The hash function by its code, and its digest. */
   readonly multihash: { readonly code: number; readonly digest: Uint8Array }
+  /** Returns the CID as text, e.g. `bafkzci…`. */
   toString(): string
 }
 
