@@ -10,6 +10,8 @@ import { afterAll, beforeAll } from 'vitest'
 /** The whole system. The tests of a file share it. */
 export interface System {
   readonly local: Local
+  /** Its data directory. */
+  readonly data: string
   /** Returns the address of a service by its role, e.g. `dealTracker`. */
   at(role: string): Address
   /** Returns the signer of a service, so that tests can act as that service. */
@@ -57,6 +59,9 @@ export const useSystem = ({
   return {
     get local() {
       return local!
+    },
+    get data() {
+      return data
     },
     at,
     signer: role => ed25519.parse(at(role).key),

@@ -13,6 +13,7 @@ import { startLocal } from '@w3filecoin/local'
 import { build } from 'esbuild'
 import { chromium, type Page } from 'playwright-core'
 import { readOptions, TEXT } from '../options.ts'
+import { readPage, snippetsIn } from '../snippets.ts'
 
 const HELP = `Runs @w3filecoin/client in Chromium, against the whole system.
 
@@ -68,7 +69,7 @@ interface Outcome {
   bytes: number[]
 }
 
-const bundle = async () => {
+const bundle = async (program: string) => {
   const { outputFiles } = await build({
     stdin: { contents: program, resolveDir: fileURLToPath(new URL('..', import.meta.url)) },
     bundle: true,
@@ -80,12 +81,14 @@ const bundle = async () => {
   return outputFiles[0]!.contents
 }
 
-/** Serves the page, and the program. */
-const serve = async (code: Uint8Array) => {
+const PAGE = '<!doctype html><script type="module" src="/program.js"></script>'
+
+/** Serves a page, and the program. */
+const serve = async (code: Uint8Array, html = PAGE) => {
   const server = createServer((request, response) => {
     const isProgram = request.url === '/program.js'
     response.writeHead(200, { 'content-type': isProgram ? 'text/javascript' : 'text/html' })
-    response.end(isProgram ? code : '<!doctype html><script type="module" src="/program.js"></script>')
+    response.end(isProgram ? code : html)
   })
   await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
   return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/`, close: () => server.close() }
@@ -118,7 +121,7 @@ const open = async (page: Page, url: string) => {
 
 using data = mkdtempDisposableSync(join(tmpdir(), 'w3filecoin-'))
 const local = await startLocal({ data: data.path, everySeconds: 1 })
-const site = await serve(await bundle())
+const site = await serve(await bundle(program))
 const browser = await chromium.launch({ executablePath, args: ['--no-sandbox'] })
 try {
   const storefront = local.services.storefront!
@@ -160,6 +163,23 @@ try {
     equal(outcome.failure, undefined)
     await checkOutcome(outcome, storefront.did, 'content of a worker')
     equal(outcome.agent, first.agent)
+  })
+  await check('the page in docs/store-files.md keeps the proof of a chosen file', async () => {
+    const { code } = snippetsIn(readPage('docs/store-files.md')).find(({ language }) => language === 'html')!
+    const [element, script = ''] = /<script type="module">(.*)<\/script>/s.exec(code)!
+    const built = await bundle(script.replace('http://127.0.0.1:4001', storefront.url))
+    const html = code.replace(element, '<script type="module" src="/program.js"></script>')
+    const documented = await serve(built, `<!doctype html>${html}`)
+    await page.goto(documented.url)
+    const downloading = page.waitForEvent('download')
+    const buffer = Buffer.from('content of a chosen file')
+    await page.setInputFiles('#file', { name: 'photo.jpg', mimeType: 'image/jpeg', buffer })
+    const download = await downloading
+    equal(download.suggestedFilename(), 'photo.jpg.w3proof')
+    const bytes = await readFile(await download.path())
+    await verify(bytes, { storefront: storefront.did, file: new Blob([buffer]) })
+    equal(await page.textContent('#stage'), 'accepted')
+    documented.close()
   })
   await check('the pages raised no errors', async () => ok(failures.length === 0, failures.join('\n')))
 } finally {

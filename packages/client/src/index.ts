@@ -25,7 +25,7 @@ export type {
   UnknownLink,
   Workflow,
 } from '@w3filecoin/capabilities'
-export type { AnyLink } from '@w3filecoin/piece'
+export { type AnyLink, verifyInclusion } from '@w3filecoin/piece'
 export type { Abilities, Ability } from './abilities.ts'
 export { Aggregator, aggregator, type OfferAllOptions, type PieceEvent } from './aggregator.ts'
 export { DealTracker, dealTracker } from './deal-tracker.ts'

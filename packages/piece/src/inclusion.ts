@@ -50,6 +50,9 @@ export const toInclusionProof = ({ subtree, index }: EncodedInclusion): Inclusio
  *
  * The inclusion may be any value, because peers send it: for every value that is not a valid proof the result is
  * `InvalidInclusion`, and nothing is thrown.
+ *
+ * @param claim the piece CID v2 of the piece, that of the aggregate, and the proof
+ * @example verifyInclusion({ piece, aggregate, inclusion }).error?.message // undefined if the proof is valid
  */
 export const verifyInclusion = ({
   piece,

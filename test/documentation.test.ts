@@ -1,0 +1,246 @@
+import { execFile, spawn } from 'node:child_process'
+import { mkdtempSync } from 'node:fs'
+import { mkdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import { openSigner, Proof, verify } from '@w3filecoin/client'
+import { afterAll, beforeAll, expect, test, vi } from 'vitest'
+import { randomContent } from './content.ts'
+import { joinSnippets, readPage, type Snippet, snippetsIn } from './snippets.ts'
+import { useSystem } from './system.ts'
+
+/**
+ * The code of the documentation, run against the running system as a reader would run it. The blocks `js` of a page are one
+ * program, in their order, except that a block whose first line names a file is that file. The blocks `sh` run in the same
+ * directory, which lies beside a directory with the data of the system. Every other block with a language says why it is not run.
+ */
+const PAGES = [
+  'README.md',
+  'docs/store-files.md',
+  'docs/run-a-storefront.md',
+  'docs/operations.md',
+  'packages/client/README.md',
+]
+
+const root = fileURLToPath(new URL('..', import.meta.url))
+const home = mkdtempSync(join(tmpdir(), 'documentation-'))
+/** The directory of a reader, and the clone of this repository beside it. */
+const reader = join(home, 'reader')
+const clone = join(home, 'w3filecoin')
+
+/** The address of the reader's storefront: a port that is free now. */
+const port = await new Promise<number>(resolve => {
+  const server = createServer().listen(0, '127.0.0.1', () => {
+    const { port } = server.address() as { port: number }
+    server.close(() => resolve(port))
+  })
+})
+const storefront = await mkdir(reader).then(() => openSigner(join(reader, 'storefront.key')))
+
+const system = useSystem({
+  configure: (role, config) => {
+    const own = { did: storefront.did(), url: `http://127.0.0.1:${port}` }
+    return role === 'aggregator' ? { ...config, storefronts: [...config.storefronts, own] } : config
+  },
+})
+const { at } = system
+
+/** Replaces the addresses of `npm start`, and that of the reader's storefront, by those of this system. */
+const localize = (code: string): string =>
+  ['storefront', 'aggregator', 'dealer', 'dealTracker'].reduce(
+    (code, role, n) => code.replaceAll(`http://127.0.0.1:${4001 + n}`, at(role).url),
+    code.replace('listen(8080,', `listen(${port},`),
+  )
+
+/** The environment of a reader, without the settings of this process. */
+const environment = {
+  PATH: `${join(home, 'bin')}:${process.env.PATH}`,
+  HOME: reader,
+  XDG_CONFIG_HOME: join(reader, '.config'),
+}
+
+const run = async (file: string, args: string[]): Promise<string> => {
+  const options = { cwd: reader, env: environment, timeout: 150_000 }
+  const { stdout, stderr } = await promisify(execFile)(file, args, options)
+  expect(stderr).toBe('')
+  return stdout
+}
+
+const runnable = (page: string, language: string): Snippet[] =>
+  snippetsIn(readPage(page)).filter(snippet => snippet.language === language && !snippet.notRun)
+
+/** Runs the blocks `js` of a page as one program, and then its blocks `sh`. Returns the output of both. */
+const runPage = async (page: string): Promise<string> => {
+  const [files, blocks] = [runnable(page, 'js'), runnable(page, 'sh')]
+  for (const { file, code } of files) if (file) await writeFile(join(reader, file), localize(code))
+  const program = join(reader, 'page.mjs')
+  await writeFile(program, localize(joinSnippets(files.filter(({ file }) => !file))))
+  const outputs = [await run(process.execPath, [program])]
+  for (const { code } of blocks) outputs.push(await run('sh', ['-euc', localize(code)]))
+  return outputs.join('\n')
+}
+
+const link = async (target: string, path: string) => {
+  await mkdir(join(path, '..'), { recursive: true })
+  await symlink(target, path)
+}
+
+beforeAll(async () => {
+  await link(system.data, join(clone, '.w3filecoin'))
+  await link(join(root, 'packages/client/src'), join(reader, 'node_modules/@w3filecoin/client'))
+  for (const name of [
+    '@storacha/filecoin-client',
+    '@ucanto/client',
+    '@ucanto/principal',
+    '@ucanto/transport',
+    'multiformats',
+  ])
+    await link(join(root, 'test/node_modules', name), join(reader, 'node_modules', name))
+  for (const name of ['photo.jpg', 'other.jpg'])
+    await writeFile(join(reader, name), (await randomContent(40_000)).bytes)
+  // `npm run ops` of a clone whose system has this data. Exit code 2 means that something was found.
+  await mkdir(join(home, 'bin'))
+  await writeFile(
+    join(home, 'bin', 'npm'),
+    `#!/bin/sh
+[ "$1 $2 $3" = "run ops --" ] || { echo "npm $* is not run: mark its block" >&2; exit 1; }
+shift 3
+"${process.execPath}" "${join(root, 'packages/cli/src/ops/main.ts')}" "$@" --data "${system.data}" || [ $? = 2 ]
+`,
+    { mode: 0o755 },
+  )
+})
+afterAll(() => rm(home, { recursive: true, force: true }))
+
+test.each(PAGES)('%s has no block of code without a test or a reason', page => {
+  const left = snippetsIn(readPage(page)).filter(
+    ({ language, notRun }) => !notRun && !['', 'js', 'sh', 'json'].includes(language),
+  )
+  expect(left.map(({ line, language }) => `line ${line}: ${language}`)).toEqual([])
+  for (const { code } of runnable(page, 'json')) JSON.parse(code)
+})
+
+/** Reads the proof that a page kept, and verifies it. Removes it, so that it is not that of an earlier page. */
+const takeProof = async () => {
+  const path = join(reader, 'photo.jpg.w3proof')
+  const proof = await Proof.read(path)
+  const report = await verify(proof, { storefront: at('storefront').did, file: join(reader, 'photo.jpg') })
+  expect(report.file).toBe('same')
+  await rm(path)
+  return proof
+}
+
+test('README.md: a program of at most five lines takes a file to a proof', async () => {
+  const [program] = runnable('README.md', 'js')
+  expect(program!.code.trim().split('\n').length).toBeLessThanOrEqual(5)
+  await runPage('README.md')
+  const { content, piece } = await takeProof()
+  // Another page continues from a journey of `npm start`.
+  const journey = [{ file: 'photo.jpg', content: `${content}`, piece: `${piece}` }]
+  await writeFile(join(system.data, 'journey.json'), JSON.stringify(journey))
+})
+
+test('packages/client/README.md: a program takes a file to a proof, and verifies it', async () => {
+  expect(await runPage('packages/client/README.md')).toContain("file: 'same'")
+  await takeProof()
+})
+
+test('docs/store-files.md: a user adds a file, resumes, verifies offline, and acts for a space; a published client offers', async () => {
+  const output = await runPage('docs/store-files.md')
+  for (const text of [
+    "stage: 'aggregated'",
+    'TimeoutError',
+    'That the storage provider serves',
+    'Active f0',
+    'InvalidSource',
+    '\ntrue\n',
+    'filecoin/accept {',
+  ])
+    expect(output).toContain(text)
+  await takeProof()
+  expect((await stat(join(reader, '.config/w3filecoin/agent.key'))).mode & 0o777).toBe(0o600)
+})
+
+test('docs/run-a-storefront.md: a storefront is delegated, offers pieces, verifies their proofs, and receives receipts', async () => {
+  const page = 'docs/run-a-storefront.md'
+  const { file, code } = runnable(page, 'js').find(({ file }) => file)!
+  await writeFile(join(reader, file!), localize(code))
+  const receiver = spawn(process.execPath, [file!], { cwd: reader, env: environment })
+  let received = ''
+  for (const stream of [receiver.stdout, receiver.stderr])
+    stream.setEncoding('utf8').on('data', text => {
+      received += text
+    })
+  try {
+    const output = await runPage(page)
+    for (const text of [
+      storefront.did(),
+      'queued, task bafyrei',
+      'is in bafkzci',
+      'has deal 1',
+      'the piece is in the aggregate',
+    ])
+      expect(output).toContain(text)
+    expect(output).not.toContain('failed')
+    await vi.waitFor(() => expect(received).toMatch(/^aggregate\/accept bafyrei\w+ ok$/m), 10_000)
+    expect(received).toMatch(/^piece\/accept bafyrei\w+ ok$/m)
+  } finally {
+    receiver.kill()
+  }
+})
+
+test('docs/operations.md: an operator creates a key, and finds nothing to repair', async () => {
+  const output = await runPage('docs/operations.md')
+  expect(output).toMatch(/^MgC/)
+  expect(output).toContain('No dead letters')
+})
+
+test('every relative link of the documentation leads to a file, and to a heading of it', async () => {
+  const { stdout } = await promisify(execFile)(
+    'git',
+    ['ls-files', '--cached', '--others', '--exclude-standard', '*.md'],
+    { cwd: root },
+  )
+  const broken: string[] = []
+  const headings = new Map<string, Set<string>>()
+  const headingsOf = async (path: string) => {
+    const known = headings.get(path) ?? anchorsIn(await readFile(path, 'utf8'))
+    headings.set(path, known)
+    return known
+  }
+  for (const page of stdout.trim().split('\n')) {
+    const markdown = (await readFile(join(root, page), 'utf8')).replaceAll(
+      /^```[\s\S]*?^```$|`[^`\n]*`/gm,
+      '',
+    )
+    for (const [, target = ''] of markdown.matchAll(/\]\(([^)\s]+)\)/g)) {
+      if (/^[a-z]+:/.test(target)) continue
+      const [file = '', anchor] = target.split('#')
+      const path = file === '' ? join(root, page) : join(root, page, '..', file)
+      const exists = await stat(path).catch(() => undefined)
+      if (!exists || (anchor !== undefined && !(await headingsOf(path)).has(anchor)))
+        broken.push(`${page}: ${target}`)
+    }
+  }
+  expect(broken).toEqual([])
+})
+
+/** The anchors that GitHub gives to the headings of a page, and those that the page sets. */
+const anchorsIn = (markdown: string): Set<string> => {
+  const anchors = new Set<string>()
+  for (const [, heading, id] of markdown.matchAll(/^#+ (.+)$|<a id="(.+?)"/gm)) {
+    const slug =
+      id ??
+      heading!
+        .toLowerCase()
+        .replaceAll(/[^\p{L}\p{N}\s_-]/gu, '')
+        .replaceAll(' ', '-')
+    let anchor = slug
+    for (let n = 1; anchors.has(anchor); n++) anchor = `${slug}-${n}`
+    anchors.add(anchor)
+  }
+  return anchors
+}
