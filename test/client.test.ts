@@ -40,7 +40,7 @@ import { buildAggregate } from '@w3filecoin/piece'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { randomContent, upload } from './content.ts'
 import { awaitReceipt } from './receipts.ts'
-import { type Snippet, snippetsIn } from './snippets.ts'
+import { snippetsIn } from './snippets.ts'
 import { useSystem } from './system.ts'
 
 /** `@w3filecoin/client` against the running services, and its package as it is published. */
@@ -444,7 +444,7 @@ describe('the package', () => {
 
   test('runs the program of its README, which keeps a proof', async () => {
     const readme = readFileSync(join(installed, 'README.md'), 'utf8')
-    const [{ code: program }] = snippetsIn(readme) as [Snippet]
+    const program = snippetsIn(readme).find(({ language }) => language === 'js')!.code
     expect(program.trim().split('\n').length).toBeLessThanOrEqual(5)
     writeFileSync(join(home, 'program.js'), program.replace('http://127.0.0.1:4001', at('storefront').url))
     writeFileSync(join(home, 'photo.jpg'), await bytesOf(40_000))
