@@ -100,8 +100,9 @@ const answer = async (
     const { status, headers, body: bytes } = httpAnswer(result)
     if (bytes.byteLength > MAX_EVENT_BYTES) throw new Error(`${name} answered with ${bytes.byteLength} bytes`)
     const isHead = request.method === 'HEAD'
-    const length = isHead ? headers['content-length'] : undefined
-    response.writeHead(status, { ...headers, 'content-length': length ?? bytes.byteLength })
+    // The answer to HEAD has the length of a body that it does not have.
+    const length = (isHead && Number(headers['content-length'])) || bytes.byteLength
+    response.writeHead(status, { ...headers, 'content-length': length })
     response.end(isHead ? undefined : bytes)
   } catch (cause) {
     const { log } = await api
