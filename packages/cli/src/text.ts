@@ -41,6 +41,38 @@ export const fit = (text: string, columns: number): string => {
   return `${fitting}…`
 }
 
+/**
+ * Cuts a text to a number of terminal columns, as {@link fit} does, but between two words if one fits.
+ *
+ * @example fitWords('No progress for 180 s', 16) // 'No progress for …'
+ */
+export const fitWords = (text: string, columns: number): string => {
+  const whole = fit(text, Infinity)
+  const cut = fit(whole, columns)
+  if (cut === whole) return whole
+  const space = cut.lastIndexOf(' ')
+  const endsWord = whole[cut.length - 1] === ' '
+  return endsWord || space <= 0 ? cut : `${cut.slice(0, space)} …`
+}
+
+/**
+ * Breaks a text into lines of at most this many columns, between words. A longer word has a line of its own, whole: a path
+ * or a CID can then be copied.
+ */
+export const wrap = (text: string, columns: number): string[] => {
+  const lines: string[] = []
+  let line: string | undefined
+  for (const word of text.split(' ')) {
+    const longer = line === undefined ? word : `${line} ${word}`
+    if (line === undefined || stringWidth(longer) <= columns) line = longer
+    else {
+      lines.push(line)
+      line = word
+    }
+  }
+  return [...lines, line ?? '']
+}
+
 /** Cuts or pads a text on the right, to exactly this number of columns. */
 export const left = (text: string, columns: number): string => {
   const fitting = fit(text, columns)

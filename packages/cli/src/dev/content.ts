@@ -7,6 +7,7 @@ import { type PieceLink, pieceOf } from '@w3filecoin/piece'
 import { UserError } from '@w3filecoin/runtime/user-error'
 import { CID } from 'multiformats/cid'
 import { create as createDigest } from 'multiformats/hashes/digest'
+import { count } from '../text.ts'
 
 /** A file whose content is stored. */
 export interface ContentFile {
@@ -16,34 +17,105 @@ export interface ContentFile {
   size: number
 }
 
-/** Returns the regular files of a directory and its subdirectories, sorted by name, without hidden ones. */
-export const findFiles = async (directory: string): Promise<ContentFile[]> => {
+/** Why an entry of the journey's directory is not taken. */
+export type SkipReason = 'hidden' | 'link' | 'special' | 'unreadable'
+
+/** An entry that is not taken. */
+export interface Skipped {
+  /** Path relative to the journey's directory. */
+  name: string
+  reason: SkipReason
+  /** For an unreadable entry, e.g. `permission denied`. */
+  detail?: string
+}
+
+export interface Found {
+  files: ContentFile[]
+  skipped: Skipped[]
+}
+
+/**
+ * Returns the regular files of a directory and its subdirectories, sorted by name, and the entries that are not taken:
+ * hidden files, symbolic links, special files, and directories that cannot be read.
+ *
+ * @throws UserError if the directory itself cannot be read, or has no file that is taken
+ */
+export const findFiles = async (directory: string): Promise<Found> => {
   const files: ContentFile[] = []
+  const skipped: Skipped[] = []
   const walk = async (path: string): Promise<void> => {
     for await (const entry of await opendir(path)) {
       const found = join(path, entry.name)
-      if (entry.name.startsWith('.')) continue
-      if (entry.isDirectory()) await walk(found)
-      if (entry.isFile())
-        files.push({ path: found, name: relative(directory, found), size: (await stat(found)).size })
+      const name = relative(directory, found)
+      const skip = (reason: SkipReason, detail?: string) =>
+        skipped.push({ name, reason, ...(detail !== undefined && { detail }) })
+      if (entry.name.startsWith('.')) skip('hidden')
+      else if (entry.isSymbolicLink()) skip('link')
+      else if (!entry.isDirectory() && !entry.isFile()) skip('special')
+      else
+        try {
+          if (entry.isDirectory()) await walk(found)
+          else files.push({ path: found, name, size: (await stat(found)).size })
+        } catch (cause) {
+          skip('unreadable', explain(cause))
+        }
     }
   }
   try {
     await walk(directory)
   } catch (cause) {
-    const { code, message } = cause as NodeJS.ErrnoException
-    const reasons: Record<string, string> = {
-      ENOENT: 'it does not exist',
-      ENOTDIR: 'it is not a directory',
-      EACCES: 'permission denied',
-    }
-    throw new UserError(
-      `Cannot read the directory ${directory}: ${reasons[code ?? ''] ?? message}. Check --files.`,
-    )
+    throw new UserError(`Cannot read the directory ${directory}: ${explain(cause)}. Check --files.`)
   }
+  const byName = (a: { name: string }, b: { name: string }) => (a.name < b.name ? -1 : 1)
+  skipped.sort(byName)
   if (files.length === 0)
-    throw new UserError(`The directory ${directory} has no files. Pass another one with --files.`)
-  return files.sort((a, b) => (a.name < b.name ? -1 : 1))
+    throw new UserError(
+      [
+        `The directory ${directory} has no files to take.`,
+        describeSkipped(skipped),
+        'Pass another one with --files.',
+      ]
+        .filter(Boolean)
+        .join(' '),
+    )
+  return { files: files.sort(byName), skipped }
+}
+
+const explain = (cause: unknown): string => {
+  const { code, message } = cause as NodeJS.ErrnoException
+  const reasons: Record<string, string> = {
+    ENOENT: 'it does not exist',
+    ENOTDIR: 'it is not a directory',
+    EACCES: 'permission denied',
+  }
+  return reasons[code ?? ''] ?? message
+}
+
+/** Names listed for each reason. */
+const MAX_NAMES = 3
+
+const REASONS: Record<SkipReason, readonly [one: string, many: string]> = {
+  hidden: ['hidden', 'hidden'],
+  link: ['symbolic link', 'symbolic links'],
+  special: ['neither file nor directory', 'neither files nor directories'],
+  unreadable: ['unreadable', 'unreadable'],
+}
+
+/**
+ * Describes the entries that are not taken, in one sentence; empty if there are none.
+ *
+ * @example 'Skipped 3 entries: 2 hidden (.env, .git), 1 symbolic link (latest).'
+ */
+export const describeSkipped = (skipped: readonly Skipped[]): string => {
+  if (skipped.length === 0) return ''
+  const groups = [...Map.groupBy(skipped, ({ reason }) => reason)].map(([reason, entries]) => {
+    const names = entries
+      .slice(0, MAX_NAMES)
+      .map(({ name, detail }) => (detail === undefined ? name : `${name}: ${detail}`))
+    const more = entries.length > MAX_NAMES ? ` and ${count(entries.length - MAX_NAMES)} more` : ''
+    return `${count(entries.length)} ${REASONS[reason][entries.length === 1 ? 0 : 1]} (${names.join(', ')}${more})`
+  })
+  return `Skipped ${count(skipped.length)} ${skipped.length === 1 ? 'entry' : 'entries'}: ${groups.join(', ')}.`
 }
 
 const RAW = 0x55

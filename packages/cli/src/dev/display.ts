@@ -1,13 +1,15 @@
 import { styleText } from 'node:util'
-import { bytes, count, duration, fit, left, right, shortCid, table } from '../text.ts'
+import stringWidth from 'string-width'
+import { bytes, count, duration, fit, fitWords, left, right, shortCid, table, wrap } from '../text.ts'
+import { describeSkipped, type Skipped } from './content.ts'
 import type { Stage, Trip } from './journey.ts'
 
 /** Shows the system and the journey to the user. */
 export interface Display {
   starting(data: string): void
   ready(news: Ready): void
-  /** The journey begins with these files. */
-  found(directory: string, trips: readonly Trip[]): void
+  /** The journey begins with these files; the directory has other entries too. */
+  found(directory: string, trips: readonly Trip[], skipped: readonly Skipped[]): void
   /** A file made progress or failed. */
   progress(trip: Trip): void
   finished(trips: readonly Trip[], results: Results): void
@@ -44,8 +46,12 @@ export interface Output {
 export const createDisplay = (output: Output, { json, dumb }: { json: boolean; dumb: boolean }): Display =>
   json ? new JsonDisplay(output) : output.isTTY && !dumb ? new LiveDisplay(output) : new PlainDisplay(output)
 
-/** Counts the files that the storefront accepted for aggregation (`offered`), that have a deal, and that failed. */
+/**
+ * Counts files. At the end of a journey each has a deal (`accepted`) or `failed`. Those that the storefront took a
+ * `filecoin/offer` of (`offered`) are among both.
+ */
 export const tally = (trips: readonly Trip[]) => ({
+  files: trips.length,
   offered: trips.filter(({ accept }) => accept !== undefined).length,
   accepted: trips.filter(({ stage }) => stage === 'accepted').length,
   failed: trips.filter(({ failure }) => failure !== undefined).length,
@@ -70,6 +76,9 @@ export const toEntry = ({ file, content, piece, tookMs, ...trip }: Trip) => ({
   milliseconds: tookMs === undefined ? undefined : Math.round(tookMs),
   failure: trip.failure,
 })
+
+/** Skipped entries in the event `found`. */
+const MAX_SKIPPED = 100
 
 /** Prints one JSON line per event. */
 class JsonDisplay implements Display {
@@ -99,8 +108,14 @@ class JsonDisplay implements Display {
     })
   }
 
-  found(directory: string, trips: readonly Trip[]): void {
-    this.#event('found', { directory, files: trips.length, bytes: sizeOf(trips) })
+  found(directory: string, trips: readonly Trip[], skipped: readonly Skipped[]): void {
+    this.#event('found', {
+      directory,
+      files: trips.length,
+      bytes: sizeOf(trips),
+      entriesSkipped: skipped.length,
+      skipped: skipped.slice(0, MAX_SKIPPED),
+    })
   }
 
   progress(trip: Trip): void {
@@ -143,11 +158,14 @@ const COMPLETED: Record<Stage, number> = {
 const MAX_ROWS = 200
 const MAX_FAILURES = 10
 
+type Style = 'bold' | 'dim' | 'green' | 'red' | 'cyan'
+
 /** Prints plain lines with the counts of each stage, at most once a second. */
 class PlainDisplay implements Display {
   protected readonly output: Output
   protected trips: readonly Trip[] = []
   protected since = 0
+  #unreadable = 0
   readonly #printed = new Map<string, number>()
   #printedAt = 0
 
@@ -159,7 +177,13 @@ class PlainDisplay implements Display {
     this.output.write(`${text}\n`)
   }
 
-  protected style(format: 'bold' | 'dim' | 'green' | 'red' | 'cyan', text: string): string {
+  /** Writes sentences, broken between words where the terminal ends. */
+  protected sentences(text: string, format?: Style): void {
+    for (const line of wrap(text, this.output.columns ?? Infinity))
+      this.line(format === undefined ? line : this.style(format, line))
+  }
+
+  protected style(format: Style, text: string): string {
     return styleText(format, text, { stream: this.output as never })
   }
 
@@ -179,16 +203,23 @@ class PlainDisplay implements Display {
         `  ${left(role!, widths[0]!)}  ${left(url!, widths[1]!)}  ${this.style('dim', fit(did!, room))}`,
       )
     this.line()
-    this.line(this.style('dim', `  Keys and addresses: ${data}/local.json   Logs: ${data}/logs/`))
+    const paths = [
+      ['Addresses:', 'local.json'],
+      ['Keys:', 'keys.json'],
+      ['Logs:', 'logs/'],
+    ]
+    for (const [name, path] of paths) this.line(this.style('dim', `  ${left(name!, 11)}${data}/${path}`))
     this.line(this.style('dim', '  Ctrl-C stops.'))
     this.line()
   }
 
-  found(directory: string, trips: readonly Trip[]): void {
+  found(directory: string, trips: readonly Trip[], skipped: readonly Skipped[]): void {
     this.trips = trips
+    this.#unreadable = skipped.filter(({ reason }) => reason === 'unreadable').length
     this.since = performance.now()
     const files = `${count(trips.length)} ${trips.length === 1 ? 'file' : 'files'}`
-    this.line(`${files}, ${bytes(sizeOf(trips))}, from ${directory}`)
+    this.sentences(`${files}, ${bytes(sizeOf(trips))}, from ${directory}`)
+    if (skipped.length > 0) this.sentences(fit(describeSkipped(skipped), Infinity), 'dim')
     this.line()
   }
 
@@ -220,11 +251,13 @@ class PlainDisplay implements Display {
   }
 
   protected report(trips: readonly Trip[], { details, proofs }: Results): void {
-    const { offered, accepted, failed, earlier, underWay } = tally(trips)
+    const { files, accepted, failed, earlier, underWay } = tally(trips)
+    // The other columns take 58.
+    const name = Math.max(8, Math.min(MAX_NAME, (this.output.columns ?? Infinity) - 58))
     const rows = trips
       .slice(0, MAX_ROWS)
       .map(({ file, piece, aggregate, dealID, tookMs, failure, before }) => [
-        fit(file.name, 32),
+        fit(file.name, name),
         piece ? shortCid(`${piece}`) : '',
         aggregate ? shortCid(aggregate) : '',
         `${dealID ?? ''}`,
@@ -241,23 +274,26 @@ class PlainDisplay implements Display {
     )
     for (const [failure, [first, ...others]] of [...failures].slice(0, MAX_FAILURES)) {
       const more = others.length > 0 ? ` and ${count(others.length)} more` : ''
-      this.line(this.style('red', `  ${fit(first!.file.name, 32)}${more}: ${failure}`))
+      this.sentences(fit(`${first!.file.name}${more}: ${failure}`, Infinity), 'red')
     }
     if (failed > 0) this.line()
     if (accepted > 0) {
-      this.line('Every filecoin/accept receipt was verified: its signature, its task, the proof that the')
-      this.line('piece and its index entry are in the aggregate, and that the deal tracker knows the deal.')
+      this.sentences(
+        'Every filecoin/accept receipt was verified: its signature, its task, the proof that the piece and its index entry are in the aggregate, and that the deal tracker knows the deal.',
+      )
     }
     if (earlier > 0)
-      this.line(`${count(earlier)} of ${count(offered)} were accepted earlier; offers are idempotent.`)
+      this.sentences(`${count(earlier)} of ${count(files)} were accepted earlier; offers are idempotent.`)
     if (underWay > 0)
-      this.line(`${count(underWay)} of ${count(offered)} were on their way already; offers are idempotent.`)
-    this.line(`Full CIDs: ${details}   Proofs: ${proofs}/`)
-    this.line(
-      this.style(
-        failed > 0 ? 'red' : 'green',
-        `${count(offered)} offered, ${count(accepted)} accepted, ${count(failed)} failed`,
-      ),
+      this.sentences(
+        `${count(underWay)} of ${count(files)} were on their way already; offers are idempotent.`,
+      )
+    this.sentences(`Full CIDs: ${details}`)
+    this.sentences(`Proofs: ${proofs}/`)
+    const unreadable = this.#unreadable > 0 ? `; ${count(this.#unreadable)} could not be read` : ''
+    this.sentences(
+      `${count(files)} ${files === 1 ? 'file' : 'files'}: ${count(accepted)} accepted, ${count(failed)} failed${unreadable}`,
+      failed > 0 || unreadable !== '' ? 'red' : 'green',
     )
   }
 
@@ -279,20 +315,36 @@ const FRAME_MS = 100
 /** Columns of a file name, and of a progress bar. */
 const MAX_NAME = 32
 const BAR = 20
+/** Least columns of a file name where several files share a line, columns of all else about a file, and between files. */
+const MIN_CELL_NAME = 16
+const CELL_REST = 19
+const GAP = 2
+/** Failures that have a line with the reason, where the files have none. */
+const MAX_REASONS = 3
+
+/** A part of a line, and its style. */
+type Span = readonly [text: string, style?: Style | undefined]
+type Line = readonly Span[]
 
 /** Draws the stage of every file in place, on a terminal. */
 class LiveDisplay extends PlainDisplay {
-  #drawn = 0
+  /** Columns of each line of the drawing. */
+  #drawn: number[] = []
+  /** Files that made progress, the last one at the end. */
+  readonly #moved = new Set<Trip>()
   #timer: NodeJS.Timeout | undefined
 
-  override found(directory: string, trips: readonly Trip[]): void {
-    super.found(directory, trips)
+  override found(directory: string, trips: readonly Trip[], skipped: readonly Skipped[]): void {
+    super.found(directory, trips, skipped)
     this.output.write(HIDE_CURSOR)
     this.#draw()
     this.#timer = setInterval(() => this.#draw(), FRAME_MS)
   }
 
-  override progress(): void {}
+  override progress(trip: Trip): void {
+    this.#moved.delete(trip)
+    this.#moved.add(trip)
+  }
 
   /** Replaces the drawing by the table. */
   override finished(trips: readonly Trip[], results: Results): void {
@@ -314,84 +366,157 @@ class LiveDisplay extends PlainDisplay {
     if (this.#timer === undefined) return
     clearInterval(this.#timer)
     this.#timer = undefined
-    this.#drawn = 0
+    this.#drawn = []
     this.output.write(SHOW_CURSOR)
   }
 
   #draw(): void {
     const { columns = 80, rows = 24 } = this.output
-    const lines = this.trips.length + 4 <= rows ? this.#everyFile(columns) : this.#summary(columns)
-    this.output.write(`${this.#home()}${lines.map(line => `${line}\x1b[K\n`).join('')}${CLEAR}`)
-    this.#drawn = lines.length
+    // The last column stays free: after a character there, terminals differ. The cursor takes the last row.
+    const room = columns - 1
+    const lines = this.#layout(room, rows - 1)
+      .slice(0, Math.max(1, rows - 1))
+      .map(line => cutLine(line, room))
+    const text = lines.map(line => {
+      const parts = line.map(([part, style]) => (style === undefined ? part : this.style(style, part)))
+      return `${parts.join('')}\x1b[K\n`
+    })
+    this.output.write(`${this.#home()}${text.join('')}${CLEAR}`)
+    this.#drawn = lines.map(widthOf)
   }
 
-  /** Moves the cursor to the first line of the drawing. */
+  /**
+   * Moves the cursor to the first line of the drawing. In a terminal that became narrower, lines of the drawing take
+   * several rows.
+   */
   #home(): string {
-    return this.#drawn > 0 ? `\x1b[${this.#drawn}A\r` : ''
+    const { columns = 80 } = this.output
+    const rows = this.#drawn.reduce((sum, width) => sum + Math.max(1, Math.ceil(width / columns)), 0)
+    return rows > 0 ? `\x1b[${rows}A\r` : ''
   }
 
-  #everyFile(columns: number): string[] {
+  /** Every file has a line if there are enough rows, else a part of a line; else only the files that move have one. */
+  #layout(columns: number, rows: number): Line[] {
+    const end: Line[] = [[], this.#elapsed()]
+    const room = rows - end.length
+    if (this.trips.length <= room) return [...this.#files(this.trips, columns), ...end]
+    const perLine = Math.floor((columns + GAP) / (MIN_CELL_NAME + CELL_REST + GAP))
+    const cellRows = perLine > 1 ? Math.ceil(this.trips.length / perLine) : Infinity
+    if (cellRows <= room)
+      return [...this.#cells(columns, perLine, cellRows), ...this.#reasons(room - cellRows), ...end]
+    return [...this.#summary(columns, room), ...end]
+  }
+
+  #files(trips: readonly Trip[], columns: number): Line[] {
     const name = Math.max(8, Math.min(MAX_NAME, columns - 40))
-    return [...this.trips.map(trip => this.#file(trip, name, columns)), '', this.#elapsed()]
+    return trips.map(trip => this.#file(trip, name, columns))
   }
 
-  #file(trip: Trip, name: number, columns: number): string {
-    const { file, stage, dealID, tookMs, before, failure } = trip
-    const ok = stage === 'accepted' ? this.style('green', '✓') : ' '
-    const mark = failure === undefined ? ok : this.style('red', '✗')
-    const head = `${mark} ${left(file.name, name)} ${right(bytes(file.size), 8)}  `
+  #head({ file, stage, failure }: Trip, name: number): Line {
+    const mark: Span = failure !== undefined ? ['✗', 'red'] : stage === 'accepted' ? ['✓', 'green'] : [' ']
+    return [mark, [` ${left(file.name, name)} ${right(bytes(file.size), 8)}  `]]
+  }
+
+  #file(trip: Trip, name: number, columns: number): Line {
+    const { stage, dealID, tookMs, before, failure } = trip
+    const head = this.#head(trip, name)
     const room = columns - name - 13
-    if (failure !== undefined) return head + this.style('red', fit(failure, room))
-    if (stage === 'hashing') return head + this.#bar(file.size === 0 ? 1 : trip.hashed / file.size)
-    const dots = STAGES.map((_, n) => (n < COMPLETED[stage] ? '●' : '○')).join('')
+    if (failure !== undefined) return [...head, [fitWords(failure, room), 'red']]
+    if (stage === 'hashing') return [...head, ...bar(hashedShare(trip))]
     const words = {
       found: '',
       stored: 'stored',
       offered: 'offered',
-      submitted: 'submitted, waits for an aggregate',
-      aggregated: 'aggregated, waits for a deal',
+      submitted: 'waits for an aggregate',
+      aggregated: 'waits for a deal',
       accepted: `deal ${dealID}, ${before === 'end' ? 'earlier' : duration(tookMs ?? 0)}`,
     }
-    return head + this.style('cyan', dots) + this.style('dim', fit(`  ${words[stage]}`, room - STAGES.length))
-  }
-
-  /** Counts only: there are more files than the terminal has rows. */
-  #summary(columns: number): string[] {
-    const total = this.trips.length
-    const hashed = this.trips.reduce((sum, trip) => sum + trip.hashed, 0)
-    const size = sizeOf(this.trips)
-    const counts = STAGES.map((stage, n) => {
-      const reached = this.trips.filter(trip => COMPLETED[trip.stage] > n).length
-      const detail = stage === 'hashed' ? `  ${bytes(hashed)} of ${bytes(size)}` : ''
-      return `  ${left(stage, 10)}  ${this.#bar(total === 0 ? 1 : reached / total)}  ${count(reached)} of ${count(total)}${detail}`
-    })
-    const failed = this.trips.filter(({ failure }) => failure !== undefined)
-    const hashing = this.trips
-      .filter(({ stage, failure }) => stage === 'hashing' && failure === undefined)
-      .slice(0, 2)
     return [
-      ...counts,
-      '',
-      ...hashing.map(trip => `  ${this.style('dim', fit(`hashing ${trip.file.name}`, columns - 3))}`),
-      ...failed
-        .slice(-3)
-        .map(trip => `  ${this.style('red', fit(`${trip.file.name}: ${trip.failure}`, columns - 3))}`),
-      this.#elapsed(),
+      ...head,
+      [dots(stage), 'cyan'],
+      [fitWords(`  ${words[stage]}`, Math.max(0, room - STAGES.length)), 'dim'],
     ]
   }
 
-  #bar(share: number): string {
-    const full = Math.min(BAR, Math.floor(share * BAR))
-    return `${this.style('cyan', '━'.repeat(full))}${this.style('dim', '─'.repeat(BAR - full))} ${right(`${Math.floor(share * 100)}`, 3)} %`
-  }
-
-  #elapsed(): string {
-    const { accepted, failed } = tally(this.trips)
-    const progress = `${count(accepted)} of ${count(this.trips.length)} accepted`
-    const failures = failed > 0 ? `, ${count(failed)} failed` : ''
-    return this.style(
-      'dim',
-      `  ${progress}${failures}, ${Math.floor((performance.now() - this.since) / 1000)} s`,
+  /** Lines with several files, in the order of a newspaper: down, then to the right. */
+  #cells(columns: number, perLine: number, rows: number): Line[] {
+    const width = Math.floor((columns + GAP) / perLine) - GAP
+    return Array.from({ length: rows }, (_, row) =>
+      Array.from({ length: perLine }, (_, column) => this.trips[column * rows + row])
+        .filter(trip => trip !== undefined)
+        .flatMap((trip, n): Span[] => [
+          ...(n > 0 ? [[' '.repeat(GAP)] as const] : []),
+          ...this.#head(trip, width - CELL_REST),
+          this.#state(trip),
+        ]),
     )
   }
+
+  /** The state of a file in six columns. */
+  #state(trip: Trip): Span {
+    if (trip.failure !== undefined) return ['failed', 'red']
+    if (trip.stage === 'hashing') return [left(percent(hashedShare(trip)), 6), 'cyan']
+    return [left(dots(trip.stage), 6), 'cyan']
+  }
+
+  /** The reasons of the last failures. */
+  #reasons(max: number): Line[] {
+    const failed = this.trips.filter(({ failure }) => failure !== undefined)
+    return lastOf(failed, Math.min(max, MAX_REASONS)).map(({ file, failure }) => [
+      [`  ${file.name}: ${failure}`, 'red'],
+    ])
+  }
+
+  /** How many files have reached each stage, and the files that moved last. */
+  #summary(columns: number, rows: number): Line[] {
+    const total = this.trips.length
+    const hashed = this.trips.reduce((sum, trip) => sum + trip.hashed, 0)
+    const counts = STAGES.map((stage, n): Line => {
+      const reached = this.trips.filter(trip => COMPLETED[trip.stage] > n).length
+      const detail = stage === 'hashed' ? `  ${bytes(hashed)} of ${bytes(sizeOf(this.trips))}` : ''
+      return [
+        [`  ${left(stage, 10)}  `],
+        ...bar(reached / total),
+        [`  ${count(reached)} of ${count(total)}${detail}`],
+      ]
+    })
+    const reasons = this.#reasons(MAX_REASONS)
+    const room = Math.max(0, rows - counts.length - 1 - reasons.length)
+    const moved = [...this.#moved].filter(({ failure }) => failure === undefined)
+    const last = new Set(lastOf(moved, room))
+    const moving = this.trips.filter(trip => last.has(trip))
+    return [...counts, [], ...this.#files(moving, columns), ...reasons]
+  }
+
+  #elapsed(): Line {
+    const { accepted, failed, files } = tally(this.trips)
+    const failures = failed > 0 ? `, ${count(failed)} failed` : ''
+    const seconds = Math.floor((performance.now() - this.since) / 1000)
+    return [[`  ${count(accepted)} of ${count(files)} accepted${failures}, ${seconds} s`, 'dim']]
+  }
+}
+
+const lastOf = <T>(list: readonly T[], n: number): T[] => (n > 0 ? list.slice(-n) : [])
+
+const hashedShare = ({ file, hashed }: Trip): number => (file.size === 0 ? 1 : hashed / file.size)
+
+const percent = (share: number): string => `${right(`${Math.floor(share * 100)}`, 3)} %`
+
+const bar = (share: number): Line => {
+  const full = Math.min(BAR, Math.floor(share * BAR))
+  return [['━'.repeat(full), 'cyan'], ['─'.repeat(BAR - full), 'dim'], [` ${percent(share)}`]]
+}
+
+const dots = (stage: Stage): string => STAGES.map((_, n) => (n < COMPLETED[stage] ? '●' : '○')).join('')
+
+const widthOf = (line: Line): number => line.reduce((sum, [text]) => sum + stringWidth(text), 0)
+
+/** Cuts a line to a number of columns, between two words if possible. */
+const cutLine = (line: Line, columns: number): Line => {
+  let room = columns
+  return line.map(([text, style]): Span => {
+    const cut = room > 0 ? fitWords(text, room) : ''
+    room -= stringWidth(cut)
+    return [cut, style]
+  })
 }

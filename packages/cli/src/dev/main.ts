@@ -3,25 +3,35 @@ import { join, relative, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { UserError } from '@w3filecoin/runtime/user-error'
 import { parseOptions } from '../options.ts'
+import { wrap } from '../text.ts'
 
-const HELP = `Runs the whole W3 Filecoin system on this machine and takes files to a Filecoin deal.
+const HELP = `Runs the whole W3 Filecoin system on this machine and takes files to a Filecoin
+deal.
 
   npm start -- [options]
 
-  --once           stop after the journey; exit code 0 if every file has a deal
+  --once           stop after the journey; exit code 0 if every file was read
+                   and has a deal
   --no-journey     only serve: take no files to a deal
-  --files DIR      take the files of this directory (default: samples/)
-  --data DIR       keep all data in this directory; the next start continues from it (default: .w3filecoin/)
-  --engine NAME    keep the tables in sqlite, or in dynamodb, an engine for DynamoDB (Linux x64 only) (default: sqlite)
-  --port BASE      listen on port BASE (storage providers' stand-in), BASE+1 (storefront), BASE+2 (aggregator),
-                   BASE+3 (dealer) and BASE+4 (deal tracker) (default: 4000; 0: any free ports)
-  --fault FILE     storage providers reject this file: it fails, and the other pieces of its aggregate are retried;
-                   may be repeated
-  --timeout SEC    fail the remaining files after this many seconds without progress (default: 180)
+  --files DIR      take the files of this directory (default: samples/); hidden
+                   files and symbolic links are skipped
+  --data DIR       keep all data in this directory; the next start continues
+                   from it (default: .w3filecoin/)
+  --engine NAME    keep the tables in sqlite, or in dynamodb, an engine for
+                   DynamoDB (Linux x64 only) (default: sqlite)
+  --port BASE      listen on port BASE (storage providers' stand-in), BASE+1
+                   (storefront), BASE+2 (aggregator), BASE+3 (dealer), BASE+4
+                   (deal tracker) and BASE+5 (uploads) (default: 4000; 0: any
+                   free ports)
+  --fault FILE     storage providers reject this file: it fails, and the other
+                   pieces of its aggregate are retried; may be repeated
+  --timeout SEC    fail the remaining files after this many seconds without
+                   progress (default: 180)
   --json           print one JSON line per event
   -h, --help       print this help
 
-Everything listens on 127.0.0.1 only. DATA/local.json has the addresses and keys, DATA/logs/ the services' logs.
+Everything listens on 127.0.0.1 only. DATA/local.json has the addresses,
+DATA/keys.json the private keys, and DATA/logs/ the services' logs.
 npm run ops shows dead letters. Ctrl-C stops; a second Ctrl-C stops at once.
 `
 
@@ -46,8 +56,8 @@ const readOptions = () => {
     },
   })
   const port = Number(values.port)
-  if (!(Number.isInteger(port) && port >= 0 && port <= 65_535 - 4))
-    throw new UserError(`--port must be a whole number from 0 to ${65_535 - 4}, not ${values.port}`)
+  if (!(Number.isInteger(port) && port >= 0 && port <= 65_535 - 5))
+    throw new UserError(`--port must be a whole number from 0 to ${65_535 - 5}, not ${values.port}`)
   const seconds = Number(values.timeout)
   if (!(seconds > 0))
     throw new UserError(`--timeout must be a number of seconds above 0, not ${values.timeout}`)
@@ -79,7 +89,7 @@ const run = async (): Promise<number> => {
     return 0
   }
   const { findFiles, identify } = await import('./content.ts')
-  const files = options.journey ? await findFiles(options.files) : []
+  const { files, skipped } = options.journey ? await findFiles(options.files) : { files: [], skipped: [] }
   for (const name of options.fault)
     if (!files.some(file => file.name === name))
       throw new UserError(
@@ -136,12 +146,12 @@ const run = async (): Promise<number> => {
           signal: stop.signal,
           onProgress: trip => display.progress(trip),
         })
-        display.found(shortenPath(options.files), journey.trips)
+        display.found(shortenPath(options.files), journey.trips, skipped)
         await journey.travel()
         const details = join(options.data, 'journey.json')
         writePrivateFile(details, `${JSON.stringify(journey.trips.map(toEntry), null, 2)}\n`)
         display.finished(journey.trips, { details: shortenPath(details), proofs: shortenPath(proofs) })
-        failed = tally(journey.trips).failed
+        failed = tally(journey.trips).failed + skipped.filter(({ reason }) => reason === 'unreadable').length
       }
       if (options.once) return failed > 0 ? 1 : 0
       await rejectOnAbort(stop.signal)
@@ -177,8 +187,10 @@ try {
   process.exitCode = await run()
 } catch (cause) {
   process.exitCode = 1
-  process.stderr.write(
-    `w3filecoin: ${cause instanceof UserError ? cause.message : ((cause as Error).stack ?? cause)}\n`,
-  )
+  const lines =
+    cause instanceof UserError
+      ? wrap(`w3filecoin: ${cause.message}`, process.stderr.columns ?? Infinity)
+      : [`w3filecoin: ${(cause as Error).stack ?? cause}`]
+  process.stderr.write(`${lines.join('\n')}\n`)
 }
 process.exit()

@@ -8,11 +8,12 @@ import { run } from './start.ts'
 const temporaryDirectory = () => mkdtempDisposableSync(join(tmpdir(), 'w3filecoin-'))
 
 describe('npm start', () => {
-  it('prints its help with --help', async () => {
+  it('prints its help with --help, in lines of at most 80 columns', async () => {
     const help = run('--help')
     expect(await help.ended).toBe(0)
     for (const option of ['--once', '--data', '--port', '--files', '--no-journey', '--json', '--help'])
       expect(help.stdout).toContain(option)
+    for (const line of help.stdout.split('\n')) expect(line.length, line).toBeLessThanOrEqual(80)
     expect(help.stderr).toBe('')
   })
 
@@ -37,7 +38,7 @@ describe('npm start', () => {
 
   it.each([
     ['an unknown option', ['--frobnicate'], "Unknown option '--frobnicate' (see --help)"],
-    ['an invalid port', ['--port', '99999'], '--port must be a whole number from 0 to 65531, not 99999'],
+    ['an invalid port', ['--port', '99999'], '--port must be a whole number from 0 to 65530, not 99999'],
     ['an invalid timeout', ['--timeout', '0'], '--timeout must be a number of seconds above 0, not 0'],
     ['an empty port', ['--port='], '--port needs a value (see --help)'],
     ['a value with a dash', ['--port', '-1'], "Option '--port' argument is ambiguous (see --help)"],
@@ -77,7 +78,7 @@ describe('npm start', () => {
     const refused = run('--files', empty.path)
     expect(await refused.ended).toBe(1)
     expect(refused.stderr).toBe(
-      `w3filecoin: The directory ${empty.path} has no files. Pass another one with --files.\n`,
+      `w3filecoin: The directory ${empty.path} has no files to take. Pass another one with --files.\n`,
     )
   })
 
@@ -105,7 +106,15 @@ describe('npm start', () => {
     const refused = run('--no-journey', '--data', file, '--port', '0')
     expect(await refused.ended).toBe(1)
     expect(refused.stderr).toMatch(
-      /^w3filecoin: Cannot write to the data directory .*file: EEXIST.* Pass another one with --data\.\n$/,
+      /^w3filecoin: Cannot write to the data directory .*file: ENOTDIR.* Pass another one with --data\.\n$/,
+    )
+  })
+
+  it('refuses a data directory that cannot be created, without spinning', async () => {
+    const refused = run('--no-journey', '--data', '/proc/w3filecoin', '--port', '0')
+    expect(await refused.ended).toBe(1)
+    expect(refused.stderr).toMatch(
+      /^w3filecoin: Cannot write to the data directory \/proc\/w3filecoin: ENOENT.* Pass another one with --data\.\n$/,
     )
   })
 
