@@ -1,7 +1,9 @@
 import { hash } from 'node:crypto'
 import { once } from 'node:events'
+import { writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
 import type { Receipt } from '@ucanto/interface'
 import { pieceOf } from '@w3filecoin/piece'
 import { bytesOf, somePiece } from '@w3filecoin/testing'
@@ -107,7 +109,9 @@ test.concurrent('K9: content whose CID is the hash of its bytes is not accepted 
     Object.entries(CIDS).map(async ([name, cidOf]) => {
       const bytes = bytesOf(name, 1000)
       const damaged = await contentOf(bytes.with(999, bytes[999]! ^ 1), cidOf(bytes))
-      await upload(system.local, damaged, 'impatient')
+      // An upload of these bytes is refused, so the object is damaged on the disk.
+      await upload(system.local, { ...damaged, bytes }, 'impatient')
+      writeFileSync(join(system.data, 's3', 'impatient-content', `${damaged.content}`), damaged.bytes)
       const error = errorOf(await awaitReceipt(at, submitOf(await offer(at, damaged))))
       const message = expect.stringContaining('do not hash to it')
       expect(error, name).toMatchObject({ name: 'ContentNotFound', message })

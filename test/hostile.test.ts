@@ -11,7 +11,7 @@ import { create as createDigest } from 'multiformats/hashes/digest'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { AuthorizationOracle } from './fuzz/authorization.ts'
 import { type MessageParts, packMessage, unpackMessage } from './fuzz/blocks.ts'
-import { type Cast, createCast, createIdentities, type Role, recordSamples } from './fuzz/corpus.ts'
+import { type Cast, createCast, createKeys, type Role, recordSamples } from './fuzz/corpus.ts'
 import { fuzz } from './fuzz/fuzz.ts'
 import { closeConnections, send } from './fuzz/send.ts'
 
@@ -25,7 +25,7 @@ const crashes: Error[] = []
 
 beforeAll(async () => {
   data = await mkdtemp(join(tmpdir(), 'w3filecoin-hostile-'))
-  await writeFile(join(data, 'local.json'), JSON.stringify(await createIdentities()))
+  await writeFile(join(data, 'keys.json'), JSON.stringify(await createKeys()))
   local = await startLocal({ data, onCrash: error => crashes.push(error) })
   cast = await createCast(local.services, local.agent)
 })

@@ -10,7 +10,7 @@ import {
   filecoinInfo,
 } from '@w3filecoin/capabilities'
 import { type Accepted, verifyAccept } from '@w3filecoin/cli/verify'
-import { type Address, readIdentities, readPlaces } from '@w3filecoin/local/identity'
+import { type Places, readIdentities, readPlaces } from '@w3filecoin/local/identity'
 import { Authority, Peer, parseSigner } from '@w3filecoin/runtime'
 import type { Content } from '@w3filecoin/testing'
 import { Receipts } from './receipts.ts'
@@ -74,12 +74,12 @@ export class Agent {
 
   /** Stores the content, offers it with the published client, and returns the CID of the promised `filecoin/accept`. */
   async #offer({ bytes, content, piece }: Offer): Promise<string> {
-    const stored = await fetch(readPlaces(this.#data)!.content!.url.replace('{cid}', `${content}`), {
+    const stored = await fetch(this.#places().content.url.replace('{cid}', `${content}`), {
       method: 'PUT',
       body: bytes as never,
     })
     if (!stored.ok) throw new Error(`Storing the content failed with status ${stored.status}`)
-    const { url, did } = this.#identity('storefront')
+    const { url, did } = this.#address('storefront')
     const issuer = this.#signer()
     const audience = ed25519.Verifier.parse(did)
     const receipt = await Storefront.filecoinOffer(
@@ -112,7 +112,7 @@ export class Agent {
   async #findLoss({ kind, piece, accept, lastError, receipt }: Offer): Promise<string | undefined> {
     if (accept === undefined) return `it was never acknowledged: ${lastError}`
     if (receipt === undefined) return `${accept} has no receipt`
-    const { did: storefront } = this.#identity('storefront')
+    const { did: storefront } = this.#address('storefront')
     const { ok, error } = await verifyAccept(receipt, { accept, piece, storefront })
     const live = await this.#findLiveAggregates(piece)
     if (kind !== 'good') {
@@ -146,25 +146,31 @@ export class Agent {
   }
 
   async #ask<T>(role: string, invoke: (peer: Peer) => IssuedInvocationView): Promise<T> {
-    const peer = new Peer(this.#identity(role), { authority: new Authority(), fetch })
+    const peer = new Peer(this.#address(role), { authority: new Authority(), fetch })
     const [answer] = await peer.execute([(await invoke(peer).delegate()) as never])
     const out = answer?.error ? answer : answer!.ok.out
     if (out.error) throw new Error(`The ${role} answers ${(out.error as Error).message}`)
     return out.ok as T
   }
 
-  /** Returns the agent's signer. Its key is in the data directory, with the addresses of the running system. */
+  /** Returns the agent's signer. Its key is in the data directory. */
   #signer(): Signer {
-    return parseSigner(this.#identity('agent').key)
+    return parseSigner(readIdentities(this.#data).agent!.key)
   }
 
-  #identity(role: string): Address {
-    return readIdentities(this.#data)[role] as Address
+  #places(): Places {
+    const places = readPlaces(this.#data)
+    if (places === undefined) throw new Error(`No system was started on ${this.#data}`)
+    return places
+  }
+
+  #address(role: string): Places['services'][string] {
+    return this.#places().services[role]!
   }
 
   /** Returns the current URLs of the services by DID. */
   #urls(): ReadonlyMap<string, string> {
     const roles = ['storefront', 'aggregator', 'dealer', 'dealTracker']
-    return new Map(roles.map(role => this.#identity(role)).map(({ did, url }) => [did, url]))
+    return new Map(roles.map(role => this.#address(role)).map(({ did, url }) => [did, url]))
   }
 }

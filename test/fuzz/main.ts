@@ -36,7 +36,7 @@ if (only !== undefined && count !== undefined) refuseToRun('--only cannot be com
 
 // Loading the system takes a second, so wrong options are refused before it.
 const { startLocal } = await import('@w3filecoin/local')
-const { createIdentities } = await import('./corpus.ts')
+const { createKeys } = await import('./corpus.ts')
 const { fuzz } = await import('./fuzz.ts')
 const { sendHonestPieces } = await import('./honest-piece.ts')
 const { closeConnections } = await import('./send.ts')
@@ -69,7 +69,7 @@ const printFinding = ({ index, sample, plan }: Finding) =>
   console.log(`  --seed ${seed} --only ${index} (${sample}): ${JSON.stringify(plan)}`)
 
 const data = await mkdtemp(join(tmpdir(), 'w3filecoin-fuzz-'))
-await writeFile(join(data, 'local.json'), JSON.stringify(await createIdentities()))
+await writeFile(join(data, 'keys.json'), JSON.stringify(await createKeys()))
 const crashes: Error[] = []
 const local = await startLocal({
   data,

@@ -18,8 +18,15 @@ export interface EnginePorts {
   s3: number
 }
 
+export interface StartEngines {
+  data: string
+  /** 0: any free port. */
+  s3Port: number
+  region: string
+}
+
 /** Requests to the thread, one at a time. */
-export type EngineQuestion = { lock: string } | { start: { data: string; region: string } } | { stop: true }
+export type EngineQuestion = { lock: string } | { start: StartEngines } | { stop: true }
 
 /** Makes every server of this thread listen on 127.0.0.1: `startFauxqs` listens on every interface. */
 const listenOnLoopback = () => {
@@ -41,11 +48,11 @@ let held: DatabaseSync | undefined
 let sqs: FauxqsServer | undefined
 let s3: S3 | undefined
 
-const start = async ({ data, region }: { data: string; region: string }): Promise<EnginePorts> => {
+const start = async ({ data, s3Port, region }: StartEngines): Promise<EnginePorts> => {
   listenOnLoopback()
   releaseMessages(join(data, 'fauxqs.db'))
   const { startFauxqs } = await import('fauxqs')
-  s3 = await startS3(join(data, S3_DIRECTORY))
+  s3 = await startS3(join(data, S3_DIRECTORY), s3Port)
   sqs = await startFauxqs({
     port: 0,
     host: '127.0.0.1',

@@ -32,6 +32,8 @@ interface EnginesOptions {
   /** The data directory. */
   data: string
   tables: TableEngine
+  /** The port of S3. Default: any free port. */
+  s3Port?: number
   log: LogFile
   /** Called when the directory is locked, before an engine stores anything in it. */
   whenLocked?: () => Promise<unknown>
@@ -47,10 +49,11 @@ export const s3Client = ({ s3 }: Pick<Engines, 's3'>): S3Client =>
 export const sqsClient = ({ sqs }: Pick<Engines, 'sqs'>): SQSClient =>
   new SQSClient({ region: REGION, endpoint: sqs, credentials: CREDENTIALS })
 
-/** Starts the engines on free ports of 127.0.0.1. Only one system may use a data directory at a time. */
+/** Starts the engines on 127.0.0.1. Only one system may use a data directory at a time. */
 export const startEngines = async ({
   data,
   tables,
+  s3Port = 0,
   log,
   whenLocked,
   onCrash,
@@ -69,7 +72,7 @@ export const startEngines = async ({
     await whenLocked?.()
     const [dynamodb, ports] = await startBoth(
       tables === 'dynamodb' ? startDynamoDB({ data, log, onCrash }) : undefined,
-      ask<EnginePorts>({ start: { data, region: REGION } }),
+      ask<EnginePorts>({ start: { data, s3Port, region: REGION } }),
       engine => engine?.stop(),
     )
     const sqs = `http://127.0.0.1:${ports.sqs}`

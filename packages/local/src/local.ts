@@ -1,4 +1,5 @@
-import { accessSync, constants, mkdirSync, realpathSync } from 'node:fs'
+import { accessSync, constants, existsSync, mkdirSync, realpathSync } from 'node:fs'
+import { dirname, join, resolve } from 'node:path'
 import type { AggregatorSettings } from '@w3filecoin/aggregator/config'
 import { DIALECTS, VOCABULARIES } from '@w3filecoin/capabilities/vocabulary'
 import type { DealTrackerSettings } from '@w3filecoin/deal-tracker/config'
@@ -7,11 +8,12 @@ import type { Resources } from '@w3filecoin/runtime/resources'
 import { UserError } from '@w3filecoin/runtime/user-error'
 import type { StorefrontSettings } from '@w3filecoin/storefront/config'
 import { type Engines, startEngines } from './engines.ts'
-import { type Address, type Identities, type Identity, openIdentities, writeIdentities } from './identity.ts'
+import { type Address, type Identities, type Identity, openIdentities, writePlaces } from './identity.ts'
 import { LogFile } from './log-file.ts'
 import { type Market, openMarket } from './market.ts'
 import { makePrivate } from './private-files.ts'
 import { placesOf } from './provision.ts'
+import type { Wake } from './schedule-source.ts'
 import { openServices, type Services } from './services.ts'
 import type { TableEngine } from './table-engine.ts'
 
@@ -26,6 +28,8 @@ export interface ServiceSpec {
   functions: string
   /** Returns its configuration, when all addresses are known. */
   config: (world: World) => object
+  /** By the name of a schedule: the event after which it also runs, before its interval is over. */
+  wakes?: Record<string, Wake>
 }
 
 /** The addresses of the system. */
@@ -44,7 +48,10 @@ export interface LocalOptions {
   data: string
   /** The engine for tables. The default is `sqlite`. */
   engine?: TableEngine
-  /** The market's port. The services listen on the following ports, in order. 0: any free ports. */
+  /**
+   * The market's port. The services listen on the following ports, in order, and S3 on the port after the last service.
+   * 0: any free ports.
+   */
   port?: number
   /** Roles of additional storefronts. */
   storefronts?: readonly string[]
@@ -79,6 +86,16 @@ export interface Local {
 /** Seconds until unfinished work is retried. With shorter times, many large files would be restarted again and again. */
 const TIMING = { retrySeconds: 10, pollSeconds: 10 }
 
+/** A piece waits this long for other pieces of its aggregate. */
+const SEAL_WAIT_SECONDS = 1
+/** The event of a new deal of the market. */
+const DEAL = 'market'
+/** The dealer may ask about an aggregate this long after its offer. It does so when the deal tracker has new deals. */
+const DEAL_POLL_SECONDS = 0.1
+
+/** An offer waits this long for its content, which is uploaded from the same machine. On AWS it waits for seven days. */
+const CONTENT_WAIT_SECONDS = 5 * 60
+
 const storefront = (role: string): ServiceSpec => ({
   role,
   name: kebab(role),
@@ -91,6 +108,7 @@ const storefront = (role: string): ServiceSpec => ({
     dealer: peer(services.dealer),
     dealTracker: peer(services.dealTracker),
     defaultGroup: 'local',
+    contentWaitSeconds: CONTENT_WAIT_SECONDS,
     timing: TIMING,
   }),
 })
@@ -108,9 +126,10 @@ const fourServices = (storefronts: readonly string[]): ServiceSpec[] => [
       storefronts: ['storefront', ...storefronts].map(role => peer(services[role])),
       dealer: peer(services.dealer),
       // Aggregates have the size that storage providers accept, but they need not be full, and do not wait for long.
-      limits: { minPaddedBytes: 0, maxWaitSeconds: 3 },
+      limits: { minPaddedBytes: 0, maxWaitSeconds: SEAL_WAIT_SECONDS },
       timing: TIMING,
     }),
+    wakes: { sweep: { after: 'aggregator-piece', seconds: SEAL_WAIT_SECONDS } },
   },
   {
     role: 'dealer',
@@ -125,9 +144,9 @@ const fourServices = (storefronts: readonly string[]): ServiceSpec[] => [
         storefront: services[role]!.did,
         url: `${services[role]!.url}/piece/{permit}/{piece}`,
       })),
-      // The market makes deals within seconds.
-      timing: { ...TIMING, pollSeconds: 1 },
+      timing: { ...TIMING, pollSeconds: DEAL_POLL_SECONDS },
     }),
+    wakes: { sweep: { after: 'deal-tracker-update', seconds: 0 } },
   },
   {
     role: 'dealTracker',
@@ -143,6 +162,7 @@ const fourServices = (storefronts: readonly string[]): ServiceSpec[] => [
       ],
       sources: [{ name: 'local', kind: 'active-replicas', url: activeReplicas }],
     }),
+    wakes: { sync: { after: DEAL, seconds: 0 } },
   },
   ...storefronts.map(storefront),
 ]
@@ -154,9 +174,11 @@ const kebab = (role: string) => role.replaceAll(/[A-Z]/g, letter => `-${letter.t
 /** Creates the directory if it does not exist, makes its contents private, and returns its real path. */
 const prepareDirectory = (data: string): string => {
   try {
-    mkdirSync(data, { recursive: true, mode: 0o700 })
+    createDirectory(resolve(data))
     accessSync(data, constants.W_OK)
     const directory = realpathSync(data)
+    // `accessSync` allows root everything, also where the file system takes no directories.
+    createDirectory(join(directory, 'logs'))
     makePrivate(directory)
     return directory
   } catch (cause) {
@@ -174,6 +196,21 @@ const requireSqlite = (): void => {
     )
 }
 
+/**
+ * Creates a directory and its missing parents. (`mkdirSync` with `recursive` never returns below `/proc`, where a parent
+ * exists and `mkdir` fails with ENOENT.)
+ */
+const createDirectory = (path: string): void => {
+  if (existsSync(path)) return
+  createDirectory(dirname(path))
+  try {
+    mkdirSync(path, { mode: 0o700 })
+  } catch (cause) {
+    // Another process may have created it meanwhile.
+    if (!existsSync(path)) throw cause
+  }
+}
+
 /** Starts the whole system. Resolves when every service answers. */
 export const startLocal = async ({
   data,
@@ -183,7 +220,7 @@ export const startLocal = async ({
   configure = (_, config) => config,
   services: specs = fourServices(storefronts),
   everySeconds = 2,
-  dealDelayMs = 1500,
+  dealDelayMs = 300,
   faulty = [],
   logLevel = 'info',
   onCrash = error => {
@@ -205,6 +242,7 @@ export const startLocal = async ({
     startEngines({
       data: directory,
       tables: engine,
+      s3Port: portOf(specs.length + 1),
       log: openLog('engines'),
       whenLocked: openKeys,
       onCrash,
@@ -234,33 +272,39 @@ export const startLocal = async ({
     s3: engines.s3,
     activeReplicas: market.activeReplicas,
   }
-  writeIdentities(
-    directory,
-    { ...identities, ...world.services, agent: world.agent },
-    {
-      content: { url: `${engines.s3}/storefront-content/{cid}` },
-      engines: engines.env,
-      resources: Object.fromEntries(
-        await Promise.all(
-          specs.map(async ({ name, resources }) => {
-            const description = (await import(resources)) as { resources: Resources }
-            return [name, placesOf({ ...description, service: name, sqs: engines.sqs })] as const
-          }),
-        ),
-      ),
-    },
+  const resources = await Promise.all(
+    specs.map(async ({ name, resources }) => {
+      const description = (await import(resources)) as { resources: Resources }
+      return [name, placesOf({ ...description, service: name, sqs: engines.sqs })] as const
+    }),
   )
+  writePlaces(directory, {
+    services: Object.fromEntries(
+      Object.entries(world.services).map(([role, { url, did }]) => [role, { url, did }]),
+    ),
+    agent: { did: world.agent.did },
+    content: { url: `${engines.s3}/storefront-content/{cid}` },
+    engines: engines.env,
+    resources: Object.fromEntries(resources),
+  })
 
   await Promise.all([
-    market.start({ engines, data: directory, dealDelayMs, faulty }),
+    market.start({
+      engines,
+      data: directory,
+      dealDelayMs,
+      faulty,
+      onDeal: () => services.notify(DEAL),
+    }),
     services.start({
       everySeconds,
       env: engines.env,
       services: await Promise.all(
-        specs.map(async ({ role, name, resources, functions, config }) => ({
+        specs.map(async ({ role, name, resources, functions, config, wakes }) => ({
           name,
           resources,
           functions,
+          wakes,
           env: {
             SERVICE_KEY: world.services[role]!.key,
             CONFIG: JSON.stringify(await configure(role, config(world), world)),

@@ -37,6 +37,8 @@ interface MarketOptions {
   dealDelayMs: number
   /** CIDs of pieces that get no deal. */
   faulty: readonly string[]
+  /** Called when a deal was published. */
+  onDeal?: () => void
 }
 
 /** An offer document of the dealer. */
@@ -106,7 +108,7 @@ export const openMarket = async ({ port, log: file }: { port: number; log: LogFi
   return {
     url,
     activeReplicas: `${url}${PATH}`,
-    start: async ({ engines, data, dealDelayMs, faulty }) => {
+    start: async ({ engines, data, dealDelayMs, faulty, onDeal = () => {} }) => {
       const book = join(data, 'market.json')
       entries.push(...readBook(book, data))
       const offers = bucketDirectory(data, OFFERS)
@@ -120,6 +122,7 @@ export const openMarket = async ({ port, log: file }: { port: number; log: LogFi
         entries,
         book,
         dealDelayMs,
+        onDeal,
         log,
         signal: stopping.signal,
       })
@@ -177,6 +180,7 @@ interface TradeOptions {
   entries: Entry[]
   book: string
   dealDelayMs: number
+  onDeal: () => void
   log: Log
   signal: AbortSignal
 }
@@ -208,6 +212,7 @@ const trade = async ({
   entries,
   book,
   dealDelayMs,
+  onDeal,
   log,
   signal,
 }: TradeOptions): Promise<void> => {
@@ -258,6 +263,7 @@ const trade = async ({
         }
         enter(deal)
         log('info', 'deal', deal)
+        onDeal()
       }
       for (const refusal of entries.filter(isRefusal)) {
         if (reported.has(refusal.offer)) continue

@@ -6,6 +6,8 @@ import { UserError } from '@w3filecoin/runtime/user-error'
 /** Permissions of a directory and of a file that only their owner may use. */
 const PRIVATE_DIRECTORY = 0o700
 const PRIVATE_FILE = 0o600
+/** Permissions of a file that every user of the machine may read. */
+const PUBLIC_FILE = 0o644
 /** Takes all permissions of group and others from every file that this process and its children create. */
 const PRIVATE_UMASK = 0o077
 
@@ -15,6 +17,7 @@ const ENTRIES = new Set([
   'dynamodb.sqlite',
   'fauxqs.db',
   'journey.json',
+  'keys.json',
   'local.json',
   'lock',
   'logs',
@@ -50,10 +53,15 @@ export const makePrivate = (data: string): void => {
  *
  * @throws UserError if it cannot be written, e.g. because the disk is full
  */
-export const writePrivateFile = (path: string, text: string): void => {
+export const writePrivateFile = (path: string, text: string): void => replaceFile(path, text, PRIVATE_FILE)
+
+/** As {@link writePrivateFile}, but every user who may enter the directory can read the file. */
+export const writePublicFile = (path: string, text: string): void => replaceFile(path, text, PUBLIC_FILE)
+
+const replaceFile = (path: string, text: string, mode: number): void => {
   try {
     writeFileSync(`${path}.new`, text, { mode: PRIVATE_FILE, flush: true })
-    chmodSync(`${path}.new`, PRIVATE_FILE)
+    chmodSync(`${path}.new`, mode)
     renameSync(`${path}.new`, path)
   } catch (cause) {
     throw new UserError(

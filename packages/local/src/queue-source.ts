@@ -38,7 +38,9 @@ interface QueueSourceOptions {
 
 /**
  * The event source of a queue, as on Lambda: collects a batch, runs the function, deletes the handled messages and
- * retries the failed ones. If the function itself did not send a message to the dead-letter queue after its last
+ * retries the failed ones. The window of a batch begins with the previous batch: a single message after a pause is handled
+ * at once, and a stream of messages in one batch per window. (On Lambda, each batch waits for its window.)
+ * If the function itself did not send a message to the dead-letter queue after its last
  * attempt, SQS does.
  */
 export const pollQueue = ({ client, queue, url, spec, run, log }: QueueSourceOptions): EventSource => {
@@ -69,14 +71,19 @@ export const pollQueue = ({ client, queue, url, spec, run, log }: QueueSourceOpt
     }
   }
 
+  /** When the last batch was complete. */
+  let collectedAt = -Infinity
+
   const collect = async (): Promise<Message[]> => {
     const batch = await receive(spec.batch, LONG_POLL_SECONDS)
     if (batch.length === 0) return batch
     await fill(batch)
-    if (batch.length < spec.batch && spec.window) {
-      await sleep(spec.window * 1000, undefined, { signal: stopping.signal })
+    const waitMs = collectedAt + (spec.window ?? 0) * 1000 - performance.now()
+    if (batch.length < spec.batch && waitMs > 0) {
+      await sleep(waitMs, undefined, { signal: stopping.signal })
       await fill(batch)
     }
+    collectedAt = performance.now()
     return batch
   }
 

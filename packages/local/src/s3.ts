@@ -3,15 +3,17 @@ import { createReadStream, createWriteStream } from 'node:fs'
 import { access, mkdir, readdir, rename, rm, stat } from 'node:fs/promises'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import { join } from 'node:path'
+import { Transform } from 'node:stream'
 import { text } from 'node:stream/consumers'
 import { pipeline } from 'node:stream/promises'
+import { type ContentHash, contentHash } from '@w3filecoin/storefront/content-hash'
 import { listen } from './listen.ts'
 
 /**
  * A small S3. Each object is a file, streamed in and out, so that objects of any size take constant memory. (The SQS
  * engine has an S3 too, but it holds several copies of each object in memory.) It has the features that the services and
  * the SDK use: buckets by path, objects without metadata, conditional writes, ranges, lists, CORS for all origins. It does
- * not check credentials or signatures.
+ * not check credentials or signatures. In a bucket of content it refuses bytes that do not hash to the CID in their key.
  */
 export interface S3 {
   port: number
@@ -28,7 +30,7 @@ export const bucketDirectory = (data: string, bucket: string): string => join(da
 /** The directory of all buckets in a data directory. */
 export const S3_DIRECTORY = 's3'
 
-export const startS3 = async (directory: string): Promise<S3> => {
+export const startS3 = async (directory: string, port = 0): Promise<S3> => {
   // Remove incomplete objects of a crashed system.
   await rm(join(directory, INCOMING), { recursive: true, force: true })
   await mkdir(join(directory, INCOMING), { recursive: true })
@@ -36,9 +38,8 @@ export const startS3 = async (directory: string): Promise<S3> => {
   const server = createServer(
     (request, response) => void answer({ directory, webMethods }, request, response),
   )
-  const port = await listen(server, 0)
   return {
-    port,
+    port: await listen(server, port),
     stop: () =>
       new Promise(resolve => {
         server.close(() => resolve())
@@ -80,7 +81,8 @@ const answer = async (
   try {
     await route(storage, request, response)
   } catch (cause) {
-    if (response.headersSent || request.destroyed) return void response.destroy()
+    // A request is also destroyed when its body was read to the end.
+    if (response.headersSent || (request.destroyed && !request.complete)) return void response.destroy()
     const { status, code, message } = (
       cause instanceof S3Error ? cause : new S3Error(500, 'InternalError', (cause as Error).message)
     ) as S3Error
@@ -146,7 +148,14 @@ const route = async (
   if (asked !== undefined) throw new S3Error(501, 'NotImplemented', `This S3 does not support ${asked}`)
   if (what === 'HEAD bucket') response.end()
   else if (what === 'GET bucket') await listObjects(bucket, name, searchParams, response)
-  else if (what === 'PUT object') await putObject(directory, fileOf(bucket, key), request, response)
+  else if (what === 'PUT object')
+    await putObject(
+      directory,
+      fileOf(bucket, key),
+      request,
+      response,
+      name.endsWith(CONTENT) ? hashIn(key) : undefined,
+    )
   else if (what === 'GET object' || what === 'HEAD object')
     await getObject(fileOf(bucket, key), key, request, response, searchParams)
   else if (what === 'DELETE object') {
@@ -184,19 +193,49 @@ const fileOf = (bucket: string, key: string): string => {
   return join(bucket, name)
 }
 
-/** Writes to a temporary file and renames it, so that an object is never incomplete. */
+/** Ending of the names of buckets that hold content by CID, e.g. `storefront-content`. */
+const CONTENT = '-content'
+
+/** Returns the hash that the bytes of a key must have; `undefined` if the key is not a CID, or its hash cannot be computed. */
+const hashIn = (key: string): ContentHash | undefined => {
+  try {
+    return contentHash(key)
+  } catch {
+    return undefined
+  }
+}
+
+/**
+ * Writes to a temporary file and renames it, so that an object is never incomplete.
+ *
+ * @param hash the hash that the bytes must have: other bytes are refused
+ */
 const putObject = async (
   directory: string,
   file: string,
   request: IncomingMessage,
   response: ServerResponse,
+  hash: ContentHash | undefined,
 ): Promise<void> => {
   if (request.headers['if-none-match'] === '*' && (await stat(file).catch(() => undefined)))
     throw new S3Error(412, 'PreconditionFailed', 'The object exists')
   const incoming = join(directory, INCOMING, randomUUID())
   const chunked = request.headers['content-encoding']?.includes('aws-chunked')
   try {
-    await pipeline(chunked ? decodeChunks(request) : request, createWriteStream(incoming, { flush: true }))
+    const body = chunked ? decodeChunks(request) : request
+    const hashing = new Transform({
+      transform: (chunk, _, done) => {
+        hash?.update(chunk)
+        done(null, chunk)
+      },
+    })
+    await pipeline(body, hashing, createWriteStream(incoming, { flush: true }))
+    if (hash && !hash.matches())
+      throw new S3Error(
+        400,
+        'BadDigest',
+        `The bytes do not hash to the CID under which they are stored. Compute the CID again, or store other bytes.`,
+      )
     await rename(incoming, file)
   } catch (cause) {
     await rm(incoming, { force: true })

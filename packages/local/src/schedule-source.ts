@@ -1,9 +1,20 @@
 import { randomUUID } from 'node:crypto'
-import { setTimeout as sleep } from 'node:timers/promises'
+import type { EventEmitter } from 'node:events'
 import type { Log } from '@w3filecoin/runtime'
 import type { ScheduleSpec } from '@w3filecoin/runtime/resources'
 import { scheduleEvent } from './events.ts'
 import { type EventSource, invoke, type LambdaFunction } from './invoke.ts'
+
+/** An event after which a schedule runs, without waiting for its interval. */
+export interface Wake {
+  /** Name of the queue whose function has run, e.g. `aggregator-piece`, or `market` after a deal. */
+  after: string
+  /** The schedule runs this long after the event, when its work is due. */
+  seconds: number
+}
+
+/** Least time between two runs that events ask for: many events share a run. */
+const MIN_GAP_MS = 200
 
 interface ScheduleSourceOptions {
   /** Physical name of the schedule. */
@@ -11,37 +22,73 @@ interface ScheduleSourceOptions {
   spec: ScheduleSpec
   /** Upper limit of the schedule's interval, because a minute is long on a laptop. */
   everySeconds: number
+  wake?: Wake | undefined
+  /** Emits the events of the system, see {@link Wake}. */
+  events: EventEmitter
   run: LambdaFunction
   log: Log
 }
 
-/** Runs a function at an interval, one run at a time. */
+/** Runs a function at an interval, and after the events that leave it work; one run at a time. */
 export const runSchedule = ({
   schedule,
   spec,
   everySeconds,
+  wake,
+  events,
   run,
   log,
 }: ScheduleSourceOptions): EventSource => {
-  const stopping = new AbortController()
-  const pauseMs = Math.min(spec.everySeconds, everySeconds) * 1000
+  const intervalMs = Math.min(spec.everySeconds, everySeconds) * 1000
+  /** Times of the runs that events ask for, ascending, as `performance.now()` has them. */
+  const wakes: number[] = []
+  let lastWakeAt = -Infinity
+  let stopped = false
+  /** Sets the timer of the present pause again. */
+  let replan = () => {}
+
+  const onEvent = () => {
+    const at = performance.now() + wake!.seconds * 1000
+    if (lastWakeAt >= at) return
+    lastWakeAt = Math.max(at, lastWakeAt + MIN_GAP_MS)
+    wakes.push(lastWakeAt)
+    replan()
+  }
+  if (wake) events.on(wake.after, onEvent)
+
+  const pause = (): Promise<void> =>
+    new Promise(resolve => {
+      const regularAt = performance.now() + intervalMs
+      let timer: NodeJS.Timeout | undefined
+      replan = () => {
+        clearTimeout(timer)
+        if (stopped) return resolve()
+        const at = Math.min(regularAt, wakes[0] ?? Infinity)
+        timer = setTimeout(resolve, Math.ceil(Math.max(0, at - performance.now())))
+      }
+      replan()
+    })
 
   const repeat = async (): Promise<void> => {
-    while (!stopping.signal.aborted) {
+    while (!stopped) {
+      const beganAt = performance.now()
+      while (wakes[0] !== undefined && wakes[0] <= beganAt) wakes.shift()
       try {
         const event = scheduleEvent(schedule, { id: randomUUID(), time: new Date() })
         await invoke(schedule, run, event, spec.run)
       } catch (cause) {
         log('error', 'run failed', { schedule, cause })
       }
-      await sleep(pauseMs, undefined, { signal: stopping.signal }).catch(() => {})
+      await pause()
     }
   }
 
   const repeating = repeat()
   return {
     stop: () => {
-      stopping.abort()
+      stopped = true
+      events.off(wake?.after ?? '', onEvent)
+      replan()
       return repeating
     },
   }

@@ -1,3 +1,4 @@
+import { EventEmitter } from 'node:events'
 import { type MessagePort, parentPort } from 'node:worker_threads'
 import { S3Client } from '@aws-sdk/client-s3'
 import { SQSClient } from '@aws-sdk/client-sqs'
@@ -7,7 +8,7 @@ import { type Api, type HttpSource, serveHttp } from './http-source.ts'
 import type { EventSource, LambdaFunction } from './invoke.ts'
 import { type Clients, provision, queueName, resourceName, type TableMaker } from './provision.ts'
 import { pollQueue } from './queue-source.ts'
-import { runSchedule } from './schedule-source.ts'
+import { runSchedule, type Wake } from './schedule-source.ts'
 import { openTableMaker } from './table-engine.ts'
 import { answerWith } from './thread.ts'
 
@@ -25,6 +26,8 @@ export interface StartService {
   functions: string
   /** The variables of this service. Those of the engines are shared. */
   env: Record<string, string>
+  /** By the name of a schedule in the resource description: the event after which it also runs. */
+  wakes?: Record<string, Wake> | undefined
 }
 
 export interface StartServices {
@@ -38,8 +41,15 @@ export interface StartServices {
 /** Requests to the thread, one at a time. A service is known by its place in the list. */
 export type ServicesQuestion = { listen: readonly number[] } | { start: StartServices } | { stop: true }
 
+/** A message without an answer: an event outside the thread has happened, see `Wake.after`. */
+export interface ServicesNews {
+  happened: string
+}
+
 const opened: { api: PromiseWithResolvers<Api>; http: HttpSource }[] = []
 const sources: EventSource[] = []
+/** Emits the name of each queue whose function has run, and the events of {@link ServicesNews}. */
+const events = new EventEmitter()
 let tables: TableMaker | undefined
 
 /** The environment that every service of this thread has. */
@@ -69,7 +79,7 @@ interface Shared extends Omit<StartServices, 'services'> {
 }
 
 const startService = async (
-  { name, env, ...modules }: StartService,
+  { name, env, wakes, ...modules }: StartService,
   { env: engines, everySeconds, sqs, clients, tables }: Shared,
 ): Promise<Api> => {
   const { resources } = (await import(modules.resources)) as { resources: Resources }
@@ -87,21 +97,31 @@ const startService = async (
   }
   const log = jsonLog(line => console.log(line), { service: name })
   sources.push(
-    ...Object.entries(resources.queues).map(([queue, spec]) =>
-      pollQueue({
+    ...Object.entries(resources.queues).map(([queue, spec]) => {
+      const physicalName = queueName(name, queue, spec)
+      const run = functionOf(queue)
+      return pollQueue({
         client: clients.sqs,
-        queue: queueName(name, queue, spec),
+        queue: physicalName,
         url: places[variable('queue', queue)] as string,
         spec,
-        run: functionOf(queue),
+        run: async (...args) => {
+          try {
+            return await run(...args)
+          } finally {
+            events.emit(physicalName)
+          }
+        },
         log,
-      }),
-    ),
+      })
+    }),
     ...Object.entries(resources.schedules).map(([schedule, spec]) =>
       runSchedule({
         schedule: resourceName(name, schedule),
         spec,
         everySeconds,
+        wake: wakes?.[schedule],
+        events,
         run: functionOf(schedule),
         log,
       }),
@@ -116,9 +136,10 @@ const enter = (env: Record<string, string>): void => {
   Object.assign(process.env, inherited, env)
 }
 
-port.on('message', async (question: ServicesQuestion) => {
-  if ('listen' in question) await answerWith(port, () => listen(question.listen))
-  else if ('start' in question) await answerWith(port, () => start(question.start))
+port.on('message', async (message: ServicesQuestion | ServicesNews) => {
+  if ('happened' in message) events.emit(message.happened)
+  else if ('listen' in message) await answerWith(port, () => listen(message.listen))
+  else if ('start' in message) await answerWith(port, () => start(message.start))
   else {
     await Promise.all([...opened.map(({ http }) => http.stop()), ...sources.map(source => source.stop())])
     tables?.close()

@@ -1,5 +1,5 @@
 import type { LogFile } from './log-file.ts'
-import type { ServicesQuestion, StartServices } from './services-thread.ts'
+import type { ServicesNews, ServicesQuestion, StartServices } from './services-thread.ts'
 import { Thread } from './thread.ts'
 
 interface ServicesOptions {
@@ -15,6 +15,8 @@ export interface Services {
   /** In the order of the ports. */
   urls: string[]
   start(options: StartServices): Promise<void>
+  /** Notifies the services of an event, see `Wake.after`. */
+  notify(event: string): void
   stop(): Promise<void>
 }
 
@@ -32,6 +34,7 @@ export const openServices = async ({ ports, log, onCrash }: ServicesOptions): Pr
     return {
       urls: open.map(port => `http://127.0.0.1:${port}`),
       start: options => ask({ start: options }),
+      notify: event => thread.post({ happened: event } satisfies ServicesNews),
       stop: () => thread.stop(),
     }
   } catch (cause) {

@@ -88,6 +88,11 @@ export class Thread {
     return this.#waiting.promise as Promise<T>
   }
 
+  /** Sends a message that has no answer. */
+  post(message: object): void {
+    this.#worker.postMessage(message)
+  }
+
   /** Stops the thread. Its runs in progress may finish within 8 s. */
   async stop(): Promise<void> {
     if (this.#worker.threadId === -1) return

@@ -11,14 +11,26 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs'
+import { type AddressInfo, createServer } from 'node:net'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { generateKey, parseSigner } from '@w3filecoin/runtime'
 import { UserError } from '@w3filecoin/runtime/user-error'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { startLocal } from '../src/index.ts'
 import { LogFile } from '../src/log-file.ts'
 import type { TableEngine } from '../src/table-engine.ts'
 import { echo, temporaryDirectory } from './echo/index.ts'
+
+/** Returns a port that is free, as the next two probably are. */
+const findFreeBase = async (): Promise<number> => {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  server.close()
+  await once(server, 'close')
+  return Math.min(port, 65_533)
+}
 
 const START = fileURLToPath(new URL('./echo/start.ts', import.meta.url))
 
@@ -37,6 +49,7 @@ describe('the data directory', () => {
     await local.stop()
     return local
   }
+  const readJson = (name: string) => JSON.parse(readFileSync(join(data(), name), 'utf8'))
   const refusal = async (engine?: TableEngine) => {
     const error = await start(engine).then(
       local => local.stop(),
@@ -50,8 +63,8 @@ describe('the data directory', () => {
     const first = await startAndStop()
     const second = await startAndStop()
     expect(second.services.echo!.did).toBe(first.services.echo!.did)
-    rmSync(join(data(), 'local.json'))
-    const file = join(data(), 'local.json')
+    const file = join(data(), 'keys.json')
+    rmSync(file)
     expect(await refusal()).toBe(
       `${file}, which holds the keys of this system, is missing, but its data is in ${data()}. Services with new keys cannot continue it. Restore the file, or remove ${data()} to start from scratch.`,
     )
@@ -61,9 +74,74 @@ describe('the data directory', () => {
   it('has its keys before an engine stores data in it', async () => {
     mkdirSync(join(data(), 'fauxqs.db'), { recursive: true })
     await expect(start()).rejects.toThrow()
-    const { echo: kept } = JSON.parse(readFileSync(join(data(), 'local.json'), 'utf8'))
+    const kept = JSON.parse(readFileSync(join(data(), 'keys.json'), 'utf8'))
     rmSync(join(data(), 'fauxqs.db'), { recursive: true })
-    expect((await startAndStop()).services.echo!.did).toBe(kept.did)
+    expect((await startAndStop()).services.echo!.key).toBe(kept.echo)
+  })
+
+  it('has the keys in a private file, and the facts for clients in a file without them', async () => {
+    const local = await startAndStop()
+    const { url, did, key } = local.services.echo!
+    expect(statSync(join(data(), 'keys.json')).mode & 0o777).toBe(0o600)
+    expect(readJson('keys.json')).toEqual({ echo: key, agent: local.agent.key })
+    expect(statSync(join(data(), 'local.json')).mode & 0o777).toBe(0o644)
+    expect(readJson('local.json')).toMatchObject({
+      echo: { url, did },
+      agent: { did: local.agent.did },
+      content: { url: `${local.engines.s3}/storefront-content/{cid}` },
+      engines: local.engines.env,
+    })
+    const facts = readFileSync(join(data(), 'local.json'), 'utf8')
+    for (const secret of [key, local.agent.key]) expect(facts).not.toContain(secret)
+  })
+
+  it('of an earlier version, with the keys in local.json, is continued with the same keys, which leave that file', async () => {
+    const [echoKey, agentKey] = [await generateKey(), await generateKey()]
+    const didOf = (key: string) => parseSigner(key).did()
+    mkdirSync(data())
+    writeFileSync(
+      join(data(), 'local.json'),
+      JSON.stringify({
+        echo: { url: 'http://127.0.0.1:4001', did: didOf(echoKey), key: echoKey },
+        agent: { did: didOf(agentKey), key: agentKey },
+        content: { url: 'http://127.0.0.1:40124/storefront-content/{cid}' },
+        engines: { AWS_REGION: 'us-east-1' },
+        resources: { echo: { TABLE_NOTE: 'echo-note' } },
+      }),
+      { mode: 0o600 },
+    )
+    writeFileSync(join(data(), 'tables.sqlite'), '')
+    for (const start of ['the first', 'the second']) {
+      const { services, agent } = await startAndStop()
+      expect([services.echo!.key, agent.key], start).toEqual([echoKey, agentKey])
+    }
+    expect(readJson('keys.json')).toEqual({ echo: echoKey, agent: agentKey })
+    const facts = readFileSync(join(data(), 'local.json'), 'utf8')
+    for (const secret of [echoKey, agentKey]) expect(facts).not.toContain(secret)
+  })
+
+  it('in or below a directory that takes no others is refused at once', async () => {
+    for (const path of ['/proc/w3filecoin', '/proc/self/deep/er', '/proc/self']) {
+      const started = startLocal({ data: path, services: [echo(join(directory.path, 'seen'))] })
+      await expect(started).rejects.toThrow(
+        new RegExp(`^Cannot write to the data directory ${path}: ENOENT: .*Pass another one with --data\\.$`),
+      )
+    }
+  })
+
+  it('has its content on the port after the services, and a conflict names that port', async () => {
+    const base = await findFreeBase()
+    const services = [echo(join(directory.path, 'seen'))]
+    const local = await startLocal({ data: data(), port: base, services })
+    await local.stop()
+    expect(local.services.echo!.url).toBe(`http://127.0.0.1:${base + 1}`)
+    expect(readJson('local.json').content.url).toBe(`http://127.0.0.1:${base + 2}/storefront-content/{cid}`)
+    const taken = createServer().listen(base + 2, '127.0.0.1')
+    await once(taken, 'listening')
+    await expect(startLocal({ data: data(), port: base, services })).rejects.toThrow(
+      `Port ${base + 2} is in use. Stop the other process or pass --port.`,
+    )
+    taken.close()
   })
 
   it.skipIf(`${process.platform}-${process.arch}` !== 'linux-x64')(
@@ -123,7 +201,7 @@ describe('the data directory', () => {
     const paths = [data(), ...readdirSync(data(), { recursive: true }).map(name => join(data(), `${name}`))]
     expect(paths.length).toBeGreaterThan(8)
     const open = paths.filter(path => (statSync(path).mode & 0o077) !== 0)
-    expect(open).toEqual([])
+    expect(open).toEqual([join(data(), 'local.json')])
   })
 
   it('that has files of others keeps its own permissions; what the system stores is private', async () => {

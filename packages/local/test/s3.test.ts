@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { readdirSync } from 'node:fs'
 import { connect } from 'node:net'
 import { join } from 'node:path'
@@ -15,6 +16,8 @@ import {
   PutObjectCommand,
   S3Client,
 } from '@aws-sdk/client-s3'
+import { CID } from 'multiformats/cid'
+import { create as createDigest } from 'multiformats/hashes/digest'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type S3, startS3 } from '../src/s3.ts'
 import { temporaryDirectory } from './echo/index.ts'
@@ -148,6 +151,44 @@ describe('the small S3', () => {
     expect(origin(await at('for-pages/key', {}))).toBeNull()
     expect(origin(await at('for-pages/key', { method: 'DELETE', headers }))).toBeNull()
     expect(origin(await at('bucket/plain', { headers }))).toBeNull()
+  })
+
+  it('refuses bytes that do not hash to the CID in their key, in a bucket of content only', async () => {
+    await s3.send(new CreateBucketCommand({ Bucket: 'some-content' }))
+    const bytes = Buffer.from('the content')
+    const cidOf = (code: number, codec: number, hash: string) =>
+      `${CID.createV1(codec, createDigest(code, createHash(hash).update(bytes).digest()))}`
+    const at = (bucket: string, key: string, query = '') =>
+      `http://127.0.0.1:${engine.port}/${bucket}/${key}${query}`
+    const put = async (url: string, body: string | Buffer) =>
+      (await fetch(url, { method: 'PUT', body })).status
+    const presigned = '?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Expires=60&X-Amz-Signature=00'
+
+    for (const cid of [
+      cidOf(0x12, 0x55, 'sha256'),
+      cidOf(0x13, 0x55, 'sha512'),
+      cidOf(0xb240, 0x55, 'blake2b512'),
+      cidOf(0x12, 0x0202, 'sha256'),
+    ]) {
+      const refused = await fetch(at('some-content', cid), { method: 'PUT', body: 'other bytes' })
+      expect([refused.status, await refused.text()], cid).toEqual([
+        400,
+        '<Error><Code>BadDigest</Code><Message>The bytes do not hash to the CID under which they are stored. Compute the CID again, or store other bytes.</Message></Error>',
+      ])
+      expect(await put(at('some-content', cid, presigned), 'other bytes'), cid).toBe(400)
+      const chunked = new PutObjectCommand({ Bucket: 'some-content', Key: cid, Body: 'other bytes' })
+      await expect(s3.send(chunked), cid).rejects.toMatchObject({ name: 'BadDigest' })
+      expect((await fetch(at('some-content', cid))).status, 'nothing is stored').toBe(404)
+
+      expect(await put(at('some-content', cid, presigned), bytes), cid).toBe(200)
+      expect(await put(at('some-content', cid), 'other bytes'), 'after the content').toBe(400)
+      expect(Buffer.from(await (await fetch(at('some-content', cid))).arrayBuffer()).equals(bytes)).toBe(true)
+      expect(await put(at('bucket', cid), 'other bytes'), 'in another bucket').toBe(200)
+    }
+    expect(readdirSync(join(directory.path, '.incoming'))).toEqual([])
+    // The CID of a DAG is not the hash of the stored bytes.
+    for (const key of [cidOf(0x12, 0x70, 'sha256'), 'notes.txt'])
+      expect(await put(at('some-content', key), 'other bytes'), key).toBe(200)
   })
 
   it('keeps nothing of an incomplete upload', async () => {

@@ -47,8 +47,8 @@ export const createDisplay = (output: Output, { json, dumb }: { json: boolean; d
   json ? new JsonDisplay(output) : output.isTTY && !dumb ? new LiveDisplay(output) : new PlainDisplay(output)
 
 /**
- * Counts files. At the end of a journey each has a deal (`accepted`) or `failed`. Those that the storefront took a
- * `filecoin/offer` of (`offered`) are among both.
+ * Counts files. At the end of a journey, each file either has a deal (`accepted`) or has `failed`. Files with a receipt of
+ * `filecoin/offer` (`offered`) are in both counts.
  */
 export const tally = (trips: readonly Trip[]) => ({
   files: trips.length,

@@ -89,6 +89,8 @@ export class Journey {
   /** The deals by aggregate, requested once each. */
   readonly #deals = new Map<string, Deals>()
   #movedAt = 0
+  /** Ends the pause between two rounds: a file is ready to be offered. */
+  #wake = () => {}
   #turn = 0
 
   constructor(options: JourneyOptions) {
@@ -116,15 +118,27 @@ export class Journey {
     const reading = AbortSignal.any([signal, timeout.signal])
     this.#movedAt = performance.now()
     const prepared = pMap(this.trips, trip => this.#prepare(trip, reading), { concurrency: MAX_READERS })
-    while (this.trips.some(isUnderWay)) {
+    for (;;) {
       await this.#round()
       if (performance.now() - this.#movedAt > patienceMs) {
         this.#failRemaining()
         timeout.abort()
       }
-      await sleep(PAUSE_MS, undefined, { signal })
+      if (!this.trips.some(isUnderWay)) break
+      await this.#pause()
     }
     await prepared
+  }
+
+  /** Waits until the next round. If every file waits to be read, the first one that is stored ends the pause. */
+  async #pause(): Promise<void> {
+    const { signal } = this.#options
+    const isOffered = this.trips.some(trip => isUnderWay(trip) && trip.accept !== undefined)
+    const stored = new Promise<void>(resolve => {
+      this.#wake = isOffered ? () => {} : resolve
+    })
+    if (this.trips.some(trip => trip.stage === 'stored') && !isOffered) return
+    await Promise.race([sleep(PAUSE_MS, undefined, { signal }), stored])
   }
 
   /** Identifies a file and stores it in the storefront's bucket. */
@@ -142,6 +156,7 @@ export class Journey {
       await store(trip.file, { s3: this.#s3, bucket: 'storefront-content', content, signal })
       Object.assign(trip, { content, piece })
       this.#move(trip, 'stored')
+      this.#wake()
     } catch (cause) {
       if (!signal.aborted) this.#fail(trip, cause)
     }

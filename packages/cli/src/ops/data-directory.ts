@@ -22,9 +22,7 @@ export const readRunningSystem = (data: string): z.infer<typeof LocalJson> | und
   const path = join(data, 'local.json')
   if (!existsSync(path) || !isLocked(join(data, 'lock'))) return undefined
   try {
-    const value = JSON.parse(readFileSync(path, 'utf8'))
-    // During the first start, the file has the keys only.
-    return value?.engines === undefined ? undefined : LocalJson.parse(value)
+    return LocalJson.parse(JSON.parse(readFileSync(path, 'utf8')))
   } catch (cause) {
     const reason = cause instanceof z.ZodError ? z.prettifyError(cause) : (cause as Error).message
     throw new UserError(

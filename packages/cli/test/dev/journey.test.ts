@@ -29,10 +29,11 @@ describe('npm start with files', () => {
   it('takes every file to a deal', { timeout: 300_000 }, async () => {
     const once = run('--once', '--data', data, '--files', files, '--port', '0')
     expect(await once.ended, once.stderr).toBe(0)
-    expect(once.stdout.trimEnd().split('\n').at(-1)).toBe('3 offered, 3 accepted, 0 failed')
+    expect(once.stdout.trimEnd().split('\n').at(-1)).toBe('3 files: 3 accepted, 0 failed')
     expect(once.stderr).toBe('')
     for (const name of ['small.txt', 'more/the same.txt', 'large.bin']) expect(once.stdout).toContain(name)
-    expect(once.stdout).not.toContain('hidden')
+    expect(once.stdout).toContain('\nSkipped 1 entry: 1 hidden (.hidden).\n')
+    expect(once.stdout).not.toContain('.hidden  ')
   })
 
   it('keeps a proof of every file, which verifies with the key of the storefront only', async () => {
@@ -54,7 +55,7 @@ describe('npm start with files', () => {
     const again = run('--once', '--data', data, '--files', files, '--port', '0')
     expect(await again.ended, again.stderr).toBe(0)
     expect(again.stdout).toContain('3 of 3 were accepted earlier; offers are idempotent')
-    expect(again.stdout.trimEnd().split('\n').at(-1)).toBe('3 offered, 3 accepted, 0 failed')
+    expect(again.stdout.trimEnd().split('\n').at(-1)).toBe('3 files: 3 accepted, 0 failed')
     const second = JSON.parse(readFileSync(join(data, 'journey.json'), 'utf8')) as { accept: string }[]
     expect(second.map(({ accept }) => accept)).toEqual(first.map(({ accept }) => accept))
   })
@@ -66,21 +67,21 @@ describe('npm start with files', () => {
       () => events(serving.stdout.replace(/[^\n]*$/, '')).find(({ event }) => event === 'finished'),
       { timeout: 200_000 },
     )
-    expect(finished).toMatchObject({ offered: 3, accepted: 3, failed: 0 })
+    expect(finished).toMatchObject({ files: 3, offered: 3, accepted: 3, failed: 0 })
 
     const { services } = events(serving.stdout).find(({ event }) => event === 'ready')
     expect(Object.keys(services)).toEqual(['storefront', 'aggregator', 'dealer', 'dealTracker'])
-    const identities = JSON.parse(readFileSync(join(data, 'local.json'), 'utf8'))
-    expect(statSync(join(data, 'local.json')).mode & 0o777).toBe(0o600)
+    const facts = JSON.parse(readFileSync(join(data, 'local.json'), 'utf8'))
+    const keys = JSON.parse(readFileSync(join(data, 'keys.json'), 'utf8'))
+    expect(statSync(join(data, 'keys.json')).mode & 0o777).toBe(0o600)
     for (const [role, { url, did }] of Object.entries<{ url: string; did: string }>(services)) {
-      expect(identities[role]).toEqual({ url, did, key: expect.stringMatching(/^Mg/) })
+      expect(facts[role]).toEqual({ url, did })
+      expect(keys[role]).toMatch(/^Mg/)
       expect(await (await fetch(url)).json()).toMatchObject({ did })
     }
-    expect(identities.agent).toEqual({
-      did: expect.stringMatching(/^did:key:/),
-      key: expect.stringMatching(/^Mg/),
-    })
-    expect(serving.stdout).not.toContain(identities.agent.key)
+    expect(facts.agent).toEqual({ did: expect.stringMatching(/^did:key:/) })
+    expect(keys.agent).toMatch(/^Mg/)
+    expect(serving.stdout).not.toContain(keys.agent)
 
     const second = run('--no-journey', '--data', data, '--port', '0')
     expect(await second.ended).toBe(1)
