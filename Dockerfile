@@ -18,4 +18,4 @@ COPY --chown=w3filecoin . .
 RUN node scripts/run.mjs
 
 VOLUME /data
-ENTRYPOINT ["sh", "scripts/run", "node", "--max-semi-space-size=4", "packages/cli/src/dev/main.ts", "--data", "/data"]
+ENTRYPOINT ["sh", "packages/cli/bin/w3fil", "dev", "--data", "/data"]

@@ -7,7 +7,7 @@
 // It runs before the packages are installed, and on Node 20. So it is plain JavaScript without dependencies.
 import { spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { constants } from 'node:os'
 import { delimiter, dirname, join } from 'node:path'
 import { isatty } from 'node:tty'
@@ -64,8 +64,21 @@ function install() {
     },
     // pnpm checked the age of each version when it entered the lockfile. A second check doubles the time of an install.
     env: { pnpm_config_minimum_release_age: '0' },
-    after: () => writeFileSync(record, fingerprint),
+    after: () => {
+      linkCommand()
+      writeFileSync(record, fingerprint)
+    },
   })
+}
+
+/**
+ * Makes `npx w3fil` run the command of this repository. A dependency of the root on packages/cli would do the same, but npm
+ * cannot install it.
+ */
+function linkCommand() {
+  const path = join(bin, 'w3fil')
+  rmSync(path, { force: true })
+  symlinkSync(join('..', '..', 'packages', 'cli', 'bin', 'w3fil'), path)
 }
 
 /**
@@ -110,7 +123,8 @@ function run(command, args) {
 // after pnpm, they are installed already.
 const { npm_lifecycle_event, npm_config_user_agent = '' } = process.env
 const installedByPnpm = npm_lifecycle_event === 'prepare' && npm_config_user_agent.startsWith('pnpm')
-if (!installedByPnpm) await install()
+if (installedByPnpm) linkCommand()
+else await install()
 
 const [command, ...args] = process.argv.slice(2)
 if (command === '--environment') {

@@ -6,11 +6,13 @@ import { CAR, HTTP } from '@ucanto/transport'
 import {
   type DealInfoSuccess,
   dealInfo,
+  type Failure,
   type FilecoinInfoSuccess,
   filecoinInfo,
 } from '@w3filecoin/capabilities'
-import { type Accepted, verifyAccept } from '@w3filecoin/cli/verify'
+import { Proof, type Report, verify } from '@w3filecoin/client'
 import { type Places, readIdentities, readPlaces } from '@w3filecoin/local/identity'
+import { parsePiece } from '@w3filecoin/piece'
 import { Authority, Peer, parseSigner } from '@w3filecoin/runtime'
 import type { Content } from '@w3filecoin/testing'
 import { Receipts } from './receipts.ts'
@@ -113,19 +115,27 @@ export class Agent {
     if (accept === undefined) return `it was never acknowledged: ${lastError}`
     if (receipt === undefined) return `${accept} has no receipt`
     const { did: storefront } = this.#address('storefront')
-    const { ok, error } = await verifyAccept(receipt, { accept, piece, storefront })
+    const error = receipt.out.error as Failure | undefined
     const live = await this.#findLiveAggregates(piece)
     if (kind !== 'good') {
-      if (ok) return `it is in deal ${ok.dealID}`
+      if (!error) return 'it was accepted'
       if (error.name !== 'InvalidContentPiece') return `it ended with ${error.name}: ${error.message}`
       return live.length === 0 ? undefined : `it is in the live aggregate ${live}`
     }
     if (error) return `it ended with ${error.name}: ${error.message}`
-    if (live.length !== 1 || live[0] !== `${ok.aggregate}`)
-      return `its receipt names ${ok.aggregate}, and it is in the live aggregates ${live.join(', ') || '(none)'}`
-    return (await this.#isDeal(ok))
+    let report: Report
+    try {
+      report = await verify(await Proof.fromReceipt(receipt as never), { storefront })
+    } catch (cause) {
+      return `its receipt proves nothing: ${(cause as Error).message}`
+    }
+    if (report.task !== accept || report.piece !== `${piece}`)
+      return `its receipt is for the piece ${report.piece} and the task ${report.task}`
+    if (live.length !== 1 || live[0] !== report.aggregate)
+      return `its receipt names ${report.aggregate}, and it is in the live aggregates ${live.join(', ') || '(none)'}`
+    return (await this.#isDeal(report))
       ? undefined
-      : `the deal tracker knows no deal ${ok.dealID} of ${ok.aggregate}`
+      : `the deal tracker knows no deal ${report.deal.dataSource.dealID} of ${report.aggregate}`
   }
 
   /** Returns the aggregates with a live deal that contain the piece. */
@@ -137,12 +147,17 @@ export class Agent {
     return [...new Set(deals.map(({ aggregate }) => `${aggregate}`))]
   }
 
-  async #isDeal({ aggregate, dealID }: Accepted): Promise<boolean> {
+  async #isDeal({ aggregate, deal }: Report): Promise<boolean> {
     const { deals } = await this.#ask<DealInfoSuccess>('dealTracker', ({ principal }) => {
       const issuer = this.#signer()
-      return dealInfo.invoke({ issuer, audience: principal, with: issuer.did(), nb: { piece: aggregate } })
+      return dealInfo.invoke({
+        issuer,
+        audience: principal,
+        with: issuer.did(),
+        nb: { piece: parsePiece(aggregate).ok!.link },
+      })
     })
-    return deals[dealID] !== undefined
+    return deals[deal.dataSource.dealID] !== undefined
   }
 
   async #ask<T>(role: string, invoke: (peer: Peer) => IssuedInvocationView): Promise<T> {

@@ -8,7 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import type { TableEngine } from '@w3filecoin/local/table-engine'
 
-const MAIN = fileURLToPath(new URL('../../packages/cli/src/dev/main.ts', import.meta.url))
+const MAIN = fileURLToPath(new URL('../../packages/cli/src/main.ts', import.meta.url))
 
 /** The longest time until the system is ready, or has ended by itself. */
 const MAX_WAIT_MS = 60_000
@@ -49,8 +49,9 @@ export class SystemProcess {
     this.#engine = engine
     this.#child = spawn(
       process.execPath,
-      [MAIN, '--json', '--port', '0', '--data', data, '--engine', engine, ...journey],
-      { stdio: ['ignore', 'pipe', 'pipe'] },
+      [MAIN, 'dev', '--json', '--port', '0', '--data', data, '--engine', engine, ...journey],
+      // The key of the user who runs the test is not its concern.
+      { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, W3FIL_KEY: `${data}.key` } },
     )
     this.#ended = once(this.#child, 'close').then(() => process.off('exit', this.#onExit))
     this.#child.stderr?.on('data', text => {

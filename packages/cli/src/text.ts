@@ -1,3 +1,4 @@
+import { relative } from 'node:path'
 import stringWidth from 'string-width'
 
 /** Formats a count. @example `1,234` */
@@ -93,4 +94,16 @@ export const table = (heads: readonly string[], rows: readonly (readonly string[
       .join('  ')
       .trimEnd(),
   )
+}
+
+/** Shortens a path below the working directory. @example `photos/cat.jpg` */
+export const shownPath = (path: string, cwd: string): string => {
+  const short = relative(cwd, path)
+  return short !== '' && !short.startsWith('..') ? short : path
+}
+
+/** Formats an error or a failure of the protocol as one line. */
+export const formatReason = (error: unknown): string => {
+  const { name = 'Error', message = `${error}` } = error as { name?: string; message?: string }
+  return name === 'Error' ? message : `${name}: ${message}`
 }

@@ -52,6 +52,9 @@ export {
 } from './storefront.ts'
 export { type Report, type TrackedDeal, type VerifyOptions, verify } from './verify.ts'
 
+/** Returns where the client keeps the key of this user's agent: in Node the path of a file, in a browser a name. */
+export const keyPlace = (): string => platform.keyPlace()
+
 /**
  * Returns the key that the client keeps for this user's agent, and creates it at the first call. In Node it is a file that only
  * its owner can read, e.g. `~/.config/w3filecoin/agent.key`. In a browser it is in IndexedDB, and cannot be exported.

@@ -18,6 +18,9 @@ export const platform: Platform = {
     })
   },
 
+  // A browser reads the bytes of a blob itself.
+  observe: blob => blob,
+
   async saveFile(path, bytes) {
     const { document } = globalThis as Partial<Page>
     if (document === undefined)
@@ -32,8 +35,10 @@ export const platform: Platform = {
     URL.revokeObjectURL(url)
   },
 
+  keyPlace: () => 'agent',
+
   /** The private key cannot be exported: scripts of the page can use it, but not copy it. */
-  async openSigner(name = 'agent') {
+  async openSigner(name = platform.keyPlace()) {
     const { indexedDB } = globalThis as Partial<Page>
     if (indexedDB === undefined)
       throw new W3Error('KeyUnavailable', 'This environment has no IndexedDB to keep a key in')

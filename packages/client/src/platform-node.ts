@@ -32,6 +32,23 @@ export const platform: Platform = {
     }
   },
 
+  // fetch takes the length of a blob from its size, and the bytes from its stream.
+  observe(blob, onRead) {
+    const stream = () => {
+      let bytes = 0
+      return blob.stream().pipeThrough(
+        new TransformStream<Uint8Array<ArrayBuffer>, Uint8Array<ArrayBuffer>>({
+          transform(chunk, controller) {
+            bytes += chunk.byteLength
+            onRead(bytes)
+            controller.enqueue(chunk)
+          },
+        }),
+      )
+    }
+    return Object.defineProperty(blob.slice(), 'stream', { value: stream })
+  },
+
   async saveFile(path, bytes) {
     const incomplete = `${path}.${randomUUID()}`
     try {
@@ -43,7 +60,9 @@ export const platform: Platform = {
     }
   },
 
-  async openSigner(path = join(configDirectory(), 'w3filecoin', 'agent.key')) {
+  keyPlace: () => join(configDirectory(), 'w3filecoin', 'agent.key'),
+
+  async openSigner(path = platform.keyPlace()) {
     try {
       return (await readSigner(path)) ?? (await createSigner(path))
     } catch (cause) {

@@ -11,8 +11,12 @@ export interface Platform {
   createSha256(): { update(chunk: Uint8Array): unknown; digest(): Uint8Array }
   /** Opens a file by its path. Its content is read only when the blob is read. */
   openFile(path: string | URL): Promise<Blob>
+  /** Returns a blob with the same bytes. Where possible, it calls `onRead` with the number of bytes that have been read from it. */
+  observe(blob: Blob, onRead: (bytes: number) => void): Blob
   /** Writes a small file. */
   saveFile(path: string, bytes: Uint8Array<ArrayBuffer>): Promise<void>
+  /** Where the key of this user's agent is: in Node the path of a file, in a browser a name. */
+  keyPlace(): string
   /** Returns the key of this user's agent, and creates it at the first call. */
   openSigner(path?: string): Promise<Signer>
 }

@@ -63,6 +63,8 @@ export interface ServiceOptions {
    * @param event the attempt, its failure, and the pause before the next one
    */
   onRetry?: ((event: RetryEvent) => void) | undefined
+  /** Ends the connecting. */
+  signal?: AbortSignal | undefined
 }
 
 /** Options of one invocation. */
@@ -400,8 +402,11 @@ const parseSigner = (key: string): Signer => {
   }
 }
 
-const fetchAbout = async (url: URL, { fetch = platform.fetch, onRetry }: ServiceOptions): Promise<About> => {
-  const { status, body } = await request(url.href, { fetch, onRetry, maxBytes: MAX_ABOUT_BYTES })
+const fetchAbout = async (
+  url: URL,
+  { fetch = platform.fetch, onRetry, signal }: ServiceOptions,
+): Promise<About> => {
+  const { status, body } = await request(url.href, { fetch, onRetry, signal, maxBytes: MAX_ABOUT_BYTES })
   try {
     if (status !== 200) throw new Error(`it answered ${status}`)
     const about: unknown = JSON.parse(new TextDecoder().decode(body))

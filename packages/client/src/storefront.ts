@@ -1,6 +1,7 @@
 import type { DealSummary, FilecoinInfoSuccess, PieceLink, Stage, Workflow } from '@w3filecoin/capabilities'
 import { type AnyLink, parsePiece } from '@w3filecoin/piece'
 import { parse as parseLink } from 'multiformats/link'
+import { platform } from '#platform'
 import { pauseMs, sleep } from './back-off.ts'
 import { reasonOf, toError, W3Error } from './error.ts'
 import type { RetryEvent } from './http.ts'
@@ -71,7 +72,8 @@ export interface StageEvent {
 export type AddEvent =
   | HashingEvent
   | ({ type: 'identified' } & Identified)
-  | { type: 'uploading'; bytes: number }
+  /** `sent` bytes of `bytes` have been read for the upload. Browsers report only the beginning. */
+  | { type: 'uploading'; bytes: number; sent: number }
   | { type: 'uploaded'; bytes: number }
   | { type: 'offered'; submit: string; accept: string }
   | StageEvent
@@ -141,16 +143,38 @@ export class Storefront extends Service {
       nonce?: string | undefined
     } = {},
   ): Promise<Proof> {
+    const offered = await this.start(source, { onProgress, signal, nonce })
+    for await (const event of this.watch(offered, { signal, onRetry: onProgress })) onProgress(event)
+    const proof = await this.proof(offered, { signal })
+    onProgress({ type: 'accepted', proof })
+    return proof
+  }
+
+  /**
+   * The first part of `add`: identifies content, uploads it unless the storefront has it, and offers it. Returns the promised
+   * tasks, which `watch` and `proof` take.
+   *
+   * @throws W3Error with the name of the failure; `UploadUnavailable`
+   */
+  async start(
+    source: Source,
+    {
+      onProgress = () => {},
+      signal,
+      nonce,
+    }: {
+      onProgress?: ((event: AddEvent) => void) | undefined
+      signal?: AbortSignal | undefined
+      nonce?: string | undefined
+    } = {},
+  ): Promise<Offered> {
     const blob = await openSource(source, signal)
     const identified = await identifyBlob(blob, { onProgress, signal })
     onProgress({ type: 'identified', ...identified })
     await this.#store(identified, blob, { onProgress, signal })
     const offered = await this.offer(identified, { nonce, signal })
     onProgress({ type: 'offered', submit: offered.submit, accept: offered.accept })
-    for await (const event of this.watch(offered, { signal, onRetry: onProgress })) onProgress(event)
-    const proof = await this.proof(offered, { signal })
-    onProgress({ type: 'accepted', proof })
-    return proof
+    return offered
   }
 
   /**
@@ -266,14 +290,18 @@ export class Storefront extends Service {
   }
 
   /**
-   * Returns the proof of a workflow that ended, and verifies it.
+   * Returns the proof of a workflow that ended, and verifies it. Without `piece`, the task may be about any piece.
    *
    * @param workflow an {@link Offered}, or its piece and its task
    * @param options a signal that ends the call
    * @throws W3Error `OutcomePending` if it has not ended; the name of the failure if it failed
    */
   async proof(
-    { piece, accept, content }: WorkflowName & { content?: AnyLink | undefined },
+    {
+      piece,
+      accept,
+      content,
+    }: Partial<WorkflowName & Pick<Offered, 'content'>> & Pick<WorkflowName, 'accept'>,
     { signal }: { signal?: AbortSignal | undefined } = {},
   ): Promise<Proof> {
     const receipt = await this.receipt(accept, { signal })
@@ -281,7 +309,9 @@ export class Storefront extends Service {
     if (receipt.out.error) throw toError(receipt.out.error)
     const proof = await Proof.fromReceipt(receipt)
     await verify(proof, { storefront: await this.keys() })
-    if (`${proof.piece}` !== `${piece}` || (content !== undefined && `${proof.content}` !== `${content}`))
+    const isAbout = (claimed: AnyLink, asked: AnyLink | undefined) =>
+      asked === undefined || `${claimed}` === `${asked}`
+    if (!isAbout(proof.piece, piece) || !isAbout(proof.content, content))
       throw new W3Error('InvalidProof', `The task ${accept} is about ${proof.content} and ${proof.piece}`)
     return proof
   }
@@ -295,7 +325,7 @@ export class Storefront extends Service {
     const upload = this.#upload
     if (upload === undefined) throw this.#uploadUnavailable(identified)
     const { bytes } = identified
-    onProgress({ type: 'uploading', bytes })
+    onProgress({ type: 'uploading', bytes, sent: 0 })
     if (typeof upload === 'function') await upload({ ...identified, blob, signal })
     else await this.#put(upload.replace('{cid}', `${identified.content}`), blob, { onProgress, signal })
     onProgress({ type: 'uploaded', bytes })
@@ -304,7 +334,7 @@ export class Storefront extends Service {
   async #put(
     url: string,
     blob: Blob,
-    { onProgress, signal }: { onProgress: (event: RetryEvent) => void; signal: AbortSignal | undefined },
+    { onProgress, signal }: { onProgress: (event: AddEvent) => void; signal: AbortSignal | undefined },
   ): Promise<void> {
     const options = { signal, onRetry: onProgress, maxBytes: MAX_UPLOAD_ANSWER_BYTES }
     const { status, headers } = await this.request(url, { ...options, method: 'HEAD' })
@@ -314,7 +344,7 @@ export class Storefront extends Service {
       answer = await this.request(url, {
         ...options,
         method: 'PUT',
-        body: blob,
+        body: platform.observe(blob, sent => onProgress({ type: 'uploading', bytes: blob.size, sent })),
         headers: { 'content-type': 'application/octet-stream' },
         timeoutMs: 0,
       })

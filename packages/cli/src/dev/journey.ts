@@ -11,15 +11,15 @@ import {
   filecoinOffer,
   type Task,
 } from '@w3filecoin/capabilities'
-import { Proof } from '@w3filecoin/client'
+import { Proof, verify } from '@w3filecoin/client'
 import type { Local } from '@w3filecoin/local'
 import { s3Client } from '@w3filecoin/local/engines'
 import type { PieceLink } from '@w3filecoin/piece'
 import { Authority, type Failure, Peer, parseSigner, type Result } from '@w3filecoin/runtime'
 import type { CID } from 'multiformats/cid'
 import pMap from 'p-map'
+import { formatReason } from '../text.ts'
 import { type ContentFile, identify, store } from './content.ts'
-import { formatReason, verifyAccept } from './verify.ts'
 
 /** The last stage that a file has reached. */
 export type Stage = 'found' | 'hashing' | 'stored' | 'offered' | 'submitted' | 'aggregated' | 'accepted'
@@ -242,26 +242,22 @@ export class Journey {
   async #finish(trip: Trip): Promise<boolean> {
     const receipt = await this.#storefront.receipt(trip.accept!)
     if (!receipt) return false
-    const verified = await verifyAccept(receipt, {
-      accept: trip.accept!,
-      piece: trip.piece!,
-      storefront: this.#storefront.did,
-    })
+    const verified = await this.#verify(trip, receipt)
     if (verified.error) {
       this.#fail(trip, verified.error)
       return true
     }
-    const { aggregate, dealID } = verified.ok
+    const { proof, dealID } = verified.ok
+    const { aggregate } = proof
     const { ok: deals, error } = await this.#dealsOf(aggregate)
     if (error) this.#fail(trip, error)
     else if (!deals[dealID])
       this.#fail(trip, new Error(`The deal tracker has no deal ${dealID} of ${aggregate}`))
     else {
-      const proof = await this.#keep(trip, receipt)
       Object.assign(trip, {
         aggregate: `${aggregate}`,
         dealID,
-        proof,
+        proof: await this.#keep(trip, proof),
         tookMs: performance.now() - trip.offeredAt!,
       })
       this.#move(trip, 'accepted')
@@ -269,11 +265,27 @@ export class Journey {
     return true
   }
 
+  /** Verifies that the receipt proves a deal of the file. It trusts only the key of the storefront. */
+  async #verify(trip: Trip, receipt: Receipt): Promise<Result<{ proof: Proof; dealID: number }>> {
+    if (receipt.out.error) return { error: receipt.out.error as Failure }
+    try {
+      const proof = await Proof.fromReceipt(receipt as never)
+      const { task, piece, deal } = await verify(proof, { storefront: this.#storefront.did })
+      if (task !== trip.accept || piece !== `${trip.piece}`)
+        throw new Error(
+          `The receipt is for ${piece} and the task ${task}, not for the promised ${trip.accept}`,
+        )
+      return { ok: { proof, dealID: deal.dataSource.dealID } }
+    } catch (cause) {
+      return { error: cause as Error }
+    }
+  }
+
   /** Writes the proof of a file, and returns its path. */
-  async #keep({ file }: Trip, receipt: Receipt): Promise<string> {
+  async #keep({ file }: Trip, proof: Proof): Promise<string> {
     const path = join(this.#options.proofs, `${file.name}.w3proof`)
     await mkdir(dirname(path), { recursive: true })
-    await (await Proof.fromReceipt(receipt as never)).save(path)
+    await proof.save(path)
     return path
   }
 

@@ -1,79 +1,26 @@
-#!/usr/bin/env node
 import { join, relative, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { UserError } from '@w3filecoin/runtime/user-error'
-import { parseOptions } from '../options.ts'
-import { wrap } from '../text.ts'
-
-const HELP = `Runs the whole W3 Filecoin system on this machine and takes files to a Filecoin
-deal.
-
-  npm start -- [options]
-
-  --once           stop after the journey; exit code 0 if every file was read
-                   and has a deal
-  --no-journey     only serve: take no files to a deal
-  --files DIR      take the files of this directory (default: samples/); hidden
-                   files and symbolic links are skipped
-  --data DIR       keep all data in this directory; the next start continues
-                   from it (default: .w3filecoin/)
-  --engine NAME    keep the tables in sqlite, or in dynamodb, an engine for
-                   DynamoDB (Linux x64 only) (default: sqlite)
-  --port BASE      listen on port BASE (storage providers' stand-in), BASE+1
-                   (storefront), BASE+2 (aggregator), BASE+3 (dealer), BASE+4
-                   (deal tracker) and BASE+5 (uploads) (default: 4000; 0: any
-                   free ports)
-  --fault FILE     storage providers reject this file: it fails, and the other
-                   pieces of its aggregate are retried; may be repeated
-  --timeout SEC    fail the remaining files after this many seconds without
-                   progress (default: 180)
-  --json           print one JSON line per event
-  -h, --help       print this help
-
-Everything listens on 127.0.0.1 only. DATA/local.json has the addresses,
-DATA/keys.json the private keys, and DATA/logs/ the services' logs.
-npm run ops shows dead letters. Ctrl-C stops; a second Ctrl-C stops at once.
-`
 
 const SAMPLES = fileURLToPath(new URL('../../../../samples/', import.meta.url))
 
 /** The user's working directory; npm changes it. */
 const cwd = process.env.npm_lifecycle_event === 'start' ? (process.env.INIT_CWD ?? '.') : '.'
 
-const readOptions = () => {
-  const { values } = parseOptions('start', {
-    options: {
-      once: { type: 'boolean', default: false },
-      'no-journey': { type: 'boolean', default: false },
-      files: { type: 'string' },
-      data: { type: 'string' },
-      engine: { type: 'string', default: 'sqlite' },
-      port: { type: 'string', default: '4000' },
-      fault: { type: 'string', multiple: true, default: [] },
-      timeout: { type: 'string', default: '180' },
-      json: { type: 'boolean', default: false },
-      help: { type: 'boolean', short: 'h', default: false },
-    },
-  })
-  const port = Number(values.port)
-  if (!(Number.isInteger(port) && port >= 0 && port <= 65_535 - 5))
-    throw new UserError(`--port must be a whole number from 0 to ${65_535 - 5}, not ${values.port}`)
-  const seconds = Number(values.timeout)
-  if (!(seconds > 0))
-    throw new UserError(`--timeout must be a number of seconds above 0, not ${values.timeout}`)
-  const { engine } = values
-  if (engine !== 'sqlite' && engine !== 'dynamodb')
-    throw new UserError(`--engine must be sqlite or dynamodb, not ${engine}`)
-  if (values.once && values['no-journey']) throw new UserError('--once cannot be combined with --no-journey')
-  return {
-    ...values,
-    engine: engine as 'sqlite' | 'dynamodb',
-    port,
-    patienceMs: seconds * 1000,
-    files: values.files === undefined ? SAMPLES : resolve(cwd, values.files),
-    data: values.data === undefined ? resolve('.w3filecoin') : resolve(cwd, values.data),
-    journey: !values['no-journey'],
-  }
+export interface DevOptions {
+  once?: boolean
+  /** Whether to take files to a deal. */
+  journey: boolean
+  files?: string
+  data?: string
+  engine: 'sqlite' | 'dynamodb'
+  port: number
+  fault: string[]
+  /** Seconds without progress. */
+  timeout: number
+  json?: boolean
+  /** The DID of the user's key: it may ask the deal tracker, too. */
+  user?: string | undefined
 }
 
 /** Shortens a path inside the working directory. */
@@ -82,11 +29,23 @@ const shortenPath = (path: string): string => {
   return short !== '' && !short.startsWith('..') ? short : path
 }
 
-const run = async (): Promise<number> => {
-  const options = readOptions()
-  if (options.help) {
-    process.stdout.write(HELP)
-    return 0
+/** Runs the local system. Resolves with the exit code. */
+export const dev = async ({
+  files: directory,
+  data,
+  once = false,
+  json = false,
+  timeout,
+  user,
+  ...others
+}: DevOptions): Promise<number> => {
+  const options = {
+    ...others,
+    once,
+    json,
+    patienceMs: timeout * 1000,
+    files: directory === undefined ? SAMPLES : resolve(cwd, directory),
+    data: data === undefined ? resolve('.w3filecoin') : resolve(cwd, data),
   }
   const { findFiles, identify } = await import('./content.ts')
   const { files, skipped } = options.journey ? await findFiles(options.files) : { files: [], skipped: [] }
@@ -122,6 +81,10 @@ const run = async (): Promise<number> => {
       engine: options.engine,
       port: options.port,
       faulty: await Promise.all(pieces),
+      configure: (role, config) =>
+        role === 'dealTracker' && user !== undefined
+          ? { ...config, clients: [...config.clients, { did: user }] }
+          : config,
       onCrash: crash,
     })
     try {
@@ -182,15 +145,3 @@ const rejectOnAbort = (signal: AbortSignal): Promise<never> =>
     if (signal.aborted) end()
     else signal.addEventListener('abort', end, { once: true })
   })
-
-try {
-  process.exitCode = await run()
-} catch (cause) {
-  process.exitCode = 1
-  const lines =
-    cause instanceof UserError
-      ? wrap(`w3filecoin: ${cause.message}`, process.stderr.columns ?? Infinity)
-      : [`w3filecoin: ${(cause as Error).stack ?? cause}`]
-  process.stderr.write(`${lines.join('\n')}\n`)
-}
-process.exit()

@@ -38,7 +38,7 @@ const SQLITE_BUSY = 5
  * Whether a running system holds the lock of its data directory: an exclusive transaction on a SQLite file, which the
  * operating system drops when the process ends. Another process cannot even read an exclusively locked file.
  */
-const isLocked = (file: string): boolean => {
+export const isLocked = (file: string): boolean => {
   if (!existsSync(file)) return false
   const database = new DatabaseSync(file, { readOnly: true })
   try {

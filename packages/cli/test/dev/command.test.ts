@@ -20,7 +20,7 @@ describe('npm start', () => {
   it('prints its help with -h', async () => {
     const help = run('-h')
     expect(await help.ended).toBe(0)
-    expect(help.stdout).toContain('npm start')
+    expect(help.stdout).toContain('w3fil dev')
   })
 
   it('refuses to start without the options that npm consumed', async () => {
@@ -30,23 +30,47 @@ describe('npm start', () => {
     vi.stubEnv('npm_config_json', 'true')
     const refused = run('--port', '0')
     vi.unstubAllEnvs()
-    expect(await refused.ended).toBe(1)
+    expect(await refused.ended).toBe(2)
     expect(refused.stderr).toBe(
-      'w3filecoin: npm consumed --once. Put options behind --, as in npm run start -- --once\n',
+      'w3fil: npm consumed --once\nPut options behind --, as in npm run start -- --once\n',
     )
   })
 
   it.each([
-    ['an unknown option', ['--frobnicate'], "Unknown option '--frobnicate' (see --help)"],
-    ['an invalid port', ['--port', '99999'], '--port must be a whole number from 0 to 65530, not 99999'],
-    ['an invalid timeout', ['--timeout', '0'], '--timeout must be a number of seconds above 0, not 0'],
-    ['an empty port', ['--port='], '--port needs a value (see --help)'],
-    ['a value with a dash', ['--port', '-1'], "Option '--port' argument is ambiguous (see --help)"],
+    ['an unknown option', ['--frobnicate'], "Unknown option '--frobnicate'"],
+    [
+      'an invalid port',
+      ['--port', '99999'],
+      "Option '--port <base>' argument '99999' is invalid. It must be a whole number from 0 to 65530.",
+    ],
+    [
+      'a port with a dash',
+      ['--port', '-1'],
+      "Option '--port <base>' argument '-1' is invalid. It must be a whole number from 0 to 65530.",
+    ],
+    [
+      'an invalid timeout',
+      ['--timeout', '0'],
+      "Option '--timeout <sec>' argument '0' is invalid. It must be a number of seconds above 0.",
+    ],
+    ['an empty directory', ['--data='], '--data needs a value'],
+    [
+      'an unknown engine',
+      ['--engine', 'x'],
+      "Option '--engine <name>' argument 'x' is invalid. Allowed choices are sqlite, dynamodb.",
+    ],
     [
       'options that exclude each other',
       ['--once', '--no-journey'],
-      '--once cannot be combined with --no-journey',
+      "Option '--once' cannot be used with option '--no-journey'",
     ],
+  ])('refuses %s', async (_, options, line) => {
+    const refused = run(...options)
+    expect(await refused.ended).toBe(2)
+    expect(refused.stderr).toBe(`w3fil: ${line}\nSee w3fil dev --help\n`)
+  })
+
+  it.each([
     [
       'a missing directory',
       ['--files', '/nowhere'],
@@ -60,7 +84,7 @@ describe('npm start', () => {
   ])('refuses %s', async (_, options, line) => {
     const refused = run(...options)
     expect(await refused.ended).toBe(1)
-    expect(refused.stderr).toBe(`w3filecoin: ${line}\n`)
+    expect(refused.stderr).toBe(`w3fil: ${line}\n`)
   })
 
   it('refuses a --fault that names no file of the journey', async () => {
@@ -69,7 +93,7 @@ describe('npm start', () => {
     const refused = run('--files', directory.path, '--fault', 'other')
     expect(await refused.ended).toBe(1)
     expect(refused.stderr).toBe(
-      'w3filecoin: The journey has no file other. Pass --fault a path relative to the --files directory.\n',
+      'w3fil: The journey has no file other. Pass --fault a path relative to the --files directory.\n',
     )
   })
 
@@ -78,7 +102,7 @@ describe('npm start', () => {
     const refused = run('--files', empty.path)
     expect(await refused.ended).toBe(1)
     expect(refused.stderr).toBe(
-      `w3filecoin: The directory ${empty.path} has no files to take. Pass another one with --files.\n`,
+      `w3fil: The directory ${empty.path} has no files to take. Pass another one with --files.\n`,
     )
   })
 
@@ -93,8 +117,7 @@ describe('npm start', () => {
     expect(await refused.ended).toBe(1)
     // Other tests listen too: a port next to this one may be in use as well.
     const [, named] =
-      /^w3filecoin: Port (\d+) is in use\. Stop the other process or pass --port\.\n$/.exec(refused.stderr) ??
-      []
+      /^w3fil: Port (\d+) is in use\. Stop the other process or pass --port\.\n$/.exec(refused.stderr) ?? []
     expect(Math.abs(Number(named) - port), refused.stderr).toBeLessThan(10)
     taken.close()
   })
@@ -106,7 +129,7 @@ describe('npm start', () => {
     const refused = run('--no-journey', '--data', file, '--port', '0')
     expect(await refused.ended).toBe(1)
     expect(refused.stderr).toMatch(
-      /^w3filecoin: Cannot write to the data directory .*file: ENOTDIR.* Pass another one with --data\.\n$/,
+      /^w3fil: Cannot write to the data directory .*file: ENOTDIR.* Pass another one with --data\.\n$/,
     )
   })
 
@@ -114,7 +137,7 @@ describe('npm start', () => {
     const refused = run('--no-journey', '--data', '/proc/w3filecoin', '--port', '0')
     expect(await refused.ended).toBe(1)
     expect(refused.stderr).toMatch(
-      /^w3filecoin: Cannot write to the data directory \/proc\/w3filecoin: ENOENT.* Pass another one with --data\.\n$/,
+      /^w3fil: Cannot write to the data directory \/proc\/w3filecoin: ENOENT.* Pass another one with --data\.\n$/,
     )
   })
 

@@ -86,7 +86,7 @@ describe('npm start with files', () => {
     const second = run('--no-journey', '--data', data, '--port', '0')
     expect(await second.ended).toBe(1)
     expect(second.stderr).toBe(
-      `w3filecoin: The data directory ${data} is in use by process ${serving.child.pid}. Stop it or pass another --data.\n`,
+      `w3fil: The data directory ${data} is in use by process ${serving.child.pid}. Stop it or pass another --data.\n`,
     )
 
     serving.child.kill('SIGINT')

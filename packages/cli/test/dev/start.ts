@@ -1,8 +1,13 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { mkdtempSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
-const MAIN = fileURLToPath(new URL('../../src/dev/main.ts', import.meta.url))
+const MAIN = fileURLToPath(new URL('../../src/main.ts', import.meta.url))
+
+const directory = mkdtempSync(join(tmpdir(), 'w3filecoin-'))
 
 /** A process of `npm start`, without a terminal. */
 export interface Run {
@@ -14,7 +19,11 @@ export interface Run {
 }
 
 export const run = (...options: string[]): Run => {
-  const child = spawn(process.execPath, [MAIN, ...options], { stdio: ['ignore', 'pipe', 'pipe'] })
+  const child = spawn(process.execPath, [MAIN, 'dev', ...options], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    // The command creates the key of its user.
+    env: { ...process.env, W3FIL_KEY: join(directory, 'agent.key') },
+  })
   const run: Run = {
     child,
     stdout: '',

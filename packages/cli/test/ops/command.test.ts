@@ -17,35 +17,27 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { findServices } from '../../src/ops/services.ts'
 import { localTarget } from '../../src/ops/target.ts'
 
-const MAIN = fileURLToPath(new URL('../../src/ops/main.ts', import.meta.url))
+const MAIN = fileURLToPath(new URL('../../src/main.ts', import.meta.url))
 
 /** Runs the command. */
 const ops = (...args: string[]) => opsWith(process.env, ...args)
 
 const opsWith = (env: NodeJS.ProcessEnv, ...args: string[]) =>
   new Promise<{ code: number; out: string; err: string }>(resolve => {
-    execFile(process.execPath, [MAIN, ...args], { env }, (error, out, err) =>
+    execFile(process.execPath, [MAIN, 'ops', ...args], { env }, (error, out, err) =>
       resolve({ code: error === null ? 0 : Number(error.code), out, err }),
     )
   })
 
 describe('npm run ops', () => {
-  it('prints its help', async () => {
+  it('prints its help, and that of each command', async () => {
     const { code, out } = await ops('--help')
     expect(code).toBe(0)
-    for (const word of [
-      'dlq',
-      'reconcile',
-      'seal GROUP',
-      '--data',
-      '--stage',
-      '--all',
-      '--send',
-      '--json',
-      'Exit code',
-    ])
-      expect(out).toContain(word)
+    for (const word of ['dlq', 'reconcile', 'seal', 'Exit codes', 'Examples']) expect(out).toContain(word)
     expect(await ops('-h')).toEqual({ code, out, err: '' })
+    const reconcile = await ops('reconcile', '--help')
+    for (const word of ['--data', '--stage', '--all', '--send', '--json', 'default: 300'])
+      expect(reconcile.out.replaceAll(/\s+/g, ' ')).toContain(word)
   })
 
   it.each([
@@ -53,9 +45,9 @@ describe('npm run ops', () => {
     [{ npm_config_stage: '' }, '--stage'],
   ])('refuses to run without the options that npm consumed: %o', async (consumed, name) => {
     expect(await opsWith({ ...process.env, npm_lifecycle_event: 'ops', ...consumed }, 'dlq')).toEqual({
-      code: 1,
+      code: 2,
       out: '',
-      err: `w3filecoin: npm consumed ${name}. Put options behind --, as in npm run ops -- ${name}\n`,
+      err: `w3fil: npm consumed ${name}\nPut options behind --, as in npm run ops -- ${name}\n`,
     })
   })
 
@@ -64,13 +56,60 @@ describe('npm run ops', () => {
     { npm_lifecycle_event: 'ops', npm_config_json: 'true', npm_config_all: '', npm_config_yes: 'true' },
   ])('ignores other variables of npm: %o', async env => {
     const { err } = await opsWith({ ...process.env, ...env }, 'dlq', '--data', '/nowhere')
-    expect(err).toMatch(/^w3filecoin: No system is running on \/nowhere/)
+    expect(err).toMatch(/^w3fil: No system is running on \/nowhere/)
   })
 
   it.each([
-    ['no command', [], 'Missing command: dlq, reconcile or seal (see --help)'],
-    ['an unknown command', ['drop'], 'Unknown command: drop. Use dlq, reconcile or seal (see --help).'],
-    ['two commands', ['dlq', 'reconcile'], 'Unexpected arguments after dlq: reconcile (see --help)'],
+    ['an unknown command', ['drop'], "Unknown command 'drop'", 'ops'],
+    [
+      'two commands',
+      ['dlq', 'reconcile'],
+      "Too many arguments for 'dlq'. Expected 0 arguments but got 1: reconcile.",
+      'ops dlq',
+    ],
+    [
+      'an invalid limit',
+      ['dlq', '--limit', '0'],
+      "Option '--limit <n>' argument '0' is invalid. It must be a whole number from 1 to 10000.",
+      'ops dlq',
+    ],
+    [
+      'a limit with a dash',
+      ['dlq', '--limit', '-1'],
+      "Option '--limit <n>' argument '-1' is invalid. It must be a whole number from 1 to 10000.",
+      'ops dlq',
+    ],
+    [
+      'an invalid time',
+      ['reconcile', '--overdue', 'x'],
+      "Option '--overdue <sec>' argument 'x' is invalid. It must be a number of seconds from 0.",
+      'ops reconcile',
+    ],
+    ['an empty stage', ['dlq', '--stage='], '--stage needs a value', 'ops dlq'],
+    ['an empty directory', ['dlq', '--data', ''], '--data needs a value', 'ops dlq'],
+    ['--all for dlq', ['dlq', '--all'], "Unknown option '--all'", 'ops dlq'],
+    ['a seal of no group', ['seal'], "Missing required argument 'group'", 'ops seal'],
+    [
+      'a seal of two groups',
+      ['seal', 'a', 'b'],
+      "Too many arguments for 'seal'. Expected 1 argument but got 2: a, b.",
+      'ops seal',
+    ],
+    [
+      'two systems',
+      ['dlq', '--data', 'x', '--stage', 'y'],
+      "Option '--data <dir>' cannot be used with option '--stage <stage>'",
+      'ops dlq',
+    ],
+  ])('refuses %s', async (_, args, line, command) => {
+    expect(await ops(...args)).toEqual({
+      code: 2,
+      out: '',
+      err: `w3fil: ${line}\nSee w3fil ${command} --help\n`,
+    })
+  })
+
+  it.each([
     [
       'an unknown service',
       ['dlq', '--service', 'x'],
@@ -81,31 +120,13 @@ describe('npm run ops', () => {
       ['dlq', '--service', 'dealer', '--queue', 'seal'],
       'Unknown queue: seal. The queues are track, report, retry, translate, conclude.',
     ],
-    ['an invalid limit', ['dlq', '--limit', '0'], '--limit must be a whole number from 1 to 10000, not 0'],
-    [
-      'an invalid time',
-      ['reconcile', '--overdue', 'x'],
-      '--overdue must be a number of seconds from 0, not x',
-    ],
-    ['a limit with a dash', ['dlq', '--limit', '-1'], "Option '--limit' argument is ambiguous (see --help)"],
-    ['an empty time', ['reconcile', '--overdue='], '--overdue needs a value (see --help)'],
-    ['an empty stage', ['dlq', '--stage='], '--stage needs a value (see --help)'],
-    ['an empty directory', ['dlq', '--data', ''], '--data needs a value (see --help)'],
-    ['--all for dlq', ['dlq', '--all'], '--all works only with reconcile'],
-    ['--overdue for dlq', ['dlq', '--overdue', '1'], '--overdue works only with reconcile'],
-    ['--queue for reconcile', ['reconcile', '--queue', 'seal'], '--queue works only with dlq'],
-    ['a seal of no group', ['seal'], 'Missing name of the group to seal (see --help)'],
-    ['a seal of two groups', ['seal', 'a', 'b'], 'Unexpected arguments after seal a: b (see --help)'],
-    ['--send for seal', ['seal', 'a', '--send'], '--send works only with dlq and reconcile'],
-    ['--storefront for dlq', ['dlq', '--storefront', 'did:x:y'], '--storefront works only with seal'],
-    ['two systems', ['dlq', '--data', 'x', '--stage', 'y'], '--data cannot be combined with --stage'],
     [
       'a data directory without a running system',
       ['dlq', '--data', '/nowhere'],
       'No system is running on /nowhere. Start it with npm start, or pass --data or --stage.',
     ],
-  ])('refuses %s', async (_, args, line) => {
-    expect(await ops(...args)).toEqual({ code: 1, out: '', err: `w3filecoin: ${line}\n` })
+  ])('fails for %s', async (_, args, line) => {
+    expect(await ops(...args)).toEqual({ code: 1, out: '', err: `w3fil: ${line}\n` })
   })
 })
 
@@ -178,7 +199,7 @@ describe.each(ENGINES)('npm run ops on a system with its tables in %s', engine =
     await aggregator.queue('include').send([{ no: 'message' }])
     let dead = await json('dlq', '--queue', 'include')
     while (dead.lines.length === 0) dead = await json('dlq', '--queue', 'include')
-    expect(dead.code).toBe(2)
+    expect(dead.code).toBe(3)
     expect(dead.lines).toEqual([
       expect.objectContaining({
         service: 'aggregator',
@@ -192,7 +213,7 @@ describe.each(ENGINES)('npm run ops on a system with its tables in %s', engine =
     ])
     await sleep(1100)
     const shown = await ops('dlq', '--data', data)
-    expect(shown.code).toBe(2)
+    expect(shown.code).toBe(3)
     expect(shown.out).toContain('aggregator include: 1 dead letter\n')
     expect(shown.out).toContain('1 dead letter in 17 queues; --send sends it back to its queue\n')
 
@@ -218,11 +239,11 @@ describe.each(ENGINES)('npm run ops on a system with its tables in %s', engine =
     expect(await pieces.get({ id: 'lost' })).toMatchObject({ stage: 'offered', revision: 1 })
 
     expect(await json('reconcile')).toMatchObject({
-      code: 2,
+      code: 3,
       lines: [{ service: 'aggregator', table: 'piece', key: 'lost', stage: 'offered', sent: false }],
     })
     const shown = await ops('reconcile', '--data', data)
-    expect(shown.code).toBe(2)
+    expect(shown.code).toBe(3)
     expect(shown.out).toContain('aggregator piece: 1 record\n')
     expect(shown.out).toContain('1 record stalled')
 
@@ -241,10 +262,10 @@ describe.each(ENGINES)('npm run ops on a system with its tables in %s', engine =
     await pieces.putMany([{ id: 'odd', stage: 'offered', offeredAt: 'yesterday' }])
     for (const send of [[], ['--send']]) {
       const { code, out, err } = await ops('reconcile', '--data', data, ...send)
-      expect([code, err]).toEqual([2, ''])
+      expect([code, err]).toEqual([3, ''])
       expect(out).toContain('Next: nothing is sent, because the record is invalid: yesterday is not a time\n')
       expect(await json('reconcile', ...send)).toMatchObject({
-        code: 2,
+        code: 3,
         lines: [{ key: 'odd', sent: false }],
       })
     }
@@ -281,7 +302,7 @@ describe.each(ENGINES)('npm run ops on a system with its tables in %s', engine =
 
     await aggregator.table<object>('piece').putMany([{ id: 'stalled', stage: 'offered', offeredAt: 0 }])
     const { code, out, err } = await opsWith(env, 'reconcile', '--stage', 'production', '--json')
-    expect([code, err]).toEqual([2, ''])
+    expect([code, err]).toEqual([3, ''])
     expect(JSON.parse(out)).toMatchObject({ service: 'aggregator', key: 'stalled', sent: false })
     expect(await opsWith(env, 'dlq', '--stage', 'production', '--service', 'dealer')).toEqual({
       code: 0,
@@ -291,7 +312,7 @@ describe.each(ENGINES)('npm run ops on a system with its tables in %s', engine =
     expect(await opsWith(env, 'dlq', '--stage', 'other', '--service', 'dealer')).toEqual({
       code: 1,
       out: '',
-      err: 'w3filecoin: Stage other does not exist in this account and region: the Parameter Store has no /w3filecoin/other/dealer. Check --stage, AWS_PROFILE and AWS_REGION.\n',
+      err: 'w3fil: Stage other does not exist in this account and region: the Parameter Store has no /w3filecoin/other/dealer. Check --stage, AWS_PROFILE and AWS_REGION.\n',
     })
 
     // If one queue fails, the command shows the remaining queues and names the failed one.

@@ -1,0 +1,25 @@
+import type { Fetch } from '@w3filecoin/client'
+
+/** A text stream: stdout or stderr, or one of a test. */
+export interface Output {
+  write(text: string): unknown
+  isTTY?: boolean | undefined
+  columns?: number | undefined
+  rows?: number | undefined
+}
+
+/** What a command uses of its surroundings. */
+export interface Context {
+  env: Record<string, string | undefined>
+  /** The user's working directory. */
+  cwd: string
+  fetch: Fetch
+  /** For progress. Only results go to stdout. */
+  stderr: Output
+  /** Aborts when the user interrupts the command. */
+  signal: AbortSignal
+  /** The command line, to repeat it. @example `w3fil add photos` */
+  commandLine: string
+  /** Prints a line for people. */
+  note(text: string): void
+}

@@ -1,0 +1,442 @@
+import { Argument, Command, InvalidArgumentError, Option } from 'commander'
+import type { Context } from './context.ts'
+import type { Outcome } from './outcome.ts'
+
+type Action<Args extends unknown[]> = (...args: [...Args, Context]) => Promise<Outcome>
+
+/** How the commands run. The reference page and the completion need only their definitions. */
+export interface Runner {
+  /** Runs a command that ends with an outcome. */
+  run(command: string, work: (context: Context) => Promise<Outcome>): Promise<void>
+  /** Runs `dev` or `ops`, which print by themselves. Resolves with the exit code. */
+  stream(work: (context: Context) => Promise<number>): Promise<void>
+}
+
+const EXIT_CODES_NOTE = `
+Exit codes: 0 done, 1 failed, 2 wrong command line, 3 not yet, 4 unreachable, 5 invalid proof, 130 interrupted.`
+
+/** Returns the command line. Every action is imported when it runs, so that the help appears at once. */
+export const createProgram = ({ run, stream }: Runner): Command => {
+  const program = new Command('w3fil')
+    .description(
+      'Stores files on Filecoin, verifies the proofs, and runs the W3 Filecoin system on this machine.',
+    )
+    .version('0.1.0', '--version', 'print the version')
+    .exitOverride()
+    .configureOutput({ outputError: () => {} })
+    .configureHelp({ showGlobalOptions: false })
+    .helpOption('-h, --help', 'print this help')
+    .helpCommand(false)
+    .hook('preAction', (_, command) => {
+      for (const option of command.options)
+        if ([command.getOptionValue(option.attributeName())].flat().includes(''))
+          command.error(`${option.long} needs a value`)
+      if (command.args.includes('')) command.error('an argument is empty')
+    })
+    .addHelpText(
+      'after',
+      `
+Begin with a system on this machine, or with the address of a storefront in W3FIL_STOREFRONT:
+  w3fil dev --no-journey
+  w3fil add photos
+  w3fil status photos/cat.jpg.w3proof
+  w3fil verify photos/cat.jpg.w3proof --file photos/cat.jpg
+${EXIT_CODES_NOTE}`,
+    )
+
+  /** Adds a command that ends with an outcome, and its options that all of these have. */
+  const define = (parent: Command, name: string, description: string, examples: readonly string[]) =>
+    parent
+      .command(name)
+      .description(description)
+      .addHelpText('after', `\nExamples:\n${examples.map(line => `  ${line}`).join('\n')}`)
+  const json = () =>
+    new Option('--json', 'print one JSON envelope (see docs/w3fil.md), and nothing else, on stdout')
+  const act =
+    <Args extends unknown[]>(command: string, load: () => Promise<Action<Args>>) =>
+    // Commander appends the command itself to the arguments.
+    (...args: [...Args, unknown]) =>
+      run(command, async context => (await load())(...(args.slice(0, -1) as Args), context))
+
+  define(
+    program,
+    'add',
+    'Takes files, and those in directories, to a Filecoin deal, and saves their proofs',
+    [
+      'w3fil add photo.jpg                      # the proof is in photo.jpg.w3proof',
+      'w3fil add photos --proofs proofs         # keeps the names of the files below proofs/',
+      'w3fil add --no-wait photos               # ends after the offer; w3fil proof TASK fetches the proof later',
+    ],
+  )
+    .argument(
+      '<path...>',
+      'files and directories; hidden files and .w3proof files in directories are left out',
+    )
+    .option('--proofs <dir>', 'save the proofs in this directory (default: beside each file)')
+    .option('--no-wait', 'end when the files are offered; the storefront continues')
+    .option('--upload <url>', 'upload to this URL template, with {cid} (default: as the storefront says)')
+    .option('--no-upload', 'upload nothing: the storefront can read the content already')
+    .option('--nonce <text>', 'start another workflow for content that was added before')
+    .addOption(storefrontOption())
+    .addOption(dataOption())
+    .addOption(keyOption())
+    .addOption(withOption())
+    .addOption(delegationOption())
+    .addOption(json())
+    .addHelpText(
+      'after',
+      `
+It waits until every file has a deal, which takes days with real storage providers. Ctrl-C does no harm: the same command
+continues the same workflows. A proof never replaces a different one.`,
+    )
+    .action(act('add', async () => (await import('./user/add.ts')).add))
+
+  define(program, 'cid', 'Computes the content CID and the piece CID of files, without a connection', [
+    'w3fil cid photo.jpg',
+    'w3fil cid --json photos',
+  ])
+    .argument('<path...>', 'files and directories')
+    .addOption(json())
+    .action(act('cid', async () => (await import('./user/cid.ts')).cid))
+
+  define(program, 'status', 'Shows how far a piece, a task or a proof is', [
+    'w3fil status bafkzcib…                   # the CID of a piece or a task',
+    'w3fil status --watch photo.jpg.w3proof   # waits until there is a deal',
+  ])
+    .argument('<subject>', 'CID of a piece, CID of a task, or file with a proof')
+    .option('--watch', 'wait for the end')
+    .addOption(storefrontOption())
+    .addOption(dataOption())
+    .addOption(keyOption())
+    .addOption(withOption())
+    .addOption(delegationOption())
+    .addOption(json())
+    .addHelpText(
+      'after',
+      '\nThe exit code is 0 if there is a deal, 3 if there is none yet, 1 if the workflow failed.',
+    )
+    .action(act('status', async () => (await import('./user/status.ts')).status))
+
+  define(program, 'proof', 'Fetches the proof of a task, verifies it, and saves it', [
+    'w3fil proof bafyrei…                     # saves it as bafyrei….w3proof',
+    'w3fil proof bafyrei… -o photo.w3proof',
+  ])
+    .argument('<task>', 'CID of the task that w3fil add and w3fil status show')
+    .option('-o, --output <file>', 'save it here (default: TASK.w3proof)')
+    .addOption(storefrontOption())
+    .addOption(dataOption())
+    .addOption(keyOption())
+    .addOption(json())
+    .addHelpText(
+      'after',
+      '\nThe exit code is 3 if there is no outcome yet. A file with other contents is not overwritten.',
+    )
+    .action(act('proof', async () => (await import('./user/proof.ts')).proof))
+
+  define(program, 'verify', 'Verifies a proof against the keys of a storefront that you trust', [
+    'w3fil verify photo.jpg.w3proof --file photo.jpg --storefront did:key:z6Mk…',
+    'w3fil verify photo.jpg.w3proof --storefront did:web:storefront.example --document did.json',
+    'w3fil verify photo.jpg.w3proof --online  # also asks the deal tracker of the local system',
+  ])
+    .argument('<proof>', 'file with a proof')
+    .option('--file <file>', 'check that this file is the content of the proof')
+    .option(
+      '--storefront <did>',
+      'the storefront whose signature counts: its DID, or the URL that tells it (default: W3FIL_STOREFRONT, then the local system)',
+    )
+    .addOption(list('--keys <did:key>', 'a key of a did:web storefront; may be repeated'))
+    .addOption(
+      new Option('--document <file>', 'the saved DID document of a did:web storefront').conflicts('keys'),
+    )
+    .option(
+      '--online',
+      'ask the deal tracker of W3FIL_TRACKER or of the local system whether the deal is active',
+    )
+    .option('--tracker <url>', 'ask this deal tracker')
+    .addOption(dataOption())
+    .addOption(keyOption())
+    .addOption(withOption())
+    .addOption(delegationOption())
+    .addOption(json())
+    .addHelpText(
+      'after',
+      `
+Without --online, --tracker and a URL in --storefront, it sends nothing. It also prints what the proof does not prove.
+The exit code is 5 if the proof is invalid or the file is another one, 1 if the deal tracker knows no active deal.`,
+    )
+    .action(act('verify', async () => (await import('./user/verify.ts')).verify))
+
+  const key = program
+    .command('key')
+    .helpCommand(false)
+    .description('Creates and shows the key that offers your files')
+  define(key, 'new', 'Creates a key, and prints its DID', ['w3fil key new', 'w3fil key new --key ci.key'])
+    .addOption(keyOption())
+    .addOption(json())
+    .action(act('key new', async () => (await import('./user/key.ts')).newKey))
+  define(key, 'show', 'Prints the DID of your key, never the key itself', ['w3fil key show'])
+    .addOption(keyOption())
+    .addOption(json())
+    .action(act('key show', async () => (await import('./user/key.ts')).showKey))
+
+  define(
+    program,
+    'delegate',
+    'Lets another agent use abilities of your key, and saves the delegation as a file',
+    [
+      "w3fil delegate did:key:z6Mk… --can 'filecoin/*' --valid 30d -o ci.delegation",
+      'w3fil add photos --with YOUR-DID --delegation ci.delegation   # the other agent uses it',
+    ],
+  )
+    .argument('<audience>', 'DID of the other agent: the output of its w3fil key show')
+    .addOption(
+      list(
+        '--can <ability>',
+        'an ability, e.g. filecoin/offer or filecoin/*; may be repeated',
+      ).makeOptionMandatory(),
+    )
+    .addOption(withOption('the resource (default: the DID of your key)'))
+    .option('--valid <time>', 'how long, e.g. 90s, 12h, 30d, or forever', parseTime, 30 * 86_400)
+    .addOption(delegationOption('a delegation to your key that this one rests on; may be repeated'))
+    .option('-o, --output <file>', 'save it here (default: CID.delegation)')
+    .addOption(keyOption())
+    .addOption(json())
+    .action(act('delegate', async () => (await import('./user/delegation.ts')).delegate))
+
+  define(program, 'revoke', 'Revokes a delegation at a service, which then refuses it at once', [
+    'w3fil revoke ci.delegation',
+    'w3fil revoke ci.delegation --service https://aggregator.example',
+  ])
+    .argument('<delegation>', 'file with a delegation')
+    .option('--service <url>', 'revoke it at this service (default: the storefront)')
+    .addOption(list('--via <file>', 'a delegation between yours and the revoked one; may be repeated'))
+    .addOption(storefrontOption())
+    .addOption(dataOption())
+    .addOption(keyOption())
+    .addOption(json())
+    .action(act('revoke', async () => (await import('./user/delegation.ts')).revoke))
+
+  defineDev(program, stream)
+  defineOps(program, stream)
+
+  program
+    .command('completion')
+    .description('Prints a script that completes w3fil in a shell')
+    .addArgument(new Argument('<shell>', 'name of the shell').choices(['bash', 'zsh', 'fish']))
+    .addOption(json())
+    .addHelpText(
+      'after',
+      `
+Examples:
+  eval "$(npx w3fil completion bash)"            # in ~/.bashrc; zsh likewise in ~/.zshrc
+  npx w3fil completion fish > ~/.config/fish/completions/w3fil.fish`,
+    )
+    .action((shell: 'bash' | 'zsh' | 'fish') =>
+      run('completion', async () => {
+        const script = (await import('./completion.ts')).completionScript(program, shell)
+        return { result: { shell, script }, lines: [script.trimEnd()] }
+      }),
+    )
+  return program
+}
+
+const storefrontOption = () =>
+  new Option(
+    '--storefront <url>',
+    'address of the storefront (default: W3FIL_STOREFRONT, then the local system)',
+  )
+const dataOption = () =>
+  new Option(
+    '--data <dir>',
+    'data directory of the local system (default: .w3filecoin in the working directory)',
+  )
+const keyOption = () =>
+  new Option('--key <file>', 'file with your key (default: W3FIL_KEY, then one for this user)')
+const withOption = (description = 'act on this space (default: the DID of your key)') =>
+  new Option('--with <did>', description)
+const delegationOption = (description = 'a delegation of the space to your key; may be repeated') =>
+  list('--delegation <file>', description)
+
+/** An option that may be repeated. */
+const list = (flags: string, description: string) =>
+  new Option(flags, description).argParser<string[]>((value, former = []) => [...former, value])
+
+const SECONDS = { s: 1, m: 60, h: 3_600, d: 86_400 }
+
+const parseTime = (text: string): number => {
+  if (text === 'forever') return Number.POSITIVE_INFINITY
+  const [, number, unit] = /^([1-9]\d{0,8})([smhd])$/.exec(text) ?? []
+  if (number === undefined)
+    throw new InvalidArgumentError('It must be a time such as 90s, 12h or 30d, or forever.')
+  return Number(number) * SECONDS[unit as keyof typeof SECONDS]
+}
+
+/** Returns a parser of whole numbers in a range. */
+const wholeNumber = (min: number, max: number) => (text: string) => {
+  if (/^\d+$/.test(text) && Number(text) >= min && Number(text) <= max) return Number(text)
+  throw new InvalidArgumentError(`It must be a whole number from ${min} to ${max}.`)
+}
+
+/** Returns a parser of seconds. */
+const seconds = (range: 'from 0' | 'above 0') => (text: string) => {
+  if (/^\d+(\.\d+)?$/.test(text) && (range === 'from 0' || Number(text) > 0)) return Number(text)
+  throw new InvalidArgumentError(`It must be a number of seconds ${range}.`)
+}
+
+const defineDev = (program: Command, stream: Runner['stream']): void => {
+  program
+    .command('dev')
+    .description(
+      'Runs the whole W3 Filecoin system on this machine and takes files to a Filecoin deal (npm start)',
+    )
+    .addOption(
+      new Option('--once', 'stop after the journey; exit code 0 if every file was read and has a deal').conflicts(
+        'journey',
+      ),
+    )
+    .option('--no-journey', 'only serve: take no files to a deal')
+    .option('--files <dir>', 'take the files of this directory (default: samples/); hidden files and symbolic links are skipped')
+    .option(
+      '--data <dir>',
+      'keep all data in this directory; the next start continues from it (default: .w3filecoin)',
+    )
+    .addOption(
+      new Option('--engine <name>', 'the engine for tables; dynamodb works on Linux x64 only')
+        .choices(['sqlite', 'dynamodb'])
+        .default('sqlite'),
+    )
+    .option(
+      '--port <base>',
+      "listen on port BASE (storage providers' stand-in), BASE+1 (storefront), BASE+2 (aggregator), BASE+3 (dealer), BASE+4 (deal tracker) and BASE+5 (uploads); 0: any free ports",
+      wholeNumber(0, 65_535 - 5),
+      4000,
+    )
+    .addOption(
+      list(
+        '--fault <file>',
+        'storage providers reject this file: it fails, and the other pieces of its aggregate are retried; may be repeated',
+      ).default([]),
+    )
+    .option(
+      '--timeout <sec>',
+      'fail the remaining files after this many seconds without progress',
+      seconds('above 0'),
+      180,
+    )
+    .option('--json', 'print one JSON line per event')
+    .addHelpText(
+      'after',
+      `
+Everything listens on 127.0.0.1 only. DATA/local.json has the addresses, DATA/keys.json the private
+keys, and DATA/logs/ the services' logs. w3fil ops shows dead letters. Ctrl-C stops; a second Ctrl-C stops at once.
+
+Examples:
+  w3fil dev                                # takes the samples to a deal, then serves
+  w3fil dev --once --files photos
+  w3fil dev --no-journey --port 0`,
+    )
+    .action(options =>
+      stream(async context => {
+        const { didOfUser } = await import('./user/key.ts')
+        const { dev } = await import('./dev/main.ts')
+        return dev({ ...options, user: await didOfUser(context) })
+      }),
+    )
+}
+
+const defineOps = (program: Command, stream: Runner['stream']): void => {
+  const ops = program
+    .command('ops')
+    .helpCommand(false)
+    .description(
+      'Finds and resends stuck work, and seals groups: of the local system, or of a deployed stage (npm run ops)',
+    )
+    .addHelpText(
+      'after',
+      `
+Exit codes: 0 if nothing was found, or everything was sent or requested; 3 if something was found; 1 if the command failed,
+or failed for some queues; 2 for a wrong command line.
+
+Examples:
+  w3fil ops dlq
+  w3fil ops reconcile --stage production --send
+  w3fil ops seal local`,
+    )
+  const define = (name: string, description: string) =>
+    ops
+      .command(name)
+      .description(description)
+      .addOption(
+        new Option(
+          '--data <dir>',
+          'the local system of this data directory (default: .w3filecoin)',
+        ).conflicts('stage'),
+      )
+      .option(
+        '--stage <stage>',
+        'a deployed stage, in the account and region that the AWS SDK finds (AWS_PROFILE, AWS_REGION, …)',
+      )
+      .option('--json', 'print one JSON line per letter, record or seal, and nothing else')
+  const limit = (what: string) =>
+    new Option('--limit <n>', `at most this many ${what}`).argParser(wholeNumber(1, 10_000)).default(100)
+  const service = () =>
+    new Option('--service <name>', 'only this service: storefront, aggregator, dealer or deal-tracker')
+  const start = (command: 'dlq' | 'reconcile' | 'seal', options: object, group = '') =>
+    stream(async () => (await import('./ops/main.ts')).ops({ command, group, ...options }))
+
+  define('dlq', 'Shows the dead letters of every queue, with the reason')
+    .addOption(service())
+    .option('--queue <name>', 'only this queue, e.g. submit or aggregation')
+    .addOption(limit('letters of each queue'))
+    .option('--send', 'send the messages; without it, nothing changes')
+    .addHelpText(
+      'after',
+      `
+A message that failed all its attempts is in the dead-letter queue of its queue, with the reason and the line of code. With
+--send, each is sent to its queue again and then deleted here. If that is interrupted, a message may be sent twice, which
+does no harm. Without --send nothing changes: the letters are visible to others again after a second.
+
+Examples:
+  w3fil ops dlq
+  w3fil ops dlq --service dealer --send`,
+    )
+    .action(options => start('dlq', options))
+
+  define('reconcile', 'Shows the unfinished records that no sweep checks in time, or that need an operator')
+    .addOption(service())
+    .option('--all', 'every unfinished record, also those that are not overdue')
+    .option('--overdue <sec>', 'tolerate checks that are late by this many seconds', seconds('from 0'), 300)
+    .addOption(limit('records of each table'))
+    .option('--send', 'send the messages; without it, nothing changes')
+    .addHelpText(
+      'after',
+      `
+SQS cannot say whether it has a message for a record. But every unfinished record has a time of its next check, and a sweep
+runs each minute. This command scans whole tables, not the index that sweeps read, and shows records without such a time,
+records overdue by more than --overdue, and records whose time lies so far ahead that a wrong clock has set it. With --send
+they get the message that the sweep would send, and a new time. While sweeps run, there should be none. It also shows
+aggregates that the dealer can neither accept nor fail after their deadline, with the reason: the deal tracker must see the
+chain again, or an operator must report them to the dealer's queue report. With --all it shows every unfinished record, also
+those that are not overdue, and with --send sends the message of each now: after the loss of a queue, that is faster than
+waiting. A duplicate of a message does no harm.
+
+Examples:
+  w3fil ops reconcile
+  w3fil ops reconcile --all --send`,
+    )
+    .action(options => start('reconcile', options))
+
+  define('seal', 'Seals a group that waits below its minimum')
+    .argument('<group>', 'name of the group')
+    .option('--storefront <did>', 'the storefront of the group, if several have a group of this name')
+    .addHelpText(
+      'after',
+      `
+A group below its minimum (minPaddedBytes) waits for more pieces, however long. This command has the aggregator make one
+aggregate of the pieces that the group has now. Every aggregate costs a deal.
+
+Examples:
+  w3fil ops seal did:web:storage.example --stage production`,
+    )
+    .action((group, options) => start('seal', options, group))
+}

@@ -1,0 +1,136 @@
+import { readFile } from 'node:fs/promises'
+import { resolve } from 'node:path'
+import {
+  connect,
+  dealTracker,
+  type Party,
+  type Report,
+  verify as verifyProof,
+  W3Error,
+} from '@w3filecoin/client'
+import type { Context } from '../context.ts'
+import { type Outcome, usageError } from '../outcome.ts'
+import { table } from '../text.ts'
+import { keyFileOf, localSystemOf, readDelegations } from './connection.ts'
+
+export interface VerifyOptions {
+  file?: string
+  /** The DID of the storefront, or its URL. */
+  storefront?: string
+  keys?: string[]
+  document?: string
+  online?: boolean
+  tracker?: string
+  data?: string
+  key?: string
+  with?: string
+  delegation?: string[]
+}
+
+/** Verifies a proof against the keys of the storefront that the user trusts. The proof does not say which one that is. */
+export const verify = async (path: string, options: VerifyOptions, context: Context): Promise<Outcome> => {
+  const { cwd, signal } = context
+  const trusted = await readTrusted(options, context)
+  const tracker = await connectToTracker(options, context)
+  const report = await verifyProof(resolve(cwd, path), {
+    storefront: trusted.party,
+    file: options.file === undefined ? undefined : resolve(cwd, options.file),
+    dealTracker: tracker,
+    signal,
+  })
+  const result = { proof: path, trusted: trusted.from, ...report }
+  return { result, lines: linesOf(path, trusted.from, report), error: errorOf(report) }
+}
+
+/** Returns the storefront whose word counts, and who says so. */
+const readTrusted = async (
+  options: VerifyOptions,
+  context: Context,
+): Promise<{ party: Party; from: string }> => {
+  const { keys, document } = options
+  const named = options.storefront ?? context.env.W3FIL_STOREFRONT
+  if (named) {
+    const from = options.storefront === undefined ? 'W3FIL_STOREFRONT' : '--storefront'
+    if (named.startsWith('did:'))
+      return { party: { did: named, keys, document: await readDocument(document, context) }, from }
+    if (keys !== undefined || document !== undefined)
+      throw usageError('--keys and --document need the DID of the storefront', 'Pass --storefront did:web:…')
+    const { fetch, signal } = context
+    const storefront = await connect(named, { key: keyFileOf(options, context), fetch, signal })
+    return { party: await storefront.keys(), from: `${from}, which ${storefront.url} answered for` }
+  }
+  if (keys !== undefined || document !== undefined)
+    throw usageError('--keys and --document need the DID of the storefront', 'Pass --storefront did:web:…')
+  const local = localSystemOf(options, context)
+  if (local) return { party: local.storefront.did, from: local.file }
+  throw new W3Error('NoStorefront', 'No storefront is named whose signature counts', {
+    hint: 'Pass --storefront DID (or set W3FIL_STOREFRONT): a proof cannot say itself who is to be trusted.',
+  })
+}
+
+const readDocument = async (path: string | undefined, { cwd }: Context): Promise<unknown> => {
+  if (path === undefined) return undefined
+  try {
+    return JSON.parse(await readFile(resolve(cwd, path), 'utf8'))
+  } catch (cause) {
+    throw new W3Error('InvalidSource', `Cannot read the DID document ${path}: ${(cause as Error).message}`, {
+      hint: 'Pass a saved https://STOREFRONT/.well-known/did.json.',
+      cause,
+    })
+  }
+}
+
+const connectToTracker = async (options: VerifyOptions, context: Context) => {
+  const named = options.tracker ?? context.env.W3FIL_TRACKER
+  if (options.tracker === undefined && !options.online) return undefined
+  const local = named ? undefined : localSystemOf(options, context)
+  const url = named || (local?.isRunning ? local.dealTracker.url : undefined)
+  if (!url)
+    throw new W3Error('NoTracker', 'No deal tracker is named, and no local system is running', {
+      hint: 'Pass --tracker URL (or set W3FIL_TRACKER), or leave out --online.',
+    })
+  return dealTracker(url, {
+    key: keyFileOf(options, context),
+    with: options.with,
+    proofs: await readDelegations(options.delegation, context),
+    fetch: context.fetch,
+    signal: context.signal,
+  })
+}
+
+const errorOf = ({ tracker, deal }: Report): W3Error | undefined =>
+  tracker === undefined || tracker.status === 'Active'
+    ? undefined
+    : new W3Error(
+        'DealNotActive',
+        `The proof is valid, but ${tracker.by} reports the deal ${deal.dataSource.dealID} as ${tracker.status}`,
+        {
+          hint: 'Ask the storefront for a newer deal with w3fil status, or ask the deal tracker again later.',
+          retryable: tracker.status === 'NotFound',
+        },
+      )
+
+const linesOf = (path: string, from: string, report: Report): string[] => [
+  `${path} is valid`,
+  '',
+  ...table(
+    ['', ''],
+    [
+      ['signed by', `${report.storefront} (from ${from})`],
+      ['content', report.content],
+      ['piece', report.piece],
+      ['aggregate', report.aggregate],
+      ['deal', `${report.deal.dataSource.dealID ?? ''}`],
+      ['task', report.task],
+      ...(report.tracker ? [['now', `${report.tracker.status}, says ${report.tracker.by}`]] : []),
+    ],
+  )
+    .slice(1)
+    .map(line => `  ${line}`),
+  '',
+  'Proven:',
+  ...report.proves.map(sentence => `  ${sentence}`),
+  '',
+  'Not proven:',
+  ...report.doesNotProve.map(sentence => `  ${sentence}`),
+]
