@@ -98,6 +98,9 @@ describe('a storefront', () => {
       ...['hashing', 'identified', 'uploading', 'uploaded', 'offered'],
       ...['submitted', 'queued', 'aggregated', 'accepted'],
     ])
+    const uploads = events.filter(event => event.type === 'uploading')
+    expect(uploads.at(0)).toMatchObject({ sent: 0, bytes: bytes.length })
+    expect(uploads.at(-1)).toMatchObject({ sent: bytes.length, bytes: bytes.length })
     const tracker = await dealTracker(at('dealTracker').url, { signer: system.local.agent.key })
     const report = await verify(proof, { storefront: w3.did, file: bytes, dealTracker: tracker })
     expect(report).toMatchObject({

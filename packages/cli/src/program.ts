@@ -301,7 +301,10 @@ const defineDev = (program: Command, stream: Runner['stream']): void => {
       'keep all data in this directory; the next start continues from it (default: .w3filecoin)',
     )
     .addOption(
-      new Option('--engine <name>', 'the engine for tables; dynamodb works on Linux x64 only')
+      new Option(
+        '--engine <name>',
+        'the engine for tables, to which a data directory belongs; dynamodb works on Linux x64 only',
+      )
         .choices(['sqlite', 'dynamodb'])
         .default('sqlite'),
     )
