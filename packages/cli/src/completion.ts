@@ -1,6 +1,6 @@
 import type { Command } from 'commander'
 
-export const SHELLS = ['bash', 'zsh', 'fish'] as const
+export type Shell = 'bash' | 'zsh' | 'fish'
 
 interface Completed {
   /** The words of the command, e.g. `key new`; empty for the program. */
@@ -10,7 +10,7 @@ interface Completed {
 }
 
 /** Returns a script that completes the command line of a program in a shell. */
-export const completionScript = (program: Command, shell: (typeof SHELLS)[number]): string => {
+export const completionScript = (program: Command, shell: Shell): string => {
   const commands = [...walk(program, [])]
   const name = program.name()
   if (shell === 'fish') return fishScript(name, commands)
@@ -19,14 +19,12 @@ export const completionScript = (program: Command, shell: (typeof SHELLS)[number
 }
 
 function* walk(command: Command, path: string[]): Generator<Completed> {
-  const { commands, options } = command.createHelp().visibleCommands(command).length
-    ? { commands: command.commands, options: command.options }
-    : { commands: [], options: command.options }
+  const { commands, options } = command
   const help = { word: '--help', description: 'print the help' }
   yield {
     path: path.join(' '),
     words: [
-      ...commands.map(sub => ({ word: sub.name(), description: sub.summary() || sub.description() })),
+      ...commands.map(sub => ({ word: sub.name(), description: sub.description() })),
       ...command.registeredArguments.flatMap(({ argChoices = [], description }) =>
         argChoices.map(word => ({ word, description })),
       ),

@@ -11,6 +11,7 @@ import {
   usageError,
 } from './outcome.ts'
 import { createProgram, type Runner } from './program.ts'
+import { printable } from './text.ts'
 
 const args = process.argv.slice(2)
 /** Known before the command line is checked: a wrong one is reported as JSON, too. dev and ops print lines of JSON instead. */
@@ -37,17 +38,17 @@ const context: Context = {
   stderr: process.stderr,
   signal: stop.signal,
   commandLine,
-  note: text => process.stderr.write(`${text}\n`),
+  note: text => process.stderr.write(`${printable(text)}\n`),
 }
 
 const print = (command: string, outcome: Partial<Outcome>): void => {
   const { error, lines = [] } = outcome
   process.exitCode = exitCodeOf(error)
   if (json) process.stdout.write(`${JSON.stringify(envelopeOf(command, outcome))}\n`)
-  else for (const line of lines) process.stdout.write(`${line}\n`)
+  else for (const line of lines) process.stdout.write(`${printable(line)}\n`)
   if (error === undefined) return
   const hint = hintOf(error)
-  process.stderr.write(`w3fil: ${error.message}\n${hint ? `${hint}\n` : ''}`)
+  process.stderr.write(printable(`w3fil: ${error.message}\n${hint ? `${hint}\n` : ''}`))
 }
 
 const runner: Runner = {

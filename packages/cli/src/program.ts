@@ -1,4 +1,5 @@
 import { Argument, Command, InvalidArgumentError, Option } from 'commander'
+import type { Shell } from './completion.ts'
 import type { Context } from './context.ts'
 import type { Outcome } from './outcome.ts'
 
@@ -231,7 +232,7 @@ Examples:
   eval "$(npx w3fil completion bash)"            # in ~/.bashrc; zsh likewise in ~/.zshrc
   npx w3fil completion fish > ~/.config/fish/completions/w3fil.fish`,
     )
-    .action((shell: 'bash' | 'zsh' | 'fish') =>
+    .action((shell: Shell) =>
       run('completion', async () => {
         const script = (await import('./completion.ts')).completionScript(program, shell)
         return { result: { shell, script }, lines: [script.trimEnd()] }

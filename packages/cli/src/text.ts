@@ -27,15 +27,15 @@ export const duration = (milliseconds: number): string => {
 /** Shortens a CID; keeps its end, because CIDs of one kind begin alike. @example `bafkzci…yqtp37tdbc` */
 export const shortCid = (cid: string): string => `${cid.slice(0, 7)}…${cid.slice(-10)}`
 
-/**
- * Cuts a text to a number of terminal columns. Replaces control characters: a file name may contain escape sequences,
- * which the terminal must not execute.
- */
+/** Replaces control characters: names of files and messages of services may contain escape sequences, which the terminal must not execute. */
+export const printable = (text: string): string => text.replaceAll(/[^\P{C}\n]/gu, '?')
+
+/** Cuts a text to a number of terminal columns, and to one line of printable characters. */
 export const fit = (text: string, columns: number): string => {
-  const printable = text.replaceAll(/\p{C}/gu, '?')
-  if (stringWidth(printable) <= columns) return printable
+  const line = printable(text).replaceAll('\n', '?')
+  if (stringWidth(line) <= columns) return line
   let fitting = ''
-  for (const { segment } of new Intl.Segmenter().segment(printable)) {
+  for (const { segment } of new Intl.Segmenter().segment(line)) {
     if (stringWidth(fitting + segment) > columns - 1) break
     fitting += segment
   }

@@ -48,7 +48,6 @@ interface AddedFacts {
 /** Takes files to a deal, and saves their proofs. */
 export const add = async (paths: string[], options: AddOptions, context: Context): Promise<Outcome> => {
   const files = withProofPaths(await findFiles(paths, context.cwd), options, context.cwd)
-  if (options.wait) for (const { proofPath } of files) await prepareDirectoryOf(proofPath, OTHERWISE)
 
   const names = files.map(({ shown }) => shown)
   const progress = new Progress(context.stderr, { names, dumb: context.env.TERM === 'dumb' })
@@ -60,6 +59,8 @@ export const add = async (paths: string[], options: AddOptions, context: Context
         upload: options.upload === false ? async () => {} : options.upload,
       },
     )
+    // Before days of waiting, not after them.
+    if (options.wait) for (const { proofPath } of files) await prepareDirectoryOf(proofPath, OTHERWISE)
     return await addAll(files, { w3, progress, options, context })
   } finally {
     progress.close()

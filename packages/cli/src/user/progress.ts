@@ -1,6 +1,6 @@
 import { styleText } from 'node:util'
 import type { Output } from '../context.ts'
-import { fit, left } from '../text.ts'
+import { fit, left, printable } from '../text.ts'
 
 const FRAME_MS = 100
 /** Without a terminal, a line of the same phase is repeated after this time. */
@@ -61,7 +61,7 @@ export class Progress {
   note(text: string): void {
     if (this.#live) this.#output.write(this.#home() + CLEAR)
     this.#drawn = 0
-    this.#output.write(`${text}\n`)
+    this.#output.write(`${printable(text)}\n`)
   }
 
   /** Restores the terminal. */
@@ -79,7 +79,7 @@ export class Progress {
   }
 
   #format(name: string, text: string): string {
-    return `${left(name, this.#nameColumns)}  ${text}`
+    return `${left(name, this.#nameColumns)}  ${printable(text)}`
   }
 
   #draw(): void {

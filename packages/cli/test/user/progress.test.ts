@@ -28,14 +28,14 @@ describe('Progress', () => {
       progress.update('a', 'hashing', `hashing ${n}`)
       vi.advanceTimersByTime(1000)
     }
-    progress.update('long', 'offered', 'offered')
+    progress.update('long', 'offered', `offered${ESC}[2J`)
     progress.settle('a', 'deal 1')
     progress.settle('long', 'failed', true)
     progress.close()
     expect(output.text.split('\n')).toEqual([
       '  a     hashing 0',
       '  a     hashing 11',
-      '  long  offered',
+      '  long  offered?[2J',
       '✓ a     deal 1',
       '✗ long  failed',
       '',
