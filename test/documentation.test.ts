@@ -101,14 +101,14 @@ beforeAll(async () => {
     await link(join(root, 'test/node_modules', name), join(reader, 'node_modules', name))
   for (const name of ['photo.jpg', 'other.jpg'])
     await writeFile(join(reader, name), (await randomContent(40_000)).bytes)
-  // `npm run ops` of a clone whose system has this data. Exit code 2 means that something was found.
+  // `npm run ops` of a clone whose system has this data. Exit code 3 means that something was found.
   await mkdir(join(home, 'bin'))
   await writeFile(
     join(home, 'bin', 'npm'),
     `#!/bin/sh
 [ "$1 $2 $3" = "run ops --" ] || { echo "npm $* is not run: mark its block" >&2; exit 1; }
 shift 3
-"${process.execPath}" "${join(root, 'packages/cli/src/ops/main.ts')}" "$@" --data "${system.data}" || [ $? = 2 ]
+"${process.execPath}" "${join(root, 'packages/cli/src/main.ts')}" ops "$@" --data "${system.data}" || [ $? = 3 ]
 `,
     { mode: 0o755 },
   )

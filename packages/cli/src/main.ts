@@ -103,7 +103,7 @@ const refuse = ({ code, message }: CommanderError): [command: string, { error: C
   const reason =
     code === 'commander.help'
       ? 'Missing command'
-      : message.replace(/^error: ./, start => start.at(-1)!.toUpperCase())
+      : message.replace(/^(error: )?./, start => start.at(-1)!.toUpperCase())
   const help = ['w3fil', ...path, '--help'].join(' ')
   return [path.join(' ') || 'w3fil', { error: usageError(reason.replaceAll(/\s+/g, ' '), `See ${help}`) }]
 }

@@ -2,6 +2,7 @@ import { Argument, Command, InvalidArgumentError, Option } from 'commander'
 import type { Shell } from './completion.ts'
 import type { Context } from './context.ts'
 import type { Outcome } from './outcome.ts'
+import { wrap } from './text.ts'
 
 type Action<Args extends unknown[]> = (...args: [...Args, Context]) => Promise<Outcome>
 
@@ -14,7 +15,8 @@ export interface Runner {
 }
 
 const EXIT_CODES_NOTE = `
-Exit codes: 0 done, 1 failed, 2 wrong command line, 3 not yet, 4 unreachable, 5 invalid proof, 130 interrupted.`
+Exit codes: 0 done, 1 failed, 2 wrong command line, 3 not yet, 4 unreachable,
+5 invalid proof, 130 interrupted.`
 
 /** Returns the command line. Every action is imported when it runs, so that the help appears at once. */
 export const createProgram = ({ run, stream }: Runner): Command => {
@@ -36,13 +38,13 @@ export const createProgram = ({ run, stream }: Runner): Command => {
     })
     .addHelpText(
       'after',
-      `
+      reflow(`
 Begin with a system on this machine, or with the address of a storefront in W3FIL_STOREFRONT:
   w3fil dev --no-journey
   w3fil add photos
   w3fil status photos/cat.jpg.w3proof
   w3fil verify photos/cat.jpg.w3proof --file photos/cat.jpg
-${EXIT_CODES_NOTE}`,
+${EXIT_CODES_NOTE}`),
     )
 
   /** Adds a command that ends with an outcome, and its options that all of these have. */
@@ -86,9 +88,9 @@ ${EXIT_CODES_NOTE}`,
     .addOption(json())
     .addHelpText(
       'after',
-      `
+      reflow(`
 It waits until every file has a deal, which takes days with real storage providers. Ctrl-C does no harm: the same command
-continues the same workflows. A proof never replaces a different one.`,
+continues the same workflows. A proof never replaces a different one.`),
     )
     .action(act('add', async () => (await import('./user/add.ts')).add))
 
@@ -161,9 +163,9 @@ continues the same workflows. A proof never replaces a different one.`,
     .addOption(json())
     .addHelpText(
       'after',
-      `
+      reflow(`
 Without --online, --tracker and a URL in --storefront, it sends nothing. It also prints what the proof does not prove.
-The exit code is 5 if the proof is invalid or the file is another one, 1 if the deal tracker knows no active deal.`,
+The exit code is 5 if the proof is invalid or the file is another one, 1 if the deal tracker knows no active deal.`),
     )
     .action(act('verify', async () => (await import('./user/verify.ts')).verify))
 
@@ -227,10 +229,10 @@ The exit code is 5 if the proof is invalid or the file is another one, 1 if the 
     .addOption(json())
     .addHelpText(
       'after',
-      `
+      reflow(`
 Examples:
   eval "$(npx w3fil completion bash)"            # in ~/.bashrc; zsh likewise in ~/.zshrc
-  npx w3fil completion fish > ~/.config/fish/completions/w3fil.fish`,
+  npx w3fil completion fish > ~/.config/fish/completions/w3fil.fish`),
     )
     .action((shell: Shell) =>
       run('completion', async () => {
@@ -291,12 +293,16 @@ const defineDev = (program: Command, stream: Runner['stream']): void => {
       'Runs the whole W3 Filecoin system on this machine and takes files to a Filecoin deal (npm start)',
     )
     .addOption(
-      new Option('--once', 'stop after the journey; exit code 0 if every file was read and has a deal').conflicts(
-        'journey',
-      ),
+      new Option(
+        '--once',
+        'stop after the journey; exit code 0 if every file was read and has a deal',
+      ).conflicts('journey'),
     )
     .option('--no-journey', 'only serve: take no files to a deal')
-    .option('--files <dir>', 'take the files of this directory (default: samples/); hidden files and symbolic links are skipped')
+    .option(
+      '--files <dir>',
+      'take the files of this directory (default: samples/); hidden files and symbolic links are skipped',
+    )
     .option(
       '--data <dir>',
       'keep all data in this directory; the next start continues from it (default: .w3filecoin)',
@@ -330,14 +336,15 @@ const defineDev = (program: Command, stream: Runner['stream']): void => {
     .option('--json', 'print one JSON line per event')
     .addHelpText(
       'after',
-      `
-Everything listens on 127.0.0.1 only. DATA/local.json has the addresses, DATA/keys.json the private
-keys, and DATA/logs/ the services' logs. w3fil ops shows dead letters. Ctrl-C stops; a second Ctrl-C stops at once.
+      reflow(`
+Everything listens on 127.0.0.1 only. DATA/local.json has the addresses,
+DATA/keys.json the private keys, and DATA/logs/ the services' logs. w3fil ops
+shows dead letters. Ctrl-C stops; a second Ctrl-C stops at once.
 
 Examples:
-  w3fil dev                                # takes the samples to a deal, then serves
+  w3fil dev                         # takes the samples to a deal, then serves
   w3fil dev --once --files photos
-  w3fil dev --no-journey --port 0`,
+  w3fil dev --no-journey --port 0`),
     )
     .action(options =>
       stream(async context => {
@@ -357,14 +364,14 @@ const defineOps = (program: Command, stream: Runner['stream']): void => {
     )
     .addHelpText(
       'after',
-      `
+      reflow(`
 Exit codes: 0 if nothing was found, or everything was sent or requested; 3 if something was found; 1 if the command failed,
 or failed for some queues; 2 for a wrong command line.
 
 Examples:
   w3fil ops dlq
   w3fil ops reconcile --stage production --send
-  w3fil ops seal local`,
+  w3fil ops seal local`),
     )
   const define = (name: string, description: string) =>
     ops
@@ -395,14 +402,14 @@ Examples:
     .option('--send', 'send the messages; without it, nothing changes')
     .addHelpText(
       'after',
-      `
+      reflow(`
 A message that failed all its attempts is in the dead-letter queue of its queue, with the reason and the line of code. With
 --send, each is sent to its queue again and then deleted here. If that is interrupted, a message may be sent twice, which
 does no harm. Without --send nothing changes: the letters are visible to others again after a second.
 
 Examples:
   w3fil ops dlq
-  w3fil ops dlq --service dealer --send`,
+  w3fil ops dlq --service dealer --send`),
     )
     .action(options => start('dlq', options))
 
@@ -414,7 +421,7 @@ Examples:
     .option('--send', 'send the messages; without it, nothing changes')
     .addHelpText(
       'after',
-      `
+      reflow(`
 SQS cannot say whether it has a message for a record. But every unfinished record has a time of its next check, and a sweep
 runs each minute. This command scans whole tables, not the index that sweeps read, and shows records without such a time,
 records overdue by more than --overdue, and records whose time lies so far ahead that a wrong clock has set it. With --send
@@ -426,7 +433,7 @@ waiting. A duplicate of a message does no harm.
 
 Examples:
   w3fil ops reconcile
-  w3fil ops reconcile --all --send`,
+  w3fil ops reconcile --all --send`),
     )
     .action(options => start('reconcile', options))
 
@@ -435,12 +442,29 @@ Examples:
     .option('--storefront <did>', 'the storefront of the group, if several have a group of this name')
     .addHelpText(
       'after',
-      `
+      reflow(`
 A group below its minimum (minPaddedBytes) waits for more pieces, however long. This command has the aggregator make one
 aggregate of the pieces that the group has now. Every aggregate costs a deal.
 
 Examples:
-  w3fil ops seal did:web:storage.example --stage production`,
+  w3fil ops seal did:web:storage.example --stage production`),
     )
     .action((group, options) => start('seal', options, group))
 }
+
+/** Width of the texts behind the options: that of the smallest usual terminal. */
+const HELP_COLUMNS = 80
+
+/** Breaks the paragraphs of a text anew. Indented lines are examples, and stay whole. */
+const reflow = (text: string): string =>
+  text
+    .trim()
+    .split('\n\n')
+    .map(part =>
+      part
+        .split(/\n(?= )/)
+        .flatMap(line => (line.startsWith(' ') ? line : wrap(line.replaceAll('\n', ' '), HELP_COLUMNS)))
+        .join('\n'),
+    )
+    .join('\n\n')
+    .replace(/^/, '\n')

@@ -154,6 +154,11 @@ export class Storefront extends Service {
    * The first part of `add`: identifies content, uploads it unless the storefront has it, and offers it. Returns the promised
    * tasks, which `watch` and `proof` take.
    *
+   * @param source as in `add`
+   * @param options functions and settings of this call
+   * @param options.onProgress is called with each event, up to `offered`
+   * @param options.signal ends the call with its reason
+   * @param options.nonce starts another workflow for content that was added before
    * @throws W3Error with the name of the failure; `UploadUnavailable`
    */
   async start(
