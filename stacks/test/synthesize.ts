@@ -3,7 +3,6 @@
 //
 // SST's command is written in Go. It bundles sst.config.ts twice, for `app` and for `run`, and answers the requests of the
 // components over HTTP. This file does the same, see pkg/js, pkg/project and pkg/server of SST.
-import crypto from 'node:crypto'
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import { createRequire } from 'node:module'
@@ -11,59 +10,22 @@ import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
-import { answerCall, outputsOf } from './mocks.ts'
-import type { Edit, Request, Resource, Stack } from './stack.ts'
+import { recordResources } from './record.ts'
+import type { Edit, Request, Stack } from './stack.ts'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 const platform = join(root, '.sst', 'platform')
 const require = createRequire(join(platform, 'package.json'))
 const esbuild = require('esbuild')
-const pulumi = require('@pulumi/pulumi')
-const { MockMonitor } = require('@pulumi/pulumi/runtime/mocks')
-const { deserializeProperties } = require('@pulumi/pulumi/runtime/rpc')
-const pulumiSettings = require('@pulumi/pulumi/runtime/settings')
 
 const { stage, settings, secrets, edits }: Request = JSON.parse(process.argv[2]!)
 const work = mkdtempSync(join(tmpdir(), 'stacks-'))
-
-// The end of a physical name is random. Here it is constant, so that two runs yield equal resources.
-const { randomBytes } = crypto
-crypto.randomBytes = ((size: number) => (size === 8 ? Buffer.alloc(8) : randomBytes(size))) as never
 
 async function synthesize(): Promise<Stack> {
   const app = await readApp()
   await serveComponents()
   process.env.SST_AWS_REGION = 'us-east-1'
   for (const [name, value] of Object.entries(secrets)) process.env[`SST_SECRET_${name}`] = value
-
-  const resources: Resource[] = []
-  const mocks = {
-    newResource: ({
-      id,
-      name,
-      type,
-      inputs,
-    }: {
-      id?: string
-      name: string
-      type: string
-      inputs: object
-    }) => ({
-      id: id || `${name}-id`,
-      state: { ...inputs, ...outputsOf(type, name, inputs as Record<string, string>) },
-    }),
-    call: answerCall,
-  }
-  class Recorder extends (MockMonitor as new (
-    mocks: object,
-  ) => { registerResource(...args: unknown[]): unknown }) {
-    registerResource(request: RegisterRequest, respond: unknown) {
-      if (request.getCustom()) resources.push(readResource(request))
-      return super.registerResource(request, respond)
-    }
-  }
-  await pulumi.runtime.setMocks(mocks, app.name, stage, false, 'organization')
-  pulumiSettings.setMockOptions(new Recorder(mocks), app.name, stage, false, 'organization')
 
   const run = await bundle(
     `import { run } from '${platform}/src/auto/run.ts'
@@ -84,10 +46,7 @@ async function synthesize(): Promise<Stack> {
       },
     },
   )
-  const outputs = await pulumi.runtime.runInPulumiStack(async () => (await run()).default)
-  await pulumiSettings.waitForRPCs(true)
-  const settled = await new Promise<object>(resolve => pulumi.output(outputs).apply(resolve))
-  return { app, outputs: withoutSecrets(settled) as Stack['outputs'], resources }
+  return { app, ...(await recordResources(app.name, stage, run)) }
 }
 
 /** Evaluates `app` of sst.config.ts, with the defaults of SST. */
@@ -170,7 +129,8 @@ async function serveComponents() {
     'Runtime.Build': ({ handler }) => {
       const file = handler.replace(/\.[^.]*$/, '.ts')
       return {
-        handler,
+        // SST names the bundle of every function so.
+        handler: handler.replace(/.*\./, 'bundle.'),
         out: empty,
         errors: existsSync(join(root, file)) ? [] : [`No such file: ${file}`],
         sourcemaps: [],
@@ -178,7 +138,7 @@ async function serveComponents() {
     },
   }
   mkdirSync(empty)
-  writeFileSync(join(empty, 'index.mjs'), '')
+  writeFileSync(join(empty, 'bundle.mjs'), '')
   const server = createServer(async (request, response) => {
     const { method, params } = JSON.parse(Buffer.concat(await request.toArray()).toString())
     const answer = answers[method]
@@ -193,29 +153,6 @@ async function serveComponents() {
 interface Build {
   onLoad: (filter: { filter: RegExp }, load: (file: { path: string }) => unknown) => void
 }
-
-interface RegisterRequest {
-  getType(): string
-  getName(): string
-  getCustom(): boolean
-  getObject(): unknown
-  getRetainondelete(): boolean
-}
-
-const readResource = (request: RegisterRequest): Resource => ({
-  type: request.getType(),
-  name: request.getName(),
-  inputs: withoutSecrets(deserializeProperties(request.getObject())) as Resource['inputs'],
-  retainOnDelete: request.getRetainondelete(),
-})
-
-const SIGNATURE = '4dabf18193072939515e22adb298388d'
-
-/** Returns a copy in which each value that Pulumi marked as secret is the value itself. */
-const withoutSecrets = (value: unknown): unknown =>
-  JSON.parse(
-    JSON.stringify(value ?? null, (_key, part) => (part && SIGNATURE in Object(part) ? part.value : part)),
-  )
 
 const fail = (error: unknown) => {
   process.send!({ error: error instanceof Error ? (error.stack ?? error.message) : String(error) }, () =>

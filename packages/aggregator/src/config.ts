@@ -1,6 +1,6 @@
 import { capacityOf } from '@w3filecoin/piece'
 import { commonSchema, peerSchema, peersOf, servicePeerSchema } from '@w3filecoin/runtime'
-import { z } from 'zod'
+import * as z from 'zod'
 
 const limits = {
   paddedBytes: z

@@ -16,7 +16,7 @@ import {
   toTiming,
 } from '@w3filecoin/runtime'
 import type { Resources } from '@w3filecoin/runtime/resources'
-import type { z } from 'zod'
+import type * as z from 'zod'
 import { bind } from './bind.ts'
 import { hostFetch } from './host-fetch.ts'
 import { openTables } from './tables.ts'

@@ -1,7 +1,7 @@
 import { type MessageAttributeValue, SendMessageCommand, type SQSClient } from '@aws-sdk/client-sqs'
 import type { Failure } from '@w3filecoin/runtime'
 import type { SQSRecord } from 'aws-lambda'
-import { z } from 'zod'
+import * as z from 'zod'
 
 /**
  * The post-mortem of a dead letter. After the last attempt of a message, the function itself sends the message to the
@@ -148,7 +148,7 @@ const findPlace = (reason: Failure | Error): string | undefined => {
     ?.trim()
     .replace(/^at /, '')
     .replace(/^.* \[as (\S+)\]/, '$1')
-    .replace(/(?:file:\/\/)?\/\S*\/(?=packages\/)/, '')
+    .replace(/(?:file:\/\/)?\/(?:\S*\/)?(?=packages\/)/, '')
   return place && shorten(place)
 }
 

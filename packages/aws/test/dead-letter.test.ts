@@ -96,6 +96,21 @@ describe('a message that fails', () => {
     })
   })
 
+  it('names the source file of a bundle, whose source map leads to the root of the file system', async () => {
+    await mortal.queue('work').send([{}])
+    const reason = new Error('no')
+    reason.stack = [
+      'Error: no',
+      '    at parse (/node_modules/.pnpm/zod@4.6.7/node_modules/zod/v4/core/parse.js:1:2)',
+      '    at Object.body (/packages/runtime/src/messages/message-format.ts:42:19)',
+    ].join('\n')
+    const take = queueFunction(failWith(reason), () => {}, mortal.deadLetters('work'))
+    await take(await attempt('work', 3))
+    expect(readPostMortem((await dead('work'))[0]!.MessageAttributes)?.at).toBe(
+      'Object.body (packages/runtime/src/messages/message-format.ts:42:19)',
+    )
+  })
+
   it('has a post-mortem without a line of code if the consumer returned the failure', async () => {
     await mortal.queue('work').send([{}])
     const failure = { name: 'Busy', message: 'not now' }

@@ -1,5 +1,5 @@
 import { commonSchema, peersSchema } from '@w3filecoin/runtime'
-import { z } from 'zod'
+import * as z from 'zod'
 
 /** The fields of a source of any kind. */
 const sourceFields = {

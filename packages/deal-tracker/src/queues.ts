@@ -1,5 +1,5 @@
 import { type MessageFormats, type MessageOf, messageFormat, type QueuesOf } from '@w3filecoin/runtime'
-import { z } from 'zod'
+import * as z from 'zod'
 import type { resources } from './resources.ts'
 
 /**

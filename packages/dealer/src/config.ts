@@ -6,7 +6,7 @@ import {
   peersSchema,
   servicePeerSchema,
 } from '@w3filecoin/runtime'
-import { z } from 'zod'
+import * as z from 'zod'
 
 const aggregatorSchema = peerSchema.safeExtend({
   tenants: z

@@ -6,7 +6,7 @@ import {
   type QueuesOf,
   translateMessage,
 } from '@w3filecoin/runtime'
-import { z } from 'zod'
+import * as z from 'zod'
 import { MAX_INVALID_PIECES } from './domain/aggregate.ts'
 import type { resources } from './resources.ts'
 

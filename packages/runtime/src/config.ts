@@ -1,6 +1,7 @@
 import type { DID, Signer } from '@ucanto/interface'
 import { DIALECTS, VOCABULARIES } from '@w3filecoin/capabilities'
-import { z } from 'zod'
+import * as z from 'zod'
+import { toDotPath } from 'zod/v4/core'
 import { LOG_LEVELS, type LogLevel } from './log.ts'
 import { documentUrl } from './ucan/did-web.ts'
 import type { PeerConfig } from './ucan/peers.ts'
@@ -327,7 +328,7 @@ const parseJson = (text: string): unknown => {
  * @example 'CONFIG: timing.retrySeconds is "60", but expected number'
  */
 const problemOf = (issue: z.core.$ZodIssue): string => {
-  const pathOf = (...more: PropertyKey[]) => z.core.toDotPath([...issue.path, ...more])
+  const pathOf = (...more: PropertyKey[]) => toDotPath([...issue.path, ...more])
   if (issue.code === 'unrecognized_keys')
     return withoutSecrets(
       `CONFIG: ${issue.keys.map(key => pathOf(key)).join(', ')} is not a setting; see docs/configuration.md`,

@@ -1,6 +1,6 @@
 import { MAX_GROUP_BYTES } from '@w3filecoin/capabilities'
 import { commonSchema, peerSchema, servicePeerSchema } from '@w3filecoin/runtime'
-import { z } from 'zod'
+import * as z from 'zod'
 
 const perDay = (defaults: { listed: number; shared: number }, what: string, examples: [number, number]) =>
   z

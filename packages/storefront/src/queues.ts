@@ -5,7 +5,7 @@ import {
   type QueuesOf,
   translateMessage,
 } from '@w3filecoin/runtime'
-import { z } from 'zod'
+import * as z from 'zod'
 import type { resources } from './resources.ts'
 
 /**

@@ -2,7 +2,7 @@ import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { UserError } from '@w3filecoin/runtime/user-error'
-import { z } from 'zod'
+import * as z from 'zod'
 
 /**
  * The part of `local.json` that `ops` needs: where the local system's resources are.

@@ -1,7 +1,7 @@
 import { GetParameterCommand, ParameterNotFound, SSMClient } from '@aws-sdk/client-ssm'
 import type { Environment } from '@w3filecoin/runtime'
 import { UserError } from '@w3filecoin/runtime/user-error'
-import { z } from 'zod'
+import * as z from 'zod'
 import { readRunningSystem } from './data-directory.ts'
 
 /** The app's name in `sst.config.ts`. */

@@ -1,7 +1,7 @@
 import { fromV1 } from '@w3filecoin/piece'
 import { CID } from 'multiformats/cid'
 import { parse as parseLink } from 'multiformats/link'
-import { z } from 'zod'
+import * as z from 'zod'
 import {
   type ChainDeal,
   type DealIdentity,

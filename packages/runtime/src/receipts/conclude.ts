@@ -1,7 +1,7 @@
 import type { Block, Invocation, Receipt, Signer } from '@ucanto/interface'
 import { conclude, type Failure, failure, type Result, Tasks } from '@w3filecoin/capabilities'
 import pMap from 'p-map'
-import { z } from 'zod'
+import * as z from 'zod'
 import { type Consumer, DONE, each } from '../messages/consumer.ts'
 import { type MessageOf, messageFormat } from '../messages/message-format.ts'
 import type { Clock, Log } from '../ports.ts'

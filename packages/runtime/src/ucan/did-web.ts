@@ -1,7 +1,7 @@
 import type { DID } from '@ucanto/interface'
 import { type Failure, failure, type Result } from '@w3filecoin/capabilities'
 import { base58btc } from 'multiformats/bases/base58'
-import { z } from 'zod'
+import * as z from 'zod'
 import type { Clock, Fetch, Log } from '../ports.ts'
 import { type Keys, principals } from './principal.ts'
 
