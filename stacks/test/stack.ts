@@ -85,6 +85,7 @@ const testKey = (name: string): string => {
   return `M${Buffer.from(MULTICODECS.private + seed + MULTICODECS.public + point, 'hex').toString('base64')}`
 }
 
-const KEYS = Object.fromEntries(
+/** The private keys of the services in a synthesized stage. */
+export const KEYS = Object.fromEntries(
   ['StorefrontKey', 'AggregatorKey', 'DealerKey', 'DealTrackerKey'].map(name => [name, testKey(name)]),
 )

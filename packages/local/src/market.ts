@@ -39,6 +39,10 @@ interface MarketOptions {
   faulty: readonly string[]
   /** Called when a deal was published. */
   onDeal?: () => void
+  /** The dealer's bucket of offer documents. The default is that of the local system. */
+  offers?: string
+  /** The dealer's queue for reports of failed deals. The default is that of the local system. */
+  reports?: string
 }
 
 /** An offer document of the dealer. */
@@ -72,7 +76,6 @@ interface Deal extends Entry {
   endEpoch: number
 }
 
-/** The dealer's bucket of offer documents, and its queue for reports of failed deals. */
 const OFFERS = 'dealer-offers'
 const REPORTS = 'dealer-report'
 const PATH = '/active-replicas.json.zst'
@@ -108,16 +111,25 @@ export const openMarket = async ({ port, log: file }: { port: number; log: LogFi
   return {
     url,
     activeReplicas: `${url}${PATH}`,
-    start: async ({ engines, data, dealDelayMs, faulty, onDeal = () => {} }) => {
+    start: async ({
+      engines,
+      data,
+      dealDelayMs,
+      faulty,
+      onDeal = () => {},
+      offers = OFFERS,
+      reports = REPORTS,
+    }) => {
       const book = join(data, 'market.json')
       entries.push(...readBook(book, data))
-      const offers = bucketDirectory(data, OFFERS)
-      mkdirSync(offers, { recursive: true })
-      changes = new Changes(offers, log)
+      const directory = bucketDirectory(data, offers)
+      mkdirSync(directory, { recursive: true })
+      changes = new Changes(directory, log)
       trading = trade({
         changes,
         s3: s3Client(engines),
-        report: createReporter(engines),
+        offers,
+        report: createReporter(engines, reports),
         faulty: new Set(faulty),
         entries,
         book,
@@ -175,6 +187,7 @@ class Changes {
 interface TradeOptions {
   changes: Changes
   s3: S3Client
+  offers: string
   report: (refusal: Refusal) => Promise<void>
   faulty: ReadonlySet<string>
   entries: Entry[]
@@ -186,7 +199,7 @@ interface TradeOptions {
 }
 
 /** Returns a function that reports an aggregate's faulty pieces to the dealer. */
-const createReporter = ({ sqs }: Pick<Engines, 'sqs'>): TradeOptions['report'] => {
+const createReporter = ({ sqs }: Pick<Engines, 'sqs'>, queue: string): TradeOptions['report'] => {
   const client = sqsClient({ sqs })
   return async ({ offer, faults, message, reasons }) => {
     const report = {
@@ -198,7 +211,7 @@ const createReporter = ({ sqs }: Pick<Engines, 'sqs'>): TradeOptions['report'] =
       })),
     }
     await client.send(
-      new SendMessageCommand({ QueueUrl: queueUrl(sqs, REPORTS), MessageBody: JSON.stringify(report) }),
+      new SendMessageCommand({ QueueUrl: queueUrl(sqs, queue), MessageBody: JSON.stringify(report) }),
     )
   }
 }
@@ -207,6 +220,7 @@ const createReporter = ({ sqs }: Pick<Engines, 'sqs'>): TradeOptions['report'] =
 const trade = async ({
   changes,
   s3,
+  offers,
   report,
   faulty,
   entries,
@@ -228,7 +242,7 @@ const trade = async ({
     let pauseMs = MAX_PAUSE_MS
     try {
       const due: string[] = []
-      for await (const key of listOffers(s3, signal)) {
+      for await (const key of listOffers({ s3, offers, signal })) {
         if (done.has(key)) continue
         const since = seen.get(key) ?? Date.now()
         seen.set(key, since)
@@ -237,7 +251,7 @@ const trade = async ({
         else pauseMs = Math.min(pauseMs, waitMs)
       }
       for (const key of due) {
-        const offer = await readOffer(s3, key)
+        const offer = await readOffer({ s3, offers }, key)
         const refusal = offer && (await findRefusal(key, offer, faulty, signal))
         if (refusal === 'later') {
           pauseMs = UNWATCHED_PAUSE_MS
@@ -301,10 +315,14 @@ const findRefusal = async (
 }
 
 /** Lists the keys of all offer documents. */
-async function* listOffers(s3: S3Client, signal: AbortSignal): AsyncGenerator<string> {
+async function* listOffers({
+  s3,
+  offers,
+  signal,
+}: Pick<TradeOptions, 's3' | 'offers' | 'signal'>): AsyncGenerator<string> {
   for (let after: string | undefined; ; ) {
     const { Contents = [], NextContinuationToken } = await s3
-      .send(new ListObjectsV2Command({ Bucket: OFFERS, ContinuationToken: after }), { abortSignal: signal })
+      .send(new ListObjectsV2Command({ Bucket: offers, ContinuationToken: after }), { abortSignal: signal })
       .catch(cause => {
         if (cause instanceof NoSuchBucket) return { Contents: [], NextContinuationToken: undefined }
         throw cause
@@ -316,8 +334,11 @@ async function* listOffers(s3: S3Client, signal: AbortSignal): AsyncGenerator<st
 }
 
 /** Reads an offer document; returns `undefined` if it is invalid. */
-const readOffer = async (s3: S3Client, key: string): Promise<OfferDocument | undefined> => {
-  const { Body } = await s3.send(new GetObjectCommand({ Bucket: OFFERS, Key: key }))
+const readOffer = async (
+  { s3, offers }: Pick<TradeOptions, 's3' | 'offers'>,
+  key: string,
+): Promise<OfferDocument | undefined> => {
+  const { Body } = await s3.send(new GetObjectCommand({ Bucket: offers, Key: key }))
   try {
     const offer = JSON.parse((await Body?.transformToString()) ?? '') as OfferDocument
     return parsePiece(offer.aggregate).ok && Array.isArray(offer.pieces) ? offer : undefined
