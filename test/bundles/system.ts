@@ -1,3 +1,4 @@
+import { EventEmitter } from 'node:events'
 import { join } from 'node:path'
 import { CreateTableCommand, DynamoDBClient } from '@aws-sdk/client-dynamodb'
 import { CreateBucketCommand } from '@aws-sdk/client-s3'
@@ -289,6 +290,7 @@ const startSources = ({ deployment, functions, gate, log: file }: SourcesOptions
         schedule: name,
         spec: { everySeconds, run: specOf(sweeper) },
         everySeconds: SCHEDULE_SECONDS,
+        events: new EventEmitter(),
         // The event of EventBridge Scheduler is the input of the target.
         run: (_event, context) => sweeper.run(input, context),
         log,

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { UserError } from '@w3filecoin/runtime/user-error'
-import { z } from 'zod'
+import * as z from 'zod'
 import { isLocked } from '../ops/data-directory.ts'
 
 /** The part of `local.json` that clients of the local system need. The addresses are missing during its first start. */
