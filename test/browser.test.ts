@@ -2,7 +2,7 @@ import { connect } from '@ucanto/client'
 import { invoke } from '@ucanto/core'
 import { ed25519 } from '@ucanto/principal'
 import { CAR, HTTP } from '@ucanto/transport'
-import { bind } from '@w3filecoin/aws'
+import { bind, openTables } from '@w3filecoin/aws'
 import { Tasks } from '@w3filecoin/capabilities'
 import { placesOf } from '@w3filecoin/local/provision'
 import { COMMON_FORMATS, issueReceipt, openStores, readReceipt } from '@w3filecoin/runtime'
@@ -130,7 +130,9 @@ test('K10: a web page reads content, also a range of it', async () => {
 test('K10: a web page follows the redirect to a large receipt', async () => {
   Object.assign(process.env, system.local.engines.env)
   const places = placesOf({ resources, service: 'storefront', sqs: system.local.engines.sqs })
-  const { receipts } = openStores(bind(resources, places), COMMON_FORMATS, { now: Date.now })
+  const { receipts } = openStores(bind(resources, places, await openTables(process.env)), COMMON_FORMATS, {
+    now: Date.now,
+  })
   const service = system.signer('storefront')
   const task = await Tasks.pieceAccept(service, { piece: somePiece('large'), group: 'g' })
   const bytes = bytesOf('large', 5_000_000)

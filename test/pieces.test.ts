@@ -6,7 +6,7 @@ import { createAgent, offer } from './invoke.ts'
 import { readOfferDocuments } from './offer-documents.ts'
 import { useSystem } from './system.ts'
 
-const system = useSystem()
+const system = useSystem({ fetchesPieces: true })
 
 interface Document {
   aggregate: string

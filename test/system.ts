@@ -31,8 +31,12 @@ const MAX_SECONDS = 3
  */
 export const useSystem = ({
   configure = (_, config) => config,
+  fetchesPieces = false,
   ...options
-}: Omit<LocalOptions, 'data'> = {}): System => {
+}: Omit<LocalOptions, 'data'> & {
+  /** Whether storage providers fetch the pieces of aggregates. Many tests offer pieces without any content. */
+  fetchesPieces?: boolean
+} = {}): System => {
   let local: Local | undefined
   let data: string
 
@@ -45,7 +49,9 @@ export const useSystem = ({
       configure: (role, config, world) => {
         if (role === 'dealTracker') return configure(role, config, world)
         const pollSeconds = Math.min(config.timing.pollSeconds, MAX_SECONDS)
-        return configure(role, { ...config, timing: { retrySeconds: MAX_SECONDS, pollSeconds } }, world)
+        const timing = { retrySeconds: MAX_SECONDS, pollSeconds }
+        const unseen = role === 'dealer' && !fetchesPieces && { pieceSources: [] }
+        return configure(role, { ...config, timing, ...unseen }, world)
       },
       ...options,
     })

@@ -294,6 +294,7 @@ export const startLocal = async ({
       data: directory,
       dealDelayMs,
       faulty,
+      storefronts: new Map(Object.values(world.services).map(({ did, url }) => [did, url])),
       onDeal: () => services.notify(DEAL),
     }),
     services.start({

@@ -37,6 +37,11 @@ interface MarketOptions {
   dealDelayMs: number
   /** CIDs of pieces that get no deal. */
   faulty: readonly string[]
+  /**
+   * The present URL of each storefront, by its DID: the ports in the documents of an earlier start may be others. The default
+   * is the address in the document.
+   */
+  storefronts?: ReadonlyMap<string, string>
   /** Called when a deal was published. */
   onDeal?: () => void
   /** The dealer's bucket of offer documents. The default is that of the local system. */
@@ -51,6 +56,8 @@ interface OfferDocument {
   aggregate: string
   /** Piece CIDs of its pieces. */
   pieces: readonly string[]
+  /** DID of the storefront. */
+  tenant?: string
   /** URL at which each piece can be fetched. Without it, the market makes the deal unseen. */
   source?: string
 }
@@ -116,6 +123,7 @@ export const openMarket = async ({ port, log: file }: { port: number; log: LogFi
       data,
       dealDelayMs,
       faulty,
+      storefronts = new Map(),
       onDeal = () => {},
       offers = OFFERS,
       reports = REPORTS,
@@ -131,6 +139,7 @@ export const openMarket = async ({ port, log: file }: { port: number; log: LogFi
         offers,
         report: createReporter(engines, reports),
         faulty: new Set(faulty),
+        storefronts,
         entries,
         book,
         dealDelayMs,
@@ -190,6 +199,7 @@ interface TradeOptions {
   offers: string
   report: (refusal: Refusal) => Promise<void>
   faulty: ReadonlySet<string>
+  storefronts: ReadonlyMap<string, string>
   entries: Entry[]
   book: string
   dealDelayMs: number
@@ -223,6 +233,7 @@ const trade = async ({
   offers,
   report,
   faulty,
+  storefronts,
   entries,
   book,
   dealDelayMs,
@@ -238,6 +249,8 @@ const trade = async ({
     entries.push(entry)
   }
   const seen = new Map<string, number>()
+  /** Why the pieces of an offer cannot be fetched yet, by key. */
+  const waiting = new Map<string, string>()
   while (!signal.aborted) {
     let pauseMs = MAX_PAUSE_MS
     try {
@@ -252,11 +265,15 @@ const trade = async ({
       }
       for (const key of due) {
         const offer = await readOffer({ s3, offers }, key)
-        const refusal = offer && (await findRefusal(key, offer, faulty, signal))
-        if (refusal === 'later') {
+        const refusal = offer && (await findRefusal(key, relocate(offer, storefronts), faulty, signal))
+        if (refusal && 'later' in refusal) {
+          if (waiting.get(key) !== refusal.later)
+            log('warn', 'pieces not fetched', { key, reason: refusal.later })
+          waiting.set(key, refusal.later)
           pauseMs = UNWATCHED_PAUSE_MS
           continue
         }
+        waiting.delete(key)
         if (refusal) {
           enter(refusal)
           log('info', 'no deal', refusal)
@@ -293,18 +310,26 @@ const trade = async ({
   }
 }
 
+/** Returns the document with the present address of its storefront. */
+const relocate = (offer: OfferDocument, storefronts: ReadonlyMap<string, string>): OfferDocument => {
+  const present = storefronts.get(offer.tenant ?? '')
+  if (present === undefined || offer.source === undefined) return offer
+  return { ...offer, source: offer.source.replace(/^https?:\/\/[^/]+/, new URL(present).origin) }
+}
+
 /** Returns why an offer gets no deal; `later` if a piece cannot be fetched now, `undefined` if it gets one. */
 const findRefusal = async (
   key: string,
   { aggregate, pieces, source }: OfferDocument,
   faulty: ReadonlySet<string>,
   signal: AbortSignal,
-): Promise<Refusal | 'later' | undefined> => {
+): Promise<Refusal | { later: string } | undefined> => {
   const faults = pieces.filter(piece => faulty.has(piece))
   if (faults.length > 0) return { offer: key, faults }
   if (source === undefined) return undefined
   const delivery = await fetchAll({ aggregate, pieces, source }, signal)
-  if (delivery.is !== 'wrong') return delivery.is === 'later' ? 'later' : undefined
+  if (delivery.is === 'later') return { later: delivery.reason }
+  if (delivery.is === 'right') return undefined
   const { message, invalid } = delivery
   return {
     offer: key,

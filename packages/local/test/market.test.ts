@@ -38,7 +38,7 @@ describe('the stand-in for storage providers and the chain', () => {
     directory[Symbol.dispose]()
   })
 
-  const open = async () => {
+  const open = async (storefronts?: ReadonlyMap<string, string>) => {
     const data = directory.path
     const market = await openMarket({ port: 0, log: new LogFile(data, 'market') })
     running.push(market)
@@ -47,6 +47,7 @@ describe('the stand-in for storage providers and the chain', () => {
       data,
       dealDelayMs: 0,
       faulty: [],
+      ...(storefronts && { storefronts }),
     })
     return market
   }
@@ -179,6 +180,16 @@ describe('the stand-in for storage providers and the chain', () => {
       await offer('other', { ...other, pieces: other.pieces.toReversed() })
       await eventually('a second refusal', async () =>
         log().includes('The bytes of its pieces make the aggregate'),
+      )
+    })
+
+    it('fetches at the present address of a storefront, whatever the document says', async () => {
+      const moved = { ...(await order()), tenant: 'did:web:storefront.test' }
+      const market = await open(new Map([[moved.tenant, new URL(source).origin]]))
+      await offer('moved', { ...moved, source: 'http://127.0.0.1:1/piece/{piece}' })
+      await eventually(
+        'a deal',
+        async () => (await deals(market.activeReplicas)).active_replicas.length === 1,
       )
     })
 
