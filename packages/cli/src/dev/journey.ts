@@ -91,6 +91,8 @@ export class Journey {
   #movedAt = 0
   /** Ends the pause between two rounds: a file is ready to be offered. */
   #wake = () => {}
+  /** Whether a file became ready since the last round began. */
+  #hasNews = false
   #turn = 0
 
   constructor(options: JourneyOptions) {
@@ -119,6 +121,7 @@ export class Journey {
     this.#movedAt = performance.now()
     const prepared = pMap(this.trips, trip => this.#prepare(trip, reading), { concurrency: MAX_READERS })
     for (;;) {
+      this.#hasNews = false
       await this.#round()
       if (performance.now() - this.#movedAt > patienceMs) {
         this.#failRemaining()
@@ -137,7 +140,8 @@ export class Journey {
     const stored = new Promise<void>(resolve => {
       this.#wake = isOffered ? () => {} : resolve
     })
-    if (this.trips.some(trip => trip.stage === 'stored') && !isOffered) return
+    // A file that was ready before the last round could not be offered: that is tried again after the pause.
+    if (this.#hasNews && !isOffered) return signal.throwIfAborted()
     await Promise.race([sleep(PAUSE_MS, undefined, { signal }), stored])
   }
 
@@ -156,6 +160,7 @@ export class Journey {
       await store(trip.file, { s3: this.#s3, bucket: 'storefront-content', content, signal })
       Object.assign(trip, { content, piece })
       this.#move(trip, 'stored')
+      this.#hasNews = true
       this.#wake()
     } catch (cause) {
       if (!signal.aborted) this.#fail(trip, cause)

@@ -1,9 +1,16 @@
 import { createHash } from 'node:crypto'
+import { once } from 'node:events'
 import { mkdirSync, mkdtempDisposableSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { ed25519 } from '@ucanto/principal'
 import { verify } from '@w3filecoin/client'
 import { beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest'
+import { findFiles } from '../../src/dev/content.ts'
+import { Journey } from '../../src/dev/journey.ts'
 import { run } from './start.ts'
 
 describe('npm start with files', () => {
@@ -92,6 +99,48 @@ describe('npm start with files', () => {
     serving.child.kill('SIGINT')
     expect(await serving.ended).toBe(0)
     await expect(fetch(services.storefront.url)).rejects.toThrow()
+  })
+})
+
+describe('a journey whose storefront fails', () => {
+  it('repeats the offer after pauses, and ends with the signal', async () => {
+    using directory = mkdtempDisposableSync(join(tmpdir(), 'w3filecoin-'))
+    writeFileSync(join(directory.path, 'small.txt'), 'A small file\n')
+    let offers = 0
+    // It stores content, and fails every invocation.
+    const server = createServer((request, response) => {
+      request.resume().on('end', () => {
+        if (request.method === 'POST') offers++
+        response.writeHead(request.method === 'POST' ? 500 : 200).end()
+      })
+    }).listen(0, '127.0.0.1')
+    onTestFinished(() => void server.close())
+    await once(server, 'listening')
+    const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+    const someone = async () => {
+      const signer = await ed25519.generate()
+      return { url, did: signer.did() as never, key: ed25519.format(signer) }
+    }
+    const { files } = await findFiles(directory.path)
+    const stop = new AbortController()
+    const journey = new Journey({
+      files,
+      proofs: directory.path,
+      local: {
+        services: { storefront: await someone(), dealTracker: await someone() },
+        agent: await someone(),
+        engines: { s3: url, sqs: url, env: {} },
+      },
+      patienceMs: 60_000,
+      signal: stop.signal,
+      onProgress: () => {},
+    })
+    const travelled = journey.travel()
+    await vi.waitUntil(() => offers > 0)
+    await sleep(1_000)
+    stop.abort(new Error('stopped'))
+    await expect(travelled).rejects.toThrow(/stopped|aborted/)
+    expect(offers).toBeLessThan(10)
   })
 })
 
