@@ -1,4 +1,5 @@
 import { spawn, spawnSync } from 'node:child_process'
+import { randomInt } from 'node:crypto'
 import { once } from 'node:events'
 import {
   chmodSync,
@@ -11,7 +12,7 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs'
-import { type AddressInfo, createServer } from 'node:net'
+import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { generateKey, parseSigner } from '@w3filecoin/runtime'
@@ -22,14 +23,18 @@ import { LogFile } from '../src/log-file.ts'
 import type { TableEngine } from '../src/table-engine.ts'
 import { echo, temporaryDirectory } from './echo/index.ts'
 
-/** Returns a port that is free, as the next two probably are. */
+/**
+ * Returns the first of three free ports in a row. They are below the range from which the operating system takes ports: tests
+ * that run beside this one take those.
+ */
 const findFreeBase = async (): Promise<number> => {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return Math.min(port, 65_533)
+  for (;;) {
+    const base = randomInt(20_000, 30_000)
+    const servers = [base, base + 1, base + 2].map(port => createServer().listen(port, '127.0.0.1'))
+    const listening = await Promise.allSettled(servers.map(server => once(server, 'listening')))
+    for (const server of servers) server.close()
+    if (listening.every(({ status }) => status === 'fulfilled')) return base
+  }
 }
 
 const START = fileURLToPath(new URL('./echo/start.ts', import.meta.url))
