@@ -109,9 +109,9 @@ const matches = ({ actions, resources }: Statement, { action, resource }: Access
 const fits = (pattern: string, text: string): boolean =>
   new RegExp(`^${pattern.replaceAll(/[.+?^${}()|[\]\\]/g, '\\$&').replaceAll('*', '.*')}$`, 's').test(text)
 
-/** Returns the access key id in the signature of a request. */
-const callerOf = ({ headers }: IncomingMessage): string =>
-  /Credential=([^/]+)\//.exec(headers.authorization ?? '')?.[1] ?? 'without credentials'
+/** Returns the access key id in the signature of a request: in its header, or in a presigned URL. */
+const callerOf = ({ headers, url = '' }: IncomingMessage): string =>
+  /Credential=([^/]+)\//.exec(headers.authorization ?? decodeURIComponent(url))?.[1] ?? 'without credentials'
 
 /** The region and the account of a synthesized stage, see stacks/test/mocks.ts. */
 const arn = (service: string, resource: string) => `arn:aws:${service}:us-east-1:123456789012:${resource}`
