@@ -55,6 +55,19 @@ describe('the SQS engine', () => {
     return { body: message?.Body, afterMs: performance.now() - from }
   }
 
+  /** Sends messages of one group to a FIFO queue, in order. */
+  const sendInGroup = async (QueueUrl: string, ...bodies: string[]) => {
+    for (const MessageBody of bodies)
+      await sqs.send(
+        new SendMessageCommand({
+          QueueUrl,
+          MessageBody,
+          MessageGroupId: 'a',
+          MessageDeduplicationId: MessageBody,
+        }),
+      )
+  }
+
   it('stores messages without a sync of the disk at each', () => {
     expect(settings).toContain('PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL')
   })
@@ -94,15 +107,7 @@ describe('the SQS engine', () => {
 
   it('wakes a waiting receiver of a FIFO queue when a received message is visible again', async () => {
     const QueueUrl = await create('order.fifo')
-    for (const MessageBody of ['first', 'second'])
-      await sqs.send(
-        new SendMessageCommand({
-          QueueUrl,
-          MessageBody,
-          MessageGroupId: 'a',
-          MessageDeduplicationId: MessageBody,
-        }),
-      )
+    await sendInGroup(QueueUrl, 'first', 'second')
     const { ReceiptHandle } = (await receive(QueueUrl))!
     const again = await whileWaiting(QueueUrl, () =>
       sqs.send(new ChangeMessageVisibilityCommand({ QueueUrl, ReceiptHandle, VisibilityTimeout: 1 })),
@@ -113,15 +118,7 @@ describe('the SQS engine', () => {
 
   it('wakes a waiting receiver of a FIFO queue with the next message of a group', async () => {
     const QueueUrl = await create('next.fifo')
-    for (const MessageBody of ['first', 'second'])
-      await sqs.send(
-        new SendMessageCommand({
-          QueueUrl,
-          MessageBody,
-          MessageGroupId: 'a',
-          MessageDeduplicationId: MessageBody,
-        }),
-      )
+    await sendInGroup(QueueUrl, 'first', 'second')
     const { ReceiptHandle } = (await receive(QueueUrl))!
     const next = await whileWaiting(QueueUrl, () =>
       sqs.send(new DeleteMessageCommand({ QueueUrl, ReceiptHandle })),

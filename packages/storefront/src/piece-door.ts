@@ -14,6 +14,9 @@ type DoorDependencies = Pick<
   'id' | 'authority' | 'dealer' | 'stores' | 'content' | 'pieceAccess' | 'now'
 >
 
+/** The codec of a piece CID v1. */
+const FIL_COMMITMENT_UNSEALED = 0xf101
+
 /** Pause after which a storage provider shall ask again for a piece that cannot be fetched yet. */
 const RETRY_AFTER_SECONDS = 60
 /** Workflows and aggregates of one piece that are looked at. */
@@ -94,7 +97,6 @@ const readQuery = (text: string): Query | undefined => {
   if (ok) return { index: 'piece', value: `${ok.link}` }
   try {
     const link = parseLink(text)
-    const FIL_COMMITMENT_UNSEALED = 0xf101
     return link.code === FIL_COMMITMENT_UNSEALED ? { index: 'root', value: `${link}` } : undefined
   } catch {
     return undefined
