@@ -8,7 +8,7 @@ export interface Output {
   rows?: number | undefined
 }
 
-/** What a command uses of its surroundings. */
+/** The surroundings of a command that it uses. */
 export interface Context {
   env: Record<string, string | undefined>
   /** The user's working directory. */

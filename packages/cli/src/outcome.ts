@@ -23,7 +23,7 @@ export class CommandError extends Error implements Reason {
   }
 }
 
-/** What a command found or did. */
+/** The result of a command. */
 export interface Outcome {
   /** For programs: the `result` of the envelope. */
   result: unknown

@@ -95,7 +95,7 @@ export const configSchema = z
       .default('permit')
       .meta({
         description:
-          'Who may fetch the content of offered pieces at `GET /piece/…`: with `permit` those to whom the dealer gave a permit for the aggregate of the piece, which it does in its offer documents; with `open` everybody who knows the piece CID; with `off` nobody.',
+          'Whether the content of offered pieces can be fetched at `GET /piece/…`. `permit`: with a permit of the dealer for the aggregate of the piece, as its offer documents contain. `open`: with the piece CID alone. `off`: not at all.',
         examples: ['open'],
       }),
     spaces: z
