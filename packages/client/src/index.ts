@@ -41,6 +41,7 @@ export type { About, InvokeOptions, Receipt, Service, ServiceOptions, Task } fro
 export { type HashingEvent, type Identified, identify, type Source } from './source.ts'
 export {
   type AddEvent,
+  type AddOptions,
   type ConnectOptions,
   connect,
   type Offered,

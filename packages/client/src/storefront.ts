@@ -80,6 +80,16 @@ export type AddEvent =
   | { type: 'accepted'; proof: Proof }
   | RetryEvent
 
+/** Functions and settings of {@link Storefront.add} and {@link Storefront.start}. */
+export interface AddOptions {
+  /** Called with each event. */
+  onProgress?: ((event: AddEvent) => void) | undefined
+  /** Ends the call with its reason; the workflow continues at the storefront. */
+  signal?: AbortSignal | undefined
+  /** Starts another workflow for content that was added before. */
+  nonce?: string | undefined
+}
+
 /** The state of a piece or a workflow. */
 export interface Status {
   /** `unknown` if the storefront does not tell this agent: another space offered the piece, or the task has no outcome yet. */
@@ -125,24 +135,10 @@ export class Storefront extends Service {
    *
    * @param source a path (in Node), a `File` or `Blob`, bytes, or a stream
    * @param options functions and settings of this call
-   * @param options.onProgress is called with each event
-   * @param options.signal ends the call with its reason; the workflow continues at the storefront
-   * @param options.nonce starts another workflow for content that was added before
    * @example const proof = await w3.add('photo.jpg', { onProgress: event => console.log(event) })
    * @throws W3Error with the name of the failure that ended the workflow; `UploadUnavailable`
    */
-  async add(
-    source: Source,
-    {
-      onProgress = () => {},
-      signal,
-      nonce,
-    }: {
-      onProgress?: ((event: AddEvent) => void) | undefined
-      signal?: AbortSignal | undefined
-      nonce?: string | undefined
-    } = {},
-  ): Promise<Proof> {
+  async add(source: Source, { onProgress = () => {}, signal, nonce }: AddOptions = {}): Promise<Proof> {
     const offered = await this.start(source, { onProgress, signal, nonce })
     for await (const event of this.watch(offered, { signal, onRetry: onProgress })) onProgress(event)
     const proof = await this.proof(offered, { signal })
@@ -155,24 +151,10 @@ export class Storefront extends Service {
    * tasks, which `watch` and `proof` take.
    *
    * @param source as in `add`
-   * @param options functions and settings of this call
-   * @param options.onProgress is called with each event, up to `offered`
-   * @param options.signal ends the call with its reason
-   * @param options.nonce starts another workflow for content that was added before
+   * @param options functions and settings of this call; the events end with `offered`
    * @throws W3Error with the name of the failure; `UploadUnavailable`
    */
-  async start(
-    source: Source,
-    {
-      onProgress = () => {},
-      signal,
-      nonce,
-    }: {
-      onProgress?: ((event: AddEvent) => void) | undefined
-      signal?: AbortSignal | undefined
-      nonce?: string | undefined
-    } = {},
-  ): Promise<Offered> {
+  async start(source: Source, { onProgress = () => {}, signal, nonce }: AddOptions = {}): Promise<Offered> {
     const blob = await openSource(source, signal)
     const identified = await identifyBlob(blob, { onProgress, signal })
     onProgress({ type: 'identified', ...identified })
