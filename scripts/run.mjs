@@ -60,7 +60,9 @@ function install() {
     },
     command: () => {
       const { packageManager } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
-      return ['npx', '--yes', packageManager, 'install', '--frozen-lockfile', '--ignore-scripts']
+      // With --package, because an outer npx (`npx -p node@22 npm start`) leaves its own packages in the environment.
+      const pnpm = ['npx', '--yes', '--package', packageManager, 'pnpm']
+      return [...pnpm, 'install', '--frozen-lockfile', '--ignore-scripts']
     },
     // pnpm checked the age of each version when it entered the lockfile. A second check doubles the time of an install.
     env: { pnpm_config_minimum_release_age: '0' },
@@ -87,12 +89,14 @@ function linkCommand() {
  */
 function findNode24() {
   const [major] = process.versions.node.split('.')
-  const hasSqlite = process.getBuiltinModule?.('node:sqlite') !== undefined
-  if (Number(major) >= 24 && hasSqlite) return process.execPath
+  const isNode24 = Number(major) >= 24
+  // Node 22 warns on the terminal when it loads the module.
+  const hasSqlite = isNode24 && process.getBuiltinModule('node:sqlite') !== undefined
+  if (hasSqlite) return process.execPath
   const own = join(bin, 'node')
   if (existsSync(own)) return own
   console.error(
-    `This repository needs Node 24 or later with node:sqlite, but this is ${process.version}${hasSqlite ? '' : ' without it'}. Install it from https://nodejs.org and try again.`,
+    `This repository needs Node 24 or later with node:sqlite, but this is ${process.version}${isNode24 ? ' without it' : ''}. Install it from https://nodejs.org and try again.`,
   )
   process.exit(1)
 }
