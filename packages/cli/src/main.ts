@@ -11,7 +11,7 @@ import {
   usageError,
 } from './outcome.ts'
 import { createProgram, type Runner } from './program.ts'
-import { printable } from './text.ts'
+import { toTerminal } from './text.ts'
 
 const args = process.argv.slice(2)
 /** Known before the command line is checked: a wrong one is reported as JSON, too. dev and ops print lines of JSON instead. */
@@ -38,17 +38,18 @@ const context: Context = {
   stderr: process.stderr,
   signal: stop.signal,
   commandLine,
-  note: text => process.stderr.write(`${printable(text)}\n`),
+  note: text => process.stderr.write(`${toTerminal(text, process.stderr.columns)}\n`),
 }
 
 const print = (command: string, outcome: Partial<Outcome>): void => {
   const { error, lines = [] } = outcome
   process.exitCode = exitCodeOf(error)
   if (json) process.stdout.write(`${JSON.stringify(envelopeOf(command, outcome))}\n`)
-  else for (const line of lines) process.stdout.write(`${printable(line)}\n`)
+  else for (const line of lines) process.stdout.write(`${toTerminal(line, process.stdout.columns)}\n`)
   if (error === undefined) return
   const hint = hintOf(error)
-  process.stderr.write(printable(`w3fil: ${error.message}\n${hint ? `${hint}\n` : ''}`))
+  const text = `w3fil: ${error.message}\n${hint ? `${hint}\n` : ''}`
+  process.stderr.write(toTerminal(text, process.stderr.columns))
 }
 
 const runner: Runner = {

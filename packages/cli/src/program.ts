@@ -116,7 +116,7 @@ continues the same workflows. A proof never replaces a different one.`),
     .addOption(json())
     .addHelpText(
       'after',
-      '\nThe exit code is 0 if there is a deal, 3 if there is none yet, 1 if the workflow failed.',
+      reflow('The exit code is 0 if there is a deal, 3 if there is none yet, 1 if the workflow failed.'),
     )
     .action(act('status', async () => (await import('./user/status.ts')).status))
 
@@ -132,7 +132,7 @@ continues the same workflows. A proof never replaces a different one.`),
     .addOption(json())
     .addHelpText(
       'after',
-      '\nThe exit code is 3 if there is no outcome yet. A file with other contents is not overwritten.',
+      reflow('The exit code is 3 if there is no outcome yet. A file with other contents is not overwritten.'),
     )
     .action(act('proof', async () => (await import('./user/proof.ts')).proof))
 
@@ -231,7 +231,7 @@ The exit code is 5 if the proof is invalid or the file is another one, 1 if the 
       'after',
       reflow(`
 Examples:
-  eval "$(npx w3fil completion bash)"            # in ~/.bashrc; zsh likewise in ~/.zshrc
+  eval "$(npx w3fil completion bash)"   # in ~/.bashrc; for zsh in ~/.zshrc
   npx w3fil completion fish > ~/.config/fish/completions/w3fil.fish`),
     )
     .action((shell: Shell) =>

@@ -74,6 +74,23 @@ export const wrap = (text: string, columns: number): string[] => {
   return [...lines, line ?? '']
 }
 
+/**
+ * Returns the text as a terminal shows it: its printable characters, its lines broken as {@link wrap} does. The parts of a
+ * line are indented like its start.
+ *
+ * @param columns the width of the terminal; `undefined` leaves the lines whole
+ */
+export const toTerminal = (text: string, columns = Infinity): string =>
+  printable(text)
+    .split('\n')
+    .flatMap(line => {
+      const indent = /^ */.exec(line)![0]
+      return wrap(line.slice(indent.length), columns - indent.length).map(part =>
+        `${indent}${part}`.trimEnd(),
+      )
+    })
+    .join('\n')
+
 /** Cuts or pads a text on the right, to exactly this number of columns. */
 export const left = (text: string, columns: number): string => {
   const fitting = fit(text, columns)

@@ -32,6 +32,8 @@ describe('w3fil', () => {
         .outputHelp()
       // A group has its examples at its commands.
       if (command.commands.length === 0) expect(help).toMatch(/Examples:\n {2}.*w3fil /)
+      const tooLong = help.split('\n').filter(line => line.length > 80 && !/^ {2}(npx )?w3fil /.test(line))
+      expect(tooLong).toEqual([])
       expect(command.description()).toMatch(/^[A-Z]/)
       for (const { description } of command.options) expect(description).not.toBe('')
     },
