@@ -73,6 +73,8 @@ describe('the deal tracker', () => {
       ),
       limits: { maxAgeMs: 3 * 24 * 3600 * 1000, maxLossShare: 0.5 },
       batching,
+      checks: [],
+      metrics: () => {},
       authority: new Authority(),
       dialects: [],
       now,
