@@ -7,10 +7,17 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
+import { openTables } from '@w3filecoin/aws'
 import type { FilecoinInfoSuccess } from '@w3filecoin/capabilities'
 import { type Config, type Local, startLocal } from '@w3filecoin/local'
+import { sqsClient } from '@w3filecoin/local/engines'
+import { placesOf } from '@w3filecoin/local/provision'
+import { toV1 } from '@w3filecoin/piece'
 import { somePiece } from '@w3filecoin/testing'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { findServices } from '../packages/cli/src/ops/services.ts'
+import { readStatus } from '../packages/cli/src/ops/status.ts'
+import { statusLines } from '../packages/cli/src/ops/status-display.ts'
 import { randomContent, upload } from './content.ts'
 import { createAgent, invoke, offer } from './invoke.ts'
 import { effectOf, PATIENCE } from './receipts.ts'
@@ -27,15 +34,34 @@ const status = (data: string, ...args: string[]) =>
     )
   })
 
-/** Runs the command until its output has all of these texts. Returns the last run. */
-const statusWith = async (data: string, ...texts: (string | RegExp)[]) => {
-  const deadline = Date.now() + PATIENCE
+/** Returns the same as the command, without the second that it takes to start. */
+const screen = async ({ engines }: Local): Promise<string> => {
+  Object.assign(process.env, engines.env)
+  const client = sqsClient(engines)
+  try {
+    const services = findServices(undefined)
+    const placesOfService = async (service: string) => {
+      const { resources } = services.find(({ resources }) => resources.service === service)!
+      return placesOf({ resources, service, sqs: engines.sqs })
+    }
+    const target = { env: engines.env, placesOf: placesOfService }
+    const tables = await openTables(engines.env)
+    const status = await readStatus({ target, tables, client, services, limit: 1000, now: Date.now })
+    return statusLines(status, Date.now()).join('\n')
+  } finally {
+    client.destroy()
+  }
+}
+
+/** Waits until the state has all of these texts. Then returns the output of the command. */
+const statusWith = async (data: string, local: Local, ...texts: (string | RegExp)[]) => {
+  const deadline = Date.now() + PATIENCE.timeout
   for (;;) {
-    const { code, out } = await status(data)
+    const out = await screen(local)
     const missing = texts.filter(text => (typeof text === 'string' ? !out.includes(text) : !text.test(out)))
-    if (missing.length === 0) return { code, out }
+    if (missing.length === 0) return status(data)
     if (Date.now() > deadline) throw new Error(`${missing.join(', ')} is missing in:\n${out}`)
-    await sleep(1000)
+    await sleep(500)
   }
 }
 
@@ -87,11 +113,19 @@ describe('a system with a wrong configuration', () => {
     async ({ role, settings, found }) => {
       const data = directory()
       const start = (wrong: boolean) =>
-        startLocal({ data, configure: (of, config) => (wrong && of === role ? settings(config) : config) })
+        startLocal({
+          data,
+          unhurriedSeconds: 2,
+          configure: (of, config) => (wrong && of === role ? settings(config) : config),
+        })
       {
         const local = await start(true)
         try {
-          const { code, out } = await statusWith(data, ...found.map(line => new RegExp(line.source.slice(1))))
+          const { code, out } = await statusWith(
+            data,
+            local,
+            ...found.map(line => new RegExp(line.source.slice(1))),
+          )
           expect(code).toBe(3)
           const attention = attentionIn(out)
           expect(attention).toHaveLength(found.length)
@@ -102,7 +136,7 @@ describe('a system with a wrong configuration', () => {
       }
       const local = await start(false)
       try {
-        expect((await statusWith(data, 'All is well')).code).toBe(0)
+        expect((await statusWith(data, local, 'All is well')).code).toBe(0)
       } finally {
         await local.stop()
       }
@@ -132,11 +166,17 @@ describe('a system whose surroundings change', () => {
     response.writeHead(answer.status, { 'content-type': answer.headers.get('content-type') ?? '' })
     response.end(Buffer.from(await answer.arrayBuffer()))
   })
+  const { root, log2Size } = toV1(somePiece('on chain')).ok!
+  const replica = {
+    piece_cid: `${root}`,
+    piece_log2_size: log2Size,
+    contracts: [{ provider_id: 1001, legacy_market_id: 7, legacy_market_end_epoch: 9_000_000 }],
+  }
   const source = createServer((_, response) =>
     response.end(
       JSON.stringify({
         state_epoch: Math.floor((Date.now() / 1000 - 1_598_306_400) / 30),
-        active_replicas: malformed ? [{ piece_cid: 'no piece', piece_log2_size: 1, contracts: [] }] : [],
+        active_replicas: [replica, ...(malformed ? [{ ...replica, piece_cid: 'no piece' }] : [])],
       }),
     ),
   )
@@ -166,7 +206,7 @@ describe('a system whose surroundings change', () => {
   })
 
   test('is well at first, in the words of people and of programs', async () => {
-    const { code, out } = await statusWith(data, 'All is well', 'SOURCES', 'storefront    hasher')
+    const { code, out } = await statusWith(data, local, 'All is well', 'SOURCES', 'storefront    hasher')
     expect(code).toBe(0)
     expect(out).toMatch(/^All is well: 0 unfinished records, \d+ checks pass, no dead letters\n/)
     expect(out).toMatch(/\n {2}chain +\d+ +\d+ s ago +ok\n/)
@@ -185,7 +225,7 @@ describe('a system whose surroundings change', () => {
   test('an unreachable peer, a page instead of it, and a peer under another DID have different messages', async () => {
     const where = 'Check aggregator.url in the settings of the storefront'
     front = 'nothing'
-    const { code, out } = await statusWith(data, `cannot be reached at ${urlOf(proxy)}`)
+    const { code, out } = await statusWith(data, local, `cannot be reached at ${urlOf(proxy)}`)
     expect(code).toBe(3)
     expect(attentionIn(out)).toEqual([
       expect.stringMatching(
@@ -195,20 +235,22 @@ describe('a system whose surroundings change', () => {
     front = 'page'
     await statusWith(
       data,
+      local,
       `storefront: ${urlOf(proxy)} answers GET / with status 200, but not as a service: the answer has no DID. ${where}`,
     )
     front = 'dealer'
     await statusWith(
       data,
+      local,
       `storefront: ${urlOf(proxy)} is ${local.services.dealer!.did}, but aggregator.did in the settings of the storefront is ${local.services.aggregator!.did}`,
     )
     front = 'aggregator'
-    expect((await statusWith(data, 'All is well')).code).toBe(0)
+    expect((await statusWith(data, local, 'All is well')).code).toBe(0)
   }, 180_000)
 
   test('a source whose report is incomplete is blind until a report is complete', async () => {
     malformed = true
-    const { code, out } = await statusWith(data, 'The report of the source chain')
+    const { code, out } = await statusWith(data, local, 'The report of the source chain')
     expect(code).toBe(3)
     expect(attentionIn(out)).toEqual([
       expect.stringMatching(
@@ -217,7 +259,7 @@ describe('a system whose surroundings change', () => {
     ])
     expect(out).toMatch(/\n {2}chain .* SourceIncomplete\n/)
     malformed = false
-    expect((await statusWith(data, 'All is well')).code).toBe(0)
+    expect((await statusWith(data, local, 'All is well')).code).toBe(0)
   }, 180_000)
 
   test('filecoin/info names the peer for which a workflow waits to its space only, and no URL', async () => {
@@ -239,9 +281,7 @@ describe('a system whose surroundings change', () => {
     const hindrance = new RegExp(
       `^The aggregator must accept the piece\\. The aggregator ${did} cannot be reached since 20`,
     )
-    await expect
-      .poll(async () => (await askInfo({})).workflows![0]?.waitsFor, { timeout: PATIENCE, interval: 500 })
-      .toMatch(hindrance)
+    await expect.poll(async () => (await askInfo({})).workflows![0]?.waitsFor, PATIENCE).toMatch(hindrance)
     expect(JSON.stringify((await askInfo({})).workflows)).not.toContain('127.0.0.1')
     // A stranger may name the task, and sees the step alone.
     const stranger = await createAgent()
@@ -249,19 +289,16 @@ describe('a system whose surroundings change', () => {
     expect(workflows).toEqual([])
     expect(task).toMatchObject({ waitsFor: 'The aggregator must accept the piece' })
 
-    const { out } = await statusWith(data, 'storefront piece submitted')
+    const { out } = await statusWith(data, local, 'storefront piece submitted')
     expect(out).toMatch(/storefront piece submitted +1 +\d+ s +aggregator: did:key:/)
     front = 'aggregator'
     await expect
-      .poll(async () => (await askInfo({})).workflows![0]?.waitsFor ?? '', {
-        timeout: PATIENCE,
-        interval: 500,
-      })
+      .poll(async () => (await askInfo({})).workflows![0]?.waitsFor ?? '', PATIENCE)
       .not.toContain('cannot be reached')
   }, 180_000)
 })
 
-test('w3fil ops status counts records by stage up to its limit, and finds dead letters and overdue records', async () => {
+test('w3fil ops status counts unfinished records by stage, with the reason why they wait', async () => {
   const data = directory()
   const local = await startLocal({
     data,
@@ -280,6 +317,7 @@ test('w3fil ops status counts records by stage up to its limit, and finds dead l
     await offer(storefront!, uploaded, { agent })
     const { out } = await statusWith(
       data,
+      local,
       /storefront piece offered +3 /,
       /storefront piece queued +1 /,
       /aggregator piece pending +1 +(\d+ s|-) +its group must have enough pieces/,

@@ -36,12 +36,13 @@ export const aggregatorChecks = ({ config, id, delegations, peer: open, ...other
 
   /**
    * An offer for each storefront, without the list of its pieces: the dealer answers `InvalidPiece` and stores nothing, unless
-   * it does not take offers of this aggregator for this storefront.
+   * it does not take offers of this aggregator for this storefront. The aggregator may always name itself.
    */
+  const tenants = [...config.storefronts.map(({ did }) => did), id.did()].slice(0, MAX_TENANTS)
   const askDealer: Question = {
     ask: () =>
       Promise.all(
-        config.storefronts.slice(0, MAX_TENANTS).map(({ did: storefront }) => {
+        tenants.map(storefront => {
           const delegation = delegations.get(storefront)
           return dealerWords(id, dealer).offer(
             {

@@ -398,7 +398,7 @@ Examples:
 
   define('status', 'Shows what needs attention, and how the services are')
     .addOption(service())
-    .addOption(limit('records of each table, approximately; beyond, counts are “more than”', 1000))
+    .addOption(limit('records of each table, approximately; if there are more, the counts say so', 1000))
     .addHelpText(
       'after',
       reflow(`

@@ -84,8 +84,9 @@ const judgeSource = (
   const { good } = record ?? {}
   if (good === undefined) {
     const waits = previous?.problem === 'NeverRead' ? now() - previous.since : 0
+    const hasFailed = previous?.problem === 'NeverRead' && !previous.ok
     const message = `No run has read ${where} completely yet`
-    return waits > MAX_AGE_MS
+    return hasFailed || waits > MAX_AGE_MS
       ? failing('NeverRead', `${message}. See the log of its schedule sync`)
       : { ok: true, problem: 'NeverRead', message }
   }

@@ -50,7 +50,7 @@ export const syncSources = (dependencies: SyncDependencies) => async (): Promise
   if (failed.length > 0) throw new Error(`Failed to sync sources: ${failed.join(', ')}`)
 }
 
-/** Records the result of a run where the checks of the tracker have theirs. */
+/** Records the result of a run where the checks of the tracker have theirs. If that fails, the other sources are still read. */
 const recordRun = async (
   { stores, now, log }: SyncDependencies,
   { name }: Source,
@@ -58,8 +58,12 @@ const recordRun = async (
 ): Promise<void> => {
   const { service } = resources
   const check = runOf(name)
-  const previous = await stores.health.get({ service, name: check.name })
-  await recordFinding({ service, table: stores.health, now, log }, check, finding, previous)
+  try {
+    const previous = await stores.health.get({ service, name: check.name })
+    await recordFinding({ service, table: stores.health, now, log }, check, finding, previous)
+  } catch (cause) {
+    log('error', 'finding not recorded', { source: name, cause })
+  }
 }
 
 /**

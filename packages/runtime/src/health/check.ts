@@ -52,7 +52,9 @@ export interface HealthRecord extends Finding, Omit<Check, 'run'> {
 /** A check that keeps failing is logged again after this. */
 const LOG_AGAIN_MS = 60 * 60 * 1000
 /** A state that has not changed is written again after this, by a caller that has a result more often. */
-const WRITE_AGAIN_MS = 5 * 60 * 1000
+const WRITE_AGAIN_MS = 2 * 60 * 1000
+/** The longest message that is stored, in characters. It may quote a peer. */
+const MAX_MESSAGE = 2_000
 /** Checks that run in parallel. */
 const MAX_PARALLEL_CHECKS = 10
 /** Rows in one page. */
@@ -75,10 +77,11 @@ interface HealthDependencies {
 export const recordFinding = async (
   { service, table, now, log }: HealthDependencies,
   { run: _, ...check }: Omit<Check, 'run'> & { run?: unknown },
-  { ok, problem, message }: Finding,
+  { ok, problem, ...finding }: Finding,
   previous: Stored<HealthRecord> | undefined,
 ): Promise<HealthRecord> => {
   const time = now()
+  const message = finding.message.slice(0, MAX_MESSAGE)
   const isSame = previous?.ok === ok && previous.problem === problem
   // The difference is negative if a wrong clock wrote the record.
   const isOld = (at: number | undefined, ms: number) => at === undefined || Math.abs(time - at) >= ms
@@ -144,7 +147,7 @@ export const runChecks =
       checks,
       async check => {
         const previous = before.get(check.name)
-        return recordFinding(dependencies, check, await find(check, previous, log), previous)
+        return recordFinding(dependencies, check, await runCheck(check, previous, log), previous)
       },
       { concurrency: MAX_PARALLEL_CHECKS },
     )
@@ -157,7 +160,7 @@ export const runChecks =
   }
 
 /** A bug in one check must not keep the service from the others. */
-const find = async (check: Check, previous: HealthRecord | undefined, log: Log): Promise<Finding> => {
+const runCheck = async (check: Check, previous: HealthRecord | undefined, log: Log): Promise<Finding> => {
   try {
     return await check.run(previous)
   } catch (cause) {

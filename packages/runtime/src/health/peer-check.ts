@@ -26,7 +26,7 @@ export interface PeerCheckTools {
 
 /** Invocations that change nothing at the peer, and whose answers show whether it lists this service. */
 export interface Question {
-  /** Returns the invocations. They are sent in one message. */
+  /** Returns the invocations, at least one. They are sent in one message. */
   ask: () => Promise<Task[]>
   /** Names of the failures that mean that the peer does not list this service. Every other signed answer is fine. */
   refusals: readonly string[]
@@ -102,9 +102,10 @@ const checkPeer = async (
       `${did} answers at ${url}${question === undefined ? '' : `. Whether it lists the ${service} is not known: ${question}`}`,
     )
   }
+  const tasks = await question.ask()
   let answers: Result<Receipt>[]
   try {
-    answers = await peer.execute(await question.ask())
+    answers = await peer.execute(tasks)
   } catch (cause) {
     return front.did === undefined ? notAService(url, front, where) : unreachable(cause)
   }
