@@ -67,7 +67,7 @@ export const CHECK_SECONDS = 300
 export const checkSchedule = <const U extends Uses>(uses: U) => ({
   everySeconds: CHECK_SECONDS,
   unhurried: true as const,
-  run: { timeout: 120, memory: 512, uses },
+  run: { timeout: 120, memory: 1024, uses },
 })
 
 /** The table of a service that promises tasks in dialects. */
