@@ -33,12 +33,13 @@ export const aggregatorChecks = ({ config, id, delegations, peer: open, ...other
   const { service } = resources
   const tools = { service, ...others }
   const dealer = open(config.dealer)
+  /** The aggregator may always name itself. */
+  const tenants = [...config.storefronts.map(({ did }) => did), id.did()].slice(0, MAX_TENANTS)
 
   /**
    * An offer for each storefront, without the list of its pieces: the dealer answers `InvalidPiece` and stores nothing, unless
-   * it does not take offers of this aggregator for this storefront. The aggregator may always name itself.
+   * it does not take offers of this aggregator for this storefront.
    */
-  const tenants = [...config.storefronts.map(({ did }) => did), id.did()].slice(0, MAX_TENANTS)
   const askDealer: Question = {
     ask: () =>
       Promise.all(
