@@ -30,6 +30,10 @@ const DERIVED = [
   'StorefrontQuotaRecordsTable',
   'StorefrontReadingRecordsTable',
   'AggregatorTallyRecordsTable',
+  'StorefrontHealthRecordsTable',
+  'AggregatorHealthRecordsTable',
+  'DealerHealthRecordsTable',
+  'DealTrackerHealthRecordsTable',
 ]
 
 /** The buckets whose objects are superseded, with the days for which they are kept. */

@@ -175,6 +175,8 @@ export const fanOut = async ({
       batching: { rangePieces: 400, pageRows: 500, lookaheadRows: 5_000 },
       now,
       log: () => {},
+      metrics: () => {},
+      checks: [],
     }) as Service
     for (const [n, { piece, accept }] of tasks.entries())
       client.seed('piece', {
@@ -254,6 +256,8 @@ export const mendLostMessage = async ({
       now,
       random: () => 'random',
       log: () => {},
+      metrics: () => {},
+      checks: [],
     })
     const startedAt = now()
     const seed = (id: string, stage: string, due: object) =>

@@ -24,11 +24,12 @@ import {
   openQueues,
   openStores,
   Peer,
+  type PeerConfig,
   type Row,
   type Service,
   type TableFormats,
 } from '@w3filecoin/runtime'
-import type { QueueSpec, Resources, TableSpec } from '@w3filecoin/runtime/resources'
+import type { QueueSpec, Resources, ScheduleSpec, TableSpec } from '@w3filecoin/runtime/resources'
 import * as storefrontFormats from '@w3filecoin/storefront'
 import { createStorefront } from '@w3filecoin/storefront'
 import { resources as storefrontResources } from '@w3filecoin/storefront/resources'
@@ -139,6 +140,7 @@ export const createSystem = (options: Options): System => {
   const signer = (name: string) => signers[name] as Signer
   const did = (name: string) => signer(name).did() as DID
   const urlOf = (name: string) => `https://${name}.test`
+  const configOf = (name: string) => ({ did: did(name), url: urlOf(name) })
 
   /** Opens the resources of a service. */
   const open = <
@@ -194,21 +196,36 @@ export const createSystem = (options: Options): System => {
       now,
       random: world.nonce,
       log: ((level, event, fields) => log(level, event, { service: name, ...fields })) as Log,
+      metrics: () => {},
     }
-    const peer = (to: string, speaks?: readonly Vocabulary[]) =>
-      new Peer({ did: did(to), url: urlOf(to), speaks }, { authority, fetch })
+    const openPeer = (config: PeerConfig) => new Peer(config, { authority, fetch })
+    const peer = (to: string, speaks?: readonly Vocabulary[]) => openPeer({ ...configOf(to), speaks })
+    /** The tools of its checks. */
+    const checking = {
+      id: common.id,
+      fetch,
+      now,
+      didWeb: { fetch, allowPrivate: false },
+      peer: openPeer,
+      random: world.nonce,
+    }
     /** Connects the service to its queues and schedules. */
     const connect = (bare: Service): Clockwork => {
       const service = grants.host(bare)
       for (const [queue, consumer] of Object.entries(service.consumers))
         queues[queue]!.consume(queueFunction(consumer, common.log))
-      for (const [schedule, { everySeconds, run }] of Object.entries(resources.schedules))
+      for (const [schedule, { everySeconds, unhurried, run }] of Object.entries<ScheduleSpec>(
+        resources.schedules,
+      )) {
+        // No work waits for the checks. The tour runs them.
+        if (unhurried) continue
         clockwork.start(
           `${name}.${schedule}`,
           everySeconds * SETTINGS.pace,
           run.timeout,
           service.schedules[schedule]!,
         )
+      }
       services.set(name, {
         name,
         url: urlOf(name),
@@ -222,25 +239,37 @@ export const createSystem = (options: Options): System => {
       })
       return clockwork
     }
-    return { common, peer, grants, connect }
+    return { common, peer, checking, grants, connect }
   }
 
   for (const [name, aggregator] of storefronts) {
-    const { common, peer, grants, connect } = open(name, storefrontResources, storefrontFormats)
+    const { common, peer, checking, grants, connect } = open(name, storefrontResources, storefrontFormats)
+    const contentSource = {
+      has: async (cid: string) => {
+        grants.touch('buckets', 'content', 'read')
+        return content.has(cid)
+      },
+      open: async (cid: string) => {
+        grants.touch('buckets', 'content', 'read')
+        return content.open(cid)
+      },
+      locate: async (cid: string) => cid,
+    }
     connect(
       createStorefront({
         ...common,
-        content: {
-          has: async cid => {
-            grants.touch('buckets', 'content', 'read')
-            return content.has(cid)
+        content: contentSource,
+        checks: storefrontFormats.storefrontChecks({
+          ...checking,
+          content: contentSource,
+          config: {
+            aggregator: { ...configOf(aggregator), speaks: [...VOCABULARIES] },
+            dealer: configOf('dealer'),
+            dealTracker: { ...configOf('tracker'), speaks: ['protocol'] },
+            defaultGroup: SETTINGS.defaultGroup,
+            gateway: undefined,
           },
-          open: async cid => {
-            grants.touch('buckets', 'content', 'read')
-            return content.open(cid)
-          },
-          locate: async cid => cid,
-        },
+        }),
         pieceAccess: 'off',
         aggregator: peer(aggregator, VOCABULARIES),
         dealer: did('dealer'),
@@ -257,7 +286,7 @@ export const createSystem = (options: Options): System => {
     )
   }
   for (const name of aggregators) {
-    const { common, peer, connect } = open(name, aggregatorResources, aggregatorFormats)
+    const { common, peer, checking, connect } = open(name, aggregatorResources, aggregatorFormats)
     const { limits, defaultGroup } = SETTINGS
     const served = [...storefronts].flatMap(([storefront, aggregator]) =>
       aggregator === name ? [storefront] : [],
@@ -267,6 +296,14 @@ export const createSystem = (options: Options): System => {
         ...common,
         storefronts: configuredPeers(served.map(name => peer(name))),
         delegations: delegations.get(name) ?? new Map(),
+        checks: aggregatorFormats.aggregatorChecks({
+          ...checking,
+          delegations: delegations.get(name) ?? new Map(),
+          config: {
+            storefronts: served.map(configOf),
+            dealer: { ...configOf('dealer'), speaks: ['protocol'] },
+          },
+        }),
         dealer: peer('dealer'),
         limitsOf: group => ({
           ...limits,
@@ -277,11 +314,20 @@ export const createSystem = (options: Options): System => {
     )
   }
   {
-    const { common, peer, grants, connect } = open('dealer', dealerResources, dealerFormats)
+    const { common, peer, checking, grants, connect } = open('dealer', dealerResources, dealerFormats)
     connect(
       createDealer({
         ...common,
         pieceSources: new Map(),
+        checks: dealerFormats.dealerChecks({
+          ...checking,
+          config: {
+            aggregators: aggregators.map(name => ({ ...configOf(name), tenants: 'all' })),
+            storefronts: [],
+            pieceSources: [],
+            dealTracker: { ...configOf('tracker'), speaks: ['protocol'] },
+          },
+        }),
         offerDocuments: {
           put: (name, document) => {
             grants.touch('buckets', 'offers', 'write')
@@ -304,11 +350,20 @@ export const createSystem = (options: Options): System => {
       }),
     )
   }
-  const { common, connect } = open('tracker', dealTrackerResources, dealTrackerFormats)
+  const { common, checking, connect } = open('tracker', dealTrackerResources, dealTrackerFormats)
   const readChain = () => world.call({ port: 'chain', name: 'chain', method: 'read' }, { run: chain })
   const clockwork = connect(
     createDealTracker({
       ...common,
+      checks: dealTrackerFormats.dealTrackerChecks({
+        ...checking,
+        stores: common.stores,
+        config: {
+          clients: [...storefronts.keys()].map(configOf),
+          sources: [{ name: 'chain', kind: 'active-replicas', url: 'https://chain.test/' }],
+          maxAgeSeconds: (3 * DAY) / SECOND,
+        },
+      }),
       clients: configuredPeers(
         [...storefronts.keys(), ...aggregators, 'dealer'].map(name => ({ did: did(name) })),
       ),

@@ -100,7 +100,10 @@ const scheduleVisits = (world: DeterministicWorld, system: System, offer: Offer)
   const at = (hours: number, visit: () => Promise<void>) =>
     world.timeline.at(start + hours * HOUR, () => void visit())
   for (const hours of [0.08, 14, 61]) at(hours, () => askInfo(system, offer))
-  for (const service of system.services.values()) at(15, () => revokeAt(system, service, offer))
+  for (const service of system.services.values()) {
+    at(14, () => service.service.schedules.check!())
+    at(15, () => revokeAt(system, service, offer))
+  }
   at(2, () => offerInvalidAggregate(system))
   for (const hours of [50, 100, 150]) at(hours, () => concludeWithoutEffects(system))
   at(155, () => forgetAggregation(world, system))

@@ -3,6 +3,7 @@ import {
   createHttpApp,
   onConclude,
   onTranslate,
+  runChecks,
   Server,
   type Service,
 } from '@w3filecoin/runtime'
@@ -18,7 +19,7 @@ import { pieceAcceptHandler } from './handlers/piece-accept.ts'
 import { pieceInfoHandler } from './handlers/piece-info.ts'
 import { pieceOfferHandler } from './handlers/piece-offer.ts'
 import type { messages } from './queues.ts'
-import type { resources } from './resources.ts'
+import { resources } from './resources.ts'
 import { receiveAggregateAccept } from './settlement/receive-aggregate-accept.ts'
 import { sweepAggregator } from './sweep.ts'
 
@@ -71,6 +72,9 @@ export const createAggregator = (dependencies: Dependencies): Service<typeof res
         now,
       }),
     },
-    schedules: { sweep: sweepAggregator(dependencies) },
+    schedules: {
+      sweep: sweepAggregator(dependencies),
+      check: runChecks({ ...dependencies, service: resources.service, table: dependencies.stores.health }),
+    },
   }
 }

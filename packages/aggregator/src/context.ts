@@ -2,6 +2,7 @@ import { openContext } from '@w3filecoin/aws'
 import { indexEntries } from '@w3filecoin/piece'
 import { configuredPeers, type Environment } from '@w3filecoin/runtime'
 import { createAggregator } from './aggregator.ts'
+import { aggregatorChecks } from './checks.ts'
 import { configSchema, limitsOfGroup } from './config.ts'
 import { readDelegations } from './delegations.ts'
 import { BATCHING } from './domain/batching.ts'
@@ -12,7 +13,7 @@ import { tables } from './stores.ts'
 
 /** The aggregator on AWS, from its environment. */
 export const createContext = async (env: Environment) => {
-  const { config, aws, peer, common } = await openContext(
+  const { config, aws, peer, checking, common } = await openContext(
     { resources, tables, messages },
     configSchema,
     ({ storefronts, dealer }) => [...storefronts, dealer],
@@ -26,13 +27,15 @@ export const createContext = async (env: Environment) => {
       maxWaitMs: maxWaitSeconds * 1000,
     }
   }
+  const delegations = await readDelegations(config.storefronts, common.id)
   const service = createAggregator({
     ...common,
     storefronts: configuredPeers(config.storefronts.map(peer)),
-    delegations: await readDelegations(config.storefronts, common.id),
+    delegations,
     dealer: peer(config.dealer),
     limitsOf,
     batching: BATCHING,
+    checks: aggregatorChecks({ ...checking, config, id: common.id, delegations, peer }),
   })
   return { service, log: common.log, deadLetters: aws.deadLetters }
 }

@@ -1,6 +1,6 @@
 import type { Signer } from '@ucanto/interface'
 import type { Dialect } from '@w3filecoin/capabilities'
-import type { Authority, Clock, Log, Peer, Peers } from '@w3filecoin/runtime'
+import type { Authority, Check, Clock, Log, Metrics, Peer, Peers } from '@w3filecoin/runtime'
 import type { Delegations } from './delegations.ts'
 import type { Timing } from './domain/aggregate.ts'
 import type { Batching } from './domain/batching.ts'
@@ -25,6 +25,9 @@ export interface Dependencies {
   dialects: readonly Dialect[]
   timing: Timing
   batching: Batching
+  /** The checks that the schedule `check` runs. */
+  checks: readonly Check[]
   now: Clock
   log: Log
+  metrics: Metrics
 }

@@ -1,4 +1,5 @@
 export { createAggregator } from './aggregator.ts'
+export * from './checks.ts'
 export * from './config.ts'
 export type * from './dependencies.ts'
 export type { AggregateRecord, AggregateStage } from './domain/aggregate.ts'

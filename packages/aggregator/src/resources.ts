@@ -1,4 +1,9 @@
-import { COMMON_TABLES, describeResources, TRANSLATION_TABLE } from '@w3filecoin/runtime/resources'
+import {
+  COMMON_TABLES,
+  checkSchedule,
+  describeResources,
+  TRANSLATION_TABLE,
+} from '@w3filecoin/runtime/resources'
 
 /** The aggregator's tables, queues, buckets and schedules. The stacks and the local system create them from this. */
 export const resources = describeResources({
@@ -165,5 +170,7 @@ export const resources = describeResources({
         },
       },
     },
+    /** Check what only this service can see: its peers, its sources, its own address. */
+    check: checkSchedule({ tables: { health: 'write' } }),
   },
 })

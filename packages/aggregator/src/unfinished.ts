@@ -44,6 +44,7 @@ const AGGREGATE_STEPS: Record<AggregateStage, string | undefined> = {
 const aggregate: Unfinished<AggregateRecord, Queues> = {
   isUnfinished: record => !isFinished(record),
   isWaiting,
+  waitsOn: record => (isFinal(record) ? [] : ['dealer']),
   stageSince: ({ sealedAt }) => sealedAt,
   describeNext: ({ stage, rangesToInclude }) =>
     [AGGREGATE_STEPS[stage], rangesToInclude.length > 0 ? 'its pieces must get their receipts' : undefined]

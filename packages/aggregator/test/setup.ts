@@ -129,6 +129,8 @@ beforeAll(async () => {
     batching: BATCHING,
     now: () => clock.now,
     log: () => {},
+    metrics: () => {},
+    checks: [],
   }
   service = aws.host(createAggregator(dependencies))
 })

@@ -66,6 +66,8 @@ export const openContext = async <
     config,
     aws,
     peer: (peer: PeerConfig) => new Peer(peer, { authority, fetch }),
+    /** How the checks of the service call others. */
+    checking: { fetch, now: Date.now, didWeb: { ...didWeb, fetch: hostFetch(didWeb) } },
     /** The dependencies that all services have. */
     common: {
       id,
@@ -77,6 +79,7 @@ export const openContext = async <
       now: Date.now,
       random: randomUUID,
       log,
+      metrics: () => {},
     },
   }
 }

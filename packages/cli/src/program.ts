@@ -360,15 +360,16 @@ const defineOps = (program: Command, stream: Runner['stream']): void => {
     .command('ops')
     .helpCommand(false)
     .description(
-      'Finds and resends stuck work, and seals groups: of the local system, or of a deployed stage (npm run ops)',
+      'Shows the state of the services, finds and resends stuck work, and seals groups: of the local system, or of a deployed stage (npm run ops)',
     )
     .addHelpText(
       'after',
       reflow(`
-Exit codes: 0 if nothing was found, or everything was sent or requested; 3 if something was found; 1 if the command failed,
+Exit codes: 0 if nothing was found, or everything was sent or requested; 3 if something was found, or needs attention; 1 if the command failed,
 or failed for some queues; 2 for a wrong command line.
 
 Examples:
+  w3fil ops status
   w3fil ops dlq
   w3fil ops reconcile --stage production --send
   w3fil ops seal local`),
@@ -388,12 +389,30 @@ Examples:
         'a deployed stage, in the account and region that the AWS SDK finds (AWS_PROFILE, AWS_REGION, …)',
       )
       .option('--json', 'print one JSON line per letter, record or seal, and nothing else')
-  const limit = (what: string) =>
-    new Option('--limit <n>', `at most this many ${what}`).argParser(wholeNumber(1, 10_000)).default(100)
+  const limit = (what: string, fallback = 100) =>
+    new Option('--limit <n>', `at most this many ${what}`).argParser(wholeNumber(1, 10_000)).default(fallback)
   const service = () =>
     new Option('--service <name>', 'only this service: storefront, aggregator, dealer or deal-tracker')
-  const start = (command: 'dlq' | 'reconcile' | 'seal', options: object, group = '') =>
+  const start = (command: 'dlq' | 'reconcile' | 'seal' | 'status', options: object, group = '') =>
     stream(async () => (await import('./ops/main.ts')).ops({ command, group, ...options }))
+
+  define('status', 'Shows what needs attention, and how the services are')
+    .addOption(service())
+    .addOption(limit('records of each table, approximately; if there are more, the counts say so', 1000))
+    .addHelpText(
+      'after',
+      reflow(`
+The first lines say what needs attention: failing checks of the configuration (a peer that is not reachable, is another one,
+or refuses the service; a source that is blind; a hasher that did not load), records that no sweep checks in time, dead
+letters. Then come the unfinished records by service and stage, with the oldest and why they wait; the last result of each
+check; the sources of the deal tracker; the depth of each queue that is not empty. It reads the index that sweeps read, and
+changes nothing. With --json it prints one line. The exit code is 0 if all is well, and 3 if something needs attention.
+
+Examples:
+  w3fil ops status
+  w3fil ops status --stage production --service dealer`),
+    )
+    .action(options => start('status', options))
 
   define('dlq', 'Shows the dead letters of every queue, with the reason')
     .addOption(service())

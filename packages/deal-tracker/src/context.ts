@@ -1,5 +1,6 @@
 import { openContext } from '@w3filecoin/aws'
 import { configuredPeers, type Environment } from '@w3filecoin/runtime'
+import { dealTrackerChecks } from './checks.ts'
 import { configSchema } from './config.ts'
 import { createDealTracker } from './deal-tracker.ts'
 import { BATCHING } from './domain/batching.ts'
@@ -10,7 +11,7 @@ import { tables } from './stores.ts'
 
 /** Opens the deal tracker on AWS from its environment. */
 export const createContext = async (env: Environment) => {
-  const { config, aws, common } = await openContext(
+  const { config, aws, peer, checking, common } = await openContext(
     { resources, tables, messages },
     configSchema,
     ({ clients }) => clients,
@@ -22,6 +23,7 @@ export const createContext = async (env: Environment) => {
     sources: config.sources.map(source => openSource(source, { fetch })),
     limits: { maxAgeMs: config.maxAgeSeconds * 1000, maxLossShare: config.maxLossShare },
     batching: BATCHING,
+    checks: dealTrackerChecks({ ...checking, config, id: common.id, stores: common.stores, peer }),
   })
   return { service, log: common.log, deadLetters: aws.deadLetters }
 }

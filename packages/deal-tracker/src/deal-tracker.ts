@@ -1,10 +1,11 @@
-import { createHttpApp, Server, type Service } from '@w3filecoin/runtime'
+import { createHttpApp, runChecks, Server, type Service } from '@w3filecoin/runtime'
+import { runOf } from './checks.ts'
 import { onUpdate } from './consumers/update.ts'
 import type { Dependencies } from './dependencies.ts'
 import { questionsIn } from './dialects/questions.ts'
 import { dealInfoHandler } from './handlers/deal-info.ts'
 import type { messages } from './queues.ts'
-import type { resources } from './resources.ts'
+import { resources } from './resources.ts'
 import { syncSources } from './sync.ts'
 
 /** Creates the deal tracker. It reads the deals on chain from its sources, and answers `deal/info` with them. */
@@ -22,6 +23,14 @@ export const createDealTracker = (dependencies: Dependencies): Service<typeof re
   return {
     api: createHttpApp({ server, receipts, name: 'deal-tracker', log }),
     consumers: { update: onUpdate(dependencies) },
-    schedules: { sync: syncSources(dependencies) },
+    schedules: {
+      sync: syncSources(dependencies),
+      check: runChecks({
+        ...dependencies,
+        service: resources.service,
+        table: dependencies.stores.health,
+        elsewhere: sources.map(({ name }) => runOf(name).name),
+      }),
+    },
   }
 }

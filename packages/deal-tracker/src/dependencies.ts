@@ -1,6 +1,6 @@
 import type { Signer } from '@ucanto/interface'
 import type { Dialect } from '@w3filecoin/capabilities'
-import type { Authority, Clock, Log, Peers } from '@w3filecoin/runtime'
+import type { Authority, Check, Clock, Log, Metrics, Peers } from '@w3filecoin/runtime'
 import type { Batching } from './domain/batching.ts'
 import type { Report } from './domain/report.ts'
 import type { Limits } from './domain/report-check.ts'
@@ -33,6 +33,9 @@ export interface Dependencies {
   limits: Limits
   batching: Batching
   authority: Authority
+  /** The checks that the schedule `check` runs. */
+  checks: readonly Check[]
   now: Clock
   log: Log
+  metrics: Metrics
 }

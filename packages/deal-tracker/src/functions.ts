@@ -1,4 +1,4 @@
 import { lambdaFunctions } from '@w3filecoin/aws'
 import { createContext } from './context.ts'
 
-export const { api, update, sync } = lambdaFunctions(await createContext(process.env))
+export const { api, update, sync, check } = lambdaFunctions(await createContext(process.env))

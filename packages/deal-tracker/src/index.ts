@@ -1,3 +1,4 @@
+export * from './checks.ts'
 export * from './config.ts'
 export { createDealTracker } from './deal-tracker.ts'
 export type * from './dependencies.ts'

@@ -1,4 +1,4 @@
-import { COMMON_TABLES, describeResources } from '@w3filecoin/runtime/resources'
+import { COMMON_TABLES, checkSchedule, describeResources } from '@w3filecoin/runtime/resources'
 
 /** The tables, queues, buckets and schedules of the deal tracker. The stacks and the local system create them. */
 export const resources = describeResources({
@@ -42,8 +42,14 @@ export const resources = describeResources({
       run: {
         timeout: 600,
         memory: 3008,
-        uses: { tables: { source: 'write' }, queues: ['update'], buckets: { blocks: 'write' } },
+        uses: {
+          tables: { source: 'write', health: 'write' },
+          queues: ['update'],
+          buckets: { blocks: 'write' },
+        },
       },
     },
+    /** Check what only this service can see: its peers, its sources, its own address. */
+    check: checkSchedule({ tables: { health: 'write', source: 'read' } }),
   },
 })

@@ -1,5 +1,14 @@
-import { batchesOf, getValue, putValue, type Stored, sendAll } from '@w3filecoin/runtime'
+import {
+  batchesOf,
+  type Finding,
+  getValue,
+  putValue,
+  recordFinding,
+  type Stored,
+  sendAll,
+} from '@w3filecoin/runtime'
 import pMap from 'p-map'
+import { findingOf, findingOfFailure, runOf } from './checks.ts'
 import type { Dependencies, Source } from './dependencies.ts'
 import { toDealRecord } from './domain/deal.ts'
 import { checkReport } from './domain/report-check.ts'
@@ -28,22 +37,41 @@ export const syncSources = (dependencies: SyncDependencies) => async (): Promise
   const first = Math.floor(now() / EVERY_MS) % sources.length
   const failed: string[] = []
   for (const source of [...sources.slice(first), ...sources.slice(0, first)]) {
+    let finding: Finding | undefined
     try {
-      await syncSource(dependencies, source)
+      finding = await syncSource(dependencies, source)
     } catch (cause) {
       dependencies.log('error', 'source not synced', { source: source.name, cause })
       failed.push(`${source.name} (${(cause as Error).message})`)
+      finding = findingOfFailure(source.name, cause as Error)
     }
+    if (finding) await recordRun(dependencies, source, finding)
   }
   if (failed.length > 0) throw new Error(`Failed to sync sources: ${failed.join(', ')}`)
+}
+
+/** Records the result of a run where the checks of the tracker have theirs. If that fails, the other sources are still read. */
+const recordRun = async (
+  { stores, now, log }: SyncDependencies,
+  { name }: Source,
+  finding: Finding,
+): Promise<void> => {
+  const { service } = resources
+  const check = runOf(name)
+  try {
+    const previous = await stores.health.get({ service, name: check.name })
+    await recordFinding({ service, table: stores.health, now, log }, check, finding, previous)
+  } catch (cause) {
+    log('error', 'finding not recorded', { source: name, cause })
+  }
 }
 
 /**
  * Runs one source. One conditional write on the source's record commits the run: the record names the blocks of the
  * snapshot and of the changes. The consumer then writes the changes. If its messages are lost, the next run sends them
- * again.
+ * again. Returns its finding; `undefined` if the source was not read.
  */
-const syncSource = async (dependencies: SyncDependencies, source: Source): Promise<void> => {
+const syncSource = async (dependencies: SyncDependencies, source: Source): Promise<Finding | undefined> => {
   const { stores, queues, limits, batching, now, log } = dependencies
   const { name } = source
   const record = await stores.source.get({ name })
@@ -51,7 +79,7 @@ const syncSource = async (dependencies: SyncDependencies, source: Source): Promi
     // Runs must be written in order: this run only sends the open ranges of the previous one again.
     await sendAll(queues, unfinished.source.messages([record]))
     log('info', 'source still being written', { source: name, ranges: record.rangesToWrite.length })
-    return
+    return undefined
   }
 
   const previous = await readSnapshot(stores, record)
@@ -100,10 +128,11 @@ const syncSource = async (dependencies: SyncDependencies, source: Source): Promi
     : await stores.source.insert(recordGoodRun(run))
   if (decided.error) {
     log('info', 'source synced by another run', { source: name })
-    return
+    return undefined
   }
   await sendAll(queues, unfinished.source.messages([decided.ok]))
   log('info', 'source synced', { source: name, stateEpoch, ...counts })
+  return findingOf(run)
 }
 
 /**

@@ -73,6 +73,8 @@ describe('the deal tracker', () => {
       ),
       limits: { maxAgeMs: 3 * 24 * 3600 * 1000, maxLossShare: 0.5 },
       batching,
+      checks: [],
+      metrics: () => {},
       authority: new Authority(),
       dialects: [],
       now,
@@ -440,7 +442,9 @@ describe('the deal tracker', () => {
     const order = async () => {
       logged.length = 0
       await sync().catch(() => {})
-      return logged.map(([, , fields]) => (fields as { source: string }).source)
+      return logged.flatMap(([, event, fields]) =>
+        event === 'source not synced' ? (fields as { source: string }).source : [],
+      )
     }
     const orders = []
     for (let n = 0; n < 3; n++) {

@@ -1,5 +1,6 @@
 import { openContext, putJson } from '@w3filecoin/aws'
 import { configuredPeers, type Environment } from '@w3filecoin/runtime'
+import { dealerChecks } from './checks.ts'
 import { configSchema } from './config.ts'
 import { createDealer } from './dealer.ts'
 import { BATCHING } from './domain/batching.ts'
@@ -9,7 +10,7 @@ import { tables } from './stores.ts'
 
 /** The dealer on AWS, from its environment. */
 export const createContext = async (env: Environment) => {
-  const { config, aws, peer, common } = await openContext(
+  const { config, aws, peer, checking, common } = await openContext(
     { resources, tables, messages },
     configSchema,
     ({ aggregators, storefronts, dealTracker }) => [...aggregators, ...storefronts, dealTracker],
@@ -27,6 +28,7 @@ export const createContext = async (env: Environment) => {
     pieceSources: new Map(config.pieceSources.map(({ storefront, url }) => [storefront, url])),
     dealTracker: peer(config.dealTracker),
     batching: BATCHING,
+    checks: dealerChecks({ ...checking, config, id: common.id, peer, random: common.random }),
   })
   return { service, log: common.log, deadLetters: aws.deadLetters }
 }

@@ -1,4 +1,4 @@
-import { createHttpApp, onConclude, onTranslate, Server, type Service } from '@w3filecoin/runtime'
+import { createHttpApp, onConclude, onTranslate, runChecks, Server, type Service } from '@w3filecoin/runtime'
 import { onReport } from './consumers/report.ts'
 import { onRetry } from './consumers/retry.ts'
 import { onTrack } from './consumers/track.ts'
@@ -8,7 +8,7 @@ import { translateAccept } from './dialects/translate.ts'
 import { aggregateAcceptHandler } from './handlers/aggregate-accept.ts'
 import { aggregateOfferHandler } from './handlers/aggregate-offer.ts'
 import type { messages } from './queues.ts'
-import type { resources } from './resources.ts'
+import { resources } from './resources.ts'
 import { sweepDealer } from './sweep.ts'
 
 /** Creates the dealer: aggregators offer aggregates to it, and it has deals made for them. */
@@ -41,6 +41,9 @@ export const createDealer = (dependencies: Dependencies): Service<typeof resourc
         now,
       }),
     },
-    schedules: { sweep: sweepDealer(dependencies) },
+    schedules: {
+      sweep: sweepDealer(dependencies),
+      check: runChecks({ ...dependencies, service: resources.service, table: dependencies.stores.health }),
+    },
   }
 }

@@ -1,3 +1,4 @@
+export * from './checks.ts'
 export * from './config.ts'
 export { createDealer } from './dealer.ts'
 export type * from './dependencies.ts'

@@ -13,6 +13,7 @@ const aggregate: Unfinished<AggregateRecord, Queues> = {
   isUnfinished: record => !isFinished(record),
   stageSince: ({ offeredAt, endedAt }) => endedAt ?? offeredAt,
   describeNext: ({ stage, waitsFor }) => waitsFor ?? STEPS[stage],
+  waitsOn: ({ stage }) => (stage === 'offered' ? ['dealTracker'] : ['aggregators']),
   needsOperator: ({ waitsFor }) => waitsFor !== undefined,
   isWaiting: ({ stage }) => stage === 'offered',
   messages: records => {

@@ -168,6 +168,8 @@ beforeAll(async () => {
     now: () => clock.now,
     random: () => `${Math.random()}`,
     log: () => {},
+    metrics: () => {},
+    checks: [],
   }
   service = aws.host(createDealer(dependencies))
 })

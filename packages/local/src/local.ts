@@ -61,6 +61,8 @@ export interface LocalOptions {
   services?: readonly ServiceSpec[]
   /** Upper limit of the interval of schedules. */
   everySeconds?: number
+  /** The same for schedules that no work waits for, e.g. the checks of a service. */
+  unhurriedSeconds?: number
   /** The market makes a deal this long after the offer. */
   dealDelayMs?: number
   /** CIDs of pieces that storage providers reject: an aggregate with one of them gets no deal. */
@@ -220,6 +222,7 @@ export const startLocal = async ({
   configure = (_, config) => config,
   services: specs = fourServices(storefronts),
   everySeconds = 2,
+  unhurriedSeconds = Number.POSITIVE_INFINITY,
   dealDelayMs = 300,
   faulty = [],
   logLevel = 'info',
@@ -299,6 +302,7 @@ export const startLocal = async ({
     }),
     services.start({
       everySeconds,
+      unhurriedSeconds,
       env: engines.env,
       services: await Promise.all(
         specs.map(async ({ role, name, resources, functions, config, wakes }) => ({

@@ -23,6 +23,8 @@ interface ScheduleSourceOptions {
   /** Upper limit of the schedule's interval, because a minute is long on a laptop. */
   everySeconds: number
   wake?: Wake | undefined
+  /** The first run waits for it. */
+  ready?: Promise<unknown>
   /** Emits the events of the system, see {@link Wake}. */
   events: EventEmitter
   run: LambdaFunction
@@ -35,6 +37,7 @@ export const runSchedule = ({
   spec,
   everySeconds,
   wake,
+  ready,
   events,
   run,
   log,
@@ -70,6 +73,7 @@ export const runSchedule = ({
     })
 
   const repeat = async (): Promise<void> => {
+    await ready
     while (!stopped) {
       const beganAt = performance.now()
       while (wakes[0] !== undefined && wakes[0] <= beganAt) wakes.shift()

@@ -36,6 +36,8 @@ export interface StartServices {
   env: Record<string, string>
   /** Upper limit of the interval of schedules. */
   everySeconds: number
+  /** The same for those that are unhurried. */
+  unhurriedSeconds: number
 }
 
 /** Requests to the thread, one at a time. A service is known by its place in the list. */
@@ -51,6 +53,8 @@ const sources: EventSource[] = []
 /** Emits the name of each queue whose function has run, and the events of {@link ServicesNews}. */
 const events = new EventEmitter()
 let tables: TableMaker | undefined
+/** Unhurried schedules wait for it: the checks of a service call the others, and should not make their start longer. */
+const allStarted = Promise.withResolvers<void>()
 
 /** The environment that every service of this thread has. */
 const inherited = { ...process.env }
@@ -63,13 +67,14 @@ const listen = async (ports: readonly number[]): Promise<number[]> => {
   return opened.map(({ http }) => http.port)
 }
 
-const start = async ({ services, env, everySeconds }: StartServices): Promise<void> => {
+const start = async ({ services, env, ...intervals }: StartServices): Promise<void> => {
   enter(env)
   const sqs = env.AWS_ENDPOINT_URL_SQS as string
   const clients = { sqs: new SQSClient({}), s3: new S3Client({ forcePathStyle: true }) }
   tables = await openTableMaker(env)
   for (const [n, service] of services.entries())
-    opened[n]!.api.resolve(await startService(service, { env, everySeconds, sqs, clients, tables }))
+    opened[n]!.api.resolve(await startService(service, { env, ...intervals, sqs, clients, tables }))
+  allStarted.resolve()
 }
 
 interface Shared extends Omit<StartServices, 'services'> {
@@ -80,7 +85,7 @@ interface Shared extends Omit<StartServices, 'services'> {
 
 const startService = async (
   { name, env, wakes, ...modules }: StartService,
-  { env: engines, everySeconds, sqs, clients, tables }: Shared,
+  { env: engines, everySeconds, unhurriedSeconds, sqs, clients, tables }: Shared,
 ): Promise<Api> => {
   const { resources } = (await import(modules.resources)) as { resources: Resources }
   const places = await provision({ resources, service: name, clients, tables, sqs })
@@ -119,7 +124,8 @@ const startService = async (
       runSchedule({
         schedule: resourceName(name, schedule),
         spec,
-        everySeconds,
+        everySeconds: spec.unhurried ? unhurriedSeconds : everySeconds,
+        ...(spec.unhurried && { ready: allStarted.promise }),
         wake: wakes?.[schedule],
         events,
         run: functionOf(schedule),
@@ -141,7 +147,9 @@ port.on('message', async (message: ServicesQuestion | ServicesNews) => {
   else if ('listen' in message) await answerWith(port, () => listen(message.listen))
   else if ('start' in message) await answerWith(port, () => start(message.start))
   else {
-    await Promise.all([...opened.map(({ http }) => http.stop()), ...sources.map(source => source.stop())])
+    const stopping = [...opened.map(({ http }) => http.stop()), ...sources.map(source => source.stop())]
+    allStarted.resolve()
+    await Promise.all(stopping)
     tables?.close()
     port.close()
     // Open handles of the functions must not keep the thread alive.

@@ -31,3 +31,4 @@ export {
 } from './link.ts'
 export type { Result } from './result.ts'
 export { canHold, Selection, type SelectionLimits, select } from './selection.ts'
+export { hasher } from './sha256.ts'

@@ -27,6 +27,9 @@ export const wasm: Sha256 = { name: 'wasm', hashInto: wasmSha256.hashInto }
 /** The fastest backend that this machine supports. */
 export const sha256: Sha256 = native ?? wasm
 
+/** The backend that hashes pieces and aggregates in this process. */
+export const hasher = sha256.name
+
 const SHA2_256 = 0x12
 
 /**

@@ -52,7 +52,23 @@ export const COMMON_TABLES = {
   receipt: { fields: { task: 'string' }, key: { hash: 'task' }, expires: 'expiresAt' },
   /** The delegations that were revoked at this service, each with the principal that revoked it. */
   revocation: { fields: { ucan: 'string', by: 'string' }, key: { hash: 'ucan', range: 'by' } },
+  /** The result of each check of the service: one row for each peer, source, … that its configuration names. */
+  health: {
+    fields: { service: 'string', name: 'string' },
+    key: { hash: 'service', range: 'name' },
+    derived: true,
+  },
 } as const satisfies Record<string, TableSpec>
+
+/** The interval at which every service checks its configuration: its schedule `check`. */
+export const CHECK_SECONDS = 300
+
+/** Returns the schedule `check` of a service. */
+export const checkSchedule = <const U extends Uses>(uses: U) => ({
+  everySeconds: CHECK_SECONDS,
+  unhurried: true as const,
+  run: { timeout: 120, memory: 1024, uses },
+})
 
 /** The table of a service that promises tasks in dialects. */
 export const TRANSLATION_TABLE = {
@@ -94,6 +110,11 @@ export interface BucketSpec {
 
 export interface ScheduleSpec {
   everySeconds: number
+  /**
+   * Set if no work waits for its runs. The local system shortens the interval of the other schedules, because a minute is long
+   * on a laptop.
+   */
+  unhurried?: true
   run: FunctionSpec
 }
 

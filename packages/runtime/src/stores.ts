@@ -1,3 +1,4 @@
+import type { HealthRecord } from './health/check.ts'
 import type { MessageFormat, MessageOf, OrderedFormat, UnorderedFormat } from './messages/message-format.ts'
 import type { Blocks, Clock, Engine, Queue, Table } from './ports.ts'
 import { ReceiptLog, type ReceiptLogLimits, type ReceiptRecord } from './receipts/receipt-log.ts'
@@ -24,6 +25,7 @@ export type AnyMessageFormats = { [queue: string]: MessageFormat<any> }
 export const COMMON_FORMATS = {
   receipt: recordFormat<ReceiptRecord>(),
   revocation: recordFormat<RevocationRecord>(),
+  health: recordFormat<HealthRecord>(),
 }
 
 /** The tables of a service by their names, its receipts, and its bucket `blocks`. */

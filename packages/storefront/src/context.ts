@@ -1,6 +1,7 @@
 import { addAbortSignal, type Readable } from 'node:stream'
 import { getObject, hasObject, hostFetch, openContext, presignObject } from '@w3filecoin/aws'
 import type { Environment } from '@w3filecoin/runtime'
+import { storefrontChecks } from './checks.ts'
 import { configSchema } from './config.ts'
 import { fromGateway } from './content/gateway.ts'
 import type { ContentSource } from './content/source.ts'
@@ -13,7 +14,7 @@ import { tables } from './stores.ts'
 
 /** The storefront on AWS, from its environment. */
 export const createContext = async (env: Environment) => {
-  const { config, aws, peer, common } = await openContext(
+  const { config, aws, peer, checking, common } = await openContext(
     { resources, tables, messages },
     configSchema,
     ({ aggregator, dealer, dealTracker }) => [aggregator, dealer, dealTracker],
@@ -51,6 +52,7 @@ export const createContext = async (env: Environment) => {
     admission: config,
     pieceAccess: config.pieces,
     batching: BATCHING,
+    checks: storefrontChecks({ ...checking, config, id: common.id, content, peer, random: common.random }),
   })
   return { service, log: common.log, deadLetters: aws.deadLetters }
 }

@@ -1,6 +1,6 @@
 import type { Signer } from '@ucanto/interface'
 import type { Dialect } from '@w3filecoin/capabilities'
-import type { Authority, Clock, Log, Peer, Random } from '@w3filecoin/runtime'
+import type { Authority, Check, Clock, Log, Metrics, Peer, Random } from '@w3filecoin/runtime'
 import type { ContentSource } from './content/source.ts'
 import type { Batching } from './domain/batching.ts'
 import type { Timing } from './domain/piece.ts'
@@ -34,7 +34,10 @@ export interface Dependencies {
   dialects: readonly Dialect[]
   timing: Timing
   batching: Batching
+  /** The checks that the schedule `check` runs. */
+  checks: readonly Check[]
   now: Clock
   random: Random
   log: Log
+  metrics: Metrics
 }

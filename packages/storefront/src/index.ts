@@ -1,3 +1,4 @@
+export * from './checks.ts'
 export * from './config.ts'
 export type { ContentSource } from './content/source.ts'
 export type * from './dependencies.ts'

@@ -1,4 +1,9 @@
-import { COMMON_TABLES, describeResources, TRANSLATION_TABLE } from '@w3filecoin/runtime/resources'
+import {
+  COMMON_TABLES,
+  checkSchedule,
+  describeResources,
+  TRANSLATION_TABLE,
+} from '@w3filecoin/runtime/resources'
 
 /** The tables, queues, buckets and functions of the storefront. The stacks and the local system create them from this. */
 export const resources = describeResources({
@@ -18,6 +23,7 @@ export const resources = describeResources({
         group: 'write',
         receipt: 'write',
         space: 'read',
+        health: 'read',
         translation: 'write',
       },
       queues: ['submit', 'outcome', 'translate'],
@@ -187,5 +193,7 @@ export const resources = describeResources({
         },
       },
     },
+    /** Check what only this service can see: its peers, its sources, its own address. */
+    check: checkSchedule({ tables: { health: 'write' } }),
   },
 })

@@ -1,4 +1,11 @@
-import { concludeHandler, createHttpApp, onTranslate, Server, type Service } from '@w3filecoin/runtime'
+import {
+  concludeHandler,
+  createHttpApp,
+  onTranslate,
+  runChecks,
+  Server,
+  type Service,
+} from '@w3filecoin/runtime'
 import { onAggregation } from './consumers/aggregation.ts'
 import { onOutcome } from './consumers/outcome.ts'
 import { onPoll } from './consumers/poll.ts'
@@ -14,7 +21,7 @@ import { filecoinOfferHandler } from './handlers/filecoin-offer.ts'
 import { filecoinSubmitHandler } from './handlers/filecoin-submit.ts'
 import { addPieceDoor } from './piece-door.ts'
 import type { messages } from './queues.ts'
-import type { resources } from './resources.ts'
+import { resources } from './resources.ts'
 import { sweepStorefront } from './sweep.ts'
 import { receiveAggregateReceipt } from './workflow/aggregate-outcome.ts'
 import { receivePieceAccept } from './workflow/piece-accept.ts'
@@ -77,6 +84,9 @@ export const createStorefront = ({
         now,
       }),
     },
-    schedules: { sweep: sweepStorefront(dependencies) },
+    schedules: {
+      sweep: sweepStorefront(dependencies),
+      check: runChecks({ ...dependencies, service: resources.service, table: dependencies.stores.health }),
+    },
   }
 }

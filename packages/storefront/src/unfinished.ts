@@ -2,6 +2,7 @@ import type { Stage } from '@w3filecoin/capabilities'
 import { type Unfinished, unfinishedTranslations } from '@w3filecoin/runtime'
 import { type AggregateRecord, type AggregateStage, isFinal as isFinalOutcome } from './domain/aggregate.ts'
 import type { GroupRecord } from './domain/group.ts'
+import { WAITS_ON } from './domain/hindrance.ts'
 import { isFinal, type PieceRecord, SAFETY_CHECK_MS, stageReachedAt } from './domain/piece.ts'
 import type { Queues } from './queues.ts'
 
@@ -27,6 +28,8 @@ const piece: Unfinished<PieceRecord, Queues> = {
   isUnfinished: record => !isFinal(record),
   stageSince: stageReachedAt,
   describeNext: ({ stage }) => NEXT_STEP[stage]?.description ?? 'nothing',
+  waitsOn: ({ stage }) => WAITS_ON[stage],
+  trouble: ({ trouble }) => trouble?.message,
   isWaiting: ({ stage }) => stage === 'queued' || stage === 'aggregated',
   longestMs: { waiting: SAFETY_CHECK_MS },
   messages: records => {
@@ -48,6 +51,7 @@ const group: Unfinished<GroupRecord, Queues> = {
   isUnfinished: ({ stage }) => stage !== 'idle',
   stageSince: () => undefined,
   describeNext: () => 'the aggregator must be asked about its queued pieces',
+  waitsOn: () => ['aggregator'],
   messages: records => ({ poll: records.map(({ id }) => ({ group: id })) }),
 }
 
@@ -62,6 +66,7 @@ const aggregate: Unfinished<AggregateRecord, Queues> = {
   isUnfinished: record => !isFinalOutcome(record) || record.checkAt !== undefined,
   stageSince: () => undefined,
   describeNext: ({ stage }) => NEXT_OF_AGGREGATE[stage],
+  waitsOn: ({ stage }) => (stage === 'offered' ? ['dealer', 'aggregator'] : []),
   isWaiting: ({ stage }) => stage === 'offered',
   messages: records => ({ outcome: records.map(({ id }) => ({ aggregate: id })) }),
 }

@@ -160,6 +160,8 @@ beforeAll(async () => {
     now: () => clock.now,
     random: () => crypto.randomUUID(),
     log: () => {},
+    metrics: () => {},
+    checks: [],
   }
   service = aws.host(createStorefront(dependencies))
 })

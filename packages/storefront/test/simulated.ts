@@ -91,6 +91,8 @@ export const startStorefront = (
     now: world.now,
     random: world.nonce,
     log: () => {},
+    metrics: () => {},
+    checks: [],
     ...more,
   }
   /** Puts a record into a table without a call. */

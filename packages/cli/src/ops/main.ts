@@ -3,7 +3,7 @@ import { EXIT_CODES } from '../outcome.ts'
 
 /** Options of `ops`, of which each command has some. */
 export interface OpsOptions {
-  command: 'dlq' | 'reconcile' | 'seal'
+  command: 'dlq' | 'reconcile' | 'seal' | 'status'
   /** The group to seal. */
   group: string
   data?: string
@@ -22,7 +22,7 @@ export interface OpsOptions {
 /** The user's working directory; npm changes it. */
 const cwd = process.env.npm_lifecycle_event === 'ops' ? (process.env.INIT_CWD ?? '.') : '.'
 
-/** Finds, resends or seals. Resolves with the exit code. */
+/** Shows, resends or seals. Resolves with the exit code. */
 export const ops = async (options: OpsOptions): Promise<number> => {
   const print = (text: string) => process.stdout.write(text)
   const { localTarget, stageTarget } = await import('./target.ts')
@@ -65,7 +65,16 @@ export const ops = async (options: OpsOptions): Promise<number> => {
   }
   const { openTables } = await import('@w3filecoin/aws')
   const tables = await openTables(target.env)
-  if (options.command === 'seal') {
+  if (options.command === 'status') {
+    const { SQSClient } = await import('@aws-sdk/client-sqs')
+    const { readStatus } = await import('./status.ts')
+    const { statusLines } = await import('./status-display.ts')
+    const now = Date.now
+    const status = await readStatus({ target, tables, client: new SQSClient({}), services, limit, now })
+    line(status)
+    if (!json) print(`${statusLines(status, now()).join('\n')}\n`)
+    found = status.attention.length > 0
+  } else if (options.command === 'seal') {
     const { sealGroup } = await import('./seal.ts')
     const { group, storefront } = options
     const request = await sealGroup({ target, tables, group, storefront, now: Date.now })

@@ -31,6 +31,9 @@ const SHARDS: Record<Lane, readonly string[]> = {
   waiting: ['w0', 'w1', 'w2', 'w3'],
 }
 
+/** All shards of the index, for operators. */
+export const ALL_SHARDS: readonly string[] = Object.values(SHARDS).flat()
+
 /** Returns the attributes that put a record into the sweep at `checkAt`. The hash of its id determines the shard. */
 export const dueAt = (id: string, checkAt: number, lane: Lane = 'own'): Required<Due> => {
   const shards = SHARDS[lane]
@@ -87,6 +90,10 @@ export interface Unfinished<R, Q> {
   describeNext: (record: R) => string
   /** Whether the record counts as stalled although the sweep checks it: the services alone may never finish it. */
   needsOperator?: (record: R) => boolean
+  /** The settings of the service that name the parties which must act next, e.g. `aggregator`. Default: only the service itself. */
+  waitsOn?: (record: R) => readonly string[]
+  /** The last problem of the next step, in words for the operator. */
+  trouble?: (record: R) => string | undefined
   /** The messages that continue the work on these records. */
   messages: (records: readonly Stored<R>[]) => Messages<Q>
   /** Whether the record only waits for another party: see {@link Lane}. Default: it never does. */

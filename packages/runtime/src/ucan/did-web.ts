@@ -88,22 +88,31 @@ export class HostKeys implements Keys {
 
   /** Returns the keys that the host publishes; `undefined` if it is unreachable. */
   async #read(): Promise<Result<readonly Key[]> | undefined> {
-    const { fetch, log, now } = this.#options
+    const { log } = this.#options
     try {
-      const response = await fetch(this.#url, {
-        headers: { accept: 'application/did+json, application/json' },
-        redirect: 'manual',
-        signal: AbortSignal.timeout(TIMEOUT_MS),
-      })
-      const { status } = response
-      if (status >= 500 || status === 429) throw new Error(`The host answered ${status}`)
-      const text = await textOf(response)
-      return text.error ? text : keysIn(text.ok, this.#did, now())
+      return await readDocument(this.#url, this.#did, this.#options)
     } catch (cause) {
       log('warn', 'DID document not reached', { did: this.#did, url: this.#url, cause })
       return undefined
     }
   }
+}
+
+/** Requests the DID document at a URL. Returns the keys of the DID in it. Throws if the host is unreachable. */
+export const readDocument = async (
+  url: string,
+  did: DID,
+  { fetch, now }: Pick<DidWebOptions, 'fetch' | 'now'>,
+): Promise<Result<readonly Key[]>> => {
+  const response = await fetch(url, {
+    headers: { accept: 'application/did+json, application/json' },
+    redirect: 'manual',
+    signal: AbortSignal.timeout(TIMEOUT_MS),
+  })
+  const { status } = response
+  if (status >= 500 || status === 429) throw new Error(`The host answered ${status}`)
+  const text = await textOf(response)
+  return text.error ? text : keysIn(text.ok, did, now())
 }
 
 const LOCALHOST = /^(localhost|127(\.\d+){3})$/

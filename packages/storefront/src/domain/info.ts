@@ -12,8 +12,9 @@ import {
   type TaskState,
   type Workflow,
 } from '@w3filecoin/capabilities'
-import type { Stored } from '@w3filecoin/runtime'
+import type { HealthRecord, Stored } from '@w3filecoin/runtime'
 import { parse as parseLink } from 'multiformats/link'
+import { describeHindrance } from './hindrance.ts'
 import { contentDeadline, type PieceRecord, stageReachedAt, type Timing } from './piece.ts'
 
 type AggregateSummary = FilecoinInfoSuccess['aggregates'][number]
@@ -25,9 +26,13 @@ export const workflowOf = (
   /** The answer of the aggregator to `piece/info`, if it was asked. */
   info: PieceInfoSuccess | undefined,
   timing: Timing,
+  /** The checks of the storefront. */
+  health: readonly HealthRecord[],
 ): Workflow => {
   const { content, nonce, group, stage, history, attempt, trouble, reason, checkAt } = record
-  const waitsFor = describeWait(record, info, timing)
+  const step = describeWait(record, info, timing)
+  const hindrance = describeHindrance(stage, health)
+  const waitsFor = step && hindrance ? `${step}. ${hindrance}` : step
   return {
     content: parseLink(content),
     ...(nonce === undefined ? {} : { nonce }),

@@ -9,7 +9,15 @@ import {
   Tasks,
   type UnknownLink,
 } from '@w3filecoin/capabilities'
-import { type Handler, provide, reach, type Stored, trackerQuestion, unpackTask } from '@w3filecoin/runtime'
+import {
+  type Handler,
+  listHealth,
+  provide,
+  reach,
+  type Stored,
+  trackerQuestion,
+  unpackTask,
+} from '@w3filecoin/runtime'
 import type { Dependencies } from '../dependencies.ts'
 import { membershipsOf } from '../domain/inclusion.ts'
 import {
@@ -21,9 +29,10 @@ import {
   workflowOf,
 } from '../domain/info.ts'
 import { offerOwner } from '../domain/offer.ts'
-import { type PieceRecord, pieceId } from '../domain/piece.ts'
+import { isFinal, type PieceRecord, pieceId } from '../domain/piece.ts'
 import { checkPiece } from '../domain/piece-link.ts'
 import type { TaskRecord } from '../domain/task.ts'
+import { resources } from '../resources.ts'
 import { findActingSpace } from '../workflow/acting-space.ts'
 import { taskRowsOf } from '../workflow/promises.ts'
 
@@ -82,14 +91,17 @@ export const filecoinInfoHandler = (dependencies: InfoDependencies): Handler => 
       }
     const records = await readWorkflows(stores, offers.items)
     const memberships = [...inclusions.items, ...earlier.records.flatMap(membershipsOf)]
-    const { described, answers } = await askOthers(piece, memberships, records)
+    const [{ described, answers }, health] = await Promise.all([
+      askOthers(piece, memberships, records),
+      records.every(isFinal) ? [] : listHealth(stores.health, resources.service),
+    ])
     return {
       ok: {
         ...described,
         workflows: await Promise.all(
           records.map(async record => {
             const { cid } = await unpackTask(record.acceptTask)
-            return workflowOf(record, cid as UnknownLink, answers.get(record.id), timing)
+            return workflowOf(record, cid as UnknownLink, answers.get(record.id), timing, health)
           }),
         ),
         ...(offers.next !== undefined && { next: offers.next }),

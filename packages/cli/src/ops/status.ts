@@ -1,0 +1,349 @@
+import { GetQueueAttributesCommand, type SQSClient } from '@aws-sdk/client-sqs'
+import { type Bound, bind, type Tables } from '@w3filecoin/aws'
+import {
+  ALL_SHARDS,
+  type Clock,
+  DUE,
+  type Environment,
+  formatted,
+  type HealthRecord,
+  listHealth,
+  type Stored,
+  type Unfinished,
+} from '@w3filecoin/runtime'
+import { CHECK_SECONDS, type Resources, variable } from '@w3filecoin/runtime/resources'
+import { UserError } from '@w3filecoin/runtime/user-error'
+import pMap from 'p-map'
+import { describeError } from './describe-error.ts'
+import type { AnyQueues, AnyRecord, Service } from './services.ts'
+import type { Target } from './target.ts'
+
+interface StatusOptions {
+  target: Target
+  /** The engine for tables, if it is not DynamoDB. */
+  tables: Tables | undefined
+  client: Pick<SQSClient, 'send'>
+  services: readonly Service[]
+  /** Records of each table that are read, at least. */
+  limit: number
+  now: Clock
+}
+
+/** The unfinished records of one table at one stage. */
+export interface StageStatus {
+  service: string
+  table: string
+  /** `-` in a table without stages. */
+  stage: string
+  records: number
+  /** Whether there are more: the limit was reached. */
+  more: boolean
+  /** When the oldest of the records that were read reached the stage, in milliseconds since 1970. */
+  oldest: number | undefined
+  /** Why they wait. */
+  why: string
+}
+
+/** The depth of a queue. SQS approximates all numbers. */
+export interface QueueStatus {
+  service: string
+  queue: string
+  visible: number
+  inFlight: number
+  delayed: number
+  deadLetters: number
+}
+
+/** What a source of the deal tracker has reported. */
+export interface SourceStatus {
+  source: string
+  /** The last good run, in milliseconds since 1970, and the epoch of its chain state. */
+  at: number | undefined
+  epoch: number | undefined
+  /** The problems of its checks. */
+  problems: string[]
+}
+
+/** The state of a system at one time. */
+export interface Status {
+  /** What an operator should look at. Empty if all is well. */
+  attention: string[]
+  stages: StageStatus[]
+  checks: HealthRecord[]
+  sources: SourceStatus[]
+  queues: QueueStatus[]
+}
+
+/** Records of one page. */
+const PAGE_RECORDS = 100
+/** Shards of an index, and queues, that are read concurrently. */
+const MAX_PARALLEL = 8
+/** A record whose check is late by more than this is not swept. */
+const GRACE_MS = 300_000
+/** Checks that are older than this many intervals do not run. */
+const MAX_MISSED_CHECKS = 3
+
+/** Reads the state of services: unfinished records by stage, results of checks, sources, queues. Changes nothing. */
+export const readStatus = async ({ services, ...options }: StatusOptions): Promise<Status> => {
+  const parts = await pMap(services, service => readService(service, options), { concurrency: MAX_PARALLEL })
+  const all = <T>(of: (part: Status) => T[]): T[] => parts.flatMap(of)
+  return {
+    attention: all(({ attention }) => attention),
+    stages: all(({ stages }) => stages),
+    checks: all(({ checks }) => checks),
+    sources: all(({ sources }) => sources),
+    queues: all(({ queues }) => queues),
+  }
+}
+
+type Context = Omit<StatusOptions, 'services' | 'target' | 'tables'> & { aws: Bound<Resources> }
+
+const readService = async (
+  service: Service,
+  { target, tables, ...options }: Omit<StatusOptions, 'services'>,
+): Promise<Status> => {
+  const { resources } = service
+  const name = resources.service
+  const places = await target.placesOf(name)
+  for (const table of ['health', ...Object.keys(service.unfinished)])
+    if (places[variable('table', table)] === undefined)
+      throw new UserError(
+        `The system does not name the table ${table} of ${name}: it runs another version. Use npm run ops of that version.`,
+      )
+  const context: Context = { ...options, aws: bind(resources, places, tables) }
+  const checks = await readChecks(service, context)
+  const swept = Object.keys(service.unfinished).filter(table => resources.tables[table]?.indexes?.[DUE])
+  const [read, queues, sources] = await Promise.all([
+    pMap(swept, table => readTable(service, table, checks, context), { concurrency: MAX_PARALLEL }),
+    pMap(Object.keys(resources.queues), queue => readQueue(name, queue, places, options.client), {
+      concurrency: MAX_PARALLEL,
+    }),
+    readSources(service, checks, context),
+  ])
+  return {
+    attention: [
+      ...attentionOfChecks(name, checks, options.now()),
+      ...read.flatMap(({ attention }) => attention),
+      ...queues.flatMap(({ attention }) => attention),
+    ],
+    stages: read.flatMap(({ stages }) => stages),
+    checks,
+    sources,
+    queues: queues.flatMap(({ status }) => status ?? []),
+  }
+}
+
+const readChecks = ({ resources, tables }: Service, { aws }: Context): Promise<HealthRecord[]> =>
+  listHealth(formatted(aws.table('health'), tables.health!), resources.service)
+
+const attentionOfChecks = (service: string, checks: readonly HealthRecord[], now: number): string[] => {
+  const failed = checks.filter(({ ok }) => !ok).map(({ message }) => `${service}: ${message}`)
+  if (checks.length === 0)
+    return [`${service}: no check has run yet. Its schedule check runs every ${CHECK_SECONDS} seconds`]
+  const last = Math.max(...checks.map(({ checkedAt }) => checkedAt))
+  return now - last <= MAX_MISSED_CHECKS * CHECK_SECONDS * 1000
+    ? failed
+    : [
+        `${service}: its checks ran last at ${new Date(last).toISOString()}. See the log of its schedule check`,
+        ...failed,
+      ]
+}
+
+interface TableStatus {
+  stages: StageStatus[]
+  attention: string[]
+}
+
+/** Reads the records of a table that sweeps check, by the index that sweeps read. */
+const readTable = async (
+  service: Service,
+  table: string,
+  checks: readonly HealthRecord[],
+  context: Context,
+): Promise<TableStatus> => {
+  const where = `${service.resources.service} ${table}`
+  try {
+    const { records, more } = await readRecords(service, table, context)
+    // Groups of the aggregator never finish. The pieces that wait in them are not in the index.
+    if (service.endless.includes(table)) return readPending(records, more, context)
+    const unfinished = service.unfinished[table]!
+    const stages = [...Map.groupBy(records, ({ stage = '-' }) => stage)].map(
+      ([stage, some]): StageStatus => ({
+        service: service.resources.service,
+        table,
+        stage,
+        records: some.length,
+        more,
+        oldest: oldestOf(some.map(unfinished.stageSince)),
+        why: explain(unfinished, some, checks),
+      }),
+    )
+    return { stages, attention: attentionOfRecords(where, unfinished, records, context.now()) }
+  } catch (cause) {
+    return { stages: [], attention: [`${where} cannot be read: ${describeError(cause)}`] }
+  }
+}
+
+/** Reads the records in the index that sweeps read, until at least the limit was read. */
+const readRecords = async (
+  { tables }: Service,
+  table: string,
+  { aws, limit }: Context,
+): Promise<{ records: Stored<AnyRecord>[]; more: boolean }> => {
+  const opened = formatted<AnyRecord>(aws.table(table), tables[table]!)
+  const records: Stored<AnyRecord>[] = []
+  let more = false
+  const readShard = async (shard: string): Promise<void> => {
+    let after: string | undefined
+    do {
+      const isFull = records.length >= limit
+      const page = await opened.find(DUE, shard, { limit: isFull ? 1 : PAGE_RECORDS, after })
+      if (isFull) {
+        more ||= page.items.length > 0
+        return
+      }
+      records.push(...(await opened.getMany(page.items)).filter(record => record !== undefined))
+      after = page.next
+    } while (after !== undefined)
+  }
+  await pMap(ALL_SHARDS, readShard, { concurrency: MAX_PARALLEL })
+  return { records, more }
+}
+
+/** Counts the pieces that wait for an aggregate, by the tallies of their groups. */
+const readPending = async (
+  groups: readonly Stored<AnyRecord>[],
+  more: boolean,
+  { aws }: Context,
+): Promise<TableStatus> => {
+  const keys = groups.map(({ id }) => ({ id: id as string }))
+  const tallies = await aws.table<{ pieces?: number }>('tally').getMany(keys)
+  const counts = tallies.map(tally => Math.max(0, tally?.pieces ?? 0))
+  const waiting = groups.filter((_, n) => counts[n]! > 0) as { count?: { oldestAt?: number } }[]
+  if (waiting.length === 0) return { stages: [], attention: [] }
+  const stage: StageStatus = {
+    service: 'aggregator',
+    table: 'piece',
+    stage: 'pending',
+    records: counts.reduce((sum, count) => sum + count, 0),
+    more,
+    oldest: oldestOf(waiting.map(({ count }) => count?.oldestAt)),
+    why: `${waiting.length === 1 ? 'its group' : `their ${waiting.length} groups`} must have enough pieces, or have waited long enough`,
+  }
+  return { stages: [stage], attention: [] }
+}
+
+const oldestOf = (times: readonly (number | undefined)[]): number | undefined => {
+  const known = times.filter(time => time !== undefined)
+  return known.length === 0 ? undefined : known.reduce((a, b) => Math.min(a, b))
+}
+
+/**
+ * Explains why the records of a stage wait: by a failing check of the party that must act next, by the most frequent problem, or
+ * by their next step.
+ */
+const explain = (
+  { describeNext, trouble, waitsOn }: Unfinished<AnyRecord, AnyQueues>,
+  records: readonly AnyRecord[],
+  checks: readonly HealthRecord[],
+): string => {
+  const parties = new Set(records.flatMap(record => waitsOn?.(record) ?? []))
+  const failed = checks.find(({ ok, setting }) => !ok && setting !== undefined && parties.has(setting))
+  if (failed) return `${failed.setting}: ${failed.message}`
+  const troubles = countBy(records.flatMap(record => trouble?.(record) ?? []))
+  const [problem, times] = troubles[0] ?? []
+  if (problem !== undefined) return times === records.length ? problem : `${problem} (${times} of them)`
+  return countBy(records.map(describeNext))[0]![0]
+}
+
+/** Returns the distinct texts with their numbers, the most frequent first. */
+const countBy = (texts: readonly string[]): [text: string, times: number][] =>
+  [...Map.groupBy(texts, text => text)]
+    .map(([text, all]): [string, number] => [text, all.length])
+    .toSorted(([, a], [, b]) => b - a)
+
+const attentionOfRecords = (
+  where: string,
+  { needsOperator, describeNext }: Unfinished<AnyRecord, AnyQueues>,
+  records: readonly AnyRecord[],
+  now: number,
+): string[] => {
+  const overdue = records.filter(({ checkAt = now }) => checkAt < now - GRACE_MS)
+  const stuck = countBy(records.filter(record => needsOperator?.(record)).map(describeNext))
+  return [
+    ...stuck.map(([reason, times]) => `${where}: ${countOf(times, 'record')} cannot go on: ${reason}`),
+    ...(overdue.length === 0
+      ? []
+      : [
+          `${where}: ${countOf(overdue.length, 'record')} overdue: the schedule sweep does not run, or fails. See its log, then npm run ops -- reconcile`,
+        ]),
+  ]
+}
+
+const countOf = (n: number, what: string) => `${n} ${what}${n === 1 ? '' : 's'}`
+
+/** The attributes of SQS, by field. It has none for the age of the oldest message: see the alarm `…Late`. */
+const ATTRIBUTES = {
+  visible: 'ApproximateNumberOfMessages',
+  inFlight: 'ApproximateNumberOfMessagesNotVisible',
+  delayed: 'ApproximateNumberOfMessagesDelayed',
+} as const
+
+const readQueue = async (
+  service: string,
+  queue: string,
+  places: Environment,
+  client: Pick<SQSClient, 'send'>,
+): Promise<{ status?: QueueStatus; attention: string[] }> => {
+  const readDepth = async (kind: 'queue' | 'deadLetter') => {
+    const { Attributes = {} } = await client.send(
+      new GetQueueAttributesCommand({
+        QueueUrl: places[variable(kind, queue)],
+        AttributeNames: Object.values(ATTRIBUTES),
+      }),
+    )
+    const numberOf = (field: keyof typeof ATTRIBUTES) => Number(Attributes[ATTRIBUTES[field]] ?? 0)
+    return { visible: numberOf('visible'), inFlight: numberOf('inFlight'), delayed: numberOf('delayed') }
+  }
+  try {
+    const [depth, dead] = await Promise.all([readDepth('queue'), readDepth('deadLetter')])
+    const deadLetters = dead.visible + dead.inFlight + dead.delayed
+    return {
+      status: { service, queue, ...depth, deadLetters },
+      attention:
+        deadLetters === 0
+          ? []
+          : [
+              `${service} ${queue}: ${countOf(deadLetters, 'dead letter')}. See npm run ops -- dlq --service ${service} --queue ${queue}`,
+            ],
+    }
+  } catch (cause) {
+    return { attention: [`${service} ${queue}: the queue cannot be read: ${describeError(cause)}`] }
+  }
+}
+
+interface Source {
+  name: string
+  good?: { at: number; epoch: number }
+}
+
+/** Reads the sources that the checks of the deal tracker name. */
+const readSources = async (
+  { resources, tables }: Service,
+  checks: readonly HealthRecord[],
+  { aws }: Context,
+): Promise<SourceStatus[]> => {
+  if (!('source' in resources.tables)) return []
+  const rows = checks.filter(({ check, subject }) => check === 'source' && subject !== undefined)
+  const names = [...new Set(rows.map(({ subject }) => subject as string))]
+  const opened = formatted<Source>(aws.table('source'), tables.source!)
+  const records = await opened.getMany(names.map(name => ({ name })))
+  return names.map((source, n) => ({
+    source,
+    at: records[n]?.good?.at,
+    epoch: records[n]?.good?.epoch,
+    problems: rows.flatMap(({ ok, subject, problem }) =>
+      !ok && subject === source && problem !== undefined ? [problem] : [],
+    ),
+  }))
+}

@@ -1,0 +1,191 @@
+import { SendMessageCommand } from '@aws-sdk/client-sqs'
+import { resources as aggregatorResources } from '@w3filecoin/aggregator/resources'
+import { openTables, type Tables } from '@w3filecoin/aws'
+import { resources as dealerResources } from '@w3filecoin/dealer/resources'
+import { sqsClient } from '@w3filecoin/local/engines'
+import { placesOf } from '@w3filecoin/local/provision'
+import { dueAt, type HealthRecord } from '@w3filecoin/runtime'
+import { type Provided, startWorld, type World } from '@w3filecoin/testing'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { findServices } from '../../src/ops/services.ts'
+import { readStatus, type Status } from '../../src/ops/status.ts'
+import { formatAge, statusLines } from '../../src/ops/status-display.ts'
+import type { Target } from '../../src/ops/target.ts'
+
+const NOW = Date.UTC(2026, 0, 1)
+const HOUR = 3_600_000
+
+let world: World
+let aggregator: Provided<typeof aggregatorResources>
+let dealer: Provided<typeof dealerResources>
+let tables: Tables | undefined
+let target: Target
+let client: ReturnType<typeof sqsClient>
+
+beforeAll(async () => {
+  world = await startWorld()
+  const sqs = process.env.AWS_ENDPOINT_URL_SQS as string
+  tables = await openTables(world.env)
+  aggregator = await world.provide(aggregatorResources)
+  dealer = await world.provide(dealerResources)
+  client = sqsClient({ sqs } as never)
+  const places = Object.fromEntries(
+    [aggregatorResources, dealerResources].map(resources => [
+      resources.service,
+      placesOf({ resources, service: resources.service, sqs }),
+    ]),
+  )
+  target = { env: {}, placesOf: async service => places[service] ?? {} }
+})
+afterAll(() => {
+  client.destroy()
+  return world.stop()
+})
+
+const read = (service: string, limit = 1000) =>
+  readStatus({ target, tables, client, services: findServices(service), limit, now: () => NOW })
+
+const row = (service: string, fields: Partial<HealthRecord>): HealthRecord => ({
+  service,
+  name: 'hasher',
+  check: 'hasher',
+  ok: true,
+  message: 'fine',
+  since: NOW - HOUR,
+  checkedAt: NOW,
+  ...fields,
+})
+
+describe('ops status', () => {
+  it('asks for the checks of a service that has none yet, or whose checks do not run', async () => {
+    expect((await read('dealer')).attention).toEqual([
+      'dealer: no check has run yet. Its schedule check runs every 300 seconds',
+    ])
+    await dealer.table<HealthRecord>('health').putMany([row('dealer', { checkedAt: NOW - HOUR })])
+    expect((await read('dealer')).attention).toEqual([
+      'dealer: its checks ran last at 2025-12-31T23:00:00.000Z. See the log of its schedule check',
+    ])
+    await dealer.table<HealthRecord>('health').putMany([row('dealer', {})])
+    expect((await read('dealer')).attention).toEqual([])
+  })
+
+  it('finds overdue records, and records that need an operator', async () => {
+    const put = (id: string, fields: object, checkAt: number) =>
+      dealer
+        .table('aggregate')
+        .putMany([{ id, stage: 'offered', offeredAt: NOW - 5 * HOUR, ...fields, ...dueAt(id, checkAt) }])
+    await put('fine', {}, NOW + HOUR)
+    await put('late', {}, NOW - HOUR)
+    await put('stuck', { waitsFor: 'the deal tracker is blind', offeredAt: NOW - 9 * HOUR }, NOW + HOUR)
+    const { attention, stages } = await read('dealer')
+    expect(attention).toEqual([
+      'dealer aggregate: 1 record cannot go on: the deal tracker is blind',
+      'dealer aggregate: 1 record overdue: the schedule sweep does not run, or fails. See its log, then npm run ops -- reconcile',
+    ])
+    expect(stages).toEqual([
+      {
+        service: 'dealer',
+        table: 'aggregate',
+        stage: 'offered',
+        records: 3,
+        more: false,
+        oldest: NOW - 9 * HOUR,
+        why: 'a deal for it must be on chain',
+      },
+    ])
+  })
+
+  it('explains a stage by the failing check of the party that must act', async () => {
+    const name = 'peer dealTracker did:web:tracker.test'
+    const failed = row('dealer', {
+      name,
+      check: 'peer',
+      setting: 'dealTracker',
+      subject: 'did:web:tracker.test',
+      ok: false,
+      problem: 'PeerUnreachable',
+      message: 'it cannot be reached',
+    })
+    await dealer.table<HealthRecord>('health').putMany([failed])
+    const { attention, stages } = await read('dealer')
+    expect(stages[0]!.why).toBe('dealTracker: it cannot be reached')
+    expect(attention[0]).toBe('dealer: it cannot be reached')
+  })
+
+  it('counts dead letters and messages of each queue', async () => {
+    await dealer.queue('report').send([{ a: 1 }, { a: 2 }])
+    const { DEAD_LETTER_REPORT } = await target.placesOf('dealer')
+    await client.send(new SendMessageCommand({ QueueUrl: DEAD_LETTER_REPORT, MessageBody: '{}' }))
+    const { queues, attention } = await read('dealer')
+    expect(attention).toContain(
+      'dealer report: 1 dead letter. See npm run ops -- dlq --service dealer --queue report',
+    )
+    expect(queues.find(({ queue }) => queue === 'report')).toEqual({
+      service: 'dealer',
+      queue: 'report',
+      visible: 2,
+      inFlight: 0,
+      delayed: 0,
+      deadLetters: 1,
+    })
+  })
+
+  it('stops at the limit, and says that there are more', async () => {
+    await aggregator.table<HealthRecord>('health').putMany([row('aggregator', {})])
+    const records = Array.from({ length: 260 }, (_, n) => `piece ${n}`)
+    await aggregator
+      .table('piece')
+      .putMany(records.map(id => ({ id, stage: 'offered', offeredAt: NOW, ...dueAt(id, NOW + HOUR) })))
+    const all = await read('aggregator')
+    expect(all.stages).toMatchObject([{ table: 'piece', stage: 'offered', records: 260, more: false }])
+    const [some] = (await read('aggregator', 20)).stages
+    expect(some!.more).toBe(true)
+    expect(some!.records).toBeGreaterThanOrEqual(20)
+    expect(some!.records).toBeLessThan(260)
+    expect(statusLines(await read('aggregator', 20), NOW).join('\n')).toMatch(
+      /aggregator piece offered +more than \d+ /,
+    )
+  })
+
+  it('refuses a system of an earlier version', async () => {
+    const earlier: Target = { env: {}, placesOf: async () => ({ TABLE_PIECE: 'piece' }) }
+    const options = { target: earlier, tables, client, limit: 10, now: () => NOW }
+    await expect(readStatus({ ...options, services: findServices('dealer') })).rejects.toThrow(
+      'The system does not name the table health of dealer: it runs another version.',
+    )
+  })
+})
+
+describe('the screen of ops status', () => {
+  const empty: Status = { attention: [], stages: [], checks: [], sources: [], queues: [] }
+
+  it('begins with what needs attention, whole', () => {
+    const long = `dealer: ${'word '.repeat(60)}end`
+    expect(statusLines({ ...empty, attention: [long] }, NOW).slice(0, 3)).toEqual([
+      'One thing needs attention:',
+      `  ${long}`,
+      '',
+    ])
+    expect(statusLines({ ...empty, attention: ['a', 'b'] }, NOW)[0]).toBe('2 things need attention:')
+  })
+
+  it('shows the queues that have messages, and replaces control characters', () => {
+    const queue = { service: 'dealer', queue: 'track', visible: 0, inFlight: 0, delayed: 0, deadLetters: 0 }
+    const busy = { ...queue, queue: 'report', visible: 1234, deadLetters: 1 }
+    const lines = statusLines({ ...empty, attention: ['\u001b[31mred'], queues: [queue, busy] }, NOW)
+    expect(lines[1]).toBe('  ?[31mred')
+    expect(lines.slice(-3)).toEqual([
+      'QUEUES',
+      '  QUEUE          VISIBLE  IN FLIGHT  DELAYED  DEAD LETTERS',
+      '  dealer report  1,234    0          0        1',
+    ])
+    expect(statusLines({ ...empty, queues: [queue] }, NOW).at(-1)).toBe('QUEUES: all 1 are empty')
+  })
+
+  it.each([
+    [-5, '0 s'],
+    [59_999, '59 s'],
+    [7_300_000, '2 h'],
+    [200_000_000, '2 d'],
+  ])('formats an age of %d ms', (ms, text) => expect(formatAge(ms)).toBe(text))
+})

@@ -1,0 +1,19 @@
+import type { Signer } from '@ucanto/interface'
+import { Tasks } from '@w3filecoin/capabilities'
+import type { Peer } from '../ucan/peer.ts'
+import { EXAMPLE } from './example.ts'
+import type { Question } from './peer-check.ts'
+
+/**
+ * Asks whether a peer accepts receipts from this service: it delivers a receipt whose blocks are missing. The peer answers
+ * `ReceiptNotFound`, unless it does not know the sender.
+ */
+export const concludeQuestion = (id: Signer, peer: Peer): Question => ({
+  ask: async () => [
+    await Tasks.conclude(id, peer.principal, {
+      root: { cid: EXAMPLE.block, bytes: new Uint8Array() } as never,
+      blocks: [],
+    }),
+  ],
+  refusals: ['UnknownSender'],
+})
