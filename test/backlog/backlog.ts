@@ -116,6 +116,7 @@ const consume = async (
         eventSourceARN: name,
       }))
       const { batchItemFailures } = await handle({ Records } as never, {
+        awsRequestId: `${report.runs}`,
         getRemainingTimeInMillis: () => beganAt + spec.timeout * 1000 - timeline.now,
       })
       const tookMs = timeline.now - beganAt
@@ -175,6 +176,7 @@ export const fanOut = async ({
       batching: { rangePieces: 400, pageRows: 500, lookaheadRows: 5_000 },
       now,
       log: () => {},
+      metrics: () => {},
     }) as Service
     for (const [n, { piece, accept }] of tasks.entries())
       client.seed('piece', {
@@ -254,6 +256,7 @@ export const mendLostMessage = async ({
       now,
       random: () => 'random',
       log: () => {},
+      metrics: () => {},
     })
     const startedAt = now()
     const seed = (id: string, stage: string, due: object) =>

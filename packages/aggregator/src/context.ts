@@ -12,7 +12,7 @@ import { tables } from './stores.ts'
 
 /** The aggregator on AWS, from its environment. */
 export const createContext = async (env: Environment) => {
-  const { config, aws, peer, common } = await openContext(
+  const { config, aws, peer, common, flushMetrics } = await openContext(
     { resources, tables, messages },
     configSchema,
     ({ storefronts, dealer }) => [...storefronts, dealer],
@@ -34,5 +34,5 @@ export const createContext = async (env: Environment) => {
     limitsOf,
     batching: BATCHING,
   })
-  return { service, log: common.log, deadLetters: aws.deadLetters }
+  return { service, log: common.log, deadLetters: aws.deadLetters, flushMetrics }
 }

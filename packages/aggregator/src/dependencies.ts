@@ -1,6 +1,6 @@
 import type { Signer } from '@ucanto/interface'
 import type { Dialect } from '@w3filecoin/capabilities'
-import type { Authority, Clock, Log, Peer, Peers } from '@w3filecoin/runtime'
+import type { Authority, Clock, Log, Metrics, Peer, Peers } from '@w3filecoin/runtime'
 import type { Delegations } from './delegations.ts'
 import type { Timing } from './domain/aggregate.ts'
 import type { Batching } from './domain/batching.ts'
@@ -27,4 +27,5 @@ export interface Dependencies {
   batching: Batching
   now: Clock
   log: Log
+  metrics: Metrics
 }

@@ -129,6 +129,7 @@ beforeAll(async () => {
     batching: BATCHING,
     now: () => clock.now,
     log: () => {},
+    metrics: () => {},
   }
   service = aws.host(createAggregator(dependencies))
 })

@@ -10,7 +10,7 @@ import { tables } from './stores.ts'
 
 /** Opens the deal tracker on AWS from its environment. */
 export const createContext = async (env: Environment) => {
-  const { config, aws, common } = await openContext(
+  const { config, aws, common, flushMetrics } = await openContext(
     { resources, tables, messages },
     configSchema,
     ({ clients }) => clients,
@@ -23,5 +23,5 @@ export const createContext = async (env: Environment) => {
     limits: { maxAgeMs: config.maxAgeSeconds * 1000, maxLossShare: config.maxLossShare },
     batching: BATCHING,
   })
-  return { service, log: common.log, deadLetters: aws.deadLetters }
+  return { service, log: common.log, deadLetters: aws.deadLetters, flushMetrics }
 }

@@ -1,6 +1,6 @@
 import type { Signer } from '@ucanto/interface'
 import type { Dialect } from '@w3filecoin/capabilities'
-import type { Authority, Clock, Log, Peers } from '@w3filecoin/runtime'
+import type { Authority, Clock, Log, Metrics, Peers } from '@w3filecoin/runtime'
 import type { Batching } from './domain/batching.ts'
 import type { Report } from './domain/report.ts'
 import type { Limits } from './domain/report-check.ts'
@@ -10,8 +10,10 @@ import type { Stores } from './stores.ts'
 
 /** A source of the deals on chain. `sources/` has one implementation for each kind. */
 export interface Source {
-  /** Names the source in logs, and in the keys of its records. */
+  /** Names the source in logs and metrics, and in the keys of its records. */
   name: string
+  /** Its address in logs. */
+  url?: string
   /**
    * Reads the deals that are on chain now. Throws if the source cannot be reached or parsed.
    *
@@ -35,4 +37,5 @@ export interface Dependencies {
   authority: Authority
   now: Clock
   log: Log
+  metrics: Metrics
 }

@@ -77,6 +77,7 @@ describe('the deal tracker', () => {
       dialects: [],
       now,
       log: (...line) => logged.push(line),
+      metrics: () => {},
     })
     const { api, consumers, schedules } = aws.host(service)
     const [first = ''] = names

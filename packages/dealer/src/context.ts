@@ -9,7 +9,7 @@ import { tables } from './stores.ts'
 
 /** The dealer on AWS, from its environment. */
 export const createContext = async (env: Environment) => {
-  const { config, aws, peer, common } = await openContext(
+  const { config, aws, peer, common, flushMetrics } = await openContext(
     { resources, tables, messages },
     configSchema,
     ({ aggregators, storefronts, dealTracker }) => [...aggregators, ...storefronts, dealTracker],
@@ -28,5 +28,5 @@ export const createContext = async (env: Environment) => {
     dealTracker: peer(config.dealTracker),
     batching: BATCHING,
   })
-  return { service, log: common.log, deadLetters: aws.deadLetters }
+  return { service, log: common.log, deadLetters: aws.deadLetters, flushMetrics }
 }

@@ -1,6 +1,6 @@
 import type { Signer } from '@ucanto/interface'
 import type { Dialect } from '@w3filecoin/capabilities'
-import type { Authority, Clock, Log, Peer, Peers, Random } from '@w3filecoin/runtime'
+import type { Authority, Clock, Log, Metrics, Peer, Peers, Random } from '@w3filecoin/runtime'
 import type { Timing } from './domain/aggregate.ts'
 import type { Batching } from './domain/batching.ts'
 import type { AllowedTenants } from './domain/tenant.ts'
@@ -30,4 +30,5 @@ export interface Dependencies {
   now: Clock
   random: Random
   log: Log
+  metrics: Metrics
 }

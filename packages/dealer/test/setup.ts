@@ -168,6 +168,7 @@ beforeAll(async () => {
     now: () => clock.now,
     random: () => `${Math.random()}`,
     log: () => {},
+    metrics: () => {},
   }
   service = aws.host(createDealer(dependencies))
 })

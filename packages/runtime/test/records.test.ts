@@ -119,16 +119,28 @@ describe('sweep', () => {
   const put = (ids: string[], checkAt: number) =>
     table.putMany(ids.map(id => ({ id, count: 0, ...dueAt(id, checkAt) })))
   type Options = Partial<Parameters<typeof sweep<Work>>[0] & Parameters<typeof sweepAll>[1]>
-  const run = async ({ now = () => NOW, timeoutSeconds = 55, pageRecords, ...options }: Options = {}) => {
+  const run = async ({
+    now = () => NOW,
+    timeoutSeconds = 55,
+    metrics = () => {},
+    pageRecords,
+    ...options
+  }: Options = {}) => {
     const resent: string[] = []
     const swept = sweep<Work>({
+      kind: 'work',
       table,
       intervalMs: () => 60,
       longestMs: { own: HOUR, waiting: HOUR },
       resend: async records => void resent.push(...records.map(({ id }) => id)),
       ...options,
     })
-    const count = await sweepAll([swept], { now, timeoutSeconds, ...(pageRecords && { pageRecords }) })
+    const count = await sweepAll([swept], {
+      now,
+      timeoutSeconds,
+      metrics,
+      ...(pageRecords && { pageRecords }),
+    })
     return { count, resent: resent.toSorted() }
   }
 
@@ -237,10 +249,20 @@ describe('sweep', () => {
       },
     })
     const longestMs = { own: 1, waiting: 1 }
-    const swept = sweep<Work>({ table: counting, intervalMs: () => 1, longestMs, resend: async () => {} })
+    const swept = sweep<Work>({
+      kind: 'work',
+      table: counting,
+      intervalMs: () => 1,
+      longestMs,
+      resend: async () => {},
+    })
     const minutes = [0, 1, 4, 5, 6, 14_400, 6]
     for (const minute of minutes)
-      await sweepAll([swept], { now: () => NOW + minute * 60_000, timeoutSeconds: 55 })
+      await sweepAll([swept], {
+        now: () => NOW + minute * 60_000,
+        metrics: () => {},
+        timeoutSeconds: 55,
+      })
     const searched = [0, 5, 14_400, 6].map(minute => NOW + (minute + 5) * 60_000 + 1)
     expect(ends).toEqual(searched)
   })
@@ -390,7 +412,7 @@ describe('configuration', () => {
 describe('the log', () => {
   it('writes a JSON line per event from its level on, with errors and their causes', () => {
     const lines: string[] = []
-    const log = jsonLog(line => lines.push(line), { service: 's', level: 'warn' })
+    const log = jsonLog(line => lines.push(line), { service: 's', level: 'warn', now: Date.now })
     log('info', 'unheard')
     log('error', 'heard', { cause: new Error('outer', { cause: new TypeError('inner') }), big: 7n })
     expect(lines.map(line => JSON.parse(line))).toMatchObject([

@@ -13,7 +13,7 @@ import { tables } from './stores.ts'
 
 /** The storefront on AWS, from its environment. */
 export const createContext = async (env: Environment) => {
-  const { config, aws, peer, common } = await openContext(
+  const { config, aws, peer, common, flushMetrics } = await openContext(
     { resources, tables, messages },
     configSchema,
     ({ aggregator, dealer, dealTracker }) => [aggregator, dealer, dealTracker],
@@ -52,5 +52,5 @@ export const createContext = async (env: Environment) => {
     pieceAccess: config.pieces,
     batching: BATCHING,
   })
-  return { service, log: common.log, deadLetters: aws.deadLetters }
+  return { service, log: common.log, deadLetters: aws.deadLetters, flushMetrics }
 }

@@ -1,6 +1,6 @@
 import type { Signer } from '@ucanto/interface'
 import type { Dialect } from '@w3filecoin/capabilities'
-import type { Authority, Clock, Log, Peer, Random } from '@w3filecoin/runtime'
+import type { Authority, Clock, Log, Metrics, Peer, Random } from '@w3filecoin/runtime'
 import type { ContentSource } from './content/source.ts'
 import type { Batching } from './domain/batching.ts'
 import type { Timing } from './domain/piece.ts'
@@ -37,4 +37,5 @@ export interface Dependencies {
   now: Clock
   random: Random
   log: Log
+  metrics: Metrics
 }

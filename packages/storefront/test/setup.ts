@@ -160,6 +160,7 @@ beforeAll(async () => {
     now: () => clock.now,
     random: () => crypto.randomUUID(),
     log: () => {},
+    metrics: () => {},
   }
   service = aws.host(createStorefront(dependencies))
 })

@@ -91,6 +91,7 @@ export const startStorefront = (
     now: world.now,
     random: world.nonce,
     log: () => {},
+    metrics: () => {},
     ...more,
   }
   /** Puts a record into a table without a call. */

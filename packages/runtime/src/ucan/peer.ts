@@ -1,5 +1,6 @@
 import type { AgentMessage, DID, Principal, Receipt } from '@ucanto/interface'
 import { type Failure, failure, type Result, type Task, type Vocabulary } from '@w3filecoin/capabilities'
+import { loggedUrl } from '../log.ts'
 import type { Fetch, Log } from '../ports.ts'
 import { isReadable, MAX_RECEIPT_BYTES } from '../receipts/receipt.ts'
 import { type Authority, principal } from './authority.ts'
@@ -58,6 +59,11 @@ export class Peer {
   /** Returns the URL of the receipt of a task at the peer, or at the services after it. */
   chainUrl(task: string): string | undefined {
     return this.reachable ? `${this.#receiptUrl(task)}?chain` : undefined
+  }
+
+  /** Names the peer in log lines. `url` is absent if the configuration has none. */
+  get address(): { peer: string; url: string | undefined } {
+    return { peer: this.did, url: this.#url && loggedUrl(this.#url) }
   }
 
   /** Whether the configuration has a URL to call. */
@@ -155,14 +161,14 @@ export class Peer {
  * must not fill the dead-letter queue.
  */
 export const reach = async <T>(
-  { did }: Pick<Peer, 'did'>,
+  { did, address }: Pick<Peer, 'did' | 'address'>,
   ask: () => Promise<T>,
   log: Log,
 ): Promise<Result<T, Failure>> => {
   try {
     return { ok: await ask() }
   } catch (cause) {
-    log('warn', 'peer not reached', { peer: did, cause })
+    log('warn', 'peer not reached', { ...address, cause })
     return { error: failure('PeerUnreachable', `${did} cannot be reached`) }
   }
 }
