@@ -12,6 +12,7 @@ import {
   issueReceipt,
   jsonLog,
   type Key,
+  type Metrics,
   notDue,
   packTask,
   ReceiptLog,
@@ -153,6 +154,29 @@ describe('sweep', () => {
     expect((await run()).count).toBe(0)
     expect((await run({ now: () => NOW + 59 })).resent).toEqual(ids.slice(20, 30).toSorted())
     expect((await run({ now: () => NOW + 60 })).resent).toEqual(ids.slice(0, 20).toSorted())
+  })
+
+  it('measures overdue records, and the oldest one at each stage', async () => {
+    const entered = {
+      'swept-1': ['new', NOW - 5000],
+      'swept-2': ['new', NOW - 9000],
+      'swept-3': ['old', NOW + 1],
+    }
+    for (const [id, [stage, at]] of Object.entries(entered))
+      await table.putMany([{ id, count: 0, entered: { stage, at }, ...dueAt(id, NOW) } as Work])
+    await put(['swept-4'], NOW)
+    await put(['swept-5'], NOW + 1)
+    const measured: unknown[][] = []
+    const metrics: Metrics = (...values) => measured.push(values)
+    await run({ metrics })
+    expect(measured).toEqual([
+      [{ Overdue: 4 }, { record: 'work' }],
+      [{ OldestSeconds: 9 }, { record: 'work', stage: 'new' }],
+      [{ OldestSeconds: 0 }, { record: 'work', stage: 'old' }],
+    ])
+    measured.length = 0
+    await run({ metrics })
+    expect(measured).toEqual([[{ Overdue: 0 }, { record: 'work' }]])
   })
 
   it('costs calls for overdue records, not for pending ones', async () => {

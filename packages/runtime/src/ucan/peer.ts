@@ -35,6 +35,8 @@ export class Peer {
   readonly principal: Principal
   /** The vocabularies that the peer understands. */
   readonly speaks: readonly Vocabulary[]
+  /** Names the peer in log lines. `url` is absent if the configuration has none. */
+  readonly address: { peer: DID; url: string | undefined }
   readonly #url: string | undefined
   readonly #authority: Authority
   readonly #fetch: Fetch
@@ -46,6 +48,7 @@ export class Peer {
     this.did = did
     this.principal = principal(did)
     this.speaks = speaks
+    this.address = { peer: did, url: url && loggedUrl(url) }
     this.#url = url
     this.#authority = authority
     this.#fetch = fetch
@@ -59,11 +62,6 @@ export class Peer {
   /** Returns the URL of the receipt of a task at the peer, or at the services after it. */
   chainUrl(task: string): string | undefined {
     return this.reachable ? `${this.#receiptUrl(task)}?chain` : undefined
-  }
-
-  /** Names the peer in log lines. `url` is absent if the configuration has none. */
-  get address(): { peer: string; url: string | undefined } {
-    return { peer: this.did, url: this.#url && loggedUrl(this.#url) }
   }
 
   /** Whether the configuration has a URL to call. */
