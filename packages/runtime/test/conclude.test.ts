@@ -452,8 +452,12 @@ describe('Peer', () => {
     expect(await reach(failing, () => failing.receipt(task), log)).toEqual({
       error: { name: 'PeerUnreachable', message: `${aggregator.did()} cannot be reached` },
     })
-    const [{ event, fields }] = logged as [{ event: string; fields: { peer: string; cause: Error } }]
+    const [{ event, fields }] = logged as [
+      { event: string; fields: { peer: string; url: string; cause: Error } },
+    ]
     expect([event, fields.peer]).toEqual(['peer not reached', aggregator.did()])
+    expect(fields.url).toBe(failing.address.url)
+    expect(fields.url).toMatch(/^https?:/)
     expect(fields.cause.message).toContain('answered 502')
   })
 

@@ -12,6 +12,7 @@ import {
   issueReceipt,
   jsonLog,
   type Key,
+  loggedUrl,
   type Metrics,
   notDue,
   packTask,
@@ -434,15 +435,24 @@ describe('configuration', () => {
 })
 
 describe('the log', () => {
+  it('names URLs without user, password and query, which may be secret', () => {
+    expect(loggedUrl('https://user:secret@gateway.test:8443/ipfs/bafy?token=secret#part')).toBe(
+      'https://gateway.test:8443/ipfs/bafy',
+    )
+  })
+
   it('writes a JSON line per event from its level on, with errors and their causes', () => {
     const lines: string[] = []
-    const log = jsonLog(line => lines.push(line), { service: 's', level: 'warn', now: Date.now })
+    const now = () => Date.UTC(2026, 0, 1)
+    const log = jsonLog(line => lines.push(line), { service: 's', level: 'warn', now, request: () => '8f5e' })
     log('info', 'unheard')
     log('error', 'heard', { cause: new Error('outer', { cause: new TypeError('inner') }), big: 7n })
     expect(lines.map(line => JSON.parse(line))).toMatchObject([
       {
+        time: '2026-01-01T00:00:00.000Z',
         level: 'error',
         service: 's',
+        request: '8f5e',
         event: 'heard',
         big: 7,
         cause: { name: 'Error', message: 'outer', cause: { name: 'TypeError', message: 'inner' } },

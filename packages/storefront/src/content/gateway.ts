@@ -77,7 +77,7 @@ export const fromGateway = (
     if (status >= 200 && status < 300) return true
     if (MISSING.includes(status)) return false
     throw new Error(
-      `The gateway ${loggedUrl(addressOf(content).href)} answered ${method} with status ${status}`,
+      `The gateway answered ${method} of ${content} with status ${status}: ${loggedUrl(addressOf(content).href)}`,
     )
   }
   return {
