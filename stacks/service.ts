@@ -90,6 +90,8 @@ export const makeService = <S>(
     SERVICE_KEY: key,
     CONFIG: $jsonStringify({ self: peer, ...config }),
     LOG_LEVEL: stage.logLevel,
+    // The namespace of metrics. Without it, none are written.
+    STAGE: $app.stage,
     NODE_OPTIONS: '--enable-source-maps',
   }
 

@@ -90,6 +90,35 @@ describe('records and messages of version 0.1.0', () => {
         }
   })
 
+  test('have the identifiers that the log line of a transition names', async () => {
+    const found = new Set<string>()
+    for (const { services } of snapshots)
+      for (const [service, { tables }] of Object.entries(services))
+        for (const [table, rows] of Object.entries(tables)) {
+          const { workflow, decode } = TABLES[service]![table]!
+          if (workflow === undefined) continue
+          for (const row of rows) {
+            const record = decode(row)
+            const identifiers = await workflow.identify(record)
+            for (const [name, value] of Object.entries(identifiers))
+              if (value !== undefined) found.add(`${service}.${table} ${workflow.stageOf(record)} ${name}`)
+          }
+        }
+    expect([...found]).toEqual(
+      expect.arrayContaining([
+        'storefront.piece accepted task',
+        'storefront.piece queued waitsFor',
+        'storefront.aggregate accepted aggregate',
+        'aggregator.piece pending task',
+        'aggregator.piece included aggregateId',
+        'aggregator.group collecting group',
+        'aggregator.aggregate offered task',
+        'dealer.aggregate offered task',
+        'tracker.source written epoch',
+      ]),
+    )
+  })
+
   test('are messages that consumers still read', () => {
     for (const [service, queues] of Object.entries(messages))
       for (const [queue, sent] of Object.entries(queues)) {

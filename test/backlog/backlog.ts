@@ -116,6 +116,7 @@ const consume = async (
         eventSourceARN: name,
       }))
       const { batchItemFailures } = await handle({ Records } as never, {
+        awsRequestId: `${report.runs}`,
         getRemainingTimeInMillis: () => beganAt + spec.timeout * 1000 - timeline.now,
       })
       const tookMs = timeline.now - beganAt

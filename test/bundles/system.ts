@@ -143,7 +143,7 @@ export const startSystem = async ({ directory, stage, faulty, clients }: SystemO
       name: service,
       run: answering.run,
       spec: specOf(answering),
-      log: jsonLog(line => log.write(`${line}\n`), { service }),
+      log: jsonLog(line => log.write(`${line}\n`), { service, now: Date.now }),
     })
   }
 
@@ -256,7 +256,7 @@ interface SourcesOptions {
 
 /** Starts the event sources of queues and schedules, with the properties that the deploy registers. */
 const startSources = ({ deployment, functions, gate, log: file }: SourcesOptions) => {
-  const log = jsonLog(line => file.write(`${line}\n`), { service: 'event sources' })
+  const log = jsonLog(line => file.write(`${line}\n`), { service: 'event sources', now: Date.now })
   return [
     ...deployment.subscriptions.map(subscription => {
       const consumer = functionNamed(functions, subscription.function)

@@ -132,7 +132,7 @@ export interface System {
 }
 
 export const createSystem = (options: Options): System => {
-  const { world, signers, storefronts, aggregators, content, market, chain, onWrite, lag, duplicates, log } =
+  const { world, signers, storefronts, aggregators, content, market, chain, onWrite, lag, duplicates } =
     options
   const services = new Map<string, Simulated>()
   const find = (origin: string) => [...services.values()].find(({ url }) => url === origin)
@@ -183,7 +183,8 @@ export const createSystem = (options: Options): System => {
       queue: openQueue,
       blocks: () => blocks,
     })
-    const stores = openStores(engine, formats.tables, { now, limits: SETTINGS.receipts })
+    const log: Log = (level, event, fields) => options.log(level, event, { service: name, ...fields })
+    const stores = openStores(engine, formats.tables, { now, limits: SETTINGS.receipts, log })
     const authority = new Authority({ revocations: { table: stores.revocation, now } })
     const common = {
       id: signer(name),
@@ -195,7 +196,7 @@ export const createSystem = (options: Options): System => {
       batching: SETTINGS.batching,
       now,
       random: world.nonce,
-      log: ((level, event, fields) => log(level, event, { service: name, ...fields })) as Log,
+      log,
       metrics: () => {},
     }
     const openPeer = (config: PeerConfig) => new Peer(config, { authority, fetch })

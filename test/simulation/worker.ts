@@ -18,7 +18,7 @@ export interface Answer {
   difference?: string[]
 }
 
-const print = jsonLog(line => console.log(line), { service: 'world' })
+const print = jsonLog(line => console.log(line), { service: 'world', now: Date.now })
 
 parentPort?.on('message', async (job: Job) => {
   const answer = async (): Promise<Answer> => {

@@ -13,7 +13,7 @@ import { tables } from './stores.ts'
 
 /** The aggregator on AWS, from its environment. */
 export const createContext = async (env: Environment) => {
-  const { config, aws, peer, checking, common } = await openContext(
+  const { config, aws, peer, checking, common, flushMetrics } = await openContext(
     { resources, tables, messages },
     configSchema,
     ({ storefronts, dealer }) => [...storefronts, dealer],
@@ -37,5 +37,5 @@ export const createContext = async (env: Environment) => {
     batching: BATCHING,
     checks: aggregatorChecks({ ...checking, config, id: common.id, delegations, peer }),
   })
-  return { service, log: common.log, deadLetters: aws.deadLetters }
+  return { service, log: common.log, deadLetters: aws.deadLetters, flushMetrics }
 }

@@ -9,15 +9,17 @@ import type { AggregateRecord } from './domain/aggregate.ts'
 import type { GroupRecord, TallyRecord } from './domain/group.ts'
 import type { MemberRecord, PendingRecord, PieceRecord } from './domain/piece.ts'
 import type { resources } from './resources.ts'
+import { workflows } from './workflows.ts'
 
 /** The format of the records in each table. */
 export const tables = {
   ...COMMON_FORMATS,
-  piece: recordFormat<PieceRecord>({ stored: { acceptTask: 'accept' } }),
+  piece: recordFormat<PieceRecord>({ workflow: workflows.piece, stored: { acceptTask: 'accept' } }),
   pending: recordFormat<PendingRecord>(),
-  group: recordFormat<GroupRecord>({ stored: { openSeals: 'open' } }),
+  group: recordFormat<GroupRecord>({ workflow: workflows.group, stored: { openSeals: 'open' } }),
   tally: recordFormat<TallyRecord>(),
   aggregate: recordFormat<AggregateRecord>({
+    workflow: workflows.aggregate,
     stored: { offerTask: 'offer', acceptCid: 'accept', rangesToInclude: 'openRanges' },
   }),
   member: recordFormat<MemberRecord>(),

@@ -1,6 +1,7 @@
 import { sendAll, sweep, sweepAll, sweepTranslations } from '@w3filecoin/runtime'
 import type { Dependencies } from './dependencies.ts'
 import { longestCheckMs, nextCheckMs } from './domain/aggregate.ts'
+import { isBelowMinimum } from './domain/group.ts'
 import { resources } from './resources.ts'
 import { unfinished } from './unfinished.ts'
 
@@ -8,25 +9,42 @@ import { unfinished } from './unfinished.ts'
 export const sweepAggregator = ({
   stores,
   queues,
+  limitsOf,
   timing,
   now,
-}: Pick<Dependencies, 'stores' | 'queues' | 'timing' | 'now'>): (() => Promise<void>) => {
+  metrics,
+}: Pick<
+  Dependencies,
+  'stores' | 'queues' | 'limitsOf' | 'timing' | 'now' | 'metrics'
+>): (() => Promise<void>) => {
   const { retryMs, pollMs } = timing
   const longest = (milliseconds: number) => ({ own: milliseconds, waiting: milliseconds })
   const sweeps = [
     sweep({
+      kind: 'piece',
       table: stores.piece,
       intervalMs: () => retryMs,
       longestMs: longest(retryMs),
       resend: records => sendAll(queues, unfinished.piece.messages(records)),
     }),
     sweep({
+      kind: 'group',
       table: stores.group,
       intervalMs: () => retryMs,
       longestMs: longest(Math.max(retryMs, pollMs)),
-      resend: records => sendAll(queues, unfinished.group.messages(records)),
+      resend: async records => {
+        await sendAll(queues, unfinished.group.messages(records))
+        const below = records.filter(record => isBelowMinimum(record, limitsOf(record.group)))
+        metrics({ GroupsBelowMinimum: below.length })
+      },
+      // The sweep does not read pending pieces: the sealer counted them.
+      ageOf: ({ count }) =>
+        count?.oldestAt === undefined
+          ? undefined
+          : { record: 'piece', stage: 'pending', since: count.oldestAt },
     }),
     sweep({
+      kind: 'aggregate',
       table: stores.aggregate,
       intervalMs: record => nextCheckMs(record, now(), timing),
       longestMs: longest(longestCheckMs(timing)),
@@ -36,6 +54,6 @@ export const sweepAggregator = ({
     sweepTranslations({ table: stores.translation, queue: queues.translate, retryMs, now }),
   ]
   return async () => {
-    await sweepAll(sweeps, { now, timeoutSeconds: resources.schedules.sweep.run.timeout })
+    await sweepAll(sweeps, { now, metrics, timeoutSeconds: resources.schedules.sweep.run.timeout })
   }
 }

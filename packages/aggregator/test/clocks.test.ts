@@ -10,6 +10,7 @@ import {
   dependencies,
   freshGroup,
   HOUR,
+  measured,
   offer,
   offerAll,
   offeredPieces,
@@ -82,6 +83,32 @@ it('piece/info says since when a piece waits only because its group is below the
   clock.now += 2 * HOUR
   expect(await info()).toMatchObject({ minimum: 2 ** 18, sealedBy, belowMinimumSince: sealedBy })
 })
+
+it('the sweep counts groups below their minimum, and measures their oldest piece', async () => {
+  const group = freshGroup('minimum')
+  await offerAll([SMALL], group)
+  await settle()
+  const sweepAt = async (milliseconds: number) => {
+    measured.length = 0
+    await sweepAfter(milliseconds)
+    return measured
+  }
+  // Other tests leave groups behind.
+  await sweepAt(HOUR / 2)
+  const before = sum(await sweepAt(timing.pollMs), 'GroupsBelowMinimum')
+  // The list is read after the hour, and the next sweep sees the result.
+  await sweepAt(HOUR)
+  const after = await sweepAt(timing.pollMs)
+  expect(sum(after, 'GroupsBelowMinimum')).toBe(before + 1)
+  expect(after).toContainEqual({
+    record: 'piece',
+    stage: 'pending',
+    OldestSeconds: expect.any(Number),
+  })
+})
+
+const sum = (values: readonly object[], metric: string): number =>
+  values.reduce((total, value) => total + ((value as Record<string, number>)[metric] ?? 0), 0)
 
 describe('a seal by hand', () => {
   it('needs no other message than the one of version 0.1.0, which has no flag', () => {

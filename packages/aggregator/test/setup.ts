@@ -129,7 +129,7 @@ beforeAll(async () => {
     batching: BATCHING,
     now: () => clock.now,
     log: () => {},
-    metrics: () => {},
+    metrics: (values, dimensions) => measured.push({ ...values, ...dimensions }),
     checks: [],
   }
   service = aws.host(createAggregator(dependencies))
@@ -189,6 +189,9 @@ export const listed = async (group: string, storefront = one) =>
   (await dependencies.stores.pending.list(groupId({ storefront: storefront.did(), group }), { limit: 100 }))
     .items
 export const settle = () => aws.settle(service.consumers)
+/** The metrics of all runs, with their dimensions. */
+export const measured: object[] = []
+
 export const sweepAfter = async (milliseconds: number) => {
   clock.now += milliseconds
   await service.schedules.sweep!()

@@ -18,7 +18,9 @@ import {
 import type { Resources } from '@w3filecoin/runtime/resources'
 import type * as z from 'zod'
 import { bind } from './bind.ts'
+import { currentRequest } from './deadline.ts'
 import { hostFetch } from './host-fetch.ts'
+import { openMetrics } from './metrics.ts'
 import { openTables } from './tables.ts'
 
 /** The definition of a service as data: its resources, and the formats of its records and messages. */
@@ -29,8 +31,8 @@ interface Definition<R extends Resources, T, M> {
 }
 
 /**
- * Opens the dependencies that all services on AWS have, from the environment: configuration, principal, stores, queues and
- * log. Time, randomness and network are injected here too, because no other code may access them directly.
+ * Opens the dependencies that all services on AWS have, from the environment: configuration, principal, stores, queues, log
+ * and metrics. Time, randomness and network are injected here too, because no other code may access them directly.
  *
  * @param peers returns the principals in the configuration
  */
@@ -51,8 +53,11 @@ export const openContext = async <
   const log = jsonLog(line => process.stdout.write(`${line}\n`), {
     service: resources.service,
     level: logLevel,
+    now: Date.now,
+    request: currentRequest,
   })
-  const stores = openStores(aws, tables, { now: Date.now })
+  const { metrics, flush } = openMetrics({ service: resources.service, stage: env.STAGE })
+  const stores = openStores(aws, tables, { now: Date.now, log, metrics })
   const { self, aliases, attestors, dialects, didWeb } = config
   const authority = new Authority({
     peers: configuredPeers(peers(config)),
@@ -79,7 +84,8 @@ export const openContext = async <
       now: Date.now,
       random: randomUUID,
       log,
-      metrics: () => {},
+      metrics,
     },
+    flushMetrics: flush,
   }
 }

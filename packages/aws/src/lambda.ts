@@ -24,42 +24,50 @@ export const apiFunction = ({ api }: Service) => {
  */
 export const queueFunction =
   <M>(consumer: Consumer<M>, log: Log, deadLetters?: DeadLetters) =>
-  async ({ Records }: SQSEvent, context?: RunContext): Promise<SQSBatchResponse> => {
-    const fifo = Records.some(record => record.attributes.MessageGroupId !== undefined)
-    const handled = await withinRun(context, () =>
-      fifo ? handleInOrder(consumer, Records) : handleBatch(consumer, Records),
-    )
-    const retries: SQSRecord[] = []
-    for (const [n, record] of Records.entries()) {
-      const reason = handled[n]?.error
-      if (reason === undefined) continue
-      const fields = {
-        queue: record.eventSourceARN.split(':').pop(),
-        message: record.messageId,
-        attempt: Number(record.attributes.ApproximateReceiveCount),
-      }
-      log('warn', 'message failed', { ...fields, reason })
-      if (deadLetters === undefined || fields.attempt < deadLetters.attempts) {
-        retries.push(record)
-        continue
-      }
-      try {
-        await deadLetters.put(record, reason)
-        log('error', 'message given up', fields)
-      } catch (cause) {
-        // If SQS delivers it again, it moves the message to the dead-letter queue itself, without a post-mortem.
-        log('error', 'dead letter not sent', { ...fields, cause })
-        retries.push(record)
-      }
+  (event: SQSEvent, context?: RunContext): Promise<SQSBatchResponse> =>
+    withinRun(context, () => handleEvent(consumer, event, log, deadLetters))
+
+const handleEvent = async <M>(
+  consumer: Consumer<M>,
+  { Records }: SQSEvent,
+  log: Log,
+  deadLetters?: DeadLetters,
+): Promise<SQSBatchResponse> => {
+  const fifo = Records.some(record => record.attributes.MessageGroupId !== undefined)
+  const handled = await (fifo ? handleInOrder(consumer, Records) : handleBatch(consumer, Records))
+  const retries: SQSRecord[] = []
+  for (const [n, record] of Records.entries()) {
+    const reason = handled[n]?.error
+    if (reason === undefined) continue
+    const fields = {
+      queue: record.eventSourceARN.split(':').pop(),
+      message: record.messageId,
+      attempt: Number(record.attributes.ApproximateReceiveCount),
     }
-    return { batchItemFailures: retries.map(({ messageId }) => ({ itemIdentifier: messageId })) }
+    log('warn', 'message failed', { ...fields, reason })
+    if (deadLetters === undefined || fields.attempt < deadLetters.attempts) {
+      retries.push(record)
+      continue
+    }
+    try {
+      await deadLetters.put(record, reason)
+      log('error', 'message given up', fields)
+    } catch (cause) {
+      // If SQS delivers it again, it moves the message to the dead-letter queue itself, without a post-mortem.
+      log('error', 'dead letter not sent', { ...fields, cause })
+      retries.push(record)
+    }
   }
+  return { batchItemFailures: retries.map(({ messageId }) => ({ itemIdentifier: messageId })) }
+}
 
 /** A service with the outputs of its functions. */
 export interface LambdaContext<R extends Resources, M extends MessageFormats<R>> {
   service: Service<R, M>
   log: Log
   deadLetters: (queue: keyof R['queues'] & string) => DeadLetters
+  /** Writes the metrics of a run. Called at the end of each run, also of one that throws. */
+  flushMetrics?: () => void
 }
 
 /** The functions that the `functions.ts` of a service must export. */
@@ -81,16 +89,26 @@ export const lambdaFunctions = <R extends Resources, M extends MessageFormats<R>
   service,
   log,
   deadLetters,
+  flushMetrics = () => {},
 }: LambdaContext<R, M>): LambdaFunctions<R> => {
+  const flushing =
+    <E, C, T>(run: (event: E, context?: C) => Promise<T>) =>
+    async (event: E, context?: C): Promise<T> => {
+      try {
+        return await run(event, context)
+      } finally {
+        flushMetrics()
+      }
+    }
   const queues = Object.entries(service.consumers).map(([name, consumer]) => [
     name,
-    queueFunction(consumer as Consumer<unknown>, log, deadLetters(name)),
+    flushing(queueFunction(consumer as Consumer<unknown>, log, deadLetters(name))),
   ])
   const schedules = Object.entries<() => Promise<void>>(service.schedules).map(([name, run]) => [
     name,
-    (_event?: unknown, context?: RunContext) => withinRun(context, run),
+    flushing((_event?: unknown, context?: RunContext) => withinRun(context, run)),
   ])
-  return { api: apiFunction(service), ...Object.fromEntries([...queues, ...schedules]) }
+  return { api: flushing(apiFunction(service)), ...Object.fromEntries([...queues, ...schedules]) }
 }
 
 /** Handles a batch in one call. A malformed message does not stop the other ones. */

@@ -4,6 +4,7 @@ import type { APIGatewayProxyEventV2, APIGatewayProxyStructuredResultV2, SQSEven
 import { Hono } from 'hono'
 import { describe, expect, it } from 'vitest'
 import { z } from 'zod'
+import { currentRequest } from '../src/deadline.ts'
 import { apiFunction, lambdaFunctions, queueFunction } from '../src/index.ts'
 
 /** Builds a request in payload format 2.0, as in API Gateway's documentation. */
@@ -210,16 +211,17 @@ describe('queueFunction', () => {
 })
 
 describe('lambdaFunctions', () => {
+  const run = { timeout: 10, memory: 128, uses: {} }
+  const resources = describeResources({
+    service: 'small',
+    api: run,
+    tables: {},
+    queues: { submit: { batch: 1, concurrency: 1, attempts: 5, run } },
+    buckets: {},
+    schedules: { sweep: { everySeconds: 60, run } },
+  })
+
   it('has a function for each queue and schedule of the service', async () => {
-    const run = { timeout: 10, memory: 128, uses: {} }
-    const resources = describeResources({
-      service: 'small',
-      api: run,
-      tables: {},
-      queues: { submit: { batch: 1, concurrency: 1, attempts: 5, run } },
-      buckets: {},
-      schedules: { sweep: { everySeconds: 60, run } },
-    })
     let ran = 0
     const messages: unknown[] = []
     const format = messageFormat(z.object({ n: z.number() }))
@@ -244,5 +246,43 @@ describe('lambdaFunctions', () => {
     expect(ran).toBe(1)
     // @ts-expect-error no queue or schedule has this name
     expect(functions.submitt).toBeUndefined()
+  })
+
+  it('write their metrics at the end of each run, also of one that fails', async () => {
+    const events: string[] = []
+    const api = new Hono()
+    api.get('/', context => {
+      events.push('api')
+      return context.text('')
+    })
+    const format = messageFormat(z.object({}))
+    const functions = lambdaFunctions<typeof resources, { submit: typeof format }>({
+      service: {
+        api,
+        consumers: {
+          submit: each(format, async () => {
+            events.push(`submit ${currentRequest()}`)
+            return DONE
+          }),
+        },
+        schedules: {
+          sweep: async () => {
+            events.push('sweep')
+            throw new Error('swept badly')
+          },
+        },
+      },
+      log: () => {},
+      deadLetters: () => ({ attempts: 5, put: async () => {} }),
+      flushMetrics: () => events.push('flush'),
+    })
+    await functions.submit(sqsEvent({ body: {} }), {
+      awsRequestId: '8f5e',
+      getRemainingTimeInMillis: () => 1000,
+    })
+    await functions.api(apiEvent({}))
+    await expect(functions.sweep()).rejects.toThrow('swept badly')
+    expect(events).toEqual(['submit 8f5e', 'flush', 'api', 'flush', 'sweep', 'flush'])
+    expect(currentRequest()).toBeUndefined()
   })
 })

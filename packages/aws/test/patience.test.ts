@@ -57,7 +57,10 @@ const within = async (milliseconds: number, run: () => Promise<unknown>) => {
   const record = { messageId: 'm', body: '{}', attributes: {}, eventSourceARN: 'a:queue' }
   const answer = await queueFunction(consumer, (_, __, fields) =>
     reasons.push((fields as { reason: Error }).reason),
-  )({ Records: [record as never] }, { getRemainingTimeInMillis: () => end - performance.now() })
+  )(
+    { Records: [record as never] },
+    { awsRequestId: 'r', getRemainingTimeInMillis: () => end - performance.now() },
+  )
   return { answer, reasons }
 }
 

@@ -11,7 +11,7 @@ import { tables } from './stores.ts'
 
 /** Opens the deal tracker on AWS from its environment. */
 export const createContext = async (env: Environment) => {
-  const { config, aws, peer, checking, common } = await openContext(
+  const { config, aws, peer, checking, common, flushMetrics } = await openContext(
     { resources, tables, messages },
     configSchema,
     ({ clients }) => clients,
@@ -25,5 +25,5 @@ export const createContext = async (env: Environment) => {
     batching: BATCHING,
     checks: dealTrackerChecks({ ...checking, config, id: common.id, stores: common.stores, peer }),
   })
-  return { service, log: common.log, deadLetters: aws.deadLetters }
+  return { service, log: common.log, deadLetters: aws.deadLetters, flushMetrics }
 }

@@ -10,8 +10,10 @@ import type { Stores } from './stores.ts'
 
 /** A source of the deals on chain. `sources/` has one implementation for each kind. */
 export interface Source {
-  /** Names the source in logs, and in the keys of its records. */
+  /** Names the source in logs and metrics, and in the keys of its records. */
   name: string
+  /** Its address in logs. */
+  url?: string
   /**
    * Reads the deals that are on chain now. Throws if the source cannot be reached or parsed.
    *

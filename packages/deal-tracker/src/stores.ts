@@ -2,12 +2,14 @@ import { COMMON_FORMATS, recordFormat, type StoresOf, type TableFormats } from '
 import type { DealRecord } from './domain/deal.ts'
 import type { SourceRecord } from './domain/source.ts'
 import type { resources } from './resources.ts'
+import { workflows } from './workflows.ts'
 
 /** The record format of each table. */
 export const tables = {
   ...COMMON_FORMATS,
   deal: recordFormat<DealRecord>(),
   source: recordFormat<SourceRecord>({
+    workflow: workflows.source,
     stored: { snapshotCid: 'snapshot', changesCid: 'changes', rangesToWrite: 'openRanges' },
   }),
 } satisfies TableFormats<typeof resources>

@@ -19,7 +19,7 @@ import { unfinished } from './unfinished.ts'
 
 type SyncDependencies = Pick<
   Dependencies,
-  'stores' | 'queues' | 'sources' | 'limits' | 'batching' | 'now' | 'log'
+  'stores' | 'queues' | 'sources' | 'limits' | 'batching' | 'now' | 'log' | 'metrics'
 >
 
 /** The greatest number of blocks that are written in parallel. */
@@ -41,7 +41,7 @@ export const syncSources = (dependencies: SyncDependencies) => async (): Promise
     try {
       finding = await syncSource(dependencies, source)
     } catch (cause) {
-      dependencies.log('error', 'source not synced', { source: source.name, cause })
+      dependencies.log('error', 'source not synced', { source: source.name, url: source.url, cause })
       failed.push(`${source.name} (${(cause as Error).message})`)
       finding = findingOfFailure(source.name, cause as Error)
     }
@@ -75,10 +75,15 @@ const syncSource = async (dependencies: SyncDependencies, source: Source): Promi
   const { stores, queues, limits, batching, now, log } = dependencies
   const { name } = source
   const record = await stores.source.get({ name })
+  measureSource(dependencies, name, record)
   if (record && record.rangesToWrite.length > 0) {
     // Runs must be written in order: this run only sends the open ranges of the previous one again.
     await sendAll(queues, unfinished.source.messages([record]))
-    log('info', 'source still being written', { source: name, ranges: record.rangesToWrite.length })
+    log('info', 'source still being written', {
+      source: name,
+      url: source.url,
+      ranges: record.rangesToWrite.length,
+    })
     return undefined
   }
 
@@ -91,6 +96,7 @@ const syncSource = async (dependencies: SyncDependencies, source: Source): Promi
   if (!isComplete(next))
     log('warn', 'report incomplete, so it does not show that a deal does not exist', {
       source: name,
+      url: source.url,
       malformed,
       refused,
     })
@@ -107,6 +113,7 @@ const syncSource = async (dependencies: SyncDependencies, source: Source): Promi
     ...counts,
     syncedAt: at,
     ...(record?.good ? { good: record.good } : {}),
+    entered: record?.entered,
   }
   /** The revision that the source's record has if this run is committed. */
   const revision = (record?.revision ?? 0) + 1
@@ -133,6 +140,17 @@ const syncSource = async (dependencies: SyncDependencies, source: Source): Promi
   await sendAll(queues, unfinished.source.messages([decided.ok]))
   log('info', 'source synced', { source: name, stateEpoch, ...counts })
   return findingOf(run)
+}
+
+/** Records the age and the epoch of the last good run before this one. Before the first good run there are none. */
+const measureSource = (
+  { now, metrics }: Pick<Dependencies, 'now' | 'metrics'>,
+  name: string,
+  record: SourceRecord | undefined,
+): void => {
+  if (record?.good === undefined) return
+  const { at, epoch } = record.good
+  metrics({ SourceAgeSeconds: Math.max(0, now() - at) / 1000, SourceEpoch: epoch }, { source: name })
 }
 
 /**

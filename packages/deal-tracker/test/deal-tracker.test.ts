@@ -60,9 +60,14 @@ describe('the deal tracker', () => {
     const { tracker, client, stranger } = signers
     const clock = { now: epochToMs(EPOCH) }
     const logged: unknown[][] = []
+    const measured: unknown[][] = []
     const origin = `http://127.0.0.1:${(web.address() as AddressInfo).port}`
     const now = () => clock.now
-    const stores = openStores(aws, tables, { now })
+    const stores = openStores(aws, tables, {
+      now,
+      log: (...line) => logged.push(line),
+      metrics: (...values) => measured.push(values),
+    })
     const service = createDealTracker({
       id: tracker,
       stores,
@@ -74,11 +79,11 @@ describe('the deal tracker', () => {
       limits: { maxAgeMs: 3 * 24 * 3600 * 1000, maxLossShare: 0.5 },
       batching,
       checks: [],
-      metrics: () => {},
       authority: new Authority(),
       dialects: [],
       now,
       log: (...line) => logged.push(line),
+      metrics: (...values) => measured.push(values),
     })
     const { api, consumers, schedules } = aws.host(service)
     const [first = ''] = names
@@ -105,6 +110,7 @@ describe('the deal tracker', () => {
       api,
       clock,
       logged,
+      measured,
       blocks: stores.blocks,
       sources: stores.source,
       deals: stores.deal,
@@ -578,7 +584,7 @@ describe('the deal tracker', () => {
     expect(logged).toContainEqual([
       'warn',
       'report incomplete, so it does not show that a deal does not exist',
-      { source: 'malformed', malformed: 3, refused: 0 },
+      { source: 'malformed', url: expect.stringMatching('/malformed$'), malformed: 3, refused: 0 },
     ])
   })
 
@@ -603,7 +609,11 @@ describe('the deal tracker', () => {
     expect(logged).toContainEqual([
       'error',
       'source not synced',
-      { source: 'bad', cause: expect.objectContaining({ name: 'SourceLostDeals' }) },
+      {
+        source: 'bad',
+        url: expect.stringMatching('/bad$'),
+        cause: expect.objectContaining({ name: 'SourceLostDeals' }),
+      },
     ])
   })
 
@@ -627,7 +637,7 @@ describe('the deal tracker', () => {
   })
 
   it('writes large changes in ranges, and the next run waits until all are written', async () => {
-    const { publish, sync, settle, source, info, update } = start('ranges')
+    const { publish, sync, settle, source, info, update, clock, logged, measured } = start('ranges')
     const pieces = piecesOf('ranges', 201)
     const all = pieces.map((piece, n) =>
       replica(piece, ...Array.from({ length: 5 }, (_, m): [number, number] => [10_000 + 5 * n + m, END])),
@@ -642,13 +652,28 @@ describe('the deal tracker', () => {
     publish([...all, replica(news, [20_000, END])])
     await sync()
     expect(await source()).toEqual(first)
+    expect(measured).toEqual([])
+    clock.now += 90_000
     await settle()
     expect(await source()).toMatchObject({ rangesToWrite: [], changesCid: first?.changesCid })
+    const run = { record: 'source', id: 'ranges', epoch: first?.stateEpoch, deals: 1005, changed: 1005 }
+    expect(
+      logged.filter(([, event]) => event === 'stage entered').map(([, , fields]) => fields),
+    ).toMatchObject([
+      { ...run, stage: 'writing', ranges: 2 },
+      { ...run, stage: 'written', from: 'writing', afterSeconds: 90, ranges: 0 },
+    ])
+    const dimensions = { record: 'source', stage: 'writing' }
+    expect(measured).toContainEqual([{ StageSeconds: 90 }, dimensions])
     for (const piece of [pieces[0]!, pieces.at(-1)!]) {
       const { ok } = await info(piece)
       expect(Object.keys((ok as { deals: object }).deals)).toHaveLength(5)
     }
     await sync()
+    expect(measured.at(-1)).toEqual([
+      { SourceAgeSeconds: 90, SourceEpoch: first?.stateEpoch },
+      { source: 'ranges' },
+    ])
     await settle()
     expect(await info(news)).toMatchObject({ ok: { deals: { '20000': {} } } })
     // A late message of the first run changes nothing.

@@ -10,7 +10,7 @@ import { tables } from './stores.ts'
 
 /** The dealer on AWS, from its environment. */
 export const createContext = async (env: Environment) => {
-  const { config, aws, peer, checking, common } = await openContext(
+  const { config, aws, peer, checking, common, flushMetrics } = await openContext(
     { resources, tables, messages },
     configSchema,
     ({ aggregators, storefronts, dealTracker }) => [...aggregators, ...storefronts, dealTracker],
@@ -30,5 +30,5 @@ export const createContext = async (env: Environment) => {
     batching: BATCHING,
     checks: dealerChecks({ ...checking, config, id: common.id, peer, random: common.random }),
   })
-  return { service, log: common.log, deadLetters: aws.deadLetters }
+  return { service, log: common.log, deadLetters: aws.deadLetters, flushMetrics }
 }

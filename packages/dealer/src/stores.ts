@@ -9,6 +9,7 @@ import type { AggregateRecord } from './domain/aggregate.ts'
 import type { CreditRecord } from './domain/credit.ts'
 import type { OfferDocument } from './domain/offer-document.ts'
 import type { resources } from './resources.ts'
+import { workflows } from './workflows.ts'
 
 /** The documents in which deal making finds the aggregates that need deals. */
 export interface OfferDocuments {
@@ -20,6 +21,7 @@ export interface OfferDocuments {
 export const tables = {
   ...COMMON_FORMATS,
   aggregate: recordFormat<AggregateRecord>({
+    workflow: workflows.aggregate,
     stored: {
       piecesCid: 'pieces',
       acceptTask: 'accept',

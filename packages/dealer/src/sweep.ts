@@ -10,10 +10,12 @@ export const sweepDealer = ({
   queues,
   timing,
   now,
-}: Pick<Dependencies, 'stores' | 'queues' | 'timing' | 'now'>): (() => Promise<void>) => {
+  metrics,
+}: Pick<Dependencies, 'stores' | 'queues' | 'timing' | 'now' | 'metrics'>): (() => Promise<void>) => {
   const longestMs = Math.max(LONGEST_CHECK_MS, timing.retryMs, timing.pollMs)
   const sweeps = [
     sweep({
+      kind: 'aggregate',
       table: stores.aggregate,
       intervalMs: record => nextCheckMs(record, now(), timing),
       longestMs: { own: longestMs, waiting: longestMs },
@@ -23,6 +25,6 @@ export const sweepDealer = ({
     sweepTranslations({ table: stores.translation, queue: queues.translate, retryMs: timing.retryMs, now }),
   ]
   return async () => {
-    await sweepAll(sweeps, { now, timeoutSeconds: resources.schedules.sweep.run.timeout })
+    await sweepAll(sweeps, { now, metrics, timeoutSeconds: resources.schedules.sweep.run.timeout })
   }
 }

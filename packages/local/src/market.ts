@@ -103,7 +103,7 @@ const DEAL_EPOCHS = (540 * 24 * 3600) / EPOCH_SECONDS
 const epochAt = (time: number): number => Math.floor((time / 1000 - GENESIS_SECONDS) / EPOCH_SECONDS)
 
 export const openMarket = async ({ port, log: file }: { port: number; log: LogFile }): Promise<Market> => {
-  const log = jsonLog(line => file.write(`${line}\n`), { service: 'market' })
+  const log = jsonLog(line => file.write(`${line}\n`), { service: 'market', now: Date.now })
   const entries: Entry[] = []
   const stopping = new AbortController()
   let trading: Promise<void> | undefined

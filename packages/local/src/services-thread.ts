@@ -100,7 +100,7 @@ const startService = async (
     if (run === undefined) throw new Error(`${modules.functions} exports no function ${event}`)
     return run
   }
-  const log = jsonLog(line => console.log(line), { service: name })
+  const log = jsonLog(line => console.log(line), { service: name, now: Date.now })
   sources.push(
     ...Object.entries(resources.queues).map(([queue, spec]) => {
       const physicalName = queueName(name, queue, spec)

@@ -138,13 +138,13 @@ export type Random = () => string
 /** `fetch` of the web platform. */
 export type Fetch = (url: string, init?: RequestInit) => Promise<Response>
 
-/**
- * Records values of metrics. Units follow from the name: `…Seconds` are seconds, all others are counts. Every dimension must
- * have few values: never a piece, a group, a space or the DID of a peer.
- *
- * @example metrics({ FailedChecks: 1 }, { check: 'peer' })
- */
-export type Metrics = (values: Record<string, number>, dimensions?: Record<string, string>) => void
-
 /** Writes one line of structured log. Do not log keys or whole messages. */
 export type Log = (level: 'debug' | 'info' | 'warn' | 'error', event: string, fields?: object) => void
+
+/**
+ * Records the values of metrics. Names that end in `Seconds` are durations, all others are counts. The service is always a
+ * dimension. All values of dimensions must be bounded, because each set of them is paid for: never a piece, group or DID.
+ *
+ * @example metrics({ StageSeconds: 12.4 }, { record: 'piece', stage: 'queued' })
+ */
+export type Metrics = (values: Record<string, number>, dimensions?: Record<string, string>) => void

@@ -1,8 +1,9 @@
 import type { HealthRecord } from './health/check.ts'
 import type { MessageFormat, MessageOf, OrderedFormat, UnorderedFormat } from './messages/message-format.ts'
-import type { Blocks, Clock, Engine, Queue, Table } from './ports.ts'
+import type { Blocks, Clock, Engine, Log, Metrics, Queue, Table } from './ports.ts'
 import { ReceiptLog, type ReceiptLogLimits, type ReceiptRecord } from './receipts/receipt-log.ts'
 import { formatted, type RecordFormat, recordFormat } from './records/record-format.ts'
+import { observed } from './records/transitions.ts'
 import type { Resources } from './resources.ts'
 import type { RevocationRecord } from './ucan/revocation.ts'
 
@@ -37,17 +38,26 @@ export type StoresOf<F> = { [T in keyof F]: Table<RecordOf<F[T]>> } & {
 /** The queues of a service by their names. */
 export type QueuesOf<F> = { [Q in keyof F]: Queue<MessageOf<F[Q]>> }
 
+interface StoresOptions {
+  now: Clock
+  limits?: ReceiptLogLimits
+  /** Receive the transitions of records. Default: nothing is written. */
+  log?: Log
+  metrics?: Metrics
+}
+
 /** Opens every table that has a format. Used on AWS, in tests and in the simulation. */
 export const openStores = <F extends typeof COMMON_FORMATS>(
   engine: Engine,
   formats: F,
-  { now, limits }: { now: Clock; limits?: ReceiptLogLimits },
+  { now, limits, log = () => {}, metrics = () => {} }: StoresOptions,
 ): StoresOf<F> => {
   const tables = Object.fromEntries(
-    Object.entries(formats).map(([name, format]) => [
-      name,
-      formatted(engine.table(name), format as RecordFormat<object>),
-    ]),
+    Object.entries<RecordFormat<object>>(formats).map(([name, format]) => {
+      const table = formatted(engine.table(name), format)
+      const { workflow } = format
+      return [name, workflow ? observed(table, name, workflow, { now, log, metrics }) : table]
+    }),
   ) as unknown as { [T in keyof F]: Table<RecordOf<F[T]>> }
   const blocks = engine.blocks('blocks')
   const { receipt } = tables as { receipt: Table<ReceiptRecord> }

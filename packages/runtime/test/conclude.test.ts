@@ -303,7 +303,9 @@ describe('on conclude', () => {
 
   it('drops and logs a message to an unreachable peer, which fetches the receipt later', async () => {
     expect((await run('did:web:gone', [await file('4')])).ok).toBeDefined()
-    expect(logged).toMatchObject([{ event: 'peer not reached', fields: { peer: 'did:web:gone' } }])
+    expect(logged).toMatchObject([
+      { event: 'peer not reached', fields: { peer: 'did:web:gone', url: expect.stringMatching('^http') } },
+    ])
   })
 
   it.each<[string, typeof answer]>([
@@ -313,7 +315,7 @@ describe('on conclude', () => {
     answer = refusing
     expect((await run(waiting.did, [await file(`answered ${name}`)])).ok).toBeDefined()
     expect(logged).toMatchObject([
-      { event: 'receipt refused', fields: { to: waiting.did, refusal: { name } } },
+      { event: 'receipt refused', fields: { peer: waiting.did, url: `${waiting.url}/`, refusal: { name } } },
     ])
   })
 
@@ -450,8 +452,12 @@ describe('Peer', () => {
     expect(await reach(failing, () => failing.receipt(task), log)).toEqual({
       error: { name: 'PeerUnreachable', message: `${aggregator.did()} cannot be reached` },
     })
-    const [{ event, fields }] = logged as [{ event: string; fields: { peer: string; cause: Error } }]
+    const [{ event, fields }] = logged as [
+      { event: string; fields: { peer: string; url: string; cause: Error } },
+    ]
     expect([event, fields.peer]).toEqual(['peer not reached', aggregator.did()])
+    expect(fields.url).toBe(failing.address.url)
+    expect(fields.url).toMatch(/^https?:/)
     expect(fields.cause.message).toContain('answered 502')
   })
 

@@ -249,7 +249,7 @@ describe('a translation', () => {
       now,
     })
     clock.now += timing.retryMs + 1
-    await sweepAll([sweep], { now, timeoutSeconds: 60 })
+    await sweepAll([sweep], { now, metrics: () => {}, timeoutSeconds: 60 })
     expect(sent).toContainEqual({ id: promised.id })
   })
 })

@@ -12,6 +12,8 @@ import {
   issueReceipt,
   jsonLog,
   type Key,
+  loggedUrl,
+  type Metrics,
   notDue,
   packTask,
   ReceiptLog,
@@ -119,16 +121,28 @@ describe('sweep', () => {
   const put = (ids: string[], checkAt: number) =>
     table.putMany(ids.map(id => ({ id, count: 0, ...dueAt(id, checkAt) })))
   type Options = Partial<Parameters<typeof sweep<Work>>[0] & Parameters<typeof sweepAll>[1]>
-  const run = async ({ now = () => NOW, timeoutSeconds = 55, pageRecords, ...options }: Options = {}) => {
+  const run = async ({
+    now = () => NOW,
+    timeoutSeconds = 55,
+    metrics = () => {},
+    pageRecords,
+    ...options
+  }: Options = {}) => {
     const resent: string[] = []
     const swept = sweep<Work>({
+      kind: 'work',
       table,
       intervalMs: () => 60,
       longestMs: { own: HOUR, waiting: HOUR },
       resend: async records => void resent.push(...records.map(({ id }) => id)),
       ...options,
     })
-    const count = await sweepAll([swept], { now, timeoutSeconds, ...(pageRecords && { pageRecords }) })
+    const count = await sweepAll([swept], {
+      now,
+      timeoutSeconds,
+      metrics,
+      ...(pageRecords && { pageRecords }),
+    })
     return { count, resent: resent.toSorted() }
   }
 
@@ -141,6 +155,29 @@ describe('sweep', () => {
     expect((await run()).count).toBe(0)
     expect((await run({ now: () => NOW + 59 })).resent).toEqual(ids.slice(20, 30).toSorted())
     expect((await run({ now: () => NOW + 60 })).resent).toEqual(ids.slice(0, 20).toSorted())
+  })
+
+  it('measures overdue records, and the oldest one at each stage', async () => {
+    const entered = {
+      'swept-1': ['new', NOW - 5000],
+      'swept-2': ['new', NOW - 9000],
+      'swept-3': ['old', NOW + 1],
+    }
+    for (const [id, [stage, at]] of Object.entries(entered))
+      await table.putMany([{ id, count: 0, entered: { stage, at }, ...dueAt(id, NOW) } as Work])
+    await put(['swept-4'], NOW)
+    await put(['swept-5'], NOW + 1)
+    const measured: unknown[][] = []
+    const metrics: Metrics = (...values) => measured.push(values)
+    await run({ metrics })
+    expect(measured).toEqual([
+      [{ Overdue: 4 }, { record: 'work' }],
+      [{ OldestSeconds: 9 }, { record: 'work', stage: 'new' }],
+      [{ OldestSeconds: 0 }, { record: 'work', stage: 'old' }],
+    ])
+    measured.length = 0
+    await run({ metrics })
+    expect(measured).toEqual([[{ Overdue: 0 }, { record: 'work' }]])
   })
 
   it('costs calls for overdue records, not for pending ones', async () => {
@@ -237,10 +274,20 @@ describe('sweep', () => {
       },
     })
     const longestMs = { own: 1, waiting: 1 }
-    const swept = sweep<Work>({ table: counting, intervalMs: () => 1, longestMs, resend: async () => {} })
+    const swept = sweep<Work>({
+      kind: 'work',
+      table: counting,
+      intervalMs: () => 1,
+      longestMs,
+      resend: async () => {},
+    })
     const minutes = [0, 1, 4, 5, 6, 14_400, 6]
     for (const minute of minutes)
-      await sweepAll([swept], { now: () => NOW + minute * 60_000, timeoutSeconds: 55 })
+      await sweepAll([swept], {
+        now: () => NOW + minute * 60_000,
+        metrics: () => {},
+        timeoutSeconds: 55,
+      })
     const searched = [0, 5, 14_400, 6].map(minute => NOW + (minute + 5) * 60_000 + 1)
     expect(ends).toEqual(searched)
   })
@@ -388,15 +435,24 @@ describe('configuration', () => {
 })
 
 describe('the log', () => {
+  it('names URLs without user, password and query, which may be secret', () => {
+    expect(loggedUrl('https://user:secret@gateway.test:8443/ipfs/bafy?token=secret#part')).toBe(
+      'https://gateway.test:8443/ipfs/bafy',
+    )
+  })
+
   it('writes a JSON line per event from its level on, with errors and their causes', () => {
     const lines: string[] = []
-    const log = jsonLog(line => lines.push(line), { service: 's', level: 'warn' })
+    const now = () => Date.UTC(2026, 0, 1)
+    const log = jsonLog(line => lines.push(line), { service: 's', level: 'warn', now, request: () => '8f5e' })
     log('info', 'unheard')
     log('error', 'heard', { cause: new Error('outer', { cause: new TypeError('inner') }), big: 7n })
     expect(lines.map(line => JSON.parse(line))).toMatchObject([
       {
+        time: '2026-01-01T00:00:00.000Z',
         level: 'error',
         service: 's',
+        request: '8f5e',
         event: 'heard',
         big: 7,
         cause: { name: 'Error', message: 'outer', cause: { name: 'TypeError', message: 'inner' } },

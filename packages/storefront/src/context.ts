@@ -14,7 +14,7 @@ import { tables } from './stores.ts'
 
 /** The storefront on AWS, from its environment. */
 export const createContext = async (env: Environment) => {
-  const { config, aws, peer, checking, common } = await openContext(
+  const { config, aws, peer, checking, common, flushMetrics } = await openContext(
     { resources, tables, messages },
     configSchema,
     ({ aggregator, dealer, dealTracker }) => [aggregator, dealer, dealTracker],
@@ -54,5 +54,5 @@ export const createContext = async (env: Environment) => {
     batching: BATCHING,
     checks: storefrontChecks({ ...checking, config, id: common.id, content, peer, random: common.random }),
   })
-  return { service, log: common.log, deadLetters: aws.deadLetters }
+  return { service, log: common.log, deadLetters: aws.deadLetters, flushMetrics }
 }

@@ -14,6 +14,7 @@ import type { QuotaRecord } from './domain/quota.ts'
 import type { ReadingRecord } from './domain/reading.ts'
 import type { TaskRecord } from './domain/task.ts'
 import type { resources } from './resources.ts'
+import { workflows } from './workflows.ts'
 
 /**
  * The provider of a space, which becomes the group of its pieces. The operator fills this table.
@@ -29,6 +30,7 @@ export interface SpaceRecord {
 export const tables = {
   ...COMMON_FORMATS,
   piece: recordFormat<PieceRecord>({
+    workflow: workflows.piece,
     stored: {
       submitTask: 'submit',
       acceptTask: 'accept',
@@ -38,6 +40,7 @@ export const tables = {
     },
   }),
   aggregate: recordFormat<AggregateRecord>({
+    workflow: workflows.aggregate,
     stored: { aggregateOfferCid: 'aggregateOffer', acceptCid: 'aggregateAccept', verdictsCid: 'verdicts' },
   }),
   group: recordFormat<GroupRecord>(),

@@ -19,11 +19,13 @@ export const sweepStorefront = ({
   queues,
   timing,
   now,
-}: Pick<Dependencies, 'stores' | 'queues' | 'timing' | 'now'>): (() => Promise<void>) => {
+  metrics,
+}: Pick<Dependencies, 'stores' | 'queues' | 'timing' | 'now' | 'metrics'>): (() => Promise<void>) => {
   const { retryMs, pollMs, safetyCheckMs } = timing
   const own = Math.max(LONGEST_CHECK_MS, retryMs)
   const sweeps = [
     sweep({
+      kind: 'piece',
       table: stores.piece,
       intervalMs: record => nextCheckMs(record, now(), timing),
       longestMs: { own, waiting: Math.max(pollMs, safetyCheckMs) },
@@ -31,12 +33,14 @@ export const sweepStorefront = ({
       resend: records => sendAll(queues, unfinished.piece.messages(records)),
     }),
     sweep({
+      kind: 'group',
       table: stores.group,
       intervalMs: record => nextPollMs(record, now(), timing),
       longestMs: { own: Math.max(own, pollMs), waiting: Math.max(own, pollMs) },
       resend: records => sendAll(queues, unfinished.group.messages(records)),
     }),
     sweep({
+      kind: 'aggregate',
       table: stores.aggregate,
       intervalMs: record => nextAggregateCheckMs(record, now(), timing),
       longestMs: { own: Math.max(own, pollMs), waiting: Math.max(own, pollMs) },
@@ -51,11 +55,16 @@ export const sweepStorefront = ({
         for (const [n, record] of records.entries())
           if (!isOpen[n]) await stores.aggregate.replace(markFinished(record))
       },
+      // A piece may be added long after the outcome.
+      ageOf: record =>
+        isFinal(record) || record.entered?.at === undefined
+          ? undefined
+          : { record: 'aggregate', stage: record.stage, since: record.entered.at },
     }),
     sweepTranslations({ table: stores.translation, queue: queues.translate, retryMs, now }),
   ]
   return async () => {
-    await sweepAll(sweeps, { now, timeoutSeconds: resources.schedules.sweep.run.timeout })
+    await sweepAll(sweeps, { now, metrics, timeoutSeconds: resources.schedules.sweep.run.timeout })
   }
 }
 

@@ -476,6 +476,16 @@ describe('content from a gateway', () => {
     expect(asked).toEqual(['HEAD https://bafy.example/x', 'GET https://bafy.example/x'])
   })
 
+  it('cannot be read from an unreachable host, which the error names without its query', async () => {
+    const cause = new TypeError('fetch failed')
+    const source = fromGateway('https://gateway.example/{cid}?token=secret', {
+      fetch: () => Promise.reject(cause),
+    })
+    const error = new Error('https://gateway.example/bafy cannot be reached', { cause })
+    await expect(source.open('bafy', signal)).rejects.toEqual(error)
+    await expect(source.has('bafy')).rejects.toEqual(error)
+  })
+
   it.each([404, 410])('does not exist at status %i', async status => {
     expect(await from([new Response('', { status })]).open('bafy', signal)).toBeUndefined()
     expect(await from([new Response('', { status })]).has('bafy')).toBe(false)

@@ -62,7 +62,11 @@ const offerAggregate = async (
   if (answers.error) return
   const [answer] = answers.ok
   if (!answer?.ok) {
-    log('error', 'aggregate refused', { aggregate: record.aggregate, refusal: answer?.error })
+    log('error', 'aggregate refused', {
+      ...dealer.address,
+      aggregate: record.aggregate,
+      refusal: answer?.error,
+    })
     return
   }
   const receipt = hasEffectBlocks(answer.ok)

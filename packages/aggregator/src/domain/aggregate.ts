@@ -1,5 +1,16 @@
 import type { DID } from '@ucanto/interface'
-import { backoffMs, type Due, dueAt, notDue, recordId, type Stored, stageRules } from '@w3filecoin/runtime'
+import {
+  backoffMs,
+  type Due,
+  dueAt,
+  type Entered,
+  notDue,
+  type Reason,
+  recordId,
+  type Stored,
+  stageRules,
+  toReason,
+} from '@w3filecoin/runtime'
 import type { GroupRecord, Seal } from './group.ts'
 
 /**
@@ -31,7 +42,7 @@ const MAY_RETRY: Record<AggregateStage, boolean> = {
 export const mayRetry = ({ stage }: Pick<AggregateRecord, 'stage'>): boolean => MAY_RETRY[stage]
 
 /** An aggregate. Its work is finished when its stage is final and `rangesToInclude` is empty. */
-export interface AggregateRecord extends Due, Seal {
+export interface AggregateRecord extends Due, Entered, Seal {
   /** @see {@link aggregateId} */
   id: string
   storefront: DID
@@ -45,6 +56,8 @@ export interface AggregateRecord extends Due, Seal {
   offerTask: Uint8Array
   /** CID of the `aggregate/accept` that the dealer promised. Present from `offered` on. */
   acceptCid?: string | undefined
+  /** Why it `failed`. Absent in records of earlier code. */
+  reason?: Reason | undefined
 }
 
 /** Longest time until the dealer is asked for an outcome again, unless `pollMs` is longer. */
@@ -172,8 +185,11 @@ export const markEnded = (
   stage: 'accepted' | 'failed',
   now: number,
   timing: Timing,
+  reason?: Reason,
 ): Stored<AggregateRecord> | undefined =>
-  canBecome(record, stage) ? schedule({ ...record, stage }, now, timing) : undefined
+  canBecome(record, stage)
+    ? schedule({ ...record, stage, reason: reason && toReason(reason) }, now, timing)
+    : undefined
 
 /** Whether no work is left for the aggregate. */
 export const isFinished = (record: Pick<AggregateRecord, 'stage' | 'rangesToInclude'>): boolean =>

@@ -1,5 +1,13 @@
 import type { DID } from '@ucanto/interface'
-import { backoffMs, type Due, dueAt, isFromWrongClock, notDue, type Stored } from '@w3filecoin/runtime'
+import {
+  backoffMs,
+  type Due,
+  dueAt,
+  type Entered,
+  isFromWrongClock,
+  notDue,
+  type Stored,
+} from '@w3filecoin/runtime'
 import { type Fill, isEnough, isFull, type Limits } from './limits.ts'
 import { groupId } from './piece.ts'
 
@@ -22,7 +30,7 @@ export interface Seal {
  * The pieces of a storefront and group. A group is in the sweep index until it is forgotten, see {@link recordCount}. A
  * new piece brings it back, see {@link wake}.
  */
-export interface GroupRecord extends Due {
+export interface GroupRecord extends Due, Entered {
   /** @see {@link groupId} */
   id: string
   storefront: DID
@@ -151,6 +159,13 @@ export const recordCount = (
     ...(isForgotten ? notDue : dueAt(group.id, checkAt)),
   }
 }
+
+/**
+ * Whether the pieces of a group did not reach its minimum when its list was last read, although the oldest one had waited its
+ * maximum. A seal removes the count.
+ */
+export const isBelowMinimum = ({ count }: Pick<GroupRecord, 'count'>, limits: Limits): boolean =>
+  count?.oldestAt !== undefined && count.at >= findRipeAt(count, limits)
 
 /** Whether the group is out of the sweep index because nothing is left to do. */
 export const isForgotten = ({ due, idleSince }: Pick<GroupRecord, 'due' | 'idleSince'>): boolean =>

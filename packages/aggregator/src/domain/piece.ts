@@ -2,6 +2,7 @@ import type { DID } from '@ucanto/interface'
 import {
   type Due,
   dueAt,
+  type Entered,
   notDue,
   recordId,
   type Stored,
@@ -25,7 +26,7 @@ export const { canBecome } = stageRules<PieceStage>({
 })
 
 /** A piece that a storefront offered. */
-export interface PieceRecord extends Due, Translated {
+export interface PieceRecord extends Due, Entered, Translated {
   /** @see {@link pieceId} */
   id: string
   storefront: DID

@@ -33,9 +33,14 @@ export const receiveAggregateAccept = async (
     const error = out.error as Failure | undefined
     const isAccepted = out.ok !== undefined && aggregateIn(out.ok) === record.aggregate
     if (!isAccepted && !(error && endsAggregate(error))) return undefined
-    return current => markEnded(current, isAccepted ? 'accepted' : 'failed', now(), timing)
+    return current => markEnded(current, isAccepted ? 'accepted' : 'failed', now(), timing, error)
   })
   if (isDecided) return { ok: {} }
-  log('error', 'receipt decides nothing', { aggregate: record.aggregate, task, error: receipt.out.error })
+  log('error', 'receipt decides nothing', {
+    ...dealer.address,
+    aggregate: record.aggregate,
+    task,
+    refusal: receipt.out.error,
+  })
   return { error: failure('InvalidReceipt', `The receipt of ${task} does not decide about ${aggregate}`) }
 }

@@ -19,12 +19,14 @@ export const receiveAnswer = async (
   const { aggregate, pieces } = record
   const isDecided = await applyReceipt(dependencies, record, receipt, ({ out, fx: { join } }) => {
     const refusal = out.error as Failure | undefined
-    if (refusal && namesInvalidPieces(refusal)) return current => markEnded(current, 'failed', now(), timing)
+    if (refusal && namesInvalidPieces(refusal))
+      return current => markEnded(current, 'failed', now(), timing, refusal)
     return refusal === undefined &&
       isExpectedTask(join, dealerWords(id, dealer).promised({ aggregate, pieces }))
       ? current => markOffered(current, `${join.cid}`, now(), timing)
       : undefined
   })
   // The configuration or the dealer must be corrected. Until then, the sweep repeats the offer.
-  if (!isDecided) log('error', 'aggregate refused', { aggregate, refusal: receipt.out.error })
+  if (!isDecided)
+    log('error', 'aggregate refused', { ...dealer.address, aggregate, refusal: receipt.out.error })
 }

@@ -132,6 +132,7 @@ describe('reconcile', () => {
     await sweepAll(
       [
         sweep({
+          kind: 'piece',
           table: pieces(),
           intervalMs: () => MINUTE,
           longestMs: { own: MINUTE, waiting: MINUTE },
@@ -142,7 +143,7 @@ describe('reconcile', () => {
             ),
         }),
       ],
-      { now: () => checkAt, timeoutSeconds: 55 },
+      { now: () => checkAt, metrics: () => {}, timeoutSeconds: 55 },
     )
     expect(bodies(await aggregator.drain('piece')).map(({ id }) => id)).toContain('none')
   })

@@ -1,5 +1,5 @@
 import type { SourceState } from '@w3filecoin/capabilities'
-import type { Stored } from '@w3filecoin/runtime'
+import type { Entered, Stored } from '@w3filecoin/runtime'
 import { isAhead } from './epoch.ts'
 
 /**
@@ -10,7 +10,7 @@ import { isAhead } from './epoch.ts'
  * epoch: 4499970 } }`: of 1,213 changed deals, which are two ranges, the second range is not written yet. So the last
  * good run is the one before.
  */
-export interface SourceRecord {
+export interface SourceRecord extends Entered {
   name: string
   /** The epoch of the chain state in the last accepted report. */
   stateEpoch: number

@@ -1,7 +1,7 @@
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { createZstdDecompress } from 'node:zlib'
-import type { Fetch } from '@w3filecoin/runtime'
+import { type Fetch, loggedUrl } from '@w3filecoin/runtime'
 import type { SourceConfig } from '../config.ts'
 import type { Source } from '../dependencies.ts'
 import type { Report } from '../domain/report.ts'
@@ -50,6 +50,7 @@ export const openActiveReplicas = (
   { fetch, maxReadMs = MAX_READ_MS }: { fetch: Fetch; maxReadMs?: number },
 ): Source => ({
   name,
+  url: loggedUrl(url),
   read: async known => {
     const signal = AbortSignal.timeout(maxReadMs)
     try {

@@ -51,7 +51,7 @@ export const onRetry = ({
           const refusal = (error ?? ok?.out.error) as Failure | undefined
           if (refusal === undefined) continue
           if (ok && isFinalRefusal(refusal))
-            log('warn', 'retry refused', { aggregate: record.aggregate, refusal })
+            log('warn', 'retry refused', { ...aggregator.address, aggregate: record.aggregate, refusal })
           // Go on with the other pieces: the reason may not apply to them.
           else temporary.push(refusal)
         }
@@ -59,6 +59,7 @@ export const onRetry = ({
       const [refusal] = temporary
       if (refusal) {
         log('warn', 'retries postponed', {
+          ...aggregator.address,
           aggregate: record.aggregate,
           range,
           count: temporary.length,

@@ -75,7 +75,11 @@ export const onTrack = (
   const handleAnswer = async (record: Stored<AggregateRecord>, answer: Receipt): Promise<void> => {
     const refusal = answer.out.error as Failure | undefined
     if (refusal && refusal.name !== 'DealNotFound') {
-      log('warn', 'deal tracker refused', { aggregate: record.aggregate, refusal })
+      log('warn', 'deal tracker refused', {
+        ...dealTracker.address,
+        aggregate: record.aggregate,
+        refusal,
+      })
       return keepWaiting(record, `the deal tracker refuses to answer: ${refusal.name}: ${refusal.message}`)
     }
     const {
@@ -109,7 +113,11 @@ export const onTrack = (
           const answer = answers.ok?.[n]
           if (answer?.ok) return handleAnswer(record, answer.ok)
           if (answer?.error)
-            log('warn', 'deal tracker did not answer', { aggregate: record.aggregate, reason: answer.error })
+            log('warn', 'deal tracker did not answer', {
+              ...dealTracker.address,
+              aggregate: record.aggregate,
+              reason: answer.error,
+            })
           return keepWaiting(record, 'the deal tracker does not answer')
         },
         { concurrency: 10 },

@@ -4,11 +4,14 @@ import {
   backoffMs,
   type Due,
   dueAt,
+  type Entered,
   notDue,
+  type Reason,
   recordId,
   type Stored,
   stageRules,
   type Translated,
+  toReason,
 } from '@w3filecoin/runtime'
 
 /**
@@ -28,7 +31,7 @@ export const { canBecome, isFinal } = stageRules<AggregateStage>({
 })
 
 /** An aggregate that deals are made for. Its work is finished when its stage is final and no range must be retried. */
-export interface AggregateRecord extends Due, Translated {
+export interface AggregateRecord extends Due, Entered, Translated {
   /** @see {@link aggregateId} */
   id: string
   aggregate: string
@@ -54,6 +57,8 @@ export interface AggregateRecord extends Due, Translated {
   refusedOfferCid?: string | undefined
   /** The deal that the aggregate was accepted with. */
   dealID?: number | undefined
+  /** Why it `failed`. Absent in records of earlier code. */
+  reason?: Reason | undefined
   /** CID of the list of the CIDs of ranges, each a list of packed `piece/offer` tasks. Present when `failed`. */
   retriesCid?: string | undefined
   /** Numbers of the ranges that must still be sent to the aggregator. */
@@ -168,13 +173,21 @@ export interface Retries {
 
 export const markFailed = <R extends AggregateRecord>(
   record: R,
-  { retriesCid, rangesToRetry }: Retries,
+  { retriesCid, rangesToRetry, reason }: Retries & { reason: Reason },
   now: number,
   { retryMs }: Timing,
 ): R | undefined =>
   canBecome(record, 'failed')
     ? schedule(
-        { ...record, stage: 'failed', endedAt: now, waitsFor: undefined, retriesCid, rangesToRetry },
+        {
+          ...record,
+          stage: 'failed',
+          endedAt: now,
+          waitsFor: undefined,
+          reason: toReason(reason),
+          retriesCid,
+          rangesToRetry,
+        },
         now + retryMs,
       )
     : undefined

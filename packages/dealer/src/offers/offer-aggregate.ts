@@ -206,7 +206,8 @@ const failAtOnce = async (
   const retries = await storeRetries(dependencies, aggregator, filed)
   const record = await insertOffer(stores, fields, async key => {
     const refused = newAggregate({ ...fields, id: key, refusedOfferCid: `${task.cid}` }, now(), timing)
-    return markFailed(refused, retries, now(), timing) as AggregateRecord
+    const reason = filed.out.error as Failure
+    return markFailed(refused, { ...retries, reason }, now(), timing) as AggregateRecord
   })
   await sendRetries(dependencies, record.id, retries)
   return { filed }

@@ -1,4 +1,4 @@
-import type { AggregateAcceptSuccess } from '@w3filecoin/capabilities'
+import type { AggregateAcceptSuccess, Failure } from '@w3filecoin/capabilities'
 import {
   issueReceipt,
   type Outcome,
@@ -30,7 +30,7 @@ export const settleAggregate = async (
   const retries = success ? undefined : await storeRetries(dependencies, record.aggregator, receipt)
   const { record: ended } = await update(stores.aggregate, { id: record.id }, current =>
     retries
-      ? markFailed(current, retries, now(), timing)
+      ? markFailed(current, { ...retries, reason: receipt.out.error as Failure }, now(), timing)
       : markAccepted(current, Number(success?.dataSource.dealID), now()),
   )
   if (retries) await sendRetries(dependencies, record.id, retries)

@@ -155,11 +155,13 @@ export const sweepTranslations = ({
 }): Sweep => {
   const longestMs = Math.max(LONGEST_CHECK_MS, retryMs)
   return sweep({
+    kind: 'translation',
     table,
     intervalMs: ({ since }) => backoffMs(now() - since, retryMs),
     longestMs: { own: longestMs, waiting: longestMs },
     isWaiting: unfinishedTranslations.isWaiting,
     resend: records => sendAll({ translate: queue }, unfinishedTranslations.messages(records)),
+    ageOf: ({ stage, since }) => ({ record: 'translation', stage, since }),
   })
 }
 

@@ -141,7 +141,7 @@ export const onConclude = ({ id, receipts, peers, log }: Delivery): Consumer<Con
       const answers = await reach(peer, () => peer.execute(conclusions), log)
       for (const { ok, error } of answers.ok ?? []) {
         const refusal = (error ?? ok?.out.error) as Failure | undefined
-        if (refusal) log('warn', 'receipt refused', { to, refusal })
+        if (refusal) log('warn', 'receipt refused', { ...peer.address, refusal })
       }
       return DONE
     },

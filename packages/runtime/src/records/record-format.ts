@@ -1,4 +1,5 @@
 import type { Key, Page, Row, Stored, Table } from '../ports.ts'
+import type { Workflow } from './transitions.ts'
 
 /**
  * How the records of one table are stored. Each row carries the version of its format as `v`, so that a later version of
@@ -12,25 +13,31 @@ export interface RecordFormat<R> {
   encode(record: Partial<R>): Row
   /** Throws on a row of a later version: this code must not rewrite a record that it cannot read in full. */
   decode(row: Row): R
+  /** Absent if the records have no stages. */
+  workflow?: Workflow<R> | undefined
 }
 
 /**
  * Defines the format of a table's records.
  *
  * @param options.stored attributes whose name in the table differs from their name in memory
+ * @param options.workflow how the transitions of the records are reported
  * @example recordFormat<PieceRecord>({ stored: { acceptTask: 'accept' } })
  */
 export const recordFormat = <R extends object>({
   version = 1,
   stored = {},
+  workflow,
 }: {
   version?: number
   stored?: { [A in keyof R & string]?: string }
+  workflow?: Workflow<R>
 } = {}): RecordFormat<R> => {
   const toStored = Object.entries(stored) as [string, string][]
   const toMemory = toStored.map(([memory, stored]) => [stored, memory] as const)
   return {
     version,
+    workflow,
     encode: record => ({ ...rename(record as Row, toStored), v: version }),
     decode: ({ v = 1, ...row }) => {
       if (Number(v) > version)

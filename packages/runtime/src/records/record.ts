@@ -26,6 +26,9 @@ export const packTask = async (task: Task): Promise<Uint8Array> => {
 /** Reads a task that {@link packTask} packed. */
 export const unpackTask = (bytes: Uint8Array): Promise<Task> => extractTask(bytes)
 
+/** Returns the CID of a task that {@link packTask} packed, as text. */
+export const cidOf = async (bytes: Uint8Array): Promise<string> => `${(await unpackTask(bytes)).cid}`
+
 /** Maximum number of attempts to update a record that other writers change at the same time. */
 const MAX_UPDATE_ATTEMPTS = 20
 

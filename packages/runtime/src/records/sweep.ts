@@ -1,6 +1,7 @@
 import { hash } from 'node:crypto'
 import pMap from 'p-map'
-import type { Clock, Key, Queue, Stored, Table } from '../ports.ts'
+import type { Clock, Key, Metrics, Queue, Stored, Table } from '../ports.ts'
+import type { Entered } from './transitions.ts'
 
 /**
  * Every record of unfinished work has a `checkAt`, the time when the sweep checks it again. A sparse index sorts by that
@@ -104,7 +105,16 @@ export interface Unfinished<R, Q> {
   nextCheckAt?: (record: R) => number
 }
 
+/** A stage, and since when a record is at it, in milliseconds since 1970. */
+export interface StageAge {
+  record: string
+  stage: string
+  since: number
+}
+
 interface SweepOptions<R> {
+  /** The kind of the records in metrics: the name of the table. */
+  kind: string
   table: Table<R>
   /** Milliseconds until the next check of a record whose messages were sent. */
   intervalMs: (record: R) => number
@@ -114,6 +124,8 @@ interface SweepOptions<R> {
   isWaiting?: ((record: R) => boolean) | undefined
   /** Sends the messages that continue the work on these records. */
   resend: (records: Stored<R>[]) => Promise<void>
+  /** Returns the stage whose age the record shows; `undefined` if none. Default: its own, if the table reports transitions. */
+  ageOf?: (record: R) => StageAge | undefined
 }
 
 interface SweepTime {
@@ -126,8 +138,16 @@ interface SweepTime {
   pageRecords: number
 }
 
-/** Sweeps one lane of one table: the number of overdue records of each shard. */
-export type Sweep = (lane: Lane, time: SweepTime) => Promise<number>[]
+/** The overdue records of one shard. */
+interface Swept {
+  kind: string
+  overdue: number
+  /** Of each stage, the oldest record. */
+  oldest: Map<string, StageAge>
+}
+
+/** Sweeps one lane of one table, shard by shard. */
+export type Sweep = (lane: Lane, time: SweepTime) => Promise<Swept>[]
 
 /** Interval at which the far end of the index is searched. Records are there only after a clock was wrong. */
 const FAR_END_MS = 5 * 60 * 1000
@@ -143,12 +163,14 @@ const MAX_PARALLEL_WRITES = 4
  * A wrong clock may have set a `checkAt` that is far ahead. Such records are at the other end of the index, and are
  * handled in the same way. To save calls, one process searches for them every five minutes only.
  */
-export const sweep = <R extends Due & { id: string }>({
+export const sweep = <R extends Due & Entered & { id: string }>({
+  kind,
   table,
   intervalMs,
   longestMs,
   isWaiting = () => false,
   resend,
+  ageOf = record => ageOfStage(kind, record),
 }: SweepOptions<R>): Sweep => {
   const laneOf = (record: R): Lane => (isWaiting(record) ? 'waiting' : 'own')
   /** When the far end of each lane was searched last. */
@@ -159,8 +181,8 @@ export const sweep = <R extends Due & { id: string }>({
       record.checkAt !== undefined &&
       (record.checkAt <= startedAt || isFromWrongClock(record.checkAt, startedAt, longestMs[laneOf(record)]))
 
-    /** Handles records that the index returned. Returns the number of overdue ones. */
-    const sweepPage = async (keys: readonly Key[], shard: string): Promise<number> => {
+    /** Handles records that the index returned, and adds the overdue ones to `swept`. */
+    const sweepPage = async (keys: readonly Key[], shard: string, swept: Swept): Promise<void> => {
       const records = (await table.getMany(keys)).filter(record => record !== undefined)
       const overdue = records.filter(isOverdue)
       if (overdue.length > 0) await resend(overdue)
@@ -181,17 +203,18 @@ export const sweep = <R extends Due & { id: string }>({
       ]
       // A conflict is ignored: a record changed concurrently already has a new `checkAt`.
       await pMap(next, record => table.replace(record), { concurrency: MAX_PARALLEL_WRITES })
-      return overdue.length
+      swept.overdue += overdue.length
+      keepOldest(swept.oldest, overdue.map(ageOf))
     }
 
-    const sweepShard = async (shard: string): Promise<number> => {
-      let swept = 0
+    const sweepShard = async (shard: string): Promise<Swept> => {
+      const swept: Swept = { kind, overdue: 0, oldest: new Map() }
       const farEnd = { from: startedAt + longestMs[lane] + CLOCK_TOLERANCE_MS }
       for (const end of [{ upTo: startedAt }, ...(searchFarEnd ? [farEnd] : [])]) {
         let after: string | undefined
         do {
           const page = await table.find(DUE, shard, { limit: pageRecords, after, ...end })
-          if (page.items.length > 0) swept += await sweepPage(page.items, shard)
+          if (page.items.length > 0) await sweepPage(page.items, shard, swept)
           after = page.next
         } while (after !== undefined && now() < endsAt)
       }
@@ -202,6 +225,16 @@ export const sweep = <R extends Due & { id: string }>({
     const searchFarEnd = Math.abs(startedAt - searchedAt[lane]) >= FAR_END_MS
     if (searchFarEnd) searchedAt[lane] = startedAt
     return SHARDS[lane].map(sweepShard)
+  }
+}
+
+const ageOfStage = (record: string, { entered }: Entered): StageAge | undefined =>
+  entered?.at === undefined ? undefined : { record, stage: entered.stage, since: entered.at }
+
+const keepOldest = (oldest: Map<string, StageAge>, ages: Iterable<StageAge | undefined>): void => {
+  for (const age of ages) {
+    const key = `${age?.record} ${age?.stage}`
+    if (age && age.since < (oldest.get(key)?.since ?? Infinity)) oldest.set(key, age)
   }
 }
 
@@ -218,6 +251,8 @@ const OWN_SHARE = 3 / 4
  * Runs the sweeps of a service: the lane `own` of all tables, then the lane `waiting`. A shard that fails does not stop
  * the other ones.
  *
+ * Of each table, it records the number of overdue records, and the age of the oldest of them at each stage.
+ *
  * @param options.timeoutSeconds the timeout of the function that runs it
  * @returns the number of overdue records
  * @throws AggregateError after all shards, if any failed
@@ -227,12 +262,13 @@ export const sweepAll = async (
   {
     now,
     timeoutSeconds,
+    metrics,
     pageRecords = PAGE_RECORDS,
-  }: { now: Clock; timeoutSeconds: number; pageRecords?: number },
+  }: { now: Clock; timeoutSeconds: number; metrics: Metrics; pageRecords?: number },
 ): Promise<number> => {
   const startedAt = now()
   const runMs = timeoutSeconds * 1000 - RESERVE_MS
-  const shards: PromiseSettledResult<number>[] = []
+  const shards: PromiseSettledResult<Swept>[] = []
   for (const [lane, share] of [
     ['own', OWN_SHARE],
     ['waiting', 1],
@@ -240,8 +276,22 @@ export const sweepAll = async (
     const time = { now, startedAt, endsAt: startedAt + runMs * share, pageRecords }
     shards.push(...(await Promise.allSettled(sweeps.flatMap(sweep => sweep(lane, time)))))
   }
+  const swept = shards.flatMap(shard => (shard.status === 'fulfilled' ? [shard.value] : []))
+  measure(swept, metrics, startedAt)
   throwFailures(shards)
-  return shards.reduce((sum, shard) => sum + (shard.status === 'fulfilled' ? shard.value : 0), 0)
+  return swept.reduce((sum, { overdue }) => sum + overdue, 0)
+}
+
+const measure = (swept: readonly Swept[], metrics: Metrics, now: number): void => {
+  const overdue = new Map<string, number>()
+  const oldest = new Map<string, StageAge>()
+  for (const shard of swept) {
+    overdue.set(shard.kind, (overdue.get(shard.kind) ?? 0) + shard.overdue)
+    keepOldest(oldest, shard.oldest.values())
+  }
+  for (const [record, count] of overdue) metrics({ Overdue: count }, { record })
+  for (const { record, stage, since } of oldest.values())
+    metrics({ OldestSeconds: Math.max(0, now - since) / 1000 }, { record, stage })
 }
 
 const throwFailures = (outcomes: readonly PromiseSettledResult<unknown>[]): void => {

@@ -76,7 +76,8 @@ export class HostKeys implements Keys {
     const { now, log } = this.#options
     const ask = async () => {
       const document = await this.#read()
-      if (document?.error) log('warn', 'DID document rejected', { did: this.#did, reason: document.error })
+      if (document?.error)
+        log('warn', 'DID document rejected', { did: this.#did, url: this.#url, reason: document.error })
       if (document) this.#answer = { keys: document.ok ?? [], at: now() }
       this.#askedAt = now()
       this.#askAgainAt = this.#askedAt + (document?.ok ? FRESH_MS : RETRY_MS)

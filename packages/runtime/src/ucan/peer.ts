@@ -1,5 +1,6 @@
 import type { AgentMessage, DID, Principal, Receipt } from '@ucanto/interface'
 import { type Failure, failure, type Result, type Task, type Vocabulary } from '@w3filecoin/capabilities'
+import { loggedUrl } from '../log.ts'
 import type { Fetch, Log } from '../ports.ts'
 import { isReadable, MAX_RECEIPT_BYTES } from '../receipts/receipt.ts'
 import { type Authority, principal } from './authority.ts'
@@ -34,6 +35,8 @@ export class Peer {
   readonly principal: Principal
   /** The vocabularies that the peer understands. */
   readonly speaks: readonly Vocabulary[]
+  /** Names the peer in log lines. `url` is absent if the configuration has none. */
+  readonly address: { peer: DID; url: string | undefined }
   readonly #url: string | undefined
   readonly #authority: Authority
   readonly #fetch: Fetch
@@ -45,6 +48,7 @@ export class Peer {
     this.did = did
     this.principal = principal(did)
     this.speaks = speaks
+    this.address = { peer: did, url: url && loggedUrl(url) }
     this.#url = url
     this.#authority = authority
     this.#fetch = fetch
@@ -155,14 +159,14 @@ export class Peer {
  * must not fill the dead-letter queue.
  */
 export const reach = async <T>(
-  { did }: Pick<Peer, 'did'>,
+  { did, address }: Pick<Peer, 'did' | 'address'>,
   ask: () => Promise<T>,
   log: Log,
 ): Promise<Result<T, Failure>> => {
   try {
     return { ok: await ask() }
   } catch (cause) {
-    log('warn', 'peer not reached', { peer: did, cause })
+    log('warn', 'peer not reached', { ...address, cause })
     return { error: failure('PeerUnreachable', `${did} cannot be reached`) }
   }
 }

@@ -66,7 +66,7 @@ export const onAggregation = (
       message: `The answer does not promise ${expected.can}`,
     }) as Failure
     if (!finalRefusals.has(name)) {
-      log('warn', 'piece refused', { piece, name, message })
+      log('warn', 'piece refused', { ...aggregator.address, piece, refusal: { name, message } })
       await retryLater(record, `The aggregator refuses the piece: ${message}`)
       return
     }
@@ -82,7 +82,7 @@ export const onAggregation = (
     const { ran } = receipt
     const expected = { can: 'piece/offer', issuer: dealer, audience: aggregator.did, nb: { piece, group } }
     if (!isExpectedTask(ran, expected)) {
-      log('error', 'receipt decides nothing', { piece, task: `${ran.link()}` })
+      log('error', 'receipt decides nothing', { ...aggregator.address, piece, task: `${ran.link()}` })
       await retryLater(record, 'The dealer did not retry the piece')
       return
     }

@@ -3,7 +3,7 @@ import pMap from 'p-map'
 import type { Dependencies } from '../dependencies.ts'
 import { hasNews, isWalkDue, markAsked, markIdle, mayBeIdle } from '../domain/group.ts'
 import { queuedShard, SHARDS } from '../domain/member-shards.ts'
-import type { PieceRecord } from '../domain/piece.ts'
+import { type PieceRecord, stageReachedAt } from '../domain/piece.ts'
 import { type PollMessage, pollMessage } from '../queues.ts'
 import { recordAggregation } from '../workflow/piece-accept.ts'
 import { enrollQueued } from '../workflow/queue-piece.ts'
@@ -28,10 +28,10 @@ type ShardMessage = Extract<PollMessage, { shard: unknown }>
 export const onPoll = (
   dependencies: Pick<
     Dependencies,
-    'id' | 'stores' | 'queues' | 'aggregator' | 'dealer' | 'timing' | 'batching' | 'now' | 'log'
+    'id' | 'stores' | 'queues' | 'aggregator' | 'dealer' | 'timing' | 'batching' | 'now' | 'log' | 'metrics'
   >,
 ): Consumer<PollMessage> => {
-  const { stores, queues, aggregator, timing, batching, now, log } = dependencies
+  const { stores, queues, aggregator, timing, batching, now, log, metrics } = dependencies
 
   /** Asks about pieces. Returns whether a piece got into an aggregate, and whether the aggregator could be reached. */
   const ask = async (records: readonly Stored<PieceRecord>[]) => {
@@ -57,6 +57,12 @@ export const onPoll = (
   const readPieces = async (keys: readonly Key[]): Promise<Stored<PieceRecord>[]> =>
     (await stores.piece.getMany(keys)).filter(record => record !== undefined)
 
+  /** The sweep sees a queued piece once a week only. */
+  const measureOldest = (records: readonly PieceRecord[], at: number): void => {
+    const since = Math.min(...records.filter(({ stage }) => stage === 'queued').map(stageReachedAt))
+    if (since <= at) metrics({ OldestSeconds: (at - since) / 1000 }, { record: 'piece', stage: 'queued' })
+  }
+
   const askAboutGroup = async (id: string): Promise<void> => {
     const startedAt = now()
     const group = await stores.group.get({ id })
@@ -75,7 +81,11 @@ export const onPoll = (
     const isWalk = isWalkDue(group, startedAt)
     if (isWalk || hasNews(group))
       await queues.poll.send(SHARDS.map(shard => ({ group: id, shard, ...(isWalk && { all: true }) })))
-    else await ask(await readPieces(oldest))
+    else {
+      const records = await readPieces(oldest)
+      measureOldest(records, startedAt)
+      await ask(records)
+    }
     await update(stores.group, { id }, current =>
       current.stage === 'idle' ? undefined : markAsked(current, { isWalk, startedAt }, now(), timing),
     )

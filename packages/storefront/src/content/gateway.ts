@@ -1,4 +1,4 @@
-import type { Fetch } from '@w3filecoin/runtime'
+import { type Fetch, loggedUrl } from '@w3filecoin/runtime'
 import type { ContentSource } from './source.ts'
 
 interface GatewayOptions {
@@ -56,7 +56,10 @@ export const fromGateway = (
     let url = addressOf(content)
     for (let redirects = 0; ; redirects++) {
       check(url)
-      const response = await fetch(url.href, { ...init, redirect: 'manual' })
+      const { href } = url
+      const response = await fetch(href, { ...init, redirect: 'manual' }).catch((cause: unknown) => {
+        throw new Error(`${loggedUrl(href)} cannot be reached`, { cause })
+      })
       const location = response.headers.get('location')
       if (!REDIRECTS.includes(response.status) || location === null || redirects === MAX_REDIRECTS)
         return response
@@ -73,7 +76,9 @@ export const fromGateway = (
   const exists = (content: string, { method }: RequestInit, status: number): boolean => {
     if (status >= 200 && status < 300) return true
     if (MISSING.includes(status)) return false
-    throw new Error(`The gateway answered ${method} of ${content} with status ${status}`)
+    throw new Error(
+      `The gateway answered ${method} of ${content} with status ${status}: ${loggedUrl(addressOf(content).href)}`,
+    )
   }
   return {
     has: async content => {

@@ -18,7 +18,8 @@ export const forwardOffers = async (
     const refusal = (answer.error ?? answer.ok?.out.error) as Failure | undefined
     if (refusal === undefined || (answer.ok && INVALID_PIECE.has(refusal.name))) return true
     const [{ can, nb }] = offer.capabilities
-    log('warn', 'piece refused', { can, piece: `${(nb as { piece?: unknown }).piece}`, refusal })
+    const piece = `${(nb as { piece?: unknown }).piece}`
+    log('warn', 'piece refused', { ...aggregator.address, can, piece, refusal })
     return false
   })
 }

@@ -1,11 +1,22 @@
-import { backoffMs, type Due, dueAt, notDue, recordId, type Stored, stageRules } from '@w3filecoin/runtime'
+import {
+  backoffMs,
+  type Due,
+  dueAt,
+  type Entered,
+  notDue,
+  type Reason,
+  recordId,
+  type Stored,
+  stageRules,
+  toReason,
+} from '@w3filecoin/runtime'
 import type { Timing } from './piece.ts'
 
 /** The aggregate is `offered` to a dealer until it is `accepted` (in a deal) or `failed`. */
 export type AggregateStage = 'offered' | 'accepted' | 'failed'
 
 /** An aggregate that contains pieces of this storefront. */
-export interface AggregateRecord extends Due {
+export interface AggregateRecord extends Due, Entered {
   /** Key; see {@link aggregateId}. */
   id: string
   aggregate: string
@@ -27,6 +38,8 @@ export interface AggregateRecord extends Due {
   dealID?: number | undefined
   /** CID of a list of CIDs, one per shard, of the {@link Verdict}s on its pieces. Only when `failed`. */
   verdictsCid?: string | undefined
+  /** Why it `failed`. Absent in records of earlier code. */
+  reason?: Reason | undefined
 }
 
 /** `isFinal`: the outcome of the aggregate is known. */
@@ -108,7 +121,9 @@ export const markFailed = (
   verdictsCid: string,
   now: number,
   timing: Timing,
-): Stored<AggregateRecord> | undefined => enterStage('failed', record, { verdictsCid }, now, timing)
+  reason?: Reason,
+): Stored<AggregateRecord> | undefined =>
+  enterStage('failed', record, { verdictsCid, reason: reason && toReason(reason) }, now, timing)
 
 /** Applies the change if the stage may follow that of the record. */
 const enterStage = (

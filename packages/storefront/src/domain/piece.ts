@@ -4,6 +4,7 @@ import {
   backoffMs,
   type Due,
   dueAt,
+  type Entered,
   isFromWrongClock,
   notDue,
   recordId,
@@ -14,7 +15,7 @@ import {
 import { memberShard, queuedShard, shardOf } from './member-shards.ts'
 
 /** A content piece on its way to a deal: one record per content, piece and nonce, and per group. */
-export interface PieceRecord extends Due, Translated {
+export interface PieceRecord extends Due, Entered, Translated {
   /** Key; see {@link pieceId}. */
   id: string
   content: string

@@ -122,12 +122,18 @@ const changeStage = async (
 
 /** Logs a receipt of the dealer that decides nothing. */
 const ignore = (
-  { log }: Pick<Dependencies, 'log'>,
+  { aggregator, dealer, log }: Pick<Dependencies, 'aggregator' | 'dealer' | 'log'>,
   { aggregate }: AggregateRecord,
   { ran, out }: Receipt,
 ): Result<object> => {
   const { name, message } = (out.error ?? {}) as Partial<Failure>
-  log('error', 'receipt decides nothing', { aggregate, task: `${ran.link()}`, name, message })
+  log('error', 'receipt decides nothing', {
+    ...aggregator.address,
+    signer: dealer,
+    aggregate,
+    task: `${ran.link()}`,
+    refusal: { name, message },
+  })
   return {
     error: failure('InvalidReceipt', `The receipt of ${ran.link()} does not decide about ${aggregate}`),
   }
@@ -150,7 +156,8 @@ const failedChange = async (
 ): Promise<Change> => {
   const shards: Verdict[][] = Array.from({ length: MEMBER_SHARDS }, () => [])
   const addVerdict = (verdict: Verdict) => shards[shardOf(verdict.piece)]?.push(verdict)
-  const { cause } = receipt.out.error as Failure
+  const reason = receipt.out.error as Failure
+  const { cause } = reason
   const faults: { piece: unknown; message: string }[] = Array.isArray(cause) ? cause : []
   for (const { piece, message } of faults) addVerdict({ piece: `${piece}`, fault: `${message}` })
   const expected = { can: 'piece/offer', issuer: dealer, audience: aggregator.did, nb: {} }
@@ -161,7 +168,7 @@ const failedChange = async (
   }
   const links = await pMap(shards, shard => putValue(stores.blocks, shard), { concurrency: 4 })
   const verdictsCid = await putValue(stores.blocks, links)
-  return record => markFailed(record, verdictsCid, now(), timing)
+  return record => markFailed(record, verdictsCid, now(), timing, reason)
 }
 
 /**

@@ -68,7 +68,12 @@ export const recordAggregation = async (
   }
   const aggregation = promised ? readAggregation(dependencies, words, record, receipt) : undefined
   if (aggregation) await joinAggregate(dependencies, record, aggregation)
-  else log('error', 'receipt decides nothing', { piece: record.piece, task: `${receipt.ran.link()}` })
+  else
+    log('error', 'receipt decides nothing', {
+      ...aggregator.address,
+      piece: record.piece,
+      task: `${receipt.ran.link()}`,
+    })
 }
 
 /** Returns why the piece gets no proof, if the receipt of the promised task says so. */
@@ -103,7 +108,7 @@ const joinAggregate = async (
   record: Stored<PieceRecord>,
   { aggregate: cid, inclusion, offer }: Aggregation,
 ): Promise<void> => {
-  const { stores, queues, timing, now, log } = dependencies
+  const { stores, queues, aggregator, timing, now, log } = dependencies
   const aggregate = newAggregate(
     { aggregate: cid, nonce: offer?.nonce, aggregateOfferCid: offer && `${offer.cid}` },
     now(),
@@ -119,6 +124,7 @@ const joinAggregate = async (
   if (aggregateOfferCid !== aggregate.aggregateOfferCid) {
     // The outcome of another offer of the same aggregate is not the outcome of this one.
     log('error', 'aggregate offered twice', {
+      ...aggregator.address,
       aggregate: aggregate.aggregate,
       offers: [aggregateOfferCid, aggregate.aggregateOfferCid],
     })

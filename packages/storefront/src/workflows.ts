@@ -1,0 +1,49 @@
+import { cidOf, type Workflow } from '@w3filecoin/runtime'
+import { type AggregateRecord, isFinal as isFinalOutcome } from './domain/aggregate.ts'
+import { isFinal, type PieceRecord, stageReachedAt } from './domain/piece.ts'
+
+const piece: Workflow<PieceRecord> = {
+  stageOf: ({ stage }) => stage,
+  isFinal,
+  // Each attempt begins with `offered`, and has its own receipts.
+  startedAt: ({ history }) => history.findLast(({ stage }) => stage === 'offered')?.at,
+  stageSince: stageReachedAt,
+  reasonOf: ({ reason }) => reason,
+  identify: async ({
+    piece,
+    content,
+    space,
+    group,
+    aggregate,
+    acceptTask,
+    acceptCid,
+    waitsFor,
+    attempt,
+  }) => ({
+    piece,
+    content,
+    space,
+    group,
+    aggregate,
+    task: acceptCid ?? (await cidOf(acceptTask)),
+    waitsFor,
+    attempt,
+  }),
+}
+
+const aggregate: Workflow<AggregateRecord> = {
+  stageOf: ({ stage }) => stage,
+  isFinal: isFinalOutcome,
+  startedAt: ({ offeredAt }) => offeredAt,
+  stageSince: ({ stage, offeredAt }) => (stage === 'offered' ? offeredAt : undefined),
+  reasonOf: ({ reason }) => reason,
+  identify: ({ aggregate, aggregateOfferCid, acceptCid, dealID }) => ({
+    aggregate,
+    offer: aggregateOfferCid,
+    task: acceptCid,
+    deal: dealID,
+  }),
+}
+
+/** By table. The stages of `group` and `translation` only schedule checks, so their transitions are not reported. */
+export const workflows = { piece, aggregate }
