@@ -135,6 +135,29 @@ const STAGE: Record<Exclude<keyof StageSettings, Service>, Omit<Setting, 'path' 
       "ARNs of the accounts, roles or users that make deals. They may read the dealer's offer documents, and send to its queue `report`.",
     example: ['arn:aws:iam::123456789012:role/deals'],
   },
+  alarmAddresses: {
+    type: 'list of strings',
+    default: [],
+    description:
+      'Addresses that alarms are sent to by email. AWS asks each address for a confirmation first. A deploy of production without an address prints a warning.',
+    example: ['ops@example.com'],
+  },
+  alarms: {
+    type: 'numbers, by limit',
+    default: {
+      pieceSeconds: 259_200,
+      dealSeconds: 604_800,
+      overduePieces: 1_000,
+      queueSeconds: 3_600,
+      apiErrors: 0,
+      throttledRuns: 0,
+      timeShare: 0.95,
+      memoryShare: 0.95,
+    },
+    description:
+      'The limits beyond which [alarms](operations.md#alarms) ring. `pieceSeconds`: age of a piece that waits for the aggregator or an aggregate. `dealSeconds`: age of an aggregate without a deal. `overduePieces`: pieces that sweeps send again in five minutes, for fifteen. `queueSeconds`: age of a message. `apiErrors`, `throttledRuns`: in five minutes. `timeShare`, `memoryShare`: share of its timeout and of its memory that a run uses. Absent limits have their default.',
+    example: { dealSeconds: 259_200 },
+  },
 }
 
 export interface Section {

@@ -1,16 +1,14 @@
 import type { AggregatorSettings } from '@w3filecoin/aggregator/config'
 import { resources } from '@w3filecoin/aggregator/resources'
 import { DIALECTS } from '@w3filecoin/capabilities/vocabulary'
-import type { Alarms } from './alarms.ts'
 import type { Network } from './network.ts'
-import { makeService } from './service.ts'
+import { type MadeService, makeService } from './service.ts'
 
-export const makeAggregator = (network: Network, alarms: Alarms): void => {
+export const makeAggregator = (network: Network): MadeService => {
   const { stage, storefront, aggregator, dealer } = network
-  makeService<AggregatorSettings>(resources, {
+  return makeService<AggregatorSettings>(resources, {
     member: aggregator,
     stage,
-    alarms,
     config: {
       dialects: [...DIALECTS],
       ...stage.aggregator,

@@ -1,16 +1,14 @@
 import { DIALECTS } from '@w3filecoin/capabilities/vocabulary'
 import type { DealTrackerSettings } from '@w3filecoin/deal-tracker/config'
 import { resources } from '@w3filecoin/deal-tracker/resources'
-import type { Alarms } from './alarms.ts'
 import type { Network } from './network.ts'
-import { makeService } from './service.ts'
+import { type MadeService, makeService } from './service.ts'
 
-export const makeDealTracker = (network: Network, alarms: Alarms): void => {
+export const makeDealTracker = (network: Network): MadeService => {
   const { stage, storefront, aggregator, dealer, dealTracker } = network
-  makeService<DealTrackerSettings>(resources, {
+  return makeService<DealTrackerSettings>(resources, {
     member: dealTracker,
     stage,
-    alarms,
     config: {
       dialects: [...DIALECTS],
       ...stage.dealTracker,

@@ -1,5 +1,5 @@
 import { hostOf, makeApi } from './domain.ts'
-import { keyOf } from './secrets.ts'
+import { keyOf, makeEncryption } from './secrets.ts'
 import type { ServiceName, Stage } from './stages.ts'
 
 /** A service as the other services of its stage know it. */
@@ -10,10 +10,12 @@ export interface Peer {
   keys?: `did:key:${string}`[]
 }
 
-/** A service of this stage before it has any functions: its API, its private key, and its peer for the others. */
+/** A service of this stage before it has any functions: its API, the parameter with its private key, and its peer for the others. */
 export interface Member {
   api: sst.aws.ApiGatewayV2
-  key: $util.Output<string>
+  key: aws.ssm.Parameter
+  /** Encrypts that parameter. */
+  encryption: aws.kms.Key
   peer: $util.Output<Peer>
 }
 
@@ -30,24 +32,28 @@ export interface Network {
  * Storefront and aggregator call each other, so the functions of each need the address of the other. Therefore the
  * four addresses are created first: they depend on no function.
  */
-export const makeNetwork = (stage: Stage): Network => ({
-  stage,
-  storefront: makeMember('storefront', stage),
-  aggregator: makeMember('aggregator', stage),
-  dealer: makeMember('dealer', stage),
-  dealTracker: makeMember('deal-tracker', stage),
-})
+export const makeNetwork = (stage: Stage): Network => {
+  const encryption = makeEncryption()
+  return {
+    stage,
+    storefront: makeMember('storefront', stage, encryption),
+    aggregator: makeMember('aggregator', stage, encryption),
+    dealer: makeMember('dealer', stage, encryption),
+    dealTracker: makeMember('deal-tracker', stage, encryption),
+  }
+}
 
-const makeMember = (service: ServiceName, stage: Stage): Member => {
+const makeMember = (service: ServiceName, stage: Stage, encryption: aws.kms.Key): Member => {
   const api = makeApi(service, stage)
-  const key = keyOf(service)
+  const key = keyOf(service, encryption)
   const host = hostOf(service, stage)
-  const did = host === undefined ? key.public : $util.output<Peer['did']>(`did:web:${host}`)
+  const did = host === undefined ? key.did : $util.output<Peer['did']>(`did:web:${host}`)
   const former = stage.formerKeys?.[service] ?? []
   return {
     api,
-    key: key.private,
-    peer: $util.all([did, api.url, key.public]).apply(([did, url, present]) => ({
+    key: key.parameter,
+    encryption,
+    peer: $util.all([did, api.url, key.did]).apply(([did, url, present]) => ({
       did,
       url,
       ...(did === present ? {} : { keys: [present, ...former] }),

@@ -51,12 +51,22 @@ export const consume = (name: string, made: Made, resources: Resources) => {
   const deadLetters = described(made.deadLetters, 'dead-letter queue', name, resources)
   const permissions: sst.aws.FunctionPermissionArgs[] = [
     {
-      actions: ['sqs:ReceiveMessage', 'sqs:DeleteMessage', 'sqs:GetQueueAttributes'],
+      // The function itself changes the visibility of messages that failed, so that they are retried sooner.
+      actions: [
+        'sqs:ReceiveMessage',
+        'sqs:DeleteMessage',
+        'sqs:GetQueueAttributes',
+        'sqs:ChangeMessageVisibility',
+      ],
       resources: [queue.arn],
     },
     { actions: ['sqs:SendMessage'], resources: [deadLetters.arn] },
   ]
-  return { environment: { [variable('deadLetter', name)]: deadLetters.url }, permissions }
+  const environment = {
+    [variable('queue', name)]: queue.url,
+    [variable('deadLetter', name)]: deadLetters.url,
+  }
+  return { environment, permissions }
 }
 
 /** Returns the physical names of all resources of a service, by environment variable. */
@@ -67,6 +77,15 @@ export const places = ({ tables, queues, deadLetters, buckets }: Made) =>
     ...Object.entries(deadLetters).map(([name, { url }]) => [variable('deadLetter', name), url] as const),
     ...Object.entries(buckets).map(([name, { name: at }]) => [variable('bucket', name), at] as const),
   ])
+
+/** Reading an encrypted parameter needs two permissions, because the Parameter Store decrypts it in the name of the caller. */
+export const readKey = (
+  parameter: aws.ssm.Parameter,
+  encryption: aws.kms.Key,
+): sst.aws.FunctionPermissionArgs[] => [
+  { actions: ['ssm:GetParameter'], resources: [parameter.arn] },
+  { actions: ['kms:Decrypt'], resources: [encryption.arn] },
+]
 
 export const writeLogs = (group: aws.cloudwatch.LogGroup): sst.aws.FunctionPermissionArgs => ({
   actions: ['logs:CreateLogStream', 'logs:PutLogEvents'],

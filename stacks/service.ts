@@ -10,10 +10,9 @@ import {
   visibilityTimeout,
 } from '@w3filecoin/runtime/resources'
 import hashtree from '../packages/piece/node_modules/@chainsafe/hashtree/package.json'
-import type { Alarms } from './alarms.ts'
 import { componentName } from './names.ts'
 import type { Member } from './network.ts'
-import { consume, grant, type Made, places, writeLogs } from './permissions.ts'
+import { consume, grant, type Made, places, readKey, writeLogs } from './permissions.ts'
 import type { ServiceName, Stage } from './stages.ts'
 
 /** Settings whose values, or the items of whose lists, may be outputs of the deploy. */
@@ -26,11 +25,19 @@ type Deployed<S> = {
 interface ServiceOptions<S> {
   member: Member
   stage: Stage
-  alarms: Alarms
   /** The settings of the service, without `self`. */
   config: Deployed<Omit<S, 'self'>>
   /** Principals outside of the stage, by their ARNs, that may read a bucket, and that may send to a queue. */
   outsiders?: { readers?: Record<string, readonly string[]>; senders?: Record<string, readonly string[]> }
+}
+
+/** A created service, as alarms and the dashboard see it. The names are those on AWS. */
+export interface MadeService {
+  resources: Resources
+  /** Id of its API. */
+  api: $util.Output<string>
+  functions: Record<string, { name: $util.Output<string>; logs: $util.Output<string>; spec: FunctionSpec }>
+  queues: Record<string, { name: $util.Output<string>; deadLetters: $util.Output<string> }>
 }
 
 /** The properties of a function that are not in its description. */
@@ -45,20 +52,20 @@ const DEAD_LETTERS_DAYS = 14
 
 /**
  * Creates everything that a service describes: its tables, queues and buckets; a function for its API, for each of its
- * queues and for each of its schedules; and the routes, subscriptions and schedules that call these functions.
+ * queues and for each of its schedules; and the routes, subscriptions and schedules that call these functions. Returns what
+ * must be monitored.
  *
  * `S` is the type of the settings of the service: a wrong setting is a compile error.
  */
 export const makeService = <S>(
   resources: Resources,
   {
-    member: { api, key, peer },
+    member: { api, key, encryption, peer },
     stage,
-    alarms,
     config,
     outsiders: { readers = {}, senders = {} } = {},
   }: ServiceOptions<S>,
-): void => {
+): MadeService => {
   const { service } = resources
   const reserved: Record<string, number | undefined> = stage.reservedConcurrency[service as ServiceName] ?? {}
   // The names of components must be unique across types. Functions have the plain names.
@@ -87,13 +94,15 @@ export const makeService = <S>(
   })
 
   const common = {
-    SERVICE_KEY: key,
+    SERVICE_KEY_PARAMETER: key.name,
     CONFIG: $jsonStringify({ self: peer, ...config }),
     LOG_LEVEL: stage.logLevel,
     // The namespace of metrics. Without it, none are written.
     STAGE: $app.stage,
     NODE_OPTIONS: '--enable-source-maps',
   }
+
+  const functions: MadeService['functions'] = {}
 
   /** Creates the function that the service exports under this name. */
   const makeFunction = (
@@ -106,7 +115,7 @@ export const makeService = <S>(
       name: `/${$app.name}/${$app.stage}/${service}/${name}`,
       retentionInDays: LOGS_DAYS,
     })
-    return new sst.aws.Function(named(name), {
+    const run = new sst.aws.Function(named(name), {
       ...rest,
       description: `${service}: ${name}`,
       handler: `packages/${service}/src/functions.${name}`,
@@ -117,7 +126,7 @@ export const makeService = <S>(
       memory: `${spec.memory} MB`,
       ...(reserved[name] === undefined ? {} : { concurrency: { reserved: reserved[name] } }),
       environment: { ...common, ...environment, ...own },
-      permissions: [...permissions, ...more, writeLogs(logs)],
+      permissions: [...permissions, ...more, ...readKey(key, encryption), writeLogs(logs)],
       logging: { logGroup: logs.name, format: 'json' },
       // Native code cannot be bundled. It is optional: without it hashing is slow, without any warning.
       // Splitting keeps code that no start uses in other files, e.g. the SDK's ways to find credentials.
@@ -130,13 +139,14 @@ export const makeService = <S>(
       hook: { postbuild: dropSources },
       transform: { role: restrict },
     })
+    functions[name] = { name: run.name, logs: logs.name, spec }
+    return run
   }
 
   // Invocations have a route of their own, so that other requests cannot use up the requests that they may have.
   const run = makeFunction('api', resources.api)
   api.route('POST /', run.arn, { name: 'invocations' })
   api.route('$default', run.arn, { name: 'all' })
-  alarms.api(named('api'), api)
 
   for (const [name, principals] of Object.entries(senders))
     if (principals.length > 0) letSend(named(name, 'senders'), queues[name].queue, principals)
@@ -158,15 +168,22 @@ export const makeService = <S>(
         functionName: run.name,
         recursiveLoop: 'Allow',
       })
-    alarms.queue(named(name), spec, queues[name])
-    alarms.consumer(named(name), run)
   }
 
   for (const [name, spec] of Object.entries(resources.schedules)) {
     // The next run does the work of a failed one, so Lambda must not retry.
     const run = makeFunction(name, spec.run, { retries: 0 })
     new sst.aws.CronV2(named(name, 'clock'), { function: run.arn, schedule: rate(spec) })
-    alarms.schedule(named(name), spec, run)
+  }
+
+  return {
+    resources,
+    api: api.nodes.api.id,
+    functions,
+    queues: mapValues(queues, ({ queue, dlq }) => ({
+      name: queue.nodes.queue.name,
+      deadLetters: dlq.nodes.queue.name,
+    })),
   }
 }
 

@@ -27,6 +27,28 @@ type ReservedConcurrency = {
   'deal-tracker'?: Partial<Record<FunctionName<typeof dealTracker>, number>>
 }
 
+type EmailAddress = `${string}@${string}`
+
+/** The limits beyond which alarms ring. docs/operations.md lists the alarms. */
+export interface AlarmLimits {
+  /** Age of a piece at the storefront that waits for the aggregator, or for an aggregate. */
+  pieceSeconds: number
+  /** Age of an aggregate without a deal. */
+  dealSeconds: number
+  /** Pieces whose messages a sweep sends again in five minutes, for fifteen minutes. */
+  overduePieces: number
+  /** Age of the oldest message in a queue, and at least twice the time for which a crashed run hides a message. */
+  queueSeconds: number
+  /** Answers of an API with 5xx in five minutes. */
+  apiErrors: number
+  /** Runs of the functions of a service that AWS refused in five minutes, twice in fifteen minutes. */
+  throttledRuns: number
+  /** Share of its timeout that a run takes. */
+  timeShare: number
+  /** Share of its memory that a run uses. */
+  memoryShare: number
+}
+
 /** The configuration of a deployment. It holds no secret: keys are secrets of SST, see secrets.ts. */
 export interface Stage {
   /** Whether the stage serves users: then it must not lack what only a trial can do without. */
@@ -55,6 +77,9 @@ export interface Stage {
    * `report`. E.g. `arn:aws:iam::123456789012:role/deals`.
    */
   dealMaking: readonly string[]
+  /** Addresses that alarms are sent to by email. AWS asks each for a confirmation first. E.g. `ops@example.com`. */
+  alarmAddresses: readonly EmailAddress[]
+  alarms: AlarmLimits
   storefront: Settings<StorefrontSettings, 'aggregator' | 'dealer' | 'dealTracker'>
   /** `storefronts`: further ones, beside the storefront of this stage. */
   aggregator: Partial<Settings<AggregatorSettings, 'dealer'>>
@@ -69,6 +94,19 @@ const DEFAULTS: Omit<Stage, 'production'> = {
   throttling: { perSecond: 100, burst: 200 },
   reservedConcurrency: {},
   dealMaking: [],
+  alarmAddresses: [],
+  alarms: {
+    // A piece waits at most six hours for an aggregate, if its group reaches its minimum.
+    pieceSeconds: 3 * 86_400,
+    // Half of the time after which the dealer fails an aggregate.
+    dealSeconds: 7 * 86_400,
+    overduePieces: 1_000,
+    queueSeconds: 3_600,
+    apiErrors: 0,
+    throttledRuns: 0,
+    timeShare: 0.95,
+    memoryShare: 0.95,
+  },
   storefront: { defaultGroup: 'default' },
   aggregator: {},
   dealer: {},
@@ -77,8 +115,9 @@ const DEFAULTS: Omit<Stage, 'production'> = {
 }
 
 /** The settings of a stage. Absent settings have their default. */
-export type StageSettings = Partial<Omit<Stage, 'production' | 'storefront'>> & {
+export type StageSettings = Partial<Omit<Stage, 'production' | 'storefront' | 'alarms'>> & {
   storefront?: Partial<Stage['storefront']>
+  alarms?: Partial<AlarmLimits>
 }
 
 /**
@@ -93,6 +132,7 @@ export const stageNamed = (name: string, stages: Record<string, StageSettings> =
     ...settings,
     production: name === PRODUCTION,
     storefront: { ...DEFAULTS.storefront, ...settings.storefront },
+    alarms: { ...DEFAULTS.alarms, ...settings.alarms },
   }
   // The deal tracker does not start either, but it would only say so after the deploy.
   if (stage.production && !stage.dealTracker.sources?.length)
@@ -101,3 +141,11 @@ export const stageNamed = (name: string, stages: Record<string, StageSettings> =
     )
   return stage
 }
+
+/** Returns what a deploy must warn about, although the stage can be deployed. */
+export const warningsAbout = ({ production, alarmAddresses }: Stage): string[] =>
+  production && alarmAddresses.length === 0
+    ? [
+        'No address receives the alarms of production. Set alarmAddresses of this stage in stacks/settings.ts, or subscribe to the topic alarmsTopic yourself.',
+      ]
+    : []

@@ -7,6 +7,8 @@ export const everyService: StageSettings = {
   throttling: { perSecond: 500, burst: 1000 },
   reservedConcurrency: { storefront: { api: 50, submit: 50 }, 'deal-tracker': { sync: 2 } },
   dealMaking: ['arn:aws:iam::123456789012:role/deals'],
+  alarmAddresses: ['ops@example.com'],
+  alarms: { dealSeconds: 86_400 },
   storefront: { gateway: 'https://gateway.example/{cid}', missingContent: 'refuse', contentWaitSeconds: 60 },
   aggregator: {
     storefronts: [{ did: 'did:web:other.example', url: 'https://other.example' }],
@@ -29,6 +31,10 @@ export const typos: StageSettings[] = [
   { dealer: { timing: { pollSeconds: '15 minutes' } } },
   // @ts-expect-error: the storefront has no function `submission`
   { reservedConcurrency: { storefront: { submission: 50 } } },
+  // @ts-expect-error: an address has an @
+  { alarmAddresses: ['ops.example.com'] },
+  // @ts-expect-error: the limit is `dealSeconds`
+  { alarms: { dealDays: 7 } },
   // @ts-expect-error: the service is `dealTracker`
   { tracker: { maxAgeSeconds: 60 } },
 ]

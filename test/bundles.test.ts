@@ -3,7 +3,7 @@ import type { AddressInfo } from 'node:net'
 import { buffer } from 'node:stream/consumers'
 import { DynamoDBClient, GetItemCommand, QueryCommand } from '@aws-sdk/client-dynamodb'
 import { GetObjectCommand, HeadObjectCommand, PutObjectCommand, S3Client } from '@aws-sdk/client-s3'
-import { SendMessageBatchCommand, SQSClient } from '@aws-sdk/client-sqs'
+import { ChangeMessageVisibilityBatchCommand, SendMessageBatchCommand, SQSClient } from '@aws-sdk/client-sqs'
 import { afterAll, beforeEach, describe, expect, test } from 'vitest'
 import { readDeployment } from './bundles/deployment.ts'
 import { type Gate, openGate } from './bundles/gate.ts'
@@ -33,6 +33,11 @@ const policies = new Map([
       { actions: ['dynamodb:GetItem'], resources: [TABLE] },
       { actions: ['dynamodb:Query'], resources: [`${TABLE}/index/due`] },
       { actions: ['sqs:SendMessage'], resources: ['arn:aws:sqs:us-east-1:123456789012:work'] },
+      {
+        actions: ['sqs:ChangeMessageVisibility'],
+        resources: ['arn:aws:sqs:us-east-1:123456789012:consumed'],
+      },
+      { actions: ['ssm:GetParameter'], resources: ['arn:aws:ssm:us-east-1:123456789012:parameter/keys/own'] },
       { actions: ['s3:GetObject'], resources: ['arn:aws:s3:::blocks/*'] },
       { actions: ['s3:ListBucket'], resources: ['arn:aws:s3:::blocks'] },
     ],
@@ -43,7 +48,7 @@ let gate: Gate
 
 beforeEach(async () => {
   gate?.stop()
-  gate = await openGate({ engines: { dynamodb: url, sqs: url, s3: url }, policies })
+  gate = await openGate({ engines: { dynamodb: url, sqs: url, s3: url, ssm: url }, policies })
 })
 
 const as = (accessKeyId: string, endpoint: string) => ({
@@ -68,7 +73,43 @@ const send = (queue: string) =>
     Entries: [{ Id: '0', MessageBody: '{}' }],
   })
 
+const hide = (queue: string) =>
+  new ChangeMessageVisibilityBatchCommand({
+    QueueUrl: `${gate.urls.sqs}/000000000000/${queue}`,
+    Entries: [{ Id: '0', ReceiptHandle: 'receipt', VisibilityTimeout: 10 }],
+  })
+/** Reads a parameter, and returns the status of the answer. */
+const readParameter = async (caller: string, Name: string) => {
+  const { status } = await fetch(gate.urls.ssm, {
+    method: 'POST',
+    headers: {
+      'x-amz-target': 'AmazonSSM.GetParameter',
+      authorization: `AWS4-HMAC-SHA256 Credential=${caller}/20260101/us-east-1/ssm/aws4_request`,
+    },
+    body: JSON.stringify({ Name, WithDecryption: true }),
+  })
+  return status
+}
+
 describe('the gate before the engines', () => {
+  test('lets a function change the visibility of messages in its own queue only', async () => {
+    await sqs('Reader').send(hide('consumed'))
+    await expect(sqs('Reader').send(hide('work'))).rejects.toThrow(
+      'is not authorized to perform sqs:ChangeMessageVisibility on arn:aws:sqs:us-east-1:123456789012:work',
+    )
+    await expect(sqs('Careless').send(hide('consumed'))).rejects.toThrow('is not authorized')
+  })
+
+  test('lets a function read the parameter in its policy only', async () => {
+    expect(await readParameter('Reader', '/keys/own')).toBe(200)
+    expect(await readParameter('Reader', '/keys/other')).toBe(400)
+    expect(await readParameter('Careless', '/keys/own')).toBe(400)
+    expect(gate.denied.map(({ caller, action, resource }) => `${caller} ${action} ${resource}`)).toEqual([
+      'Reader ssm:GetParameter arn:aws:ssm:us-east-1:123456789012:parameter/keys/other',
+      'Careless ssm:GetParameter arn:aws:ssm:us-east-1:123456789012:parameter/keys/own',
+    ])
+  })
+
   test('passes on calls that the policy of the caller allows, and counts them by action and resource', async () => {
     await dynamodb('Reader').send(get('records'))
     await dynamodb('Reader').send(get('records'))

@@ -49,7 +49,7 @@ export const useSystem = ({
       configure: (role, config, world) => {
         if (role === 'dealTracker') return configure(role, config, world)
         const pollSeconds = Math.min(config.timing.pollSeconds, MAX_SECONDS)
-        const timing = { retrySeconds: MAX_SECONDS, pollSeconds }
+        const timing = { ...config.timing, retrySeconds: MAX_SECONDS, pollSeconds }
         const unseen = role === 'dealer' && !fetchesPieces && { pieceSources: [] }
         return configure(role, { ...config, timing, ...unseen }, world)
       },

@@ -49,6 +49,8 @@ export const changedResources = (before: string, after: string): string[] => {
 
 const propertiesOf = ({ name, inputs, retainOnDelete }: Resource, stage: string): string[] => {
   const { environment, s3Key: _, ...listed } = inputs
+  // A private key.
+  if (listed.type === 'SecureString') delete listed.value
   return [
     ...flatten(listed),
     ...(environment ? [['environment', Object.keys(environment.variables).sort().join(' ')] as const] : []),
@@ -62,10 +64,16 @@ const propertiesOf = ({ name, inputs, retainOnDelete }: Resource, stage: string)
 
 type Property = readonly [path: string, value: string]
 
+/** Properties that look like JSON, but hold a pattern for log lines. */
+const PATTERNS = ['accessLogSettings.format', 'pattern']
+
 const flatten = (value: unknown, path = ''): Property[] => {
-  if (isJson(value) && path !== 'accessLogSettings.format') return flatten(JSON.parse(value), path)
+  if (isJson(value) && !PATTERNS.includes(path)) return flatten(JSON.parse(value), path)
   if (isStatement(value)) return [[path, describeStatement(value)]]
   if (typeof value !== 'object' || value === null) return [[path, `${value}`]]
+  // A metric of an alarm or a graph, with its options: its parts mean nothing alone.
+  if (Array.isArray(value) && /(^|\.)metric(s|Queries)$/.test(path))
+    return value.map(part => [path, JSON.stringify(part)])
   // The order of statements, indexes and attributes means nothing, so their lines have no number.
   if (Array.isArray(value) && value.every(part => typeof part !== 'object')) return [[path, value.join(', ')]]
   if (Array.isArray(value))

@@ -21,6 +21,12 @@ export const outputsOf = (type: string, name: string, inputs: Record<string, str
       }
     case 'aws:iam/role:Role':
       return { arn: `arn:aws:iam::${ACCOUNT}:role/${named}` }
+    case 'aws:ssm/parameter:Parameter':
+      return at('ssm', `parameter${named}`)
+    case 'aws:kms/key:Key':
+      return at('kms', `key/${name}`)
+    case 'aws:cloudwatch/metricAlarm:MetricAlarm':
+      return at('cloudwatch', `alarm:${named}`)
     case 'aws:cloudwatch/logGroup:LogGroup':
       return at('logs', `log-group:${named}`)
     case 'aws:apigatewayv2/api:Api':

@@ -1,6 +1,15 @@
 import { TAGGED } from '../tags.ts'
 import { outputsOf } from './mocks.ts'
-import type { Resource, Stack } from './stack.ts'
+import {
+  alarmsIn,
+  defectOfMetric,
+  expressionOf,
+  linesOf,
+  metricsOf,
+  OWN_METRICS,
+  widgetsOf,
+} from './monitoring.ts'
+import { KEYS, type Resource, type Stack } from './stack.ts'
 
 /** A property that every resource of a kind must have. */
 export interface Rule {
@@ -62,11 +71,39 @@ const ACTIONS: Record<string, readonly string[]> = {
     'sqs:ReceiveMessage',
     'sqs:DeleteMessage',
     'sqs:GetQueueAttributes',
+    'sqs:ChangeMessageVisibility',
   ],
   'aws:s3/bucket:Bucket': ['s3:GetObject', 's3:PutObject', 's3:ListBucket'],
   'aws:cloudwatch/logGroup:LogGroup': ['logs:CreateLogStream', 'logs:PutLogEvents'],
   'aws:lambda/function:Function': ['lambda:InvokeFunction'],
+  'aws:ssm/parameter:Parameter': ['ssm:GetParameter'],
+  'aws:kms/key:Key': ['kms:Decrypt'],
 }
+
+/** The addresses that receive the alarms of the stage that has some. */
+const ALARM_ADDRESSES = ['ops@w3.example', 'night-shift@w3.example']
+
+/** CloudWatch's limit for the metrics of an alarm. */
+const MAX_ALARM_METRICS = 10
+
+/** The metrics of AWS that an alarm must watch, by the dimension that names the resource. */
+const WATCHED: Record<string, (resource: Resource, stack: Stack) => string[]> = {
+  'aws:lambda/function:Function': (run, stack) => [
+    'Throttles',
+    'Duration',
+    ...(run.name.endsWith('ApiFunction') ? [] : ['Errors']),
+    ...(schedules(stack).some(({ inputs }) => inputs.target.arn === arnOf(run)) ? ['Invocations'] : []),
+  ],
+  'aws:sqs/queue:Queue': (queue, stack) =>
+    isDeadLetters(queue, stack)
+      ? ['ApproximateNumberOfMessagesVisible', 'ApproximateNumberOfMessagesNotVisible']
+      : ['ApproximateAgeOfOldestMessage'],
+  'aws:apigatewayv2/api:Api': () => ['5xx'],
+}
+
+/** The value that names a resource in the dimension of a metric. */
+const dimensionOf = ({ type, name, inputs }: Resource): string =>
+  type === 'aws:apigatewayv2/api:Api' ? `${name}-id` : inputs.name
 
 /** Names of services on AWS are limited to these lengths. A name that is longer fails at the deploy. */
 const MAX_NAME: Record<string, number> = {
@@ -286,16 +323,164 @@ export const RULES: readonly Rule[] = [
     },
   },
   {
-    title: 'every dead-letter queue keeps its messages for 14 days, and has an alarm',
+    title:
+      'every dead-letter queue keeps its messages for 14 days, and has an alarm that rings for each new one',
     of: deadLetters,
     defect: ({ inputs }, stack) => {
       if (inputs.messageRetentionSeconds !== DEAD_LETTER_SECONDS)
         return `keeps messages for ${inputs.messageRetentionSeconds ?? 'the default of 345600'} s`
+      const alarm = alarmsIn(stack).find(alarm =>
+        metricsOf(alarm).some(({ dimensions }) => dimensions.QueueName === inputs.name),
+      )
       return (
-        !ofType('MetricAlarm')(stack).some(alarm => alarm.inputs.dimensions?.QueueName === inputs.name) &&
-        'has no alarm'
+        !expressionOf(alarm ?? { type: '', name: '', inputs: {}, retainOnDelete: false })?.startsWith(
+          'DIFF(',
+        ) && 'has no alarm for each new dead letter'
       )
     },
+  },
+  {
+    title: 'every queue, function and API has the alarms of its kind',
+    of: ({ resources }) => resources.filter(({ type }) => type in WATCHED),
+    defect: (resource, stack) => {
+      const watched = alarmsIn(stack)
+        .flatMap(metricsOf)
+        .filter(({ dimensions }) => Object.values(dimensions).includes(dimensionOf(resource)))
+        .map(({ name }) => name)
+      const missing = WATCHED[resource.type]!(resource, stack).filter(name => !watched.includes(name))
+      return missing.length > 0 && `has no alarm for ${missing.join(', ')}`
+    },
+  },
+  {
+    title: 'every alarm has metrics of its stack, as many as CloudWatch allows',
+    of: alarmsIn,
+    defect: (alarm, stack) => {
+      const metrics = metricsOf(alarm)
+      if (metrics.length < 1 || metrics.length > MAX_ALARM_METRICS) return `has ${metrics.length} metrics`
+      const [defect] = metrics.flatMap(metric => defectOfMetric(metric, stack) ?? [])
+      return defect && `watches ${defect}`
+    },
+  },
+  {
+    title: 'every function has a count of runs near its memory',
+    of: functions,
+    defect: ({ inputs: { loggingConfig, memorySize } }, stack) =>
+      !ofType('LogMetricFilter')(stack).some(
+        ({ inputs }) =>
+          inputs.logGroupName === loggingConfig.logGroup &&
+          inputs.pattern.includes(`> ${Math.floor(memorySize * 0.95)})`),
+      ) && 'has no count of runs near its memory',
+  },
+  {
+    title: 'every address of the stage receives the alarms, by a subscription to their topic',
+    of: ofType('TopicSubscription'),
+    in: stack => ofType('TopicSubscription')(stack).length > 0,
+    defect: (subscription, stack) => {
+      const all = ofType('TopicSubscription')(stack).map(({ inputs }) => inputs.endpoint)
+      if (all.sort().join() !== ALARM_ADDRESSES.toSorted().join()) return `is one of ${all.join()}`
+      const { protocol, topic } = subscription.inputs
+      return (
+        !(protocol === 'email' && byArn(stack, topic)?.type === 'aws:sns/topic:Topic') &&
+        `sends ${protocol} from ${topic}`
+      )
+    },
+  },
+  {
+    title:
+      'the dashboard has a graph of each queue, function and API, and every line of it has metrics of the stage',
+    of: ofType('Dashboard'),
+    defect: (dashboard, stack) => {
+      const { metrics, expressions } = linesOf(dashboard)
+      const [defect] = metrics.flatMap(metric => defectOfMetric(metric, stack) ?? [])
+      if (defect) return `shows ${defect}`
+      const unshown = Object.keys(OWN_METRICS).filter(
+        name =>
+          !metrics.some(metric => metric.name === name) &&
+          !expressions.some(expression =>
+            expression.startsWith(
+              `SEARCH('{${[`${stack.app.name}/${stack.app.stage}`, 'service', ...OWN_METRICS[name]!].join(',')}} MetricName="${name}"`,
+            ),
+          ),
+      )
+      if (unshown.length > 0) return `does not show ${unshown.join(', ')}`
+      const missing = stack.resources.filter(
+        resource =>
+          resource.type in WATCHED &&
+          !metrics.some(({ dimensions }) => Object.values(dimensions).includes(dimensionOf(resource))),
+      )
+      return missing.length > 0 && `does not show ${missing.map(({ name }) => name).join(', ')}`
+    },
+  },
+  {
+    title: 'the dashboard has the form that CloudWatch accepts: at most 500 widgets that do not overlap',
+    of: ofType('Dashboard'),
+    defect: (dashboard, stack) => {
+      const widgets = widgetsOf(dashboard)
+      if (widgets.length === 0 || widgets.length > 500) return `has ${widgets.length} widgets`
+      const overlap = widgets.find((a, n) =>
+        widgets
+          .slice(n + 1)
+          .some(
+            b => a.x < b.x + b.width && b.x < a.x + a.width && a.y < b.y + b.height && b.y < a.y + a.height,
+          ),
+      )
+      if (overlap) return `has a widget that covers another one: ${overlap.properties.title}`
+      const bad = widgets.find(
+        ({ type, x, width, properties }) =>
+          x + width > 24 ||
+          (type === 'metric' &&
+            !(properties.metrics?.length && properties.region === 'us-east-1' && properties.title)) ||
+          (type === 'text' && !properties.markdown) ||
+          (type === 'alarm' &&
+            properties.alarms?.toSorted().join() !== alarmsIn(stack).map(arnOf).sort().join()),
+      )
+      return bad && `has an invalid widget: ${JSON.stringify(bad).slice(0, 200)}`
+    },
+  },
+  {
+    title: 'no function has a private key in its environment, and each may read that of its service',
+    of: functions,
+    defect: (run, stack) => {
+      const { variables } = run.inputs.environment
+      const text = JSON.stringify(variables)
+      if ('SERVICE_KEY' in variables || Object.values(KEYS).some(key => text.includes(key)))
+        return 'has a private key in its environment'
+      const parameter = ofType('Parameter')(stack).find(
+        ({ inputs }) => inputs.name === variables.SERVICE_KEY_PARAMETER,
+      )
+      if (parameter?.inputs.type !== 'SecureString') return 'names no encrypted parameter for its private key'
+      if (parameter.inputs.tags?.service !== run.inputs.tags?.service)
+        return `reads the private key of another service, ${parameter.name}`
+      const encryption = byArn(stack, parameter.inputs.keyId)
+      return (
+        !(
+          allows(run, 'ssm:GetParameter', parameter, stack) &&
+          encryption !== undefined &&
+          allows(run, 'kms:Decrypt', encryption, stack)
+        ) && `may not read ${parameter.name}`
+      )
+    },
+  },
+  {
+    title:
+      'every parameter with a private key is encrypted with a key of the stage, and outside of the path that operators may read',
+    of: stack =>
+      ofType('Parameter')(stack).filter(({ inputs }) => Object.values(KEYS).includes(inputs.value)),
+    defect: ({ inputs }, stack) => {
+      const { app } = stack
+      if (!inputs.name.startsWith(`/${app.name}-keys/${app.stage}/`)) return `has the name ${inputs.name}`
+      const encryption = inputs.type === 'SecureString' && byArn(stack, inputs.keyId)?.type
+      return encryption !== 'aws:kms/key:Key' && 'is not encrypted with a key of the stage'
+    },
+  },
+  {
+    title: 'no resource but a parameter has a private key',
+    of: ({ resources }) => resources,
+    defect: ({ type, inputs }) =>
+      type !== 'aws:ssm/parameter:Parameter' &&
+      type !== 'sst:sst:LinkRef' &&
+      Object.values(KEYS).some(key => JSON.stringify(inputs).includes(key)) &&
+      'has a private key',
   },
   {
     title: 'every alarm notifies the topic of the stack',
@@ -491,7 +676,12 @@ export const RULES: readonly Rule[] = [
     of: functions,
     defect: (run, stack) => {
       const values = Object.values<string>(run.inputs.environment.variables)
-      for (const resource of [...tables(stack), ...queues(stack), ...buckets(stack)]) {
+      for (const resource of [
+        ...tables(stack),
+        ...queues(stack),
+        ...buckets(stack),
+        ...ofType('Parameter')(stack),
+      ]) {
         const named = values.some(
           value => value === (resource.inputs.bucket ?? resource.inputs.name) || isUrlOf(resource, value),
         )
@@ -516,6 +706,16 @@ export const RULES: readonly Rule[] = [
       const isRight = statementsOf(policy).every(statement => isForDealMaking(statement, ['sqs:SendMessage']))
       return !isRight && 'allows something else'
     },
+  },
+  {
+    title: 'every consumer may have its failed messages retried sooner',
+    of: stack => functions(stack).filter(run => consumedBy(run, stack).length > 0),
+    defect: (run, stack) =>
+      consumedBy(run, stack).some(
+        queue =>
+          !allows(run, 'sqs:ChangeMessageVisibility', queue, stack) ||
+          !Object.values<string>(run.inputs.environment.variables).some(value => isUrlOf(queue, value)),
+      ) && 'may not have its failed messages retried sooner',
   },
   {
     title: 'only its consumer receives messages from a queue',

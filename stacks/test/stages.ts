@@ -10,10 +10,15 @@ export const STAGES = {
       ],
     },
   },
-  /** A stage with a domain, which reserves the runs of one function, and whose deals another account makes. */
+  /**
+   * A stage with a domain, which reserves the runs of one function, whose deals another account makes, and whose alarms two
+   * addresses receive.
+   */
   trial: {
     domain: 'w3.example',
     reservedConcurrency: { storefront: { submit: 60 } },
     dealMaking: ['arn:aws:iam::999999999999:role/deals'],
+    alarmAddresses: ['ops@w3.example', 'night-shift@w3.example'],
+    alarms: { dealSeconds: 86_400 },
   },
 } satisfies Record<string, StageSettings>

@@ -70,6 +70,8 @@ export interface Deployment {
   buckets: Record<string, string>
   subscriptions: Subscription[]
   schedules: DeployedSchedule[]
+  /** The values in the Parameter Store, by name. */
+  parameters: Record<string, string>
 }
 
 /** Reads the resources that a deploy registers. Throws if one has a property that this check does not implement. */
@@ -139,6 +141,9 @@ export const readDeployment = ({ resources }: Pick<Stack, 'resources'>): Deploym
       everySeconds: readRate(inputs.scheduleExpression),
       input: JSON.parse(inputs.target.input),
     })),
+    parameters: Object.fromEntries(
+      of('aws:ssm/parameter:Parameter').map(({ inputs }) => [inputs.name, inputs.value]),
+    ),
   }
 }
 

@@ -4,7 +4,7 @@ import { buffer } from 'node:stream/consumers'
 import type { Statement } from './deployment.ts'
 
 /** The services of AWS that the functions call. */
-export const SERVICES = ['dynamodb', 'sqs', 's3'] as const
+export const SERVICES = ['dynamodb', 'sqs', 's3', 'ssm'] as const
 type Service = (typeof SERVICES)[number]
 
 /** A call of AWS, as IAM sees it. */
@@ -128,6 +128,8 @@ const accessesOf = (service: Service, request: IncomingMessage, body: Buffer): A
         resource: arn('sqs', String(input.QueueUrl).split('/').pop()!),
       },
     ]
+  if (service === 'ssm')
+    return [{ action: `ssm:${operation}`, resource: arn('ssm', `parameter${input.Name}`) }]
   const action = `dynamodb:${operation}`
   const table = (name: string) => arn('dynamodb', `table/${name}`)
   // The items of a batch. A transaction needs the permission for each of its operations, and has none: it has no table here.

@@ -1,5 +1,8 @@
-import { EventEmitter } from 'node:events'
+import { EventEmitter, once } from 'node:events'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
+import { json } from 'node:stream/consumers'
 import { CreateTableCommand, DynamoDBClient } from '@aws-sdk/client-dynamodb'
 import { CreateBucketCommand } from '@aws-sdk/client-s3'
 import { CreateQueueCommand, SQSClient } from '@aws-sdk/client-sqs'
@@ -59,12 +62,14 @@ interface SystemOptions {
 
 /** What an operator would set in stacks/settings.ts for a stage on one machine. */
 const settingsFor = (activeReplicas: string, clients: readonly string[]): StageSettings => {
-  const timing = { retrySeconds: 5, pollSeconds: 5 }
+  // A poison message is a dead letter after 19 s.
+  const timing = { retrySeconds: 5, pollSeconds: 5, redeliverySeconds: 0.2 }
   return {
     storefront: { timing },
     aggregator: { timing, limits: { minPaddedBytes: 0, maxWaitSeconds: 3 } },
     dealer: { timing: { ...timing, pollSeconds: 1 } },
     dealTracker: {
+      timing,
       clients: clients.map(did => ({ did: did as `did:key:${string}` })),
       sources: [{ name: 'market', kind: 'active-replicas', url: activeReplicas }],
     },
@@ -92,8 +97,11 @@ export const startSystem = async ({ directory, stage, faulty, clients }: SystemO
   const deployment = readDeployment(stack)
   await createResources(deployment, engines)
 
+  const parameters = await serveParameters(deployment.parameters)
+  running.defer(() => parameters.stop())
   const gate = await openGate({
     engines: {
+      ssm: parameters.url,
       dynamodb: engines.env.AWS_ENDPOINT_URL_DYNAMODB as string,
       sqs: engines.sqs,
       s3: engines.s3,
@@ -170,7 +178,7 @@ export const startSystem = async ({ directory, stage, faulty, clients }: SystemO
 
 /**
  * Returns the policies of a function by access key id: those of its own calls, and those of Lambda, which polls its queue with the
- * same role. Lambda does not change the visibility of messages, but the local event source shortens the pause before a retry with it.
+ * same role. Lambda does not change the visibility of messages, but the local event source hides them with it during a run.
  */
 const policiesOf = ({ name, policy }: DeployedFunction): [string, Statement[]][] => [
   [name, policy],
@@ -188,12 +196,36 @@ const environmentOf = (
   AWS_ENDPOINT_URL_DYNAMODB: gate.urls.dynamodb,
   AWS_ENDPOINT_URL_SQS: gate.urls.sqs,
   AWS_ENDPOINT_URL_S3: gate.urls.s3,
+  AWS_ENDPOINT_URL_SSM: gate.urls.ssm,
   AWS_ACCESS_KEY_ID: name,
   AWS_LAMBDA_FUNCTION_NAME: name,
   AWS_LAMBDA_FUNCTION_MEMORY_SIZE: `${memoryMB}`,
   _HANDLER: handler,
   TZ: ':UTC',
 })
+
+/** Stands in for the Parameter Store. */
+const serveParameters = async (values: Deployment['parameters']) => {
+  const server = createServer(async (request, response) => {
+    const { Name } = (await json(request)) as { Name: string }
+    const Value = values[Name]
+    response
+      .writeHead(Value === undefined ? 400 : 200, { 'content-type': 'application/x-amz-json-1.1' })
+      .end(
+        JSON.stringify(
+          Value === undefined ? { __type: 'ParameterNotFound' } : { Parameter: { Name, Value } },
+        ),
+      )
+  }).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  return {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    stop: () => {
+      server.close()
+      server.closeAllConnections()
+    },
+  }
+}
 
 const createResources = async ({ tables, queues, buckets }: Deployment, engines: Engines): Promise<void> => {
   const { AWS_REGION: region, AWS_ENDPOINT_URL_DYNAMODB: endpoint } = engines.env as Record<string, string>

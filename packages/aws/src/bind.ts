@@ -18,7 +18,7 @@ const VALUES: Record<Kind, string> = {
 
 /** The resources of a service on AWS, behind the ports. */
 export interface Bound<R extends Resources> extends Engine {
-  /** Opens the dead-letter queue of a queue. */
+  /** Opens the dead-letter queue of a queue that the function consumes. */
   deadLetters(queue: keyof R['queues'] & string): DeadLetters
   /** Returns the S3 client and the name of a bucket, for objects that are not blocks. */
   bucket(name: keyof R['buckets'] & string): { client: S3Client; bucket: string }
@@ -40,11 +40,14 @@ export interface Bound<R extends Resources> extends Engine {
  *     BUCKET_BLOCKS=w3filecoin-prod-storefront-blocks
  *
  * @param tables the engine for tables, if it is not DynamoDB
+ * @param redeliverySeconds pause before the first redelivery of a message whose consumer failed. If absent, SQS redelivers after
+ *   the visibility timeout of the queue.
  */
 export const bind = <const R extends Resources>(
   resources: R,
   env: Environment,
   tables: Tables = new DynamoTables(),
+  redeliverySeconds?: number,
 ): Bound<R> => {
   const locate = (kind: Kind, name: string): string => {
     const value = env[variable(kind, name)]
@@ -75,7 +78,9 @@ export const bind = <const R extends Resources>(
         service,
         queue,
         attempts: spec.attempts,
+        redeliverySeconds,
         url: () => locate('deadLetter', queue),
+        workUrl: () => locate('queue', queue),
       })
     },
     blocks: (name: string): Blocks => new S3Blocks(() => bucket(name)),

@@ -21,6 +21,7 @@ import { bind } from './bind.ts'
 import { currentRequest } from './deadline.ts'
 import { hostFetch } from './host-fetch.ts'
 import { openMetrics } from './metrics.ts'
+import { keySourceOf } from './parameter-key.ts'
 import { openTables } from './tables.ts'
 
 /** The definition of a service as data: its resources, and the formats of its records and messages. */
@@ -47,9 +48,9 @@ export const openContext = async <
   peers: (config: z.infer<S>) => readonly PeerConfig[],
   env: Environment,
 ) => {
-  const { config, logLevel, id } = await readEnvironment(schema, env)
+  const { config, logLevel, id } = await readEnvironment(schema, env, keySourceOf(env))
   // A copy, because on a laptop several services share one process, and each finds its own variables when it is imported.
-  const aws = bind(resources, { ...env }, await openTables(env))
+  const aws = bind(resources, { ...env }, await openTables(env), config.timing.redeliverySeconds)
   const log = jsonLog(line => process.stdout.write(`${line}\n`), {
     service: resources.service,
     level: logLevel,

@@ -1,5 +1,11 @@
-import { type MessageAttributeValue, SendMessageCommand, type SQSClient } from '@aws-sdk/client-sqs'
-import type { Failure } from '@w3filecoin/runtime'
+import {
+  type BatchResultErrorEntry,
+  ChangeMessageVisibilityBatchCommand,
+  type MessageAttributeValue,
+  SendMessageCommand,
+  type SQSClient,
+} from '@aws-sdk/client-sqs'
+import { batchesOf, type Failure } from '@w3filecoin/runtime'
 import type { SQSRecord } from 'aws-lambda'
 import * as z from 'zod'
 
@@ -45,12 +51,34 @@ const ATTRIBUTE = 'PostMortem'
 const MAX_CAUSES = 5
 const MAX_TEXT_CHARACTERS = 1000
 
-/** The dead-letter queue of a queue. */
+/** SQS's limit for the messages of one call. */
+const MAX_BATCH_MESSAGES = 10
+
+/** The pause before a redelivery is this many times as long as the pause before. */
+const PAUSE_FACTOR = 4
+const MAX_PAUSE_SECONDS = 900
+
+/**
+ * Returns the seconds from a failed attempt to the next one, which SQS takes as a whole number.
+ *
+ * @param attempt number of the attempt that failed, from 1
+ * @param firstSeconds the pause after the first attempt
+ * @example [1, 2, 3, 4, 5].map(attempt => pauseAfter(attempt, 10)) // [10, 40, 160, 640, 900]
+ */
+export const pauseAfter = (attempt: number, firstSeconds: number): number =>
+  Math.ceil(Math.min(firstSeconds * PAUSE_FACTOR ** (attempt - 1), MAX_PAUSE_SECONDS))
+
+/** The dead-letter queue of a queue, and the redelivery before it. */
 export interface DeadLetters {
   /** The number of attempts after which a message is sent here. */
   attempts: number
   /** Sends a message here, with the post-mortem. Throws if SQS does not accept it. */
   put(record: SQSRecord, reason: Failure | Error): Promise<void>
+  /**
+   * Has SQS deliver failed messages again after a pause, instead of after the visibility timeout. The failed messages of a
+   * FIFO group have the pause of the first one. Throws if SQS does not accept it for all of them.
+   */
+  postpone(records: readonly SQSRecord[]): Promise<void>
 }
 
 interface SqsDeadLettersOptions {
@@ -58,8 +86,11 @@ interface SqsDeadLettersOptions {
   service: string
   queue: string
   attempts: number
-  /** Called on each use. */
+  /** Pause before the first redelivery. If absent, SQS redelivers after the visibility timeout. */
+  redeliverySeconds: number | undefined
+  /** URLs of the dead-letter queue, and of the queue itself. Called on each use. */
   url: () => string
+  workUrl: () => string
 }
 
 /** A dead-letter queue in SQS. */
@@ -95,6 +126,35 @@ export class SqsDeadLetters implements DeadLetters {
         ...(MessageGroupId && { MessageGroupId, MessageDeduplicationId: messageId }),
       }),
     )
+  }
+
+  async postpone(records: readonly SQSRecord[]): Promise<void> {
+    const { client, redeliverySeconds, workUrl } = this.#options
+    if (redeliverySeconds === undefined) return
+    /** SQS delivers no message of a group while another one is hidden. Equal pauses end the wait of a group at once. */
+    const pauseOfGroup = new Map<string, number>()
+    const entries = records.map(({ receiptHandle, attributes }) => {
+      const own = pauseAfter(Number(attributes.ApproximateReceiveCount), redeliverySeconds)
+      const group = attributes.MessageGroupId
+      const seconds = (group === undefined ? undefined : pauseOfGroup.get(group)) ?? own
+      if (group !== undefined) pauseOfGroup.set(group, seconds)
+      return { ReceiptHandle: receiptHandle, VisibilityTimeout: seconds }
+    })
+    const refused: BatchResultErrorEntry[] = []
+    for (const batch of batchesOf(entries, MAX_BATCH_MESSAGES)) {
+      const { Failed = [] } = await client.send(
+        new ChangeMessageVisibilityBatchCommand({
+          QueueUrl: workUrl(),
+          Entries: batch.map((entry, n) => ({ Id: `${n}`, ...entry })),
+        }),
+      )
+      refused.push(...Failed)
+    }
+    const [first] = refused
+    if (first)
+      throw new Error(
+        `${workUrl()} did not accept the pause of ${refused.length} messages: ${first.Code} ${first.Message}`,
+      )
   }
 }
 

@@ -16,8 +16,8 @@ export const apiFunction = ({ api }: Service) => {
 
 /**
  * Creates the Lambda entry of a queue. It returns the messages of the batch that SQS must deliver again. Failures become
- * retries only here: a failed message is delivered again, and after its last attempt it goes to the dead-letter queue. In a
- * FIFO queue, the messages after a failed one in its group are delivered again too.
+ * retries only here: a failed message is delivered again after a pause, and after its last attempt it goes to the dead-letter
+ * queue. In a FIFO queue, the messages after a failed one in its group are delivered again too.
  *
  * @example The response if the second of two messages failed:
  * `{ batchItemFailures: [{ itemIdentifier: '059f36b4-87a3-44ab-83d2-661975830a7d' }] }`
@@ -58,6 +58,12 @@ const handleEvent = async <M>(
       retries.push(record)
     }
   }
+  if (retries.length > 0)
+    await deadLetters?.postpone(retries).catch(cause => {
+      // SQS delivers them again all the same, after the visibility timeout of the queue.
+      const queue = retries[0]!.eventSourceARN.split(':').pop()
+      log('warn', 'redelivery not hastened', { queue, messages: retries.length, cause })
+    })
   return { batchItemFailures: retries.map(({ messageId }) => ({ itemIdentifier: messageId })) }
 }
 

@@ -160,6 +160,7 @@ describe('a message that fails', () => {
       put: async () => {
         throw new Error('unreachable')
       },
+      postpone: async () => {},
     }
     const logged: string[] = []
     const take = queueFunction(failWith(new Error('no')), (_, event) => logged.push(event), unreachable)

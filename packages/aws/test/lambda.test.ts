@@ -237,7 +237,7 @@ describe('lambdaFunctions', () => {
         schedules: { sweep: async () => void ran++ },
       },
       log: () => {},
-      deadLetters: () => ({ attempts: 5, put: async () => {} }),
+      deadLetters: () => ({ attempts: 5, put: async () => {}, postpone: async () => {} }),
     })
     expect(Object.keys(functions)).toEqual(['api', 'submit', 'sweep'])
     expect(await functions.submit(sqsEvent({ body: { n: 1 } }))).toEqual({ batchItemFailures: [] })
@@ -273,7 +273,7 @@ describe('lambdaFunctions', () => {
         },
       },
       log: () => {},
-      deadLetters: () => ({ attempts: 5, put: async () => {} }),
+      deadLetters: () => ({ attempts: 5, put: async () => {}, postpone: async () => {} }),
       flushMetrics: () => events.push('flush'),
     })
     await functions.submit(sqsEvent({ body: {} }), {

@@ -280,6 +280,12 @@ const wholeNumber = (min: number, max: number) => (text: string) => {
   throw new InvalidArgumentError(`It must be a whole number from ${min} to ${max}.`)
 }
 
+/** Parses the id of a message. It is part of a file's name. */
+const messageId = (text: string) => {
+  if (/^[\w-]{1,100}$/.test(text)) return text
+  throw new InvalidArgumentError('It must be the id of a message: MESSAGE of ops dlq.')
+}
+
 /** Returns a parser of seconds. */
 const seconds = (range: 'from 0' | 'above 0') => (text: string) => {
   if (/^\d+(\.\d+)?$/.test(text) && (range === 'from 0' || Number(text) > 0)) return Number(text)
@@ -418,19 +424,30 @@ Examples:
     .addOption(service())
     .option('--queue <name>', 'only this queue, e.g. submit or aggregation')
     .addOption(limit('letters of each queue'))
-    .option('--send', 'send the messages; without it, nothing changes')
+    .option('--send', 'send the messages; without --send and --drop, nothing changes')
+    .addOption(
+      new Option('--drop <message>', 'remove the dead letter of this message, and keep a copy')
+        .argParser(messageId)
+        .conflicts(['send', 'limit']),
+    )
+    .option('--copy <file>', 'the new file for the copy of --drop (default: MESSAGE.dead-letter.json)')
     .addHelpText(
       'after',
       reflow(`
 A message that failed all its attempts is in the dead-letter queue of its queue, with the reason and the line of code. With
 --send, each is sent to its queue again and then deleted here. If that is interrupted, a message may be sent twice, which
-does no harm. Without --send nothing changes: the letters are visible to others again after a second.
+does no harm. With --drop, one letter is deleted, after a copy of its body, its attributes and its reason is on the disk. A file
+is never overwritten. Otherwise nothing changes: the letters are visible to others again after a second.
 
 Examples:
   w3fil ops dlq
-  w3fil ops dlq --service dealer --send`),
+  w3fil ops dlq --service dealer --send
+  w3fil ops dlq --drop 015dc8d0-65fb-466e-9b9f-7f4a2de3864e`),
     )
-    .action(options => start('dlq', options))
+    .action((options, command: Command) => {
+      if (options.copy !== undefined && options.drop === undefined) command.error('--copy needs --drop')
+      return start('dlq', options)
+    })
 
   define('reconcile', 'Shows the unfinished records that no sweep checks in time, or that need an operator')
     .addOption(service())

@@ -727,7 +727,7 @@ describe('the configuration', () => {
       maxAgeSeconds: 259_200,
       maxLossShare: 0.1,
       production: false,
-      timing: { retrySeconds: 60, pollSeconds: 900 },
+      timing: { retrySeconds: 60, pollSeconds: 900, redeliverySeconds: 10 },
     })
   })
   it.each([

@@ -85,8 +85,11 @@ export interface Local {
   stop(): Promise<void>
 }
 
+/** A failed message is delivered again after 1, 1, 4 and 13 seconds. On AWS it takes minutes. */
+const REDELIVERY_SECONDS = 0.2
+
 /** Seconds until unfinished work is retried. With shorter times, many large files would be restarted again and again. */
-const TIMING = { retrySeconds: 10, pollSeconds: 10 }
+const TIMING = { retrySeconds: 10, pollSeconds: 10, redeliverySeconds: REDELIVERY_SECONDS }
 
 /** A piece waits this long for other pieces of its aggregate. */
 const SEAL_WAIT_SECONDS = 1
@@ -163,6 +166,7 @@ const fourServices = (storefronts: readonly string[]): ServiceSpec[] => [
         { did: agent.did },
       ],
       sources: [{ name: 'local', kind: 'active-replicas', url: activeReplicas }],
+      timing: { redeliverySeconds: REDELIVERY_SECONDS },
     }),
     wakes: { sync: { after: DEAL, seconds: 0 } },
   },

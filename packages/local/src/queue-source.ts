@@ -22,9 +22,12 @@ const LONG_POLL_SECONDS = 20
  * visibility timeout, which would delay the retry after a crash for minutes.
  */
 const HIDDEN_SECONDS = 20
-/** A failed message is retried after this, doubled at each attempt, up to a maximum. */
-const RETRY_SECONDS = 1
-const MAX_RETRY_SECONDS = 30
+/**
+ * Messages of a run that crashed are retried after this, doubled at each attempt, up to a maximum. Of a run that ended, the
+ * function itself has set the pause of each failed message, as on AWS.
+ */
+const CRASH_RETRY_SECONDS = 1
+const MAX_CRASH_RETRY_SECONDS = 30
 
 interface QueueSourceOptions {
   client: SQSClient
@@ -37,11 +40,11 @@ interface QueueSourceOptions {
 }
 
 /**
- * The event source of a queue, as on Lambda: collects a batch, runs the function, deletes the handled messages and
- * retries the failed ones. The window of a batch begins with the previous batch: a single message after a pause is handled
- * at once, and a stream of messages in one batch per window. (On Lambda, each batch waits for its window.)
- * If the function itself did not send a message to the dead-letter queue after its last
- * attempt, SQS does.
+ * The event source of a queue, as on Lambda: collects a batch, runs the function, and deletes the handled messages. It leaves
+ * the failed ones: SQS delivers them again when they are no longer hidden. The window of a batch begins with the previous
+ * batch: a single message after a pause is handled at once, and a stream of messages in one batch per window. (On Lambda, each
+ * batch waits for its window.) If the function itself did not send a message to the dead-letter queue after its last attempt,
+ * SQS does.
  */
 export const pollQueue = ({ client, queue, url, spec, run, log }: QueueSourceOptions): EventSource => {
   const stopping = new AbortController()
@@ -120,16 +123,21 @@ export const pollQueue = ({ client, queue, url, spec, run, log }: QueueSourceOpt
       (HIDDEN_SECONDS * 1000) / 2,
     )
     let failed: readonly Message[] = batch
+    let crashed = false
     try {
       failed = failedOf(batch, await invoke(queue, run, sqsEvent(queue, batch), spec.run))
     } catch (cause) {
+      crashed = true
       log('error', 'run failed', { queue, messages: batch.length, cause })
     } finally {
       clearInterval(renewal)
     }
     try {
       await remove(batch.filter(message => !failed.includes(message)))
-      await hide(failed, message => Math.min(RETRY_SECONDS * 2 ** (attempt(message) - 1), MAX_RETRY_SECONDS))
+      if (crashed)
+        await hide(failed, message =>
+          Math.min(CRASH_RETRY_SECONDS * 2 ** (attempt(message) - 1), MAX_CRASH_RETRY_SECONDS),
+        )
       for (const message of failed)
         if (attempt(message) >= spec.attempts)
           log('error', 'message given up', { queue, message: message.MessageId, attempts: spec.attempts })

@@ -160,6 +160,15 @@ export const commonSchema = {
         description: 'Time until another service is asked for a receipt that did not arrive.',
         examples: [300],
       }),
+      redeliverySeconds: seconds
+        .max(900)
+        .default(10)
+        .meta({
+          unit: 'seconds',
+          description:
+            'Pause between the first attempt of a message that failed and the second one. Each further pause is four times as long, and at most 900 seconds. With the default, a message is a dead letter after five attempts in 14 minutes.',
+          examples: [1],
+        }),
     })
     .prefault({}),
 }
@@ -169,10 +178,22 @@ export type CommonConfig = z.infer<typeof commonConfig>
 
 /** The environment variables of a service, beside those of its resources. */
 export const environmentVariables = z.object({
-  SERVICE_KEY: z.string().meta({
-    description: 'Private key of the service: an Ed25519 key as `@ucanto/principal` formats it. Secret.',
-    examples: ['MgCZ…'],
-  }),
+  SERVICE_KEY: z
+    .string()
+    .optional()
+    .meta({
+      description:
+        'Private key of the service: an Ed25519 key as `@ucanto/principal` formats it. Secret. Required without `SERVICE_KEY_PARAMETER`.',
+      examples: ['MgCZ…'],
+    }),
+  SERVICE_KEY_PARAMETER: z
+    .string()
+    .optional()
+    .meta({
+      description:
+        'Name of the parameter in the Parameter Store of AWS that holds the private key. It is read at each cold start. The stacks set it instead of `SERVICE_KEY`.',
+      examples: ['/w3filecoin-keys/production/storefront/z6MkndP2…'],
+    }),
   CONFIG: z.string().meta({
     description: 'The settings of the service, as in its table below.',
     examples: ['{"sources":[]}'],
@@ -280,7 +301,11 @@ export const readEnvironment = async <S extends z.ZodType<CommonConfig>>(
 }
 
 /** The intervals of the configuration, in milliseconds. */
-export const toTiming = ({ timing: { retrySeconds, pollSeconds } }: Pick<CommonConfig, 'timing'>) => ({
+export const toTiming = ({
+  timing: { retrySeconds, pollSeconds },
+}: {
+  timing: Pick<CommonConfig['timing'], 'retrySeconds' | 'pollSeconds'>
+}) => ({
   retryMs: retrySeconds * 1000,
   pollMs: pollSeconds * 1000,
 })

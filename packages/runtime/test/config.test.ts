@@ -38,7 +38,7 @@ describe('CONFIG', () => {
       aliases: [],
       dialects: [],
       attestors: [],
-      timing: { retrySeconds: 60, pollSeconds: 900 },
+      timing: { retrySeconds: 60, pollSeconds: 900, redeliverySeconds: 10 },
     })
   })
 

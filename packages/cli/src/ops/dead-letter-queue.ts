@@ -24,6 +24,8 @@ export interface DeadLetter {
   receipt: string
   /** Message group, in a FIFO queue. */
   group: string | undefined
+  /** Everything that SQS returned, for a copy. */
+  received: Message
 }
 
 interface DeadLetterQueueOptions {
@@ -117,12 +119,18 @@ export class DeadLetterQueue {
         ...(group && { MessageGroupId: group, MessageDeduplicationId: id }),
       }),
     )
-    await this.#client.send(new DeleteMessageCommand({ QueueUrl: this.#url, ReceiptHandle: receipt }))
+    await this.remove({ receipt })
     return MessageId as string
+  }
+
+  /** Deletes a received letter. */
+  async remove({ receipt }: Pick<DeadLetter, 'receipt'>): Promise<void> {
+    await this.#client.send(new DeleteMessageCommand({ QueueUrl: this.#url, ReceiptHandle: receipt }))
   }
 }
 
-const letterOf = ({ MessageId, Body, Attributes, MessageAttributes, ReceiptHandle }: Message): DeadLetter => {
+const letterOf = (received: Message): DeadLetter => {
+  const { MessageId, Body, Attributes, MessageAttributes, ReceiptHandle } = received
   const postMortem = readPostMortem(MessageAttributes)
   return {
     message: postMortem?.message ?? (MessageId as string),
@@ -132,5 +140,6 @@ const letterOf = ({ MessageId, Body, Attributes, MessageAttributes, ReceiptHandl
     postMortem,
     receipt: ReceiptHandle as string,
     group: Attributes?.MessageGroupId,
+    received,
   }
 }

@@ -2,6 +2,7 @@ import { count, fit, bytes as formatBytes, table } from '../text.ts'
 import type { DeadLetter } from './dead-letter-queue.ts'
 import { describeError } from './describe-error.ts'
 import type { QueueReport } from './dlq.ts'
+import type { Dropped } from './drop.ts'
 import type { FoundRecord, TableReport } from './reconcile.ts'
 import type { SealRequest } from './seal.ts'
 
@@ -71,6 +72,12 @@ export class Display {
       )
     if (failed > 0) said.push(`${queues(failed)} failed`)
     this.#line(said.join('; '))
+  }
+
+  dropped({ service, queue, message, letters, copy }: Dropped): void {
+    this.#line(
+      `${service} ${queue}: ${letterCount(letters)} of the message ${message} dropped; the copy is ${copy}`,
+    )
   }
 
   table({ service, table, found, more }: TableReport): void {

@@ -20,7 +20,7 @@ interface DlqOptions {
   limit: number
 }
 
-interface NamedQueue {
+export interface NamedQueue {
   resources: Resources
   queue: string
 }
@@ -64,14 +64,12 @@ export async function* readDeadLetters({
   yield* failed
 }
 
-const readQueue = async (
-  { resources, queue }: NamedQueue,
+/** Opens the dead-letter queue of a queue. Throws a `UserError` if the system does not have it. */
+export const openDeadLetters = (
+  { resources: { service }, queue }: NamedQueue,
   places: Environment,
-  { client, send, limit }: Omit<DlqOptions, 'target' | 'queues'>,
-): Promise<QueueReport> => {
-  const { service, queues } = resources
-  const fifo = queues[queue]?.fifo === true
-  const report: QueueReport = { service, queue, fifo, letters: [], left: 0, ended: false, again: 0 }
+  client: DlqOptions['client'],
+): DeadLetterQueue => {
   const locate = (kind: 'queue' | 'deadLetter'): string => {
     const url = places[variable(kind, queue)]
     if (url === undefined)
@@ -80,8 +78,19 @@ const readQueue = async (
       )
     return url
   }
+  return new DeadLetterQueue({ client, url: locate('deadLetter'), work: locate('queue') })
+}
+
+const readQueue = async (
+  { resources, queue }: NamedQueue,
+  places: Environment,
+  { client, send, limit }: Omit<DlqOptions, 'target' | 'queues'>,
+): Promise<QueueReport> => {
+  const { service, queues } = resources
+  const fifo = queues[queue]?.fifo === true
+  const report: QueueReport = { service, queue, fifo, letters: [], left: 0, ended: false, again: 0 }
   try {
-    const dead = new DeadLetterQueue({ client, url: locate('deadLetter'), work: locate('queue') })
+    const dead = openDeadLetters({ resources, queue }, places, client)
     const before = await dead.count()
     /** Ids of the messages that were sent back. */
     const sent = new Set<string>()

@@ -16,6 +16,9 @@ export interface OpsOptions {
   limit?: number
   storefront?: string
   send?: boolean
+  /** Id of the message whose dead letter is dropped, and the file for its copy. */
+  drop?: string
+  copy?: string
   json?: boolean
 }
 
@@ -49,8 +52,16 @@ export const ops = async (options: OpsOptions): Promise<number> => {
 
   if (options.command === 'dlq') {
     const { SQSClient } = await import('@aws-sdk/client-sqs')
-    const { readDeadLetters } = await import('./dlq.ts')
     const client = new SQSClient({})
+    if (options.drop !== undefined) {
+      const { dropLetter } = await import('./drop.ts')
+      const { drop: message, copy = `${message}.dead-letter.json` } = options
+      const dropped = await dropLetter({ target, client, queues, message, copy: resolve(cwd, copy) })
+      display.dropped(dropped)
+      line({ ...dropped, dropped: true })
+      return EXIT_CODES.done
+    }
+    const { readDeadLetters } = await import('./dlq.ts')
     const reports = []
     for await (const report of readDeadLetters({ target, client, queues, send, limit })) {
       reports.push(report)

@@ -88,6 +88,19 @@ describe('npm run ops', () => {
     ['an empty stage', ['dlq', '--stage='], '--stage needs a value', 'ops dlq'],
     ['an empty directory', ['dlq', '--data', ''], '--data needs a value', 'ops dlq'],
     ['--all for dlq', ['dlq', '--all'], "Unknown option '--all'", 'ops dlq'],
+    [
+      'a letter that is both dropped and sent',
+      ['dlq', '--drop', 'a', '--send'],
+      "Option '--drop <message>' cannot be used with option '--send'",
+      'ops dlq',
+    ],
+    [
+      'a message id that is a path',
+      ['dlq', '--drop', '../a'],
+      "Option '--drop <message>' argument '../a' is invalid. It must be the id of a message: MESSAGE of ops dlq.",
+      'ops dlq',
+    ],
+    ['a copy of no letter', ['dlq', '--copy', 'a'], '--copy needs --drop', 'ops dlq'],
     ['a seal of no group', ['seal'], "Missing required argument 'group'", 'ops seal'],
     [
       'a seal of two groups',
@@ -220,6 +233,27 @@ describe.each(ENGINES)('npm run ops on a system with its tables in %s', engine =
     await sleep(1100)
     expect(await json('dlq', '--send')).toMatchObject({ code: 0, lines: [{ sent: true }] })
     expect(await json('dlq')).toEqual({ code: 0, lines: [] })
+  })
+
+  it('drops a dead letter, and keeps a copy', async () => {
+    await aggregator.queue('include').send([{ no: 'use' }])
+    let dead = await json('dlq', '--queue', 'include')
+    while (dead.lines.length === 0) dead = await json('dlq', '--queue', 'include')
+    const { message } = dead.lines[0]
+    const copy = join(data, 'copy.json')
+    await sleep(1100)
+    expect(await json('dlq', '--drop', message, '--copy', copy)).toEqual({
+      code: 0,
+      lines: [{ service: 'aggregator', queue: 'include', message, letters: 1, copy, dropped: true }],
+    })
+    expect(JSON.parse(readFileSync(copy, 'utf8'))).toMatchObject({
+      message,
+      letters: [{ body: '{"no":"use"}', postMortem: { attempts: 5 } }],
+    })
+    expect(await json('dlq')).toEqual({ code: 0, lines: [] })
+    expect((await ops('dlq', '--drop', message, '--data', data)).err).toMatch(
+      /^w3fil: No dead letter of the message .* in these 17 queues\. /,
+    )
   })
 
   it('finds a record that no sweep sees, and sends its message', async () => {

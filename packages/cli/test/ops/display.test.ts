@@ -33,6 +33,7 @@ const letter: DeadLetter = {
   },
   receipt: 'x',
   group: undefined,
+  received: {},
 }
 
 const queue = ({ letters = 0, ...rest }: Partial<Omit<QueueReport, 'letters'>> & { letters?: number }) => ({

@@ -1,3 +1,6 @@
+import { existsSync, mkdtempDisposableSync, readFileSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import {
   DeleteMessageCommand,
   ReceiveMessageCommand,
@@ -13,6 +16,7 @@ import { type Consumer, each } from '@w3filecoin/runtime'
 import { CUT, startWorld, type World } from '@w3filecoin/testing'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type QueueReport, readDeadLetters } from '../../src/ops/dlq.ts'
+import { dropLetter } from '../../src/ops/drop.ts'
 import { findServices } from '../../src/ops/services.ts'
 import type { Target } from '../../src/ops/target.ts'
 
@@ -246,5 +250,104 @@ describe('dead letters', () => {
     const { letters } = await ops('piece', { send: true })
     expect(letters.map(({ body, postMortem }) => [body, postMortem])).toEqual([['{"id":"moved"}', undefined]])
     await aggregator.drain('piece')
+  })
+})
+
+describe('a dead letter that is dropped', () => {
+  const queues = ['piece', 'seal'].map(queue => ({ resources, queue }))
+  const drop = (message: string, copy: string, client: Pick<SQSClient, 'send'> = sqs) =>
+    dropLetter({ target, client, queues, message, copy })
+  /** Makes dead letters, and returns the id of the first message in its queue. */
+  const killed = async (name: Name, messages: object[]) => {
+    await kill(name, messages)
+    const { letters } = await ops(name)
+    await untilVisible()
+    return letters.find(({ body }) => body === JSON.stringify(messages[0]))!.message
+  }
+  const clear = async (name: Name) => {
+    await untilVisible()
+    await ops(name, { send: true })
+    return (await aggregator.drain(name)).map(({ Body }) => Body)
+  }
+  const directory = mkdtempDisposableSync(join(tmpdir(), 'drop-'))
+  const copy = (name: string) => join(directory.path, name)
+  afterAll(() => directory[Symbol.dispose]())
+
+  it('is deleted alone, and its copy has its body, its attributes and its post-mortem', async () => {
+    const message = await killed('piece', [{ id: 'one' }, { id: 'two' }, { id: 'three' }])
+    expect(await drop(message, copy('one.json'))).toEqual({
+      service: 'aggregator',
+      queue: 'piece',
+      message,
+      letters: 1,
+      copy: copy('one.json'),
+    })
+    expect(JSON.parse(readFileSync(copy('one.json'), 'utf8'))).toEqual({
+      service: 'aggregator',
+      queue: 'piece',
+      message,
+      letters: [
+        {
+          id: expect.any(String),
+          body: '{"id":"one"}',
+          attributes: expect.objectContaining({ SentTimestamp: expect.stringMatching(/^\d+$/) }),
+          messageAttributes: { PostMortem: expect.objectContaining({ DataType: 'String' }) },
+          postMortem: expect.objectContaining({
+            message,
+            reason: [
+              { name: 'Error', message: 'The table is gone' },
+              { name: 'Error', message: 'An operator dropped it' },
+            ],
+          }),
+        },
+      ],
+    })
+    expect((await clear('piece')).sort()).toEqual(['{"id":"three"}', '{"id":"two"}'])
+  })
+
+  it('is found in a FIFO queue', async () => {
+    const message = await killed('seal', [{ group: 'd', id: '1' }])
+    expect(await drop(message, copy('fifo.json'))).toMatchObject({ queue: 'seal', letters: 1 })
+    expect(JSON.parse(readFileSync(copy('fifo.json'), 'utf8')).letters[0].attributes.MessageGroupId).toBe('d')
+    expect(await clear('seal')).toEqual([])
+  })
+
+  it.each([
+    ['exists already', 'kept.json', 'kept.json exists already, so nothing was dropped'],
+    [
+      'cannot be created',
+      'no/such/directory.json',
+      'The copy cannot be written, so nothing was dropped: ENOENT',
+    ],
+  ])('stays if the file of its copy %s', async (_, name, problem) => {
+    writeFileSync(copy('kept.json'), 'mine')
+    const message = await killed('piece', [{ id: 'kept' }])
+    await expect(drop(message, copy(name))).rejects.toThrow(problem)
+    expect(readFileSync(copy('kept.json'), 'utf8')).toBe('mine')
+    expect(await clear('piece')).toEqual(['{"id":"kept"}'])
+  })
+
+  it('is deleted only when the copy is complete', async () => {
+    const message = await killed('piece', [{ id: 'last' }])
+    const watching = {
+      send: (command: unknown) => {
+        if (!(command instanceof DeleteMessageCommand)) return sqs.send(command as never)
+        expect(JSON.parse(readFileSync(copy('last.json'), 'utf8'))).toMatchObject({ message })
+        return Promise.reject(CUT)
+      },
+    } as Pick<SQSClient, 'send'>
+    await expect(drop(message, copy('last.json'), watching)).rejects.toThrow(
+      `The copy is in ${copy('last.json')}, but SQS did not delete the dead letter: `,
+    )
+    expect(await clear('piece')).toEqual(['{"id":"last"}'])
+  })
+
+  it('must exist: otherwise nothing changes, and there is no copy', async () => {
+    await killed('piece', [{ id: 'other' }])
+    await expect(drop('no-such-message', copy('none.json'))).rejects.toThrow(
+      'No dead letter of the message no-such-message in these 2 queues.',
+    )
+    expect(existsSync(copy('none.json'))).toBe(false)
+    expect(await clear('piece')).toEqual(['{"id":"other"}'])
   })
 })

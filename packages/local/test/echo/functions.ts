@@ -1,4 +1,5 @@
 import { appendFileSync } from 'node:fs'
+import { ChangeMessageVisibilityCommand, SQSClient } from '@aws-sdk/client-sqs'
 import type { APIGatewayProxyEventV2, SQSBatchResponse, SQSEvent } from 'aws-lambda'
 
 /** Appends a JSON line to the file that the tests read. */
@@ -20,17 +21,27 @@ export const api = async (event: APIGatewayProxyEventV2) => {
   return { event, env: { ...process.env } }
 }
 
-/** Fails messages with `fail`, never finishes a message with `never`, and handles the others. */
+const sqs = new SQSClient({})
+const URLS: Record<string, string | undefined> = {
+  takeNote: process.env.QUEUE_TAKE_NOTE,
+  inOrder: process.env.QUEUE_IN_ORDER,
+}
+
+/**
+ * Fails messages with `fail`, and has SQS deliver them again after a second. Never finishes a message with `never`, and handles
+ * the others.
+ */
 const take =
   (queue: string) =>
   async ({ Records }: SQSEvent): Promise<SQSBatchResponse> => {
     record({ queue, records: Records })
     if (Records.some(({ body }) => JSON.parse(body).never)) await new Promise(() => {})
-    return {
-      batchItemFailures: Records.filter(({ body }) => JSON.parse(body).fail).map(({ messageId }) => ({
-        itemIdentifier: messageId,
-      })),
-    }
+    const failed = Records.filter(({ body }) => JSON.parse(body).fail)
+    for (const { receiptHandle: ReceiptHandle } of failed)
+      await sqs.send(
+        new ChangeMessageVisibilityCommand({ QueueUrl: URLS[queue], ReceiptHandle, VisibilityTimeout: 1 }),
+      )
+    return { batchItemFailures: failed.map(({ messageId }) => ({ itemIdentifier: messageId })) }
   }
 
 export const takeNote = take('takeNote')
