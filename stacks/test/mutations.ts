@@ -177,7 +177,7 @@ export const MUTATIONS: readonly Mutation[] = [
     file: 'stacks/alarms.ts',
     from: "protocol: 'email'",
     to: "protocol: 'sms'",
-    reported: `AlarmsToOpsW3Example sends sms from arn:aws:sns:us-east-1:123456789012:w3filecoin-trial-AlarmsTopic`,
+    reported: `AlarmsToOpsW3Example sends sms from arn:aws:sns:us-east-1:123456789012:w3filecoin-trial-AlarmsTopic-bdvfbzta`,
   },
   {
     title: 'the dashboard shows metrics of another stage',

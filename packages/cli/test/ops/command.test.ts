@@ -236,21 +236,21 @@ describe.each(ENGINES)('npm run ops on a system with its tables in %s', engine =
   })
 
   it('drops a dead letter, and keeps a copy', async () => {
-    await aggregator.queue('include').send([{ no: 'use' }])
-    let dead = await json('dlq', '--queue', 'include')
-    while (dead.lines.length === 0) dead = await json('dlq', '--queue', 'include')
+    await aggregator.queue('deal').send([{ no: 'use' }])
+    let dead = await json('dlq', '--queue', 'deal')
+    while (dead.lines.length === 0) dead = await json('dlq', '--queue', 'deal')
     const { message } = dead.lines[0]
     const copy = join(data, 'copy.json')
     await sleep(1100)
     expect(await json('dlq', '--drop', message, '--copy', copy)).toEqual({
       code: 0,
-      lines: [{ service: 'aggregator', queue: 'include', message, letters: 1, copy, dropped: true }],
+      lines: [{ service: 'aggregator', queue: 'deal', message, letters: 1, copy, dropped: true }],
     })
     expect(JSON.parse(readFileSync(copy, 'utf8'))).toMatchObject({
       message,
       letters: [{ body: '{"no":"use"}', postMortem: { attempts: 5 } }],
     })
-    expect(await json('dlq')).toEqual({ code: 0, lines: [] })
+    expect(await json('dlq', '--queue', 'deal')).toEqual({ code: 0, lines: [] })
     expect((await ops('dlq', '--drop', message, '--data', data)).err).toMatch(
       /^w3fil: No dead letter of the message .* in these 17 queues\. /,
     )
