@@ -13,11 +13,13 @@ const LENGTH = 68
  */
 export const keyOf = (service: ServiceName) => {
   const secret = new sst.Secret(componentName(service, 'key'))
+  // `sst secret set … < FILE` stores the end of the line too.
+  const key = secret.value.apply(text => text.trim())
   return {
-    private: secret.value,
+    private: key,
     /** Its `did:key`, which is not secret. */
     public: $util.unsecret(
-      secret.value.apply(text => {
+      key.apply(text => {
         const did = publicKey(text)
         if (did === undefined)
           throw new Error(

@@ -1,9 +1,10 @@
 import { resolve } from 'node:path'
+import type { Context } from '../context.ts'
 import { EXIT_CODES } from '../outcome.ts'
 
 /** Options of `ops`, of which each command has some. */
 export interface OpsOptions {
-  command: 'dlq' | 'reconcile' | 'seal'
+  command: 'dlq' | 'reconcile' | 'seal' | 'doctor'
   /** The group to seal. */
   group: string
   data?: string
@@ -17,13 +18,19 @@ export interface OpsOptions {
   storefront?: string
   send?: boolean
   json?: boolean
+  /** Whether the doctor offers a piece, as whom, and for how many seconds it follows the piece. */
+  canary?: boolean
+  key?: string
+  with?: string
+  delegation?: string[]
+  wait?: number
 }
 
 /** The user's working directory; npm changes it. */
 const cwd = process.env.npm_lifecycle_event === 'ops' ? (process.env.INIT_CWD ?? '.') : '.'
 
 /** Finds, resends or seals. Resolves with the exit code. */
-export const ops = async (options: OpsOptions): Promise<number> => {
+export const ops = async (options: OpsOptions, context: Context): Promise<number> => {
   const print = (text: string) => process.stdout.write(text)
   const { localTarget, stageTarget } = await import('./target.ts')
   const { findQueues, findServices } = await import('./services.ts')
@@ -47,6 +54,10 @@ export const ops = async (options: OpsOptions): Promise<number> => {
   let found = false
   let failed = false
 
+  if (options.command === 'doctor') {
+    const { doctor } = await import('./doctor/command.ts')
+    return doctor({ ...options, target, services, print, now: Date.now }, context)
+  }
   if (options.command === 'dlq') {
     const { SQSClient } = await import('@aws-sdk/client-sqs')
     const { readDeadLetters } = await import('./dlq.ts')
