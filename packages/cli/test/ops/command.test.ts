@@ -33,7 +33,8 @@ describe('npm run ops', () => {
   it('prints its help, and that of each command', async () => {
     const { code, out } = await ops('--help')
     expect(code).toBe(0)
-    for (const word of ['dlq', 'reconcile', 'seal', 'doctor', 'Exit codes', 'Examples']) expect(out).toContain(word)
+    for (const word of ['dlq', 'reconcile', 'seal', 'doctor', 'Exit codes', 'Examples'])
+      expect(out).toContain(word)
     expect(await ops('-h')).toEqual({ code, out, err: '' })
     const reconcile = await ops('reconcile', '--help')
     for (const word of ['--data', '--stage', '--all', '--send', '--json', 'default: 300'])
