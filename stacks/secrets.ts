@@ -27,9 +27,11 @@ export const makeEncryption = (): aws.kms.Key =>
  */
 export const keyOf = (service: ServiceName, encryption: aws.kms.Key) => {
   const secret = new sst.Secret(componentName(service, 'key'))
+  // `sst secret set … < FILE` stores the end of the line too.
+  const key = secret.value.apply(text => text.trim())
   /** Its `did:key`, which is not secret. */
   const did = $util.unsecret(
-    secret.value.apply(text => {
+    key.apply(text => {
       const did = publicKey(text)
       if (did === undefined)
         throw new Error(
@@ -45,7 +47,7 @@ export const keyOf = (service: ServiceName, encryption: aws.kms.Key) => {
     description: `Private key of the ${service}`,
     type: 'SecureString',
     keyId: encryption.arn,
-    value: secret.value,
+    value: key,
   })
   return { did, parameter }
 }

@@ -83,14 +83,20 @@ export const makeService = <S>(
     deadLetters: mapValues(queues, ({ dlq }) => dlq),
   }
 
-  // Physical names end in random letters, so `npm run ops` reads them from this parameter.
+  // Physical names end in random letters, so `npm run ops` reads them from this parameter. It also names the address and the
+  // keys that the service must have.
   new aws.ssm.Parameter(named('places'), {
     name: `/${$app.name}/${$app.stage}/${service}`,
-    description: `Physical names of the tables, queues and buckets of the ${service}`,
+    description: `Address of the ${service}, and physical names of its tables, queues and buckets`,
     type: 'String',
-    // About 2 KB. Up to 4 KB the parameter is free of charge.
+    // About 2.5 KB. Up to 4 KB the parameter is free of charge.
     tier: 'Intelligent-Tiering',
-    value: $jsonStringify(places(made)),
+    value: $jsonStringify({
+      SERVICE_URL: api.url,
+      SERVICE_DID: peer.did,
+      SERVICE_KEYS: peer.apply(({ did, keys = [did] }) => keys.join(' ')),
+      ...places(made),
+    }),
   })
 
   const common = {

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
-import { openSigner, Proof, verify } from '@w3filecoin/client'
+import { decodeDelegation, openSigner, Proof, verify } from '@w3filecoin/client'
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { randomContent } from './content.ts'
 import { joinSnippets, readPage, type Snippet, snippetsIn } from './snippets.ts'
@@ -22,6 +22,7 @@ const PAGES = [
   'docs/store-files.md',
   'docs/run-a-storefront.md',
   'docs/operations.md',
+  'docs/deploy.md',
   'packages/client/README.md',
 ]
 
@@ -101,8 +102,17 @@ beforeAll(async () => {
     await link(join(root, 'test/node_modules', name), join(reader, 'node_modules', name))
   for (const name of ['photo.jpg', 'other.jpg'])
     await writeFile(join(reader, name), (await randomContent(40_000)).bytes)
-  // `npm run ops` of a clone whose system has this data. Exit code 3 means that something was found.
   await mkdir(join(home, 'bin'))
+  await writeFile(
+    join(home, 'bin', 'npx'),
+    `#!/bin/sh
+[ "$1" = w3fil ] || { echo "npx $* is not run: mark its block" >&2; exit 1; }
+shift
+exec "${process.execPath}" "${join(root, 'packages/cli/src/main.ts')}" "$@"
+`,
+    { mode: 0o755 },
+  )
+  // `npm run ops` of a clone whose system has this data. Exit code 3 means that something was found.
   await writeFile(
     join(home, 'bin', 'npm'),
     `#!/bin/sh
@@ -192,10 +202,31 @@ test('docs/run-a-storefront.md: a storefront is delegated, offers pieces, verifi
   }
 })
 
-test('docs/operations.md: an operator creates a key, and finds nothing to repair', async () => {
-  const output = await runPage('docs/operations.md')
-  expect(output).toMatch(/^MgC/)
-  expect(output).toContain('No dead letters')
+test('docs/operations.md: an operator finds nothing to repair', async () => {
+  expect(await runPage('docs/operations.md')).toContain('No dead letters')
+})
+
+test('docs/deploy.md: an operator creates keys and a delegation, and the doctor finds the system well', async () => {
+  const output = await runPage('docs/deploy.md')
+  const keys = 'trial-keys'
+  const dids = output.match(/^did:key:z6Mk\w+$/gm)!
+  // Of four keys; one is shown again, a new one is created, and the present one is shown.
+  expect([dids.length, new Set(dids).size]).toEqual([7, 5])
+  expect((await stat(join(reader, keys, 'dealer.key'))).mode & 0o777).toBe(0o600)
+  expect((await stat(join(reader, keys))).mode & 0o777).toBe(0o700)
+  const aggregator = await openSigner(join(reader, keys, 'aggregator.key'))
+  const delegation = await decodeDelegation(await readFile(join(reader, 'storefront.delegation')))
+  expect([delegation.issuer.did(), delegation.audience.did()]).toEqual([aggregator.did(), dids[0]])
+  expect(delegation.capabilities.map(({ can }) => can)).toEqual(['piece/offer', 'piece/info'])
+  for (const service of ['storefront', 'aggregator', 'dealer', 'deal-tracker'])
+    expect(output).toMatch(new RegExp(`^✓ ${service} +identity `, 'm'))
+})
+
+test('docs/deploy.md names the check that stands in for each command that needs AWS', () => {
+  const reasons = snippetsIn(readPage('docs/deploy.md')).flatMap(({ notRun }) => notRun ?? [])
+  const ofAws = reasons.filter(reason => reason.includes('AWS account'))
+  expect(ofAws.length).toBeGreaterThan(8)
+  for (const reason of ofAws) expect(reason).toMatch(/Checked instead: \S/)
 })
 
 test('every relative link of the documentation leads to a file, and to a heading of it', async () => {

@@ -399,8 +399,8 @@ Examples:
     new Option('--limit <n>', `at most this many ${what}`).argParser(wholeNumber(1, 10_000)).default(fallback)
   const service = () =>
     new Option('--service <name>', 'only this service: storefront, aggregator, dealer or deal-tracker')
-  const start = (command: 'dlq' | 'reconcile' | 'seal' | 'status', options: object, group = '') =>
-    stream(async () => (await import('./ops/main.ts')).ops({ command, group, ...options }))
+  const start = (command: 'dlq' | 'reconcile' | 'seal' | 'status' | 'doctor', options: object, group = '') =>
+    stream(async context => (await import('./ops/main.ts')).ops({ command, group, ...options }, context))
 
   define('status', 'Shows what needs attention, and how the services are')
     .addOption(service())
@@ -486,6 +486,27 @@ Examples:
   w3fil ops seal did:web:storage.example --stage production`),
     )
     .action((group, options) => start('seal', options, group))
+
+  define('doctor', 'Checks a system from outside, e.g. after a deploy: names, keys, clocks, queues, peers')
+    .addOption(service())
+    .option('--canary', 'also offer a tiny new piece to the storefront, and follow it')
+    .option('--wait <sec>', 'follow the piece for at most this many seconds', seconds('above 0'), 60)
+    .addOption(keyOption())
+    .addOption(withOption('offer the piece from this space (default: the DID of your key)'))
+    .addOption(delegationOption())
+    .addHelpText(
+      'after',
+      reflow(`
+It prints a line for each check: ✓ or ✗, the service, the check, and the finding. A line below ✗ says what to do. It shows the
+checks that the services themselves run on schedule, e.g. of their peers and of the sources of deals, and does not repeat them.
+Nothing changes, except that --canary adds a piece to an aggregate. A deal takes days, so the piece is fine when it is queued at
+the aggregator. The exit code is 0 if all is well, and 3 if there is a ✗.
+
+Examples:
+  w3fil ops doctor
+  w3fil ops doctor --stage production --canary`),
+    )
+    .action(options => start('doctor', options))
 }
 
 /** Width of the texts behind the options: that of the smallest usual terminal. */

@@ -5,12 +5,13 @@ import { UserError } from '@w3filecoin/runtime/user-error'
 import * as z from 'zod'
 
 /**
- * The part of `local.json` that `ops` needs: where the local system's resources are.
+ * The part of `local.json` that `ops` needs: where the local system's resources are, and by role the addresses of its services.
  *
- * @example { "engines": { "AWS_ENDPOINT_URL_SQS": "http://127.0.0.1:40123" },
+ * @example { "dealTracker": { "url": "http://127.0.0.1:4004", "did": "did:key:z6Mk…" },
+ *            "engines": { "AWS_ENDPOINT_URL_SQS": "http://127.0.0.1:40123" },
  *            "resources": { "storefront": { "TABLE_PIECE": "storefront-piece" } } }
  */
-const LocalJson = z.object({
+const LocalJson = z.looseObject({
   /** Environment variables that point the AWS SDK at the local engines. */
   engines: z.record(z.string(), z.string()),
   /** By service name, the environment variables that name its tables, queues and buckets. */

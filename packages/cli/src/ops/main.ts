@@ -1,9 +1,10 @@
 import { resolve } from 'node:path'
+import type { Context } from '../context.ts'
 import { EXIT_CODES } from '../outcome.ts'
 
 /** Options of `ops`, of which each command has some. */
 export interface OpsOptions {
-  command: 'dlq' | 'reconcile' | 'seal' | 'status'
+  command: 'dlq' | 'reconcile' | 'seal' | 'status' | 'doctor'
   /** The group to seal. */
   group: string
   data?: string
@@ -20,13 +21,19 @@ export interface OpsOptions {
   drop?: string
   copy?: string
   json?: boolean
+  /** Whether the doctor offers a piece, as whom, and for how many seconds it follows the piece. */
+  canary?: boolean
+  key?: string
+  with?: string
+  delegation?: string[]
+  wait?: number
 }
 
 /** The user's working directory; npm changes it. */
 const cwd = process.env.npm_lifecycle_event === 'ops' ? (process.env.INIT_CWD ?? '.') : '.'
 
-/** Shows, resends or seals. Resolves with the exit code. */
-export const ops = async (options: OpsOptions): Promise<number> => {
+/** Finds, resends or seals. Resolves with the exit code. */
+export const ops = async (options: OpsOptions, context: Context): Promise<number> => {
   const print = (text: string) => process.stdout.write(text)
   const { localTarget, stageTarget } = await import('./target.ts')
   const { findQueues, findServices } = await import('./services.ts')
@@ -50,6 +57,10 @@ export const ops = async (options: OpsOptions): Promise<number> => {
   let found = false
   let failed = false
 
+  if (options.command === 'doctor') {
+    const { doctor } = await import('./doctor/command.ts')
+    return doctor({ ...options, target, services, print, now: Date.now }, context)
+  }
   if (options.command === 'dlq') {
     const { SQSClient } = await import('@aws-sdk/client-sqs')
     const client = new SQSClient({})

@@ -11,7 +11,10 @@ const APP = 'w3filecoin'
 export interface Target {
   /** Environment variables for the AWS SDK and for `openTables`, in addition to those of this process. */
   env: Record<string, string>
-  /** Returns the environment variables that name a service's tables, queues and buckets. */
+  /**
+   * Returns the environment variables that name a service's tables, queues and buckets, and its address: `SERVICE_URL`,
+   * `SERVICE_DID` and `SERVICE_KEYS`, the `did:key`s that sign for it, with spaces between them.
+   */
   placesOf: (service: string) => Promise<Environment>
 }
 
@@ -22,8 +25,19 @@ export const localTarget = (data: string): Target => {
     throw new UserError(
       `No system is running on ${data}. Start it with npm start, or pass --data or --stage.`,
     )
-  return { env: system.engines, placesOf: async service => system.resources[service] ?? {} }
+  const addressOf = (service: string) => {
+    const role = service.replaceAll(/-(\w)/g, (_, letter: string) => letter.toUpperCase())
+    const { did, url } = addressSchema.parse(system[role] ?? {})
+    return did && url ? { SERVICE_URL: url, SERVICE_DID: did, SERVICE_KEYS: did } : {}
+  }
+  return {
+    env: system.engines,
+    placesOf: async service => ({ ...system.resources[service], ...addressOf(service) }),
+  }
 }
+
+/** A service in `local.json`. It signs with the key of its `did:key`. */
+const addressSchema = z.object({ did: z.string().optional(), url: z.string().optional() })
 
 /** A deployed stage, in the account and region that the AWS SDK finds. */
 export const stageTarget = (stage: string): Target => ({

@@ -33,7 +33,8 @@ describe('npm run ops', () => {
   it('prints its help, and that of each command', async () => {
     const { code, out } = await ops('--help')
     expect(code).toBe(0)
-    for (const word of ['dlq', 'reconcile', 'seal', 'Exit codes', 'Examples']) expect(out).toContain(word)
+    for (const word of ['dlq', 'reconcile', 'seal', 'doctor', 'Exit codes', 'Examples'])
+      expect(out).toContain(word)
     expect(await ops('-h')).toEqual({ code, out, err: '' })
     const reconcile = await ops('reconcile', '--help')
     for (const word of ['--data', '--stage', '--all', '--send', '--json', 'default: 300'])
@@ -190,7 +191,13 @@ describe.each(ENGINES)('npm run ops on a system with its tables in %s', engine =
     expect(system.env).toEqual(local.engines.env)
     for (const { resources } of findServices(undefined)) {
       const { service } = resources
-      expect(await system.placesOf(service)).toEqual(placesOf({ resources, service, sqs: local.engines.sqs }))
+      const { did, url } = local.services[service === 'deal-tracker' ? 'dealTracker' : service]!
+      expect(await system.placesOf(service)).toEqual({
+        ...placesOf({ resources, service, sqs: local.engines.sqs }),
+        SERVICE_DID: did,
+        SERVICE_KEYS: did,
+        SERVICE_URL: url,
+      })
     }
 
     const file = join(data, 'local.json')
