@@ -57,6 +57,10 @@ const NEEDS: Record<string, { actions: string; on?: (resource: Resource) => stri
       'logs:CreateLogGroup logs:PutRetentionPolicy logs:TagResource logs:ListTagsForResource logs:DeleteLogGroup',
     on: ({ inputs }) => `arn:aws:logs:us-east-1:123456789012:log-group:${inputs.name}`,
   },
+  'aws:cloudwatch/logMetricFilter:LogMetricFilter': {
+    actions: 'logs:PutMetricFilter logs:DescribeMetricFilters logs:DeleteMetricFilter',
+    on: ({ inputs }) => `arn:aws:logs:us-east-1:123456789012:log-group:${inputs.logGroupName}`,
+  },
   'aws:cloudwatch/metricAlarm:MetricAlarm': {
     actions:
       'cloudwatch:PutMetricAlarm cloudwatch:TagResource cloudwatch:ListTagsForResource cloudwatch:DeleteAlarms',
@@ -71,6 +75,11 @@ const NEEDS: Record<string, { actions: string; on?: (resource: Resource) => stri
     actions:
       'iam:CreateRole iam:GetRole iam:PutRolePolicy iam:GetRolePolicy iam:ListRolePolicies iam:ListAttachedRolePolicies iam:TagRole iam:ListInstanceProfilesForRole iam:DeleteRolePolicy iam:DeleteRole iam:PassRole',
     on: ({ inputs }) => `arn:aws:iam::123456789012:role/${inputs.name}`,
+  },
+  // The provider creates the key with the tags of the app, and encrypts the parameters with it.
+  'aws:kms/key:Key': {
+    actions:
+      'kms:CreateKey kms:TagResource kms:DescribeKey kms:GetKeyPolicy kms:GetKeyRotationStatus kms:ListResourceTags kms:ScheduleKeyDeletion kms:Encrypt kms:Decrypt',
   },
   'aws:lambda/eventSourceMapping:EventSourceMapping': {
     actions:
