@@ -670,7 +670,7 @@ describe('the deal tracker', () => {
       expect(Object.keys((ok as { deals: object }).deals)).toHaveLength(5)
     }
     await sync()
-    expect(measured.at(-1)).toEqual([
+    expect(measured).toContainEqual([
       { SourceAgeSeconds: 90, SourceEpoch: first?.stateEpoch },
       { source: 'ranges' },
     ])
