@@ -1,5 +1,15 @@
 import type { DID } from '@ucanto/interface'
-import { backoffMs, type Due, dueAt, notDue, recordId, type Stored, stageRules } from '@w3filecoin/runtime'
+import {
+  addTrouble,
+  backoffMs,
+  type Due,
+  dueAt,
+  notDue,
+  recordId,
+  type Stored,
+  stageRules,
+  type Trouble,
+} from '@w3filecoin/runtime'
 import type { GroupRecord, Seal } from './group.ts'
 
 /**
@@ -45,6 +55,8 @@ export interface AggregateRecord extends Due, Seal {
   offerTask: Uint8Array
   /** CID of the `aggregate/accept` that the dealer promised. Present from `offered` on. */
   acceptCid?: string | undefined
+  /** The last problem with the dealer at this stage, while the step is still being retried. */
+  trouble?: Trouble | undefined
 }
 
 /** Longest time until the dealer is asked for an outcome again, unless `pollMs` is longer. */
@@ -149,7 +161,22 @@ export const markOffered = (
   now: number,
   timing: Timing,
 ): Stored<AggregateRecord> | undefined =>
-  canBecome(record, 'offered') ? schedule({ ...record, stage: 'offered', acceptCid }, now, timing) : undefined
+  canBecome(record, 'offered')
+    ? schedule({ ...record, stage: 'offered', acceptCid, trouble: undefined }, now, timing)
+    : undefined
+
+/** Records a problem with the dealer that may pass, or that it has passed, and schedules the next attempt. */
+export const recordProblem = (
+  record: Stored<AggregateRecord>,
+  stage: AggregateStage,
+  message: string | undefined,
+  now: number,
+  timing: Timing,
+): Stored<AggregateRecord> | undefined => {
+  if (record.stage !== stage || (message === undefined && record.trouble === undefined)) return undefined
+  const trouble = message === undefined ? undefined : addTrouble(record.trouble, message, now)
+  return schedule({ ...record, trouble }, now, timing)
+}
 
 /** Records that all pieces of a range have their receipts. */
 export const closeRange = (
@@ -173,7 +200,7 @@ export const markEnded = (
   now: number,
   timing: Timing,
 ): Stored<AggregateRecord> | undefined =>
-  canBecome(record, stage) ? schedule({ ...record, stage }, now, timing) : undefined
+  canBecome(record, stage) ? schedule({ ...record, stage, trouble: undefined }, now, timing) : undefined
 
 /** Whether no work is left for the aggregate. */
 export const isFinished = (record: Pick<AggregateRecord, 'stage' | 'rangesToInclude'>): boolean =>

@@ -1,4 +1,14 @@
-import { backoffMs, type Due, dueAt, notDue, recordId, type Stored, stageRules } from '@w3filecoin/runtime'
+import {
+  addTrouble,
+  backoffMs,
+  type Due,
+  dueAt,
+  notDue,
+  recordId,
+  type Stored,
+  stageRules,
+  type Trouble,
+} from '@w3filecoin/runtime'
 import type { Timing } from './piece.ts'
 
 /** The aggregate is `offered` to a dealer until it is `accepted` (in a deal) or `failed`. */
@@ -27,6 +37,8 @@ export interface AggregateRecord extends Due {
   dealID?: number | undefined
   /** CID of a list of CIDs, one per shard, of the {@link Verdict}s on its pieces. Only when `failed`. */
   verdictsCid?: string | undefined
+  /** The last problem with the service that is asked for the outcome, while the question is still being repeated. */
+  trouble?: Trouble | undefined
 }
 
 /** `isFinal`: the outcome of the aggregate is known. */
@@ -96,6 +108,18 @@ export const markPromised = (
 ): Stored<AggregateRecord> | undefined =>
   record.acceptCid === undefined && !isFinal(record) ? { ...record, acceptCid } : undefined
 
+/** Records a problem with the question for the outcome, or that there is none any more, and schedules the next question. */
+export const recordOutcomeProblem = (
+  record: Stored<AggregateRecord>,
+  message: string | undefined,
+  now: number,
+  timing: Timing,
+): Stored<AggregateRecord> | undefined => {
+  if (isFinal(record) || (message === undefined && record.trouble === undefined)) return undefined
+  const trouble = message === undefined ? undefined : addTrouble(record.trouble, message, now)
+  return { ...record, trouble, ...dueAt(record.id, now + nextCheckMs(record, now, timing), 'waiting') }
+}
+
 export const markAccepted = (
   record: Stored<AggregateRecord>,
   deal: { dataType: number; dealID: number },
@@ -118,7 +142,9 @@ const enterStage = (
   now: number,
   timing: Timing,
 ): Stored<AggregateRecord> | undefined =>
-  canBecome(record, stage) ? scheduleMemberCheck({ ...record, ...change, stage }, now, timing) : undefined
+  canBecome(record, stage)
+    ? scheduleMemberCheck({ ...record, ...change, stage, trouble: undefined }, now, timing)
+    : undefined
 
 /**
  * Schedules the next search for pieces that are not settled. The sweep repeats it until none is left: messages to pieces may
