@@ -1,7 +1,7 @@
 export * from './config.ts'
 export { createDealTracker } from './deal-tracker.ts'
 export type * from './dependencies.ts'
-export type { DealRecord } from './domain/deal.ts'
+export { type DealRecord, toPieceKey, toStatus } from './domain/deal.ts'
 export type { Report } from './domain/report.ts'
 export type { Limits } from './domain/report-check.ts'
 export type { SourceRecord } from './domain/source.ts'

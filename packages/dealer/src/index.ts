@@ -1,7 +1,7 @@
 export * from './config.ts'
 export { createDealer } from './dealer.ts'
 export type * from './dependencies.ts'
-export type { AggregateRecord, AggregateStage } from './domain/aggregate.ts'
+export { type AggregateRecord, type AggregateStage, aggregateId, isSameOwner } from './domain/aggregate.ts'
 export type { OfferDocument } from './domain/offer-document.ts'
 export { messages, type Queues } from './queues.ts'
 export * from './stores.ts'

@@ -1,4 +1,3 @@
-import { resolve } from 'node:path'
 import { EXIT_CODES } from '../outcome.ts'
 
 /** Options of `ops`, of which each command has some. */
@@ -11,6 +10,8 @@ export interface OpsOptions {
   service?: string
   queue?: string
   all?: boolean
+  scan?: boolean
+  segments?: number
   /** Seconds. */
   overdue?: number
   limit?: number
@@ -19,25 +20,15 @@ export interface OpsOptions {
   json?: boolean
 }
 
-/** The user's working directory; npm changes it. */
-const cwd = process.env.npm_lifecycle_event === 'ops' ? (process.env.INIT_CWD ?? '.') : '.'
-
 /** Finds, resends or seals. Resolves with the exit code. */
 export const ops = async (options: OpsOptions): Promise<number> => {
   const print = (text: string) => process.stdout.write(text)
-  const { localTarget, stageTarget } = await import('./target.ts')
+  const { openTarget } = await import('./open-target.ts')
   const { findQueues, findServices } = await import('./services.ts')
   const { Display, failureLine, letterLine, recordLine } = await import('./display.ts')
   const services = findServices(options.service)
   const queues = findQueues(services, options.queue)
-  const target =
-    options.stage === undefined
-      ? localTarget(options.data === undefined ? resolve('.w3filecoin') : resolve(cwd, options.data))
-      : stageTarget(options.stage)
-  // The AWS SDK reads these variables. For the local system, ignore the AWS configuration of this machine.
-  if (options.stage === undefined)
-    for (const name of Object.keys(process.env)) if (name.startsWith('AWS_')) delete process.env[name]
-  Object.assign(process.env, target.env)
+  const target = openTarget(options, process.env)
 
   const { json, all = false, send = false, limit = 100, overdue = 300 } = options
   const graceMs = overdue * 1000
@@ -74,7 +65,8 @@ export const ops = async (options: OpsOptions): Promise<number> => {
   } else {
     const { reconcile } = await import('./reconcile.ts')
     const reports = []
-    const settings = { target, tables, services, all, send, graceMs, limit, now: Date.now }
+    const segments = options.scan ? options.segments : undefined
+    const settings = { target, tables, services, segments, all, send, graceMs, limit, now: Date.now }
     for await (const report of reconcile(settings)) {
       reports.push(report)
       display.table(report)
