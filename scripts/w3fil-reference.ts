@@ -93,14 +93,15 @@ the report of a proof whose deal is not active. Its fields; those marked with ? 
 | \`key new\`, \`key show\` | \`did\`, \`file\` |
 | \`delegate\` | \`file\`, \`delegation\`, \`audience\`, \`abilities\`, \`with\`, \`expires\` (\`null\`: never) |
 | \`revoke\` | \`delegation\`, \`service\` |
+| \`ops trace\` | \`subject\`, \`more\` (there are more workflows than \`--limit\`), \`receipt\`? (of the task, if the subject is one), \`stories\`: \`kind\` (\`workflow\` or \`aggregate\`), \`piece\`?, \`content\`?, \`nonce\`?, \`group\`, \`space\`?, \`storefront\`?, \`stage\`, \`since\`?, \`reason\`?, \`contentAttempts\`?, \`aggregates\` (\`aggregate\`, \`nonce\`?, \`group\`, \`stage\`, \`deal\`?), \`steps\` (\`kind\`: \`stage\`, \`receipt\` or \`deal\`; \`at\`, \`service\`, …), \`open\` (\`service\`, \`table\`, \`key\`, \`stage\`, \`since\`?, \`next\`, \`trouble\`?, \`checkAt\`?, \`isOverdue\`, \`note\`?), \`tasks\` (\`name\`, \`task\`) |
 | \`completion\` | \`shell\`, \`script\` |
 
 Codes of the command itself: \`Usage\`, \`NoStorefront\`, \`NoTracker\`, \`NoFiles\`, \`TooManyFiles\`, \`FileExists\`, \`KeyExists\`,
-\`NoKey\`, \`DealNotActive\` (the proof is valid, but the deal tracker knows no active deal), \`SeveralFailed\` (files failed for
+\`NoKey\`, \`NotFound\` (\`ops trace\`), \`DealNotActive\` (the proof is valid, but the deal tracker knows no active deal), \`SeveralFailed\` (files failed for
 different reasons), \`Interrupted\`, \`Failed\` and \`InternalError\`. If all failed files of an \`add\` have the same code, it is
 that of the command.
 
-\`dev\` and \`ops\` print many JSON lines instead: one per event, letter, record or seal.
+\`dev\`, \`ops dlq\`, \`ops reconcile\` and \`ops seal\` print many JSON lines instead: one per event, letter, record or seal.
 
 ## Exit codes
 

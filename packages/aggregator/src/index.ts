@@ -2,8 +2,14 @@ export { createAggregator } from './aggregator.ts'
 export * from './checks.ts'
 export * from './config.ts'
 export type * from './dependencies.ts'
-export type { AggregateRecord, AggregateStage } from './domain/aggregate.ts'
+export { type AggregateRecord, type AggregateStage, aggregateId } from './domain/aggregate.ts'
 export { type GroupRecord, MAX_OPEN_SEALS, type Seal } from './domain/group.ts'
-export type { PendingRecord, PieceRecord, PieceStage } from './domain/piece.ts'
+export {
+  groupId,
+  type PendingRecord,
+  type PieceRecord,
+  type PieceStage,
+  pieceId,
+} from './domain/piece.ts'
 export { messages, type Queues } from './queues.ts'
 export { type Stores, tables } from './stores.ts'

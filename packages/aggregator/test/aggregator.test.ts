@@ -391,45 +391,74 @@ describe('the dealer', () => {
       await Tasks.conclude(sender, aggregator, { root: receipt.root, blocks: receipt.iterateIPLDBlocks() }),
     )
 
-  it.each<[string, typeof state, string]>([
-    ['cannot be reached', { down: true }, 'peer not reached'],
-    ['fails to run the offer', { refusal: failure('HandlerExecutionError', 'not now') }, 'aggregate refused'],
+  it.each<[string, typeof state, string, string]>([
+    ['cannot be reached', { down: true }, 'peer not reached', `${dealer.did()} cannot be reached`],
+    [
+      'fails to run the offer',
+      { refusal: failure('HandlerExecutionError', 'not now') },
+      'aggregate refused',
+      'not now',
+    ],
     [
       'does not list the aggregator',
       { refusal: failure('UnknownAggregator', 'not you') },
       'aggregate refused',
+      'The dealer refuses the aggregate: UnknownAggregator: not you',
     ],
     [
       'cannot read the list of pieces',
       { refusal: failure('InvalidPiece', 'no list', { cause: [] }) },
       'aggregate refused',
+      'The dealer refuses the aggregate: InvalidPiece: no list',
     ],
-  ])('that %s gets the offer again from the sweep', async (how, trouble, event) => {
-    const { group, piece } = await sealed(how)
-    await aws.deliver('include', service.consumers.include as never)
-    const { aggregateId: id } = (await recordOf(piece, group)) as { aggregateId: string }
-    const before = await dependencies.stores.aggregate.get({ id })
-    expect(before).toMatchObject({ stage: 'sealed', checkAt: clock.now + timing.retryMs })
+  ])(
+    'that %s gets the offer again from the sweep, and the record says why',
+    async (how, trouble, event, message) => {
+      const { group, piece } = await sealed(how)
+      await aws.deliver('include', service.consumers.include as never)
+      const { aggregateId: id } = (await recordOf(piece, group)) as { aggregateId: string }
+      const before = await dependencies.stores.aggregate.get({ id })
+      expect(before).toMatchObject({ stage: 'sealed', checkAt: clock.now + timing.retryMs })
 
-    Object.assign(state, trouble)
-    const logged: string[] = []
-    const { consumers } = createAggregator({ ...dependencies, log: (_, event) => logged.push(event) })
-    // The record waits for the sweep. The message must not become a dead letter.
-    expect(await aws.deliver('deal', consumers.deal as never)).toEqual({
-      taken: 1,
-      failed: [],
-    })
-    expect(logged).toEqual([event])
-    expect(await dependencies.stores.aggregate.get({ id })).toEqual(before)
+      Object.assign(state, trouble)
+      const logged: string[] = []
+      const { consumers } = createAggregator({ ...dependencies, log: (_, event) => logged.push(event) })
+      // The record waits for the sweep. The message must not become a dead letter.
+      expect(await aws.deliver('deal', consumers.deal as never)).toEqual({
+        taken: 1,
+        failed: [],
+      })
+      expect(logged).toEqual([event])
+      const { checkAt, due } = before!
+      expect(await dependencies.stores.aggregate.get({ id })).toMatchObject({
+        stage: 'sealed',
+        checkAt,
+        due,
+        trouble: { message: expect.stringContaining(message), at: clock.now, times: 1 },
+      })
 
-    Object.assign(state, { refusal: undefined, down: false })
-    offers.splice(0)
-    await settle()
-    expect(offersOf(group), 'not yet').toEqual([])
-    await sweepAfter(timing.retryMs)
-    expect(offersOf(group)).toHaveLength(1)
-    expect(await dependencies.stores.aggregate.get({ id })).toMatchObject({ stage: 'offered' })
-  })
+      Object.assign(state, { refusal: undefined, down: false })
+      offers.splice(0)
+      await settle()
+      expect(offersOf(group), 'not yet').toEqual([])
+      await sweepAfter(timing.retryMs)
+      expect(offersOf(group)).toHaveLength(1)
+      const offered = await dependencies.stores.aggregate.get({ id })
+      expect(offered).toMatchObject({ stage: 'offered' })
+      expect(offered).not.toHaveProperty('trouble')
+
+      // The question for the outcome has its own problems.
+      state.down = true
+      await sweepAfter(timing.pollMs)
+      expect(await dependencies.stores.aggregate.get({ id })).toMatchObject({
+        stage: 'offered',
+        trouble: { message: `${dealer.did()} cannot be reached`, times: 1 },
+      })
+      state.down = false
+      await sweepAfter(2 * timing.pollMs)
+      expect(await dependencies.stores.aggregate.get({ id })).not.toHaveProperty('trouble')
+    },
+  )
 
   it('gets the pieces in the order of the aggregate, and its receipt is stored', async () => {
     const { group, piece } = await sealed('list')

@@ -6,7 +6,7 @@ import { type DeadLetters, SqsDeadLetters } from './dead-letter.ts'
 import { DynamoTables } from './dynamodb.ts'
 import { S3Blocks } from './s3.ts'
 import { SqsQueue } from './sqs.ts'
-import type { Tables } from './tables.ts'
+import type { Segment, Tables } from './tables.ts'
 
 /** The value of a resource's variable, by the kind of resource. */
 const VALUES: Record<Kind, string> = {
@@ -22,8 +22,8 @@ export interface Bound<R extends Resources> extends Engine {
   deadLetters(queue: keyof R['queues'] & string): DeadLetters
   /** Returns the S3 client and the name of a bucket, for objects that are not blocks. */
   bucket(name: keyof R['buckets'] & string): { client: S3Client; bucket: string }
-  /** Yields all rows of a table, some at a time, for operators. */
-  scan(table: keyof R['tables'] & string): AsyncIterable<Row[]>
+  /** Yields all rows of a table, or of one part of it, some at a time, for operators. */
+  scan(table: keyof R['tables'] & string, part?: Segment): AsyncIterable<Row[]>
 }
 
 /**
@@ -66,7 +66,7 @@ export const bind = <const R extends Resources>(
   return {
     table: <T extends object = Row>(name: string): Table<T> =>
       tables.open<T>(() => locate('table', name), resources.tables[name] as TableSpec),
-    scan: name => tables.scan(locate('table', name)),
+    scan: (name, part) => tables.scan(locate('table', name), part),
     queue: <M>(name: string, order?: MessageOrder<M>): Queue<M> =>
       new SqsQueue<M>({ client: sqs, url: () => locate('queue', name), order }),
     deadLetters: queue => {

@@ -26,7 +26,7 @@ import { batchesOf } from '@w3filecoin/runtime'
 import type { TableSpec } from '@w3filecoin/runtime/resources'
 import pMap from 'p-map'
 import { startPatience } from './deadline.ts'
-import type { Tables } from './tables.ts'
+import type { Segment, Tables } from './tables.ts'
 
 /** The limits of DynamoDB for the items of one batch. */
 const MAX_READ_ITEMS = 100
@@ -46,8 +46,12 @@ export class DynamoTables implements Tables {
     return new DynamoTable<R>({ client: this.#client, name, spec })
   }
 
-  async *scan(name: string): AsyncGenerator<Row[]> {
-    const pages = paginateScan({ client: this.#client }, { TableName: name, ConsistentRead: true })
+  async *scan(
+    name: string,
+    { segment, segments }: Segment = { segment: 0, segments: 1 },
+  ): AsyncGenerator<Row[]> {
+    const part = { Segment: segment, TotalSegments: segments }
+    const pages = paginateScan({ client: this.#client }, { TableName: name, ConsistentRead: true, ...part })
     for await (const { Items = [] } of pages) yield Items
   }
 }

@@ -1,12 +1,20 @@
 import type { Environment, Row, Table } from '@w3filecoin/runtime'
 import type { TableSpec } from '@w3filecoin/runtime/resources'
 
+/** One of the equal parts of a table that are scanned in parallel. @example { segment: 0, segments: 8 } */
+export interface Segment {
+  /** From 0. */
+  segment: number
+  /** The number of parts. */
+  segments: number
+}
+
 /** An engine for tables: DynamoDB on AWS, and on a laptop also SQLite. */
 export interface Tables {
   /** @param name called on each use: the environment of a function names only the tables that it uses */
   open<R extends object>(name: () => string, spec: TableSpec): Table<R>
-  /** Yields all rows of a table, some at a time, for operators. */
-  scan(name: string): AsyncIterable<Row[]>
+  /** Yields all rows of a table, or of one part of it, some at a time, for operators. */
+  scan(name: string, part?: Segment): AsyncIterable<Row[]>
 }
 
 /** The module that `TABLES_MODULE` names. */

@@ -14,6 +14,8 @@ export interface Context {
   /** The user's working directory. */
   cwd: string
   fetch: Fetch
+  /** Milliseconds since 1970. */
+  now: () => number
   /** For progress. Only results go to stdout. */
   stderr: Output
   /** Aborts when the user interrupts the command. */

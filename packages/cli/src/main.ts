@@ -14,8 +14,11 @@ import { createProgram, type Runner } from './program.ts'
 import { toTerminal } from './text.ts'
 
 const args = process.argv.slice(2)
-/** Known before the command line is checked: a wrong one is reported as JSON, too. dev and ops print lines of JSON instead. */
-const json = args.includes('--json') && !/^(dev|ops)$/.test(args[0] ?? '')
+/** Whether a command prints lines of JSON instead of an envelope. */
+const isStream =
+  args[0] === 'dev' || (args[0] === 'ops' && /^(dlq|reconcile|seal|status|doctor)$/.test(args[1] ?? ''))
+/** Known before the command line is checked: a wrong one is reported as JSON, too. */
+const json = args.includes('--json') && !isStream
 /** The npm script that runs this program, if one does. npm changes the working directory: the scripts for dev and ops want that. */
 const script = process.env.npm_lifecycle_event ?? ''
 if (script === 'w3fil' && process.env.INIT_CWD) process.chdir(process.env.INIT_CWD)
@@ -35,6 +38,7 @@ const context: Context = {
   env: process.env,
   cwd: process.cwd(),
   fetch,
+  now: Date.now,
   stderr: process.stderr,
   signal: stop.signal,
   commandLine,

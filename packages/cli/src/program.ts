@@ -14,6 +14,8 @@ export interface Runner {
   stream(work: (context: Context) => Promise<number>): Promise<void>
 }
 
+const JSON_ENVELOPE = 'print one JSON envelope (see docs/w3fil.md), and nothing else, on stdout'
+
 const EXIT_CODES_NOTE = `
 Exit codes: 0 done, 1 failed, 2 wrong command line, 3 not yet, 4 unreachable,
 5 invalid proof, 130 interrupted.`
@@ -53,8 +55,7 @@ ${EXIT_CODES_NOTE}`),
       .command(name)
       .description(description)
       .addHelpText('after', `\nExamples:\n${examples.map(line => `  ${line}`).join('\n')}`)
-  const json = () =>
-    new Option('--json', 'print one JSON envelope (see docs/w3fil.md), and nothing else, on stdout')
+  const json = () => new Option('--json', JSON_ENVELOPE)
   const act =
     <Args extends unknown[]>(command: string, load: () => Promise<Action<Args>>) =>
     // Commander appends the command itself to the arguments.
@@ -220,7 +221,7 @@ The exit code is 5 if the proof is invalid or the file is another one, 1 if the 
     .action(act('revoke', async () => (await import('./user/delegation.ts')).revoke))
 
   defineDev(program, stream)
-  defineOps(program, stream)
+  defineOps(program, { run, stream })
 
   program
     .command('completion')
@@ -361,26 +362,31 @@ Examples:
     )
 }
 
-const defineOps = (program: Command, stream: Runner['stream']): void => {
+const defineOps = (program: Command, { run, stream }: Runner): void => {
   const ops = program
     .command('ops')
     .helpCommand(false)
     .description(
-      'Shows the state of the services, finds and resends stuck work, and seals groups: of the local system, or of a deployed stage (npm run ops)',
+      'Shows the state of the services, tells the story of a piece, finds and resends stuck work, and seals groups: of the local system, or of a deployed stage (npm run ops)',
     )
     .addHelpText(
       'after',
       reflow(`
-Exit codes: 0 if nothing was found, or everything was sent or requested; 3 if something was found, or needs attention; 1 if the command failed,
-or failed for some queues; 2 for a wrong command line.
+Exit codes: 0 if nothing was found, or everything was sent, requested or told; 3 if something was found, or needs attention; 1 if the
+command failed, or failed for some queues; 2 for a wrong command line.
 
 Examples:
   w3fil ops status
+  w3fil ops trace bafkzcib…
   w3fil ops dlq
   w3fil ops reconcile --stage production --send
   w3fil ops seal local`),
     )
-  const define = (name: string, description: string) =>
+  const define = (
+    name: string,
+    description: string,
+    json = 'print one JSON line per letter, record or seal, and nothing else',
+  ) =>
     ops
       .command(name)
       .description(description)
@@ -394,9 +400,13 @@ Examples:
         '--stage <stage>',
         'a deployed stage, in the account and region that the AWS SDK finds (AWS_PROFILE, AWS_REGION, …)',
       )
-      .option('--json', 'print one JSON line per letter, record or seal, and nothing else')
+      .option('--json', json)
   const limit = (what: string, fallback = 100) =>
     new Option('--limit <n>', `at most this many ${what}`).argParser(wholeNumber(1, 10_000)).default(fallback)
+  const segments = () =>
+    new Option('--segments <n>', 'parts of a table that --scan reads in parallel')
+      .argParser(wholeNumber(1, 1_000))
+      .default(8)
   const service = () =>
     new Option('--service <name>', 'only this service: storefront, aggregator, dealer or deal-tracker')
   const start = (command: 'dlq' | 'reconcile' | 'seal' | 'status' | 'doctor', options: object, group = '') =>
@@ -452,6 +462,11 @@ Examples:
   define('reconcile', 'Shows the unfinished records that no sweep checks in time, or that need an operator')
     .addOption(service())
     .option('--all', 'every unfinished record, also those that are not overdue')
+    .option(
+      '--scan',
+      'read whole tables: finds the records too that are missing from the index of the sweeps',
+    )
+    .addOption(segments())
     .option('--overdue <sec>', 'tolerate checks that are late by this many seconds', seconds('from 0'), 300)
     .addOption(limit('records of each table'))
     .option('--send', 'send the messages; without it, nothing changes')
@@ -459,9 +474,10 @@ Examples:
       'after',
       reflow(`
 SQS cannot say whether it has a message for a record. But every unfinished record has a time of its next check, and a sweep
-runs each minute. This command scans whole tables, not the index that sweeps read, and shows records without such a time,
-records overdue by more than --overdue, and records whose time lies so far ahead that a wrong clock has set it. With --send
-they get the message that the sweep would send, and a new time. While sweeps run, there should be none. It also shows
+runs each minute. This command reads the index that sweeps read, and shows records overdue by more than --overdue, and
+records whose time lies so far ahead that a wrong clock has set it. With --send they get the message that the sweep would
+send, and a new time. While sweeps run, there should be none. A record without such a time is not in that index: only
+--scan finds it, which reads whole tables, in parallel segments. It takes longer and costs more. The command also shows
 aggregates that the dealer can neither accept nor fail after their deadline, with the reason: the deal tracker must see the
 chain again, or an operator must report them to the dealer's queue report. With --all it shows every unfinished record, also
 those that are not overdue, and with --send sends the message of each now: after the loss of a queue, that is faster than
@@ -469,9 +485,32 @@ waiting. A duplicate of a message does no harm.
 
 Examples:
   w3fil ops reconcile
+  w3fil ops reconcile --scan --segments 32 --stage production
   w3fil ops reconcile --all --send`),
     )
     .action(options => start('reconcile', options))
+
+  define('trace', 'Tells the whole story of a piece, a content, a task or an aggregate', JSON_ENVELOPE)
+    .argument('<cid>', 'CID of a piece (v1 or v2), a content, a task or an aggregate')
+    .addOption(
+      new Option('--limit <n>', 'at most this many workflows').argParser(wholeNumber(1, 1_000)).default(10),
+    )
+    .option('--scan', 'if nothing is found by keys and indexes, read whole tables')
+    .addOption(segments())
+    .addHelpText(
+      'after',
+      reflow(`
+Prints every record and receipt of the four services in the order of time: the stages with their duration, the receipts with
+issuer, outcome and effects, the earlier aggregates of a piece that was retried, and the deals. For unfinished work it prints
+what is next, why that did not happen yet, and when it is tried again. It changes nothing.
+
+Examples:
+  w3fil ops trace bafkzcib…
+  w3fil ops trace bafyrei… --stage production --json`),
+    )
+    .action((cid, options) =>
+      run('ops trace', async context => (await import('./ops/trace.ts')).trace(cid, options, context)),
+    )
 
   define('seal', 'Seals a group that waits below its minimum')
     .argument('<group>', 'name of the group')

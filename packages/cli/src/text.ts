@@ -16,12 +16,15 @@ export const bytes = (n: number): string => {
   return `${unit === 0 || value >= 99.95 ? Math.round(value) : value.toFixed(1)} ${units[unit]}`
 }
 
-/** Formats milliseconds. @example `850 ms`, `6.2 s`, `3 min 20 s` */
+/** Formats milliseconds. @example `850 ms`, `6.2 s`, `3 min 20 s`, `5 h 2 min`, `14 d 3 h` */
 export const duration = (milliseconds: number): string => {
   const seconds = milliseconds / 1000
   if (seconds < 1) return `${Math.round(milliseconds)} ms`
   if (seconds < 60) return `${seconds.toFixed(1)} s`
-  return `${Math.floor(seconds / 60)} min ${Math.round(seconds % 60)} s`
+  const minutes = Math.floor(seconds / 60)
+  if (minutes < 60) return `${minutes} min ${Math.floor(seconds % 60)} s`
+  const hours = Math.floor(minutes / 60)
+  return hours < 48 ? `${hours} h ${minutes % 60} min` : `${Math.floor(hours / 24)} d ${hours % 24} h`
 }
 
 /** Shortens a CID; keeps its end, because CIDs of one kind begin alike. @example `bafkzci…yqtp37tdbc` */

@@ -32,6 +32,7 @@ import {
   stranger,
   TENANT,
   timing,
+  tracker,
 } from './setup.ts'
 
 describe('aggregate/offer', () => {
@@ -165,13 +166,34 @@ describe('aggregate/accept', () => {
     expect(taken).toBeGreaterThan(0)
     expect(failed).toEqual([])
     expect(new Set(logged)).toEqual(new Set(['peer not reached']))
-    expect(await recordOf(offered)).toEqual(before)
+    const { checkAt, due } = before
+    expect(await recordOf(offered)).toMatchObject({
+      stage: 'offered',
+      checkAt,
+      due,
+      trouble: { message: `${tracker.did()} cannot be reached`, at: clock.now, times: 1 },
+    })
 
     state.trackerDown = false
     await aws.settle(service.consumers)
     expect(await served(service.api, fx.join!.link()), 'not yet').toBeUndefined()
     await later()
     expect(await served(service.api, fx.join!.link())).toBeDefined()
+    expect(await recordOf(offered)).not.toHaveProperty('trouble')
+  })
+
+  it('has no trouble any more once the tracker has answered that there is no deal', async () => {
+    const offered = anAggregate('tries again')
+    await offer(offered)
+    state.trackerDown = true
+    await later()
+    expect(await recordOf(offered)).toMatchObject({ trouble: { times: 1 } })
+    await later()
+    expect(await recordOf(offered)).toMatchObject({ trouble: { times: 2 } })
+    state.trackerDown = false
+    await later()
+    expect(await recordOf(offered)).toMatchObject({ stage: 'offered' })
+    expect(await recordOf(offered)).not.toHaveProperty('trouble')
   })
 })
 

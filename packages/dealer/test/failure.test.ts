@@ -476,7 +476,13 @@ describe('retries', () => {
     })
     // The record waits for the sweep. The message must not become a dead letter.
     expect(await deliver('retry')).toEqual({ taken: 1, failed: [] })
-    expect(await recordOf(offered)).toEqual(before)
+    const { checkAt, due } = before
+    expect(await recordOf(offered)).toMatchObject({
+      rangesToRetry: [0],
+      checkAt,
+      due,
+      trouble: { message: `${aggregator.did()} cannot be reached`, at: clock.now, times: 1 },
+    })
 
     // The interval between attempts grows.
     const waits: number[] = []
@@ -494,6 +500,7 @@ describe('retries', () => {
     await later(timing.pollMs)
     expect(reached(offered)).toEqual(await retriesOf(offered, offered.pieces))
     expect(await recordOf(offered)).toMatchObject(failedRecord)
+    expect(await recordOf(offered)).not.toHaveProperty('trouble')
   })
 
   it.each<[string, boolean]>([
@@ -512,7 +519,12 @@ describe('retries', () => {
     refusals.set(`${offered.pieces[1]}`, failure(name, 'not this one'))
     const before = await recordOf(offered)
     expect(await deliver('retry')).toEqual({ taken: 1, failed: [] })
-    if (again) expect(await recordOf(offered)).toEqual(before)
+    if (again)
+      expect(await recordOf(offered)).toMatchObject({
+        rangesToRetry: [0],
+        checkAt: before.checkAt,
+        trouble: { message: expect.stringContaining('not this one'), times: 1 },
+      })
     else expect(await recordOf(offered)).toMatchObject(failedRecord)
     refusals.clear()
     await later(timing.retryMs)
@@ -531,7 +543,8 @@ describe('retries', () => {
     refusals.set(`${offered.pieces[0]}`, failure('Unauthorized', 'not this one'))
     expect(await deliver('retry')).toEqual({ taken: 1, failed: [] })
     expect(reached(offered)).toEqual(await retriesOf(offered, offered.pieces))
-    expect(await recordOf(offered)).toEqual(before)
+    const { rangesToRetry, checkAt } = before
+    expect(await recordOf(offered)).toMatchObject({ rangesToRetry, checkAt, trouble: { times: 1 } })
 
     refusals.clear()
     const logged: unknown[] = []
@@ -548,7 +561,11 @@ describe('retries', () => {
     })
     await dependencies.queues.retry.send([{ aggregate: before.id, range: 0 }])
     expect(await aws.deliver('retry', consumers.retry as never)).toEqual({ taken: 1, failed: [] })
-    expect(await recordOf(offered)).toEqual(before)
+    expect(await recordOf(offered)).toMatchObject({
+      rangesToRetry,
+      checkAt,
+      trouble: { message: expect.stringContaining('Signed by an unknown key'), times: 2 },
+    })
     expect(logged).toEqual([
       [
         'warn',

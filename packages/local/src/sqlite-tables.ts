@@ -1,6 +1,6 @@
 import { DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlite'
 import { deserialize, serialize } from 'node:v8'
-import type { Tables } from '@w3filecoin/aws'
+import type { Segment, Tables } from '@w3filecoin/aws'
 import type {
   Environment,
   FindOptions,
@@ -63,12 +63,22 @@ export class SqliteTables implements Tables, TableMaker {
     return new SqliteTable<R>({ tables: this, name, spec })
   }
 
-  async *scan(name: string): AsyncGenerator<Row[]> {
-    for (let after = 0; ; ) {
+  async *scan(
+    name: string,
+    { segment, segments }: Segment = { segment: 0, segments: 1 },
+  ): AsyncGenerator<Row[]> {
+    const table = quote(name)
+    const { last } = this.prepare(`SELECT coalesce(max(rowid), 0) AS last FROM ${table}`).get() as {
+      last: number
+    }
+    const boundOf = (n: number) => Math.floor((last * n) / segments)
+    // The last segment has no end: rows that are added during the scan are in it.
+    const upTo = segment === segments - 1 ? Number.MAX_SAFE_INTEGER : boundOf(segment + 1)
+    for (let after = boundOf(segment); ; ) {
       const rows = await this.read(() =>
         this.prepare(
-          `SELECT rowid, ${RECORD} AS record FROM ${quote(name)} WHERE rowid > ? ORDER BY rowid LIMIT ${SCAN_ROWS}`,
-        ).all(after),
+          `SELECT rowid, ${RECORD} AS record FROM ${table} WHERE rowid > ? AND rowid <= ? ORDER BY rowid LIMIT ${SCAN_ROWS}`,
+        ).all(after, upTo),
       )
       if (rows.length === 0) return
       yield rows.map(({ record }) => decode<Row>(record))

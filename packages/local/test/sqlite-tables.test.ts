@@ -88,6 +88,30 @@ describe('SqliteTables', () => {
     expect(pages.flat().map(({ id }) => id)).toEqual(ids)
   })
 
+  it.each([1, 3, 7, 300])('yield every row once in a scan of %i segments', async segments => {
+    const sample = open('sample')
+    const ids = Array.from({ length: 250 }, (_, n) => `${n}`)
+    await sample.putMany(ids.map(id => ({ id })))
+    await sample.removeMany(ids.slice(0, 100).map(id => ({ id })))
+    const parts = await Promise.all(
+      Array.from({ length: segments }, (_, segment) =>
+        Array.fromAsync(tables.scan('sample', { segment, segments })),
+      ),
+    )
+    expect(parts.flat(2).map(({ id }) => id)).toEqual(ids.slice(100))
+    const [, ...others] = parts.map(part => part.flat().length)
+    expect(Math.max(0, ...others)).toBeLessThanOrEqual(Math.ceil(250 / segments))
+  })
+
+  it('yield a row that is added during a scan of segments', async () => {
+    const sample = open('sample')
+    await sample.putMany([{ id: 'a' }, { id: 'b' }])
+    const last = tables.scan('sample', { segment: 1, segments: 2 })
+    expect((await last.next()).value).toMatchObject([{ id: 'b' }])
+    await sample.putMany([{ id: 'c' }])
+    expect((await last.next()).value).toMatchObject([{ id: 'c' }])
+  })
+
   it('store all writes of one turn of the event loop with one commit', async () => {
     const sample = open('sample')
     const exec = vi.spyOn(DatabaseSync.prototype, 'exec')

@@ -69,6 +69,11 @@ describe('a group', () => {
     expect(isWalkDue(stored(), DAY)).toBe(true)
     expect(isWalkDue(stored({ walkedAt: 10 * DAY }), 0)).toBe(true)
     expect(markAsked(stored(), { isWalk: true, startedAt: DAY }, DAY, timing).walkedAt).toBe(DAY)
+    const ask = (record: Stored<GroupRecord>, problem?: string) =>
+      markAsked(record, { isWalk: false, startedAt: DAY, problem }, DAY, timing)
+    const twice = ask(ask(stored(), 'away'), 'still away')
+    expect(twice.trouble).toEqual({ message: 'still away', at: DAY, times: 2 })
+    expect(ask(twice).trouble).toBeUndefined()
   })
 
   it('rests when no piece was queued for a day, and is polled again when one is', () => {

@@ -435,6 +435,11 @@ describe('the end of a workflow', () => {
     state.down = true
     await sweepAfter(timing.pollMs)
     expect(await recordOf(only), 'the aggregator cannot be reached').toMatchObject({ stage: 'aggregated' })
+    const { aggregateId } = (await recordOf(only))!
+    const aggregateRecord = () => dependencies.stores.aggregate.get({ id: aggregateId as string })
+    expect(await aggregateRecord()).toMatchObject({
+      trouble: { message: `${aggregator.did()} cannot be reached`, times: 1 },
+    })
     state.down = false
     await theAggregator.receipts.put(promise)
     await theAggregator.receipts.put(await acceptAggregate())
@@ -443,6 +448,7 @@ describe('the end of a workflow', () => {
     expect(await recordOf(only)).toMatchObject({ stage: 'aggregated' })
     await sweepAfter(timing.pollMs)
     expect(await recordOf(only)).toMatchObject({ stage: 'accepted' })
+    expect(await aggregateRecord()).not.toHaveProperty('trouble')
   })
 
   it.each<[string, (piece: PieceLink) => Promise<Receipt>]>([

@@ -7,12 +7,13 @@ import {
   reach,
   type Stored,
   unpackTask,
+  update,
   withTask,
 } from '@w3filecoin/runtime'
 import type { Link } from 'multiformats'
 import { parse as parseLink } from 'multiformats/link'
 import type { Dependencies } from '../dependencies.ts'
-import type { AggregateRecord } from '../domain/aggregate.ts'
+import { type AggregateRecord, recordProblem } from '../domain/aggregate.ts'
 import { type DealMessage, dealMessage } from '../queues.ts'
 import { receiveAggregateAccept } from '../settlement/receive-aggregate-accept.ts'
 import { receiveAnswer } from '../settlement/receive-answer.ts'
@@ -59,7 +60,7 @@ const offerAggregate = async (
   const offer = await unpackTask(record.offerTask)
   offer.attach({ cid, bytes })
   const answers = await reach(dealer, () => dealer.execute([offer]), log)
-  if (answers.error) return
+  if (answers.error) return retryLater(dependencies, record, answers.error.message)
   const [answer] = answers.ok
   if (!answer?.ok) {
     log('error', 'aggregate refused', {
@@ -67,12 +68,13 @@ const offerAggregate = async (
       aggregate: record.aggregate,
       refusal: answer?.error,
     })
-    return
+    return retryLater(dependencies, record, answer?.error.message ?? 'The dealer gives no answer')
   }
-  const receipt = hasEffectBlocks(answer.ok)
-    ? answer.ok
-    : (await reach(dealer, () => dealer.receipt(`${offer.cid}`), log)).ok
-  if (receipt === undefined) return
+  const { ok: receipt, error } = hasEffectBlocks(answer.ok)
+    ? { ok: answer.ok }
+    : await reach(dealer, () => dealer.receipt(`${offer.cid}`), log)
+  if (receipt === undefined)
+    return retryLater(dependencies, record, error?.message ?? 'The dealer does not have its receipt')
   // Leave out the list of pieces: it may have 4 MB, and the storefront does not need it.
   const slim = withTask(receipt, await unpackTask(record.offerTask), { omit: record.pieces })
   await receiveAnswer(dependencies, record, slim)
@@ -83,6 +85,16 @@ const fetchOutcome = async (
   record: Stored<AggregateRecord>,
 ): Promise<void> => {
   const { dealer, log } = dependencies
-  const { ok: receipt } = await reach(dealer, () => dealer.receipt(record.acceptCid as string), log)
+  const { ok: receipt, error } = await reach(dealer, () => dealer.receipt(record.acceptCid as string), log)
+  if (error || record.trouble) await retryLater(dependencies, record, error?.message)
   if (receipt && isTask(receipt.ran)) await receiveAggregateAccept(dependencies, receipt, receipt.ran)
+}
+
+/** Records why the dealer did not advance an aggregate, or that there is no problem any more. */
+const retryLater = async (
+  { stores, timing, now }: Pick<DealDependencies, 'stores' | 'timing' | 'now'>,
+  { id, stage }: AggregateRecord,
+  problem: string | undefined,
+): Promise<void> => {
+  await update(stores.aggregate, { id }, current => recordProblem(current, stage, problem, now(), timing))
 }

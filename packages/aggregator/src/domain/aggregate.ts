@@ -1,5 +1,6 @@
 import type { DID } from '@ucanto/interface'
 import {
+  addTrouble,
   backoffMs,
   type Due,
   dueAt,
@@ -9,6 +10,7 @@ import {
   recordId,
   type Stored,
   stageRules,
+  type Trouble,
   toReason,
 } from '@w3filecoin/runtime'
 import type { GroupRecord, Seal } from './group.ts'
@@ -58,6 +60,8 @@ export interface AggregateRecord extends Due, Entered, Seal {
   acceptCid?: string | undefined
   /** Why it `failed`. Absent in records of earlier code. */
   reason?: Reason | undefined
+  /** The last problem with the dealer at this stage, while the step is still being retried. */
+  trouble?: Trouble | undefined
 }
 
 /** Longest time until the dealer is asked for an outcome again, unless `pollMs` is longer. */
@@ -162,7 +166,22 @@ export const markOffered = (
   now: number,
   timing: Timing,
 ): Stored<AggregateRecord> | undefined =>
-  canBecome(record, 'offered') ? schedule({ ...record, stage: 'offered', acceptCid }, now, timing) : undefined
+  canBecome(record, 'offered')
+    ? schedule({ ...record, stage: 'offered', acceptCid, trouble: undefined }, now, timing)
+    : undefined
+
+/** Records a problem with the dealer that may pass, or that it has passed, and schedules the next attempt. */
+export const recordProblem = (
+  record: Stored<AggregateRecord>,
+  stage: AggregateStage,
+  message: string | undefined,
+  now: number,
+  timing: Timing,
+): Stored<AggregateRecord> | undefined => {
+  if (record.stage !== stage || (message === undefined && record.trouble === undefined)) return undefined
+  const trouble = message === undefined ? undefined : addTrouble(record.trouble, message, now)
+  return schedule({ ...record, trouble }, now, timing)
+}
 
 /** Records that all pieces of a range have their receipts. */
 export const closeRange = (
@@ -188,7 +207,7 @@ export const markEnded = (
   reason?: Reason,
 ): Stored<AggregateRecord> | undefined =>
   canBecome(record, stage)
-    ? schedule({ ...record, stage, reason: reason && toReason(reason) }, now, timing)
+    ? schedule({ ...record, stage, trouble: undefined, reason: reason && toReason(reason) }, now, timing)
     : undefined
 
 /** Whether no work is left for the aggregate. */

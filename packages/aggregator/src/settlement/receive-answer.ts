@@ -1,9 +1,9 @@
 import type { Receipt } from '@ucanto/interface'
 import { type Failure, namesInvalidPieces } from '@w3filecoin/capabilities'
-import { isExpectedTask, type Stored } from '@w3filecoin/runtime'
+import { isExpectedTask, type Stored, update } from '@w3filecoin/runtime'
 import type { Dependencies } from '../dependencies.ts'
 import { dealerWords } from '../dialects/dealer-words.ts'
-import { type AggregateRecord, markEnded, markOffered } from '../domain/aggregate.ts'
+import { type AggregateRecord, markEnded, markOffered, recordProblem } from '../domain/aggregate.ts'
 import { applyReceipt } from './apply-receipt.ts'
 
 /**
@@ -15,7 +15,7 @@ export const receiveAnswer = async (
   record: Stored<AggregateRecord>,
   receipt: Receipt,
 ): Promise<void> => {
-  const { id, dealer, timing, now, log } = dependencies
+  const { id, stores, dealer, timing, now, log } = dependencies
   const { aggregate, pieces } = record
   const isDecided = await applyReceipt(dependencies, record, receipt, ({ out, fx: { join } }) => {
     const refusal = out.error as Failure | undefined
@@ -27,6 +27,13 @@ export const receiveAnswer = async (
       : undefined
   })
   // The configuration or the dealer must be corrected. Until then, the sweep repeats the offer.
-  if (!isDecided)
-    log('error', 'aggregate refused', { ...dealer.address, aggregate, refusal: receipt.out.error })
+  if (isDecided) return
+  const refusal = receipt.out.error as Failure | undefined
+  log('error', 'aggregate refused', { ...dealer.address, aggregate, refusal })
+  const problem = refusal
+    ? `The dealer refuses the aggregate: ${refusal.name}: ${refusal.message}`
+    : 'The answer of the dealer does not promise its outcome'
+  await update(stores.aggregate, { id: record.id }, current =>
+    recordProblem(current, record.stage, problem, now(), timing),
+  )
 }

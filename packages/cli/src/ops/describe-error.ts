@@ -9,7 +9,7 @@ export const describeError = (cause: unknown): string =>
       : `${(cause as Error)?.stack ?? cause}`
 
 /** Whether the environment causes an error: no credentials, no permission, no server at the address. */
-const isEnvironmental = (cause: unknown): cause is Error =>
+export const isEnvironmental = (cause: unknown): cause is Error =>
   cause instanceof Error &&
   (cause.name === 'CredentialsProviderError' ||
     cause.message === 'Region is missing' ||

@@ -100,7 +100,12 @@ export class Display {
     const valid = found.filter(({ valid }) => valid).length
     const invalid = found.length - valid
     const unfinished = reports.reduce((sum, { unfinished }) => sum + unfinished, 0)
-    const among = `${recordCount(reports.reduce((sum, { read }) => sum + read, 0))}, ${unfinished === 0 ? 'none' : count(unfinished)} unfinished`
+    const isScanned = reports.every(({ isScanned }) => isScanned)
+    // A table without an index is always scanned.
+    const read = reports.reduce((sum, report) => sum + (report.isScanned === isScanned ? report.read : 0), 0)
+    const among = isScanned
+      ? `${recordCount(read)}, ${unfinished === 0 ? 'none' : count(unfinished)} unfinished`
+      : `the index of the sweeps, ${recordCount(read)} read`
     const them = invalid > 0 ? 'the others' : valid === 1 ? 'it' : 'them'
     const [did, does] = all
       ? [send ? 'got messages' : 'shown', `sends messages for ${them}`]
@@ -115,6 +120,8 @@ export class Display {
         ? `Nothing ${all ? 'to do' : 'is stalled'}: ${among}`
         : `${said}: ${among}${send || valid === 0 ? '' : `; --send ${does}`}`,
     )
+    if (!isScanned)
+      this.#line('A record that is missing from that index is not in this report: --scan reads whole tables')
   }
 
   seal({ group, storefront, pieces, bytes }: SealRequest): void {
@@ -216,8 +223,9 @@ const messagesOf = ({ messages }: FoundRecord): [string, unknown][] =>
 const letterCount = (n: number) => `${count(n)} dead ${n === 1 ? 'letter' : 'letters'}`
 const recordCount = (n: number) => `${count(n)} ${n === 1 ? 'record' : 'records'}`
 
-/** Formats a time; `undefined` if the value is not a time. */
-const iso = (time: number | undefined): string | undefined =>
+/** Formats a time in milliseconds since 1970; `undefined` if the value is not a time. */
+export const iso = (time: number | undefined): string | undefined =>
   time === undefined || Number.isNaN(new Date(time).getTime()) ? undefined : new Date(time).toISOString()
 
-const time = (time: number | undefined): string | undefined => iso(time)?.slice(0, 19).replace('T', ' ')
+export const time = (time: number | undefined): string | undefined =>
+  iso(time)?.slice(0, 19).replace('T', ' ')

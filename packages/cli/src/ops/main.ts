@@ -12,6 +12,8 @@ export interface OpsOptions {
   service?: string
   queue?: string
   all?: boolean
+  scan?: boolean
+  segments?: number
   /** Seconds. */
   overdue?: number
   limit?: number
@@ -29,25 +31,15 @@ export interface OpsOptions {
   wait?: number
 }
 
-/** The user's working directory; npm changes it. */
-const cwd = process.env.npm_lifecycle_event === 'ops' ? (process.env.INIT_CWD ?? '.') : '.'
-
 /** Finds, resends or seals. Resolves with the exit code. */
 export const ops = async (options: OpsOptions, context: Context): Promise<number> => {
   const print = (text: string) => process.stdout.write(text)
-  const { localTarget, stageTarget } = await import('./target.ts')
+  const { directoryOf, openTarget } = await import('./open-target.ts')
   const { findQueues, findServices } = await import('./services.ts')
   const { Display, failureLine, letterLine, recordLine } = await import('./display.ts')
   const services = findServices(options.service)
   const queues = findQueues(services, options.queue)
-  const target =
-    options.stage === undefined
-      ? localTarget(options.data === undefined ? resolve('.w3filecoin') : resolve(cwd, options.data))
-      : stageTarget(options.stage)
-  // The AWS SDK reads these variables. For the local system, ignore the AWS configuration of this machine.
-  if (options.stage === undefined)
-    for (const name of Object.keys(process.env)) if (name.startsWith('AWS_')) delete process.env[name]
-  Object.assign(process.env, target.env)
+  const target = openTarget(options, process.env)
 
   const { json, all = false, send = false, limit = 100, overdue = 300 } = options
   const graceMs = overdue * 1000
@@ -67,7 +59,13 @@ export const ops = async (options: OpsOptions, context: Context): Promise<number
     if (options.drop !== undefined) {
       const { dropLetter } = await import('./drop.ts')
       const { drop: message, copy = `${message}.dead-letter.json` } = options
-      const dropped = await dropLetter({ target, client, queues, message, copy: resolve(cwd, copy) })
+      const dropped = await dropLetter({
+        target,
+        client,
+        queues,
+        message,
+        copy: resolve(directoryOf(process.env), copy),
+      })
       display.dropped(dropped)
       line({ ...dropped, dropped: true })
       return EXIT_CODES.done
@@ -105,7 +103,8 @@ export const ops = async (options: OpsOptions, context: Context): Promise<number
   } else {
     const { reconcile } = await import('./reconcile.ts')
     const reports = []
-    const settings = { target, tables, services, all, send, graceMs, limit, now: Date.now }
+    const segments = options.scan ? options.segments : undefined
+    const settings = { target, tables, services, segments, all, send, graceMs, limit, now: Date.now }
     for await (const report of reconcile(settings)) {
       reports.push(report)
       display.table(report)

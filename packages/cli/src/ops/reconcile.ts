@@ -1,9 +1,13 @@
 import { bind, type Tables } from '@w3filecoin/aws'
 import {
+  CLOCK_TOLERANCE_MS,
   type Clock,
+  DUE,
+  DUE_SHARDS,
   dueAt,
   formatted,
   isFromWrongClock,
+  type Lane,
   LONGEST_CHECK_MS,
   type Messages,
   openQueues,
@@ -24,6 +28,11 @@ interface ReconcileOptions {
   /** The engine for tables, if it is not DynamoDB. */
   tables: Tables | undefined
   services: readonly Service[]
+  /**
+   * Scan whole tables in this many parallel segments. Without it, read the index that sweeps read, which lacks the records that
+   * no sweep sees.
+   */
+  segments?: number | undefined
   /** Whether to report every unfinished record, not only stalled ones. */
   all: boolean
   /** Whether to send the messages of these records and schedule their next check. */
@@ -57,6 +66,8 @@ export interface FoundRecord {
 export interface TableReport {
   service: string
   table: string
+  /** Whether the whole table was scanned, or the index that sweeps read. */
+  isScanned: boolean
   /** Number of records read, and of unfinished ones among them. An endless record counts only if it is stalled. */
   read: number
   unfinished: number
@@ -65,7 +76,13 @@ export interface TableReport {
   more: boolean
 }
 
-/** Scans whole tables and yields the unfinished or stalled records of each. */
+/** Records of the index that are read in one call: DynamoDB returns 100 at a time. */
+const PAGE_RECORDS = 100
+
+/** Shards of the index that are read in parallel. */
+const MAX_PARALLEL_SHARDS = 8
+
+/** Yields the unfinished or stalled records of each table: those in the index that sweeps read, or those in whole tables. */
 export async function* reconcile({ services, ...options }: ReconcileOptions): AsyncGenerator<TableReport> {
   for (const service of services)
     for (const table of Object.keys(service.unfinished)) yield readTable(service, table, options)
@@ -74,7 +91,7 @@ export async function* reconcile({ services, ...options }: ReconcileOptions): As
 const readTable = async (
   service: Service,
   table: string,
-  { target, tables, all, send, graceMs, limit, now }: Omit<ReconcileOptions, 'services'>,
+  { target, tables, segments, all, send, graceMs, limit, now }: Omit<ReconcileOptions, 'services'>,
 ): Promise<TableReport> => {
   const { resources } = service
   const unfinished = service.unfinished[table]!
@@ -118,20 +135,28 @@ const readTable = async (
     }
   }
 
+  const hasIndex = resources.tables[table]?.indexes?.[DUE] !== undefined
   const report: TableReport = {
     service: resources.service,
     table,
+    isScanned: segments !== undefined || !hasIndex,
     read: 0,
     unfinished: 0,
     found: [],
     more: false,
   }
-  // Scan the table, because the index lacks the records that no sweep sees.
-  for await (const rows of aws.scan(table)) {
-    const open = rows.flatMap(row => describe(row) ?? [])
+  /** Keys of reported records: one that is sent moves on in the index, where the next page may have it again. */
+  const reported = new Set<string>()
+  const handle = async (rows: readonly Row[]): Promise<void> => {
+    const open = rows.flatMap(row => describe(row) ?? []).filter(({ found }) => !reported.has(found.key))
     const wanted = open.filter(({ found }) => all || found.stalled)
     const chosen = wanted.slice(0, limit - report.found.length)
     report.more ||= wanted.length > chosen.length
+    for (const { found } of chosen) reported.add(found.key)
+    // Before the first wait: other segments and shards must not exceed the limit meanwhile.
+    report.read += rows.length
+    report.unfinished += open.filter(({ found }) => found.stalled || !endless).length
+    report.found.push(...chosen.map(({ found }) => found))
     if (send) {
       const sendable = chosen.flatMap(({ found, record }) => (record ? [{ found, record }] : []))
       await sendAll(queues, unfinished.messages(sendable.map(({ record }) => record)))
@@ -142,12 +167,60 @@ const readTable = async (
         now() + graceMs,
       )
     }
-    report.read += rows.length
-    report.unfinished += open.filter(({ found }) => found.stalled || !endless).length
-    report.found.push(...chosen.map(({ found }) => found))
   }
+
+  const scan = async (segments: number): Promise<void> => {
+    await pMap(
+      Array.from({ length: segments }, (_, segment) => segment),
+      async segment => {
+        for await (const rows of aws.scan(table, { segment, segments })) await handle(rows)
+      },
+      { concurrency: segments },
+    )
+  }
+
+  /** Reads the index, from the record that is due first on, until the limit is reached. */
+  const readIndex = async (): Promise<void> => {
+    const records = aws.table(table)
+    const wholeLanes = all || unfinished.needsOperator !== undefined
+    const parts = (['own', 'waiting'] as const).flatMap(lane =>
+      DUE_SHARDS[lane].flatMap(shard =>
+        (wholeLanes ? [{}] : stalledEnds(unfinished, lane, { now: now(), graceMs })).map(end => ({
+          shard,
+          end,
+        })),
+      ),
+    )
+    await pMap(
+      parts,
+      async ({ shard, end }) => {
+        let after: string | undefined
+        do {
+          const page = await records.find(DUE, shard, { limit: PAGE_RECORDS, after, ...end })
+          const rows = await records.getMany(page.items)
+          await handle(rows.filter(row => row !== undefined))
+          after = page.next
+        } while (after !== undefined && !report.more)
+      },
+      { concurrency: MAX_PARALLEL_SHARDS },
+    )
+  }
+
+  if (segments !== undefined) await scan(segments)
+  else if (hasIndex) await readIndex()
+  else await scan(1)
   return report
 }
+
+/** Returns the two parts of a shard in which stalled records are: the overdue ones, and those that a wrong clock has set. */
+const stalledEnds = (
+  unfinished: Unfinished<AnyRecord, AnyQueues>,
+  lane: Lane,
+  { now, graceMs }: { now: number; graceMs: number },
+) => [{ upTo: now - graceMs }, { from: now + longestCheckMs(unfinished, lane) + CLOCK_TOLERANCE_MS }]
+
+const longestCheckMs = ({ longestMs }: Unfinished<AnyRecord, AnyQueues>, lane: Lane): number =>
+  longestMs?.[lane] ?? LONGEST_CHECK_MS
 
 /** Returns the time of the next check, or `undefined` if the record is not in the index that sweeps read. */
 const findCheckAt = (unfinished: Unfinished<AnyRecord, AnyQueues>, record: AnyRecord): number | undefined =>
@@ -162,13 +235,14 @@ const findCheckAt = (unfinished: Unfinished<AnyRecord, AnyQueues>, record: AnyRe
  * the longest interval of such records counts as overdue, because a wrong clock has set it.
  */
 const judgeCheck = (
-  { needsOperator, isWaiting, longestMs }: Unfinished<AnyRecord, AnyQueues>,
+  unfinished: Unfinished<AnyRecord, AnyQueues>,
   record: AnyRecord,
   checkAt: number | undefined,
   { now, graceMs }: { now: number; graceMs: number },
 ): Pick<FoundRecord, 'stalled' | 'wrongClock'> => {
+  const { needsOperator, isWaiting } = unfinished
   if (needsOperator?.(record) || checkAt === undefined || checkAt < now - graceMs) return { stalled: true }
-  const longest = longestMs?.[isWaiting?.(record) ? 'waiting' : 'own'] ?? LONGEST_CHECK_MS
+  const longest = longestCheckMs(unfinished, isWaiting?.(record) ? 'waiting' : 'own')
   return isFromWrongClock(checkAt, now, longest) ? { stalled: true, wrongClock: true } : { stalled: false }
 }
 

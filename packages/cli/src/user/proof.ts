@@ -1,11 +1,11 @@
 import { resolve } from 'node:path'
+import { readCid } from '../cid-argument.ts'
 import type { Context } from '../context.ts'
 import type { Outcome } from '../outcome.ts'
 import { shownPath } from '../text.ts'
 import { type ConnectionOptions, connectToStorefront } from './connection.ts'
 import { PROOF_ENDING } from './files.ts'
 import { save } from './save.ts'
-import { readCid } from './status.ts'
 
 /** Fetches the proof of a task, verifies it, and saves it. */
 export const proof = async (

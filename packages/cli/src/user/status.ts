@@ -2,9 +2,9 @@ import { existsSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Proof, type Status, type Storefront, W3Error } from '@w3filecoin/client'
-import { CID } from 'multiformats/cid'
+import { readCid } from '../cid-argument.ts'
 import type { Context } from '../context.ts'
-import { type Outcome, usageError } from '../outcome.ts'
+import type { Outcome } from '../outcome.ts'
 import { table } from '../text.ts'
 import { type ConnectionOptions, connectToStorefront } from './connection.ts'
 import { PROOF_ENDING } from './files.ts'
@@ -31,15 +31,6 @@ const readSubject = async (subject: string, cwd: string): Promise<Proof | string
   const path = resolve(cwd, subject)
   if (subject.endsWith(PROOF_ENDING) || existsSync(path)) return Proof.read(path)
   return readCid(subject, 'Pass the CID of a piece or a task, or a file with a proof.')
-}
-
-/** Checks that an argument is a CID. */
-export const readCid = (text: string, hint: string): string => {
-  try {
-    return `${CID.parse(text)}`
-  } catch {
-    throw usageError(`${text} is not a CID`, hint)
-  }
 }
 
 const isFinal = ({ stage, error }: Status): boolean =>

@@ -33,11 +33,11 @@ describe('npm run ops', () => {
   it('prints its help, and that of each command', async () => {
     const { code, out } = await ops('--help')
     expect(code).toBe(0)
-    for (const word of ['dlq', 'reconcile', 'seal', 'doctor', 'Exit codes', 'Examples'])
+    for (const word of ['trace', 'dlq', 'reconcile', 'seal', 'doctor', 'Exit codes', 'Examples'])
       expect(out).toContain(word)
     expect(await ops('-h')).toEqual({ code, out, err: '' })
     const reconcile = await ops('reconcile', '--help')
-    for (const word of ['--data', '--stage', '--all', '--send', '--json', 'default: 300'])
+    for (const word of ['--data', '--stage', '--all', '--scan', '--send', '--json', 'default: 300'])
       expect(reconcile.out.replaceAll(/\s+/g, ' ')).toContain(word)
   })
 
@@ -102,6 +102,7 @@ describe('npm run ops', () => {
       'ops dlq',
     ],
     ['a copy of no letter', ['dlq', '--copy', 'a'], '--copy needs --drop', 'ops dlq'],
+    ['a trace of nothing', ['trace'], "Missing required argument 'cid'", 'ops trace'],
     ['a seal of no group', ['seal'], "Missing required argument 'group'", 'ops seal'],
     [
       'a seal of two groups',
@@ -279,18 +280,26 @@ describe.each(ENGINES)('npm run ops on a system with its tables in %s', engine =
     await sleep(3000)
     expect(await pieces.get({ id: 'lost' })).toMatchObject({ stage: 'offered', revision: 1 })
 
-    expect(await json('reconcile')).toMatchObject({
+    // It is missing from the index, which the command reads by default.
+    expect(await json('reconcile')).toEqual({ code: 0, lines: [] })
+    expect((await ops('reconcile', '--data', data)).out).toBe(
+      'Nothing is stalled: the index of the sweeps, 0 records read\nA record that is missing from that index is not in this report: --scan reads whole tables\n',
+    )
+    expect(await json('reconcile', '--scan')).toMatchObject({
       code: 3,
       lines: [{ service: 'aggregator', table: 'piece', key: 'lost', stage: 'offered', sent: false }],
     })
-    const shown = await ops('reconcile', '--data', data)
+    const shown = await ops('reconcile', '--scan', '--data', data)
     expect(shown.code).toBe(3)
     expect(shown.out).toContain('aggregator piece: 1 record\n')
     expect(shown.out).toContain('1 record stalled')
 
-    expect(await json('reconcile', '--send')).toMatchObject({ code: 0, lines: [{ key: 'lost', sent: true }] })
+    expect(await json('reconcile', '--scan', '--send')).toMatchObject({
+      code: 0,
+      lines: [{ key: 'lost', sent: true }],
+    })
     while ((await pieces.get({ id: 'lost' }))?.stage !== 'pending') await sleep(100)
-    expect(await json('reconcile')).toEqual({ code: 0, lines: [] })
+    expect(await json('reconcile', '--scan')).toEqual({ code: 0, lines: [] })
 
     // Its group is endless.
     const idle = await json('reconcile', '--all')
@@ -302,10 +311,10 @@ describe.each(ENGINES)('npm run ops on a system with its tables in %s', engine =
     const pieces = aggregator.table<object>('piece')
     await pieces.putMany([{ id: 'odd', stage: 'offered', offeredAt: 'yesterday' }])
     for (const send of [[], ['--send']]) {
-      const { code, out, err } = await ops('reconcile', '--data', data, ...send)
+      const { code, out, err } = await ops('reconcile', '--scan', '--data', data, ...send)
       expect([code, err]).toEqual([3, ''])
       expect(out).toContain('Next: nothing is sent, because the record is invalid: yesterday is not a time\n')
-      expect(await json('reconcile', ...send)).toMatchObject({
+      expect(await json('reconcile', '--scan', ...send)).toMatchObject({
         code: 3,
         lines: [{ key: 'odd', sent: false }],
       })
@@ -342,9 +351,21 @@ describe.each(ENGINES)('npm run ops on a system with its tables in %s', engine =
     const env = { ...local.engines.env, AWS_ENDPOINT_URL_SSM: url }
 
     await aggregator.table<object>('piece').putMany([{ id: 'stalled', stage: 'offered', offeredAt: 0 }])
-    const { code, out, err } = await opsWith(env, 'reconcile', '--stage', 'production', '--json')
+    const { code, out, err } = await opsWith(env, 'reconcile', '--scan', '--stage', 'production', '--json')
     expect([code, err]).toEqual([3, ''])
     expect(JSON.parse(out)).toMatchObject({ service: 'aggregator', key: 'stalled', sent: false })
+    const unknown = `${somePiece('unknown')}`
+    const notFound = await opsWith(env, 'trace', unknown, '--stage', 'production')
+    expect([notFound.code, notFound.err.split('\n')[0]]).toEqual([
+      1,
+      `w3fil: No service has a record of ${unknown}. Searched:`,
+    ])
+    const noTables = { ...env, AWS_ENDPOINT_URL_DYNAMODB: 'http://127.0.0.1:9' }
+    expect(await opsWith(noTables, 'trace', unknown, '--stage', 'production')).toEqual({
+      code: 1,
+      out: '',
+      err: expect.stringMatching(/^w3fil: .*ECONNREFUSED.*\n$/),
+    })
     expect(await opsWith(env, 'dlq', '--stage', 'production', '--service', 'dealer')).toEqual({
       code: 0,
       out: 'No dead letters in 5 queues\n',

@@ -146,6 +146,7 @@ const invalid = { ...record, valid: false, since: undefined, checkAt: undefined,
 const table = (found: FoundRecord[], rest: Partial<TableReport> = {}): TableReport => ({
   service: 'aggregator',
   table: 'aggregate',
+  isScanned: true,
   read: 3,
   unfinished: found.length,
   found,
@@ -226,5 +227,16 @@ describe('records as text', () => {
     ],
   ])('%s: the last line matches the reports', (_, report, { send = false, all = false }, line) => {
     expect(printed(display => display.tables([report], { send, all }))).toEqual([line])
+  })
+
+  it.each([
+    [[], 'Nothing is stalled: the index of the sweeps, 3 records read'],
+    [[record], '1 record stalled: the index of the sweeps, 3 records read; --send gets it moving'],
+  ])('the last lines say what the index does not show', (found, line) => {
+    const reports = [table(found, { isScanned: false }), table([], { read: 9 })]
+    expect(printed(display => display.tables(reports, { send: false, all: false }))).toEqual([
+      line,
+      'A record that is missing from that index is not in this report: --scan reads whole tables',
+    ])
   })
 })

@@ -48,7 +48,12 @@ afterAll(() => world.stop())
 
 const run = async (
   service: string | undefined,
-  { all = false, send = false, limit = 100 }: { all?: boolean; send?: boolean; limit?: number } = {},
+  {
+    scan = true,
+    all = false,
+    send = false,
+    limit = 100,
+  }: { scan?: boolean; all?: boolean; send?: boolean; limit?: number } = {},
 ): Promise<TableReport[]> => {
   const reports: TableReport[] = []
   const services = findServices(service)
@@ -56,6 +61,7 @@ const run = async (
     target,
     tables,
     services,
+    segments: scan ? 3 : undefined,
     all,
     send,
     limit,
@@ -173,6 +179,61 @@ describe('reconcile', () => {
     const [rest] = await run('aggregator', { limit: 2, send: true })
     expect([rest!.found.length, rest!.more]).toEqual([1, false])
     expect(await aggregator.drain('piece')).toHaveLength(3)
+  })
+})
+
+describe('without --scan', () => {
+  const days = (n: number) => NOW + n * 24 * 60 * MINUTE
+  const waiting = { stage: 'offered', offeredAt: NOW - 60 * MINUTE, ...dueAt('asks', NOW + MINUTE) }
+  const rows = [
+    { id: 'none', ...offered },
+    { id: 'blind', ...offered, checkAt: LATE },
+    { id: 'late', ...offered, ...dueAt('late', LATE) },
+    { id: 'soon', ...offered, ...dueAt('soon', NOW - GRACE + MINUTE) },
+    { id: 'later', ...offered, ...dueAt('later', NOW + MINUTE) },
+    { id: 'ahead', ...offered, ...dueAt('ahead', days(10)) },
+    { id: 'done', ...offered, stage: 'included', ...dueAt('done', LATE) },
+  ]
+  const aggregates = () => dealer.table<object>('aggregate' as never)
+  const asking = { id: 'asks', ...waiting, waitsFor: 'the deal tracker does not answer' }
+  beforeAll(async () => {
+    await pieces().putMany(rows)
+    await aggregates().putMany([asking, { ...waiting, id: 'waits' }])
+  })
+  afterAll(async () => {
+    await pieces().removeMany(rows.map(({ id }) => ({ id })))
+    await aggregates().removeMany([{ id: 'asks' }, { id: 'waits' }])
+  })
+
+  it('the stalled records of the index are reported, and of pieces only these are read', async () => {
+    const [report] = await run('aggregator', { scan: false })
+    expect(report).toMatchObject({ isScanned: false, read: 3, unfinished: 2, more: false })
+    expect(report!.found.map(({ key, wrongClock }) => [key, wrongClock]).sort()).toEqual([
+      ['ahead', true],
+      ['late', undefined],
+    ])
+    expect(keys(await run('dealer', { scan: false }))).toMatchObject({ 'dealer aggregate': ['asks'] })
+    // A source has no index: its table is read.
+    expect(await run('deal-tracker', { scan: false })).toMatchObject([{ table: 'source', isScanned: true }])
+  })
+
+  it('--all reports every record of the index, and --scan also those that are missing from it', async () => {
+    const all = { all: true, limit: 100 }
+    const indexed = ['ahead', 'late', 'later', 'soon']
+    expect(keys(await run('aggregator', { scan: false, ...all }))['aggregator piece']).toEqual(indexed)
+    expect(keys(await run('aggregator', all))['aggregator piece']).toEqual(
+      [...indexed, 'blind', 'none'].sort(),
+    )
+    expect(await aggregator.drain('piece')).toEqual([])
+  })
+
+  it('at most the limit is reported and sent, and each record once', async () => {
+    const [report] = await run('aggregator', { scan: false, all: true, limit: 3 })
+    expect([report!.found.length, report!.more]).toEqual([3, true])
+    const [sent] = await run('aggregator', { scan: false, all: true, send: true })
+    expect(sent!.found).toHaveLength(4)
+    expect(bodies(await aggregator.drain('piece'))).toHaveLength(4)
+    expect(keys(await run('aggregator', { scan: false }))['aggregator piece']).toEqual([])
   })
 })
 

@@ -5,12 +5,13 @@ import {
   DONE,
   each,
   getValue,
+  type Handled,
   reach,
   unpackTask,
   update,
 } from '@w3filecoin/runtime'
 import type { Dependencies } from '../dependencies.ts'
-import { closeRange } from '../domain/aggregate.ts'
+import { closeRange, recordRetryProblem } from '../domain/aggregate.ts'
 import { isFinalRefusal } from '../domain/final-refusal.ts'
 import { type RetryMessage, retryMessage } from '../queues.ts'
 
@@ -27,8 +28,14 @@ export const onRetry = ({
   timing,
   now,
   log,
-}: Pick<Dependencies, 'stores' | 'aggregators' | 'timing' | 'now' | 'log'>): Consumer<RetryMessage> =>
-  each(
+}: Pick<Dependencies, 'stores' | 'aggregators' | 'timing' | 'now' | 'log'>): Consumer<RetryMessage> => {
+  /** Records why the aggregator did not answer, and schedules the next attempt. */
+  const retryLater = async (id: string, problem: string): Promise<Handled> => {
+    await update(stores.aggregate, { id }, current => recordRetryProblem(current, problem, now(), timing))
+    return DONE
+  }
+
+  return each(
     retryMessage,
     async ({ aggregate: id, range }) => {
       const record = await stores.aggregate.get({ id })
@@ -46,7 +53,7 @@ export const onRetry = ({
       for (const batch of batchesOf(packed, MAX_OFFERS)) {
         const offers = await Promise.all(batch.map(unpackTask))
         const answers = await reach(aggregator, () => aggregator.execute(offers), log)
-        if (answers.error) return DONE
+        if (answers.error) return retryLater(id, answers.error.message)
         for (const { ok, error } of answers.ok) {
           const refusal = (error ?? ok?.out.error) as Failure | undefined
           if (refusal === undefined) continue
@@ -65,10 +72,11 @@ export const onRetry = ({
           count: temporary.length,
           refusal,
         })
-        return DONE
+        return retryLater(id, `The aggregator refuses a retry: ${refusal.name}: ${refusal.message}`)
       }
       await update(stores.aggregate, { id }, current => closeRange(current, range, now(), timing))
       return DONE
     },
     { concurrency: 1 },
   )
+}

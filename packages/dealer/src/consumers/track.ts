@@ -64,12 +64,18 @@ export const onTrack = (
     }
   }
 
-  /** Records why an offer waits, if its deadline is over. */
-  const keepWaiting = async (record: Stored<AggregateRecord>, reason: string): Promise<void> => {
+  /** Records why an offer waits, if its deadline is over, and a problem with the deal tracker. */
+  const keepWaiting = async (
+    record: Stored<AggregateRecord>,
+    reason: string,
+    problem?: string,
+  ): Promise<void> => {
     const waitsFor = isOverdue(record, now(), timing) ? reason : undefined
     if (waitsFor !== undefined) log('warn', 'aggregate waits', { aggregate: record.aggregate, waitsFor })
-    if (waitsFor !== record.waitsFor)
-      await update(stores.aggregate, { id: record.id }, current => markWaiting(current, waitsFor))
+    if (waitsFor === record.waitsFor && problem === undefined && record.trouble === undefined) return
+    await update(stores.aggregate, { id: record.id }, current =>
+      markWaiting(current, { waitsFor, problem }, now(), timing),
+    )
   }
 
   const handleAnswer = async (record: Stored<AggregateRecord>, answer: Receipt): Promise<void> => {
@@ -80,7 +86,8 @@ export const onTrack = (
         aggregate: record.aggregate,
         refusal,
       })
-      return keepWaiting(record, `the deal tracker refuses to answer: ${refusal.name}: ${refusal.message}`)
+      const reason = `the deal tracker refuses to answer: ${refusal.name}: ${refusal.message}`
+      return keepWaiting(record, reason, reason)
     }
     const {
       deals = {},
@@ -118,7 +125,8 @@ export const onTrack = (
               aggregate: record.aggregate,
               reason: answer.error,
             })
-          return keepWaiting(record, 'the deal tracker does not answer')
+          const problem = (answers.error ?? answer?.error)?.message ?? 'The deal tracker gives no answer'
+          return keepWaiting(record, 'the deal tracker does not answer', problem)
         },
         { concurrency: 10 },
       )

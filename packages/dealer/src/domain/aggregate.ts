@@ -1,6 +1,7 @@
 import type { DID } from '@ucanto/interface'
 import type { Tasks } from '@w3filecoin/capabilities'
 import {
+  addTrouble,
   backoffMs,
   type Due,
   dueAt,
@@ -11,6 +12,7 @@ import {
   type Stored,
   stageRules,
   type Translated,
+  type Trouble,
   toReason,
 } from '@w3filecoin/runtime'
 
@@ -65,6 +67,8 @@ export interface AggregateRecord extends Due, Entered, Translated {
   rangesToRetry?: number[] | undefined
   /** Why the offer still waits after its deadline, for the operator: see `explainWait`. */
   waitsFor?: string | undefined
+  /** The last problem with the deal tracker, or with the aggregator of its retries, while the step is still being retried. */
+  trouble?: Trouble | undefined
 }
 
 /** Invalid pieces that a receipt names, each with the reason. */
@@ -153,15 +157,48 @@ export const markAccepted = (
   now: number,
 ): Stored<AggregateRecord> | undefined =>
   canBecome(record, 'accepted')
-    ? { ...record, stage: 'accepted', dealID, endedAt: now, waitsFor: undefined, ...notDue }
+    ? {
+        ...record,
+        stage: 'accepted',
+        dealID,
+        endedAt: now,
+        waitsFor: undefined,
+        trouble: undefined,
+        ...notDue,
+      }
     : undefined
 
-/** Records why an offer still waits after its deadline, or that it no longer does. */
+/**
+ * Records why an offer still waits after its deadline, and a problem with the deal tracker, or that there is none any more.
+ * Schedules the next check, too, because this write may overtake that of the sweep.
+ */
 export const markWaiting = (
   record: Stored<AggregateRecord>,
-  waitsFor: string | undefined,
+  { waitsFor, problem }: { waitsFor: string | undefined; problem: string | undefined },
+  now: number,
+  timing: Timing,
+): Stored<AggregateRecord> | undefined => {
+  const { trouble: before } = record
+  const isSame = record.waitsFor === waitsFor && problem === undefined && before === undefined
+  if (isFinal(record) || isSame) return undefined
+  const trouble = problem === undefined ? undefined : addTrouble(before, problem, now)
+  const due = dueAt(record.id, now + nextCheckMs(record, now, timing), 'waiting')
+  return { ...record, waitsFor, trouble, ...due }
+}
+
+/** Records a problem with the retries of a failed aggregate, and schedules the next attempt. */
+export const recordRetryProblem = (
+  record: Stored<AggregateRecord>,
+  message: string,
+  now: number,
+  timing: Timing,
 ): Stored<AggregateRecord> | undefined =>
-  isFinal(record) || record.waitsFor === waitsFor ? undefined : { ...record, waitsFor }
+  record.stage === 'failed' && !isFinished(record)
+    ? schedule(
+        { ...record, trouble: addTrouble(record.trouble, message, now) },
+        now + nextCheckMs(record, now, timing),
+      )
+    : undefined
 
 /** The valid pieces of a failed aggregate, which the dealer offers to the aggregator again. */
 export interface Retries {
@@ -185,6 +222,7 @@ export const markFailed = <R extends AggregateRecord>(
           endedAt: now,
           waitsFor: undefined,
           reason: toReason(reason),
+          trouble: undefined,
           retriesCid,
           rangesToRetry,
         },
@@ -201,7 +239,11 @@ export const closeRange = (
 ): Stored<AggregateRecord> | undefined =>
   record.rangesToRetry?.includes(range)
     ? schedule(
-        { ...record, rangesToRetry: record.rangesToRetry.filter(open => open !== range) },
+        {
+          ...record,
+          rangesToRetry: record.rangesToRetry.filter(open => open !== range),
+          trouble: undefined,
+        },
         now + retryMs,
       )
     : undefined

@@ -27,17 +27,18 @@ export const DUE = 'due'
  */
 export type Lane = 'own' | 'waiting'
 
-const SHARDS: Record<Lane, readonly string[]> = {
+/** The shards of the index, by lane: the values of `due`. */
+export const DUE_SHARDS: Readonly<Record<Lane, readonly string[]>> = {
   own: [...'0123456789abcdef'],
   waiting: ['w0', 'w1', 'w2', 'w3'],
 }
 
 /** All shards of the index, for operators. */
-export const ALL_SHARDS: readonly string[] = Object.values(SHARDS).flat()
+export const ALL_SHARDS: readonly string[] = Object.values(DUE_SHARDS).flat()
 
 /** Returns the attributes that put a record into the sweep at `checkAt`. The hash of its id determines the shard. */
 export const dueAt = (id: string, checkAt: number, lane: Lane = 'own'): Required<Due> => {
-  const shards = SHARDS[lane]
+  const shards = DUE_SHARDS[lane]
   return { checkAt, due: shards[Number.parseInt(hash('sha256', id).charAt(0), 16) % shards.length] as string }
 }
 
@@ -224,7 +225,7 @@ export const sweep = <R extends Due & Entered & { id: string }>({
     // The difference is negative if the clock of the last search was ahead.
     const searchFarEnd = Math.abs(startedAt - searchedAt[lane]) >= FAR_END_MS
     if (searchFarEnd) searchedAt[lane] = startedAt
-    return SHARDS[lane].map(sweepShard)
+    return DUE_SHARDS[lane].map(sweepShard)
   }
 }
 

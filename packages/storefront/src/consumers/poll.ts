@@ -33,7 +33,7 @@ export const onPoll = (
 ): Consumer<PollMessage> => {
   const { stores, queues, aggregator, timing, batching, now, log, metrics } = dependencies
 
-  /** Asks about pieces. Returns whether a piece got into an aggregate, and whether the aggregator could be reached. */
+  /** Asks about pieces. Returns whether a piece got into an aggregate, and the problem if the aggregator cannot be reached. */
   const ask = async (records: readonly Stored<PieceRecord>[]) => {
     const answers = await pMap(
       records.filter(({ stage }) => stage === 'queued'),
@@ -44,13 +44,13 @@ export const onPoll = (
           log,
         )
         if (receipt) await recordAggregation(dependencies, record, receipt)
-        return { isNews: receipt !== undefined, isReached: error === undefined }
+        return { isNews: receipt !== undefined, problem: error?.message }
       },
       { concurrency: 10 },
     )
     return {
       isNews: answers.some(({ isNews }) => isNews),
-      isReached: answers.length === 0 || answers.some(({ isReached }) => isReached),
+      problem: answers.every(({ problem }) => problem !== undefined) ? answers[0]?.problem : undefined,
     }
   }
 
@@ -79,23 +79,27 @@ export const onPoll = (
       return
     }
     const isWalk = isWalkDue(group, startedAt)
+    let problem: string | undefined
     if (isWalk || hasNews(group))
       await queues.poll.send(SHARDS.map(shard => ({ group: id, shard, ...(isWalk && { all: true }) })))
     else {
       const records = await readPieces(oldest)
       measureOldest(records, startedAt)
-      await ask(records)
+      const answer = await ask(records)
+      problem = answer.problem
     }
     await update(stores.group, { id }, current =>
-      current.stage === 'idle' ? undefined : markAsked(current, { isWalk, startedAt }, now(), timing),
+      current.stage === 'idle'
+        ? undefined
+        : markAsked(current, { isWalk, startedAt, problem }, now(), timing),
     )
   }
 
   const askAboutShard = async ({ group, shard, after, all }: ShardMessage): Promise<void> => {
     const limit = Math.min(batching.pageRecords, MAX_PIECES)
     const page = await stores.piece.find('queuedIn', queuedShard(group, shard), { limit, after })
-    const { isNews, isReached } = await ask(await readPieces(page.items))
-    if (page.next !== undefined && isReached && (all || isNews))
+    const { isNews, problem } = await ask(await readPieces(page.items))
+    if (page.next !== undefined && problem === undefined && (all || isNews))
       await queues.poll.send([{ group, shard, after: page.next, ...(all && { all }) }])
   }
 

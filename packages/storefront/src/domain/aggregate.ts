@@ -1,4 +1,5 @@
 import {
+  addTrouble,
   backoffMs,
   type Due,
   dueAt,
@@ -8,6 +9,7 @@ import {
   recordId,
   type Stored,
   stageRules,
+  type Trouble,
   toReason,
 } from '@w3filecoin/runtime'
 import type { Timing } from './piece.ts'
@@ -40,6 +42,8 @@ export interface AggregateRecord extends Due, Entered {
   verdictsCid?: string | undefined
   /** Why it `failed`. Absent in records of earlier code. */
   reason?: Reason | undefined
+  /** The last problem with the service that is asked for the outcome, while the question is still being repeated. */
+  trouble?: Trouble | undefined
 }
 
 /** `isFinal`: the outcome of the aggregate is known. */
@@ -109,6 +113,18 @@ export const markPromised = (
 ): Stored<AggregateRecord> | undefined =>
   record.acceptCid === undefined && !isFinal(record) ? { ...record, acceptCid } : undefined
 
+/** Records a problem with the question for the outcome, or that there is none any more, and schedules the next question. */
+export const recordOutcomeProblem = (
+  record: Stored<AggregateRecord>,
+  message: string | undefined,
+  now: number,
+  timing: Timing,
+): Stored<AggregateRecord> | undefined => {
+  if (isFinal(record) || (message === undefined && record.trouble === undefined)) return undefined
+  const trouble = message === undefined ? undefined : addTrouble(record.trouble, message, now)
+  return { ...record, trouble, ...dueAt(record.id, now + nextCheckMs(record, now, timing), 'waiting') }
+}
+
 export const markAccepted = (
   record: Stored<AggregateRecord>,
   deal: { dataType: number; dealID: number },
@@ -133,7 +149,9 @@ const enterStage = (
   now: number,
   timing: Timing,
 ): Stored<AggregateRecord> | undefined =>
-  canBecome(record, stage) ? scheduleMemberCheck({ ...record, ...change, stage }, now, timing) : undefined
+  canBecome(record, stage)
+    ? scheduleMemberCheck({ ...record, ...change, stage, trouble: undefined }, now, timing)
+    : undefined
 
 /**
  * Schedules the next search for pieces that are not settled. The sweep repeats it until none is left: messages to pieces may

@@ -1,4 +1,12 @@
-import { backoffMs, type Due, dueAt, notDue, type Stored } from '@w3filecoin/runtime'
+import {
+  addTrouble,
+  backoffMs,
+  type Due,
+  dueAt,
+  notDue,
+  type Stored,
+  type Trouble,
+} from '@w3filecoin/runtime'
 import type { Timing } from './piece.ts'
 
 /**
@@ -17,6 +25,8 @@ export interface GroupRecord extends Due {
   walkedAt: number
   /** When a piece was last queued; up to `QUEUED_GRAIN_MS` too early, so that many pieces cause few writes. */
   queuedAt: number
+  /** The problem of the last question, if the aggregator could not be reached. */
+  trouble?: Trouble | undefined
 }
 
 /** Time between two questions about all queued pieces of a group. */
@@ -79,16 +89,20 @@ export const hasNews = ({ newsAt, askedAt }: Pick<GroupRecord, 'newsAt' | 'asked
 export const isWalkDue = ({ walkedAt }: Pick<GroupRecord, 'walkedAt'>, now: number): boolean =>
   Math.abs(now - walkedAt) >= WALK_MS
 
-/** @param startedAt when the questions were prepared: news since then is news */
+/**
+ * @param asked.startedAt when the questions were prepared: news since then is news
+ * @param asked.problem why the aggregator could not be asked
+ */
 export const markAsked = (
   record: Stored<GroupRecord>,
-  { isWalk, startedAt }: { isWalk: boolean; startedAt: number },
+  { isWalk, startedAt, problem }: { isWalk: boolean; startedAt: number; problem?: string | undefined },
   now: number,
   timing: Timing,
 ): Stored<GroupRecord> => ({
   ...record,
   askedAt: startedAt,
   ...(isWalk && { walkedAt: startedAt }),
+  trouble: problem === undefined ? undefined : addTrouble(record.trouble, problem, now),
   ...dueAt(record.id, now + nextPollMs(record, now, timing)),
 })
 
@@ -99,5 +113,6 @@ export const mayBeIdle = ({ queuedAt }: Pick<GroupRecord, 'queuedAt'>, now: numb
 export const markIdle = (record: Stored<GroupRecord>): Stored<GroupRecord> => ({
   ...record,
   stage: 'idle',
+  trouble: undefined,
   ...notDue,
 })

@@ -1,6 +1,7 @@
 import { hash } from 'node:crypto'
 import type { Failure, Stage } from '@w3filecoin/capabilities'
 import {
+  addTrouble,
   backoffMs,
   type Due,
   dueAt,
@@ -11,6 +12,7 @@ import {
   type Stored,
   stageRules,
   type Translated,
+  type Trouble,
 } from '@w3filecoin/runtime'
 import { memberShard, queuedShard, shardOf } from './member-shards.ts'
 
@@ -31,7 +33,7 @@ export interface PieceRecord extends Due, Entered, Translated {
   /** The stages that the piece entered, in order, with times in milliseconds since 1970. */
   history: { stage: Stage; at: number }[]
   /** The last problem at this stage, if the step is still being retried. */
-  trouble?: { message: string; at: number; times: number; found?: Found | undefined } | undefined
+  trouble?: (Trouble & { found?: Found | undefined }) | undefined
   /** When the last offer renewed the wait for the content, in milliseconds since 1970. Absent if none did. */
   waitingSince?: number | undefined
   /**
@@ -268,11 +270,11 @@ export const recordProblem = (
   found?: string,
 ): Transition => {
   if (record.stage !== stage) return undefined
-  const { times = 0, found: before } = record.trouble ?? {}
+  const before = record.trouble?.found
   const latest = found === undefined || found === before?.piece ? before : { piece: found, at: now }
   return {
     ...record,
-    trouble: { message, at: now, times: times + 1, ...(latest && { found: latest }) },
+    trouble: { ...addTrouble(record.trouble, message, now), ...(latest && { found: latest }) },
     ...dueAt(record.id, now + nextCheckMs(record, now, timing)),
   }
 }

@@ -29,6 +29,7 @@ import {
   markAccepted,
   markFailed,
   markPromised,
+  recordOutcomeProblem,
   type Verdict,
 } from '../domain/aggregate.ts'
 import { allShards, MEMBER_SHARDS, shardOf } from '../domain/member-shards.ts'
@@ -185,12 +186,23 @@ export const fetchAggregateOutcome = async (
   if (aggregateOfferCid === undefined) return fetchDeal(dependencies, record)
   const dealer = principal(dependencies.dealer)
   const fetchReceipt = async (task: string, receive: typeof receiveAnswer): Promise<void> => {
-    const { ok: receipt } = await reach(aggregator, () => aggregator.receipt(task, dealer), log)
+    const { ok: receipt, error } = await reach(aggregator, () => aggregator.receipt(task, dealer), log)
+    await recordProblem(dependencies, record, error?.message)
     if (receipt) await receive(dependencies, record, receipt)
   }
   if (record.acceptCid === undefined) await fetchReceipt(aggregateOfferCid, receiveAnswer)
   const { acceptCid } = record.acceptCid ? record : ((await stores.aggregate.get({ id: record.id })) ?? {})
   if (acceptCid !== undefined) await fetchReceipt(acceptCid, receiveOutcome)
+}
+
+/** Records why the outcome could not be asked for, or that there is no problem any more. */
+const recordProblem = async (
+  { stores, timing, now }: Pick<Dependencies, 'stores' | 'timing' | 'now'>,
+  { id, trouble }: AggregateRecord,
+  problem: string | undefined,
+): Promise<void> => {
+  if (problem !== undefined || trouble !== undefined)
+    await update(stores.aggregate, { id }, current => recordOutcomeProblem(current, problem, now(), timing))
 }
 
 /** Asks the deal tracker for a live deal of an aggregate, and accepts the aggregate with it. */
@@ -201,7 +213,15 @@ const fetchDeal = async (
   const { id, dealTracker, random, log } = dependencies
   const piece = parsePieceLink(record.aggregate)
   const question = await trackerQuestion(id, dealTracker, { piece, nonce: random() })
-  const [answer] = (await reach(dealTracker, () => dealTracker.execute([question]), log)).ok ?? []
+  const { ok: answers, error } = await reach(dealTracker, () => dealTracker.execute([question]), log)
+  const [answer] = answers ?? []
+  const refusal = answer?.error ?? (answer?.ok.out.error as Failure | undefined)
+  const isKnown = refusal === undefined || refusal.name === 'DealNotFound'
+  await recordProblem(
+    dependencies,
+    record,
+    error?.message ?? (isKnown ? undefined : `The deal tracker refuses to answer: ${refusal.message}`),
+  )
   const { deals = {} } = (answer?.ok?.out.ok ?? {}) as Partial<DealInfoSuccess>
   const live = Object.entries(deals)
     .filter(([dealID, { status }]) => status === 'Active' && Number(dealID) > 0)
