@@ -71,7 +71,7 @@ const runner: Runner = {
     } catch (cause) {
       const { describeError } = await import('./ops/describe-error.ts')
       process.exitCode = EXIT_CODES.failed
-      process.stderr.write(`w3fil: ${describeError(cause)}\n`)
+      process.stderr.write(`${toTerminal(`w3fil: ${describeError(cause)}`, process.stderr.columns)}\n`)
     }
     // Whatever is left of the local system must not keep the process.
     process.exit()

@@ -92,7 +92,7 @@ export const ops = async (options: OpsOptions, context: Context): Promise<number
     const now = Date.now
     const status = await readStatus({ target, tables, client: new SQSClient({}), services, limit, now })
     line(status)
-    if (!json) print(`${statusLines(status, now()).join('\n')}\n`)
+    if (!json) print(`${statusLines(status, now(), process.stdout.columns).join('\n')}\n`)
     found = status.attention.length > 0
   } else if (options.command === 'seal') {
     const { sealGroup } = await import('./seal.ts')

@@ -1,20 +1,45 @@
 import type { HealthRecord } from '@w3filecoin/runtime'
-import { count, fit, fitWords, shortCid, table } from '../text.ts'
+import stringWidth from 'string-width'
+import { count, fit, fitWords, shortCid, table, toTerminal } from '../text.ts'
 import type { Status } from './status.ts'
 
-/** Columns of a reason. The lines about things that need attention are whole. */
-const REASON_COLUMNS = 90
-/** Columns of a line. */
+/** The most and the least columns of the cell that is cut to the width of the terminal. */
+const MAX_CELL = 90
+const MIN_CELL = 12
+/** Columns of a line that is not in a table. */
 const MAX_COLUMNS = 1_000
 
-/** Formats a status as lines. The first ones say what needs attention. */
-export const statusLines = (status: Status, now: number): string[] => {
+/**
+ * Formats a status as lines. The first ones say what needs attention.
+ *
+ * @param columns the width of the terminal; `undefined` if there is none
+ */
+export const statusLines = (status: Status, now: number, columns = Infinity): string[] => {
   const { attention, stages, checks, sources, queues } = status
   const age = (time: number | undefined) => (time === undefined ? '-' : formatAge(now - time))
   const busy = queues.filter(
     ({ visible, inFlight, delayed, deadLetters }) => visible + inFlight + delayed + deadLetters > 0,
   )
   const unfinished = stages.reduce((sum, { records }) => sum + records, 0)
+  /** A table with a title. Its cells at `flexible` are cut where the terminal ends. */
+  const section = <T>(
+    title: string,
+    heads: readonly string[],
+    flexible: number,
+    items: readonly T[],
+    row: (item: T) => string[],
+  ): string[] => {
+    if (items.length === 0) return []
+    const rows = items.map(row)
+    const widths = heads.map((head, n) =>
+      Math.max(...[head, ...rows.map(row => row[n]!)].map(cell => stringWidth(cell))),
+    )
+    const others = widths.reduce((sum, width, n) => sum + (n === flexible ? 0 : width + 2), 2)
+    const room = Math.max(MIN_CELL, Math.min(MAX_CELL, columns - others))
+    const fitting = rows.map(row => row.map((cell, n) => (n === flexible ? fitWords(cell, room) : cell)))
+    return [title, ...table(heads, fitting).map(line => `  ${line}`)]
+  }
+
   const sections = [
     attention.length === 0
       ? [
@@ -22,22 +47,22 @@ export const statusLines = (status: Status, now: number): string[] => {
         ]
       : [
           `${attention.length === 1 ? 'One thing needs' : `${count(attention.length)} things need`} attention:`,
-          ...attention.map(line => `  ${line}`),
+          ...attention.flatMap(line => toTerminal(`  ${fit(line, MAX_COLUMNS)}`, columns).split('\n')),
         ],
-    section('RECORDS', ['STAGE', 'COUNT', 'OLDEST', 'WHY'], stages, row => [
+    section('RECORDS', ['STAGE', 'COUNT', 'OLDEST', 'WHY'], 3, stages, row => [
       `${row.service} ${row.table} ${row.stage}`,
       `${row.more ? 'more than ' : ''}${count(row.records)}`,
       age(row.oldest),
-      fitWords(row.why, REASON_COLUMNS),
+      row.why,
     ]),
-    section('CHECKS', ['SERVICE', 'CHECK', 'STATE', 'SINCE', 'CHECKED'], checks, row => [
+    section('CHECKS', ['SERVICE', 'CHECK', 'STATE', 'SINCE', 'CHECKED'], 1, checks, row => [
       row.service,
       describeCheck(row),
       row.ok ? 'ok' : (row.problem ?? 'failed'),
       age(row.since),
       `${age(row.checkedAt)} ago`,
     ]),
-    section('SOURCES', ['SOURCE', 'EPOCH', 'LAST GOOD RUN', 'STATE'], sources, row => [
+    section('SOURCES', ['SOURCE', 'EPOCH', 'LAST GOOD RUN', 'STATE'], 3, sources, row => [
       row.source,
       row.epoch === undefined ? '-' : `${row.epoch}`,
       row.at === undefined ? 'never' : `${age(row.at)} ago`,
@@ -45,7 +70,7 @@ export const statusLines = (status: Status, now: number): string[] => {
     ]),
     busy.length === 0
       ? [`QUEUES: all ${queues.length} are empty`]
-      : section('QUEUES', ['QUEUE', 'VISIBLE', 'IN FLIGHT', 'DELAYED', 'DEAD LETTERS'], busy, row => [
+      : section('QUEUES', ['QUEUE', 'VISIBLE', 'IN FLIGHT', 'DELAYED', 'DEAD LETTERS'], 0, busy, row => [
           `${row.service} ${row.queue}`,
           ...[row.visible, row.inFlight, row.delayed, row.deadLetters].map(count),
         ]),
@@ -53,22 +78,15 @@ export const statusLines = (status: Status, now: number): string[] => {
   return sections
     .filter(lines => lines.length > 0)
     .flatMap((lines, n) => [...(n === 0 ? [] : ['']), ...lines])
-    .map(line => fit(line, MAX_COLUMNS))
-}
-
-const section = <T>(
-  title: string,
-  heads: readonly string[],
-  items: readonly T[],
-  row: (item: T) => string[],
-): string[] => {
-  if (items.length === 0) return []
-  return [title, ...table(heads, items.map(row)).map(line => `  ${line}`)]
 }
 
 /** @example 'dealTracker did:key…fVr4mTzk9a' */
 const describeCheck = ({ name, check, setting, subject }: HealthRecord): string =>
-  check === 'peer' && subject !== undefined ? `${setting} ${shortDid(subject)}` : fit(name, 60)
+  check === 'peer' && subject !== undefined
+    ? `${setting} ${shortDid(subject)}`
+    : subject === undefined
+      ? name
+      : name.replace(subject, shortDid(subject))
 
 const shortDid = (did: string): string => (did.startsWith('did:key:') ? shortCid(did) : did)
 

@@ -169,6 +169,34 @@ describe('the screen of ops status', () => {
     expect(statusLines({ ...empty, attention: ['a', 'b'] }, NOW)[0]).toBe('2 things need attention:')
   })
 
+  it('fits into the columns of the terminal', () => {
+    const stage = {
+      service: 'dealer',
+      table: 'aggregate',
+      stage: 'offered',
+      records: 2,
+      more: false,
+      oldest: NOW,
+    }
+    const check = {
+      ...row('dealer', {}),
+      check: 'pieces' as const,
+      subject: 'did:web:a-very-long-name.of-a.storefront.example',
+    }
+    const lines = statusLines(
+      {
+        ...empty,
+        attention: [`dealer: ${'word '.repeat(60)}end`],
+        stages: [{ ...stage, why: 'its deal must be on chain '.repeat(9) } as Status['stages'][number]],
+        checks: [{ ...check, name: `pieces ${check.subject}`.padEnd(120, '.') }],
+      },
+      NOW,
+      80,
+    )
+    expect(lines.filter(line => line.length > 80)).toEqual([])
+    expect(lines.join('\n')).toContain('its deal must be on chain')
+  })
+
   it('shows the queues that have messages, and replaces control characters', () => {
     const queue = { service: 'dealer', queue: 'track', visible: 0, inFlight: 0, delayed: 0, deadLetters: 0 }
     const busy = { ...queue, queue: 'report', visible: 1234, deadLetters: 1 }

@@ -139,7 +139,7 @@ const aliasesSchema = z.object({ alsoKnownAs: z.array(z.string()).default([]) })
 
 /** Throws if the peer is unreachable. */
 const readFront = async (url: string, fetch: Fetch): Promise<Front> => {
-  const response = await request(new URL('/', url), fetch)
+  const response = await request(new URL('/', url).href, fetch)
   const { status } = response
   if (status >= 500 || status === 429) {
     await response.body?.cancel()
@@ -156,15 +156,15 @@ const readFront = async (url: string, fetch: Fetch): Promise<Front> => {
 /** Returns the aliases in the DID document of a peer; none if it cannot be read. */
 const readAliases = async (url: string, fetch: Fetch): Promise<string[]> => {
   try {
-    const document = await readJson(await request(new URL('/.well-known/did.json', url), fetch))
+    const document = await readJson(await request(new URL('/.well-known/did.json', url).href, fetch))
     return aliasesSchema.safeParse(document).data?.alsoKnownAs ?? []
   } catch {
     return []
   }
 }
 
-const request = (url: URL, fetch: Fetch): Promise<Response> =>
-  fetch(url.href, { headers: { accept: 'application/json' }, signal: AbortSignal.timeout(TIMEOUT_MS) })
+const request = (url: string, fetch: Fetch): Promise<Response> =>
+  fetch(url, { headers: { accept: 'application/json' }, signal: AbortSignal.timeout(TIMEOUT_MS) })
 
 /** Returns `undefined` if the body is not JSON, or has more than `MAX_BYTES`. */
 const readJson = async ({ body }: Response): Promise<unknown> => {
