@@ -63,7 +63,7 @@ const server = createServer(async (incoming, response) => {
     new Request('http://127.0.0.1/', {
       method: incoming.method!,
       headers: { 'content-type': incoming.headers['content-type'] ?? '' },
-      body: await buffer(incoming),
+      ...(incoming.method === 'POST' && { body: await buffer(incoming) }),
     }),
   )
   response.writeHead(answer.status, Object.fromEntries(answer.headers)).end(await answer.bytes())
