@@ -1,3 +1,4 @@
+import type { CheckKind } from '@w3filecoin/runtime'
 import type { FunctionSpec } from '@w3filecoin/runtime/resources'
 import type { MadeService } from './service.ts'
 import type { ServiceName } from './stages.ts'
@@ -75,7 +76,7 @@ export const countNearMemory = (
 }
 
 /** The kinds of checks of each service that its schedule `check` counts. */
-export const CHECKS: Record<ServiceName, readonly string[]> = {
+export const CHECKS: Record<ServiceName, readonly CheckKind[]> = {
   storefront: ['peer', 'self', 'hasher', 'gateway'],
   aggregator: ['peer', 'self', 'hasher'],
   dealer: ['peer', 'self', 'hasher', 'pieces'],

@@ -11,7 +11,7 @@ import { type Content, randomContent, upload } from './content.ts'
 import { follow, followPiece } from './follow.ts'
 import { createAgent, invoke, offer as offerAs } from './invoke.ts'
 import { awaitReceipt, effectOf, fetchReceipt, PATIENCE } from './receipts.ts'
-import { type System, useSystem } from './system.ts'
+import { type System, sealsSmallAggregates, useSystem } from './system.ts'
 
 /** Pieces whose journey fails: each ends with a receipt that states the reason. */
 
@@ -40,10 +40,7 @@ describe('a piece that storage providers reject', async () => {
   const faulty = await randomContent(20_000)
   const system = useSystem({
     faulty: [`${faulty.piece}`],
-    configure: (role, config) =>
-      role === 'aggregator'
-        ? { ...config, limits: { paddedBytes: 2 ** 22, minPaddedBytes: 0, maxWaitSeconds: 5 } }
-        : config,
+    configure: sealsSmallAggregates,
   })
 
   test('D5, S7, S9: its aggregate fails, it ends with the reason, and the other pieces reach a later aggregate', async () => {

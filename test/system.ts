@@ -24,6 +24,12 @@ export interface System {
  */
 const MAX_SECONDS = 3
 
+/** Has the aggregator make small aggregates, of 4 MiB, after five seconds at the latest. */
+export const sealsSmallAggregates: NonNullable<LocalOptions['configure']> = (role, config) =>
+  role === 'aggregator'
+    ? { ...config, limits: { paddedBytes: 2 ** 22, minPaddedBytes: 0, maxWaitSeconds: 5 } }
+    : config
+
 /**
  * Starts the system before the tests of a file, in an empty data directory, and stops it after them. Unless a test
  * configures it otherwise, every schedule runs each second. The tables are in SQLite, as with `npm start`, unless the variable

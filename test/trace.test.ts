@@ -9,7 +9,7 @@ import { trace as runTrace } from '../packages/cli/src/ops/trace.ts'
 import { type Content, randomContent, upload } from './content.ts'
 import { createAgent, invoke, offer } from './invoke.ts'
 import { awaitReceipt, effectOf, PATIENCE } from './receipts.ts'
-import { type System, useSystem } from './system.ts'
+import { type System, sealsSmallAggregates, useSystem } from './system.ts'
 
 /** `ops trace` on the running system. */
 
@@ -85,10 +85,7 @@ describe('a piece whose aggregate failed', async () => {
   const good = await randomContent(5_000)
   const system = useSystem({
     faulty: [`${faulty.piece}`],
-    configure: (role, config) =>
-      role === 'aggregator'
-        ? { ...config, limits: { paddedBytes: 2 ** 22, minPaddedBytes: 0, maxWaitSeconds: 5 } }
-        : config,
+    configure: sealsSmallAggregates,
   })
   const { at } = system
   let accept: string

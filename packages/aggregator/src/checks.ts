@@ -1,14 +1,11 @@
-import type { Signer } from '@ucanto/interface'
 import { hasher } from '@w3filecoin/piece'
 import {
   type Check,
+  type Checking,
   concludeQuestion,
   EXAMPLE,
   hasherCheck,
   ownDocumentChecks,
-  type Peer,
-  type PeerCheckTools,
-  type PeerConfig,
   peerChecks,
   type Question,
 } from '@w3filecoin/runtime'
@@ -17,12 +14,9 @@ import type { Delegations } from './delegations.ts'
 import { dealerWords } from './dialects/dealer-words.ts'
 import { resources } from './resources.ts'
 
-interface Checked extends Pick<PeerCheckTools, 'fetch' | 'now' | 'didWeb'> {
+interface Checked extends Checking {
   config: Pick<AggregatorConfig, 'storefronts' | 'dealer'>
-  id: Signer
   delegations: Delegations
-  /** Opens a peer of the configuration. */
-  peer: (config: PeerConfig) => Peer
 }
 
 /** The greatest number of storefronts for which the dealer is asked in one check. */
@@ -66,7 +60,7 @@ export const aggregatorChecks = ({ config, id, delegations, peer: open, ...other
       const question = concludeQuestion(id, peer)
       return peerChecks({ config: storefront, peer, setting: 'storefronts', question }, tools)
     }),
-    ...ownDocumentChecks(id, service, { ...others.didWeb, now: others.now }),
+    ...ownDocumentChecks(id, tools),
     hasherCheck(hasher, service),
   ]
 }

@@ -35,7 +35,7 @@ export const createContext = async (env: Environment) => {
     dealer: peer(config.dealer),
     limitsOf,
     batching: BATCHING,
-    checks: aggregatorChecks({ ...checking, config, id: common.id, delegations, peer }),
+    checks: aggregatorChecks({ ...checking, config, delegations }),
   })
   return { service, log: common.log, deadLetters: aws.deadLetters, flushMetrics }
 }

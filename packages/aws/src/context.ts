@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import {
   Authority,
+  type Checking,
   type COMMON_FORMATS,
   type CommonConfig,
   configuredPeers,
@@ -68,12 +69,20 @@ export const openContext = async <
     revocations: { table: stores.revocation, now: Date.now },
     didWeb: { ...didWeb, fetch: hostFetch(didWeb), now: Date.now, log },
   })
+  const peer = (peer: PeerConfig) => new Peer(peer, { authority, fetch })
+  const checking: Checking = {
+    id,
+    peer,
+    fetch,
+    now: Date.now,
+    random: randomUUID,
+    didWeb: { ...didWeb, fetch: hostFetch(didWeb) },
+  }
   return {
     config,
     aws,
-    peer: (peer: PeerConfig) => new Peer(peer, { authority, fetch }),
-    /** How the checks of the service call others. */
-    checking: { fetch, now: Date.now, didWeb: { ...didWeb, fetch: hostFetch(didWeb) } },
+    peer,
+    checking,
     /** The dependencies that all services have. */
     common: {
       id,

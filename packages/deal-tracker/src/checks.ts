@@ -1,15 +1,12 @@
-import type { Signer } from '@ucanto/interface'
 import { epochToMs } from '@w3filecoin/capabilities'
 import {
   type Check,
+  type Checking,
   type Finding,
   failing,
   fine,
   type HealthRecord,
   ownDocumentChecks,
-  type Peer,
-  type PeerCheckTools,
-  type PeerConfig,
   peerChecks,
 } from '@w3filecoin/runtime'
 import type { DealTrackerConfig } from './config.ts'
@@ -17,12 +14,9 @@ import { isComplete, type SourceRecord } from './domain/source.ts'
 import { resources } from './resources.ts'
 import type { Stores } from './stores.ts'
 
-interface Checked extends Pick<PeerCheckTools, 'fetch' | 'now' | 'didWeb'> {
+interface Checked extends Checking {
   config: Pick<DealTrackerConfig, 'clients' | 'sources' | 'maxAgeSeconds'>
-  id: Signer
   stores: Pick<Stores, 'source'>
-  /** Opens a peer of the configuration. */
-  peer: (config: PeerConfig) => Peer
 }
 
 /** A source that has no good run for so many intervals of the schedule `sync` is blind. */
@@ -61,7 +55,7 @@ export const dealTrackerChecks = ({ config, id, stores, peer: open, ...others }:
     ...config.clients.flatMap(client =>
       peerChecks({ config: client, peer: open(client), setting: 'clients' }, tools),
     ),
-    ...ownDocumentChecks(id, service, { ...others.didWeb, now: others.now }),
+    ...ownDocumentChecks(id, tools),
   ]
 }
 

@@ -11,7 +11,7 @@ import { tables } from './stores.ts'
 
 /** Opens the deal tracker on AWS from its environment. */
 export const createContext = async (env: Environment) => {
-  const { config, aws, peer, checking, common, flushMetrics } = await openContext(
+  const { config, aws, checking, common, flushMetrics } = await openContext(
     { resources, tables, messages },
     configSchema,
     ({ clients }) => clients,
@@ -23,7 +23,7 @@ export const createContext = async (env: Environment) => {
     sources: config.sources.map(source => openSource(source, { fetch })),
     limits: { maxAgeMs: config.maxAgeSeconds * 1000, maxLossShare: config.maxLossShare },
     batching: BATCHING,
-    checks: dealTrackerChecks({ ...checking, config, id: common.id, stores: common.stores, peer }),
+    checks: dealTrackerChecks({ ...checking, config, stores: common.stores }),
   })
   return { service, log: common.log, deadLetters: aws.deadLetters, flushMetrics }
 }

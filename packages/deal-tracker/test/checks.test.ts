@@ -26,6 +26,7 @@ const check = async (
     },
     fetch,
     now: () => NOW,
+    random: () => '',
     didWeb: { fetch, allowPrivate: false },
   })
   return source!.run(previous as HealthRecord)

@@ -1,31 +1,22 @@
-import type { Signer } from '@ucanto/interface'
 import { hasher } from '@w3filecoin/piece'
 import {
   type Check,
+  type Checking,
   concludeQuestion,
+  dealInfoQuestion,
   EXAMPLE,
   failing,
   fine,
   hasherCheck,
   ownDocumentChecks,
-  type Peer,
-  type PeerCheckTools,
-  type PeerConfig,
   peerChecks,
-  type Question,
-  type Random,
   reasonOf,
-  trackerQuestion,
 } from '@w3filecoin/runtime'
 import type { DealerConfig } from './config.ts'
 import { resources } from './resources.ts'
 
-interface Checked extends Pick<PeerCheckTools, 'fetch' | 'now' | 'didWeb'> {
+interface Checked extends Checking {
   config: Pick<DealerConfig, 'aggregators' | 'storefronts' | 'pieceSources' | 'dealTracker'>
-  id: Signer
-  /** Opens a peer of the configuration. */
-  peer: (config: PeerConfig) => Peer
-  random: Random
 }
 
 /** Maximum time for the answer of a piece source. */
@@ -36,10 +27,6 @@ export const dealerChecks = ({ config, id, peer: open, random, ...others }: Chec
   const { service } = resources
   const tools = { service, ...others }
   const dealTracker = open(config.dealTracker)
-  const askTracker: Question = {
-    ask: async () => [await trackerQuestion(id, dealTracker, { piece: EXAMPLE.piece, nonce: random() })],
-    refusals: ['UnknownClient'],
-  }
 
   /** Asks for a piece that does not exist. The storefront refuses the permit, or does not find the piece. */
   const checkPieceSource = ({ storefront, url }: DealerConfig['pieceSources'][number]): Check => ({
@@ -70,7 +57,7 @@ export const dealerChecks = ({ config, id, peer: open, random, ...others }: Chec
         config: config.dealTracker,
         peer: dealTracker,
         setting: 'dealTracker',
-        question: askTracker,
+        question: dealInfoQuestion({ id, random }, dealTracker),
         aliasIsFine: true,
       },
       tools,
@@ -84,7 +71,7 @@ export const dealerChecks = ({ config, id, peer: open, random, ...others }: Chec
       peerChecks({ config: storefront, peer: open(storefront), setting: 'storefronts' }, tools),
     ),
     ...config.pieceSources.map(checkPieceSource),
-    ...ownDocumentChecks(id, service, { ...others.didWeb, now: others.now }),
+    ...ownDocumentChecks(id, tools),
     hasherCheck(hasher, service),
   ]
 }

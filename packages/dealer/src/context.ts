@@ -28,7 +28,7 @@ export const createContext = async (env: Environment) => {
     pieceSources: new Map(config.pieceSources.map(({ storefront, url }) => [storefront, url])),
     dealTracker: peer(config.dealTracker),
     batching: BATCHING,
-    checks: dealerChecks({ ...checking, config, id: common.id, peer, random: common.random }),
+    checks: dealerChecks({ ...checking, config }),
   })
   return { service, log: common.log, deadLetters: aws.deadLetters, flushMetrics }
 }

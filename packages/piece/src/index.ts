@@ -19,6 +19,7 @@ export {
   type AnyLink,
   decodePiece,
   encodePiece,
+  FIL_COMMITMENT_UNSEALED,
   fromV1,
   type InvalidPieceCID,
   type LegacyPieceLink,

@@ -20,7 +20,8 @@ export interface AnyLink {
 
 const RAW = 0x55
 const FR32_SHA2_256_TRUNC254_PADDED_BINARY_TREE = 0x1011
-const FIL_COMMITMENT_UNSEALED = 0xf101
+/** The codec of a piece CID v1. */
+export const FIL_COMMITMENT_UNSEALED = 0xf101
 const SHA2_256_TRUNC254_PADDED = 0x1012
 
 /** Height of the smallest piece, four nodes: 128 padded bytes, or 127 of payload. */

@@ -305,7 +305,7 @@ describe('the check of the own DID document', () => {
         })),
       })
     }
-    const [found] = ownDocumentChecks(id, 'dealer', { fetch, now, allowPrivate: false })
+    const [found] = ownDocumentChecks(id, { service: 'dealer', now, didWeb: { fetch, allowPrivate: false } })
     return found!.run(undefined)
   }
 
@@ -323,8 +323,8 @@ describe('the check of the own DID document', () => {
   })
 
   it('does not exist for a did:key', () => {
-    const tools = { fetch: async () => new Response(), now, allowPrivate: false }
-    expect(ownDocumentChecks(watcher, 'dealer', tools)).toEqual([])
+    const didWeb = { fetch: async () => new Response(), allowPrivate: false }
+    expect(ownDocumentChecks(watcher, { service: 'dealer', now, didWeb })).toEqual([])
   })
 })
 

@@ -1,32 +1,25 @@
-import type { Signer } from '@ucanto/interface'
 import { Tasks } from '@w3filecoin/capabilities'
 import { hasher } from '@w3filecoin/piece'
 import {
   type Check,
+  type Checking,
+  dealInfoQuestion,
   EXAMPLE,
   failing,
   fine,
   hasherCheck,
   ownDocumentChecks,
-  type Peer,
-  type PeerCheckTools,
   peerChecks,
   type Question,
-  type Random,
   reasonOf,
-  trackerQuestion,
 } from '@w3filecoin/runtime'
 import type { StorefrontConfig } from './config.ts'
 import type { ContentSource } from './content/source.ts'
 import { resources } from './resources.ts'
 
-interface Checked extends Pick<PeerCheckTools, 'fetch' | 'now' | 'didWeb'> {
+interface Checked extends Checking {
   config: Pick<StorefrontConfig, 'aggregator' | 'dealer' | 'dealTracker' | 'defaultGroup' | 'gateway'>
-  id: Signer
   content: Pick<ContentSource, 'has'>
-  /** Opens a peer of the configuration. */
-  peer: (config: StorefrontConfig['dealer']) => Peer
-  random: Random
 }
 
 /** Returns the checks of a storefront. */
@@ -56,10 +49,6 @@ export const storefrontChecks = ({
           refusals: ['UnknownStorefront'],
         }
       : `${aggregator.vocabulary} has no question for aggregators`
-  const askTracker: Question = {
-    ask: async () => [await trackerQuestion(id, dealTracker, { piece: EXAMPLE.piece, nonce: random() })],
-    refusals: ['UnknownClient'],
-  }
   const checkGateway = async () => {
     try {
       await content.has(EXAMPLE.content)
@@ -83,7 +72,7 @@ export const storefrontChecks = ({
         config: config.dealTracker,
         peer: dealTracker,
         setting: 'dealTracker',
-        question: askTracker,
+        question: dealInfoQuestion({ id, random }, dealTracker),
         aliasIsFine: true,
       },
       tools,
@@ -91,7 +80,7 @@ export const storefrontChecks = ({
     ...(config.gateway === undefined
       ? []
       : [{ name: 'gateway', check: 'gateway' as const, setting: 'gateway', run: checkGateway }]),
-    ...ownDocumentChecks(id, service, { ...others.didWeb, now: others.now }),
+    ...ownDocumentChecks(id, tools),
     hasherCheck(hasher, service),
   ]
 }

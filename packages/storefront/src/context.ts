@@ -52,7 +52,7 @@ export const createContext = async (env: Environment) => {
     admission: config,
     pieceAccess: config.pieces,
     batching: BATCHING,
-    checks: storefrontChecks({ ...checking, config, id: common.id, content, peer, random: common.random }),
+    checks: storefrontChecks({ ...checking, config, content }),
   })
   return { service, log: common.log, deadLetters: aws.deadLetters, flushMetrics }
 }

@@ -1,4 +1,4 @@
-import { parsePiece, payloadSizeOf } from '@w3filecoin/piece'
+import { FIL_COMMITMENT_UNSEALED, parsePiece, payloadSizeOf } from '@w3filecoin/piece'
 import { readPermit } from '@w3filecoin/runtime'
 import type { Context, Hono } from 'hono'
 import { parse as parseLink } from 'multiformats/link'
@@ -13,9 +13,6 @@ type DoorDependencies = Pick<
   Dependencies,
   'id' | 'authority' | 'dealer' | 'stores' | 'content' | 'pieceAccess' | 'now'
 >
-
-/** The codec of a piece CID v1. */
-const FIL_COMMITMENT_UNSEALED = 0xf101
 
 /** Pause after which a storage provider shall ask again for a piece that cannot be fetched yet. */
 const RETRY_AFTER_SECONDS = 60

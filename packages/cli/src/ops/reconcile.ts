@@ -17,11 +17,11 @@ import {
   type Table,
   type Unfinished,
 } from '@w3filecoin/runtime'
-import { variable } from '@w3filecoin/runtime/resources'
 import { UserError } from '@w3filecoin/runtime/user-error'
 import pMap from 'p-map'
-import type { AnyQueues, AnyRecord, Service } from './services.ts'
-import type { Target } from './target.ts'
+import { scanInSegments } from './scan.ts'
+import { type AnyQueues, type AnyRecord, findCheckAt, type Service } from './services.ts'
+import { requireTables, type Target } from './target.ts'
 
 interface ReconcileOptions {
   target: Target
@@ -96,10 +96,7 @@ const readTable = async (
   const { resources } = service
   const unfinished = service.unfinished[table]!
   const places = await target.placesOf(resources.service)
-  if (places[variable('table', table)] === undefined)
-    throw new UserError(
-      `The system does not name the table ${table} of ${resources.service}: it runs another version. Use npm run ops of that version.`,
-    )
+  requireTables(resources.service, places, [table])
   const aws = bind(resources, places, tables)
   const format = service.tables[table]!
   const queues = openQueues(aws, service.messages) as AnyQueues
@@ -169,16 +166,6 @@ const readTable = async (
     }
   }
 
-  const scan = async (segments: number): Promise<void> => {
-    await pMap(
-      Array.from({ length: segments }, (_, segment) => segment),
-      async segment => {
-        for await (const rows of aws.scan(table, { segment, segments })) await handle(rows)
-      },
-      { concurrency: segments },
-    )
-  }
-
   /** Reads the index, from the record that is due first on, until the limit is reached. */
   const readIndex = async (): Promise<void> => {
     const records = aws.table(table)
@@ -206,9 +193,8 @@ const readTable = async (
     )
   }
 
-  if (segments !== undefined) await scan(segments)
-  else if (hasIndex) await readIndex()
-  else await scan(1)
+  if (segments === undefined && hasIndex) await readIndex()
+  else await scanInSegments(segments ?? 1, part => aws.scan(table, part), handle)
   return report
 }
 
@@ -221,14 +207,6 @@ const stalledEnds = (
 
 const longestCheckMs = ({ longestMs }: Unfinished<AnyRecord, AnyQueues>, lane: Lane): number =>
   longestMs?.[lane] ?? LONGEST_CHECK_MS
-
-/** Returns the time of the next check, or `undefined` if the record is not in the index that sweeps read. */
-const findCheckAt = (unfinished: Unfinished<AnyRecord, AnyQueues>, record: AnyRecord): number | undefined =>
-  unfinished.nextCheckAt
-    ? unfinished.nextCheckAt(record)
-    : record.due === undefined
-      ? undefined
-      : record.checkAt
 
 /**
  * Judges whether the record is stalled: it needs an operator, has no next check, or is overdue. A check further ahead than

@@ -46,6 +46,17 @@ const SERVICES = [
   defineService(dealTracker, dealTrackerTables, dealTrackerMessages, dealTrackerUnfinished),
 ]
 
+/** Returns the time of the next check, or `undefined` if the record is not in the index that sweeps read. */
+export const findCheckAt = (
+  unfinished: Unfinished<AnyRecord, AnyQueues>,
+  record: AnyRecord,
+): number | undefined =>
+  unfinished.nextCheckAt
+    ? unfinished.nextCheckAt(record)
+    : record.due === undefined
+      ? undefined
+      : record.checkAt
+
 /** Returns all services, or the one with this name. */
 export const findServices = (name: string | undefined): Service[] => {
   const services = SERVICES.filter(({ resources }) => name === undefined || resources.service === name)

@@ -8,15 +8,16 @@ import {
   formatted,
   type HealthRecord,
   listHealth,
+  MAX_CHECK_AGE_MS,
   type Stored,
   type Unfinished,
 } from '@w3filecoin/runtime'
 import { CHECK_SECONDS, type Resources, variable } from '@w3filecoin/runtime/resources'
-import { UserError } from '@w3filecoin/runtime/user-error'
 import pMap from 'p-map'
 import { describeError } from './describe-error.ts'
+import { openDeadLetters } from './dlq.ts'
 import type { AnyQueues, AnyRecord, Service } from './services.ts'
-import type { Target } from './target.ts'
+import { requireTables, type Target } from './target.ts'
 
 interface StatusOptions {
   target: Target
@@ -80,8 +81,6 @@ const PAGE_RECORDS = 100
 const MAX_PARALLEL = 8
 /** A record whose check is late by more than this is not swept. */
 const GRACE_MS = 300_000
-/** Checks that are older than this many intervals do not run. */
-const MAX_MISSED_CHECKS = 3
 
 /** Reads the state of services: unfinished records by stage, results of checks, sources, queues. Changes nothing. */
 export const readStatus = async ({ services, ...options }: StatusOptions): Promise<Status> => {
@@ -105,17 +104,13 @@ const readService = async (
   const { resources } = service
   const name = resources.service
   const places = await target.placesOf(name)
-  for (const table of ['health', ...Object.keys(service.unfinished)])
-    if (places[variable('table', table)] === undefined)
-      throw new UserError(
-        `The system does not name the table ${table} of ${name}: it runs another version. Use npm run ops of that version.`,
-      )
+  requireTables(name, places, ['health', ...Object.keys(service.unfinished)])
   const context: Context = { ...options, aws: bind(resources, places, tables) }
   const checks = await readChecks(service, context)
   const swept = Object.keys(service.unfinished).filter(table => resources.tables[table]?.indexes?.[DUE])
   const [read, queues, sources] = await Promise.all([
     pMap(swept, table => readTable(service, table, checks, context), { concurrency: MAX_PARALLEL }),
-    pMap(Object.keys(resources.queues), queue => readQueue(name, queue, places, options.client), {
+    pMap(Object.keys(resources.queues), queue => readQueue(resources, queue, places, options.client), {
       concurrency: MAX_PARALLEL,
     }),
     readSources(service, checks, context),
@@ -141,7 +136,7 @@ const attentionOfChecks = (service: string, checks: readonly HealthRecord[], now
   if (checks.length === 0)
     return [`${service}: no check has run yet. Its schedule check runs every ${CHECK_SECONDS} seconds`]
   const last = Math.max(...checks.map(({ checkedAt }) => checkedAt))
-  return now - last <= MAX_MISSED_CHECKS * CHECK_SECONDS * 1000
+  return now - last <= MAX_CHECK_AGE_MS
     ? failed
     : [
         `${service}: its checks ran last at ${new Date(last).toISOString()}. See the log of its schedule check`,
@@ -290,15 +285,16 @@ const ATTRIBUTES = {
 } as const
 
 const readQueue = async (
-  service: string,
+  resources: Resources,
   queue: string,
   places: Environment,
   client: Pick<SQSClient, 'send'>,
 ): Promise<{ status?: QueueStatus; attention: string[] }> => {
-  const readDepth = async (kind: 'queue' | 'deadLetter') => {
+  const { service } = resources
+  const readDepth = async () => {
     const { Attributes = {} } = await client.send(
       new GetQueueAttributesCommand({
-        QueueUrl: places[variable(kind, queue)],
+        QueueUrl: places[variable('queue', queue)],
         AttributeNames: Object.values(ATTRIBUTES),
       }),
     )
@@ -306,8 +302,8 @@ const readQueue = async (
     return { visible: numberOf('visible'), inFlight: numberOf('inFlight'), delayed: numberOf('delayed') }
   }
   try {
-    const [depth, dead] = await Promise.all([readDepth('queue'), readDepth('deadLetter')])
-    const deadLetters = dead.visible + dead.inFlight + dead.delayed
+    const dead = openDeadLetters({ resources, queue }, places, client)
+    const [depth, deadLetters] = await Promise.all([readDepth(), dead.count()])
     return {
       status: { service, queue, ...depth, deadLetters },
       attention:

@@ -1,5 +1,6 @@
 import { GetParameterCommand, ParameterNotFound, SSMClient } from '@aws-sdk/client-ssm'
 import type { Environment } from '@w3filecoin/runtime'
+import { variable } from '@w3filecoin/runtime/resources'
 import { UserError } from '@w3filecoin/runtime/user-error'
 import * as z from 'zod'
 import { readRunningSystem } from './data-directory.ts'
@@ -16,6 +17,20 @@ export interface Target {
    * `SERVICE_DID` and `SERVICE_KEYS`, the `did:key`s that sign for it, with spaces between them.
    */
   placesOf: (service: string) => Promise<Environment>
+}
+
+/**
+ * Requires that a system names some tables of a service.
+ *
+ * @param places the variables that {@link Target.placesOf} returned
+ * @throws UserError if one is missing
+ */
+export const requireTables = (service: string, places: Environment, tables: readonly string[]): void => {
+  const missing = tables.find(table => places[variable('table', table)] === undefined)
+  if (missing !== undefined)
+    throw new UserError(
+      `The system does not name the table ${missing} of ${service}: it runs another version. Use npm run ops of that version.`,
+    )
 }
 
 /** The local system that runs on a data directory. */

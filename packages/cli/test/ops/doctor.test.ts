@@ -217,10 +217,12 @@ describe('the checks that a service runs on schedule', () => {
       now: () => NOW,
       logOf,
       tables: {
-        scan: async function* () {
-          if (rows instanceof Error) throw rows
-          yield rows ?? []
-        },
+        open: () => ({
+          list: async () => {
+            if (rows instanceof Error) throw rows
+            return { items: rows ?? [] }
+          },
+        }),
       } as never,
     })
   const row = {

@@ -1,5 +1,6 @@
 import pMap from 'p-map'
 import type { Clock, Log, Metrics, Stored, Table } from '../ports.ts'
+import { CHECK_SECONDS } from '../resources.ts'
 
 /** Kinds of checks, for metrics. Each has a row in docs/operations.md. */
 export type CheckKind = 'peer' | 'self' | 'source' | 'hasher' | 'gateway' | 'pieces'
@@ -57,6 +58,8 @@ const WRITE_AGAIN_MS = 2 * 60 * 1000
 const MAX_MESSAGE = 2_000
 /** Checks that run in parallel. */
 const MAX_PARALLEL_CHECKS = 10
+/** A finding that is older than three intervals does not show the present state: the schedule does not run. */
+export const MAX_CHECK_AGE_MS = 3 * CHECK_SECONDS * 1000
 /** Rows in one page. */
 const PAGE_ROWS = 100
 

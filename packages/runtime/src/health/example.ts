@@ -2,7 +2,7 @@ import type { Link } from '@ucanto/interface'
 import { parsePieceLink } from '@w3filecoin/capabilities'
 import { parse as parseLink } from 'multiformats/link'
 
-/** Checks ask other services about these, which nobody offers. So they change nothing, and can be told apart in logs. */
+/** Checks ask other services about these. No agent offers them, so the questions change nothing, and logs show which ones are checks. */
 export const EXAMPLE = {
   /** An empty piece of 32 GiB. */
   piece: parsePieceLink('bafkzcibcaapao7s73y24kcutaosvacpdjgfe5pw76ooefnyqw4ynr3d2y6x2mpq'),

@@ -1,6 +1,7 @@
 import type { Signer } from '@ucanto/interface'
-import { type DidWebOptions, documentUrl, readDocument } from '../ucan/did-web.ts'
+import { documentUrl, readDocument } from '../ucan/did-web.ts'
 import { type Check, failing, fine } from './check.ts'
+import type { PeerCheckTools } from './peer-check.ts'
 import { reasonOf } from './reason-of.ts'
 
 /**
@@ -9,8 +10,7 @@ import { reasonOf } from './reason-of.ts'
  */
 export const ownDocumentChecks = (
   id: Pick<Signer, 'did' | 'toDIDKey'>,
-  service: string,
-  didWeb: Pick<DidWebOptions, 'fetch' | 'now' | 'allowPrivate'>,
+  { service, didWeb, now }: Pick<PeerCheckTools, 'service' | 'didWeb' | 'now'>,
 ): Check[] => {
   const did = id.did()
   const url = documentUrl(did, didWeb)
@@ -19,7 +19,7 @@ export const ownDocumentChecks = (
   const run: Check['run'] = async () => {
     const advice = `Peers that do not list the keys of ${did} reject its signatures. Check self.did in the settings of the ${service}, and the domain`
     try {
-      const keys = await readDocument(url, did, didWeb)
+      const keys = await readDocument(url, did, { ...didWeb, now })
       if (keys.error)
         return failing('DocumentInvalid', `${url} is not its DID document: ${keys.error.message}. ${advice}`)
       return keys.ok.includes(key)

@@ -1,11 +1,12 @@
-import type { DID, Receipt } from '@ucanto/interface'
+import type { DID, Receipt, Signer } from '@ucanto/interface'
 import type { Failure, Result, Task } from '@w3filecoin/capabilities'
 import * as z from 'zod'
-import type { Clock, Fetch } from '../ports.ts'
+import type { Clock, Fetch, Random } from '../ports.ts'
 import { CLOCK_TOLERANCE_MS } from '../records/sweep.ts'
 import { type DidWebOptions, documentUrl, readDocument } from '../ucan/did-web.ts'
 import type { Peer } from '../ucan/peer.ts'
 import type { PeerConfig } from '../ucan/peers.ts'
+import { readBody } from '../ucan/read-body.ts'
 import { type Check, type Finding, failing, fine } from './check.ts'
 import { reasonOf } from './reason-of.ts'
 
@@ -14,7 +15,7 @@ const TIMEOUT_MS = 10_000
 /** Maximum size of that answer, in bytes. */
 const MAX_BYTES = 64 * 1024
 
-/** The tools with which a service checks its peers. */
+/** The tools with which a service checks its peers and its own document. */
 export interface PeerCheckTools {
   /** Name of this service. */
   service: string
@@ -22,6 +23,14 @@ export interface PeerCheckTools {
   now: Clock
   /** How the host of a `did:web` is asked for its keys. */
   didWeb: Pick<DidWebOptions, 'fetch' | 'allowPrivate'>
+}
+
+/** What every service gives its checks, beside its configuration. */
+export interface Checking extends Omit<PeerCheckTools, 'service'> {
+  id: Signer
+  /** Opens a peer of the configuration. */
+  peer: (config: PeerConfig) => Peer
+  random: Random
 }
 
 /** Invocations that change nothing at the peer, and whose answers show whether it lists this service. */
@@ -168,15 +177,9 @@ const request = (url: string, fetch: Fetch): Promise<Response> =>
 
 /** Returns `undefined` if the body is not JSON, or has more than `MAX_BYTES`. */
 const readJson = async ({ body }: Response): Promise<unknown> => {
-  const chunks: Uint8Array[] = []
-  let bytes = 0
-  for await (const chunk of body ?? []) {
-    bytes += chunk.byteLength
-    if (bytes > MAX_BYTES) return undefined
-    chunks.push(chunk)
-  }
+  const bytes = await readBody(body, MAX_BYTES)
   try {
-    return JSON.parse(Buffer.concat(chunks).toString())
+    return bytes && JSON.parse(bytes.toString())
   } catch {
     return undefined
   }

@@ -4,6 +4,7 @@ import { base58btc } from 'multiformats/bases/base58'
 import * as z from 'zod'
 import type { Clock, Fetch, Log } from '../ports.ts'
 import { type Keys, principals } from './principal.ts'
+import { readBody } from './read-body.ts'
 
 /** A document is valid for this long before its host is asked again. */
 const FRESH_MS = 5 * 60_000
@@ -152,15 +153,10 @@ const textOf = async (response: Response): Promise<Result<string>> => {
     await response.body?.cancel()
     return invalidDocument(`The host answered ${response.status}, ${type || 'without a type'}`)
   }
-  const chunks: Uint8Array[] = []
-  let bytes = 0
-  for await (const chunk of response.body) {
-    bytes += chunk.byteLength
-    // Leaving the loop cancels the body.
-    if (bytes > MAX_BYTES) return invalidDocument(`A DID document has at most ${MAX_BYTES} bytes`)
-    chunks.push(chunk)
-  }
-  return { ok: Buffer.concat(chunks).toString() }
+  const bytes = await readBody(response.body, MAX_BYTES)
+  return bytes === undefined
+    ? invalidDocument(`A DID document has at most ${MAX_BYTES} bytes`)
+    : { ok: bytes.toString() }
 }
 
 /** The relationships whose methods sign. A method under `keyAgreement` encrypts. */

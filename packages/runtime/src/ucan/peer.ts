@@ -6,6 +6,7 @@ import { isReadable, MAX_RECEIPT_BYTES } from '../receipts/receipt.ts'
 import { type Authority, principal } from './authority.ts'
 import { CAR, decodeMessage, encodeMessage, MESSAGE_LIMITS, type MessageLimits } from './message.ts'
 import type { PeerConfig } from './peers.ts'
+import { readBody } from './read-body.ts'
 import { receiptIn } from './ucanto.ts'
 
 /** Maximum time for the response of another service. */
@@ -113,15 +114,10 @@ export class Peer {
       await response.body?.cancel()
       throw new Error(`${this.did} answered ${response.status} to ${question}`)
     }
-    const chunks: Uint8Array[] = []
-    let size = 0
-    for await (const chunk of response.body ?? []) {
-      size += chunk.byteLength
-      if (size > limits.bytes)
-        throw new Error(`${this.did} answered more than ${limits.bytes} bytes to ${question}`)
-      chunks.push(chunk)
-    }
-    const message = decodeMessage(Buffer.concat(chunks), limits)
+    const bytes = await readBody(response.body, limits.bytes)
+    if (bytes === undefined)
+      throw new Error(`${this.did} answered more than ${limits.bytes} bytes to ${question}`)
+    const message = decodeMessage(bytes, limits)
     if (message.error)
       throw new Error(`${this.did} gave an unreadable answer to ${question}: ${message.error.message}`)
     return message.ok.message

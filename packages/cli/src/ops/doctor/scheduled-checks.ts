@@ -1,5 +1,5 @@
 import { bind, type Tables } from '@w3filecoin/aws'
-import type { Clock, Environment } from '@w3filecoin/runtime'
+import { type Clock, type Environment, listHealth, MAX_CHECK_AGE_MS } from '@w3filecoin/runtime'
 import { type Resources, variable } from '@w3filecoin/runtime/resources'
 import * as z from 'zod'
 import { describeError } from '../describe-error.ts'
@@ -16,9 +16,6 @@ const CheckRow = z.object({
   message: z.string().optional(),
 })
 
-/** A service checks its surroundings every five minutes. Its results are old after three missed runs. */
-const MAX_AGE_MS = 3 * 300_000
-
 /** Returns the results that a service has recorded; `undefined` if this version of the service records none. */
 const readRows = async (
   resources: Resources,
@@ -26,9 +23,8 @@ const readRows = async (
   tables: Tables | undefined,
 ): Promise<z.infer<typeof CheckRow>[] | undefined> => {
   if (places[variable('table', 'health')] === undefined) return undefined
-  const rows = []
-  for await (const page of bind(resources, places, tables).scan('health')) rows.push(...page)
-  return z.array(CheckRow).parse(rows)
+  const { table } = bind(resources, places, tables)
+  return z.array(CheckRow).parse(await listHealth(table('health'), resources.service))
 }
 
 /** Returns a diagnosis for each check that a service runs on schedule. */
@@ -50,7 +46,7 @@ export const showScheduledChecks = async (
           `They run every five minutes: repeat the command then. After that, see ${log}`,
         ),
       ]
-    const old = rows.filter(({ checkedAt }) => now() - checkedAt > MAX_AGE_MS)
+    const old = rows.filter(({ checkedAt }) => now() - checkedAt > MAX_CHECK_AGE_MS)
     return [
       ...(old.length === 0
         ? []

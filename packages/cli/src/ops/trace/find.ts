@@ -7,7 +7,7 @@ import {
 } from '@w3filecoin/aggregator'
 import type { Segment } from '@w3filecoin/aws'
 import type { AggregateRecord as DealerAggregate } from '@w3filecoin/dealer'
-import { fromV1, parsePiece } from '@w3filecoin/piece'
+import { FIL_COMMITMENT_UNSEALED, fromV1, parsePiece } from '@w3filecoin/piece'
 import {
   DUE,
   DUE_SHARDS,
@@ -20,6 +20,7 @@ import {
 import { type PieceRecord, pieceId } from '@w3filecoin/storefront'
 import { CID } from 'multiformats/cid'
 import pMap from 'p-map'
+import { scanInSegments } from '../scan.ts'
 import { argumentsOf, findReceipt, issuerOf, type ReceiptStep } from './receipts.ts'
 import type { Services } from './services.ts'
 import { readOffers } from './story.ts'
@@ -45,8 +46,6 @@ interface FindOptions {
   segments?: number | undefined
 }
 
-/** Codec of a piece CID v1. */
-const FIL_COMMITMENT_UNSEALED = 0xf101
 /** Binary logarithms of the padded bytes of the smallest and the largest piece that a sector holds. */
 const MIN_LOG2_SIZE = 7
 const MAX_LOG2_SIZE = 36
@@ -258,16 +257,10 @@ class Search {
       handle: (record: Stored<R>) => Promise<unknown>,
     ): Promise<void> => {
       let count = 0
-      await pMap(
-        Array.from({ length: segments }, (_, segment) => segment),
-        async segment => {
-          for await (const rows of read({ segment, segments })) {
-            count += rows.length
-            for (const row of rows) if (!this.#isFull) await handle(format.decode(row) as Stored<R>)
-          }
-        },
-        { concurrency: segments },
-      )
+      await scanInSegments(segments, read, async rows => {
+        count += rows.length
+        for (const row of rows) if (!this.#isFull) await handle(format.decode(row) as Stored<R>)
+      })
       this.#looked(`${name}, all ${count} records`)
     }
     await scan(

@@ -6,11 +6,10 @@ import { resources as tracker } from '@w3filecoin/deal-tracker/resources'
 import { tables as dealerTables } from '@w3filecoin/dealer'
 import { resources as dealer } from '@w3filecoin/dealer/resources'
 import { type Clock, type COMMON_FORMATS, openStores } from '@w3filecoin/runtime'
-import { type Resources, variable } from '@w3filecoin/runtime/resources'
-import { UserError } from '@w3filecoin/runtime/user-error'
+import type { Resources } from '@w3filecoin/runtime/resources'
 import { tables as storefrontTables } from '@w3filecoin/storefront'
 import { resources as storefront } from '@w3filecoin/storefront/resources'
-import type { Target } from '../target.ts'
+import { requireTables, type Target } from '../target.ts'
 
 /** The tables and the receipts of the four services. */
 export type Services = Awaited<ReturnType<typeof openServices>>
@@ -23,13 +22,7 @@ export const openServices = async (target: Target, engine: Tables | undefined, n
     formats: F,
   ) => {
     const places = await target.placesOf(resources.service)
-    const missing = Object.keys(resources.tables).find(
-      table => places[variable('table', table)] === undefined,
-    )
-    if (missing !== undefined)
-      throw new UserError(
-        `The system does not name the table ${missing} of ${resources.service}: it runs another version. Use npm run ops of that version.`,
-      )
+    requireTables(resources.service, places, Object.keys(resources.tables))
     const aws: Bound<R> = bind(resources, places, engine)
     return { service: resources.service as R['service'], aws, formats, ...openStores(aws, formats, { now }) }
   }

@@ -16,7 +16,7 @@ import { toV1 } from '@w3filecoin/piece'
 import { type Due, type Stored, type TranslationRecord, unpackTask } from '@w3filecoin/runtime'
 import { type PieceRecord, aggregateId as storefrontKey } from '@w3filecoin/storefront'
 import { bytes as formatBytes } from '../../text.ts'
-import { type AnyRecord, findServices } from '../services.ts'
+import { type AnyRecord, findCheckAt, findServices } from '../services.ts'
 import { type Filed, findReceipt, findRetry, type ReceiptStep } from './receipts.ts'
 import type { ServiceName, Services } from './services.ts'
 
@@ -163,7 +163,7 @@ class Draft {
     const rules = findServices(service)[0]!.unfinished[table]!
     const row = record as Stored<AnyRecord> & { trouble?: OpenWork['trouble'] }
     if (!rules.isUnfinished(row)) return
-    const checkAt = rules.nextCheckAt?.(row) ?? (row.due === undefined ? undefined : row.checkAt)
+    const checkAt = findCheckAt(rules, row)
     this.open.push({
       service,
       table,
