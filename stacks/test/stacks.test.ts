@@ -73,7 +73,7 @@ test('docs/operations.md states the monthly price of the alarms, the metrics and
   const format = (amount: number) => `$${amount.toFixed(2)}`
   const [, counts] = /A stage has (.* and a dashboard)\./s.exec(OPERATIONS) ?? []
   expect(counts?.replaceAll(/\s+/g, ' ')).toBe(
-    `${alarms} alarms on ${alarmMetrics} metrics, about ${customMetrics} metrics of its own, and a dashboard`,
+    `${alarms} alarms on ${alarmMetrics} metrics, about ${customMetrics} custom metrics, and a dashboard`,
   )
   const [sum] = /\$[\d.]+ \+ .*? a month/s.exec(OPERATIONS) ?? []
   expect(sum?.replaceAll(/\s+/g, ' ')).toBe(

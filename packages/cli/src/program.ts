@@ -133,7 +133,9 @@ continues the same workflows. A proof never replaces a different one.`),
     .addOption(json())
     .addHelpText(
       'after',
-      reflow('The exit code is 3 if there is no outcome yet. A file with other contents is not overwritten.'),
+      reflow(
+        'The exit code is 3 if there is no outcome yet. The command never overwrites a file with other contents.',
+      ),
     )
     .action(act('proof', async () => (await import('./user/proof.ts')).proof))
 
