@@ -4,7 +4,7 @@ import { configSchema as dealTracker } from '../packages/deal-tracker/src/config
 import { configSchema as dealer } from '../packages/dealer/src/config.ts'
 import { commonConfig, environmentVariables } from '../packages/runtime/src/config.ts'
 import { configSchema as storefront } from '../packages/storefront/src/config.ts'
-import type { StageSettings } from '../stacks/stages.ts'
+import { DEFAULTS, type StageSettings } from '../stacks/stages.ts'
 import { readOptions } from '../test/options.ts'
 
 const HELP = `Writes docs/configuration.md: all settings, from the schemas of the services.
@@ -111,13 +111,13 @@ const STAGE: Record<Exclude<keyof StageSettings, Service>, Omit<Setting, 'path' 
   },
   logLevel: {
     type: '`debug` or `info` or `warn` or `error`',
-    default: 'info',
+    default: DEFAULTS.logLevel,
     description: '`LOG_LEVEL` of all services.',
     example: 'debug',
   },
   throttling: {
     type: 'numbers: requests `perSecond` on average, and `burst` at once',
-    default: { perSecond: 100, burst: 200 },
+    default: DEFAULTS.throttling,
     description:
       'The requests that API Gateway accepts on each route of each service. It answers further ones with 429. Invocations have a route of their own.',
     example: { perSecond: 500, burst: 1000 },
@@ -130,30 +130,21 @@ const STAGE: Record<Exclude<keyof StageSettings, Service>, Omit<Setting, 'path' 
   },
   dealMaking: {
     type: 'list of strings',
-    default: [],
+    default: DEFAULTS.dealMaking,
     description:
       "ARNs of the accounts, roles or users that make deals. They may read the dealer's offer documents, and send to its queue `report`.",
     example: ['arn:aws:iam::123456789012:role/deals'],
   },
   alarmAddresses: {
     type: 'list of strings',
-    default: [],
+    default: DEFAULTS.alarmAddresses,
     description:
       'Addresses that alarms are sent to by email. AWS asks each address for a confirmation first. A deploy of production without an address prints a warning.',
     example: ['ops@example.com'],
   },
   alarms: {
     type: 'numbers, by limit',
-    default: {
-      pieceSeconds: 259_200,
-      dealSeconds: 604_800,
-      overduePieces: 1_000,
-      queueSeconds: 3_600,
-      apiErrors: 0,
-      throttledRuns: 0,
-      timeShare: 0.95,
-      memoryShare: 0.95,
-    },
+    default: DEFAULTS.alarms,
     description:
       'The limits beyond which [alarms](operations.md#alarms) ring. `pieceSeconds`: age of a piece that waits for the aggregator or an aggregate. `dealSeconds`: age of an aggregate without a deal. `overduePieces`: pieces that sweeps send again in five minutes, for fifteen. `queueSeconds`: age of a message. `apiErrors`, `throttledRuns`: in five minutes. `timeShare`, `memoryShare`: share of its timeout and of its memory that a run uses. Absent limits have their default.',
     example: { dealSeconds: 259_200 },

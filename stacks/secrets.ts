@@ -41,7 +41,7 @@ export const keyOf = (service: ServiceName, encryption: aws.kms.Key) => {
     }),
   )
   const parameter = new aws.ssm.Parameter(componentName(service, 'private', 'key'), {
-    // Each key has a parameter of its own: while a deploy replaces the key, a function with the former configuration still
+    // Each key has a separate parameter: while a deploy replaces the key, a function with the former configuration still
     // starts with the former key. The path lies outside of the one that operators may read, see `places`.
     name: $interpolate`/${$app.name}-keys/${$app.stage}/${service}/${did.apply(did => did.slice(DID_KEY.length))}`,
     description: `Private key of the ${service}`,

@@ -89,7 +89,8 @@ export interface Stage {
   dealTracker: Settings<DealTrackerSettings, 'production'>
 }
 
-const DEFAULTS: Omit<Stage, 'production'> = {
+/** The settings of a stage that sets none. */
+export const DEFAULTS: Omit<Stage, 'production'> = {
   logLevel: 'info',
   throttling: { perSecond: 100, burst: 200 },
   reservedConcurrency: {},
@@ -142,7 +143,7 @@ export const stageNamed = (name: string, stages: Record<string, StageSettings> =
   return stage
 }
 
-/** Returns what a deploy must warn about, although the stage can be deployed. */
+/** Returns the warnings about a stage that can be deployed nonetheless. */
 export const warningsAbout = ({ production, alarmAddresses }: Stage): string[] =>
   production && alarmAddresses.length === 0
     ? [

@@ -67,7 +67,7 @@ export const runOf = (source: string): Omit<Check, 'run'> => ({
   setting: 'sources',
 })
 
-/** Judges the age of what a source has reported. Its first run may still be ahead. */
+/** Judges the age of the last good report of a source. Its first run may still be ahead. */
 const judgeSource = (
   name: string,
   record: SourceRecord | undefined,

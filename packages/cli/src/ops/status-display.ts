@@ -10,7 +10,7 @@ const MIN_CELL = 12
 const MAX_COLUMNS = 1_000
 
 /**
- * Formats a status as lines. The first ones say what needs attention.
+ * Formats a status as lines. The first ones list the problems.
  *
  * @param columns the width of the terminal; `undefined` if there is none
  */

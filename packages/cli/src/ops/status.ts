@@ -55,7 +55,7 @@ export interface QueueStatus {
   deadLetters: number
 }
 
-/** What a source of the deal tracker has reported. */
+/** The last good run of a source of the deal tracker, and its problems. */
 export interface SourceStatus {
   source: string
   /** The last good run, in milliseconds since 1970, and the epoch of its chain state. */
@@ -67,7 +67,7 @@ export interface SourceStatus {
 
 /** The state of a system at one time. */
 export interface Status {
-  /** What an operator should look at. Empty if all is well. */
+  /** The problems, each as a sentence for the operator. Empty if all is well. */
   attention: string[]
   stages: StageStatus[]
   checks: HealthRecord[]

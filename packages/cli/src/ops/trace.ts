@@ -16,7 +16,7 @@ interface TraceOptions extends TargetOptions {
   segments: number
 }
 
-/** Tells everything that the four services store about a piece, a content, a task or an aggregate. */
+/** Returns everything that the four services store about a piece, a content, a task or an aggregate. */
 export const trace = async (cid: string, options: TraceOptions, { env, now }: Context): Promise<Outcome> => {
   const subject = readCid(cid, 'Pass the CID of a piece, a content, a task or an aggregate.')
   const target = openTarget(options, env)

@@ -6,7 +6,7 @@
 export const reasonOf = (error: unknown): string => {
   const { message, cause } = error as Error
   if (!(cause instanceof Error)) return message
-  // An error for each address of a host has no message of its own.
+  // `fetch` fails with one error for each address of the host. Their AggregateError has an empty message.
   const inner = cause instanceof AggregateError ? (cause.errors[0] as Error) : cause
   return `${message} (${inner.message || (inner as NodeJS.ErrnoException).code || inner.name})`
 }
