@@ -25,9 +25,10 @@ export type {
   UnknownLink,
   Workflow,
 } from '@w3filecoin/capabilities'
-export { type AnyLink, verifyInclusion } from '@w3filecoin/piece'
+export { type AnyLink, type InclusionPath, inclusionPaths, verifyInclusion } from '@w3filecoin/piece'
 export type { Abilities, Ability } from './abilities.ts'
 export { Aggregator, aggregator, type OfferAllOptions, type PieceEvent } from './aggregator.ts'
+export { type ChainLink, followChain } from './chain.ts'
 export { DealTracker, dealTracker } from './deal-tracker.ts'
 export { Dealer, dealer } from './dealer.ts'
 export { type DelegateOptions, decodeDelegation, delegate, encodeDelegation } from './delegation.ts'

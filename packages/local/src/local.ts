@@ -68,6 +68,8 @@ export interface LocalOptions {
   /** CIDs of pieces that storage providers reject: an aggregate with one of them gets no deal. */
   faulty?: readonly string[]
   logLevel?: 'debug' | 'info' | 'warn' | 'error'
+  /** The directory of the web page, which storefronts serve. Its files are read when a browser asks for them. */
+  page?: string | undefined
   /** Called when a part of the system ends before `stop`. The default throws, as an uncaught exception. */
   onCrash?: (error: Error) => void
 }
@@ -230,6 +232,7 @@ export const startLocal = async ({
   dealDelayMs = 300,
   faulty = [],
   logLevel = 'info',
+  page = '',
   onCrash = error => {
     throw error
   },
@@ -318,6 +321,7 @@ export const startLocal = async ({
             SERVICE_KEY: world.services[role]!.key,
             CONFIG: JSON.stringify(await configure(role, config(world), world)),
             LOG_LEVEL: logLevel,
+            PAGE: page,
           },
         })),
       ),

@@ -1,11 +1,13 @@
 import {
   type InclusionProof,
-  type IntoProofData,
+  type IntoInclusionProof,
   Inclusion as Library,
+  Proof,
   type ProofData,
+  Segment,
 } from '@web3-storage/data-segment'
 import { type AnyLink, decodePiece } from './link.ts'
-import { NODE_SIZE } from './merkle.ts'
+import { NODE_SIZE, zeroCommitment } from './merkle.ts'
 import type { Result } from './result.ts'
 
 /**
@@ -25,9 +27,11 @@ export interface Inclusion {
 
 /** An inclusion as it is received: offsets are numbers or bigints. */
 export interface EncodedInclusion {
-  subtree: IntoProofData
-  index: IntoProofData
+  subtree: EncodedPath
+  index: EncodedPath
 }
+
+type EncodedPath = readonly [offset: number | bigint, path: readonly Uint8Array[]]
 
 /** The proof does not prove that the piece is in the aggregate. */
 export interface InvalidInclusion {
@@ -43,7 +47,7 @@ export interface InvalidInclusion {
  * @example toInclusionProof({ subtree: [2, path], index: [16380, indexPath] }) // [[2n, path], [16380n, indexPath]]
  */
 export const toInclusionProof = ({ subtree, index }: EncodedInclusion): InclusionProof =>
-  Library.from([subtree, index])
+  Library.from([subtree, index] as unknown as IntoInclusionProof)
 
 /**
  * Verifies that the inclusion proves that `piece` is in `aggregate`.
@@ -114,3 +118,54 @@ const readProofData = (value: unknown): Result<ProofData, string> => {
   }
   return { ok: [BigInt(offset), path] }
 }
+
+/** A path in the aggregate's tree, from a node up to the root. */
+export interface InclusionPath {
+  /** Level of the first node: 0 is that of the leaves. */
+  level: number
+  /**
+   * The nodes, and at each of them its sibling in the proof, of which the parent is computed. `isRight` says whether the node
+   * is the right one of the two, `isZero` whether the sibling is a subtree of zeros.
+   */
+  steps: { node: Uint8Array; sibling: Uint8Array; isRight: boolean; isZero: boolean }[]
+  root: Uint8Array
+}
+
+/**
+ * Computes the two paths of an inclusion: that of the piece's root, and that of its entry in the index. In a valid proof, both
+ * end at the root of the aggregate.
+ *
+ * @param claim an inclusion that {@link verifyInclusion} has accepted, and its piece
+ * @example inclusionPaths({ piece, inclusion }).subtree.steps.length // 9
+ */
+export const inclusionPaths = ({
+  piece,
+  inclusion,
+}: {
+  piece: AnyLink
+  inclusion: EncodedInclusion
+}): { subtree: InclusionPath; index: InclusionPath } => {
+  const { root, height, size } = decodePiece(piece).ok!
+  const [subtree, index] = toInclusionProof(inclusion)
+  const entry = Segment.toBytes({ root, offset: subtree[0] * BigInt(size), size: BigInt(size) })
+  return {
+    subtree: climb(root, height, subtree),
+    // An entry has two leaves: the piece's root, and its offset and size.
+    index: climb(Proof.truncatedHash(entry), 1, index),
+  }
+}
+
+const climb = (start: Uint8Array, level: number, [offset, path]: ProofData): InclusionPath => {
+  let node = start
+  let position = offset
+  const steps = path.map((sibling, n) => {
+    const isRight = position % 2n === 1n
+    const step = { node, sibling, isRight, isZero: areEqual(sibling, zeroCommitment(level + n)) }
+    node = isRight ? Proof.computeNode(sibling, node) : Proof.computeNode(node, sibling)
+    position /= 2n
+    return step
+  })
+  return { level, steps, root: node }
+}
+
+const areEqual = (a: Uint8Array, b: Uint8Array): boolean => a.every((byte, n) => byte === b[n])

@@ -10,7 +10,9 @@ export { createHasher, type PieceHasher, pieceOf } from './hash.ts'
 export {
   type EncodedInclusion,
   type Inclusion,
+  type InclusionPath,
   type InvalidInclusion,
+  inclusionPaths,
   toInclusionProof,
   verifyInclusion,
 } from './inclusion.ts'

@@ -7,6 +7,7 @@ import type { ReceiptLog } from './receipts/receipt-log.ts'
 import { CAR, decodeMessage, encodeAnswer, MESSAGE_LIMITS, type MessageLimits } from './ucan/message.ts'
 import type { Server } from './ucan/server.ts'
 import { parseTaskCid } from './ucan/task.ts'
+import { addWebPage, type WebPage } from './web-page.ts'
 
 export interface HttpOptions {
   server: Server
@@ -22,6 +23,8 @@ export interface HttpOptions {
   elsewhere?: ((task: string, isFollowing: boolean) => Promise<string | undefined>) | undefined
   /** Further public facts about the service at `GET /`. */
   about?: object | undefined
+  /** The web page, which browsers get at `GET /` and `GET /receipt/{task}`. */
+  page?: WebPage | undefined
   limits?: MessageLimits
   log: Log
 }
@@ -42,6 +45,8 @@ const PREFLIGHT_MAX_AGE_SECONDS = 86_400
  * - `GET /.well-known/did.json` returns the keys of the service (did:web).
  * - `GET /` returns its name, DID and version, and what else is public about it.
  *
+ * A browser that asks for HTML gets the web page at `GET /` and `GET /receipt/{task}`, if the service has one.
+ *
  * Web pages of any origin may call it (CORS), because callers authenticate by signatures, never by cookies.
  */
 export const createHttpApp = ({
@@ -50,6 +55,7 @@ export const createHttpApp = ({
   name,
   elsewhere,
   about,
+  page,
   limits = MESSAGE_LIMITS,
   log,
 }: HttpOptions): Hono => {
@@ -57,6 +63,8 @@ export const createHttpApp = ({
   const did = server.id.did()
 
   app.use(cors({ allowMethods: ['GET', 'HEAD', 'POST'], maxAge: PREFLIGHT_MAX_AGE_SECONDS }))
+
+  if (page) addWebPage(app, page)
 
   app.get('/', context => context.json({ name, did, version: manifest.version, ...about }))
 

@@ -1,6 +1,8 @@
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { addAbortSignal, type Readable } from 'node:stream'
 import { getObject, hasObject, hostFetch, openContext, presignObject } from '@w3filecoin/aws'
-import type { Environment } from '@w3filecoin/runtime'
+import type { Environment, WebPage } from '@w3filecoin/runtime'
 import { storefrontChecks } from './checks.ts'
 import { configSchema } from './config.ts'
 import { fromGateway } from './content/gateway.ts'
@@ -44,6 +46,7 @@ export const createContext = async (env: Environment) => {
     },
     content,
     contentAccess: { from: config.gateway ? 'gateway' : 'bucket', upload: config.upload },
+    page: openPage(env.PAGE),
     aggregator: peer(config.aggregator),
     dealer: config.dealer.did,
     dealTracker: peer(config.dealTracker),
@@ -56,3 +59,14 @@ export const createContext = async (env: Environment) => {
   })
   return { service, log: common.log, deadLetters: aws.deadLetters, flushMetrics }
 }
+
+/** The web page in a directory. Its files are read when a browser asks for them. */
+const openPage = (directory: string | undefined): WebPage | undefined =>
+  directory === undefined || directory === ''
+    ? undefined
+    : {
+        read: async name => {
+          if (!/^[\w-]+\.\w+$/.test(name)) return undefined
+          return readFile(join(directory, name)).catch(() => undefined)
+        },
+      }

@@ -1,6 +1,6 @@
 import type { Signer } from '@ucanto/interface'
 import type { Dialect } from '@w3filecoin/capabilities'
-import type { Authority, Check, Clock, Log, Metrics, Peer, Random } from '@w3filecoin/runtime'
+import type { Authority, Check, Clock, Log, Metrics, Peer, Random, WebPage } from '@w3filecoin/runtime'
 import type { ContentSource } from './content/source.ts'
 import type { Batching } from './domain/batching.ts'
 import type { Timing } from './domain/piece.ts'
@@ -17,6 +17,8 @@ export interface Dependencies {
   content: ContentSource
   /** How agents get content to the storefront, for `GET /`. `upload` is the URL template for a `PUT`. */
   contentAccess?: { from: 'bucket' | 'gateway'; upload?: string | undefined }
+  /** The web page for browsers. */
+  page?: WebPage | undefined
   /** Who may fetch pieces: nobody, everybody, or those to whom the dealer gave a permit. */
   pieceAccess: PieceAccess
   aggregator: Peer

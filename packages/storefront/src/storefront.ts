@@ -32,7 +32,7 @@ export const createStorefront = ({
   ...others
 }: Dependencies): Service<typeof resources, typeof messages> => {
   const dependencies = { ...others, content: readInCid(content) }
-  const { id, authority, stores, aggregator, dealer, dialects, contentAccess, timing, now, log } =
+  const { id, authority, stores, aggregator, dealer, dialects, contentAccess, page, timing, now, log } =
     dependencies
   const server = new Server({
     id,
@@ -65,6 +65,7 @@ export const createStorefront = ({
     elsewhere: async task =>
       dialects.length === 0 || (await stores.task.get({ task })) ? undefined : aggregator.chainUrl(task),
     about: contentAccess && { content: contentAccess },
+    page,
     log,
   })
   addPieceDoor(api, dependencies)

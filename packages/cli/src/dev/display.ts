@@ -203,6 +203,8 @@ class PlainDisplay implements Display {
         `  ${left(role!, widths[0]!)}  ${left(url!, widths[1]!)}  ${this.style('dim', fit(did!, room))}`,
       )
     this.line()
+    if (services.storefront)
+      this.line(`  Open ${services.storefront.url}/ in a browser to look up, store and verify.`)
     const paths = [
       ['Addresses:', 'local.json'],
       ['Keys:', 'keys.json'],

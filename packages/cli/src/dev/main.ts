@@ -71,6 +71,8 @@ export const dev = async ({
   display.starting(shortenPath(options.data))
   try {
     const { startLocal, writePrivateFile } = await import('@w3filecoin/local')
+    const { buildPage } = await import('@w3filecoin/page/build')
+    const page = join(options.data, 'page')
     const faulty = files.filter(({ name }) => options.fault.includes(name))
     const pieces = faulty.map(async file => {
       const { piece } = await identify(file, { onProgress: () => {}, signal: stop.signal })
@@ -80,6 +82,7 @@ export const dev = async ({
       data: options.data,
       engine: options.engine,
       port: options.port,
+      page,
       faulty: await Promise.all(pieces),
       configure: (role, config) =>
         role === 'dealTracker' && user !== undefined
@@ -88,6 +91,7 @@ export const dev = async ({
       onCrash: crash,
     })
     try {
+      await buildPage(page)
       stop.signal.throwIfAborted()
       const { services, agent, market } = local
       display.ready({

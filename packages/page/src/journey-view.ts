@@ -1,0 +1,166 @@
+import {
+  type ChainLink,
+  type FilecoinInfoSuccess,
+  followChain,
+  Proof,
+  type Storefront,
+  type UnknownLink,
+} from '@w3filecoin/client'
+import type { AskedTask } from './ask-task.ts'
+import { element } from './element.ts'
+import { badge, dealsSection, identifier, list, problem, section, time } from './parts.ts'
+import { facts, proofView } from './proof-view.ts'
+import { STAGES, TASKS } from './words.ts'
+
+/** A workflow as it is now: the state that the storefront reports, and the chain of receipts, each verified. */
+export interface Journey {
+  asked: AskedTask
+  info?: FilecoinInfoSuccess
+  /** The reason why the storefront told no more about it. */
+  failure?: unknown
+  links: ChainLink[]
+}
+
+/** Reads a workflow. Parts that cannot be read now are absent, with the reason. */
+export const readJourney = async (
+  storefront: Storefront,
+  asked: AskedTask,
+  signal: AbortSignal,
+): Promise<Journey> => {
+  const { workflow, task } = asked
+  const links: ChainLink[] = []
+  const starts = workflow ? [workflow.submit, workflow.accept] : [task]
+  const [info] = await Promise.allSettled([
+    workflow ? storefront.info(workflow.piece, { task, signal }) : undefined,
+    (async () => {
+      for (const start of starts)
+        for await (const link of followChain(storefront, start, { signal })) links.push(link)
+    })(),
+  ])
+  return {
+    asked,
+    links,
+    ...(info.status === 'fulfilled' ? info.value && { info: info.value } : { failure: info.reason }),
+  }
+}
+
+/** Shows a workflow: its stages, its chain of tasks, its deals and its proof. */
+export const journeyView = async (storefront: Storefront, journey: Journey): Promise<HTMLElement[]> => {
+  const { asked, info, links, failure } = journey
+  const final = links.find(({ can, receipt }) => can === 'filecoin/accept' && receipt?.out.ok)
+  return [
+    stagesSection(journey),
+    ...(failure ? [problem('The storefront reports no more about this workflow now', failure)] : []),
+    chainSection(links, info),
+    ...(info && info.deals.length > 0 ? [dealsSection(info.deals, storefront.did)] : []),
+    ...(final ? [await proofOf(final, storefront, asked.workflow?.piece)] : []),
+  ]
+}
+
+const proofOf = async ({ receipt }: ChainLink, storefront: Storefront, piece: UnknownLink | undefined) => {
+  try {
+    return proofView(await Proof.fromReceipt(receipt!), { storefront, name: piece && `${piece}` })
+  } catch (error) {
+    return section('Proof', badge('not verified'), problem('This receipt is not a proof', error))
+  }
+}
+
+const stagesSection = ({ asked, info }: Journey): HTMLElement => {
+  const {
+    stage = asked.stage,
+    history = [],
+    waitsFor = asked.waitsFor,
+    error = asked.error,
+  } = info?.task ?? {}
+  const { trouble, until } = asked
+  return section(
+    stage === undefined ? 'Task' : STAGES[stage],
+    facts([
+      ['Task', identifier(asked.task)],
+      ...(asked.workflow
+        ? [['Piece', identifier(`${asked.workflow.piece}`, `/?of=${asked.workflow.piece}`)] as [string, Node]]
+        : []),
+    ]),
+    history.length > 0 &&
+      element(
+        'ol',
+        { class: 'stages' },
+        ...history.map(({ stage, at }, n) =>
+          element(
+            'li',
+            {
+              class: n === history.length - 1 ? `now ${stage}` : stage,
+              ...(n === history.length - 1 && { 'aria-current': 'step' }),
+            },
+            element('strong', {}, STAGES[stage]),
+            ' ',
+            time(at),
+          ),
+        ),
+      ),
+    waitsFor !== undefined && element('p', { class: 'waits' }, `${waitsFor}.`),
+    until !== undefined && element('p', { class: 'hint' }, 'Until ', time(until)),
+    trouble !== undefined &&
+      element(
+        'p',
+        { class: 'problem' },
+        element('strong', {}, 'Trouble: '),
+        `${trouble.name}. The storefront tries again.`,
+      ),
+    error !== undefined && problem('It failed', { message: error.name }),
+  )
+}
+
+const chainSection = (links: readonly ChainLink[], info: FilecoinInfoSuccess | undefined): HTMLElement => {
+  const timeOf = (can: string | undefined) => {
+    const stage = TASKS[can ?? '']?.stage
+    return info?.task?.history.findLast(entry => entry.stage === stage)?.at
+  }
+  const names = new Map(links.map(({ task, can }) => [task, can]))
+  return section(
+    'Chain of tasks',
+    element(
+      'p',
+      { class: 'hint' },
+      'Each receipt is signed by the service that ran the task, and names the next task. This browser has checked both.',
+    ),
+    element('ol', { class: 'chain' }, ...links.map(link => linkItem(link, timeOf(link.can), names))),
+  )
+}
+
+const linkItem = (
+  { task, can, service, promisedBy, receipt, error }: ChainLink,
+  at: string | undefined,
+  names: ReadonlyMap<string, string | undefined>,
+): HTMLElement => {
+  const known = TASKS[can ?? '']
+  const failure = receipt?.out.error as { name: string; message: string } | undefined
+  const verdict = error ? 'not verified' : receipt ? 'verified' : 'waiting'
+  return element(
+    'li',
+    { class: verdict.replace(' ', '-') },
+    element(
+      'div',
+      { class: 'head' },
+      element('code', { class: 'ability' }, can ?? 'task'),
+      element('span', {}, known?.service ?? ''),
+      badge(verdict, verdict === 'waiting' ? 'no receipt yet' : verdict),
+    ),
+    receipt && element('p', {}, failure ? `Failed: ${failure.name}` : (known?.says ?? 'Done')),
+    at !== undefined && receipt && element('p', {}, time(at)),
+    error && problem('This receipt is not verified', error),
+    element(
+      'details',
+      {},
+      element('summary', {}, 'Details'),
+      facts([
+        ['Task', identifier(task, `/receipt/${task}`)],
+        ...(service === undefined ? [] : [['Signed by', identifier(service)] as [string, Node]]),
+        ...(promisedBy === undefined
+          ? []
+          : [['Promised by', `the receipt of ${names.get(promisedBy) ?? promisedBy}`] as [string, string]]),
+      ]),
+      failure && list([failure.message]),
+    ),
+  )
+}

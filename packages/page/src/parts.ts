@@ -1,0 +1,106 @@
+import type { DealSummary } from '@w3filecoin/client'
+import { element } from './element.ts'
+
+/** Parts that several views have. */
+
+/** Whether a claim was verified in this browser. The words say it too, not only the colour. */
+export type Verdict = 'verified' | 'not verified' | 'waiting'
+
+const MARKS: Record<Verdict, string> = { verified: '✓', 'not verified': '✗', waiting: '…' }
+
+export const badge = (verdict: Verdict, text: string = verdict): HTMLElement =>
+  element(
+    'span',
+    { class: `badge ${verdict.replace(' ', '-')}` },
+    element('span', { 'aria-hidden': 'true' }, MARKS[verdict]),
+    ` ${text}`,
+  )
+
+/** A CID or DID: shortened to the eye, whole for the clipboard and in the title. */
+export const identifier = (text: string, href?: string): HTMLElement => {
+  const short = text.length > 28 ? `${text.slice(0, 12)}…${text.slice(-10)}` : text
+  const code = element('code', { title: text }, short)
+  return element(
+    'span',
+    { class: 'identifier' },
+    href === undefined ? code : element('a', { href }, code),
+    element(
+      'button',
+      {
+        type: 'button',
+        class: 'copy',
+        'aria-label': `Copy ${text}`,
+        click: ({ currentTarget }) => copy(text, currentTarget as HTMLElement),
+      },
+      'Copy',
+    ),
+  )
+}
+
+const copy = async (text: string, button: HTMLElement) => {
+  const done = await navigator.clipboard.writeText(text).then(
+    () => 'Copied',
+    () => 'Failed',
+  )
+  button.textContent = done
+  setTimeout(() => button.replaceChildren('Copy'), 2_000)
+}
+
+/** A time in the visitor's zone and language. */
+export const time = (iso: string): HTMLElement =>
+  element(
+    'time',
+    { datetime: iso },
+    new Date(iso).toLocaleString(undefined, { dateStyle: 'medium', timeStyle: 'medium' }),
+  )
+
+export const section = (title: string, ...children: (Node | string | undefined | false)[]): HTMLElement =>
+  element('section', { class: 'card' }, element('h2', {}, title), ...children)
+
+export const list = (items: readonly string[], name = ''): HTMLElement =>
+  element('ul', { class: name }, ...items.map(item => element('li', {}, item)))
+
+/** The live deals of a piece, as the storefront's deal tracker reports them. */
+export const dealsSection = (deals: readonly DealSummary[], storefront: string): HTMLElement =>
+  section(
+    'Deals',
+    element('p', { class: 'hint' }, `As ${storefront} reports them now.`),
+    element(
+      'div',
+      { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': 'Deals' },
+      element(
+        'table',
+        {},
+        element('thead', {}, headings('Deal', 'Storage provider', 'Ends', 'Aggregate')),
+        element(
+          'tbody',
+          {},
+          ...deals.map(({ aux, provider, expiration, aggregate }) =>
+            element(
+              'tr',
+              {},
+              element('td', {}, `${aux.dataSource.dealID}`),
+              element('td', {}, `${provider}`),
+              element('td', {}, expiration ? time(expiration) : 'unknown'),
+              element('td', {}, identifier(`${aggregate}`)),
+            ),
+          ),
+        ),
+      ),
+    ),
+  )
+
+const headings = (...names: string[]) =>
+  element('tr', {}, ...names.map(name => element('th', { scope: 'col' }, name)))
+
+/** An error as a notice. */
+export const problem = (title: string, error: unknown): HTMLElement => {
+  const { message, hint } = error as { message?: string; hint?: string }
+  return element(
+    'div',
+    { class: 'problem', role: 'alert' },
+    element('strong', {}, title),
+    element('p', {}, `${message ?? error}`),
+    hint !== undefined && element('p', { class: 'hint' }, hint),
+  )
+}
