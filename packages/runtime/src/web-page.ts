@@ -17,7 +17,8 @@ const HTML = 'text/html'
  */
 const POLICY = {
   defaultSrc: ["'none'"],
-  scriptSrc: ["'self'"],
+  // The piece hash is WebAssembly.
+  scriptSrc: ["'self'", "'wasm-unsafe-eval'"],
   styleSrc: ["'self'"],
   imgSrc: ["'self'"],
   connectSrc: ["'self'", 'https:', 'http://127.0.0.1:*', 'http://localhost:*'],
