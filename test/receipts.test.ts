@@ -1,3 +1,4 @@
+import { decode as decodeJson } from '@ipld/dag-json'
 import { CAR } from '@ucanto/core'
 import type { Receipt } from '@ucanto/interface'
 import { ed25519 } from '@ucanto/principal'
@@ -5,12 +6,12 @@ import { base36 } from 'multiformats/bases/base36'
 import { base58btc } from 'multiformats/bases/base58'
 import { base64url } from 'multiformats/bases/base64'
 import { CID } from 'multiformats/cid'
-import { expect, test } from 'vitest'
+import { expect, test, vi } from 'vitest'
 import manifest from '../packages/runtime/package.json' with { type: 'json' }
 import { randomContent, upload } from './content.ts'
 import { follow } from './follow.ts'
 import { ask, offer, taskOf } from './invoke.ts'
-import { awaitReceipt, effectOf, fetchReceipt } from './receipts.ts'
+import { awaitReceipt, effectOf, fetchReceipt, PATIENCE } from './receipts.ts'
 import { useSystem } from './system.ts'
 
 const system = useSystem()
@@ -86,6 +87,112 @@ test.concurrent('R1: a promised task has no receipt before its end, even if it i
       await fetchReceipt(at('storefront'), `${cid}`),
     ])
       expect(`${again?.root.cid}`).toBe(`${receipt.root.cid}`)
+  }
+})
+
+/** Asks for a receipt as JSON. */
+const askJson = async (role: string, task: string) => {
+  const response = await fetch(`${at(role).url}/receipt/${task}`, {
+    headers: { accept: 'application/json' },
+  })
+  expect(response.headers.get('content-type')).toBe('application/json')
+  expect(response.headers.get('vary')).toBe('Accept')
+  return {
+    status: response.status,
+    retryAfter: response.headers.get('retry-after'),
+    cache: response.headers.get('cache-control'),
+    text: await response.clone().text(),
+    body: (await response.json()) as Record<string, unknown>,
+  }
+}
+
+test.concurrent('R1: the receipt of each task is served as JSON, with the claims of its CAR', async () => {
+  const content = await randomContent(10_000)
+  await upload(system.local, content)
+  const offered = await offer(at('storefront'), content)
+  const { submitted, queued, included, dealt, live, accepted } = await follow(system, offered)
+  for (const [role, receipt] of [
+    ['storefront', offered],
+    ['storefront', submitted],
+    ['aggregator', queued],
+    ['aggregator', included],
+    ['dealer', dealt],
+    ['dealer', live],
+    ['storefront', accepted],
+  ] as const) {
+    const { status, cache, text, body } = await askJson(role, `${receipt.ran.link()}`)
+    expect(status).toBe(200)
+    expect(cache).toBe('public, max-age=3600')
+    const { fork, join } = receipt.fx
+    const { can, with: resource } = effectOf(receipt.ran).capabilities[0]
+    const { out, issued, ...claims } = body
+    expect(claims).toEqual({
+      task: `${receipt.ran.link()}`,
+      receipt: `${receipt.root.cid}`,
+      service: at(role).did,
+      can,
+      with: resource,
+      fork: fork.map(task => `${task.link()}`),
+      ...(join && { join: `${join.link()}` }),
+    })
+    expect(Math.abs(Date.parse(issued as string) - Date.now())).toBeLessThan(300_000)
+    expect((decodeJson(new TextEncoder().encode(text)) as { out: unknown }).out).toEqual(receipt.out)
+  }
+})
+
+test.concurrent('R1: while a promised task has no receipt, JSON says its stage, what it waits for and when to ask again, and nothing of its content', async () => {
+  const content = await randomContent(10_000)
+  const nonce = `nonce-${content.content}`
+  const { fx } = await offer(at('storefront'), content, { nonce })
+  for (const [effect, can] of [
+    [fx.fork[0], 'filecoin/submit'],
+    [fx.join, 'filecoin/accept'],
+  ] as const) {
+    const task = `${effectOf(effect).cid}`
+    const waiting = await vi.waitFor(async () => {
+      const answer = await askJson('storefront', task)
+      expect(answer.body.trouble).toEqual({ name: 'ContentUnreadable' })
+      return answer
+    }, PATIENCE)
+    expect(waiting.status).toBe(404)
+    const { since, until, retryAfterSeconds, waitsFor } = waiting.body as Record<string, string>
+    expect(waiting.body).toEqual({
+      name: 'ReceiptNotFound',
+      message: `Task ${task} has no receipt yet`,
+      task,
+      promised: true,
+      can,
+      stage: 'offered',
+      since,
+      until,
+      waitsFor: `The content must be read and checked; abandoned on ${until}`,
+      trouble: { name: 'ContentUnreadable' },
+      retryAfterSeconds,
+    })
+    expect(Date.parse(until!)).toBeGreaterThan(Date.parse(since!))
+    expect(retryAfterSeconds).toBeGreaterThanOrEqual(2)
+    expect(retryAfterSeconds).toBeLessThanOrEqual(Math.ceil((Date.now() - Date.parse(since!)) / 1000) + 2)
+    expect(waiting.retryAfter).toBe(`${retryAfterSeconds}`)
+    expect(waiting.cache).toBe(`public, max-age=${retryAfterSeconds}`)
+    for (const secret of [content.content, nonce]) expect(waiting.text).not.toContain(`${secret}`)
+  }
+})
+
+test.concurrent('R1: of a task that a service did not promise, JSON says so, or that the service does not know', async () => {
+  const { ran } = await offer(at('storefront'), await randomContent(100))
+  const other = CID.parse(`${ran.link()}`)
+  const task = `${CID.createV1(0x55, other.multihash)}`
+  for (const [role, promised] of [
+    // Here it speaks dialects, so it redirects to the aggregator.
+    ['storefront', 'unknown'],
+    ['aggregator', 'unknown'],
+    ['dealer', 'unknown'],
+    ['dealTracker', false],
+  ] as const) {
+    const { status, body, cache } = await askJson(role, task)
+    expect(status).toBe(404)
+    expect(body).toMatchObject({ name: 'ReceiptNotFound', task, promised, retryAfterSeconds: 5 })
+    expect(cache).toBe('public, max-age=5')
   }
 })
 

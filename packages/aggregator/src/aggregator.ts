@@ -54,6 +54,8 @@ export const createAggregator = (dependencies: Dependencies): Service<typeof res
       server,
       receipts,
       name: 'aggregator',
+      // No index leads from a task to the record of its piece.
+      progress: async tasks => tasks.map(() => 'unknown'),
       elsewhere: async (task, isFollowing) =>
         isFollowing && dialects.length > 0 ? dealer.chainUrl(task) : undefined,
       log,

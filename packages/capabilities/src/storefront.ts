@@ -167,6 +167,12 @@ export interface TaskState {
   waitsFor?: string
   /** The name of the failure at the stage `failed`. */
   error?: { name: string }
+  /**
+   * The tasks of the workflow, `filecoin/submit` and `filecoin/accept`: `task` is one of them. Absent if a later attempt has
+   * promised others.
+   */
+  submit?: UnknownLink
+  accept?: UnknownLink
 }
 
 /**

@@ -27,7 +27,14 @@ export const createDealer = (dependencies: Dependencies): Service<typeof resourc
     log,
   })
   return {
-    api: createHttpApp({ server, receipts, name: 'dealer', log }),
+    api: createHttpApp({
+      server,
+      receipts,
+      name: 'dealer',
+      // No index leads from a task to the record of its aggregate.
+      progress: async tasks => tasks.map(() => 'unknown'),
+      log,
+    }),
     consumers: {
       track: onTrack(dependencies),
       report: onReport(dependencies),

@@ -1,13 +1,14 @@
 import { type Stage, W3Error } from '@w3filecoin/client'
 import { parse as parseLink } from 'multiformats/link'
 
-type Link = ReturnType<typeof parseLink>
-
-/** The state of a task, as `GET /receipt/{task}` says in JSON: see docs/protocol.md. */
+/**
+ * The state of a task, as `GET /receipt/{task}` says in JSON: see docs/protocol.md. It is shown, and decides when to ask again;
+ * receipts are read and verified from CARs.
+ */
 export interface AskedTask {
   task: string
-  /** Whether the service promised the task. */
-  promised: boolean
+  /** Whether the task has a receipt, or the service promised it. */
+  known: boolean
   can?: string
   stage?: Stage
   /** The next step, as a sentence for people. */
@@ -15,10 +16,11 @@ export interface AskedTask {
   /** The time at which that ends, ISO 8601. */
   until?: string
   trouble?: { name: string }
+  /** The failure in the receipt. */
   error?: { name: string }
-  /** The workflow of the task: its piece, and the two tasks that the storefront promised. */
-  workflow?: { piece: Link; submit: string; accept: string }
-  /** Seconds after which it may have changed; absent at the end. */
+  /** The piece that the task is about. */
+  piece?: ReturnType<typeof parseLink>
+  /** Seconds after which the answer may have changed. Absent if the task has a receipt. */
   retryAfterSeconds?: number
 }
 
@@ -28,16 +30,24 @@ export const askTask = async (task: string, signal: AbortSignal): Promise<AskedT
     headers: { accept: 'application/json' },
     signal,
   })
-  const { workflow, out, ...state } = await response.json().catch(() => ({}))
+  const body = await response.json().catch(() => ({}))
   if (response.status === 400)
-    throw new W3Error('InvalidCID', state.message ?? `${task} is not the CID of a task`)
-  if (response.status !== 404 && !response.ok)
+    throw new W3Error('InvalidCID', body.message ?? `${task} is not the CID of a task`)
+  // 406: the receipt is too large for JSON.
+  if (![200, 404, 406].includes(response.status))
     throw new W3Error('Unreachable', `The storefront answered ${response.status}`)
+  const { can, stage, waitsFor, until, trouble, out, promised, retryAfterSeconds } = body
+  const piece = body.piece ?? out?.ok?.piece?.['/']
   return {
-    ...state,
     task,
-    promised: response.ok || state.promised === true,
+    known: response.status !== 404 || promised === true,
+    ...(can && { can }),
+    ...(stage && { stage }),
+    ...(waitsFor && { waitsFor }),
+    ...(until && { until }),
+    ...(trouble && { trouble }),
     ...(out?.error && { error: out.error }),
-    ...(workflow && { workflow: { ...workflow, piece: parseLink(workflow.piece) } }),
+    ...(piece && { piece: parseLink(piece) }),
+    ...(response.status === 404 && { retryAfterSeconds: retryAfterSeconds ?? 5 }),
   }
 }

@@ -1,10 +1,10 @@
 import {
+  type AnyLink,
   type ChainLink,
   type FilecoinInfoSuccess,
   followChain,
   Proof,
   type Storefront,
-  type UnknownLink,
 } from '@w3filecoin/client'
 import type { AskedTask } from './ask-task.ts'
 import { element } from './element.ts'
@@ -27,21 +27,33 @@ export const readJourney = async (
   asked: AskedTask,
   signal: AbortSignal,
 ): Promise<Journey> => {
-  const { workflow, task } = asked
-  const links: ChainLink[] = []
-  const starts = workflow ? [workflow.submit, workflow.accept] : [task]
-  const [info] = await Promise.allSettled([
-    workflow ? storefront.info(workflow.piece, { task, signal }) : undefined,
-    (async () => {
-      for (const start of starts)
-        for await (const link of followChain(storefront, start, { signal })) links.push(link)
-    })(),
-  ])
-  return {
-    asked,
-    links,
-    ...(info.status === 'fulfilled' ? info.value && { info: info.value } : { failure: info.reason }),
+  const { task } = asked
+  const follow = async (start: string) => {
+    const links: ChainLink[] = []
+    for await (const link of followChain(storefront, start, { signal })) links.push(link)
+    return links
   }
+  // The receipt of a failed task names the piece only in its task.
+  const first = asked.piece ? [] : await follow(task)
+  const piece = asked.piece ?? pieceOf(first[0])
+  if (piece === undefined) return { asked, links: first }
+  try {
+    const info = await storefront.info(piece, { task, signal })
+    const { submit = task, accept } = info.task ?? {}
+    const starts = [submit, ...(accept ? [accept] : [])]
+    const links = await Promise.all(starts.map(start => follow(`${start}`)))
+    return { asked: { ...asked, piece }, info, links: links.flat() }
+  } catch (failure) {
+    signal.throwIfAborted()
+    return { asked: { ...asked, piece }, failure, links: await follow(task) }
+  }
+}
+
+/** The piece in the arguments of a task. */
+const pieceOf = (link: ChainLink | undefined): AnyLink | undefined => {
+  const [capability] =
+    (link?.receipt?.ran as { capabilities?: { nb: { piece?: AnyLink } }[] } | undefined)?.capabilities ?? []
+  return capability?.nb.piece
 }
 
 /** Shows a workflow: its stages, its chain of tasks, its deals and its proof. */
@@ -53,11 +65,11 @@ export const journeyView = async (storefront: Storefront, journey: Journey): Pro
     ...(failure ? [problem('The storefront reports no more about this workflow now', failure)] : []),
     chainSection(links, info),
     ...(info && info.deals.length > 0 ? [dealsSection(info.deals, storefront.did)] : []),
-    ...(final ? [await proofOf(final, storefront, asked.workflow?.piece)] : []),
+    ...(final ? [await proofOf(final, storefront, asked.piece)] : []),
   ]
 }
 
-const proofOf = async ({ receipt }: ChainLink, storefront: Storefront, piece: UnknownLink | undefined) => {
+const proofOf = async ({ receipt }: ChainLink, storefront: Storefront, piece: AnyLink | undefined) => {
   try {
     return proofView(await Proof.fromReceipt(receipt!), { storefront, name: piece && `${piece}` })
   } catch (error) {
@@ -77,8 +89,8 @@ const stagesSection = ({ asked, info }: Journey): HTMLElement => {
     stage === undefined ? 'Task' : STAGES[stage],
     facts([
       ['Task', identifier(asked.task)],
-      ...(asked.workflow
-        ? [['Piece', identifier(`${asked.workflow.piece}`, `/?of=${asked.workflow.piece}`)] as [string, Node]]
+      ...(asked.piece
+        ? [['Piece', identifier(`${asked.piece}`, `/?of=${asked.piece}`)] as [string, Node]]
         : []),
     ]),
     history.length > 0 &&

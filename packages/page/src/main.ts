@@ -82,7 +82,7 @@ const follow = async (storefront: Storefront, task: string, signal: AbortSignal)
   for (let shown = ''; ; ) {
     const asked = await askTask(task, signal)
     if (signal.aborted) return
-    if (!asked.promised) {
+    if (!asked.known) {
       say('')
       show(
         section(

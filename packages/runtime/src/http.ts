@@ -3,24 +3,15 @@ import { bodyLimit } from 'hono/body-limit'
 import { cors } from 'hono/cors'
 import manifest from '../package.json' with { type: 'json' }
 import type { Log } from './ports.ts'
-import type { ReceiptLog } from './receipts/receipt-log.ts'
+import { addReceiptRoutes, type ReceiptRoutesOptions } from './receipts/receipt-routes.ts'
 import { CAR, decodeMessage, encodeAnswer, MESSAGE_LIMITS, type MessageLimits } from './ucan/message.ts'
 import type { Server } from './ucan/server.ts'
-import { parseTaskCid } from './ucan/task.ts'
 import { addWebPage, type WebPage } from './web-page.ts'
 
-export interface HttpOptions {
+export interface HttpOptions extends ReceiptRoutesOptions {
   server: Server
-  receipts: ReceiptLog
   /** The name of the service at `GET /`. */
   name: string
-  /**
-   * Returns the URL at which the next service of the chain may have the receipt of a task that this one has not; `undefined` if
-   * the answer is 404. If absent, it always is.
-   *
-   * @param isFollowing whether the request comes from another service of the chain: its URL has `?chain`
-   */
-  elsewhere?: ((task: string, isFollowing: boolean) => Promise<string | undefined>) | undefined
   /** Further public facts about the service at `GET /`. */
   about?: object | undefined
   /** The web page, which browsers get at `GET /` and `GET /receipt/{task}`. */
@@ -29,9 +20,6 @@ export interface HttpOptions {
   log: Log
 }
 
-/** Time for which a cache may serve a receipt without asking again. */
-const RECEIPT_MAX_AGE_SECONDS = 3600
-
 /** Time for which a browser may remember that web pages may call a service. Browsers have shorter limits. */
 const PREFLIGHT_MAX_AGE_SECONDS = 86_400
 
@@ -39,8 +27,8 @@ const PREFLIGHT_MAX_AGE_SECONDS = 86_400
  * Returns the HTTP API of a service:
  *
  * - `POST /` runs the invocations in an agent message, and returns an agent message with their receipts. Both are CARs.
- * - `GET /receipt/{task}` returns the signed receipt of a task with the blocks of its effects; 404 until it exists, and for
- *   CIDs that no task has. It accepts the CID in every multibase encoding, and redirects to a very large receipt. A service
+ * - `GET /receipt/{task}` returns the signed receipt of a task with the blocks of its effects, or the receipt as JSON; 404 with
+ *   the progress of the task until it exists, and for CIDs that no task has. It accepts the CID in every multibase encoding, and redirects to a very large receipt. A service
  *   that takes dialects also redirects to the next service of the chain, which may have the receipt.
  * - `GET /.well-known/did.json` returns the keys of the service (did:web).
  * - `GET /` returns its name, DID and version, and what else is public about it.
@@ -53,16 +41,22 @@ export const createHttpApp = ({
   server,
   receipts,
   name,
-  elsewhere,
   about,
   page,
   limits = MESSAGE_LIMITS,
   log,
+  ...receiptRoutes
 }: HttpOptions): Hono => {
   const app = new Hono()
   const did = server.id.did()
 
-  app.use(cors({ allowMethods: ['GET', 'HEAD', 'POST'], maxAge: PREFLIGHT_MAX_AGE_SECONDS }))
+  app.use(
+    cors({
+      allowMethods: ['GET', 'HEAD', 'POST'],
+      exposeHeaders: ['Retry-After'],
+      maxAge: PREFLIGHT_MAX_AGE_SECONDS,
+    }),
+  )
 
   if (page) addWebPage(app, page)
 
@@ -86,22 +80,7 @@ export const createHttpApp = ({
     })
   })
 
-  app.get('/receipt/:task', async context => {
-    const task = parseTaskCid(context.req.param('task'))
-    if (task.error) return context.text(task.error.message, task.error.name === 'InvalidCID' ? 400 : 404)
-    const served = await receipts.serve(task.ok)
-    if (served === undefined) {
-      const url = await elsewhere?.(task.ok, context.req.query('chain') !== undefined)
-      if (url === undefined) return context.text(`Task ${task.ok} has no receipt yet`, 404)
-      return context.redirect(url, 307)
-    }
-    if ('url' in served) return context.redirect(served.url)
-    return context.body(served.car as Uint8Array<ArrayBuffer>, 200, {
-      'content-type': CAR,
-      // Not `immutable`: the receipt of an offer is issued again if the offer starts another attempt.
-      'cache-control': `public, max-age=${RECEIPT_MAX_AGE_SECONDS}`,
-    })
-  })
+  addReceiptRoutes(app, { receipts, ...receiptRoutes })
 
   const tooLarge = `The message is too large; at most ${limits.bytes} bytes are allowed`
   const bounded = bodyLimit({ maxSize: limits.bytes, onError: context => context.text(tooLarge, 413) })

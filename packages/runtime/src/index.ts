@@ -21,6 +21,7 @@ export * from './messages/message-format.ts'
 
 export * from './ports.ts'
 export * from './receipts/conclude.ts'
+export * from './receipts/progress.ts'
 export * from './receipts/receipt.ts'
 export * from './receipts/receipt-log.ts'
 export * from './records/block-values.ts'

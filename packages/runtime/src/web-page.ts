@@ -37,7 +37,7 @@ export const addWebPage = (app: Hono, page: WebPage): void => {
   })
   const index: MiddlewareHandler = async (context, next) => {
     // Caches must not serve one form to those who ask for another one.
-    context.header('vary', 'accept')
+    context.header('vary', 'Accept')
     const wanted = accepts(context, {
       header: 'Accept',
       supports: [HTML, 'application/json', '*/*'],

@@ -24,6 +24,7 @@ import type { messages } from './queues.ts'
 import { resources } from './resources.ts'
 import { sweepStorefront } from './sweep.ts'
 import { receiveAggregateReceipt } from './workflow/aggregate-outcome.ts'
+import { findProgress } from './workflow/find-progress.ts'
 import { receivePieceAccept } from './workflow/piece-accept.ts'
 
 /** Creates the storefront. Agents offer content pieces to it, and get the proof of a deal from it. */
@@ -64,6 +65,7 @@ export const createStorefront = ({
     // Agents of dialects follow the links of receipts into the other services.
     elsewhere: async task =>
       dialects.length === 0 || (await stores.task.get({ task })) ? undefined : aggregator.chainUrl(task),
+    progress: findProgress(dependencies),
     about: contentAccess && { content: contentAccess },
     page,
     log,

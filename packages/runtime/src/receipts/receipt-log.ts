@@ -49,6 +49,21 @@ const MAX_EXPIRING_BYTES = 16_384
 
 const RAW = 0x55
 
+/** A receipt as it is served: its CID, when it was issued (milliseconds since 1970), and its CAR or the URL of its CAR. */
+export type ServedReceipt = Pick<ReceiptRecord, 'receipt' | 'issuedAt'> &
+  ({ car: Uint8Array } | { url: string })
+
+/**
+ * One of many receipts that are served together. `isTooLarge`: only {@link ReceiptLog.serve} serves it. `isOmitted`: there was no
+ * room for it, or it was not read because there was none.
+ */
+export type OneOfMany =
+  | (Pick<ReceiptRecord, 'receipt' | 'issuedAt'> & ({ car: Uint8Array } | { isTooLarge: true }))
+  | { isOmitted: true }
+
+/** Rows that are read at a time for many receipts: at most 100 KB each. */
+const ROWS_AT_A_TIME = 100
+
 /** Maximum number of attempts to store a receipt while other runs of the same task change its record. */
 const MAX_PUT_ATTEMPTS = 5
 
@@ -130,13 +145,46 @@ export class ReceiptLog {
   }
 
   /** Returns the CAR with the receipt of a task, or its URL if it is too large to serve; `undefined` if there is none. */
-  async serve(task: string): Promise<{ car: Uint8Array } | { url: string } | undefined> {
+  async serve(task: string): Promise<ServedReceipt | undefined> {
     const record = await this.#find(task)
     if (record === undefined) return undefined
-    const { block, size = 0 } = record
-    if (block !== undefined && size > this.#limits.maxServedBytes)
-      return { url: await this.#blocks.locate(parseLink(block), CAR) }
-    return { car: await this.#read(record) }
+    const { receipt, block, issuedAt } = record
+    if (block !== undefined && this.#isTooLarge(record))
+      return { receipt, issuedAt, url: await this.#blocks.locate(parseLink(block), CAR) }
+    return { receipt, issuedAt, car: await this.#read(record) }
+  }
+
+  /**
+   * Returns the receipts of tasks in the order of the tasks, as many as have room; `undefined` for a task that has none. It reads
+   * no more rows when there is no more room.
+   *
+   * @param maxBytes the bytes of all CARs together
+   */
+  async serveMany(tasks: readonly string[], maxBytes: number): Promise<(OneOfMany | undefined)[]> {
+    const served: (OneOfMany | undefined)[] = []
+    let bytes = 0
+    const serveOne = async (record: ReceiptRecord): Promise<OneOfMany> => {
+      const { receipt, issuedAt, car, size = 0 } = record
+      if (this.#isTooLarge(record)) return { receipt, issuedAt, isTooLarge: true }
+      bytes += car?.byteLength ?? size
+      // The first one always has room, so that asking again comes to an end.
+      const hasRoom = bytes <= maxBytes || served.every(one => !one || !('car' in one))
+      return hasRoom ? { receipt, issuedAt, car: await this.#read(record) } : { isOmitted: true }
+    }
+    for (let start = 0; start < tasks.length; start += ROWS_AT_A_TIME) {
+      const some = tasks.slice(start, start + ROWS_AT_A_TIME)
+      if (bytes > maxBytes) {
+        served.push(...some.map(() => ({ isOmitted: true as const })))
+        continue
+      }
+      for (const record of await this.#table.getMany(some.map(task => ({ task }))))
+        served.push(record && !this.#isExpired(record) ? await serveOne(record) : undefined)
+    }
+    return served
+  }
+
+  #isTooLarge({ block, size = 0 }: ReceiptRecord): boolean {
+    return block !== undefined && size > this.#limits.maxServedBytes
   }
 
   async #find(task: string): Promise<ReceiptRecord | undefined> {

@@ -26,6 +26,10 @@ const WORDS: Record<string, string> = {
   GatewayUnreachable: 'does not answer',
 }
 
+/** Returns the failed check that explains why a piece does not advance at a stage; `undefined` if none does. */
+export const findHindrance = (stage: Stage, health: readonly HealthRecord[]): HealthRecord | undefined =>
+  WAITS_ON[stage].flatMap(party => health.find(({ ok, setting }) => !ok && setting === party) ?? [])[0]
+
 /**
  * Describes why a piece does not advance at a stage, if a check of the storefront fails; `undefined` if none does. The sentence is
  * for the agents of a space: it has the DID of a peer and the kind of the problem, and no URL.
@@ -33,9 +37,7 @@ const WORDS: Record<string, string> = {
  * @example 'The aggregator did:web:aggregator.test cannot be reached since 2026-11-26T17:40:00.000Z'
  */
 export const describeHindrance = (stage: Stage, health: readonly HealthRecord[]): string | undefined => {
-  const failed = WAITS_ON[stage].flatMap(
-    party => health.find(({ ok, setting }) => !ok && setting === party) ?? [],
-  )[0]
+  const failed = findHindrance(stage, health)
   if (failed === undefined) return undefined
   const { setting, subject, problem = '', since } = failed
   const who = subject === undefined ? `The ${setting} of the content` : `The ${setting} ${subject}`

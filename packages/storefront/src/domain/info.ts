@@ -12,10 +12,11 @@ import {
   type TaskState,
   type Workflow,
 } from '@w3filecoin/capabilities'
-import type { HealthRecord, Stored } from '@w3filecoin/runtime'
+import { backoffMs, type HealthRecord, type Progress, type Stored } from '@w3filecoin/runtime'
 import { parse as parseLink } from 'multiformats/link'
-import { describeHindrance } from './hindrance.ts'
+import { describeHindrance, findHindrance } from './hindrance.ts'
 import { contentDeadline, type PieceRecord, stageReachedAt, type Timing } from './piece.ts'
+import type { TaskRecord } from './task.ts'
 
 type AggregateSummary = FilecoinInfoSuccess['aggregates'][number]
 
@@ -59,11 +60,19 @@ export const workflowOf = (
 /**
  * Returns the state of a task in the form of `filecoin/info`, for anyone who names the task.
  *
- * @param attempt the attempt that promised the task
+ * @param subject the task, the attempt that promised it, and the tasks that the latest attempt promised
  */
 export const taskStateOf = (
   record: Stored<PieceRecord>,
-  { task, attempt = 1 }: { task: TaskState['task']; attempt?: number | undefined },
+  {
+    task,
+    attempt = 1,
+    promises,
+  }: {
+    task: TaskState['task']
+    attempt?: number | undefined
+    promises?: Pick<TaskState, 'submit' | 'accept'>
+  },
   info: PieceInfoSuccess | undefined,
   timing: Timing,
 ): TaskState => {
@@ -82,6 +91,62 @@ export const taskStateOf = (
     history: historyOf(history),
     ...(waitsFor && { waitsFor }),
     ...(name && { error: { name } }),
+    ...(isLatest && promises),
+  }
+}
+
+/** Names of the problems that a step retries, by stage. The message of a problem may name the content, so it is not public. */
+const TROUBLE_NAMES: Record<Stage, string> = {
+  offered: 'ContentUnreadable',
+  submitted: 'OfferNotAccepted',
+  queued: 'NoReceiptOfAggregator',
+  aggregated: 'NoReceiptOfDealer',
+  retried: 'OfferNotAccepted',
+  accepted: 'ReceiptNotIssued',
+  failed: 'ReceiptNotIssued',
+}
+
+/**
+ * Seconds after which it makes sense to ask about a piece again: as long as it is at its stage already, between these bounds. An
+ * agent that asks so often learns of a deal after 48 hours with 45 questions.
+ */
+const LEAST_RETRY_SECONDS = 2
+const MOST_RETRY_SECONDS: Record<Stage, number> = {
+  offered: 5 * 60,
+  submitted: 5 * 60,
+  queued: 60 * 60,
+  aggregated: 3 * 60 * 60,
+  retried: 5 * 60,
+  accepted: LEAST_RETRY_SECONDS,
+  failed: LEAST_RETRY_SECONDS,
+}
+
+/** Returns the public progress of a task that has no receipt yet. */
+export const progressOf = (
+  record: Stored<PieceRecord>,
+  { task, attempt }: TaskRecord,
+  { timing, health, now }: { timing: Timing; health: readonly HealthRecord[]; now: number },
+): Progress => {
+  const { stage, since, waitsFor } = taskStateOf(
+    record,
+    { task: parseLink(task) as TaskState['task'], attempt },
+    undefined,
+    timing,
+  )
+  const failed = findHindrance(stage, health)
+  const trouble = failed
+    ? { name: failed.problem ?? 'CheckFailed', since: toISO(failed.since) }
+    : record.trouble && { name: TROUBLE_NAMES[stage] }
+  const waitedSeconds = Math.ceil((now - Date.parse(since)) / 1000)
+  return {
+    can: record.acceptCid === task ? 'filecoin/accept' : 'filecoin/submit',
+    piece: record.piece,
+    stage,
+    since,
+    ...(waitsFor && { waitsFor }),
+    ...(stage === 'offered' && { until: toISO(contentDeadline(record, timing)) }),
+    ...(trouble && { trouble }),
+    retryAfterSeconds: backoffMs(waitedSeconds, LEAST_RETRY_SECONDS, MOST_RETRY_SECONDS[stage]),
   }
 }
 

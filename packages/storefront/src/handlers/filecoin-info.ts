@@ -114,12 +114,17 @@ export const filecoinInfoHandler = (dependencies: InfoDependencies): Handler => 
     const record = row && (await stores.piece.get({ id: row.id }))
     if (record?.piece !== `${piece}`)
       return { error: failure('TaskNotFound', `No offer of ${piece} promised ${task}`, { task }) }
-    const { described, answers } = await askOthers(piece, membershipsOf(record), [record])
+    const [{ described, answers }, submit, accept] = await Promise.all([
+      askOthers(piece, membershipsOf(record), [record]),
+      unpackTask(record.submitTask),
+      unpackTask(record.acceptTask),
+    ])
+    const promises = { submit: submit.cid as UnknownLink, accept: accept.cid as UnknownLink }
     return {
       ok: {
         ...described,
         workflows: [],
-        task: taskStateOf(record, { task, attempt: row?.attempt }, answers.get(record.id), timing),
+        task: taskStateOf(record, { task, attempt: row?.attempt, promises }, answers.get(record.id), timing),
       },
     }
   }
