@@ -155,13 +155,14 @@ test.concurrent('R1: while a promised task has no receipt, JSON says its stage, 
       return answer
     }, PATIENCE)
     expect(waiting.status).toBe(404)
-    const { since, until, retryAfterSeconds, waitsFor } = waiting.body as Record<string, string>
+    const { since, until, retryAfterSeconds } = waiting.body as Record<string, string>
     expect(waiting.body).toEqual({
       name: 'ReceiptNotFound',
       message: `Task ${task} has no receipt yet`,
       task,
       promised: true,
       can,
+      piece: `${content.piece}`,
       stage: 'offered',
       since,
       until,

@@ -10,10 +10,13 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { Proof, verify } from '@w3filecoin/client'
 import { startLocal } from '@w3filecoin/local'
+import { buildPage } from '@w3filecoin/page/build'
 import { build } from 'esbuild'
 import { chromium, type Page } from 'playwright-core'
 import { readOptions, TEXT } from '../options.ts'
 import { readPage, snippetsIn } from '../snippets.ts'
+import { check } from './check.ts'
+import { checkPage } from './page.ts'
 
 const HELP = `Runs @w3filecoin/client in Chromium, against the whole system.
 
@@ -94,17 +97,6 @@ const serve = async (code: Uint8Array, html = PAGE) => {
   return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/`, close: () => server.close() }
 }
 
-const check = async (title: string, run: () => Promise<void>) => {
-  const start = performance.now()
-  try {
-    await run()
-    console.log(`ok      ${title} (${((performance.now() - start) / 1000).toFixed(1)} s)`)
-  } catch (cause) {
-    process.exitCode = 1
-    console.error(`FAILED  ${title}\n${(cause as Error).stack}`)
-  }
-}
-
 const checkOutcome = async ({ events, report, bytes, agent }: Outcome, did: string, text: string) => {
   match(agent, /^did:key:z4MX/)
   equal(report.file, 'same')
@@ -120,7 +112,11 @@ const open = async (page: Page, url: string) => {
 }
 
 using data = mkdtempDisposableSync(join(tmpdir(), 'w3filecoin-'))
-const local = await startLocal({ data: data.path, everySeconds: 1 })
+const local = await startLocal({
+  data: data.path,
+  everySeconds: 1,
+  page: await buildPage(join(data.path, 'page')),
+})
 const site = await serve(await bundle(program))
 const browser = await chromium.launch({ executablePath, args: ['--no-sandbox'] })
 try {
@@ -181,6 +177,7 @@ try {
     equal(await page.textContent('#stage'), 'accepted')
     documented.close()
   })
+  await checkPage({ browser, local })
   await check('the pages raised no errors', async () => ok(failures.length === 0, failures.join('\n')))
 } finally {
   await browser.close()

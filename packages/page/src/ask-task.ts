@@ -1,4 +1,4 @@
-import { type Stage, W3Error } from '@w3filecoin/client'
+import { type AnyLink, type Stage, W3Error } from '@w3filecoin/client'
 import { parse as parseLink } from 'multiformats/link'
 
 /**
@@ -19,7 +19,7 @@ export interface AskedTask {
   /** The failure in the receipt. */
   error?: { name: string }
   /** The piece that the task is about. */
-  piece?: ReturnType<typeof parseLink>
+  piece?: AnyLink
   /** Seconds after which the answer may have changed. Absent if the task has a receipt. */
   retryAfterSeconds?: number
 }

@@ -140,6 +140,9 @@ const chainSection = (links: readonly ChainLink[], info: FilecoinInfoSuccess | u
   )
 }
 
+/** Errors that say nothing about a receipt: the service did not answer, or not with one. */
+const UNREAD: ReadonlySet<string> = new Set(['Unreachable', 'UnknownKeys'])
+
 const linkItem = (
   { task, can, service, promisedBy, receipt, error }: ChainLink,
   at: string | undefined,
@@ -147,7 +150,8 @@ const linkItem = (
 ): HTMLElement => {
   const known = TASKS[can ?? '']
   const failure = receipt?.out.error as { name: string; message: string } | undefined
-  const verdict = error ? 'not verified' : receipt ? 'verified' : 'waiting'
+  const isUnread = error !== undefined && UNREAD.has(error.code)
+  const verdict = error && !isUnread ? 'not verified' : receipt ? 'verified' : 'waiting'
   return element(
     'li',
     { class: verdict.replace(' ', '-') },
@@ -156,11 +160,11 @@ const linkItem = (
       { class: 'head' },
       element('code', { class: 'ability' }, can ?? 'task'),
       element('span', {}, known?.service ?? ''),
-      badge(verdict, verdict === 'waiting' ? 'no receipt yet' : verdict),
+      badge(verdict, isUnread ? 'could not be read' : verdict === 'waiting' ? 'no receipt yet' : verdict),
     ),
     receipt && element('p', {}, failure ? `Failed: ${failure.name}` : (known?.says ?? 'Done')),
     at !== undefined && receipt && element('p', {}, time(at)),
-    error && problem('This receipt is not verified', error),
+    error && problem(isUnread ? 'This receipt could not be read' : 'This receipt is not verified', error),
     element(
       'details',
       {},
