@@ -177,7 +177,7 @@ try {
     equal(await page.textContent('#stage'), 'accepted')
     documented.close()
   })
-  await checkPage({ browser, local })
+  await checkPage({ browser, local, data: data.path })
   await check('the pages raised no errors', async () => ok(failures.length === 0, failures.join('\n')))
 } finally {
   await browser.close()

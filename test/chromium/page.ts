@@ -1,6 +1,10 @@
 import { deepEqual, equal, match, ok } from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { readFile } from 'node:fs/promises'
 import { createRequire } from 'node:module'
+import { createInterface } from 'node:readline'
+import { fileURLToPath } from 'node:url'
 import { Message } from '@ucanto/core'
 import type { Invocation, Receipt, Signer } from '@ucanto/interface'
 import { ed25519 } from '@ucanto/principal'
@@ -28,7 +32,16 @@ const DESKTOP = { width: 1100, height: 900 }
 const TEXT = 'content of a visitor'
 
 /** Checks the storefront's page: see docs/store-files.md. A folder in SCREENSHOTS gets a picture of each state. */
-export const checkPage = async ({ browser, local }: { browser: Browser; local: Local }): Promise<void> => {
+export const checkPage = async ({
+  browser,
+  local,
+  data,
+}: {
+  browser: Browser
+  local: Local
+  /** The data directory of the local system. */
+  data: string
+}): Promise<void> => {
   const { url, key, did } = local.services.storefront!
   const storefront = ed25519.parse(key) as Signer
   const failures: string[] = []
@@ -279,6 +292,36 @@ export const checkPage = async ({ browser, local }: { browser: Browser; local: L
     await page.keyboard.press('Enter')
     equal(await page.evaluate('navigator.clipboard.readText()'), proof.task)
     await page.close()
+  })
+
+  await check("page: the operator's page shows the services, and nothing without its key", async () => {
+    const command = fileURLToPath(new URL('../../packages/cli/bin/w3fil', import.meta.url))
+    const process = spawn(command, ['ops', 'page', '--data', data, '--json'], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    })
+    try {
+      const [line] = (await once(createInterface(process.stdout), 'line')) as [string]
+      const address = new URL((JSON.parse(line) as { url: string }).url)
+      match(address.host, /^127\.0\.0\.1:/)
+      const page = await context.newPage()
+      page.on('pageerror', error => failures.push(error.message))
+      await page.goto(address.href)
+      for (const title of ['Attention', 'Times of pieces', 'Sources of deals', 'Queues'])
+        await show(page, title)
+      await inspect(page, 'operator')
+      for (const key of ['', '#wrong']) {
+        const keyless = await context.newPage()
+        await keyless.goto(`${address.origin}/${key}`)
+        await show(keyless, 'The key is missing')
+        ok(!(await keyless.content()).includes('Times of pieces'))
+        if (key === '') await inspect(keyless, 'operator-without-key')
+        equal((await fetch(`${address.origin}/status`)).status, 401)
+        await keyless.close()
+      }
+      await page.close()
+    } finally {
+      process.kill()
+    }
   })
 
   await check('page: the pages raised no errors, and kept to their content security policy', async () =>

@@ -1,6 +1,7 @@
 import { Argument, Command, InvalidArgumentError, Option } from 'commander'
 import type { Shell } from './completion.ts'
 import type { Context } from './context.ts'
+import type { OpsOptions } from './ops/main.ts'
 import type { Outcome } from './outcome.ts'
 import { wrap } from './text.ts'
 
@@ -411,7 +412,7 @@ Examples:
       .default(8)
   const service = () =>
     new Option('--service <name>', 'only this service: storefront, aggregator, dealer or deal-tracker')
-  const start = (command: 'dlq' | 'reconcile' | 'seal' | 'status' | 'doctor', options: object, group = '') =>
+  const start = (command: OpsOptions['command'], options: object, group = '') =>
     stream(async context => (await import('./ops/main.ts')).ops({ command, group, ...options }, context))
 
   define('status', 'Shows what needs attention, and how the services are')
@@ -431,6 +432,27 @@ Examples:
   w3fil ops status --stage production --service dealer`),
     )
     .action(options => start('status', options))
+
+  define('page', 'Serves a web page on this machine, which shows how the services are')
+    .addOption(service())
+    .addOption(limit('records of each table, approximately', 1000))
+    .addOption(
+      new Option('--port <port>', 'listen on this port (default: any free port)').argParser(
+        wholeNumber(0, 65_535),
+      ),
+    )
+    .addHelpText(
+      'after',
+      reflow(`
+It shows all that status does, and the times from offer to aggregate and to deal as percentiles of a sample of pieces. It listens on
+127.0.0.1, and prints an address with a key, which is new at each start: without the key, it shows nothing. It reads with your
+permissions, and changes nothing. With --json it prints the address as one JSON line. Ctrl-C stops it.
+
+Examples:
+  w3fil ops page
+  w3fil ops page --stage production`),
+    )
+    .action(options => start('page', options))
 
   define('dlq', 'Shows the dead letters of every queue, with the reason')
     .addOption(service())

@@ -60,38 +60,43 @@ export const section = (title: string, ...children: (Node | string | undefined |
 export const list = (items: readonly string[], name = ''): HTMLElement =>
   element('ul', { class: name }, ...items.map(item => element('li', {}, item)))
 
+/** A table that scrolls where it is wider than the page. */
+export const table = (
+  heads: readonly string[],
+  rows: readonly (Node | string)[][],
+  name = heads.join(', '),
+): HTMLElement =>
+  element(
+    'div',
+    { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': name },
+    element(
+      'table',
+      {},
+      element('thead', {}, element('tr', {}, ...heads.map(head => element('th', { scope: 'col' }, head)))),
+      element(
+        'tbody',
+        {},
+        ...rows.map(cells => element('tr', {}, ...cells.map(cell => element('td', {}, cell)))),
+      ),
+    ),
+  )
+
 /** The live deals of a piece, as the storefront's deal tracker reports them. */
 export const dealsSection = (deals: readonly DealSummary[], storefront: string): HTMLElement =>
   section(
     'Deals',
     element('p', { class: 'hint' }, `As ${storefront} reports them now.`),
-    element(
-      'div',
-      { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': 'Deals' },
-      element(
-        'table',
-        {},
-        element('thead', {}, headings('Deal', 'Storage provider', 'Ends', 'Aggregate')),
-        element(
-          'tbody',
-          {},
-          ...deals.map(({ aux, provider, expiration, aggregate }) =>
-            element(
-              'tr',
-              {},
-              element('td', {}, `${aux.dataSource.dealID}`),
-              element('td', {}, `${provider}`),
-              element('td', {}, expiration ? time(expiration) : 'unknown'),
-              element('td', {}, identifier(`${aggregate}`)),
-            ),
-          ),
-        ),
-      ),
+    table(
+      ['Deal', 'Storage provider', 'Ends', 'Aggregate'],
+      deals.map(({ aux, provider, expiration, aggregate }) => [
+        `${aux.dataSource.dealID}`,
+        provider,
+        expiration ? time(expiration) : 'unknown',
+        identifier(`${aggregate}`),
+      ]),
+      'Deals',
     ),
   )
-
-const headings = (...names: string[]) =>
-  element('tr', {}, ...names.map(name => element('th', { scope: 'col' }, name)))
 
 /** An error as a notice. */
 export const problem = (title: string, error: unknown): HTMLElement => {

@@ -1,3 +1,4 @@
+import { capacityOf } from '@w3filecoin/piece'
 import { type Consumer, DONE, each, update } from '@w3filecoin/runtime'
 import type { Dependencies } from '../dependencies.ts'
 import {
@@ -54,7 +55,7 @@ export const onSeal = (dependencies: SealerDependencies): Consumer<SealMessage> 
 
       if (!isRipe(backlog, fill, limits, now())) {
         await correctTally(dependencies, group.id, tally, backlog)
-        const count = { at: now(), oldestAt: backlog.oldestAt }
+        const count = { at: now(), oldestAt: backlog.oldestAt, capacity: capacityOf(limits.paddedBytes) }
         // On a conflict nothing is written: the concurrent change has set the next check.
         const checkAt = nextCheckAt({ count }, limits, now(), timing.pollMs)
         await stores.group.replace(recordCount(group, { ...count, isEmpty }, checkAt))

@@ -51,6 +51,8 @@ export interface Count {
   at: number
   /** When the oldest piece in the list was offered, in milliseconds since 1970. Absent if the list was empty. */
   oldestAt?: number | undefined
+  /** Padded bytes of pieces that the next aggregate can hold, by the limits at that time. Absent in records of earlier code. */
+  capacity?: number | undefined
 }
 
 /** Counts the pending pieces of a group. The numbers may be wrong: the sealer corrects them when it reads the list. */

@@ -4,7 +4,7 @@ import { EXIT_CODES } from '../outcome.ts'
 
 /** Options of `ops`, of which each command has some. */
 export interface OpsOptions {
-  command: 'dlq' | 'reconcile' | 'seal' | 'status' | 'doctor'
+  command: 'dlq' | 'reconcile' | 'seal' | 'status' | 'doctor' | 'page'
   /** The group to seal. */
   group: string
   data?: string
@@ -29,6 +29,8 @@ export interface OpsOptions {
   with?: string
   delegation?: string[]
   wait?: number
+  /** The port of the operator's page. 0: any free port. */
+  port?: number
 }
 
 /** Finds, resends or seals. Resolves with the exit code. */
@@ -85,6 +87,26 @@ export const ops = async (options: OpsOptions, context: Context): Promise<number
   }
   const { openTables } = await import('@w3filecoin/aws')
   const tables = await openTables(target.env)
+  if (options.command === 'page') {
+    const { SQSClient } = await import('@aws-sdk/client-sqs')
+    const { randomBytes } = await import('node:crypto')
+    const { servePage } = await import('./page/serve.ts')
+    const stop = new AbortController()
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => stop.abort())
+    return servePage({
+      target,
+      tables,
+      client: new SQSClient({}),
+      services,
+      limit,
+      key: randomBytes(24).toString('base64url'),
+      port: options.port ?? 0,
+      stop: stop.signal,
+      now: Date.now,
+      print,
+      json,
+    })
+  }
   if (options.command === 'status') {
     const { SQSClient } = await import('@aws-sdk/client-sqs')
     const { readStatus } = await import('./status.ts')

@@ -6,6 +6,8 @@ import type { Status } from './status.ts'
 /** The most and the least columns of the cell that is cut to the width of the terminal. */
 const MAX_CELL = 90
 const MIN_CELL = 12
+/** Groups that are shown: those with most bytes. */
+const MAX_GROUPS = 20
 /** Columns of a line that is not in a table. */
 const MAX_COLUMNS = 1_000
 
@@ -15,7 +17,7 @@ const MAX_COLUMNS = 1_000
  * @param columns the width of the terminal; `undefined` if there is none
  */
 export const statusLines = (status: Status, now: number, columns = Infinity): string[] => {
-  const { attention, stages, checks, sources, queues } = status
+  const { attention, stages, groups, checks, sources, queues } = status
   const age = (time: number | undefined) => (time === undefined ? '-' : formatAge(now - time))
   const busy = queues.filter(
     ({ visible, inFlight, delayed, deadLetters }) => visible + inFlight + delayed + deadLetters > 0,
@@ -55,6 +57,19 @@ export const statusLines = (status: Status, now: number, columns = Infinity): st
       age(row.oldest),
       row.why,
     ]),
+    section(
+      'GROUPS',
+      ['STOREFRONT', 'PIECES', 'FULL', 'OLDEST', 'GROUP'],
+      4,
+      groups.slice(0, MAX_GROUPS),
+      row => [
+        shortDid(row.storefront),
+        count(row.pieces),
+        row.capacity === undefined ? '-' : `${Math.floor((row.bytes / row.capacity) * 100)} %`,
+        age(row.oldest),
+        row.group,
+      ],
+    ),
     section('CHECKS', ['SERVICE', 'CHECK', 'STATE', 'SINCE', 'CHECKED'], 1, checks, row => [
       row.service,
       describeCheck(row),

@@ -45,6 +45,19 @@ export interface StageStatus {
   why: string
 }
 
+/** A group of the aggregator with pieces that wait for an aggregate. */
+export interface GroupStatus {
+  /** DID of the storefront whose pieces these are. */
+  storefront: string
+  group: string
+  pieces: number
+  /** Padded bytes of the pieces, and of those that its next aggregate can hold: `undefined` until the pieces have been counted. */
+  bytes: number
+  capacity: number | undefined
+  /** When the oldest piece was offered, in milliseconds since 1970. */
+  oldest: number | undefined
+}
+
 /** The depth of a queue. SQS approximates all numbers. */
 export interface QueueStatus {
   service: string
@@ -70,6 +83,8 @@ export interface Status {
   /** The problems, each as a sentence for the operator. Empty if all is well. */
   attention: string[]
   stages: StageStatus[]
+  /** The groups, those with most bytes first. */
+  groups: GroupStatus[]
   checks: HealthRecord[]
   sources: SourceStatus[]
   queues: QueueStatus[]
@@ -89,6 +104,7 @@ export const readStatus = async ({ services, ...options }: StatusOptions): Promi
   return {
     attention: all(({ attention }) => attention),
     stages: all(({ stages }) => stages),
+    groups: all(({ groups }) => groups).toSorted((a, b) => b.bytes - a.bytes),
     checks: all(({ checks }) => checks),
     sources: all(({ sources }) => sources),
     queues: all(({ queues }) => queues),
@@ -122,6 +138,7 @@ const readService = async (
       ...queues.flatMap(({ attention }) => attention),
     ],
     stages: read.flatMap(({ stages }) => stages),
+    groups: read.flatMap(({ groups = [] }) => groups),
     checks,
     sources,
     queues: queues.flatMap(({ status }) => status ?? []),
@@ -146,6 +163,7 @@ const attentionOfChecks = (service: string, checks: readonly HealthRecord[], now
 
 interface TableStatus {
   stages: StageStatus[]
+  groups?: GroupStatus[]
   attention: string[]
 }
 
@@ -212,20 +230,41 @@ const readPending = async (
   { aws }: Context,
 ): Promise<TableStatus> => {
   const keys = groups.map(({ id }) => ({ id: id as string }))
-  const tallies = await aws.table<{ pieces?: number }>('tally').getMany(keys)
-  const counts = tallies.map(tally => Math.max(0, tally?.pieces ?? 0))
-  const waiting = groups.filter((_, n) => counts[n]! > 0) as { count?: { oldestAt?: number } }[]
+  const tallies = await aws.table<{ pieces?: number; bytes?: number }>('tally').getMany(keys)
+  const waiting = (groups as unknown as readonly GroupFields[]).flatMap(
+    ({ storefront, group, count }, n): GroupStatus[] => {
+      const { pieces = 0, bytes = 0 } = tallies[n] ?? {}
+      if (pieces <= 0) return []
+      return [
+        {
+          storefront,
+          group,
+          pieces,
+          bytes: Math.max(0, bytes),
+          capacity: count?.capacity,
+          oldest: count?.oldestAt,
+        },
+      ]
+    },
+  )
   if (waiting.length === 0) return { stages: [], attention: [] }
   const stage: StageStatus = {
     service: 'aggregator',
     table: 'piece',
     stage: 'pending',
-    records: counts.reduce((sum, count) => sum + count, 0),
+    records: waiting.reduce((sum, { pieces }) => sum + pieces, 0),
     more,
-    oldest: oldestOf(waiting.map(({ count }) => count?.oldestAt)),
+    oldest: oldestOf(waiting.map(({ oldest }) => oldest)),
     why: `${waiting.length === 1 ? 'its group' : `their ${waiting.length} groups`} must have enough pieces, or have waited long enough`,
   }
-  return { stages: [stage], attention: [] }
+  return { stages: [stage], groups: waiting, attention: [] }
+}
+
+/** The part of a group's record that is shown. */
+interface GroupFields {
+  storefront: string
+  group: string
+  count?: { oldestAt?: number; capacity?: number }
 }
 
 const oldestOf = (times: readonly (number | undefined)[]): number | undefined => {

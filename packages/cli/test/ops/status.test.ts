@@ -157,7 +157,7 @@ describe('ops status', () => {
 })
 
 describe('the screen of ops status', () => {
-  const empty: Status = { attention: [], stages: [], checks: [], sources: [], queues: [] }
+  const empty: Status = { attention: [], stages: [], groups: [], checks: [], sources: [], queues: [] }
 
   it('begins with what needs attention, whole', () => {
     const long = `dealer: ${'word '.repeat(60)}end`
