@@ -13,11 +13,13 @@ import { identity } from 'multiformats/hashes/identity'
 import { describe, expect, test } from 'vitest'
 import { useSystem } from './system.ts'
 
-/** Following many pieces to their ends, with the requests counted. Most of the time, the services work on 2,000 pieces. */
+/** Following many pieces to their ends, with the requests counted. */
 
 const PIECES = 1_000
 const MAX_REQUESTS = 50
 const RAW = 0x55
+/** The services work on 2,000 pieces, for two minutes on an idle machine. */
+const PATIENCE_MS = 600_000
 
 const system = useSystem({
   configure: (role, config) =>
@@ -69,7 +71,9 @@ const offerMany = async (contents: Awaited<ReturnType<typeof contentsOf>>, signe
   return offers
 }
 
-describe('1,000 pieces are followed to their ends with less than 50 requests', () => {
+describe('1,000 pieces are followed to their ends with less than 50 requests', {
+  timeout: PATIENCE_MS,
+}, () => {
   test.concurrent('at a storefront, with a verified proof of each', async () => {
     const signer = (await ed25519.generate()) as Signer
     const offers = await offerMany(await contentsOf('storefront', PIECES), signer)

@@ -134,8 +134,6 @@ export interface Status {
   deals: DealSummary[]
 }
 
-/** Pauses between two questions about many workflows, if the storefront does not say them. */
-const ASKING = { firstMs: 500, maxMs: 3 * 60 * 60 * 1000 }
 /**
  * While further workflows arrive, pauses grow to this: the new ones alone would cause a question every two seconds. A pause is
  * this share of the time since the first question.
@@ -386,7 +384,7 @@ export class Storefront extends Service {
         }
         attempt = hasMoved ? 0 : attempt + 1
         askedAt = platform.now()
-        const own = pauseMs(attempt, ASKING)
+        const own = pauseMs(attempt, POLLING)
         const spacing = Math.min(MAX_ARRIVAL_PAUSE_MS, (askedAt - startedAt) * ARRIVAL_SHARE)
         const pause = Number.isFinite(retryAfterMs) ? Math.max(retryAfterMs, spacing) : own
         askAt = askedAt + pause

@@ -12,6 +12,8 @@ interface Entry {
 export class Followed {
   readonly #w3: Storefront
   readonly #signal: AbortSignal
+  /** Why no further offer can be followed. */
+  #failure: unknown
   readonly #entries = new Map<string, Entry>()
   readonly #offers: ReadableStream<Offered>
   #arrivals: ReadableStreamDefaultController<Offered> | undefined
@@ -35,7 +37,7 @@ export class Followed {
     if (known === undefined) {
       this.#entries.set(offered.accept, entry)
       if (this.#arrivals) this.#arrivals.enqueue(offered)
-      else entry.ended.reject(this.#signal.reason)
+      else entry.ended.reject(this.#failure)
     }
     return entry.ended.promise
   }
@@ -58,8 +60,8 @@ export class Followed {
         else for (const report of reports) report(event)
       }
     } catch (cause) {
-      // An offer that arrives later ends in the same way.
       this.#arrivals = undefined
+      this.#failure = cause
       for (const { ended } of this.#entries.values()) ended.reject(cause)
     }
   }
