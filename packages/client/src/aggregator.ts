@@ -1,5 +1,6 @@
 import type { Failure, PieceAcceptSuccess, PieceInfoSuccess, PieceLink } from '@w3filecoin/capabilities'
 import { type AnyLink, type EncodedInclusion, parsePiece, verifyInclusion } from '@w3filecoin/piece'
+import { platform } from '#platform'
 import { pauseMs, sleep } from './back-off.ts'
 import { toError, W3Error } from './error.ts'
 import {
@@ -9,6 +10,7 @@ import {
   Service,
   type ServiceOptions,
   type Task,
+  toAsync,
 } from './service.ts'
 
 /**
@@ -49,12 +51,13 @@ export interface OfferAllOptions {
 const BATCH = 50
 /** Pieces that are followed at the same time. Further ones are taken when earlier ones have ended. */
 const MAX_FOLLOWED = 20_000
-/** Receipts that are requested at the same time, and in one round. */
-const MAX_REQUESTS = 8
+/** Pieces that are asked about in one round. Their events are yielded before the next round. */
 const MAX_ROUND = 1_000
 /** Attempts to offer a piece while the service fails. */
 const MAX_ATTEMPTS = 5
 const PAUSES = { firstMs: 500, maxMs: 30_000, factor: 1.5 }
+/** Pauses between two questions while no piece moves. A deal takes days: after 48 hours these were 30 questions. */
+const ASKING = { firstMs: 500, maxMs: 3 * 60 * 60 * 1000 }
 
 /** The receipt that a followed piece waits for: of `piece/accept`, `aggregate/offer` or `aggregate/accept`, or of a retry. */
 interface Followed {
@@ -90,9 +93,9 @@ export class Aggregator extends Service {
     const followed: Followed[] = []
     let isOpen = true
     let pauses = 0
+    let askAt = 0
     try {
       for (;;) {
-        let hasMoved = false
         if (isOpen && followed.length < MAX_FOLLOWED) {
           const batch: PieceLink[] = []
           while (batch.length < BATCH) {
@@ -105,17 +108,28 @@ export class Aggregator extends Service {
           }
           for await (const [event, promised] of this.#offer(batch, { ...offer, signal })) {
             if (promised && until !== 'queued') followed.push(promised)
-            hasMoved = true
             yield event
           }
         }
-        for (const event of await this.#follow(followed, until, signal)) {
-          hasMoved = true
-          yield event
+        const isFull = followed.length >= MAX_FOLLOWED
+        if (!isOpen || isFull) await sleep(Math.max(0, askAt - platform.now()), signal)
+        if (platform.now() >= askAt && followed.length > 0) {
+          const asked = followed.splice(0)
+          let hasMoved = false
+          let retryAfterMs = Number.POSITIVE_INFINITY
+          for (let start = 0; start < asked.length; start += MAX_ROUND) {
+            const round = await this.#follow(asked.slice(start, start + MAX_ROUND), until, signal)
+            followed.push(...round.waiting)
+            hasMoved ||= round.events.length > 0
+            retryAfterMs = Math.min(retryAfterMs, round.retryAfterMs)
+            yield* round.events
+          }
+          pauses = hasMoved ? 0 : pauses + 1
+          askAt =
+            platform.now() +
+            Math.max(pauseMs(pauses, ASKING), Number.isFinite(retryAfterMs) ? retryAfterMs : 0)
         }
         if (!isOpen && followed.length === 0) return
-        pauses = hasMoved ? 0 : pauses + 1
-        if (!hasMoved || !isOpen) await sleep(pauseMs(pauses, PAUSES), signal)
       }
     } finally {
       await source.return()
@@ -174,42 +188,41 @@ export class Aggregator extends Service {
     }
   }
 
-  /** Asks for the receipts of some followed pieces, those first that were asked about longest ago. Removes the ended ones. */
+  /**
+   * Asks for the receipts that some pieces wait for, and for those of the tasks that they promise. Returns the events, the pieces
+   * that have not ended, and when to ask again.
+   */
   async #follow(
-    followed: Followed[],
+    round: readonly Followed[],
     until: OfferAllOptions['until'],
     signal: AbortSignal | undefined,
-  ): Promise<PieceEvent[]> {
-    const round = followed.splice(0, MAX_ROUND)
-    // Pieces of one aggregate wait for the same receipt.
-    const receipts = new Map<string, Promise<Receipt | undefined>>()
+  ): Promise<{ events: PieceEvent[]; waiting: Followed[]; retryAfterMs: number }> {
     const events: PieceEvent[] = []
-    const find = ({ waitsFor: { task }, signer }: Followed) => {
-      const receipt = receipts.get(task) ?? this.receipt(task, { signer, signal })
-      receipts.set(task, receipt)
-      return receipt
-    }
-    const queue = round.values()
-    const work = async () => {
-      for (const piece of queue) {
-        for (;;) {
-          let receipt: Receipt | undefined
-          try {
-            receipt = await find(piece)
-          } catch (cause) {
-            if (!(cause instanceof W3Error && cause.retryable)) throw cause
-          }
-          const moved = receipt && advance(piece, receipt)
-          if (moved?.event) events.push(moved.event)
-          if (moved?.isEnd || (moved?.event?.stage === 'aggregated' && until === 'aggregated')) break
-          if (moved) continue
-          followed.push(piece)
-          break
-        }
+    const waiting: Followed[] = []
+    let retryAfterMs = Number.POSITIVE_INFINITY
+    let asked = round
+    while (asked.length > 0) {
+      // Pieces of one aggregate wait for the same receipt.
+      const signers = new Map(asked.map(({ waitsFor, signer }) => [waitsFor.task, signer]))
+      let states: Awaited<ReturnType<typeof this.receipts>>
+      try {
+        states = await this.receipts(signers.keys(), { signerOf: task => signers.get(task)!, signal })
+      } catch (cause) {
+        if (!(cause instanceof W3Error && cause.retryable)) throw cause
+        return { events, waiting: [...waiting, ...asked], retryAfterMs: cause.retryAfterMs ?? 0 }
       }
+      const moving: Followed[] = []
+      for (const piece of asked) {
+        const { receipt, retryAfterMs: ms } = states.get(piece.waitsFor.task) ?? {}
+        const moved = receipt && advance(piece, receipt)
+        if (moved?.event) events.push(moved.event)
+        if (moved?.isEnd || (moved?.event?.stage === 'aggregated' && until === 'aggregated')) continue
+        if (ms !== undefined) retryAfterMs = Math.min(retryAfterMs, ms)
+        ;(moved ? moving : waiting).push(piece)
+      }
+      asked = moving
     }
-    await Promise.all(Array.from({ length: MAX_REQUESTS }, work))
-    return events
+    return { events, waiting, retryAfterMs }
   }
 }
 
@@ -267,10 +280,6 @@ const isOfferOf = (task: ReturnType<typeof invocationOf>, piece: PieceLink): boo
 
 const noPromise = (can: string): W3Error =>
   new W3Error('InvalidAnswer', `The receipt of ${can} does not promise the next task`)
-
-async function* toAsync<T>(values: Iterable<T> | AsyncIterable<T>): AsyncGenerator<T, void> {
-  yield* values
-}
 
 /**
  * Connects to an aggregator, as a storefront. The signer must be a storefront that the aggregator lists. Or it has a delegation

@@ -38,7 +38,7 @@ export type { Party } from './keys.ts'
 export type { Fetch } from './platform.ts'
 export { Proof, type ProofSource } from './proof.ts'
 export { type ReceiveReceiptsOptions, receiveReceipts } from './receive-receipts.ts'
-export type { About, InvokeOptions, Receipt, Service, ServiceOptions, Task } from './service.ts'
+export type { About, InvokeOptions, Receipt, Service, ServiceOptions, Task, TaskState } from './service.ts'
 export { type HashingEvent, type Identified, identify, type Source } from './source.ts'
 export {
   type AddEvent,
@@ -50,6 +50,7 @@ export {
   type Status,
   Storefront,
   type Upload,
+  type WorkflowEvent,
   type WorkflowName,
 } from './storefront.ts'
 export { type Report, type TrackedDeal, type VerifyOptions, verify } from './verify.ts'

@@ -91,7 +91,46 @@ export interface Task<A extends Ability = Ability> extends Omit<InvokeOptions, '
   nb: Abilities[A]['nb']
 }
 
+/**
+ * The state of a task: its signed receipt, or its progress while there is none.
+ *
+ * @example { stage: 'queued', since: '2026-11-26T17:40:00.000Z', promised: true, retryAfterMs: 60_000 }
+ */
+export interface TaskState {
+  /** The receipt, whose signature has been verified. */
+  receipt?: Receipt
+  /** When the service stored the receipt, ISO 8601. It is not signed. */
+  issued?: string
+  /** Whether the service promised the task. `unknown` if it cannot find out. */
+  promised?: boolean | 'unknown'
+  /** The stage of the workflow that promised the task, e.g. `queued`. */
+  stage?: string
+  /** The time at which the workflow reached the stage, ISO 8601. */
+  since?: string
+  /** The next step, as a sentence for people. */
+  waitsFor?: string
+  /** The time at which the service abandons this step, ISO 8601. */
+  until?: string
+  /** The problem that delays this step. */
+  trouble?: { name: string; since?: string }
+  /** The time after which the next question makes sense, in milliseconds. */
+  retryAfterMs?: number
+}
+
+/** An entry of the answer to `POST /receipts`. Receipts have no `name`. */
+interface Entry extends Omit<TaskState, 'receipt' | 'retryAfterMs'> {
+  name?: string
+  task?: string
+  retryAfterSeconds?: number
+}
+
 const MEDIA_TYPE = 'application/vnd.ipld.car'
+const JSON_TYPE = 'application/json'
+
+/** Tasks of one `POST /receipts`. */
+const MAX_TASKS = 1_000
+/** Requests at a time to a service that answers about single tasks only. */
+const MAX_REQUESTS = 8
 
 /** Limits of an answer to invocations, and of a receipt. A receipt has an effect for each piece of a failed aggregate. */
 const MAX_ANSWER_BYTES = 6 * 1024 * 1024
@@ -129,6 +168,8 @@ export class Service {
   readonly #options: ServiceOptions
   readonly #party: Party
   readonly #keyring: Keyring
+  /** `false` once the service has answered that it has no `POST /receipts`: earlier versions have none. */
+  #answersMany = true
 
   /** @internal */
   constructor({ url, about, party, signer, options }: Opened) {
@@ -216,15 +257,128 @@ export class Service {
     })
     if (answer.status === 404) return undefined
     if (answer.status !== 200) throw this.#refused(answer)
-    let message: AgentMessage
+    const receipt = receiptIn(await this.#readReceipts(answer), `${task}`)
+    if (receipt && (await this.#isSigned(receipt, `${task}`, signer))) return receipt
+    throw this.#unsigned(`${task}`, didOf(signer))
+  }
+
+  /**
+   * Fetches the signed receipts of many tasks, and the progress of those without one: with two requests for 1,000 tasks. A
+   * service of an earlier version is asked about each task, and does not say the progress.
+   *
+   * @param tasks the CIDs of the tasks
+   * @param options a signal that ends the call, and the signers
+   * @param options.signerOf returns the service that ran a task, if it may be another one
+   * @returns the states by the CIDs of the tasks
+   * @throws W3Error `UnsignedReceipt` if another key signed a receipt; `InvalidAnswer`, `Unreachable`
+   * @example const states = await w3.receipts(tasks)
+   */
+  async receipts(
+    tasks: Iterable<string>,
+    {
+      signerOf = () => this.#party,
+      signal,
+    }: { signerOf?: (task: string) => Party; signal?: AbortSignal | undefined } = {},
+  ): Promise<Map<string, TaskState>> {
+    const distinct = [...new Set(tasks)]
+    const states = new Map<string, TaskState>()
+    for (let start = 0; start < distinct.length; start += MAX_TASKS) {
+      const some = distinct.slice(start, start + MAX_TASKS)
+      // The receipt of a single task takes one request, and its state another one.
+      const found = some.length > 1 ? await this.stateOfMany(some, { signerOf, signal }) : undefined
+      for (const [task, state] of found ?? []) states.set(task, state)
+      if (found) continue
+      await inParallel(some, async task => {
+        const receipt = await this.receipt(task, { signer: signerOf(task), signal })
+        states.set(task, receipt ? { receipt } : {})
+      })
+    }
+    return states
+  }
+
+  /**
+   * Asks for the states of at most 1,000 tasks in one request, and fetches their receipts. Returns `undefined` if the service does
+   * not answer about many tasks.
+   */
+  protected async stateOfMany(
+    tasks: readonly string[],
+    {
+      signerOf = () => this.#party,
+      signal,
+    }: { signerOf?: ((task: string) => Party) | undefined; signal?: AbortSignal | undefined } = {},
+  ): Promise<Map<string, TaskState> | undefined> {
+    if (!this.#answersMany) return undefined
+    const answer = await this.#askMany(tasks, JSON_TYPE, signal)
+    if (answer.status === 404 || answer.status === 405) {
+      this.#answersMany = false
+      return undefined
+    }
+    if (answer.status !== 200) throw this.#refused(answer)
+    const entries = this.#readEntries(answer, tasks)
+    const states = new Map(
+      entries.map(({ name: _, task: __, retryAfterSeconds, ...state }, n): [string, TaskState] => [
+        tasks[n]!,
+        {
+          ...pick(state, ['issued', 'promised', 'stage', 'since', 'waitsFor', 'until', 'trouble']),
+          ...(retryAfterSeconds !== undefined && { retryAfterMs: retryAfterSeconds * 1000 }),
+        },
+      ]),
+    )
+    const named = (names: readonly (string | undefined)[]) =>
+      tasks.filter((_, n) => names.includes(entries[n]!.name))
+    const receipts = await this.#fetchMany(named([undefined, 'ReceiptOmitted']), { signerOf, signal })
+    await inParallel(named(['ReceiptTooLarge']), async task => {
+      const receipt = await this.receipt(task, { signer: signerOf(task), signal })
+      if (receipt) receipts.set(task, receipt)
+    })
+    for (const [task, receipt] of receipts) states.set(task, { ...states.get(task), receipt })
+    return states
+  }
+
+  #askMany(tasks: readonly string[], accept: string, signal: AbortSignal | undefined): Promise<Answer> {
+    return this.request(new URL('/receipts', this.url).href, {
+      method: 'POST',
+      headers: { 'content-type': JSON_TYPE, accept },
+      body: JSON.stringify({ tasks }),
+      maxBytes: MAX_ANSWER_BYTES,
+      signal,
+    })
+  }
+
+  #readEntries({ body }: Answer, tasks: readonly string[]): Entry[] {
     try {
-      message = await readMessage(answer.body, MAX_RECEIPT_BLOCKS)
+      const { receipts } = JSON.parse(new TextDecoder().decode(body)) as { receipts: Entry[] }
+      if (receipts.length !== tasks.length || receipts.some(({ task }, n) => task !== tasks[n]))
+        throw new Error('its entries are not those of the tasks')
+      return receipts
     } catch (cause) {
       throw this.#invalid(cause)
     }
-    const receipt = receiptIn(message, `${task}`)
-    if (receipt && (await this.#isSigned(receipt, `${task}`, signer))) return receipt
-    throw this.#unsigned(`${task}`, didOf(signer))
+  }
+
+  /** Fetches the CARs of receipts until there are no more of these, and verifies the signatures. */
+  async #fetchMany(
+    tasks: readonly string[],
+    { signerOf, signal }: { signerOf: (task: string) => Party; signal: AbortSignal | undefined },
+  ): Promise<Map<string, Receipt>> {
+    const found = new Map<string, Receipt>()
+    let remaining = tasks
+    while (remaining.length > 0) {
+      const answer = await this.#askMany(remaining, MEDIA_TYPE, signal)
+      if (answer.status !== 200) throw this.#refused(answer)
+      const message = await this.#readReceipts(answer)
+      const before = found.size
+      for (const task of remaining) {
+        const receipt = receiptIn(message, task)
+        if (receipt === undefined) continue
+        if (!(await this.#isSigned(receipt, task, signerOf(task))))
+          throw this.#unsigned(task, didOf(signerOf(task)))
+        found.set(task, receipt)
+      }
+      if (answer.headers.get('retry-after') !== '0' || found.size === before) break
+      remaining = remaining.filter(task => !found.has(task))
+    }
+    return found
   }
 
   /**
@@ -300,6 +454,14 @@ export class Service {
     }
   }
 
+  async #readReceipts({ body }: Answer): Promise<AgentMessage> {
+    try {
+      return await readMessage(body, MAX_RECEIPT_BLOCKS)
+    } catch (cause) {
+      throw this.#invalid(cause)
+    }
+  }
+
   async #isSigned(receipt: Receipt, task: string, signer: Party): Promise<boolean> {
     if (`${receipt.ran.link()}` !== task) return false
     return this.#keyring.check(signer, verifiers => isSignedBy(receipt, verifiers))
@@ -354,6 +516,27 @@ export const isSignedBy = async (receipt: Receipt, verifiers: readonly Verifier[
 /** Returns the invocation of a task or effect; `undefined` if the receipt does not contain its blocks. */
 export const invocationOf = (task: unknown): Invocation | undefined =>
   isDelegation(task as never) ? (task as Invocation) : undefined
+
+/** Iterates over values of either kind. */
+export async function* toAsync<T>(values: Iterable<T> | AsyncIterable<T>): AsyncGenerator<T, void> {
+  yield* values
+}
+
+/** Runs some work for each item, for a few at a time. */
+export const inParallel = async <T>(
+  items: Iterable<T>,
+  work: (item: T) => Promise<unknown>,
+): Promise<void> => {
+  const queue = [...items].values()
+  const worker = async () => {
+    for (const item of queue) await work(item)
+  }
+  await Promise.all(Array.from({ length: MAX_REQUESTS }, worker))
+}
+
+/** Returns these fields of a value, without those that are absent. */
+const pick = <T extends object, K extends keyof T>(value: T, keys: readonly K[]): Pick<T, K> =>
+  Object.fromEntries(keys.flatMap(key => (value[key] === undefined ? [] : [[key, value[key]]]))) as Pick<T, K>
 
 const withoutUndefined = (fields: object): object =>
   Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined))

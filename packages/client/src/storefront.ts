@@ -6,7 +6,16 @@ import { pauseMs, sleep } from './back-off.ts'
 import { reasonOf, toError, W3Error } from './error.ts'
 import type { RetryEvent } from './http.ts'
 import { Proof } from './proof.ts'
-import { invocationOf, openService, type Receipt, Service, type ServiceOptions } from './service.ts'
+import {
+  inParallel,
+  invocationOf,
+  openService,
+  type Receipt,
+  Service,
+  type ServiceOptions,
+  type TaskState,
+  toAsync,
+} from './service.ts'
 import { type HashingEvent, type Identified, identifyBlob, openSource, type Source } from './source.ts'
 import { verify } from './verify.ts'
 
@@ -80,6 +89,17 @@ export type AddEvent =
   | { type: 'accepted'; proof: Proof }
   | RetryEvent
 
+/**
+ * Progress of one of many workflows: a stage that it reached, or its end.
+ *
+ * @example { type: 'stage', workflow: offered, stage: 'queued', since: '2026-11-21T13:18:44.000Z', waitsFor: '…' }
+ */
+export type WorkflowEvent<W extends WorkflowName = WorkflowName> = { workflow: W } & (
+  | StageEvent
+  | { type: 'accepted'; proof: Proof }
+  | { type: 'failed'; error: W3Error }
+)
+
 /** Functions and settings of {@link Storefront.add} and {@link Storefront.start}. */
 export interface AddOptions {
   /** Called with each event. */
@@ -114,9 +134,20 @@ export interface Status {
   deals: DealSummary[]
 }
 
+/**
+ * While further workflows arrive, pauses grow to this: the new ones alone would cause a question every two seconds. A pause is
+ * this share of the time since the first question.
+ */
+const MAX_ARRIVAL_PAUSE_MS = 30_000
+const ARRIVAL_SHARE = 1 / 8
+
 /** Pauses between two questions about a workflow. They start again at each new stage. */
 const POLLING = { firstMs: 300, maxMs: 30_000, factor: 1.5 }
 const MAX_UPLOAD_ANSWER_BYTES = 64 * 1024
+/** Workflows of one question. */
+const MAX_ROUND = 1_000
+/** The longest time that a timer can wait, in milliseconds: about 24 days. */
+const LONG_MS = 2 ** 31 - 1
 
 /** A storefront: it takes content, and has the proof of a deal in the end. */
 export class Storefront extends Service {
@@ -277,6 +308,147 @@ export class Storefront extends Service {
   }
 
   /**
+   * Follows many workflows to their ends, each once, and yields the stages that it sees and each end with the verified proof or the
+   * failure. It asks about up to 1,000 workflows in one request, and waits as long as the storefront says. Stages that pass
+   * between two questions are not seen. It waits out times at which the storefront is unreachable.
+   *
+   * @param workflows an {@link Offered} for each, or its piece and its task; also from an async iterable, e.g. while files are added
+   * @param options a signal, and a function that is called when a question failed and is repeated
+   * @example for await (const event of w3.watchAll(offers)) if (event.type === 'accepted') await save(event.proof)
+   */
+  async *watchAll<W extends WorkflowName>(
+    workflows: Iterable<W> | AsyncIterable<W>,
+    {
+      signal,
+      onRetry,
+    }: { signal?: AbortSignal | undefined; onRetry?: ((event: RetryEvent) => void) | undefined } = {},
+  ): AsyncGenerator<WorkflowEvent<W>, void> {
+    const source = toAsync(workflows)
+    const arrive = () => {
+      const next = source.next()
+      // It may fail while a question is asked. Then the next wait for it throws.
+      next.catch(() => {})
+      return next
+    }
+    const watched = new Map<string, Watched<W>>()
+    const seen = new Set<string>()
+    let arriving: Promise<IteratorResult<W, void>> | undefined = arrive()
+    let startedAt = 0
+    let askedAt = 0
+    let askAt = 0
+    let attempt = 0
+    try {
+      for (;;) {
+        if (arriving === undefined && watched.size === 0) return
+        const waitMs = watched.size === 0 ? undefined : Math.max(0, askAt - platform.now())
+        const arrived = await firstOf(arriving, waitMs, signal)
+        const now = platform.now()
+        if (arrived?.done) arriving = undefined
+        else if (arrived) {
+          arriving = arrive()
+          const workflow = arrived.value
+          if (seen.has(workflow.accept)) continue
+          seen.add(workflow.accept)
+          if (watched.size === 0) startedAt = now
+          watched.set(workflow.accept, { workflow })
+          const spacing = Math.min(MAX_ARRIVAL_PAUSE_MS, (now - startedAt) * ARRIVAL_SHARE)
+          const soon = Math.max(now + POLLING.firstMs, askedAt + spacing)
+          askAt = watched.size === 1 ? soon : Math.min(askAt, soon)
+        }
+        if (arrived) continue
+
+        let retryAfterMs = Number.POSITIVE_INFINITY
+        let hasMoved = false
+        let failure: string | undefined
+        try {
+          const asked = [...watched.values()]
+          for (let start = 0; start < asked.length; start += MAX_ROUND) {
+            const some = asked.slice(start, start + MAX_ROUND)
+            const states = await this.#statesOf(some, signal)
+            for (const one of some) {
+              const state = states.get(one.workflow.accept)
+              if (state === undefined) continue
+              for await (const event of this.#eventsOf(one, state)) {
+                hasMoved = true
+                if (event.type !== 'stage') watched.delete(one.workflow.accept)
+                yield event
+              }
+              if (watched.has(one.workflow.accept) && !(state instanceof W3Error))
+                retryAfterMs = Math.min(retryAfterMs, state.retryAfterMs ?? Number.POSITIVE_INFINITY)
+            }
+          }
+        } catch (cause) {
+          if (!(cause instanceof W3Error && cause.retryable)) throw cause
+          retryAfterMs = cause.retryAfterMs ?? Number.POSITIVE_INFINITY
+          failure = cause.message
+        }
+        attempt = hasMoved ? 0 : attempt + 1
+        askedAt = platform.now()
+        const own = pauseMs(attempt, POLLING)
+        const spacing = Math.min(MAX_ARRIVAL_PAUSE_MS, (askedAt - startedAt) * ARRIVAL_SHARE)
+        const pause = Number.isFinite(retryAfterMs) ? Math.max(retryAfterMs, spacing) : own
+        askAt = askedAt + pause
+        if (failure !== undefined) onRetry?.({ type: 'retry', attempt, pauseMs: pause, reason: failure })
+      }
+    } finally {
+      // Not awaited: the source may wait for a file that is being added.
+      source.return().catch(() => {})
+    }
+  }
+
+  /** Returns the states of workflows by their tasks, or why a workflow cannot be followed. */
+  async #statesOf(
+    watched: readonly Watched<WorkflowName>[],
+    signal: AbortSignal | undefined,
+  ): Promise<Map<string, TaskState | W3Error>> {
+    const tasks = watched.map(({ workflow }) => workflow.accept)
+    const states: Map<string, TaskState | W3Error> = new Map(await this.stateOfMany(tasks, { signal }))
+    // An earlier version answers about single workflows only. And a storefront may find an old promise only by its piece.
+    const single = watched.filter(({ workflow }) => {
+      const state = states.get(workflow.accept) as TaskState | undefined
+      return state === undefined || (state.receipt === undefined && state.promised !== true)
+    })
+    await inParallel(single, async ({ workflow: { piece, accept } }) => {
+      try {
+        const { stage, since, waitsFor } = (await this.#taskInfo(piece, accept, signal)).state
+        const isEnd = stage === 'accepted' || stage === 'failed'
+        const receipt = isEnd ? await this.receipt(accept, { signal }) : undefined
+        states.set(accept, { stage, since, ...(waitsFor && { waitsFor }), ...(receipt && { receipt }) })
+      } catch (cause) {
+        if (!(cause instanceof W3Error)) throw cause
+        if (cause.retryable) states.set(accept, {})
+        else states.set(accept, cause)
+      }
+    })
+    return states
+  }
+
+  /** Yields the changes of a workflow since its last state. */
+  async *#eventsOf<W extends WorkflowName>(
+    watched: Watched<W>,
+    state: TaskState | W3Error,
+  ): AsyncGenerator<WorkflowEvent<W>> {
+    const { workflow, last } = watched
+    if (state instanceof W3Error) return yield { workflow, type: 'failed', error: state }
+    const { receipt, stage, since, waitsFor, issued } = state
+    if (receipt === undefined) {
+      if (stage === undefined || since === undefined) return
+      if (last?.stage === stage && last.since === since && last.waitsFor === waitsFor) return
+      watched.last = { stage, since, waitsFor }
+      return yield { workflow, type: 'stage', stage: stage as Stage, since, ...(waitsFor && { waitsFor }) }
+    }
+    const { error } = receipt.out
+    const end = { workflow, type: 'stage', since: since ?? issued ?? '' } as const
+    yield error ? { ...end, stage: 'failed', error: { name: error.name } } : { ...end, stage: 'accepted' }
+    try {
+      yield { workflow, type: 'accepted', proof: await this.#proofOf(receipt, workflow) }
+    } catch (cause) {
+      if (!(cause instanceof W3Error)) throw cause
+      yield { workflow, type: 'failed', error: cause }
+    }
+  }
+
+  /**
    * Returns the proof of a workflow that ended, and verifies it. Without `piece`, the task may be about any piece.
    *
    * @param workflow an {@link Offered}, or its piece and its task
@@ -284,15 +456,23 @@ export class Storefront extends Service {
    * @throws W3Error `OutcomePending` if it has not ended; the name of the failure if it failed
    */
   async proof(
+    workflow: Partial<WorkflowName & Pick<Offered, 'content'>> & Pick<WorkflowName, 'accept'>,
+    { signal }: { signal?: AbortSignal | undefined } = {},
+  ): Promise<Proof> {
+    const receipt = await this.receipt(workflow.accept, { signal })
+    if (receipt === undefined)
+      throw new W3Error('OutcomePending', `The task ${workflow.accept} has no outcome yet`)
+    return this.#proofOf(receipt, workflow)
+  }
+
+  async #proofOf(
+    receipt: Receipt,
     {
       piece,
       accept,
       content,
     }: Partial<WorkflowName & Pick<Offered, 'content'>> & Pick<WorkflowName, 'accept'>,
-    { signal }: { signal?: AbortSignal | undefined } = {},
   ): Promise<Proof> {
-    const receipt = await this.receipt(accept, { signal })
-    if (receipt === undefined) throw new W3Error('OutcomePending', `The task ${accept} has no outcome yet`)
     if (receipt.out.error) throw toError(receipt.out.error)
     const proof = await Proof.fromReceipt(receipt)
     await verify(proof, { storefront: await this.keys() })
@@ -425,6 +605,30 @@ export class Storefront extends Service {
       deals: [],
       ...(receipt?.out.error && { error: receipt.out.error }),
     }
+  }
+}
+
+/** A workflow that is followed, and its state that was reported last. */
+interface Watched<W> {
+  workflow: W
+  last?: { stage: string; since: string; waitsFor: string | undefined }
+}
+
+/** Resolves with a value, or with `undefined` after some time. Rejects with the reason of the signal as soon as it aborts. */
+const firstOf = async <T>(
+  value: Promise<T> | undefined,
+  ms: number | undefined,
+  signal: AbortSignal | undefined,
+): Promise<T | undefined> => {
+  const ended = new AbortController()
+  const signals = AbortSignal.any([ended.signal, ...(signal ? [signal] : [])])
+  // Without a time, it waits for the value only.
+  const timer = sleep(ms ?? LONG_MS, signals).then(() => undefined)
+  timer.catch(() => {})
+  try {
+    return await Promise.race([...(value ? [value] : []), timer])
+  } finally {
+    ended.abort()
   }
 }
 

@@ -2,6 +2,7 @@ import { Hono } from 'hono'
 import { bodyLimit } from 'hono/body-limit'
 import { cors } from 'hono/cors'
 import manifest from '../package.json' with { type: 'json' }
+import { describeApi, type OpenApiPaths } from './openapi.ts'
 import type { Log } from './ports.ts'
 import { addReceiptRoutes, type ReceiptRoutesOptions } from './receipts/receipt-routes.ts'
 import { CAR, decodeMessage, encodeAnswer, MESSAGE_LIMITS, type MessageLimits } from './ucan/message.ts'
@@ -12,6 +13,8 @@ export interface HttpOptions extends ReceiptRoutesOptions {
   server: Server
   /** The name of the service at `GET /`. */
   name: string
+  /** Further routes of the service, for its OpenAPI description. */
+  paths?: OpenApiPaths | undefined
   /** Further public facts about the service at `GET /`. */
   about?: object | undefined
   /** The web page, which browsers get at `GET /` and `GET /receipt/{task}`. */
@@ -19,6 +22,9 @@ export interface HttpOptions extends ReceiptRoutesOptions {
   limits?: MessageLimits
   log: Log
 }
+
+/** Time for which a cache may serve the description of the routes. */
+const DESCRIPTION_MAX_AGE_SECONDS = 3600
 
 /** Time for which a browser may remember that web pages may call a service. Browsers have shorter limits. */
 const PREFLIGHT_MAX_AGE_SECONDS = 86_400
@@ -31,6 +37,8 @@ const PREFLIGHT_MAX_AGE_SECONDS = 86_400
  *   the progress of the task until it exists, and for CIDs that no task has. It accepts the CID in every multibase encoding, and redirects to a very large receipt. A service
  *   that takes dialects also redirects to the next service of the chain, which may have the receipt.
  * - `GET /.well-known/did.json` returns the keys of the service (did:web).
+ * - `POST /receipts` returns the receipts or the progress of many tasks.
+ * - `GET /openapi.json` describes the routes that do not take invocations.
  * - `GET /` returns its name, DID and version, and what else is public about it.
  *
  * A browser that asks for HTML gets the web page at `GET /` and `GET /receipt/{task}`, if the service has one.
@@ -43,6 +51,7 @@ export const createHttpApp = ({
   name,
   about,
   page,
+  paths,
   limits = MESSAGE_LIMITS,
   log,
   ...receiptRoutes
@@ -61,6 +70,11 @@ export const createHttpApp = ({
   if (page) addWebPage(app, page)
 
   app.get('/', context => context.json({ name, did, version: manifest.version, ...about }))
+
+  app.get('/openapi.json', context => {
+    context.header('cache-control', `public, max-age=${DESCRIPTION_MAX_AGE_SECONDS}`)
+    return context.json(describeApi(name, paths))
+  })
 
   app.get('/.well-known/did.json', context => {
     const methods = server.keys.map((key, n) => ({

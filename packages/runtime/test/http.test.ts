@@ -1,6 +1,14 @@
-import { linkOf, signerOf } from '@w3filecoin/testing'
-import { expect, it } from 'vitest'
-import { createHttpApp, type HttpOptions, type ReceiptLog, type Server } from '../src/index.ts'
+import { Tasks } from '@w3filecoin/capabilities'
+import { linkOf, signerOf, somePiece } from '@w3filecoin/testing'
+import { describe, expect, it } from 'vitest'
+import {
+  createHttpApp,
+  encodeMessage,
+  type HttpOptions,
+  issueReceipt,
+  type ReceiptLog,
+  type Server,
+} from '../src/index.ts'
 
 const id = await signerOf('service')
 const task = linkOf(new Uint8Array(), 0x71)
@@ -135,4 +143,70 @@ it('names what is wrong with a CID in JSON', async () => {
     [400, 'InvalidCID'],
     [404, 'InvalidTask'],
   ])
+})
+
+describe('POST /receipts', () => {
+  /** Creates tasks with receipts whose result has this many bytes, and a log that serves all of them. */
+  const issueMany = async (count: number, bytes: number) => {
+    const issued = await Promise.all(
+      Array.from({ length: count }, async (_, n) => {
+        const ran = await Tasks.pieceAccept(id, { piece: somePiece('many'), group: `${n}` })
+        const receipt = await issueReceipt(id, ran, { out: { ok: { said: new Uint8Array(bytes) } } })
+        return [`${ran.cid}`, { ...stored, car: await encodeMessage({ receipts: [receipt] }) }] as const
+      }),
+    )
+    const served = new Map(issued)
+    const serveMany: ReceiptLog['serveMany'] = async tasks => tasks.map(task => served.get(task))
+    return { tasks: [...served.keys()], receipts: { serveMany } as ReceiptLog }
+  }
+  const askMany = (options: Partial<HttpOptions>, tasks: readonly string[], accept = JSON_TYPE) =>
+    appWith(async () => undefined, options).request('/receipts', {
+      method: 'POST',
+      headers: { 'content-type': JSON_TYPE, accept },
+      body: JSON.stringify({ tasks }),
+    })
+
+  it('omits receipts that have no room in JSON, says so, and stays below 4.6 MB', async () => {
+    const { tasks, receipts } = await issueMany(60, 70_000)
+    const response = await askMany({ receipts }, tasks)
+    const text = await response.text()
+    expect(text.length).toBeLessThanOrEqual(4_600_000)
+    const answer = JSON.parse(text) as { receipts: { name?: string; task: string }[]; retryAfterSeconds: 0 }
+    expect(answer.receipts.map(({ task }) => task)).toEqual(tasks)
+    const names = answer.receipts.map(({ name }) => name)
+    const served = names.filter(name => name === undefined).length
+    expect(served).toBeGreaterThan(40)
+    expect(names.slice(served)).toEqual(Array(60 - served).fill('ReceiptOmitted'))
+    expect(answer.retryAfterSeconds).toBe(0)
+    // The remaining ones have room in the next answer.
+    const next = (await (await askMany({ receipts }, tasks.slice(served))).json()) as typeof answer
+    expect(next.receipts.every(({ name }) => name === undefined)).toBe(true)
+    expect(next).not.toHaveProperty('retryAfterSeconds')
+  })
+
+  it('refers to the CAR of a receipt that has no room in any JSON answer', async () => {
+    const { tasks, receipts } = await issueMany(2, 2_400_000)
+    const answer = (await (await askMany({ receipts }, tasks)).json()) as { receipts: object[] }
+    expect(answer.receipts).toMatchObject(tasks.map(task => ({ name: 'ReceiptTooLarge', task })))
+  })
+
+  it('says with the earliest Retry-After in JSON when to ask again, and with 0 in a CAR that others had no room', async () => {
+    const { tasks } = await issueMany(3, 10)
+    const seconds = new Map(tasks.map((task, n) => [task, 10 - n]))
+    const progress: HttpOptions['progress'] = async asked =>
+      asked.map(task => ({ stage: 'queued', since: '', retryAfterSeconds: seconds.get(task)! }))
+    const none = { serveMany: async () => tasks.map(() => undefined) } as unknown as ReceiptLog
+    expect(await (await askMany({ receipts: none, progress }, tasks)).json()).toMatchObject({
+      retryAfterSeconds: 8,
+    })
+    const full = { serveMany: async () => tasks.map(() => ({ isOmitted: true })) } as unknown as ReceiptLog
+    for (const [log, header] of [
+      [none, null],
+      [full, '0'],
+    ] as const) {
+      const response = await askMany({ receipts: log, progress }, tasks, CAR)
+      expect(response.status).toBe(200)
+      expect(response.headers.get('retry-after')).toBe(header)
+    }
+  })
 })

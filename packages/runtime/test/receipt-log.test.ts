@@ -1,7 +1,7 @@
 import { Tasks } from '@w3filecoin/capabilities'
 import { signersOf, somePiece, standInResources, startWorld, type World } from '@w3filecoin/testing'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { COMMON_FORMATS, issueReceipt, openStores, type StoresOf } from '../src/index.ts'
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
+import { COMMON_FORMATS, issueReceipt, openStores, ReceiptLog, type StoresOf } from '../src/index.ts'
 
 const DAY_SECONDS = 24 * 3600
 const START = Date.UTC(2026, 0, 1)
@@ -95,5 +95,45 @@ describe('the receipt log', () => {
     expect(said(await stores.receipts.put(await issue('y'.repeat(20_000)), { lifetimeSeconds: 1 }))).toMatch(
       /^x/,
     )
+  })
+})
+
+describe('many receipts', () => {
+  const issueMany = (sizes: readonly number[]) =>
+    Promise.all(
+      sizes.map(async size => {
+        const { key, issue } = await freshTask()
+        await stores.receipts.put(await issue('x'.repeat(size)))
+        return key.task
+      }),
+    )
+  /** Describes how each receipt is served. */
+  const serve = async (tasks: readonly string[], maxBytes: number) =>
+    (await stores.receipts.serveMany(tasks, maxBytes)).map(one =>
+      one === undefined ? 'none' : 'car' in one ? 'served' : 'isTooLarge' in one ? 'too large' : 'omitted',
+    )
+
+  it('are served in the order of the tasks, from records and blocks, as many as have room', async () => {
+    const [inline, block, large, last] = await issueMany([10, 20_000, 150_000, 10])
+    const { key } = await freshTask()
+    const tasks = [inline!, key.task, large!, block!, last!]
+    expect(await serve(tasks, 100_000)).toEqual(['served', 'none', 'too large', 'served', 'served'])
+    expect(await serve(tasks, 10_000)).toEqual(['served', 'none', 'too large', 'omitted', 'omitted'])
+  })
+
+  it('always include one, so that asking again comes to an end', async () => {
+    const tasks = await issueMany([20_000, 20_000])
+    expect(await serve(tasks, 1)).toEqual(['served', 'omitted'])
+  })
+
+  it('are read no further when there is no room', async () => {
+    const tasks = await issueMany(Array(250).fill(1_000))
+    const getMany = vi.spyOn(stores.receipt, 'getMany')
+    const log = new ReceiptLog({ table: stores.receipt, blocks: undefined as never, now: () => now })
+    const served = await log.serveMany(tasks, 60_000)
+    expect(getMany.mock.calls.map(([keys]) => keys.length)).toEqual([100])
+    expect(served).toHaveLength(250)
+    expect(served.findLastIndex(one => one && 'car' in one)).toBeLessThan(100)
+    getMany.mockRestore()
   })
 })

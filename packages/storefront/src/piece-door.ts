@@ -1,5 +1,5 @@
 import { FIL_COMMITMENT_UNSEALED, parsePiece, payloadSizeOf } from '@w3filecoin/piece'
-import { readPermit } from '@w3filecoin/runtime'
+import { type OpenApiPaths, readPermit } from '@w3filecoin/runtime'
 import type { Context, Hono } from 'hono'
 import { parse as parseLink } from 'multiformats/link'
 import { bytesInCid } from './content/content-hash.ts'
@@ -18,6 +18,50 @@ type DoorDependencies = Pick<
 const RETRY_AFTER_SECONDS = 60
 /** Workflows and aggregates of one piece that are looked at. */
 const MAX_RECORDS = 100
+
+const text = { 'text/plain': { schema: { type: 'string' } } }
+const describeParameter = (name: string, description: string) => ({
+  name,
+  in: 'path' as const,
+  required: true,
+  schema: { type: 'string' },
+  description,
+})
+const PIECE_PARAMETER = describeParameter('piece', 'Piece CID v2, or v1 if only one size of it was offered')
+const RESPONSES = {
+  200: {
+    description: 'The content, if its CID contains it; to HEAD, the length of the content',
+    content: { 'application/octet-stream': { schema: { type: 'string', format: 'binary' } } },
+  },
+  302: { description: 'The address of the content' },
+  400: { description: 'The text is not a piece CID, or names pieces of several sizes', content: text },
+  403: { description: 'The permit is missing, is not valid, or is not for this piece', content: text },
+  404: { description: 'The piece was not offered here, or its content cannot be fetched', content: text },
+  429: {
+    description: 'The piece cannot be fetched yet',
+    headers: { 'Retry-After': { description: 'Seconds', schema: { type: 'integer' } } },
+    content: text,
+  },
+}
+const describeDoor = (summary: string, parameters: (typeof PIECE_PARAMETER)[]) => {
+  const operation = { summary, parameters, responses: RESPONSES }
+  return { get: operation, head: operation }
+}
+
+/** Returns the description of the routes of {@link addPieceDoor}. */
+export const describePieceDoor = (pieceAccess: PieceAccess): OpenApiPaths =>
+  pieceAccess === 'off'
+    ? {}
+    : {
+        '/piece/{piece}': describeDoor(
+          'The content of a piece, if the storefront serves pieces to everyone',
+          [PIECE_PARAMETER],
+        ),
+        '/piece/{permit}/{piece}': describeDoor('The content of a piece, for a storage provider', [
+          describeParameter('permit', 'A permit that the dealer signed, as in its offer document'),
+          PIECE_PARAMETER,
+        ]),
+      }
 
 /**
  * Adds the routes at which storage providers fetch pieces:

@@ -19,7 +19,7 @@ import { filecoinAcceptHandler } from './handlers/filecoin-accept.ts'
 import { filecoinInfoHandler } from './handlers/filecoin-info.ts'
 import { filecoinOfferHandler } from './handlers/filecoin-offer.ts'
 import { filecoinSubmitHandler } from './handlers/filecoin-submit.ts'
-import { addPieceDoor } from './piece-door.ts'
+import { addPieceDoor, describePieceDoor } from './piece-door.ts'
 import type { messages } from './queues.ts'
 import { resources } from './resources.ts'
 import { sweepStorefront } from './sweep.ts'
@@ -66,6 +66,7 @@ export const createStorefront = ({
     elsewhere: async task =>
       dialects.length === 0 || (await stores.task.get({ task })) ? undefined : aggregator.chainUrl(task),
     progress: findProgress(dependencies),
+    paths: describePieceDoor(dependencies.pieceAccess),
     about: contentAccess && { content: contentAccess },
     page,
     log,

@@ -1,11 +1,12 @@
 import { join, resolve } from 'node:path'
-import type { AddEvent, Offered, Proof, Storefront } from '@w3filecoin/client'
+import type { AddEvent, Storefront } from '@w3filecoin/client'
 import pLimit from 'p-limit'
 import type { Context } from '../context.ts'
 import { CommandError, hintOf, type Outcome, type Reason, toReason, usageError } from '../outcome.ts'
 import { bytes, duration, shownPath, table } from '../text.ts'
 import { type ConnectionOptions, connectToStorefront } from './connection.ts'
 import { findFiles, type NamedFile, PROOF_ENDING } from './files.ts'
+import { Followed } from './followed.ts'
 import { Progress } from './progress.ts'
 import { prepareDirectoryOf, save } from './save.ts'
 import { describeStage } from './stage-words.ts'
@@ -18,9 +19,8 @@ export interface AddOptions extends ConnectionOptions {
   wait: boolean
 }
 
-/** Files that are read and uploaded concurrently, and files that are followed concurrently. */
+/** Files that are read and uploaded concurrently. */
 const MAX_READERS = 2
-const MAX_FOLLOWED = 50
 
 const OTHERWISE = 'pass another directory with --proofs'
 
@@ -79,7 +79,7 @@ const addAll = async (
   { w3, progress, options, context }: Work,
 ): Promise<Outcome> => {
   const reading = pLimit(MAX_READERS)
-  const following = pLimit(MAX_FOLLOWED)
+  const followed = new Followed(w3, context.signal)
   const errors: Reason[] = []
 
   const addOne = async (file: Added): Promise<AddedFile> => {
@@ -98,7 +98,7 @@ const addAll = async (
         return w3.start(file.path, { onProgress: observe, signal, nonce: options.nonce })
       })
       if (options.wait) {
-        const proof = await following(() => follow(w3, offered, { report, signal }))
+        const proof = await followed.follow(offered, report)
         await save(file.proofPath, proof.bytes, `save the proof with w3fil proof ${offered.accept} -o FILE`)
         const shown = shownPath(file.proofPath, context.cwd)
         Object.assign(facts, { aggregate: `${proof.aggregate}`, deal: proof.dealID, proof: shown })
@@ -117,17 +117,8 @@ const addAll = async (
   }
 
   const result = await Promise.all(files.map(addOne))
+  followed.close()
   return { result, lines: linesOf(result), error: summarize(errors, files.length, context) }
-}
-
-/** Follows a promised task to its end, and returns the proof. */
-const follow = async (
-  w3: Storefront,
-  offered: Offered,
-  { report, signal }: { report: (event: AddEvent) => void; signal: AbortSignal },
-): Promise<Proof> => {
-  for await (const event of w3.watch(offered, { signal, onRetry: report })) report(event)
-  return w3.proof(offered, { signal })
 }
 
 /** Returns the files with the path of each proof: beside the file, or in the directory for proofs. */

@@ -1,3 +1,24 @@
+import * as z from 'zod'
+
+const time = z.iso.datetime()
+
+/** @see Progress */
+export const progressFields = {
+  can: z.string().optional().describe('The ability of the task'),
+  piece: z.string().optional().describe('CID of the piece that the task is about'),
+  stage: z.string().describe('The stage of its workflow, e.g. `queued`'),
+  since: time.describe('The time at which the workflow reached the stage'),
+  waitsFor: z.string().optional().describe('The next step, as a sentence for people'),
+  until: time
+    .optional()
+    .describe('The time at which the service abandons this step. Absent if it waits without a limit'),
+  trouble: z
+    .object({ name: z.string(), since: time.optional() })
+    .optional()
+    .describe('The problem that delays this step. The service retries it'),
+  retryAfterSeconds: z.int().min(0).describe('Seconds after which the next question makes sense'),
+}
+
 /**
  * What is public about a task that a service promised, while it has no receipt. It names no content, nonce, group or space.
  *
@@ -6,24 +27,7 @@
  *   waitsFor: 'The content must be read and checked; abandoned on 2026-12-03T17:40:00.000Z',
  *   until: '2026-12-03T17:40:00.000Z', trouble: { name: 'ContentUnreadable' }, retryAfterSeconds: 300 }
  */
-export interface Progress {
-  /** The ability of the task. */
-  can?: string
-  /** CID of the piece that the task is about. */
-  piece?: string
-  /** The stage of its workflow, e.g. `queued`. */
-  stage: string
-  /** The time at which the workflow reached the stage, ISO 8601. */
-  since: string
-  /** The next step, as a sentence for people. */
-  waitsFor?: string
-  /** The time at which the service abandons this step, ISO 8601. Absent if it waits without a limit. */
-  until?: string
-  /** The problem that delays this step; `since` when it began, ISO 8601. The service retries the step. */
-  trouble?: { name: string; since?: string }
-  /** Seconds after which the next question makes sense. */
-  retryAfterSeconds: number
-}
+export type Progress = z.infer<z.ZodObject<typeof progressFields>>
 
 /**
  * Finds the progress of tasks without a receipt, in their order: `undefined` for a task that the service did not promise,
@@ -31,18 +35,26 @@ export interface Progress {
  */
 export type FindProgress = (tasks: readonly string[]) => Promise<(Progress | 'unknown' | undefined)[]>
 
+const { stage, since } = progressFields
+
 /**
  * The answer about a task that has no receipt.
  *
  * @example { name: 'ReceiptNotFound', message: 'Task bafyrei… has no receipt yet', task: 'bafyrei…', promised: false, retryAfterSeconds: 5 }
  */
-export interface ReceiptNotFound extends Partial<Progress> {
-  name: 'ReceiptNotFound'
-  message: string
-  task: string
-  promised: boolean | 'unknown'
-  retryAfterSeconds: number
-}
+export const receiptNotFound = z.object({
+  name: z.literal('ReceiptNotFound'),
+  message: z.string(),
+  task: z.string().describe('CID of the task'),
+  promised: z
+    .union([z.boolean(), z.literal('unknown')])
+    .describe(
+      'Whether the service promised the task; `unknown` if it has no index that would find the promise',
+    ),
+  ...progressFields,
+  stage: stage.optional(),
+  since: since.optional(),
+})
 
 /** Seconds after which it makes sense to ask again about a task that may be promised meanwhile. */
 const UNPROMISED_RETRY_SECONDS = 5
@@ -51,7 +63,7 @@ const UNPROMISED_RETRY_SECONDS = 5
 export const describeMissing = (
   task: string,
   progress: Progress | 'unknown' | undefined,
-): ReceiptNotFound => ({
+): z.infer<typeof receiptNotFound> => ({
   name: 'ReceiptNotFound',
   message: `Task ${task} has no receipt yet`,
   task,
