@@ -1,5 +1,5 @@
 import type { Receipt } from '@ucanto/interface'
-import type { Context, Hono } from 'hono'
+import type { Hono } from 'hono'
 import { accepts } from 'hono/accepts'
 import { bodyLimit } from 'hono/body-limit'
 import * as z from 'zod'
