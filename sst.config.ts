@@ -19,6 +19,8 @@ export default $config({
     }
   },
   async run() {
+    const { execFileSync } = await import('node:child_process')
+    execFileSync('npm', ['run', '--silent', 'build:page'], { stdio: 'inherit' })
     const { deploy } = await import('./stacks/index.ts')
     return deploy()
   },

@@ -29,6 +29,8 @@ interface ServiceOptions<S> {
   config: Deployed<Omit<S, 'self'>>
   /** Principals outside of the stage, by their ARNs, that may read a bucket, and that may send to a queue. */
   outsiders?: { readers?: Record<string, readonly string[]>; senders?: Record<string, readonly string[]> }
+  /** Further properties of the function of its API. */
+  api?: FunctionExtras
 }
 
 /** A created service, as alarms and the dashboard see it. The names are those on AWS. */
@@ -45,6 +47,8 @@ interface FunctionExtras {
   environment?: Record<string, $util.Input<string>>
   permissions?: sst.aws.FunctionPermissionArgs[]
   retries?: number
+  /** Files that the function reads, beside its code. */
+  copyFiles?: { from: string; to: string }[]
 }
 
 const LOGS_DAYS = 30
@@ -64,6 +68,7 @@ export const makeService = <S>(
     stage,
     config,
     outsiders: { readers = {}, senders = {} } = {},
+    api: extras,
   }: ServiceOptions<S>,
 ): MadeService => {
   const { service } = resources
@@ -150,7 +155,7 @@ export const makeService = <S>(
   }
 
   // Invocations have a route of their own, so that other requests cannot use up the requests that they may have.
-  const run = makeFunction('api', resources.api)
+  const run = makeFunction('api', resources.api, extras)
   api.route('POST /', run.arn, { name: 'invocations' })
   api.route('$default', run.arn, { name: 'all' })
 

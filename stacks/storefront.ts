@@ -9,6 +9,8 @@ export const makeStorefront = (network: Network): MadeService => {
   return makeService<StorefrontSettings>(resources, {
     member: storefront,
     stage,
+    // `sst.config.ts` builds the page.
+    api: { environment: { PAGE: 'page' }, copyFiles: [{ from: 'packages/page/dist', to: 'page' }] },
     config: {
       dialects: [...DIALECTS],
       ...stage.storefront,

@@ -10,7 +10,7 @@ import { queueUrl } from '@w3filecoin/local/provision'
 import type { DeployedQueue } from './deployment.ts'
 import type { FunctionProcess } from './function-process.ts'
 import { type Call, SERVICES } from './gate.ts'
-import { createAgent, travel, travelInDialect } from './journey.ts'
+import { createAgent, openPage, travel, travelInDialect } from './journey.ts'
 import { type System, startSystem } from './system.ts'
 
 /** A message that no consumer accepts. */
@@ -71,6 +71,7 @@ export const checkBundles = async ({ directory, stage }: CheckOptions): Promise<
     await Promise.all([
       attempt('The journey failed', signal => travel(system, agent, signal)),
       attempt('An offer in a dialect failed', signal => travelInDialect(system, agent, signal)),
+      attempt('The page cannot be loaded', signal => openPage(system, signal)),
       attempt('A poison message has no post-mortem', signal => poison(system, signal)),
     ])
   } finally {

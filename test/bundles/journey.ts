@@ -56,6 +56,20 @@ export const travel = async (
   await Promise.all([refused, ...verified])
 }
 
+/** Loads the storefront's page as a browser does: the HTML, and each file that it names. Rejects if one is missing. */
+export const openPage = async ({ services: { storefront } }: System, signal: AbortSignal): Promise<void> => {
+  const load = async (path: string, accept: string) => {
+    const response = await fetch(new URL(path, storefront.url), { headers: { accept }, signal })
+    if (!response.ok) throw new Error(`${path} of the page: the answer was ${response.status}`)
+    return response
+  }
+  const html = await load('/', 'text/html')
+  if (!html.headers.get('content-type')?.startsWith('text/html')) throw new Error('GET / serves no page')
+  const files = (await html.text()).match(/\/page\/[^"]+/g) ?? []
+  if (files.length < 3) throw new Error(`The page names only ${files.length} files`)
+  await Promise.all(files.map(path => load(path, '*/*')))
+}
+
 /** A published client of draft 3. */
 const { Storefront, Aggregator, Dealer } = Draft3
 

@@ -205,6 +205,14 @@ export const environmentVariables = z.object({
       description: 'The least severe events that are logged.',
       examples: ['debug'],
     }),
+  PAGE: z
+    .string()
+    .optional()
+    .meta({
+      description:
+        'Directory of the web page that the storefront serves, as `npm run build:page` writes it. If absent, it serves none.',
+      examples: ['page'],
+    }),
 })
 
 export type Environment = { [name in keyof z.input<typeof environmentVariables>]?: string | undefined } & {

@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import { addAbortSignal, type Readable } from 'node:stream'
 import { getObject, hasObject, hostFetch, openContext, presignObject } from '@w3filecoin/aws'
 import type { Environment, WebPage } from '@w3filecoin/runtime'
@@ -46,7 +46,7 @@ export const createContext = async (env: Environment) => {
     },
     content,
     contentAccess: { from: config.gateway ? 'gateway' : 'bucket', upload: config.upload },
-    page: openPage(env.PAGE),
+    page: openPage(env.PAGE && resolve(env.LAMBDA_TASK_ROOT ?? '', env.PAGE)),
     aggregator: peer(config.aggregator),
     dealer: config.dealer.did,
     dealTracker: peer(config.dealTracker),
