@@ -31,12 +31,15 @@ import {
   decodeDelegation,
   delegate,
   encodeDelegation,
+  followChain,
   type PieceEvent,
   Proof,
   receiveReceipts,
+  type Service,
   verify,
 } from '@w3filecoin/client'
 import { buildAggregate } from '@w3filecoin/piece'
+import { encodeMessage, issueReceipt } from '@w3filecoin/runtime'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { randomContent, upload } from './content.ts'
 import { awaitReceipt } from './receipts.ts'
@@ -128,6 +131,43 @@ describe('a storefront', () => {
       })
     // Another space does not see the workflow, but the deal.
     expect(await (await connectHere()).status(proof.piece)).toMatchObject({ stage: 'accepted', history: [] })
+  })
+
+  test('follows the chain of a workflow through the services, and verifies each receipt', async () => {
+    const w3 = await connectHere()
+    const proof = await w3.add(await bytesOf(3_000))
+    const { task } = await w3.info(proof.piece, { task: proof.task })
+    expect(`${task?.accept}`).toBe(proof.task)
+    const follow = (from: Service) => Array.fromAsync(followChain(from, `${task?.submit}`))
+    const links = await follow(w3)
+    expect(links.map(({ can, service, receipt }) => [can, service, receipt?.out.error])).toEqual([
+      ['filecoin/submit', at('storefront').did, undefined],
+      ['piece/offer', at('aggregator').did, undefined],
+      ['piece/accept', at('aggregator').did, undefined],
+      ['aggregate/offer', at('dealer').did, undefined],
+      ['aggregate/accept', at('dealer').did, undefined],
+    ])
+    expect(links.map(({ promisedBy }) => promisedBy)).toEqual([
+      undefined,
+      ...links.map(({ task }) => task).slice(0, -1),
+    ])
+
+    // A service between forges the receipt of `piece/accept`: it signs for the aggregator.
+    const forger = ((await ed25519.generate()) as Signer).withDID(at('aggregator').did as never) as Signer
+    const forged = links[2]!
+    const answer = await encodeMessage({
+      receipts: [await issueReceipt(forger, forged.receipt!.ran as never, { out: forged.receipt!.out })],
+    })
+    const lying = await connectHere({
+      fetch: async (url, init) =>
+        `${url}`.endsWith(forged.task) ? new Response(answer as Uint8Array<ArrayBuffer>) : fetch(url, init),
+    })
+    const seen = await follow(lying)
+    expect(seen.map(({ can, receipt, error }) => [can, receipt !== undefined, error?.code])).toEqual([
+      ['filecoin/submit', true, undefined],
+      ['piece/offer', true, undefined],
+      ['piece/accept', false, 'UnsignedReceipt'],
+    ])
   })
 
   test('continues an interrupted add with the same tasks', async () => {

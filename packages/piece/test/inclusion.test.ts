@@ -1,7 +1,14 @@
 import { IPLD, Inclusion as Library } from '@web3-storage/data-segment'
 import { CID } from 'multiformats/cid'
 import { describe, expect, it } from 'vitest'
-import { buildAggregate, type EncodedInclusion, toInclusionProof, verifyInclusion } from '../src/index.ts'
+import {
+  buildAggregate,
+  decodePiece,
+  type EncodedInclusion,
+  inclusionPaths,
+  toInclusionProof,
+  verifyInclusion,
+} from '../src/index.ts'
 import { bytesOf, ok, pieceOfHeight } from './samples.ts'
 
 const pieces = [9, 8, 8, 4, 2].map((height, n) => pieceOfHeight(height, n))
@@ -32,6 +39,24 @@ describe('an inclusion', () => {
     expect(received).toEqual(asNumbers)
     expect(verifyInclusion({ piece, aggregate, inclusion: received }).ok).toEqual({})
     expect(toInclusionProof(received)).toEqual([subtree, index])
+  })
+
+  it('has two paths, of the piece and of its entry, which both end at the root of the aggregate', () => {
+    const { root, height } = ok(decodePiece(aggregate))
+    for (const [i, piece] of pieces.entries()) {
+      const paths = inclusionPaths({ piece, inclusion: built.proof(i) })
+      const decoded = ok(decodePiece(piece))
+      expect(paths.subtree.steps[0]?.node).toEqual(decoded.root)
+      expect(paths.subtree.level).toBe(decoded.height)
+      for (const path of [paths.subtree, paths.index]) {
+        expect(path.root).toEqual(root)
+        expect(path.level + path.steps.length).toBe(height)
+      }
+    }
+    const { steps } = inclusionPaths({ piece: pieces[4]!, inclusion: built.proof(4) }).subtree
+    expect(steps.map(({ isZero }) => isZero)).toContain(true)
+    const forged = { subtree: [subtree[0], flipNode(subtree[1], 1)] as const, index }
+    expect(inclusionPaths({ piece, inclusion: forged }).subtree.root).not.toEqual(root)
   })
 
   it('is a copy: writing to it does not change the aggregate', () => {
