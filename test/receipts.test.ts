@@ -140,7 +140,7 @@ test.concurrent('R1: the receipt of each task is served as JSON, with the claims
   }
 })
 
-test.concurrent('R1: while a promised task has no receipt, JSON says its stage, what it waits for and when to ask again, and nothing of its content', async () => {
+test.concurrent('R1: while a promised task has no receipt, JSON has its stage, its next step and when to ask again, and nothing of its content', async () => {
   const content = await randomContent(10_000)
   const nonce = `nonce-${content.content}`
   const { fx } = await offer(at('storefront'), content, { nonce })

@@ -133,7 +133,7 @@ it('says of a task without a receipt whether it was promised, and until when the
   }
 })
 
-it('names what is wrong with a CID in JSON', async () => {
+it('names the problem of a CID in JSON', async () => {
   const app = appWith(async () => undefined)
   const answers = ['nothing', linkOf(new Uint8Array(), 0x70)].map(async text => {
     const response = await app.request(`/receipt/${text}`, asJson)

@@ -342,3 +342,70 @@ describe('a record of version 0.1.0', () => {
     expect(await dependencies.stores.task.get({ task: accept })).toBeDefined()
   })
 })
+
+describe('the progress of a task without a receipt', () => {
+  const progress = async (task: { toString(): string }) =>
+    (
+      await service.api.request(`/receipt/${task}`, { headers: { accept: 'application/json' } })
+    ).json() as Promise<Record<string, unknown>>
+
+  it('is that of filecoin/info, with the name of its trouble, and neither content, nonce, group nor space', async () => {
+    const content = await someContent('asked for its progress')
+    const { accept, submit } = await offerContent(content, { nonce: 'secret nonce' })
+    for (const [task, can] of [
+      [accept, 'filecoin/accept'],
+      [submit, 'filecoin/submit'],
+    ] as const) {
+      const found = await progress(task)
+      const { stage, since, waitsFor } = (await info(content.piece, { from: stranger, task })).task!
+      expect(found).toMatchObject({ promised: true, can, stage, since, waitsFor })
+      expect(found.trouble).toEqual({ name: 'ContentUnreadable' })
+      expect(found.until).toBe(new Date(clock.now + timing.contentWaitMs).toISOString())
+      for (const secret of [content.content, 'secret nonce', GROUP, space.did(), agent.did()])
+        expect(JSON.stringify(found)).not.toContain(`${secret}`)
+    }
+  })
+
+  it('may be asked for again after as long as the piece is at its stage, up to a bound of the stage', async () => {
+    const { accept } = await offerContent(await uploadContent('in an aggregate'))
+    const waits: unknown[] = []
+    const start = clock.now
+    for (const seconds of [0, 100, 3_000, 5_000, 100_000]) {
+      clock.now = start + seconds * 1000
+      const found = await progress(accept)
+      expect(found.stage).toBe('queued')
+      expect(found).not.toHaveProperty('until')
+      waits.push(found.retryAfterSeconds)
+    }
+    clock.now = start
+    expect(waits).toEqual([1, 100, 3_000, 3_600, 3_600])
+  })
+
+  it('names the failed check that delays the piece, and since when', async () => {
+    const { accept } = await offerContent(await uploadContent('delayed'))
+    const check = {
+      service: 'storefront',
+      name: 'peer aggregator',
+      check: 'peer',
+      setting: 'aggregator',
+    } as const
+    const record = {
+      ...check,
+      ok: false,
+      problem: 'PeerUnreachable',
+      message: 'https://internal.example cannot be reached',
+      since: clock.now,
+      checkedAt: clock.now,
+    }
+    await dependencies.stores.health.putMany([record])
+    const found = await progress(accept)
+    expect(found.trouble).toEqual({ name: 'PeerUnreachable', since: new Date(clock.now).toISOString() })
+    expect(JSON.stringify(found)).not.toContain('internal.example')
+    await dependencies.stores.health.removeMany([{ service: 'storefront', name: check.name }])
+  })
+
+  it('is not known of a task that no offer promised', async () => {
+    const never = await Tasks.filecoinAccept(storefront, await someContent('promised by no offer'))
+    expect(await progress(never.cid)).toMatchObject({ name: 'ReceiptNotFound', promised: false })
+  })
+})
