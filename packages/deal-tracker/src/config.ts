@@ -1,4 +1,4 @@
-import { commonSchema, peersSchema } from '@w3filecoin/runtime'
+import { commonSchema, peerSchema, peersSchema } from '@w3filecoin/runtime'
 import * as z from 'zod'
 
 /** The fields of a source of any kind. */
@@ -32,6 +32,9 @@ export type SourceConfig<
 
 /** The greatest number of sources. All are read in one run. */
 export const MAX_SOURCES = 4
+
+/** The lists of peers that the table `peer` extends. */
+export const peerLists = { clients: peerSchema }
 
 /** The deal tracker's configuration, as the environment variable `CONFIG` holds it in JSON. */
 export const configSchema = z

@@ -19,6 +19,9 @@ const aggregatorSchema = peerSchema.safeExtend({
     }),
 })
 
+/** The lists of peers that the table `peer` extends. */
+export const peerLists = { aggregators: aggregatorSchema, storefronts: peerSchema }
+
 /** The dealer's configuration: JSON in the environment variable `CONFIG`. */
 export const configSchema = z.strictObject({
   ...commonSchema,
