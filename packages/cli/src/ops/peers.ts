@@ -107,20 +107,20 @@ const withList = async (
 }
 
 /** Adds a peer to a list. An entry with the same settings stays as it is; one with others is replaced only with `--replace`. */
-export const addPeer = (
+export const addPeer = async (
   name: ListName,
   did: string,
   options: PeerOptions,
   context: Context,
   lookup: Lookup = lookupAll,
-): Promise<Outcome> =>
-  withList(name, options, context, async ({ service, list, schema, table, check }) => {
+): Promise<Outcome> => {
+  if (options.stage !== undefined && options.url !== undefined) await requirePublicUrl(options.url, lookup)
+  return withList(name, options, context, async ({ service, list, schema, table, check }) => {
     const entry = await readEntry(did, options, context)
     const record = { ...entry, list, addedAt: context.now() } as PeerRecord
     const { problem } = await readPeer(schema, record, check)
     if (problem)
       throw usageError(`The peer is not valid: ${problem}`, `See w3fil --help and docs/configuration.md.`)
-    if (options.stage !== undefined && options.url !== undefined) await requirePublicUrl(options.url, lookup)
     const inserted = await table.insert(record)
     const known = inserted.error?.record
     const outcome = (change: 'added' | 'replaced' | 'none', line: string): Outcome => ({
@@ -148,6 +148,7 @@ export const addPeer = (
       })
     return outcome('replaced', `The settings of ${did} ${where} were replaced. ${force}`)
   })
+}
 
 /** Removes a peer from a list. */
 export const removePeer = (
@@ -258,6 +259,8 @@ const readDelegation = async (path: string): Promise<string> => {
 
 /** Requires a URL that a stage may call: https, and a host with public addresses only. */
 const requirePublicUrl = async (url: string, lookup: Lookup): Promise<void> => {
+  // The schema rejects other texts.
+  if (!URL.canParse(url)) return
   const { protocol, hostname } = new URL(url)
   const refuse = (reason: string) =>
     usageError(
