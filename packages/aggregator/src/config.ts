@@ -107,7 +107,7 @@ export const configSchema = z
     ...commonSchema,
     storefronts: peersOf(storefrontSchema).meta({
       description:
-        'Storefronts that may offer pieces with their own DID. Receipts are sent to those with a URL.',
+        'Storefronts that may offer pieces with their own DID. Receipts are sent to those with a URL. `w3fil storefront add` lists further ones, without a deploy.',
     }),
     dealer: servicePeerSchema.meta({ description: 'The dealer that aggregates are offered to.' }),
     limits: generalLimits.prefault({}),

@@ -47,7 +47,10 @@ export const configSchema = z
         description: 'Whether the stage is production. Then the service does not start without a source.',
         examples: [true],
       }),
-    clients: peersSchema.default([]).meta({ description: 'Principals that may ask with their own DID.' }),
+    clients: peersSchema.default([]).meta({
+      description:
+        'Principals that may ask with their own DID. `w3fil client add` lists further ones, without a deploy.',
+    }),
     sources: z
       .array(sourceSchema)
       .max(MAX_SOURCES)
