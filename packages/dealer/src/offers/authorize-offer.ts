@@ -86,7 +86,7 @@ const checkNamed = async (
   if (mayName(aggregator, storefront, allowed)) return undefined
   return newTenantNotListed(
     storefront,
-    `${aggregator} may not name ${storefront} as the tenant of an aggregate. At the dealer, add it to \`tenants\` of this aggregator in \`aggregators\`, or with \`w3fil aggregator add --tenant\`${allowed ? '' : '; neither lists the aggregator'}. Or offer with ${storefront} and its delegation, and add it to \`storefronts\` or with \`w3fil storefront add --at dealer\``,
+    `${aggregator} may not name ${storefront} as the tenant of an aggregate. At the dealer, add it to \`tenants\` of this aggregator in \`aggregators\`${allowed ? '' : ', which does not list the aggregator'}, or with \`w3fil aggregator add --tenant\`. Or offer with ${storefront} and its delegation, and add it to \`storefronts\` or with \`w3fil storefront add --at dealer\``,
   )
 }
 
