@@ -57,8 +57,8 @@ pass its keys with \`--keys\`, or its saved DID document with \`--document\`.
 | \`W3FIL_TRACKER\` | URL of the deal tracker that \`verify --online\` asks |
 | \`W3FIL_KEY\` | file with the key of your agent; the default is that of [@w3filecoin/client](../packages/client/README.md) |
 
-\`w3fil dev\` lets the key of the user who starts it ask its deal tracker. Other keys, and those of production, must be in the
-setting \`clients\` of the deal tracker, or have a delegation.
+\`w3fil dev\` lets the key of the user who starts it ask its deal tracker. Other keys, and those of production, must be
+listed with \`w3fil client add\` or in the setting \`clients\` of the deal tracker, or have a delegation.
 
 ## Output
 
@@ -93,11 +93,14 @@ the report of a proof whose deal is not active. Its fields; those marked with ? 
 | \`key new\`, \`key show\` | \`did\`, \`file\` |
 | \`delegate\` | \`file\`, \`delegation\`, \`audience\`, \`abilities\`, \`with\`, \`expires\` (\`null\`: never) |
 | \`revoke\` | \`delegation\`, \`service\` |
+| \`storefront add\`, \`aggregator add\`, \`client add\` | \`service\`, \`list\`, \`change\` (\`added\`, \`replaced\` or \`none\`), \`peer\` (the settings, as in [configuration.md](configuration.md)) |
+| \`storefront ls\`, \`aggregator ls\`, \`client ls\` | \`service\`, \`list\`, \`more\` (there are more than \`--limit\`), \`peers\`: their settings, \`addedAt\` (milliseconds since 1970), \`problem\`? (why the service does not accept it) |
+| \`storefront rm\`, \`aggregator rm\`, \`client rm\` | \`service\`, \`list\`, \`did\`, \`removed\` |
 | \`ops trace\` | \`subject\`, \`more\` (there are more workflows than \`--limit\`), \`receipt\`? (of the task, if the subject is one), \`stories\`: \`kind\` (\`workflow\` or \`aggregate\`), \`piece\`?, \`content\`?, \`nonce\`?, \`group\`, \`space\`?, \`storefront\`?, \`stage\`, \`since\`?, \`reason\`?, \`contentAttempts\`?, \`aggregates\` (\`aggregate\`, \`nonce\`?, \`group\`, \`stage\`, \`deal\`?), \`steps\` (\`kind\`: \`stage\`, \`receipt\` or \`deal\`; \`at\`, \`service\`, …), \`open\` (\`service\`, \`table\`, \`key\`, \`stage\`, \`since\`?, \`next\`, \`trouble\`?, \`checkAt\`?, \`isOverdue\`, \`note\`?), \`tasks\` (\`name\`, \`task\`) |
 | \`completion\` | \`shell\`, \`script\` |
 
 Codes of the command itself: \`Usage\`, \`NoStorefront\`, \`NoTracker\`, \`NoFiles\`, \`TooManyFiles\`, \`FileExists\`, \`KeyExists\`,
-\`NoKey\`, \`NotFound\` (\`ops trace\`), \`DealNotActive\` (the proof is valid, but the deal tracker knows no active deal), \`SeveralFailed\` (files failed for
+\`NoKey\`, \`NotFound\` (\`ops trace\`, and \`rm\` of a peer), \`AlreadyListed\` (\`add\` of a peer that is listed with other settings), \`DealNotActive\` (the proof is valid, but the deal tracker knows no active deal), \`SeveralFailed\` (files failed for
 different reasons), \`Interrupted\`, \`Failed\` and \`InternalError\`. If all failed files of an \`add\` have the same code, it is
 that of the command.
 

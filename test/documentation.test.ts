@@ -39,21 +39,18 @@ const port = await new Promise<number>(resolve => {
     server.close(() => resolve(port))
   })
 })
-const storefront = await mkdir(reader).then(() => openSigner(join(reader, 'storefront.key')))
+await mkdir(reader)
 
-const system = useSystem({
-  configure: (role, config) => {
-    const own = { did: storefront.did(), url: `http://127.0.0.1:${port}` }
-    return role === 'aggregator' ? { ...config, storefronts: [...config.storefronts, own] } : config
-  },
-})
+const system = useSystem()
 const { at } = system
 
 /** Replaces the addresses of `npm start`, and that of the reader's storefront, by those of this system. */
 const localize = (code: string): string =>
   ['storefront', 'aggregator', 'dealer', 'dealTracker'].reduce(
     (code, role, n) => code.replaceAll(`http://127.0.0.1:${4001 + n}`, at(role).url),
-    code.replace('listen(8080,', `listen(${port},`),
+    code
+      .replace('listen(8080,', `listen(${port},`)
+      .replace('http://127.0.0.1:8080', `http://127.0.0.1:${port}`),
   )
 
 /** The environment of a reader, without the settings of this process. */
@@ -73,16 +70,24 @@ const run = async (file: string, args: string[]): Promise<string> => {
 const runnable = (page: string, language: string): Snippet[] =>
   snippetsIn(readPage(page)).filter(snippet => snippet.language === language && !snippet.notRun)
 
-/** Runs the blocks `js` of a page as one program, and then its blocks `sh`. Returns the output of both. */
-const runPage = async (page: string): Promise<string> => {
-  const [files, blocks] = [runnable(page, 'js'), runnable(page, 'sh')]
+/** Runs the blocks `js` of a page as one program. Returns its output. */
+const runProgram = async (page: string): Promise<string> => {
+  const files = runnable(page, 'js')
   for (const { file, code } of files) if (file) await writeFile(join(reader, file), localize(code))
   const program = join(reader, 'page.mjs')
   await writeFile(program, localize(joinSnippets(files.filter(({ file }) => !file))))
-  const outputs = [await run(process.execPath, [program])]
-  for (const { code } of blocks) outputs.push(await run('sh', ['-euc', localize(code)]))
+  return run(process.execPath, [program])
+}
+
+/** Runs the blocks `sh` of a page. Returns their output. */
+const runShell = async (page: string): Promise<string> => {
+  const outputs: string[] = []
+  for (const { code } of runnable(page, 'sh')) outputs.push(await run('sh', ['-euc', localize(code)]))
   return outputs.join('\n')
 }
+
+/** Runs the blocks `js` of a page, and then its blocks `sh`. Returns the output of both. */
+const runPage = async (page: string): Promise<string> => `${await runProgram(page)}\n${await runShell(page)}`
 
 const link = async (target: string, path: string) => {
   await mkdir(join(path, '..'), { recursive: true })
@@ -174,8 +179,12 @@ test('docs/store-files.md: a user adds a file, resumes, verifies offline, and ac
   expect((await stat(join(reader, '.config/w3filecoin/agent.key'))).mode & 0o777).toBe(0o600)
 })
 
-test('docs/run-a-storefront.md: a storefront is delegated, offers pieces, verifies their proofs, and receives receipts', async () => {
+test('docs/run-a-storefront.md: a storefront with a new key is listed, offers pieces, verifies their proofs, and receives receipts', async () => {
   const page = 'docs/run-a-storefront.md'
+  // The shell creates the key, and lists the storefront.
+  const shell = await runShell(page)
+  const [did] = /^did:key:z6Mk\w+$/m.exec(shell)!
+  expect(shell).toContain(`${did} is now in storefronts of the aggregator`)
   const { file, code } = runnable(page, 'js').find(({ file }) => file)!
   await writeFile(join(reader, file!), localize(code))
   const receiver = spawn(process.execPath, [file!], { cwd: reader, env: environment })
@@ -185,9 +194,9 @@ test('docs/run-a-storefront.md: a storefront is delegated, offers pieces, verifi
       received += text
     })
   try {
-    const output = await runPage(page)
+    const output = await runProgram(page)
     for (const text of [
-      storefront.did(),
+      did,
       'queued, task bafyrei',
       'is in bafkzci',
       'has deal 1',

@@ -217,19 +217,26 @@ test('K5: Unauthorized names the principal, the ability, the resource, and the r
 })
 
 test.each([
-  ['piece/offer', 'aggregator', { piece, group: 'g' }, 'UnknownStorefront', 'storefronts'],
-  ['piece/info', 'aggregator', { piece, group: 'g' }, 'UnknownStorefront', 'storefronts'],
-  ['aggregate/offer', 'dealer', { aggregate: piece, pieces: content }, 'UnknownAggregator', 'aggregators'],
-  ['deal/info', 'dealTracker', { piece }, 'UnknownClient', 'clients'],
+  ['piece/offer', 'aggregator', { piece, group: 'g' }, 'UnknownStorefront', 'storefronts', 'storefront'],
+  ['piece/info', 'aggregator', { piece, group: 'g' }, 'UnknownStorefront', 'storefronts', 'storefront'],
+  [
+    'aggregate/offer',
+    'dealer',
+    { aggregate: piece, pieces: content },
+    'UnknownAggregator',
+    'aggregators',
+    'aggregator',
+  ],
+  ['deal/info', 'dealTracker', { piece }, 'UnknownClient', 'clients', 'client'],
 ] as const)(
-  'K5: a principal that is not listed learns the setting that lists it, and the delegation that helps: %s',
-  async (can, role, nb, name, setting) => {
+  'K5: a principal that is not listed learns the setting and the command that list it, and the delegation that helps: %s',
+  async (can, role, nb, name, setting, command) => {
     const stranger = await ed25519.generate()
     const { did } = system.at(role)
     const error = await refuse(role, can, 'agent', nb, { issuer: stranger })
     expect(error.name).toBe(name)
     expect(error.message).toBe(
-      `${stranger.did()} is not in the setting ${setting} of ${did}. Ask its operator to add it; or to delegate ${can} with ${did} to the audience ${stranger.did()}, and then invoke with ${did} and this delegation in the proofs.`,
+      `${stranger.did()} is not in the setting ${setting} of ${did}, nor in its table of peers. Ask its operator to list it, with \`w3fil ${command} add ${stranger.did()}\`; or to delegate ${can} with ${did} to the audience ${stranger.did()}, and then invoke with ${did} and this delegation in the proofs.`,
     )
     // The second way works.
     const delegation = await Delegation.delegate({

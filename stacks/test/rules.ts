@@ -37,6 +37,7 @@ export const checkRule = ({ of, defect }: Rule, stack: Stack) => {
 /** The tables whose rows the services count or acquire again. */
 const DERIVED = [
   'StorefrontQuotaRecordsTable',
+  'AggregatorQuotaRecordsTable',
   'StorefrontReadingRecordsTable',
   'AggregatorTallyRecordsTable',
   'StorefrontHealthRecordsTable',

@@ -15,18 +15,22 @@ import {
   Authority,
   type Clock,
   type COMMON_FORMATS,
-  configuredPeers,
   type Engine,
   type Fetch,
+  ListedPeers,
   type Log,
   type MessageFormats,
   type MessageOrder,
+  mapPeers,
   openQueues,
   openStores,
   Peer,
   type PeerConfig,
+  type PeerLists,
+  type PeerRecord,
   type Row,
   type Service,
+  type Table,
   type TableFormats,
 } from '@w3filecoin/runtime'
 import type { QueueSpec, Resources, ScheduleSpec, TableSpec } from '@w3filecoin/runtime/resources'
@@ -40,6 +44,7 @@ import {
   DeterministicTable,
   type DeterministicWorld,
 } from '@w3filecoin/testing/deterministic'
+import type * as z from 'zod'
 import { Clockwork } from './clockwork.ts'
 import type { ContentStore } from './content-store.ts'
 import { network } from './network.ts'
@@ -67,6 +72,8 @@ export const SETTINGS = {
     offersPerDay: { listed: 1_000, shared: 1_000 },
     noncesPerDay: { listed: 1_000, shared: 10 },
   },
+  /** More than a storefront offers in a day, so that the aggregators count pieces. */
+  piecesPerDay: 10_000,
   /** Small batches: three pieces are two ranges, and several pages. */
   batching: {
     rangePieces: 2,
@@ -135,6 +142,8 @@ export const createSystem = (options: Options): System => {
   const { world, signers, storefronts, aggregators, content, market, chain, onWrite, lag, duplicates } =
     options
   const services = new Map<string, Simulated>()
+  /** While operators list the peers, nothing observes the tables. */
+  let starting = true
   const find = (origin: string) => [...services.values()].find(({ url }) => url === origin)
   const fetch = network(world, { ...options, find })
   const signer = (name: string) => signers[name] as Signer
@@ -163,6 +172,7 @@ export const createSystem = (options: Options): System => {
         world,
         lag,
         onWrite: item => {
+          if (starting) return
           clockwork.noteCheck(item.checkAt as number | undefined)
           onWrite(name, table, item)
         },
@@ -198,6 +208,20 @@ export const createSystem = (options: Options): System => {
       random: world.nonce,
       log,
       metrics: () => {},
+    }
+    /** Lists peers in the table, as the command of an operator does, and finds them there. */
+    const listPeers = <L extends PeerLists>(
+      lists: L,
+      rows: { [N in keyof L]: z.input<L[N]>[] },
+    ): ListedPeers<L> => {
+      for (const list of Object.keys(rows))
+        for (const row of rows[list] as PeerConfig[])
+          tables.peer!.seed({ ...row, list, addedAt: now(), v: 1, revision: 1 } as never)
+      const { peer: table } = stores as unknown as { peer: Table<PeerRecord> }
+      const configured = Object.fromEntries(Object.keys(lists).map(list => [list, []])) as never
+      // No cache: on AWS each function has a separate one, and so reads the table itself.
+      const limits = { milliseconds: 0, entries: 1 }
+      return new ListedPeers({ lists, configured, table, now, log, limits })
     }
     const openPeer = (config: PeerConfig) => new Peer(config, { authority, fetch })
     const peer = (to: string, speaks?: readonly Vocabulary[]) => openPeer({ ...configOf(to), speaks })
@@ -240,7 +264,7 @@ export const createSystem = (options: Options): System => {
       })
       return clockwork
     }
-    return { common, peer, checking, grants, connect }
+    return { common, openPeer, peer, listPeers, checking, grants, connect }
   }
 
   for (const [name, aggregator] of storefronts) {
@@ -287,19 +311,25 @@ export const createSystem = (options: Options): System => {
     )
   }
   for (const name of aggregators) {
-    const { common, peer, checking, connect } = open(name, aggregatorResources, aggregatorFormats)
+    const opened = open(name, aggregatorResources, aggregatorFormats)
+    const { common, openPeer, peer, listPeers, checking, connect } = opened
     const { limits, defaultGroup } = SETTINGS
     const served = [...storefronts].flatMap(([storefront, aggregator]) =>
       aggregator === name ? [storefront] : [],
     )
+    const listed = listPeers(aggregatorFormats.peerLists, {
+      storefronts: served.map(name => ({ ...configOf(name), piecesPerDay: SETTINGS.piecesPerDay })),
+    }).in('storefronts')
+    const given = delegations.get(name) ?? new Map()
     connect(
       createAggregator({
         ...common,
-        storefronts: configuredPeers(served.map(name => peer(name))),
-        delegations: delegations.get(name) ?? new Map(),
+        storefronts: mapPeers(listed, openPeer),
+        bounds: listed,
+        delegationOf: aggregatorFormats.delegationsOf(given, listed),
         checks: aggregatorFormats.aggregatorChecks({
           ...checking,
-          delegations: delegations.get(name) ?? new Map(),
+          delegations: given,
           config: {
             storefronts: served.map(configOf),
             dealer: { ...configOf('dealer'), speaks: ['protocol'] },
@@ -315,7 +345,15 @@ export const createSystem = (options: Options): System => {
     )
   }
   {
-    const { common, peer, checking, grants, connect } = open('dealer', dealerResources, dealerFormats)
+    const opened = open('dealer', dealerResources, dealerFormats)
+    const { common, openPeer, peer, listPeers, checking, grants, connect } = opened
+    const listed = listPeers(dealerFormats.peerLists, {
+      aggregators: aggregators.map(name => ({
+        ...configOf(name),
+        tenants: [...storefronts.keys()].filter(name => name !== DELEGATING).map(did),
+      })),
+      storefronts: [{ did: did(DELEGATING) }],
+    })
     connect(
       createDealer({
         ...common,
@@ -338,20 +376,18 @@ export const createSystem = (options: Options): System => {
             )
           },
         },
-        aggregators: configuredPeers(aggregators.map(name => peer(name))),
-        allowedTenants: configuredPeers(
-          aggregators.map(name => ({
-            did: did(name),
-            tenants: [...storefronts.keys()].filter(name => name !== DELEGATING).map(did),
-          })),
-        ),
-        storefronts: configuredPeers([{ did: did(DELEGATING) }]),
+        aggregators: mapPeers(listed.in('aggregators'), openPeer),
+        allowedTenants: listed.in('aggregators'),
+        storefronts: listed.in('storefronts'),
         dealTracker: peer('tracker'),
         timing: { ...SETTINGS.timing, dealWaitMs: SETTINGS.dealWaitMs },
       }),
     )
   }
-  const { common, checking, connect } = open('tracker', dealTrackerResources, dealTrackerFormats)
+  const { common, listPeers, checking, connect } = open('tracker', dealTrackerResources, dealTrackerFormats)
+  const listed = listPeers(dealTrackerFormats.peerLists, {
+    clients: [...storefronts.keys(), ...aggregators, 'dealer'].map(name => ({ did: did(name) })),
+  })
   const readChain = () => world.call({ port: 'chain', name: 'chain', method: 'read' }, { run: chain })
   const clockwork = connect(
     createDealTracker({
@@ -365,9 +401,7 @@ export const createSystem = (options: Options): System => {
           maxAgeSeconds: (3 * DAY) / SECOND,
         },
       }),
-      clients: configuredPeers(
-        [...storefronts.keys(), ...aggregators, 'dealer'].map(name => ({ did: did(name) })),
-      ),
+      clients: listed.in('clients'),
       sources: [
         openSource(
           { name: 'chain', kind: 'active-replicas', url: 'https://chain.test/' },
@@ -377,5 +411,6 @@ export const createSystem = (options: Options): System => {
       limits: { maxAgeMs: 3 * DAY, maxLossShare: 0.1 },
     }),
   )
+  starting = false
   return { services, fetch, chainChanged: () => clockwork.wake() }
 }

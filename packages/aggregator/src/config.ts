@@ -82,7 +82,24 @@ const storefrontSchema = peerSchema.safeExtend({
         'Delegation of `aggregate/offer` from the storefront to this aggregator: a CAR in base 64, or the text that `@storacha/client` reads as a proof. Then the storefront authorizes the deals of its aggregates, as a tenant that the dealer lists. It must not expire, because promised offers are sent later. On AWS all environment variables of a function share 4 KB.',
       examples: ['mAYIEAO8OEaJlcm9vdHOB…'],
     }),
+  piecesPerDay: z
+    .number()
+    .int()
+    .positive()
+    .optional()
+    .meta({
+      unit: 'pieces',
+      description:
+        'Upper limit for the pieces that the storefront may offer on one day (UTC). A repeated offer does not count. Default: none.',
+      examples: [100_000],
+    }),
 })
+
+/** A storefront in the configuration, or in the table `peer`. */
+export type StorefrontConfig = z.infer<typeof storefrontSchema>
+
+/** The lists of peers that the table `peer` extends. */
+export const peerLists = { storefronts: storefrontSchema }
 
 /** The aggregator's configuration, as the environment variable `CONFIG` holds it in JSON. */
 export const configSchema = z
@@ -90,7 +107,7 @@ export const configSchema = z
     ...commonSchema,
     storefronts: peersOf(storefrontSchema).meta({
       description:
-        'Storefronts that may offer pieces with their own DID. Receipts are sent to those with a URL.',
+        'Storefronts that may offer pieces with their own DID. Receipts are sent to those with a URL. `w3fil storefront add` lists further ones, without a deploy.',
     }),
     dealer: servicePeerSchema.meta({ description: 'The dealer that aggregates are offered to.' }),
     limits: generalLimits.prefault({}),

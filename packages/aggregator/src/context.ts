@@ -1,10 +1,10 @@
 import { openContext } from '@w3filecoin/aws'
 import { indexEntries } from '@w3filecoin/piece'
-import { configuredPeers, type Environment } from '@w3filecoin/runtime'
+import { type Environment, ListedPeers, mapPeers } from '@w3filecoin/runtime'
 import { createAggregator } from './aggregator.ts'
 import { aggregatorChecks } from './checks.ts'
-import { configSchema, limitsOfGroup } from './config.ts'
-import { readDelegations } from './delegations.ts'
+import { configSchema, limitsOfGroup, peerLists } from './config.ts'
+import { checkDelegation, delegationsOf, readDelegations } from './delegations.ts'
 import { BATCHING } from './domain/batching.ts'
 import type { Limits } from './domain/limits.ts'
 import { messages } from './queues.ts'
@@ -13,10 +13,18 @@ import { tables } from './stores.ts'
 
 /** The aggregator on AWS, from its environment. */
 export const createContext = async (env: Environment) => {
-  const { config, aws, peer, checking, common, flushMetrics } = await openContext(
+  const { config, aws, peers, peer, checking, common, flushMetrics } = await openContext(
     { resources, tables, messages },
     configSchema,
-    ({ storefronts, dealer }) => [...storefronts, dealer],
+    ({ storefronts, dealer }, { id, stores, ...tools }) =>
+      new ListedPeers({
+        lists: peerLists,
+        configured: { storefronts },
+        services: [dealer],
+        table: stores.peer,
+        check: storefront => checkDelegation(storefront, id),
+        ...tools,
+      }),
     env,
   )
   const limitsOf = (group: string): Limits => {
@@ -28,10 +36,12 @@ export const createContext = async (env: Environment) => {
     }
   }
   const delegations = await readDelegations(config.storefronts, common.id)
+  const storefronts = peers.in('storefronts')
   const service = createAggregator({
     ...common,
-    storefronts: configuredPeers(config.storefronts.map(peer)),
-    delegations,
+    storefronts: mapPeers(storefronts, peer),
+    bounds: storefronts,
+    delegationOf: delegationsOf(delegations, storefronts),
     dealer: peer(config.dealer),
     limitsOf,
     batching: BATCHING,

@@ -1,12 +1,13 @@
 import { isDelegation } from '@ucanto/core/delegation'
 import type { Delegation, DID, Signer } from '@ucanto/interface'
 import { aggregateOffer, coversAbility } from '@w3filecoin/capabilities'
-import { ConfigurationError, unpackTask } from '@w3filecoin/runtime'
+import { ConfigurationError, type Peers, unpackTask } from '@w3filecoin/runtime'
 import { base64, base64url } from 'multiformats/bases/base64'
 import { CID } from 'multiformats/cid'
-import type { AggregatorConfig } from './config.ts'
+import type { AggregatorConfig, StorefrontConfig } from './config.ts'
+import type { Dependencies } from './dependencies.ts'
 
-/** The delegations of `aggregate/offer` that storefronts gave to the aggregator, by storefront. */
+/** The delegations of `aggregate/offer` in the configuration, by the storefront that gave it to the aggregator. */
 export type Delegations = ReadonlyMap<string, Delegation>
 
 /**
@@ -23,17 +24,37 @@ export const readDelegations = async (
   const problems: string[] = []
   for (const [n, { did, delegation: text }] of storefronts.entries()) {
     if (text === undefined) continue
-    const delegation = await parseDelegation(text)
-    const problem =
-      delegation === undefined
-        ? 'is not a CAR with a delegation in base 64'
-        : findProblem(delegation, { storefront: did, aggregator: id.did() })
-    if (problem) problems.push(`CONFIG: storefronts[${n}].delegation ${problem}`)
-    else if (delegation) delegations.set(did, delegation)
+    const problem = await checkDelegation({ did, delegation: text }, id)
+    if (problem) problems.push(`CONFIG: storefronts[${n}].${problem}`)
+    else delegations.set(did, (await parseDelegation(text)) as Delegation)
   }
   if (problems.length > 0) throw new ConfigurationError(problems)
   return delegations
 }
+
+/** Returns the reason why the delegation of a storefront does not authorize the aggregator; `undefined` if it does, or if there is none. */
+export const checkDelegation = async (
+  { did, delegation: text }: Pick<StorefrontConfig, 'did' | 'delegation'>,
+  id: Pick<Signer, 'did'>,
+): Promise<string | undefined> => {
+  if (text === undefined) return undefined
+  const delegation = await parseDelegation(text)
+  const problem =
+    delegation === undefined
+      ? 'is not a CAR with a delegation in base 64'
+      : findProblem(delegation, { storefront: did, aggregator: id.did() })
+  return problem && `delegation ${problem}`
+}
+
+/** Returns a function that finds the delegation of a storefront: that in the configuration, or that in its row of the table. */
+export const delegationsOf =
+  (configured: Delegations, storefronts: Peers<StorefrontConfig>): Dependencies['delegationOf'] =>
+  async storefront => {
+    const known = configured.get(storefront)
+    if (known) return known
+    const text = (await storefronts.find(storefront))?.delegation
+    return text === undefined ? undefined : parseDelegation(text)
+  }
 
 /** Parses a CAR, or a CID whose multihash is the CAR itself, in base 64. Published tools print the second form. */
 const parseDelegation = async (text: string): Promise<Delegation | undefined> => {

@@ -1,10 +1,10 @@
-import type { Signer } from '@ucanto/interface'
+import type { Delegation, Signer } from '@ucanto/interface'
 import type { Dialect } from '@w3filecoin/capabilities'
 import type { Authority, Check, Clock, Log, Metrics, Peer, Peers } from '@w3filecoin/runtime'
-import type { Delegations } from './delegations.ts'
 import type { Timing } from './domain/aggregate.ts'
 import type { Batching } from './domain/batching.ts'
 import type { Limits } from './domain/limits.ts'
+import type { StorefrontBounds } from './domain/quota.ts'
 import type { Queues } from './queues.ts'
 import type { Stores } from './stores.ts'
 
@@ -15,8 +15,10 @@ export interface Dependencies {
   queues: Queues
   /** Storefronts that may offer pieces with their own DID as resource, and that receive receipts. */
   storefronts: Peers<Peer>
-  /** Delegations with which the aggregator offers aggregates of a storefront, so that the storefront authorizes them. */
-  delegations: Delegations
+  /** By storefront, how much it may offer. */
+  bounds: Peers<StorefrontBounds>
+  /** Returns the delegation with which the aggregator offers aggregates of a storefront, if the storefront authorizes them. */
+  delegationOf: (storefront: string) => Promise<Delegation | undefined>
   dealer: Peer
   authority: Authority
   /** Returns the limits of a group. */

@@ -1,6 +1,7 @@
 export { createAggregator } from './aggregator.ts'
 export * from './checks.ts'
 export * from './config.ts'
+export { checkDelegation, delegationsOf } from './delegations.ts'
 export type * from './dependencies.ts'
 export { type AggregateRecord, type AggregateStage, aggregateId } from './domain/aggregate.ts'
 export { type GroupRecord, MAX_OPEN_SEALS, type Seal } from './domain/group.ts'

@@ -2,6 +2,7 @@ import {
   COMMON_TABLES,
   checkSchedule,
   describeResources,
+  PEER_TABLE,
   TRANSLATION_TABLE,
 } from '@w3filecoin/runtime/resources'
 
@@ -20,6 +21,8 @@ export const resources = describeResources({
         receipt: 'write',
         tally: 'read',
         translation: 'write',
+        peer: 'read',
+        quota: 'write',
       },
       queues: ['piece', 'deal', 'conclude', 'translate'],
       buckets: { blocks: 'write' },
@@ -28,6 +31,7 @@ export const resources = describeResources({
   tables: {
     ...COMMON_TABLES,
     ...TRANSLATION_TABLE,
+    ...PEER_TABLE,
     /**
      * A piece that a storefront offered, by group, piece and nonce; also by storefront, if another one offered it
      * first.
@@ -47,6 +51,13 @@ export const resources = describeResources({
     },
     /** Counts the pending pieces of a group; may be wrong. */
     tally: { fields: { id: 'string' }, key: { hash: 'id' }, derived: true },
+    /** Counts the pieces that storefronts with a bound offer, by day. */
+    quota: {
+      fields: { storefront: 'string', day: 'string' },
+      key: { hash: 'storefront', range: 'day' },
+      expires: 'expiresAt',
+      derived: true,
+    },
     /** A sealed aggregate. */
     aggregate: {
       fields: { id: 'string', due: 'string', checkAt: 'number' },
@@ -85,7 +96,15 @@ export const resources = describeResources({
         timeout: 300,
         memory: 3008,
         uses: {
-          tables: { piece: 'read', pending: 'write', group: 'write', tally: 'write', aggregate: 'write' },
+          tables: {
+            piece: 'read',
+            pending: 'write',
+            group: 'write',
+            tally: 'write',
+            aggregate: 'write',
+            // The delegation of the storefront.
+            peer: 'read',
+          },
           queues: ['seal', 'include', 'deal'],
           buckets: { blocks: 'write' },
         },
@@ -148,7 +167,11 @@ export const resources = describeResources({
       batch: 10,
       concurrency: 10,
       attempts: 5,
-      run: { timeout: 120, memory: 1024, uses: { tables: { receipt: 'read' }, buckets: { blocks: 'read' } } },
+      run: {
+        timeout: 120,
+        memory: 1024,
+        uses: { tables: { receipt: 'read', peer: 'read' }, buckets: { blocks: 'read' } },
+      },
     },
   },
   buckets: {

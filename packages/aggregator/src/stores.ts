@@ -1,5 +1,6 @@
 import {
   COMMON_FORMATS,
+  type PeerRecord,
   recordFormat,
   type StoresOf,
   type TableFormats,
@@ -8,6 +9,7 @@ import {
 import type { AggregateRecord } from './domain/aggregate.ts'
 import type { GroupRecord, TallyRecord } from './domain/group.ts'
 import type { MemberRecord, PendingRecord, PieceRecord } from './domain/piece.ts'
+import type { QuotaRecord } from './domain/quota.ts'
 import type { resources } from './resources.ts'
 import { workflows } from './workflows.ts'
 
@@ -24,6 +26,8 @@ export const tables = {
   }),
   member: recordFormat<MemberRecord>(),
   translation: recordFormat<TranslationRecord>(),
+  peer: recordFormat<PeerRecord>(),
+  quota: recordFormat<QuotaRecord>(),
 } satisfies TableFormats<typeof resources>
 
 export type Stores = StoresOf<typeof tables>

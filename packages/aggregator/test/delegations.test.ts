@@ -1,14 +1,14 @@
 import { Delegation } from '@ucanto/core'
 import type { Delegation as DelegationView, Signer } from '@ucanto/interface'
 import type { PieceLink } from '@w3filecoin/capabilities'
-import { ConfigurationError, packTask, readConfig } from '@w3filecoin/runtime'
+import { ConfigurationError, configuredPeers, packTask, readConfig } from '@w3filecoin/runtime'
 import { served, signersOf } from '@w3filecoin/testing'
 import { base64, base64url } from 'multiformats/bases/base64'
 import { CID } from 'multiformats/cid'
 import { identity } from 'multiformats/hashes/identity'
 import { describe, expect, it } from 'vitest'
 import { configSchema } from '../src/config.ts'
-import { type Delegations, readDelegations } from '../src/delegations.ts'
+import { type Delegations, delegationsOf, readDelegations } from '../src/delegations.ts'
 import { createAggregator } from '../src/index.ts'
 import {
   aggregator,
@@ -154,7 +154,10 @@ describe('K6: the delegation of a storefront in the configuration', () => {
 })
 
 /** The aggregator after a deploy with these delegations. Its tables and queues stay. */
-const deploy = (delegations: Delegations) => aws.host(createAggregator({ ...dependencies, delegations }))
+const deploy = (delegations: Delegations) =>
+  aws.host(
+    createAggregator({ ...dependencies, delegationOf: delegationsOf(delegations, configuredPeers([])) }),
+  )
 
 describe('K6: an aggregate of a storefront that delegated aggregate/offer', () => {
   it('is offered with the storefront, as its receipts promised, also after the delegation has changed', async () => {

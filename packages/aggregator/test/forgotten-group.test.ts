@@ -61,7 +61,7 @@ const idleGroup = (seed: number, marked: boolean) => {
     } as never,
     queues: { seal: queue, include: queue, deal: queue } as never,
     dealer: new Peer({ did: dealer.did() }, { authority: new Authority(), fetch }),
-    delegations: new Map(),
+    delegationOf: async () => undefined,
     limitsOf: () => limits,
     timing: { retryMs: MINUTE, pollMs: 15 * MINUTE },
     batching: BATCHING,

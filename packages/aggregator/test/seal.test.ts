@@ -85,7 +85,7 @@ const sealOf = async (
     } as never,
     queues: { seal: queue, include: queue, deal: queue } as never,
     dealer: new Peer({ did: dealer.did() }, { authority: new Authority(), fetch }),
-    delegations: new Map(),
+    delegationOf: async () => undefined,
     limitsOf: () => ({ ...limits, ...of }),
     timing: { retryMs: MINUTE, pollMs: 15 * MINUTE },
     batching: BATCHING,

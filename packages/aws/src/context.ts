@@ -2,17 +2,20 @@ import { randomUUID } from 'node:crypto'
 import {
   Authority,
   type Checking,
+  type Clock,
   type COMMON_FORMATS,
   type CommonConfig,
-  configuredPeers,
   type Environment,
   jsonLog,
+  type Log,
   type MessageFormats,
   openQueues,
   openStores,
   Peer,
   type PeerConfig,
+  type Peers,
   readEnvironment,
+  type StoresOf,
   type TableFormats,
   toTiming,
 } from '@w3filecoin/runtime'
@@ -32,21 +35,30 @@ interface Definition<R extends Resources, T, M> {
   messages: M
 }
 
+/** The tools with which a service finds its peers. */
+interface PeerTools<T> {
+  id: Checking['id']
+  stores: StoresOf<T>
+  now: Clock
+  log: Log
+}
+
 /**
  * Opens the dependencies that all services on AWS have, from the environment: configuration, principal, stores, queues, log
  * and metrics. Time, randomness and network are injected here too, because no other code may access them directly.
  *
- * @param peers returns the principals in the configuration
+ * @param openPeers returns the principals whose keys the service accepts
  */
 export const openContext = async <
   const R extends Resources,
   T extends TableFormats<R> & typeof COMMON_FORMATS,
   M extends MessageFormats<R>,
   S extends z.ZodType<CommonConfig>,
+  P extends Peers,
 >(
   { resources, tables, messages }: Definition<R, T, M>,
   schema: S,
-  peers: (config: z.infer<S>) => readonly PeerConfig[],
+  openPeers: (config: z.infer<S>, tools: PeerTools<T>) => P,
   env: Environment,
 ) => {
   const { config, logLevel, id } = await readEnvironment(schema, env, keySourceOf(env))
@@ -61,8 +73,9 @@ export const openContext = async <
   const { metrics, flush } = openMetrics({ service: resources.service, stage: env.STAGE })
   const stores = openStores(aws, tables, { now: Date.now, log, metrics })
   const { self, aliases, attestors, dialects, didWeb } = config
+  const peers = openPeers(config, { id, stores, now: Date.now, log })
   const authority = new Authority({
-    peers: configuredPeers(peers(config)),
+    peers,
     self,
     aliases,
     attestors,
@@ -81,6 +94,8 @@ export const openContext = async <
   return {
     config,
     aws,
+    /** What `openPeers` returned. */
+    peers,
     peer,
     checking,
     /** The dependencies that all services have. */

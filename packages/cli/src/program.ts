@@ -2,7 +2,8 @@ import { Argument, Command, InvalidArgumentError, Option } from 'commander'
 import type { Shell } from './completion.ts'
 import type { Context } from './context.ts'
 import type { OpsOptions } from './ops/main.ts'
-import type { Outcome } from './outcome.ts'
+import type { ListName, PeerOptions } from './ops/peers.ts'
+import { type Outcome, usageError } from './outcome.ts'
 import { wrap } from './text.ts'
 
 type Action<Args extends unknown[]> = (...args: [...Args, Context]) => Promise<Outcome>
@@ -223,6 +224,84 @@ The exit code is 5 if the proof is invalid or the file is another one, 1 if the 
     .addOption(json())
     .action(act('revoke', async () => (await import('./user/delegation.ts')).revoke))
 
+  for (const { name, description, lists, settings, examples } of PEER_COMMANDS) {
+    const group = program.command(name).helpCommand(false).description(description)
+    const definePeers = (verb: string, about: string, lines: readonly string[]) => {
+      const command = define(group, verb, about, lines)
+      if (lists.length > 1)
+        command.addOption(
+          new Option('--at <service>', 'the service whose list it is')
+            .choices(lists.map(({ service }) => service))
+            .default(lists[0]!.service),
+        )
+      return command.addOption(dataOption().conflicts('stage')).addOption(stageOption()).addOption(json())
+    }
+    const listOf = ({ at }: { at?: string }) => lists.find(({ service }) => service === at) ?? lists[0]!
+    const load = () => import('./ops/peers.ts')
+
+    const add = definePeers('add', `Lists ${settings.noun} in the table of the service`, examples)
+      .argument('<did>', `DID of the ${name}`)
+      .addOption(
+        list('--key <did:key>', 'a key that signs for a did:web; may be repeated (default: its host says)'),
+      )
+      .option('--replace', 'replace the settings of an entry that is there')
+    for (const option of settings.options()) add.addOption(option)
+    add
+      .addHelpText(
+        'after',
+        reflow(`
+It is in force within 60 s, without a deploy. An entry of the configuration with the same DID wins. If the DID is listed with
+the same settings, nothing changes; if with others, the command fails without --replace.${settings.note}`),
+      )
+      .action(
+        act(`${name} add`, async () => {
+          const { addPeer } = await load()
+          return async (did: string, options: PeerOptions & { at?: string }, context: Context) => {
+            const wrong = listOf(options).without?.find(option => options[option] !== undefined)
+            if (wrong)
+              throw usageError(
+                `The ${options.at} has no setting ${wrong} for its ${listOf(options).list}`,
+                `See w3fil ${name} add --help`,
+              )
+            return addPeer(listOf(options), did, options, context)
+          }
+        }),
+      )
+    definePeers('ls', `Shows the ${settings.list} in the table of the service`, [
+      `w3fil ${name} ls --stage production`,
+    ])
+      .addOption(
+        new Option('--limit <n>', 'at most this many').argParser(wholeNumber(1, 100_000)).default(100),
+      )
+      .addHelpText(
+        'after',
+        reflow(`
+Entries that the service does not accept are shown with the reason. Those of the configuration are not shown: they count too.`),
+      )
+      .action(
+        act(`${name} ls`, async () => {
+          const { listPeers } = await load()
+          return (options: PeerOptions & { at?: string }, context: Context) =>
+            listPeers(listOf(options), options, context)
+        }),
+      )
+    definePeers('rm', `Removes ${settings.noun} from the table of the service`, [
+      `w3fil ${name} rm did:web:${name}.example --stage production`,
+    ])
+      .argument('<did>', `DID of the ${name}`)
+      .addHelpText(
+        'after',
+        reflow('It is refused within 60 s. Receipts and deals of its earlier offers are not affected.'),
+      )
+      .action(
+        act(`${name} rm`, async () => {
+          const { removePeer } = await load()
+          return (did: string, options: PeerOptions & { at?: string }, context: Context) =>
+            removePeer(listOf(options), did, options, context)
+        }),
+      )
+  }
+
   defineDev(program, stream)
   defineOps(program, { run, stream })
 
@@ -256,6 +335,11 @@ const dataOption = () =>
   new Option(
     '--data <dir>',
     'data directory of the local system (default: .w3filecoin in the working directory)',
+  )
+const stageOption = () =>
+  new Option(
+    '--stage <stage>',
+    'a deployed stage, in the account and region that the AWS SDK finds (AWS_PROFILE, AWS_REGION, …)',
   )
 const keyOption = () =>
   new Option('--key <file>', 'file with your key (default: W3FIL_KEY, then one for this user)')
@@ -399,10 +483,7 @@ Examples:
           'the local system of this data directory (default: .w3filecoin)',
         ).conflicts('stage'),
       )
-      .option(
-        '--stage <stage>',
-        'a deployed stage, in the account and region that the AWS SDK finds (AWS_PROFILE, AWS_REGION, …)',
-      )
+      .addOption(stageOption())
       .option('--json', json)
   const limit = (what: string, fallback = 100) =>
     new Option('--limit <n>', `at most this many ${what}`).argParser(wholeNumber(1, 10_000)).default(fallback)
@@ -571,6 +652,82 @@ Examples:
     )
     .action(options => start('doctor', options))
 }
+
+interface PeerCommand {
+  name: 'storefront' | 'aggregator' | 'client'
+  description: string
+  /** The lists of services that it changes; the first one is the default. `without` are options that a list does not have. */
+  lists: readonly (ListName & { without?: readonly (keyof PeerOptions)[] })[]
+  settings: { noun: string; list: string; note: string; options: () => Option[] }
+  examples: readonly string[]
+}
+
+const urlOption = (purpose: string) =>
+  new Option('--url <url>', `address ${purpose}; on a stage https and public`)
+
+/** The commands that change the tables of peers. */
+const PEER_COMMANDS: readonly PeerCommand[] = [
+  {
+    name: 'storefront',
+    description: 'Lists the storefronts that may offer pieces to the aggregator, or have deals at the dealer',
+    lists: [
+      { service: 'aggregator', list: 'storefronts' },
+      { service: 'dealer', list: 'storefronts', without: ['piecesPerDay', 'delegation'] },
+    ],
+    settings: {
+      noun: 'a storefront',
+      list: 'storefronts',
+      note: `
+
+At the aggregator it may offer pieces. At the dealer (--at dealer) it may authorize deals itself, as a tenant, with a delegation
+to an aggregator: that is not necessary if the dealer lets the aggregator name it.`,
+      options: () => [
+        urlOption('to which the aggregator delivers receipts'),
+        new Option(
+          '--pieces-per-day <n>',
+          'refuse further new pieces of it on a day (default: no bound)',
+        ).argParser(wholeNumber(1, Number.MAX_SAFE_INTEGER)),
+        new Option(
+          '--delegation <file>',
+          'its delegation of aggregate/offer to the aggregator, so that it authorizes its deals',
+        ),
+      ],
+    },
+    examples: [
+      'w3fil storefront add did:key:z6Mk… --url http://127.0.0.1:8080',
+      'w3fil storefront add did:web:storefront.example --stage production --pieces-per-day 100000',
+      'w3fil storefront add did:key:z6Mk… --at dealer --stage production',
+    ],
+  },
+  {
+    name: 'aggregator',
+    description: 'Lists the aggregators that may offer aggregates to the dealer',
+    lists: [{ service: 'dealer', list: 'aggregators' }],
+    settings: {
+      noun: 'an aggregator',
+      list: 'aggregators',
+      note: '',
+      options: () => [
+        urlOption('to which the dealer delivers receipts and pieces of failed aggregates'),
+        list(
+          '--tenant <did>',
+          'a storefront that it may name as tenant without its delegation, or all; may be repeated',
+        ),
+      ],
+    },
+    examples: [
+      'w3fil aggregator add did:web:aggregator.example --url https://aggregator.example --stage production',
+      'w3fil aggregator add did:key:z6Mk… --tenant did:key:z6Mn… --tenant did:key:z6Mp…',
+    ],
+  },
+  {
+    name: 'client',
+    description: 'Lists the clients that may ask the deal tracker for deals',
+    lists: [{ service: 'deal-tracker', list: 'clients' }],
+    settings: { noun: 'a client', list: 'clients', note: '', options: () => [] },
+    examples: ['w3fil client add did:key:z6Mk… --stage production'],
+  },
+]
 
 /** Width of the texts behind the options: that of the smallest usual terminal. */
 const HELP_COLUMNS = 80

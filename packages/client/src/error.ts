@@ -67,6 +67,7 @@ const RETRYABLE = new Set([
   'HandlerExecutionError',
   'OutcomePending',
   'TooManyOffers',
+  'TooManyPieces',
   'TooManyInvocations',
 ])
 
@@ -93,6 +94,7 @@ const HINTS = new Map([
   ['TaskNotFound', 'Check the CID of the task, and that the piece is the one that it was promised for.'],
   ['OutcomePending', 'The task has no outcome yet. Follow it with watch(), or repeat the call later.'],
   ['TooManyOffers', 'Repeat the offer after `failure.retryAt`.'],
+  ['TooManyPieces', 'Repeat the offer after `failure.retryAt`.'],
   [
     'SpaceNotListed',
     'Ask the operator of the storefront to list the space, or pass a listed space and its delegation.',

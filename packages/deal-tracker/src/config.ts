@@ -1,4 +1,4 @@
-import { commonSchema, peersSchema } from '@w3filecoin/runtime'
+import { commonSchema, peerSchema, peersSchema } from '@w3filecoin/runtime'
 import * as z from 'zod'
 
 /** The fields of a source of any kind. */
@@ -33,6 +33,9 @@ export type SourceConfig<
 /** The greatest number of sources. All are read in one run. */
 export const MAX_SOURCES = 4
 
+/** The lists of peers that the table `peer` extends. */
+export const peerLists = { clients: peerSchema }
+
 /** The deal tracker's configuration, as the environment variable `CONFIG` holds it in JSON. */
 export const configSchema = z
   .strictObject({
@@ -44,7 +47,10 @@ export const configSchema = z
         description: 'Whether the stage is production. Then the service does not start without a source.',
         examples: [true],
       }),
-    clients: peersSchema.default([]).meta({ description: 'Principals that may ask with their own DID.' }),
+    clients: peersSchema.default([]).meta({
+      description:
+        'Principals that may ask with their own DID. `w3fil client add` lists further ones, without a deploy.',
+    }),
     sources: z
       .array(sourceSchema)
       .max(MAX_SOURCES)

@@ -1,7 +1,7 @@
 import { openContext } from '@w3filecoin/aws'
-import { configuredPeers, type Environment } from '@w3filecoin/runtime'
+import { type Environment, ListedPeers } from '@w3filecoin/runtime'
 import { dealTrackerChecks } from './checks.ts'
-import { configSchema } from './config.ts'
+import { configSchema, peerLists } from './config.ts'
 import { createDealTracker } from './deal-tracker.ts'
 import { BATCHING } from './domain/batching.ts'
 import { messages } from './queues.ts'
@@ -11,15 +11,16 @@ import { tables } from './stores.ts'
 
 /** Opens the deal tracker on AWS from its environment. */
 export const createContext = async (env: Environment) => {
-  const { config, aws, checking, common, flushMetrics } = await openContext(
+  const { config, aws, peers, checking, common, flushMetrics } = await openContext(
     { resources, tables, messages },
     configSchema,
-    ({ clients }) => clients,
+    ({ clients }, { stores, now, log }) =>
+      new ListedPeers({ lists: peerLists, configured: { clients }, table: stores.peer, now, log }),
     env,
   )
   const service = createDealTracker({
     ...common,
-    clients: configuredPeers(config.clients),
+    clients: peers.in('clients'),
     sources: config.sources.map(source => openSource(source, { fetch })),
     limits: { maxAgeMs: config.maxAgeSeconds * 1000, maxLossShare: config.maxLossShare },
     batching: BATCHING,

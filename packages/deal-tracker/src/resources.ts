@@ -1,4 +1,4 @@
-import { COMMON_TABLES, checkSchedule, describeResources } from '@w3filecoin/runtime/resources'
+import { COMMON_TABLES, checkSchedule, describeResources, PEER_TABLE } from '@w3filecoin/runtime/resources'
 
 /** The tables, queues, buckets and schedules of the deal tracker. The stacks and the local system create them. */
 export const resources = describeResources({
@@ -6,10 +6,13 @@ export const resources = describeResources({
   api: {
     timeout: 29,
     memory: 1024,
-    uses: { tables: { revocation: 'write', deal: 'read', source: 'read', receipt: 'read' } },
+    uses: {
+      tables: { revocation: 'write', deal: 'read', source: 'read', receipt: 'read', peer: 'read' },
+    },
   },
   tables: {
     ...COMMON_TABLES,
+    ...PEER_TABLE,
     /** The deals on chain, by piece; e.g. piece `baga…/35`, deal `81234567@spade`, or `f020378@spade` for a place. */
     deal: { fields: { piece: 'string', deal: 'string' }, key: { hash: 'piece', range: 'deal' } },
     /** The chain sources, each with the result of its last accepted run, and with its last good run. */

@@ -1,4 +1,10 @@
-import { COMMON_FORMATS, recordFormat, type StoresOf, type TableFormats } from '@w3filecoin/runtime'
+import {
+  COMMON_FORMATS,
+  type PeerRecord,
+  recordFormat,
+  type StoresOf,
+  type TableFormats,
+} from '@w3filecoin/runtime'
 import type { DealRecord } from './domain/deal.ts'
 import type { SourceRecord } from './domain/source.ts'
 import type { resources } from './resources.ts'
@@ -8,6 +14,7 @@ import { workflows } from './workflows.ts'
 export const tables = {
   ...COMMON_FORMATS,
   deal: recordFormat<DealRecord>(),
+  peer: recordFormat<PeerRecord>(),
   source: recordFormat<SourceRecord>({
     workflow: workflows.source,
     stored: { snapshotCid: 'snapshot', changesCid: 'changes', rangesToWrite: 'openRanges' },

@@ -19,16 +19,19 @@ const aggregatorSchema = peerSchema.safeExtend({
     }),
 })
 
+/** The lists of peers that the table `peer` extends. */
+export const peerLists = { aggregators: aggregatorSchema, storefronts: peerSchema }
+
 /** The dealer's configuration: JSON in the environment variable `CONFIG`. */
 export const configSchema = z.strictObject({
   ...commonSchema,
   aggregators: peersOf(aggregatorSchema).meta({
     description:
-      'Aggregators that may offer aggregates with their own DID. Receipts, and pieces of failed aggregates, are sent to those with a URL.',
+      'Aggregators that may offer aggregates with their own DID. Receipts, and pieces of failed aggregates, are sent to those with a URL. `w3fil aggregator add` lists further ones, without a deploy.',
   }),
   storefronts: peersSchema.default([]).meta({
     description:
-      'Storefronts that authorize deals themselves: an aggregator may offer an aggregate with the DID of one of these, and a delegation of `aggregate/offer` from it. Their URLs are not called.',
+      'Storefronts that authorize deals themselves: an aggregator may offer an aggregate with the DID of one of these, and a delegation of `aggregate/offer` from it. Their URLs are not called. `w3fil storefront add --at dealer` lists further ones, without a deploy.',
   }),
   pieceSources: z
     .array(

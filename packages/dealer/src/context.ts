@@ -1,7 +1,7 @@
 import { openContext, putJson } from '@w3filecoin/aws'
-import { configuredPeers, type Environment } from '@w3filecoin/runtime'
+import { type Environment, ListedPeers, mapPeers } from '@w3filecoin/runtime'
 import { dealerChecks } from './checks.ts'
-import { configSchema } from './config.ts'
+import { configSchema, peerLists } from './config.ts'
 import { createDealer } from './dealer.ts'
 import { BATCHING } from './domain/batching.ts'
 import { messages } from './queues.ts'
@@ -10,10 +10,18 @@ import { tables } from './stores.ts'
 
 /** The dealer on AWS, from its environment. */
 export const createContext = async (env: Environment) => {
-  const { config, aws, peer, checking, common, flushMetrics } = await openContext(
+  const { config, aws, peers, peer, checking, common, flushMetrics } = await openContext(
     { resources, tables, messages },
     configSchema,
-    ({ aggregators, storefronts, dealTracker }) => [...aggregators, ...storefronts, dealTracker],
+    ({ aggregators, storefronts, dealTracker }, { stores, now, log }) =>
+      new ListedPeers({
+        lists: peerLists,
+        configured: { aggregators, storefronts },
+        services: [dealTracker],
+        table: stores.peer,
+        now,
+        log,
+      }),
     env,
   )
   const service = createDealer({
@@ -22,9 +30,9 @@ export const createContext = async (env: Environment) => {
       put: (key, document) => putJson({ ...aws.bucket('offers'), key, value: document }),
     },
     timing: { ...common.timing, dealWaitMs: config.dealWaitSeconds * 1000 },
-    aggregators: configuredPeers(config.aggregators.map(peer)),
-    allowedTenants: configuredPeers(config.aggregators),
-    storefronts: configuredPeers(config.storefronts),
+    aggregators: mapPeers(peers.in('aggregators'), peer),
+    allowedTenants: peers.in('aggregators'),
+    storefronts: peers.in('storefronts'),
     pieceSources: new Map(config.pieceSources.map(({ storefront, url }) => [storefront, url])),
     dealTracker: peer(config.dealTracker),
     batching: BATCHING,

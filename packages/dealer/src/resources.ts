@@ -2,6 +2,7 @@ import {
   COMMON_TABLES,
   checkSchedule,
   describeResources,
+  PEER_TABLE,
   TRANSLATION_TABLE,
 } from '@w3filecoin/runtime/resources'
 
@@ -12,7 +13,13 @@ export const resources = describeResources({
     timeout: 29,
     memory: 1769,
     uses: {
-      tables: { revocation: 'write', aggregate: 'write', receipt: 'write', translation: 'write' },
+      tables: {
+        revocation: 'write',
+        aggregate: 'write',
+        receipt: 'write',
+        translation: 'write',
+        peer: 'read',
+      },
       queues: ['retry', 'translate'],
       buckets: { blocks: 'write', offers: 'write' },
     },
@@ -20,6 +27,7 @@ export const resources = describeResources({
   tables: {
     ...COMMON_TABLES,
     ...TRANSLATION_TABLE,
+    ...PEER_TABLE,
     /** An aggregate that deals are made for: one offer of it. The index `aggregate` finds all offers of an aggregate. */
     aggregate: {
       fields: { id: 'string', due: 'string', checkAt: 'number', aggregate: 'string', offeredAt: 'number' },
@@ -42,7 +50,7 @@ export const resources = describeResources({
         timeout: 300,
         memory: 3008,
         uses: {
-          tables: { aggregate: 'write', credit: 'write', receipt: 'write' },
+          tables: { aggregate: 'write', credit: 'write', receipt: 'write', peer: 'read' },
           queues: ['report', 'retry', 'conclude', 'translate'],
           buckets: { blocks: 'write' },
         },
@@ -57,7 +65,7 @@ export const resources = describeResources({
         timeout: 300,
         memory: 3008,
         uses: {
-          tables: { aggregate: 'write', receipt: 'write' },
+          tables: { aggregate: 'write', receipt: 'write', peer: 'read' },
           queues: ['retry', 'conclude', 'translate'],
           buckets: { blocks: 'write' },
         },
@@ -73,7 +81,7 @@ export const resources = describeResources({
         // must be asked for keys.
         timeout: 300,
         memory: 1024,
-        uses: { tables: { aggregate: 'write' }, buckets: { blocks: 'read' } },
+        uses: { tables: { aggregate: 'write', peer: 'read' }, buckets: { blocks: 'read' } },
       },
     },
     /** Issue the receipts of tasks that were promised in dialects. */
@@ -96,7 +104,11 @@ export const resources = describeResources({
       batch: 10,
       concurrency: 10,
       attempts: 5,
-      run: { timeout: 120, memory: 1024, uses: { tables: { receipt: 'read' }, buckets: { blocks: 'read' } } },
+      run: {
+        timeout: 120,
+        memory: 1024,
+        uses: { tables: { receipt: 'read', peer: 'read' }, buckets: { blocks: 'read' } },
+      },
     },
   },
   buckets: {

@@ -1,5 +1,6 @@
 import {
   COMMON_FORMATS,
+  type PeerRecord,
   recordFormat,
   type StoresOf,
   type TableFormats,
@@ -32,6 +33,7 @@ export const tables = {
   }),
   credit: recordFormat<CreditRecord>(),
   translation: recordFormat<TranslationRecord>(),
+  peer: recordFormat<PeerRecord>(),
 } satisfies TableFormats<typeof resources>
 
 export type Stores = StoresOf<typeof tables>

@@ -355,21 +355,26 @@ const parseJson = (text: string): unknown => {
   }
 }
 
+/** @example 'CONFIG: timing.retrySeconds is "60", but expected number' */
+const problemOf = (issue: z.core.$ZodIssue): string =>
+  issue.path.length === 0 && issue.code !== 'unrecognized_keys'
+    ? `CONFIG ${describeIssue(issue)}`
+    : `CONFIG: ${describeIssue(issue)}`
+
 /**
- * An issue as one line: path, value found, value expected.
+ * Describes an issue of a value in one line: path, value found, value expected. The path of the value itself is empty.
  *
- * @example 'CONFIG: timing.retrySeconds is "60", but expected number'
+ * @example 'timing.retrySeconds is "60", but expected number'
  */
-const problemOf = (issue: z.core.$ZodIssue): string => {
+export const describeIssue = (issue: z.core.$ZodIssue): string => {
   const pathOf = (...more: PropertyKey[]) => toDotPath([...issue.path, ...more])
   if (issue.code === 'unrecognized_keys')
     return withoutSecrets(
-      `CONFIG: ${issue.keys.map(key => pathOf(key)).join(', ')} is not a setting; see docs/configuration.md`,
+      `${issue.keys.map(key => pathOf(key)).join(', ')} is not a setting; see docs/configuration.md`,
     )
   // Zod's own messages: "Invalid input: expected number, received string".
   const expected = issue.message.replace(/^[^:]+: (?=expected )/, '').replace(/, received \w+$/, '')
-  const path = issue.path.length === 0 ? 'CONFIG' : `CONFIG: ${pathOf()}`
-  return withoutSecrets(`${path} is ${shown(issue.input)}, but ${expected}`)
+  return withoutSecrets(`${pathOf()} is ${shown(issue.input)}, but ${expected}`.trimStart())
 }
 
 const MAX_SHOWN = 200

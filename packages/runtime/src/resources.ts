@@ -80,6 +80,12 @@ export const TRANSLATION_TABLE = {
   },
 } as const satisfies Record<string, TableSpec>
 
+/** The table of a service that answers principals which its operator lists. */
+export const PEER_TABLE = {
+  /** The peers that an operator listed beside those in the configuration, by their DID and by the list. */
+  peer: { fields: { did: 'string', list: 'string' }, key: { hash: 'did', range: 'list' } },
+} as const satisfies Record<string, TableSpec>
+
 export interface QueueSpec {
   fifo?: boolean
   /** Maximum number of messages per run of the consumer. */

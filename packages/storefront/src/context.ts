@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { addAbortSignal, type Readable } from 'node:stream'
 import { getObject, hasObject, hostFetch, openContext, presignObject } from '@w3filecoin/aws'
-import type { Environment, WebPage } from '@w3filecoin/runtime'
+import { configuredPeers, type Environment, type WebPage } from '@w3filecoin/runtime'
 import { storefrontChecks } from './checks.ts'
 import { configSchema } from './config.ts'
 import { fromGateway } from './content/gateway.ts'
@@ -19,7 +19,7 @@ export const createContext = async (env: Environment) => {
   const { config, aws, peer, checking, common, flushMetrics } = await openContext(
     { resources, tables, messages },
     configSchema,
-    ({ aggregator, dealer, dealTracker }) => [aggregator, dealer, dealTracker],
+    ({ aggregator, dealer, dealTracker }) => configuredPeers([aggregator, dealer, dealTracker]),
     env,
   )
   const content: ContentSource = config.gateway

@@ -19,7 +19,7 @@ import { computeSeal } from '../sealing/compute-seal.ts'
 
 type SealerDependencies = Pick<
   Dependencies,
-  'id' | 'stores' | 'queues' | 'dealer' | 'delegations' | 'limitsOf' | 'timing' | 'batching' | 'now'
+  'id' | 'stores' | 'queues' | 'dealer' | 'delegationOf' | 'limitsOf' | 'timing' | 'batching' | 'now'
 >
 
 /**

@@ -14,6 +14,12 @@ export const identifyStorefront = async (
   if (resource === self.did()) return { ok: invocation.issuer.did() }
   if (await listed.find(resource)) return { ok: resource }
   return {
-    error: newNotListed('UnknownStorefront', { did: resource, setting: 'storefronts', self, invocation }),
+    error: newNotListed('UnknownStorefront', {
+      did: resource,
+      setting: 'storefronts',
+      command: 'w3fil storefront add',
+      self,
+      invocation,
+    }),
   }
 }

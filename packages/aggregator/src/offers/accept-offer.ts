@@ -10,7 +10,7 @@ import { retryPiece } from './retry-piece.ts'
 
 export type OfferDependencies = Pick<
   Dependencies,
-  'id' | 'stores' | 'queues' | 'storefronts' | 'dealer' | 'limitsOf' | 'timing' | 'now'
+  'id' | 'stores' | 'queues' | 'storefronts' | 'bounds' | 'dealer' | 'limitsOf' | 'timing' | 'now'
 >
 
 /** An invocation that offers a piece, in any vocabulary. */

@@ -4,6 +4,7 @@ import { canHold, decodePiece } from '@w3filecoin/piece'
 import type { Stored } from '@w3filecoin/runtime'
 import type { Dependencies } from '../dependencies.ts'
 import type { PieceRecord } from '../domain/piece.ts'
+import { countPiece } from './count-piece.ts'
 import { enqueuePiece } from './enqueue-piece.ts'
 import { type Refusal, refuse } from './refusal.ts'
 
@@ -17,7 +18,7 @@ export interface PieceOffer {
 
 /** Offers a piece for a storefront and group, once it is checked. The caller has authorized the storefront. */
 export const offerPiece = async (
-  dependencies: Pick<Dependencies, 'id' | 'stores' | 'queues' | 'limitsOf' | 'timing' | 'now'>,
+  dependencies: Pick<Dependencies, 'id' | 'stores' | 'queues' | 'bounds' | 'limitsOf' | 'timing' | 'now'>,
   { piece, storefront, group, nonce }: PieceOffer,
 ): Promise<Result<Stored<PieceRecord>, Refusal>> => {
   const groupBytes = Buffer.byteLength(group)
@@ -36,5 +37,7 @@ export const offerPiece = async (
       `${piece} has ${size} padded bytes, and an aggregate of ${paddedBytes} padded bytes cannot contain it. Offer smaller pieces`,
       { piece, final: true },
     )
-  return { ok: await enqueuePiece(dependencies, { storefront, group, piece: `${piece}`, size, nonce }) }
+  const offer = { storefront, group, piece: `${piece}`, size, nonce }
+  const excess = await countPiece(dependencies, offer)
+  return excess ? { error: excess } : { ok: await enqueuePiece(dependencies, offer) }
 }

@@ -11,7 +11,7 @@ import type { GroupRecord, Seal } from '../domain/group.ts'
  * aggregate to the dealer and include its pieces, range by range. It may run twice. Returns the aggregate's record.
  */
 export const completeSeal = async (
-  dependencies: Pick<Dependencies, 'id' | 'stores' | 'queues' | 'dealer' | 'delegations' | 'timing' | 'now'>,
+  dependencies: Pick<Dependencies, 'id' | 'stores' | 'queues' | 'dealer' | 'delegationOf' | 'timing' | 'now'>,
   group: GroupRecord,
   seal: Seal,
 ): Promise<AggregateRecord> => {
@@ -26,21 +26,21 @@ export const completeSeal = async (
 
 /**
  * The same pieces in the same size make the same aggregate, so a second seal of them gets a nonce. The record keeps the
- * promised offer with the delegation of its storefront: it is sent as it was promised, whatever the configuration says then.
+ * promised offer with the delegation of its storefront: it is sent as it was promised, even if the storefront was removed meanwhile.
  */
 const recordSeal = async (
   {
     id,
     stores,
     dealer,
-    delegations,
+    delegationOf,
     timing,
     now,
-  }: Pick<Dependencies, 'id' | 'stores' | 'dealer' | 'delegations' | 'timing' | 'now'>,
+  }: Pick<Dependencies, 'id' | 'stores' | 'dealer' | 'delegationOf' | 'timing' | 'now'>,
   group: GroupRecord,
   seal: Seal,
 ): Promise<{ record: Stored<AggregateRecord>; isNew: boolean }> => {
-  const delegation = delegations.get(group.storefront)
+  const delegation = await delegationOf(group.storefront)
   const authority: Authority | undefined = delegation && { with: group.storefront, proofs: [delegation] }
   const ranges = await getValue<string[]>(stores.blocks, seal.ranges)
   for (const nonce of [undefined, sealNonce(group, seal)]) {

@@ -56,6 +56,7 @@ export const dealInfoHandler = (
           error: newNotListed('UnknownClient', {
             did: capability.with,
             setting: 'clients',
+            command: 'w3fil client add',
             self: id,
             invocation,
           }),

@@ -44,7 +44,7 @@ export const onRetry = ({
       if (!aggregator?.reachable)
         return {
           error: new Error(
-            `The configuration has no URL for ${record.aggregator}. Add one to \`aggregators\``,
+            `${record.aggregator} has no URL here. Add one to \`aggregators\` in the configuration, or with \`w3fil aggregator add\``,
           ),
         }
       const ranges = await getValue<string[]>(stores.blocks, record.retriesCid as string)

@@ -24,7 +24,13 @@ export const aggregateGetHandler = ({
       if (did !== id.did() && !(await isListed(did)))
         return {
           out: {
-            error: newNotListed('UnknownClient', { did, setting: 'storefronts', self: id, invocation }),
+            error: newNotListed('UnknownClient', {
+              did,
+              setting: 'storefronts',
+              command: 'w3fil storefront add --at dealer',
+              self: id,
+              invocation,
+            }),
           },
         }
       const question = await trackerQuestion(id, dealTracker, { piece: nb.piece, nonce: random() })

@@ -46,6 +46,7 @@ export const authorizeOffer = async (
       error: newNotListed('UnknownAggregator', {
         did: invocation.issuer.did(),
         setting: 'aggregators',
+        command: 'w3fil aggregator add',
         self: id,
         invocation,
       }),
@@ -85,7 +86,7 @@ const checkNamed = async (
   if (mayName(aggregator, storefront, allowed)) return undefined
   return newTenantNotListed(
     storefront,
-    `${aggregator} may not name ${storefront} as the tenant of an aggregate. In the dealer's configuration, add it to \`tenants\` of this aggregator in \`aggregators\`${allowed ? '' : ', which does not list the aggregator'}. Or offer with ${storefront} and its delegation, and add it to \`storefronts\``,
+    `${aggregator} may not name ${storefront} as the tenant of an aggregate. At the dealer, add it to \`tenants\` of this aggregator in \`aggregators\`${allowed ? '' : ', which does not list the aggregator'}, or with \`w3fil aggregator add --tenant\`. Or offer with ${storefront} and its delegation, and add it to \`storefronts\` or with \`w3fil storefront add --at dealer\``,
   )
 }
 
@@ -105,7 +106,7 @@ const checkAuthorizing = async (
   if (mayName(aggregator, storefront, await allowedTenants.find(aggregator))) return undefined
   return newTenantNotListed(
     storefront,
-    `${storefront} is not a tenant of this dealer. Add it to \`storefronts\` in the dealer's configuration, or to \`tenants\` of ${aggregator} in \`aggregators\``,
+    `${storefront} is not a tenant of this dealer. Add it to \`storefronts\` in the dealer's configuration, or with \`w3fil storefront add --at dealer\`; or to \`tenants\` of ${aggregator}`,
   )
 }
 

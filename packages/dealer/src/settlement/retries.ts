@@ -17,7 +17,7 @@ export const createRetries = (id: Signer, { aggregate, nonce, aggregator, group 
 }
 
 /**
- * Stores the retries in a receipt of a failed aggregate, in ranges. If the configuration has no URL for the aggregator,
+ * Stores the retries in a receipt of a failed aggregate, in ranges. If no URL of the aggregator is known,
  * no range is sent: the aggregator reads the retries in the receipt.
  */
 export const storeRetries = async (

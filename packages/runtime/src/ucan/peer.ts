@@ -77,6 +77,8 @@ export class Peer {
   async execute(tasks: readonly Task[]): Promise<Result<Receipt>[]> {
     const response = await this.#fetch(new URL('/', this.#origin()).href, {
       method: 'POST',
+      // A redirect could lead from the public address of a listed peer to a private one.
+      redirect: 'manual',
       headers: { 'content-type': CAR, accept: CAR },
       body: await encodeMessage({ invocations: tasks }),
       signal: AbortSignal.timeout(TIMEOUT_MS),
