@@ -128,6 +128,7 @@ export interface InclusionPath {
    * is the right one of the two, `isZero` whether the sibling is a subtree of zeros.
    */
   steps: { node: Uint8Array; sibling: Uint8Array; isRight: boolean; isZero: boolean }[]
+  /** The last node, of which the proof claims that it is the root of the aggregate. */
   root: Uint8Array
 }
 
