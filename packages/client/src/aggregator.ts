@@ -1,7 +1,7 @@
 import type { Failure, PieceAcceptSuccess, PieceInfoSuccess, PieceLink } from '@w3filecoin/capabilities'
 import { type AnyLink, type EncodedInclusion, parsePiece, verifyInclusion } from '@w3filecoin/piece'
 import { platform } from '#platform'
-import { pauseMs, sleep } from './back-off.ts'
+import { pauseMs, sleep, spacingMs } from './back-off.ts'
 import { toError, W3Error } from './error.ts'
 import {
   invocationOf,
@@ -94,6 +94,7 @@ export class Aggregator extends Service {
     let isOpen = true
     let pauses = 0
     let askAt = 0
+    const startedAt = platform.now()
     try {
       for (;;) {
         if (isOpen && followed.length < MAX_FOLLOWED) {
@@ -125,9 +126,9 @@ export class Aggregator extends Service {
             yield* round.events
           }
           pauses = hasMoved ? 0 : pauses + 1
-          askAt =
-            platform.now() +
-            Math.max(pauseMs(pauses, ASKING), Number.isFinite(retryAfterMs) ? retryAfterMs : 0)
+          const now = platform.now()
+          const advised = Number.isFinite(retryAfterMs) ? retryAfterMs : 0
+          askAt = now + Math.max(pauseMs(pauses, ASKING), advised, spacingMs(now - startedAt))
         }
         if (!isOpen && followed.length === 0) return
       }

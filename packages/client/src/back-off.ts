@@ -25,3 +25,9 @@ export const pauseMs = (
   attempt: number,
   { firstMs, maxMs, factor = 2 }: { firstMs: number; maxMs: number; factor?: number },
 ): number => Math.min(maxMs, firstMs * factor ** attempt) * (1 - platform.random() / 4)
+
+/**
+ * Returns the least pause between two questions about many tasks: a quarter of the time since the first question, up to 5
+ * minutes. Some of many tasks move all the time, and these alone would cause a question every second.
+ */
+export const spacingMs = (sinceFirstMs: number): number => Math.min(5 * 60_000, sinceFirstMs / 4)

@@ -2,7 +2,7 @@ import type { DealSummary, FilecoinInfoSuccess, PieceLink, Stage, Workflow } fro
 import { type AnyLink, parsePiece } from '@w3filecoin/piece'
 import { parse as parseLink } from 'multiformats/link'
 import { platform } from '#platform'
-import { pauseMs, sleep } from './back-off.ts'
+import { pauseMs, sleep, spacingMs } from './back-off.ts'
 import { reasonOf, toError, W3Error } from './error.ts'
 import type { RetryEvent } from './http.ts'
 import { Proof } from './proof.ts'
@@ -133,13 +133,6 @@ export interface Status {
   /** Live deals. */
   deals: DealSummary[]
 }
-
-/**
- * While further workflows arrive, pauses grow to this: the new ones alone would cause a question every two seconds. A pause is
- * this share of the time since the first question.
- */
-const MAX_ARRIVAL_PAUSE_MS = 30_000
-const ARRIVAL_SHARE = 1 / 8
 
 /** Pauses between two questions about a workflow. They start again at each new stage. */
 const POLLING = { firstMs: 300, maxMs: 30_000, factor: 1.5 }
@@ -351,7 +344,7 @@ export class Storefront extends Service {
           seen.add(workflow.accept)
           if (watched.size === 0) startedAt = now
           watched.set(workflow.accept, { workflow })
-          const spacing = Math.min(MAX_ARRIVAL_PAUSE_MS, (now - startedAt) * ARRIVAL_SHARE)
+          const spacing = spacingMs(now - startedAt)
           const soon = Math.max(now + POLLING.firstMs, askedAt + spacing)
           askAt = watched.size === 1 ? soon : Math.min(askAt, soon)
         }
@@ -385,7 +378,7 @@ export class Storefront extends Service {
         attempt = hasMoved ? 0 : attempt + 1
         askedAt = platform.now()
         const own = pauseMs(attempt, POLLING)
-        const spacing = Math.min(MAX_ARRIVAL_PAUSE_MS, (askedAt - startedAt) * ARRIVAL_SHARE)
+        const spacing = spacingMs(askedAt - startedAt)
         const pause = Number.isFinite(retryAfterMs) ? Math.max(retryAfterMs, spacing) : own
         askAt = askedAt + pause
         if (failure !== undefined) onRetry?.({ type: 'retry', attempt, pauseMs: pause, reason: failure })
