@@ -50,6 +50,13 @@ const text = (what: string): Expected => ({ kind: 'other', description: `${what}
 
 /** The fields of `nb` by name. A name has one meaning in all abilities. */
 const FIELDS: Record<string, Expected> = {
+  blob: {
+    kind: 'other',
+    description: 'the digest of a blob (a multihash, as bytes) and its size in bytes',
+  },
+  index: link('the CIDv1 of the CAR that contains the index'),
+  root: link('the root of the uploaded DAG'),
+  shards: link('a CIDv1 of a CAR'),
   content: link('the CID of the content'),
   piece,
   aggregate: piece,
