@@ -1,5 +1,5 @@
-import type { Block, Delegation, DID, Fact, Link, Principal, Signer } from '@ucanto/interface'
 import { DID as Dids } from '@ucanto/core'
+import type { Block, Delegation, DID, Fact, Link, Principal, Signer } from '@ucanto/interface'
 import type { Blob } from './blob.ts'
 import { buildTask } from './build-task.ts'
 import type { PieceLink, UnknownLink } from './schema.ts'
@@ -256,10 +256,7 @@ export const httpPut = (
  *
  * @param put CID of the `http/put`, after which it runs
  */
-export const blobAccept = (
-  storefront: Signer,
-  { blob, space, put }: { blob: Blob; space: DID; put: Link },
-) =>
+export const blobAccept = (storefront: Signer, { blob, space, put }: { blob: Blob; space: DID; put: Link }) =>
   buildTask({
     issuer: storefront,
     audience: storefront,

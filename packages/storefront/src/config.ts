@@ -171,7 +171,7 @@ export const configSchema = z
         code: 'custom',
         path: ['uploads'],
         input: uploads,
-        message: "expected off: with gateway, the storefront does not read its own buckets",
+        message: 'expected off: with gateway, the storefront does not read its own buckets',
       })
     if (gateway?.startsWith('http:') && !didWeb.allowPrivate)
       issues.push({

@@ -47,9 +47,7 @@ export const createStorefront = ({
       filecoinSubmitHandler(dependencies),
       filecoinAcceptHandler(dependencies),
       filecoinInfoHandler(dependencies),
-      ...(uploading
-        ? [spaceBlobAddHandler(uploading), spaceIndexAddHandler(), uploadAddHandler()]
-        : []),
+      ...(uploading ? [spaceBlobAddHandler(uploading), spaceIndexAddHandler(), uploadAddHandler()] : []),
       concludeHandler({
         authority,
         now,

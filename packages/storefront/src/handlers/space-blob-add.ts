@@ -1,5 +1,5 @@
 import type { DID } from '@ucanto/interface'
-import { type SpaceBlobAddSuccess, spaceBlobAdd } from '@w3filecoin/capabilities'
+import { type SpaceBlobAddSuccess, spaceBlobAdd, type UnknownLink } from '@w3filecoin/capabilities'
 import { type Handler, provide } from '@w3filecoin/runtime'
 import type { Dependencies } from '../dependencies.ts'
 import { findActingSpace } from '../workflow/acting-space.ts'
@@ -21,6 +21,8 @@ export const spaceBlobAddHandler = (
     })
     if (promised.error) return { out: promised }
     const { acceptTask, effects } = promised.ok
-    const ok: SpaceBlobAddSuccess = { site: { 'ucan/await': ['.out.ok.site', acceptTask.cid] } }
+    const ok: SpaceBlobAddSuccess = {
+      site: { 'ucan/await': ['.out.ok.site', acceptTask.cid as UnknownLink] },
+    }
     return { out: { ok }, fx: { fork: effects } }
   })

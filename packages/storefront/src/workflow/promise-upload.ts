@@ -1,5 +1,12 @@
 import type { DID, Link, Receipt } from '@ucanto/interface'
-import { type Blob, type BlobAllocateSuccess, failure, type Result, type Task, Tasks } from '@w3filecoin/capabilities'
+import {
+  type Blob,
+  type BlobAllocateSuccess,
+  failure,
+  type Result,
+  type Task,
+  Tasks,
+} from '@w3filecoin/capabilities'
 import { deriveSigner, issueReceipt, type Outcome, packTask, unpackTask } from '@w3filecoin/runtime'
 import type { Dependencies } from '../dependencies.ts'
 import type { Space } from '../domain/quota.ts'
