@@ -37,6 +37,7 @@ export const checkRule = ({ of, defect }: Rule, stack: Stack) => {
 /** The tables whose rows the services count or acquire again. */
 const DERIVED = [
   'StorefrontQuotaRecordsTable',
+  'StorefrontUploadRecordsTable',
   'StorefrontReadingRecordsTable',
   'AggregatorTallyRecordsTable',
   'StorefrontHealthRecordsTable',
@@ -45,8 +46,8 @@ const DERIVED = [
   'DealTrackerHealthRecordsTable',
 ]
 
-/** The buckets whose objects are superseded, with the days for which they are kept. */
-const TEMPORARY: Record<string, number> = { DealTrackerBlocksDataBucket: 30 }
+/** The buckets whose objects are superseded, or were never offered, with the days for which they are kept. */
+const TEMPORARY: Record<string, number> = { DealTrackerBlocksDataBucket: 30, StorefrontUploadsDataBucket: 7 }
 
 /** The principals that make the deals of a stage, and what they may do with offer documents. */
 const DEAL_MAKING = ['arn:aws:iam::999999999999:role/deals']

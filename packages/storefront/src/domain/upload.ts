@@ -1,6 +1,7 @@
 import { type Blob, type Failure, failure, type Result } from '@w3filecoin/capabilities'
 import * as Digest from 'multiformats/hashes/digest'
 import { create as createLink } from 'multiformats/link'
+import { resources } from '../resources.ts'
 
 /**
  * An upload that an agent got an address for. It is written before the agent gets the address.
@@ -64,7 +65,7 @@ export const isLive = (record: UploadRecord | undefined, now: number): record is
   record !== undefined && now < record.expiresAt * 1000
 
 /** Lifetime of a record: that of the uploaded object. */
-const LIFETIME_MS = 7 * 24 * 60 * 60 * 1000
+const LIFETIME_MS = resources.buckets.uploads.keepDays * 24 * 60 * 60 * 1000
 
 /** Returns the time from which a record written now counts as absent, in seconds since 1970. */
 export const uploadExpiry = (now: number): number => Math.ceil((now + LIFETIME_MS) / 1000)
