@@ -1,4 +1,6 @@
 import { createHash } from 'node:crypto'
+import { utimes } from 'node:fs/promises'
+import { join } from 'node:path'
 import { HeadObjectCommand } from '@aws-sdk/client-s3'
 import { type Client, create } from '@storacha/client'
 import * as Service from '@storacha/client/service'
@@ -172,6 +174,19 @@ describe('an address', () => {
     expect(await isIn('storefront-uploads', content)).toBe(false)
     expect(await put(url, content.bytes, headersOf(content.bytes))).toBe(200)
     expect(await isIn('storefront-uploads', content)).toBe(true)
+  })
+
+  test('K13: is given again when the upload is old, so that it cannot expire before it is offered', async () => {
+    const content = await randomContent(5_000)
+    await put(await addressFor('storefront', content), content.bytes, headersOf(content.bytes))
+    await expect(addressFor('storefront', content)).rejects.toThrow('There is no address')
+    const fourDaysAgo = new Date(Date.now() - 4 * 86_400_000)
+    const file = join(system.data, 's3', 'storefront-uploads', `${content.content}`)
+    await utimes(file, fourDaysAgo, fourDaysAgo)
+    expect(await put(await addressFor('storefront', content), content.bytes, headersOf(content.bytes))).toBe(
+      200,
+    )
+    await expect(addressFor('storefront', content)).rejects.toThrow('There is no address')
   })
 
   test('K13: content that no offer names is not kept', async () => {

@@ -52,11 +52,11 @@ const text = (what: string): Expected => ({ kind: 'other', description: `${what}
 const FIELDS: Record<string, Expected> = {
   blob: {
     kind: 'other',
-    description: 'the digest of a blob (a multihash, as bytes) and its size in bytes',
+    description: 'a blob by its multihash (bytes) and its number of bytes, as { digest, size }',
   },
   index: link('the CIDv1 of the CAR that contains the index'),
   root: link('the root of the uploaded DAG'),
-  shards: link('a CIDv1 of a CAR'),
+  shards: link('a list of CIDv1s of CARs, each'),
   content: link('the CID of the content'),
   piece,
   aggregate: piece,

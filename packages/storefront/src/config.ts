@@ -95,7 +95,7 @@ export const configSchema = z
       .optional()
       .meta({
         description:
-          'URL template that agents may send content to with `PUT`, with `{cid}` in place of its CID. It is public: `GET /` names it. If absent, agents must store content where the storefront reads it by other means.',
+          'URL template that agents may send content to with `PUT`, with `{cid}` in place of its CID. It is public: `GET /` names it. If absent, agents get addresses as `uploads` says, or must store content where the storefront reads it by other means.',
         examples: ['https://uploads.example.com/{cid}'],
       }),
     uploads: z
