@@ -4,6 +4,7 @@ import { ed25519 } from '@ucanto/principal'
 import { CAR, HTTP } from '@ucanto/transport'
 import { bind, openTables } from '@w3filecoin/aws'
 import { Tasks } from '@w3filecoin/capabilities'
+import { connect as connectClient } from '@w3filecoin/client'
 import { placesOf } from '@w3filecoin/local/provision'
 import { COMMON_FORMATS, issueReceipt, openStores, readReceipt } from '@w3filecoin/runtime'
 import { resources } from '@w3filecoin/storefront/resources'
@@ -114,6 +115,24 @@ test('K10: a web page offers content that it uploads, and reads the receipts', a
   expect(readReceipt(submit, new Uint8Array(await served.arrayBuffer()))?.out).toEqual({
     ok: { piece: content.piece },
   })
+})
+
+test('K10: a web page sends content to an address of the storefront, with the checksum, and may not read it there', async () => {
+  const content = await randomContent(5_000)
+  const w3 = await connectClient(at('storefront').url, {
+    signer: (await ed25519.generate()) as never,
+    fetch: (url, { signal: _, body, headers, method }: RequestInit = {}) =>
+      fromPage(url, {
+        ...(method && { method }),
+        // The browser sets the length itself.
+        headers: Object.fromEntries([...new Headers(headers)].filter(([name]) => name !== 'content-length')),
+        body: body as Uint8Array,
+      }),
+  })
+  await w3.start(content.bytes as Uint8Array<ArrayBuffer>)
+  const stored = `${system.local.engines.s3}/storefront-uploads/${content.content}`
+  expect((await fetch(stored)).status).toBe(200)
+  await expect(fromPage(stored)).rejects.toThrow(Blocked)
 })
 
 test('K10: a web page reads content, also a range of it', async () => {

@@ -55,6 +55,7 @@ const system = useSystem({
             ...config,
             missingContent: 'refuse',
             gateway: `http://127.0.0.1:${port}/{cid}`,
+            uploads: 'off',
             didWeb: { allowPrivate: true },
           }
         : config,

@@ -35,6 +35,8 @@ const abilities: [role: string, can: `${string}/${string}`, issuer: string, nb: 
   ['storefront', 'filecoin/info', 'agent', { piece }],
   ['storefront', 'filecoin/submit', 'storefront', { content, piece }],
   ['storefront', 'filecoin/accept', 'storefront', { content, piece }],
+  ['storefront', 'space/index/add', 'agent', { index: content }],
+  ['storefront', 'upload/add', 'agent', { root: content }],
   ['storefront', 'ucan/conclude', 'aggregator', { receipt: content }],
   ['aggregator', 'piece/offer', 'storefront', { piece, group: 'g' }],
   ['aggregator', 'piece/info', 'storefront', { piece, group: 'g' }],

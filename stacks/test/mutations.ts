@@ -116,6 +116,14 @@ export const MUTATIONS: readonly Mutation[] = [
     reported: 'DealTrackerBlocksDataBucket deletes objects after no days, not 30',
   },
   {
+    title: 'uploads that no agent offered are never deleted',
+    stage: 'development',
+    file: 'packages/storefront/src/resources.ts',
+    from: ', keepDays: 7 }',
+    to: ' }',
+    reported: 'StorefrontUploadsDataBucket deletes objects after no days, not 7',
+  },
+  {
     title: 'an API accepts any number of requests',
     stage: 'development',
     file: 'stacks/domain.ts',

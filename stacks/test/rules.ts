@@ -38,6 +38,7 @@ export const checkRule = ({ of, defect }: Rule, stack: Stack) => {
 const DERIVED = [
   'StorefrontQuotaRecordsTable',
   'AggregatorQuotaRecordsTable',
+  'StorefrontUploadRecordsTable',
   'StorefrontReadingRecordsTable',
   'AggregatorTallyRecordsTable',
   'StorefrontHealthRecordsTable',
@@ -46,8 +47,8 @@ const DERIVED = [
   'DealTrackerHealthRecordsTable',
 ]
 
-/** The buckets whose objects are superseded, with the days for which they are kept. */
-const TEMPORARY: Record<string, number> = { DealTrackerBlocksDataBucket: 30 }
+/** The buckets whose objects are superseded, or were never offered, with the days for which they are kept. */
+const TEMPORARY: Record<string, number> = { DealTrackerBlocksDataBucket: 30, StorefrontUploadsDataBucket: 7 }
 
 /** The principals that make the deals of a stage, and what they may do with offer documents. */
 const DEAL_MAKING = ['arn:aws:iam::999999999999:role/deals']

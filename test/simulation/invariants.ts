@@ -137,6 +137,8 @@ export class Watch {
    */
   answered(service: string, receipt: Receipt): void {
     if (receipt.fx.fork.length === 0 && receipt.fx.join === undefined) return
+    // An address for an upload ends within minutes: the receipt describes the present moment, like that of `filecoin/info`.
+    if ((receipt.ran as Invocation).capabilities?.[0].can === 'space/blob/add') return
     const promises = this.#promises.get(service) ?? new Map<string, Receipt>()
     const task = `${receipt.ran.link()}`
     const before = promises.get(task) ?? receipt

@@ -74,6 +74,12 @@ export const SETTINGS = {
   },
   /** More than a storefront offers in a day, so that the aggregators count pieces. */
   piecesPerDay: 10_000,
+  uploads: {
+    spaces: 'open' as const,
+    maxBytes: 2 ** 20,
+    perDay: { listed: 10, shared: 10 },
+    bytesPerDay: { listed: 2 ** 20, shared: 2 ** 20 },
+  },
   /** Small batches: three pieces are two ranges, and several pages. */
   batching: {
     rangePieces: 2,
@@ -278,12 +284,31 @@ export const createSystem = (options: Options): System => {
         grants.touch('buckets', 'content', 'read')
         return content.open(cid)
       },
+      keep: async () => {
+        grants.touch('buckets', 'uploads', 'read')
+        grants.touch('buckets', 'content', 'write')
+      },
       locate: async (cid: string) => cid,
+    }
+    const uploads = {
+      ...SETTINGS.uploads,
+      store: {
+        find: async (cid: string) => {
+          grants.touch('buckets', 'content', 'read')
+          grants.touch('buckets', 'uploads', 'read')
+          return (await content.has(cid)) ? cid : undefined
+        },
+        presign: async (cid: string) => {
+          grants.touch('buckets', 'uploads', 'write')
+          return { url: cid, headers: {}, expires: 0 }
+        },
+      },
     }
     connect(
       createStorefront({
         ...common,
         content: contentSource,
+        uploads,
         checks: storefrontFormats.storefrontChecks({
           ...checking,
           content: contentSource,

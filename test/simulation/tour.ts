@@ -1,6 +1,6 @@
 import { code as CBOR, encode } from '@ipld/dag-cbor'
 import type { Signer } from '@ucanto/interface'
-import { failure, parsePieceLink, revoke, Tasks } from '@w3filecoin/capabilities'
+import { failure, parsePieceLink, revoke, spaceBlobAdd, Tasks } from '@w3filecoin/capabilities'
 import {
   dueAt,
   encodeMessage,
@@ -104,6 +104,7 @@ const scheduleVisits = (world: DeterministicWorld, system: System, offer: Offer)
     at(14, () => service.service.schedules.check!())
     at(15, () => revokeAt(system, service, offer))
   }
+  at(14, () => addBlob(system, offer))
   at(2, () => offerInvalidAggregate(system))
   for (const hours of [50, 100, 150]) at(hours, () => concludeWithoutEffects(system))
   at(155, () => forgetAggregation(world, system))
@@ -168,6 +169,19 @@ const serviceOf = ({ services }: System, name: string): Simulated => services.ge
 const askInfo = async (system: System, offer: Offer): Promise<void> => {
   const question = await questionOf(offer, serviceOf(system, offer.storefront).id)
   await post(system, offer.storefront, await question.buildIPLDView())
+}
+
+/** Asks for an address for content that the storefront does not have. */
+const addBlob = async (system: System, offer: Offer): Promise<void> => {
+  const { content, bytes } = await someContent('uploaded')
+  const invocation = spaceBlobAdd.invoke({
+    issuer: offer.space,
+    audience: principal(serviceOf(system, offer.storefront).id.did()),
+    with: offer.space.did(),
+    nb: { blob: { digest: content.multihash.bytes, size: bytes.byteLength } },
+    expiration: Infinity,
+  })
+  await post(system, offer.storefront, await invocation.buildIPLDView())
 }
 
 /** Revokes a delegation that no offer rests on, and asks for the receipt of the revocation. */

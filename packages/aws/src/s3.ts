@@ -1,4 +1,5 @@
 import {
+  CopyObjectCommand,
   GetObjectCommand,
   HeadObjectCommand,
   NoSuchKey,
@@ -13,7 +14,7 @@ import { sha256 } from 'multiformats/hashes/sha2'
 import { create as createLink } from 'multiformats/link'
 
 /** The lifetime of a presigned URL. */
-const PRESIGNED_URL_SECONDS = 900
+export const PRESIGNED_URL_SECONDS = 900
 
 interface BucketOptions {
   client: S3Client
@@ -88,19 +89,66 @@ export const presignObject = ({
     expiresIn: PRESIGNED_URL_SECONDS,
   })
 
-/** Whether an object exists. */
-export const hasObject = async ({
+/**
+ * Returns a URL for a `PUT` of exactly these bytes within 15 minutes, with the headers that the request must have. The signature
+ * covers both: S3 refuses other headers at once, and another body when it has arrived.
+ *
+ * @param sha256 the hash of the bytes
+ * @param bytes their number, at most 5 GiB
+ * @example { url: 'https://…&X-Amz-Signature=…', headers: { 'x-amz-checksum-sha256': 'ungWv48B…', 'content-length': '3' } }
+ */
+export const presignUpload = async ({
   client,
   bucket,
   key,
-}: BucketOptions & { key: string }): Promise<boolean> => {
+  sha256,
+  bytes,
+}: BucketOptions & { key: string; sha256: Uint8Array; bytes: number }): Promise<{
+  url: string
+  headers: Record<string, string>
+}> => {
+  const checksum = Buffer.from(sha256).toString('base64')
+  const command = new PutObjectCommand({
+    Bucket: bucket,
+    Key: key,
+    ContentLength: bytes,
+    ChecksumSHA256: checksum,
+  })
+  const url = await getSignedUrl(client, command, {
+    expiresIn: PRESIGNED_URL_SECONDS,
+    // S3 compares the body with the header only, not with a parameter of the URL.
+    unhoistableHeaders: new Set(['x-amz-checksum-sha256']),
+  })
+  return { url, headers: { 'x-amz-checksum-sha256': checksum, 'content-length': `${bytes}` } }
+}
+
+/** Returns size and time of an object, or `undefined` if it does not exist. The time is in milliseconds since 1970. */
+export const findObject = async ({
+  client,
+  bucket,
+  key,
+}: BucketOptions & { key: string }): Promise<{ bytes: number; storedAt: number } | undefined> => {
   try {
-    await client.send(new HeadObjectCommand({ Bucket: bucket, Key: key }))
-    return true
+    const { ContentLength, LastModified } = await client.send(
+      new HeadObjectCommand({ Bucket: bucket, Key: key }),
+    )
+    return { bytes: ContentLength ?? 0, storedAt: LastModified?.getTime() ?? 0 }
   } catch (cause) {
-    if (cause instanceof NotFound) return false
+    if (cause instanceof NotFound) return undefined
     throw cause
   }
+}
+
+/** Copies an object of at most 5 GiB to another bucket, under the same key. Throws `NoSuchKey` if it does not exist. */
+export const copyObject = async ({
+  client,
+  bucket,
+  key,
+  from,
+}: BucketOptions & { key: string; from: string }): Promise<void> => {
+  await client.send(
+    new CopyObjectCommand({ Bucket: bucket, Key: key, CopySource: `${from}/${encodeURIComponent(key)}` }),
+  )
 }
 
 /** Returns the body of an object as a stream, or `undefined` if the object does not exist. */

@@ -50,6 +50,13 @@ const text = (what: string): Expected => ({ kind: 'other', description: `${what}
 
 /** The fields of `nb` by name. A name has one meaning in all abilities. */
 const FIELDS: Record<string, Expected> = {
+  blob: {
+    kind: 'other',
+    description: 'a blob by its multihash (bytes) and its number of bytes, as { digest, size }',
+  },
+  index: link('the CIDv1 of the CAR that contains the index'),
+  root: link('the root of the uploaded DAG'),
+  shards: link('a list of CIDv1s of CARs, each'),
   content: link('the CID of the content'),
   piece,
   aggregate: piece,

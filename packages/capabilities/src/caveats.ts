@@ -1,5 +1,6 @@
 import type { Ability, Capability } from '@ucanto/interface'
 import * as aggregator from './aggregator.ts'
+import * as blob from './blob.ts'
 import * as dealTracker from './deal-tracker.ts'
 import * as dealer from './dealer.ts'
 import { coversAbility } from './schema.ts'
@@ -16,7 +17,7 @@ const isDefinition = (value: unknown): value is Definition =>
   typeof value === 'object' && value !== null && 'can' in value && 'descriptor' in value
 
 /** Every ability of the four services. */
-const ABILITIES: readonly Definition[] = [storefront, aggregator, dealer, dealTracker, ucan].flatMap(
+const ABILITIES: readonly Definition[] = [storefront, blob, aggregator, dealer, dealTracker, ucan].flatMap(
   definitions => Object.values<unknown>(definitions).filter(isDefinition),
 )
 

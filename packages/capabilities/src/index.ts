@@ -1,5 +1,6 @@
 export * from './aggregator.ts'
 export * from './arguments.ts'
+export * from './blob.ts'
 export type { Task } from './build-task.ts'
 export * from './caveats.ts'
 export * from './deal-tracker.ts'

@@ -1,4 +1,6 @@
+import { DID as Dids } from '@ucanto/core'
 import type { Block, Delegation, DID, Fact, Link, Principal, Signer } from '@ucanto/interface'
+import type { Blob } from './blob.ts'
 import { buildTask } from './build-task.ts'
 import type { PieceLink, UnknownLink } from './schema.ts'
 
@@ -209,6 +211,74 @@ export const dealInfo = (
   { piece, nonce }: { piece: PieceLink; nonce: string },
   authority?: Authority,
 ) => buildTask({ issuer, audience: tracker, can: 'deal/info', nb: { piece }, nonce, ...authority })
+
+/**
+ * Builds the storefront's `blob/allocate` task.
+ *
+ * @param cause CID of the `space/blob/add`
+ */
+export const blobAllocate = (
+  storefront: Signer,
+  { blob, space, cause }: { blob: Blob; space: DID; cause: Link },
+) =>
+  buildTask({
+    issuer: storefront,
+    audience: storefront,
+    can: 'blob/allocate',
+    nb: { blob, cause, space: Dids.parse(space) },
+  })
+
+/**
+ * Builds the `http/put` task, which the agent runs. Its result has no other proof than the blob itself.
+ *
+ * @param allocate CID of the `blob/allocate`, whose receipt has the address
+ * @param uploader an Ed25519 key, which the facts contain: published clients sign the receipt with it
+ */
+export const httpPut = (
+  uploader: Signer,
+  { blob, allocate }: { blob: Blob; allocate: Link },
+  keys: Fact[string],
+) =>
+  buildTask({
+    issuer: uploader,
+    audience: uploader,
+    can: 'http/put',
+    nb: {
+      body: blob,
+      url: { 'ucan/await': ['.out.ok.address.url', allocate] },
+      headers: { 'ucan/await': ['.out.ok.address.headers', allocate] },
+    },
+    facts: [{ keys }],
+  })
+
+/**
+ * Builds the storefront's `blob/accept` task.
+ *
+ * @param put CID of the `http/put`, after which it runs
+ */
+export const blobAccept = (storefront: Signer, { blob, space, put }: { blob: Blob; space: DID; put: Link }) =>
+  buildTask({
+    issuer: storefront,
+    audience: storefront,
+    can: 'blob/accept',
+    nb: { blob, space: Dids.parse(space), _put: { 'ucan/await': ['.out.ok', put] } },
+  })
+
+/**
+ * Builds the `assert/location` in which the storefront names the location of a blob to a space.
+ *
+ * @param url cannot be read without permission
+ */
+export const assertLocation = (
+  storefront: Signer,
+  { digest, space, url }: { digest: Uint8Array; space: DID | Uint8Array; url: string },
+) =>
+  buildTask({
+    issuer: storefront,
+    audience: Dids.from(space as DID),
+    can: 'assert/location',
+    nb: { content: { digest }, location: [url], space: Dids.from(space as DID) },
+  })
 
 /**
  * Builds the `ucan/conclude` invocation that delivers a receipt to `audience`, with its root and all of its blocks. The

@@ -30,7 +30,13 @@ const VALID: Record<string, unknown> = {
   receipt: content,
   ucan: content,
   proof: [content],
+  blob: { digest: content.multihash.bytes, size: 10 },
+  index: content,
+  root: content,
+  shards: [content],
 }
+/** The fields that may be an empty list. */
+const LISTS = new Set(['proof', 'shards'])
 const validNb = ({ descriptor }: Ability) =>
   Object.fromEntries(Object.keys(descriptor.nb.shape).map(name => [name, VALID[name]]))
 const find = (ability: Ability, nb: unknown, resource: unknown = alice) =>
@@ -44,6 +50,8 @@ const OPTIONAL = new Set([
   'filecoin/info after',
   'piece/info nonce',
   'ucan/revoke proof',
+  'space/index/add content',
+  'upload/add shards',
 ])
 const fields = abilities.flatMap(ability =>
   Object.keys(ability.descriptor.nb.shape).map(name => [ability.can, name, ability] as const),
@@ -62,8 +70,11 @@ describe('findInvalidArgument', () => {
       'piece/accept',
       'piece/info',
       'piece/offer',
+      'space/blob/add',
+      'space/index/add',
       'ucan/conclude',
       'ucan/revoke',
+      'upload/add',
     ])
   })
 
@@ -71,13 +82,13 @@ describe('findInvalidArgument', () => {
     const valid = validNb(ability)
     expect(find(ability, valid)).toBeUndefined()
     const values = [{ a: 1 }, 5, true, null, [], new Uint8Array(3), { '/': `${v1}` }]
-    for (const value of values.filter(value => !(name === 'proof' && Array.isArray(value)))) {
+    for (const value of values.filter(value => !(LISTS.has(name) && Array.isArray(value)))) {
       const error = find(ability, { ...valid, [name]: value })
       expect(error).toMatchObject({
         name: 'MalformedCapability',
         field: `nb.${name}`,
         found: describeValue(value),
-        expected: expect.stringMatching(/, (as a link|each, as a link|as text)$/),
+        expected: expect.stringMatching(/, (as a link|each, as a link|as text|as \{ digest, size \})$/),
       })
       expect(error?.message).toContain(
         `nb.${name} of ${can} is ${error?.found}. Expected ${error?.expected}.`,

@@ -97,6 +97,10 @@ const HINTS = new Map([
     'UploadUnavailable',
     'Store the content where the storefront reads it and pass --no-upload, or pass --upload.',
   ],
+  [
+    'BlobSizeOutsideOfSupportedRange',
+    'Store the content where the storefront reads it and pass --no-upload, or pass --upload.',
+  ],
   ['InvalidPieceCID', 'Compute the piece with w3fil cid.'],
   [
     'InvalidContentPiece',

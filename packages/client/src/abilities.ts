@@ -11,6 +11,9 @@ import type {
   PieceInfoSuccess,
   PieceOfferSuccess,
   RevokeSuccess,
+  SpaceBlobAddSuccess,
+  SpaceIndexAddSuccess,
+  UploadAddSuccess,
 } from '@w3filecoin/capabilities'
 import type { AnyLink } from '@w3filecoin/piece'
 
@@ -31,6 +34,12 @@ export interface Abilities {
     nb: { piece: AnyLink; task?: AnyLink | undefined; after?: string | undefined }
     ok: FilecoinInfoSuccess
   }
+  /** Storefront: asks for an address to which a blob can be sent. `digest` is a multihash of SHA-256. */
+  'space/blob/add': { nb: { blob: { digest: Uint8Array; size: number } }; ok: SpaceBlobAddSuccess }
+  /** Storefront: names the index of an uploaded DAG. The storefront does not publish it. */
+  'space/index/add': { nb: { index: AnyLink; content?: AnyLink | undefined }; ok: SpaceIndexAddSuccess }
+  /** Storefront: names the root of an uploaded DAG. The storefront keeps no list of them. */
+  'upload/add': { nb: { root: AnyLink; shards?: AnyLink[] | undefined }; ok: UploadAddSuccess }
   /** Aggregator: offers a piece of a group. */
   'piece/offer': { nb: Grouped; ok: PieceOfferSuccess }
   /** Aggregator, for itself: states the aggregate of a piece, with the inclusion proof. */

@@ -68,6 +68,7 @@ const RETRYABLE = new Set([
   'OutcomePending',
   'TooManyOffers',
   'TooManyPieces',
+  'TooManyUploads',
   'TooManyInvocations',
 ])
 
@@ -95,6 +96,11 @@ const HINTS = new Map([
   ['OutcomePending', 'The task has no outcome yet. Follow it with watch(), or repeat the call later.'],
   ['TooManyOffers', 'Repeat the offer after `failure.retryAt`.'],
   ['TooManyPieces', 'Repeat the offer after `failure.retryAt`.'],
+  ['TooManyUploads', 'Repeat the call after `failure.retryAt`.'],
+  [
+    'BlobSizeOutsideOfSupportedRange',
+    'Store the content where the storefront reads it, and call offer(). Or pass `upload` to connect().',
+  ],
   [
     'SpaceNotListed',
     'Ask the operator of the storefront to list the space, or pass a listed space and its delegation.',
@@ -109,7 +115,7 @@ export const toError = (failure: Failure): W3Error => {
   return new W3Error(name, message ?? name, {
     failure,
     hint: HINTS.get(name) ?? undefined,
-    ...(typeof retryAt === 'string' && { hint: `Repeat the offer after ${retryAt}.` }),
+    ...(typeof retryAt === 'string' && { hint: `Repeat the call after ${retryAt}.` }),
   })
 }
 

@@ -151,8 +151,12 @@ export interface About {
   did?: string
   /** The version of its code. */
   version?: string
-  /** How the storefront takes content: `from` is `bucket` or `gateway`, where it reads; `upload` is the URL template for a `PUT`, with `{cid}`. */
-  content?: { from?: string; upload?: string }
+  /**
+   * How the storefront takes content: `from` is `bucket` or `gateway`, where it reads; `upload` is the URL template for a `PUT`,
+   * with `{cid}`; `uploads` is `open` or `listed` if the storefront gives addresses for uploads, to every space or to those
+   * that its operator listed.
+   */
+  content?: { from?: string; upload?: string; uploads?: string }
 }
 
 /** A service of the protocol: the storefront, the aggregator, the dealer or the deal tracker. */

@@ -1,4 +1,13 @@
-import type { DealSummary, FilecoinInfoSuccess, PieceLink, Stage, Workflow } from '@w3filecoin/capabilities'
+import type { Block } from '@ucanto/interface'
+import type {
+  BlobAllocateSuccess,
+  DealSummary,
+  Failure,
+  FilecoinInfoSuccess,
+  PieceLink,
+  Stage,
+  Workflow,
+} from '@w3filecoin/capabilities'
 import { type AnyLink, parsePiece } from '@w3filecoin/piece'
 import { parse as parseLink } from 'multiformats/link'
 import { platform } from '#platform'
@@ -15,6 +24,7 @@ import {
   type ServiceOptions,
   type TaskState,
   toAsync,
+  viewReceipt,
 } from './service.ts'
 import { type HashingEvent, type Identified, identifyBlob, openSource, type Source } from './source.ts'
 import { verify } from './verify.ts'
@@ -22,7 +32,8 @@ import { verify } from './verify.ts'
 export interface ConnectOptions extends ServiceOptions {
   /**
    * How content reaches the storefront: a URL template for a `PUT` with `{cid}`, or a function that stores the content where the
-   * storefront reads it. The default is the template that the storefront names at `GET /`.
+   * storefront reads it. By default the client asks the storefront for an address, if it gives any, or uses the template that it
+   * names at `GET /`.
    *
    * @example 'http://127.0.0.1:4005/storefront-content/{cid}'
    */
@@ -134,6 +145,11 @@ export interface Status {
   deals: DealSummary[]
 }
 
+interface UploadCalls {
+  onProgress: (event: AddEvent) => void
+  signal: AbortSignal | undefined
+}
+
 /** Pauses between two questions about a workflow. They start again at each new stage. */
 const POLLING = { firstMs: 300, maxMs: 30_000, factor: 1.5 }
 const MAX_UPLOAD_ANSWER_BYTES = 64 * 1024
@@ -145,11 +161,14 @@ const LONG_MS = 2 ** 31 - 1
 /** A storefront: it takes content, and has the proof of a deal in the end. */
 export class Storefront extends Service {
   readonly #upload: string | Upload | undefined
+  /** Whether to ask the storefront for addresses. */
+  readonly #asksForAddresses: boolean
 
   /** @internal */
   constructor(opened: Awaited<ReturnType<typeof openService>>, { upload }: ConnectOptions = {}) {
     super(opened)
     this.#upload = upload ?? opened.about.content?.upload
+    this.#asksForAddresses = upload === undefined && opened.about.content?.uploads !== undefined
   }
 
   /**
@@ -482,30 +501,69 @@ export class Storefront extends Service {
     blob: Blob,
     { onProgress, signal }: { onProgress: (event: AddEvent) => void; signal: AbortSignal | undefined },
   ): Promise<void> {
+    const allocated = this.#asksForAddresses ? await this.#allocate(identified, signal) : undefined
     const upload = this.#upload
-    if (upload === undefined) throw this.#uploadUnavailable(identified)
+    if (allocated === undefined && upload === undefined) throw this.#uploadUnavailable(identified)
     const { bytes } = identified
+    const calls = { onProgress, signal }
     onProgress({ type: 'uploading', bytes, sent: 0 })
-    if (typeof upload === 'function') await upload({ ...identified, blob, signal })
-    else await this.#put(upload.replace('{cid}', `${identified.content}`), blob, { onProgress, signal })
+    if (allocated) {
+      if (allocated.address) await this.#put(allocated.address.url, blob, allocated.address.headers, calls)
+    } else if (typeof upload === 'function') await upload({ ...identified, blob, signal })
+    else await this.#putUnlessStored(upload!.replace('{cid}', `${identified.content}`), blob, calls)
     onProgress({ type: 'uploaded', bytes })
+  }
+
+  /**
+   * Asks for an address for the content. Without one, the storefront has the content. Returns `undefined` if the content is too
+   * large for an address, and can be uploaded by other means.
+   */
+  async #allocate(
+    { content, bytes }: Identified,
+    signal: AbortSignal | undefined,
+  ): Promise<BlobAllocateSuccess | undefined> {
+    const blob = { digest: content.multihash.bytes, size: bytes }
+    // For itself: a delegation to offer pieces need not cover uploads. If one covers them, they count for its space.
+    const { out, fx } = await this.invoke('space/blob/add', { blob }, { with: this.agent, signal })
+    const failure = out.error as Failure | undefined
+    if (failure?.name === 'BlobSizeOutsideOfSupportedRange' && this.#upload !== undefined) return undefined
+    if (failure) throw toError(failure)
+    for (const effect of fx.fork) {
+      const conclusion = invocationOf(effect)
+      const { can, nb } = conclusion?.capabilities[0] ?? {}
+      if (can !== 'ucan/conclude') continue
+      const blocks = new Map(
+        [...conclusion!.iterateIPLDBlocks()].map(block => [`${block.cid}`, block as Block]),
+      )
+      const receipt = viewReceipt((nb as { receipt: AnyLink }).receipt, blocks)
+      if (invocationOf(receipt.ran)?.capabilities[0]?.can === 'blob/allocate')
+        return receipt.out.ok as BlobAllocateSuccess
+    }
+    throw new W3Error('InvalidAnswer', `The receipt of ${this.did} for the blob has no address`)
+  }
+
+  async #putUnlessStored(url: string, blob: Blob, calls: UploadCalls): Promise<void> {
+    const options = { signal: calls.signal, onRetry: calls.onProgress, maxBytes: MAX_UPLOAD_ANSWER_BYTES }
+    const { status, headers } = await this.request(url, { ...options, method: 'HEAD' })
+    if (status === 200 && Number(headers.get('content-length')) === blob.size) return
+    await this.#put(url, blob, {}, calls)
   }
 
   async #put(
     url: string,
     blob: Blob,
-    { onProgress, signal }: { onProgress: (event: AddEvent) => void; signal: AbortSignal | undefined },
+    headers: Readonly<Record<string, string>>,
+    { onProgress, signal }: UploadCalls,
   ): Promise<void> {
-    const options = { signal, onRetry: onProgress, maxBytes: MAX_UPLOAD_ANSWER_BYTES }
-    const { status, headers } = await this.request(url, { ...options, method: 'HEAD' })
-    if (status === 200 && Number(headers.get('content-length')) === blob.size) return
     let answer: Awaited<ReturnType<typeof this.request>>
     try {
       answer = await this.request(url, {
-        ...options,
+        signal,
+        onRetry: onProgress,
+        maxBytes: MAX_UPLOAD_ANSWER_BYTES,
         method: 'PUT',
         body: platform.observe(blob, sent => onProgress({ type: 'uploading', bytes: blob.size, sent })),
-        headers: { 'content-type': 'application/octet-stream' },
+        headers: { 'content-type': 'application/octet-stream', ...headers },
         timeoutMs: 0,
       })
     } catch (cause) {

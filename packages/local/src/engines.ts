@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { S3Client } from '@aws-sdk/client-s3'
 import { SQSClient } from '@aws-sdk/client-sqs'
 import { UserError } from '@w3filecoin/runtime/user-error'
+import { CREDENTIALS } from './credentials.ts'
 import { startDynamoDB } from './dynamodb.ts'
 import type { EnginePorts, EngineQuestion } from './engine-thread.ts'
 import type { LogFile } from './log-file.ts'
@@ -13,8 +14,6 @@ import { Thread } from './thread.ts'
 export const REGION = 'us-east-1'
 /** The AWS account in ARNs and queue URLs. */
 export const ACCOUNT = '000000000000'
-/** The engines do not check credentials. */
-const CREDENTIALS = { accessKeyId: 'local', secretAccessKey: 'local' }
 
 /** Engines for tables, SQS and S3 on this machine, with their data in one directory. */
 export interface Engines {

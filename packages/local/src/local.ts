@@ -103,6 +103,9 @@ const DEAL_POLL_SECONDS = 0.1
 /** An offer waits this long for its content, which is uploaded from the same machine. On AWS it waits for seven days. */
 const CONTENT_WAIT_SECONDS = 5 * 60
 
+/** Bytes that may be uploaded in one day: more than this machine can store. */
+const MAX_UPLOADED_BYTES = 2 ** 50
+
 const storefront = (role: string): ServiceSpec => ({
   role,
   name: kebab(role),
@@ -110,6 +113,9 @@ const storefront = (role: string): ServiceSpec => ({
   functions: '@w3filecoin/storefront/functions',
   config: ({ services, s3 }): StorefrontSettings => ({
     upload: `${s3}/${kebab(role)}-content/{cid}`,
+    uploads: 'open',
+    // All uploads are on this machine, and no space is listed.
+    uploadBytesPerDay: { shared: MAX_UPLOADED_BYTES },
     dialects: [...DIALECTS],
     aggregator: { ...peer(services.aggregator), speaks: [...VOCABULARIES] },
     dealer: peer(services.dealer),

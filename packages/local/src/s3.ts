@@ -1,6 +1,6 @@
-import { randomUUID } from 'node:crypto'
+import { createHash, randomUUID } from 'node:crypto'
 import { createReadStream, createWriteStream } from 'node:fs'
-import { access, mkdir, readdir, rename, rm, stat } from 'node:fs/promises'
+import { access, link, mkdir, readdir, rename, rm, stat } from 'node:fs/promises'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import { join } from 'node:path'
 import { Transform } from 'node:stream'
@@ -8,12 +8,14 @@ import { text } from 'node:stream/consumers'
 import { pipeline } from 'node:stream/promises'
 import { type ContentHash, contentHash } from '@w3filecoin/storefront/content-hash'
 import { listen } from './listen.ts'
+import { checkPresigned, isPresigned } from './presigned-url.ts'
 
 /**
  * A small S3. Each object is a file, streamed in and out, so that objects of any size take constant memory. (The SQS
  * engine has an S3 too, but it holds several copies of each object in memory.) It has the features that the services and
- * the SDK use: buckets by path, objects without metadata, conditional writes, ranges, lists, CORS for all origins. It does
- * not check credentials or signatures. In a bucket of content it refuses bytes that do not hash to the CID in their key.
+ * the SDK use: buckets by path, objects without metadata, conditional writes, copies, SHA-256 checksums, ranges, lists, CORS
+ * for all origins. It checks the signature and the expiry of presigned URLs, and no other credentials. In a bucket of content
+ * it refuses bytes that do not hash to the CID in their key. In a bucket of uploads it refuses a PUT without credentials.
  */
 export interface S3 {
   port: number
@@ -141,12 +143,19 @@ const route = async (
     'encoding-type',
     'response-content-type',
   ]
-  // Presigned-URL signatures and expiry are not checked.
   const asked = [...searchParams.keys()].find(
     parameter => !known.includes(parameter) && !/^x-amz-/i.test(parameter),
   )
   if (asked !== undefined) throw new S3Error(501, 'NotImplemented', `This S3 does not support ${asked}`)
+  if (isPresigned(searchParams)) {
+    const refusal = checkPresigned(request, path, searchParams, Date.now())
+    if (refusal !== undefined) throw new S3Error(403, refusal.code, refusal.message)
+  } else if (what === 'PUT object' && !request.headers.authorization && name.endsWith(UPLOADS))
+    throw new S3Error(403, 'AccessDenied', `A PUT to the bucket ${name} needs a presigned URL`)
+  const copied = request.headers['x-amz-copy-source']
   if (what === 'HEAD bucket') response.end()
+  else if (what === 'PUT object' && typeof copied === 'string')
+    await copyObject(directory, decodeURIComponent(copied), fileOf(bucket, key), response)
   else if (what === 'GET bucket') await listObjects(bucket, name, searchParams, response)
   else if (what === 'PUT object')
     await putObject(
@@ -195,6 +204,8 @@ const fileOf = (bucket: string, key: string): string => {
 
 /** Ending of the names of buckets that hold content by CID, e.g. `storefront-content`. */
 const CONTENT = '-content'
+/** Ending of the names of buckets that agents write to with presigned URLs, e.g. `storefront-uploads`. */
+const UPLOADS = '-uploads'
 
 /** Returns the hash that the bytes of a key must have; `undefined` if the key is not a CID, or its hash cannot be computed. */
 const hashIn = (key: string): ContentHash | undefined => {
@@ -203,6 +214,37 @@ const hashIn = (key: string): ContentHash | undefined => {
   } catch {
     return undefined
   }
+}
+
+/**
+ * Copies an object. The copy is a link to the same file, because the file of an object never changes.
+ *
+ * @param source the bucket and the key of the object, e.g. `storefront-uploads/bafkrei…`
+ */
+const copyObject = async (
+  directory: string,
+  source: string,
+  file: string,
+  response: ServerResponse,
+): Promise<void> => {
+  const [, bucket = '', key = ''] = /^\/?([a-z0-9][a-z0-9.-]+)\/(.*)$/s.exec(source) ?? []
+  const from = fileOf(join(directory, bucket), key)
+  if (!(await stat(from).catch(() => undefined)))
+    throw new S3Error(404, 'NoSuchKey', `The object ${source} does not exist`)
+  const incoming = join(directory, INCOMING, randomUUID())
+  await link(from, incoming)
+  try {
+    await rename(incoming, file)
+  } finally {
+    // `rename` leaves it if the file is a copy of the object already.
+    await rm(incoming, { force: true })
+  }
+  const stats = await stat(file)
+  response.writeHead(200, { 'content-type': 'application/xml' })
+  response.end(
+    `<CopyObjectResult><LastModified>${stats.mtime.toISOString()}</LastModified>` +
+      `<ETag>${escapeXml(etagOf(stats))}</ETag></CopyObjectResult>`,
+  )
 }
 
 /**
@@ -219,6 +261,8 @@ const putObject = async (
 ): Promise<void> => {
   if (request.headers['if-none-match'] === '*' && (await stat(file).catch(() => undefined)))
     throw new S3Error(412, 'PreconditionFailed', 'The object exists')
+  const checksum = request.headers['x-amz-checksum-sha256']
+  const sha256 = checksum === undefined ? undefined : createHash('sha256')
   const incoming = join(directory, INCOMING, randomUUID())
   const chunked = request.headers['content-encoding']?.includes('aws-chunked')
   try {
@@ -226,10 +270,13 @@ const putObject = async (
     const hashing = new Transform({
       transform: (chunk, _, done) => {
         hash?.update(chunk)
+        sha256?.update(chunk)
         done(null, chunk)
       },
     })
     await pipeline(body, hashing, createWriteStream(incoming, { flush: true }))
+    if (sha256 && sha256.digest('base64') !== checksum)
+      throw new S3Error(400, 'BadDigest', 'The SHA256 you specified did not match the calculated checksum.')
     if (hash && !hash.matches())
       throw new S3Error(
         400,

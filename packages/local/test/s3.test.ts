@@ -16,9 +16,10 @@ import {
   PutObjectCommand,
   S3Client,
 } from '@aws-sdk/client-s3'
+import { copyObject, presignUpload } from '@w3filecoin/aws'
 import { CID } from 'multiformats/cid'
 import { create as createDigest } from 'multiformats/hashes/digest'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest'
 import { type S3, startS3 } from '../src/s3.ts'
 import { temporaryDirectory } from './echo/index.ts'
 import { eventually } from './eventually.ts'
@@ -158,11 +159,9 @@ describe('the small S3', () => {
     const bytes = Buffer.from('the content')
     const cidOf = (code: number, codec: number, hash: string) =>
       `${CID.createV1(codec, createDigest(code, createHash(hash).update(bytes).digest()))}`
-    const at = (bucket: string, key: string, query = '') =>
-      `http://127.0.0.1:${engine.port}/${bucket}/${key}${query}`
+    const at = (bucket: string, key: string) => `http://127.0.0.1:${engine.port}/${bucket}/${key}`
     const put = async (url: string, body: string | Buffer) =>
       (await fetch(url, { method: 'PUT', body })).status
-    const presigned = '?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Expires=60&X-Amz-Signature=00'
 
     for (const cid of [
       cidOf(0x12, 0x55, 'sha256'),
@@ -175,12 +174,11 @@ describe('the small S3', () => {
         400,
         '<Error><Code>BadDigest</Code><Message>The bytes do not hash to the CID under which they are stored. Compute the CID again, or store other bytes.</Message></Error>',
       ])
-      expect(await put(at('some-content', cid, presigned), 'other bytes'), cid).toBe(400)
       const chunked = new PutObjectCommand({ Bucket: 'some-content', Key: cid, Body: 'other bytes' })
       await expect(s3.send(chunked), cid).rejects.toMatchObject({ name: 'BadDigest' })
       expect((await fetch(at('some-content', cid))).status, 'nothing is stored').toBe(404)
 
-      expect(await put(at('some-content', cid, presigned), bytes), cid).toBe(200)
+      expect(await put(at('some-content', cid), bytes), cid).toBe(200)
       expect(await put(at('some-content', cid), 'other bytes'), 'after the content').toBe(400)
       expect(Buffer.from(await (await fetch(at('some-content', cid))).arrayBuffer()).equals(bytes)).toBe(true)
       expect(await put(at('bucket', cid), 'other bytes'), 'in another bucket').toBe(200)
@@ -189,6 +187,67 @@ describe('the small S3', () => {
     // The CID of a DAG is not the hash of the stored bytes.
     for (const key of [cidOf(0x12, 0x70, 'sha256'), 'notes.txt'])
       expect(await put(at('some-content', key), 'other bytes'), key).toBe(200)
+  })
+
+  describe('with a presigned URL for a PUT', () => {
+    const bytes = Buffer.from('the upload')
+    const sha256 = createHash('sha256').update(bytes).digest()
+    const bucket = 'some-uploads'
+    const presign = (key = 'uploaded') =>
+      presignUpload({ client: s3, bucket, key, sha256, bytes: bytes.byteLength })
+    const put = async (url: string, body: string | Buffer, headers: Record<string, string>) => {
+      const answer = await fetch(url, { method: 'PUT', body, headers })
+      return [answer.status, /<Code>(\w+)/.exec(await answer.text())?.[1]]
+    }
+    const isStored = async (Key: string) =>
+      s3.send(new HeadObjectCommand({ Bucket: bucket, Key })).then(
+        () => true,
+        () => false,
+      )
+    beforeAll(() => s3.send(new CreateBucketCommand({ Bucket: bucket })))
+    afterEach(() => vi.useRealTimers())
+
+    it('stores the bytes that were signed', async () => {
+      const { url, headers } = await presign('right')
+      expect(await put(url, bytes, headers)).toEqual([200, undefined])
+      expect(await isStored('right')).toBe(true)
+    })
+
+    it('refuses other bytes, another length, and a request without the checksum', async () => {
+      const { url, headers } = await presign()
+      const { 'x-amz-checksum-sha256': checksum, ...unchecked } = headers
+      expect(await put(url, 'The upload', headers)).toEqual([400, 'BadDigest'])
+      const longer = { 'x-amz-checksum-sha256': checksum! }
+      expect(await put(url, 'the upload and more', longer)).toEqual([403, 'SignatureDoesNotMatch'])
+      expect(await put(url, bytes, unchecked)).toEqual([403, 'SignatureDoesNotMatch'])
+      const other = createHash('sha256').update('The upload').digest('base64')
+      const forged = { ...headers, 'x-amz-checksum-sha256': other }
+      expect(await put(url, 'The upload', forged)).toEqual([403, 'SignatureDoesNotMatch'])
+      expect(await isStored('uploaded')).toBe(false)
+    })
+
+    it('refuses it for another key, without a signature, and after 15 minutes', async () => {
+      const { url, headers } = await presign()
+      expect(await put(url.replace('/uploaded', '/other'), bytes, headers)).toEqual([
+        403,
+        'SignatureDoesNotMatch',
+      ])
+      expect(await put(url.split('?')[0]!, bytes, headers)).toEqual([403, 'AccessDenied'])
+      vi.useFakeTimers({ now: Date.now() + 901_000, toFake: ['Date'] })
+      expect(await put(url, bytes, headers)).toEqual([403, 'AccessDenied'])
+      expect([await isStored('uploaded'), await isStored('other')]).toEqual([false, false])
+    })
+
+    it('copies an object to another bucket, which keeps it when the first one is deleted', async () => {
+      await s3.send(new PutObjectCommand({ Bucket: bucket, Key: 'kept', Body: bytes }))
+      const copy = () => copyObject({ client: s3, bucket: Bucket, key: 'kept', from: bucket })
+      await copy()
+      await copy()
+      await s3.send(new DeleteObjectCommand({ Bucket: bucket, Key: 'kept' }))
+      expect(await read('kept')).toBe('the upload')
+      await expect(copy()).rejects.toMatchObject({ name: 'NoSuchKey' })
+      expect(readdirSync(join(directory.path, '.incoming'))).toEqual([])
+    })
   })
 
   it('keeps nothing of an incomplete upload', async () => {

@@ -2,7 +2,15 @@ import { MAX_GROUP_BYTES } from '@w3filecoin/capabilities'
 import { commonSchema, peerSchema, servicePeerSchema } from '@w3filecoin/runtime'
 import * as z from 'zod'
 
-const perDay = (defaults: { listed: number; shared: number }, what: string, examples: [number, number]) =>
+/** S3 takes up to 5 GiB with one `PUT`, and copies as much in one call. */
+const MAX_UPLOAD_BYTES = 5 * 2 ** 30
+
+const perDay = (
+  defaults: { listed: number; shared: number },
+  what: string,
+  examples: [number, number],
+  unit = 'workflows',
+) =>
   z
     .strictObject({
       listed: z
@@ -10,8 +18,8 @@ const perDay = (defaults: { listed: number; shared: number }, what: string, exam
         .nonnegative()
         .default(defaults.listed)
         .meta({
-          unit: 'workflows',
-          description: `Maximum new workflows ${what}in one day (UTC) of each space that has a provider in the table of spaces.`,
+          unit,
+          description: `Maximum ${what} in one day (UTC) of each space that has a provider in the table of spaces.`,
           examples: [examples[0]],
         }),
       shared: z
@@ -19,8 +27,8 @@ const perDay = (defaults: { listed: number; shared: number }, what: string, exam
         .nonnegative()
         .default(defaults.shared)
         .meta({
-          unit: 'workflows',
-          description: `Maximum new workflows ${what}in one day (UTC) of all other spaces together.`,
+          unit,
+          description: `Maximum ${what} in one day (UTC) of all other spaces together.`,
           examples: [examples[1]],
         }),
     })
@@ -87,8 +95,38 @@ export const configSchema = z
       .optional()
       .meta({
         description:
-          'URL template that agents may send content to with `PUT`, with `{cid}` in place of its CID. It is public: `GET /` names it. If absent, agents must store content where the storefront reads it by other means.',
+          'URL template that agents may send content to with `PUT`, with `{cid}` in place of its CID. It is public: `GET /` names it. If absent, agents get addresses as `uploads` says, or must store content where the storefront reads it by other means.',
         examples: ['https://uploads.example.com/{cid}'],
+      }),
+    uploads: z
+      .enum(['off', 'listed', 'open'])
+      .default('off')
+      .meta({
+        description:
+          'Which spaces get an address for an upload with `space/blob/add`: `open` is every space, `listed` only those with a provider in the table of spaces, `off` none. Uploaded content that is not found to hash to an offered piece is deleted after 7 days. It cannot be combined with `gateway`.',
+        examples: ['listed'],
+      }),
+    uploadsPerDay: perDay(
+      { listed: 100_000, shared: 20_000 },
+      'addresses for uploads',
+      [1_000_000, 1_000],
+      'addresses',
+    ),
+    uploadBytesPerDay: perDay(
+      { listed: 2 ** 40, shared: 2 ** 36 },
+      'bytes of the uploads that got an address',
+      [2 ** 44, 2 ** 30],
+      'bytes',
+    ),
+    maxUploadBytes: z
+      .int()
+      .positive()
+      .max(MAX_UPLOAD_BYTES)
+      .default(MAX_UPLOAD_BYTES)
+      .meta({
+        unit: 'bytes',
+        description: 'Maximum size of one upload. S3 takes at most 5 GiB with one `PUT`.',
+        examples: [2 ** 28],
       }),
     pieces: z
       .enum(['off', 'permit', 'open'])
@@ -106,8 +144,8 @@ export const configSchema = z
           'Which spaces may start workflows: `open` is every space, `listed` only those with a provider in the table of spaces. Other spaces are answered `SpaceNotListed`.',
         examples: ['listed'],
       }),
-    offersPerDay: perDay({ listed: 100_000, shared: 20_000 }, '', [1_000_000, 1_000]),
-    noncesPerDay: perDay({ listed: 1_000, shared: 1_000 }, 'with a nonce ', [10_000, 10]),
+    offersPerDay: perDay({ listed: 100_000, shared: 20_000 }, 'new workflows', [1_000_000, 1_000]),
+    noncesPerDay: perDay({ listed: 1_000, shared: 1_000 }, 'new workflows with a nonce', [10_000, 10]),
     missingContent: z
       .enum(['wait', 'refuse'])
       .default('wait')
@@ -127,7 +165,14 @@ export const configSchema = z
         examples: [86_400],
       }),
   })
-  .check(({ value: { gateway, didWeb }, issues }) => {
+  .check(({ value: { gateway, uploads, didWeb }, issues }) => {
+    if (gateway !== undefined && uploads !== 'off')
+      issues.push({
+        code: 'custom',
+        path: ['uploads'],
+        input: uploads,
+        message: 'expected off: with gateway, the storefront does not read its own buckets',
+      })
     if (gateway?.startsWith('http:') && !didWeb.allowPrivate)
       issues.push({
         code: 'custom',

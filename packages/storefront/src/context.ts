@@ -1,10 +1,10 @@
 import { readFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
-import { addAbortSignal, type Readable } from 'node:stream'
-import { getObject, hasObject, hostFetch, openContext, presignObject } from '@w3filecoin/aws'
+import { hostFetch, openContext } from '@w3filecoin/aws'
 import { configuredPeers, type Environment, type WebPage } from '@w3filecoin/runtime'
 import { storefrontChecks } from './checks.ts'
 import { configSchema } from './config.ts'
+import { fromBuckets, uploadsTo } from './content/bucket.ts'
 import { fromGateway } from './content/gateway.ts'
 import type { ContentSource } from './content/source.ts'
 import { BATCHING } from './domain/batching.ts'
@@ -22,21 +22,15 @@ export const createContext = async (env: Environment) => {
     ({ aggregator, dealer, dealTracker }) => configuredPeers([aggregator, dealer, dealTracker]),
     env,
   )
+  const buckets = { content: () => aws.bucket('content'), uploads: () => aws.bucket('uploads') }
   const content: ContentSource = config.gateway
     ? fromGateway(config.gateway, {
         fetch: hostFetch(config.didWeb),
         hosts: config.gatewayHosts,
         allowPrivate: config.didWeb.allowPrivate,
       })
-    : {
-        has: key => hasObject({ ...aws.bucket('content'), key }),
-        open: async (key, signal) => {
-          const body = (await getObject({ ...aws.bucket('content'), key, signal })) as Readable | undefined
-          return body && addAbortSignal(signal, body)
-        },
-        // Not the type of the upload: a browser must not run it.
-        locate: key => presignObject({ ...aws.bucket('content'), key, type: 'application/octet-stream' }),
-      }
+    : fromBuckets(buckets)
+  const { uploads } = config
   const service = createStorefront({
     ...common,
     timing: {
@@ -45,7 +39,21 @@ export const createContext = async (env: Environment) => {
       safetyCheckMs: SAFETY_CHECK_MS,
     },
     content,
-    contentAccess: { from: config.gateway ? 'gateway' : 'bucket', upload: config.upload },
+    contentAccess: {
+      from: config.gateway ? 'gateway' : 'bucket',
+      upload: config.upload,
+      ...(uploads !== 'off' && { uploads }),
+    },
+    uploads:
+      uploads === 'off'
+        ? undefined
+        : {
+            spaces: uploads,
+            maxBytes: config.maxUploadBytes,
+            perDay: config.uploadsPerDay,
+            bytesPerDay: config.uploadBytesPerDay,
+            store: uploadsTo(buckets, common.now),
+          },
     page: openPage(env.PAGE && resolve(env.LAMBDA_TASK_ROOT ?? '', env.PAGE)),
     aggregator: peer(config.aggregator),
     dealer: config.dealer.did,

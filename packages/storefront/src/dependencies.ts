@@ -2,9 +2,10 @@ import type { Signer } from '@ucanto/interface'
 import type { Dialect } from '@w3filecoin/capabilities'
 import type { Authority, Check, Clock, Log, Metrics, Peer, Random, WebPage } from '@w3filecoin/runtime'
 import type { ContentSource } from './content/source.ts'
+import type { Uploads } from './content/uploads.ts'
 import type { Batching } from './domain/batching.ts'
 import type { Timing } from './domain/piece.ts'
-import type { Admission } from './domain/quota.ts'
+import type { Admission, UploadAdmission } from './domain/quota.ts'
 import type { PieceAccess } from './piece-door.ts'
 import type { Queues } from './queues.ts'
 import type { Stores } from './stores.ts'
@@ -16,7 +17,13 @@ export interface Dependencies {
   queues: Queues
   content: ContentSource
   /** How agents get content to the storefront, for `GET /`. `upload` is the URL template for a `PUT`. */
-  contentAccess?: { from: 'bucket' | 'gateway'; upload?: string | undefined }
+  contentAccess?: {
+    from: 'bucket' | 'gateway'
+    upload?: string | undefined
+    uploads?: UploadAdmission['spaces']
+  }
+  /** Where agents get addresses for uploads, and the bounds on them. If absent, they get none. */
+  uploads?: (UploadAdmission & { store: Uploads }) | undefined
   /** The web page for browsers. */
   page?: WebPage | undefined
   /** Who may fetch pieces: nobody, everybody, or those to whom the dealer gave a permit. */

@@ -25,9 +25,11 @@ export const resources = describeResources({
         space: 'read',
         health: 'read',
         translation: 'write',
+        upload: 'write',
       },
       queues: ['submit', 'outcome', 'translate'],
-      buckets: { blocks: 'write', content: 'read' },
+      // With the permission to write, it presigns the URLs of uploads.
+      buckets: { blocks: 'write', content: 'read', uploads: 'write' },
     },
   },
   tables: {
@@ -64,7 +66,9 @@ export const resources = describeResources({
     task: { fields: { task: 'string' }, key: { hash: 'task' } },
     /** The aggregates of each piece, with the proofs, the newest first. */
     inclusion: { fields: { piece: 'string', order: 'string' }, key: { hash: 'piece', range: 'order' } },
-    /** Counts the workflows that spaces start, by day. */
+    /** The uploads that agents got an address for, each by its promised `http/put`. */
+    upload: { fields: { task: 'string' }, key: { hash: 'task' }, expires: 'expiresAt', derived: true },
+    /** Counts the workflows that spaces start, and their uploads, by day. */
     quota: {
       fields: { owner: 'string', day: 'string' },
       key: { hash: 'owner', range: 'day' },
@@ -100,7 +104,8 @@ export const resources = describeResources({
         uses: {
           tables: { piece: 'write', receipt: 'write', reading: 'write', space: 'read' },
           queues: ['submit', 'aggregation', 'translate'],
-          buckets: { blocks: 'write', content: 'read' },
+          // It copies uploaded content into `content`.
+          buckets: { blocks: 'write', content: 'write', uploads: 'read' },
         },
       },
     },
@@ -181,6 +186,10 @@ export const resources = describeResources({
       webMethods: ['GET', 'HEAD'],
     },
     content: { holds: 'the content that agents offer, by CID', webMethods: ['GET', 'HEAD', 'PUT'] },
+    /**
+     * Content that was uploaded with a presigned URL. It is copied to `content` when it is found to hash to an offered piece.
+     */
+    uploads: { holds: 'the content that agents upload, by CID', webMethods: ['PUT'], keepDays: 7 },
   },
   schedules: {
     /** Send the messages of overdue records again. */

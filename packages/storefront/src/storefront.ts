@@ -19,6 +19,9 @@ import { filecoinAcceptHandler } from './handlers/filecoin-accept.ts'
 import { filecoinInfoHandler } from './handlers/filecoin-info.ts'
 import { filecoinOfferHandler } from './handlers/filecoin-offer.ts'
 import { filecoinSubmitHandler } from './handlers/filecoin-submit.ts'
+import { spaceBlobAddHandler } from './handlers/space-blob-add.ts'
+import { spaceIndexAddHandler } from './handlers/space-index-add.ts'
+import { uploadAddHandler } from './handlers/upload-add.ts'
 import { addPieceDoor, describePieceDoor } from './piece-door.ts'
 import type { messages } from './queues.ts'
 import { resources } from './resources.ts'
@@ -26,6 +29,7 @@ import { sweepStorefront } from './sweep.ts'
 import { receiveAggregateReceipt } from './workflow/aggregate-outcome.ts'
 import { findProgress } from './workflow/find-progress.ts'
 import { receivePieceAccept } from './workflow/piece-accept.ts'
+import { acceptUpload } from './workflow/promise-upload.ts'
 
 /** Creates the storefront. Agents offer content pieces to it, and get the proof of a deal from it. */
 export const createStorefront = ({
@@ -35,6 +39,7 @@ export const createStorefront = ({
   const dependencies = { ...others, content: readInCid(content) }
   const { id, authority, stores, aggregator, dealer, dialects, contentAccess, page, timing, now, log } =
     dependencies
+  const uploading = others.uploads && { ...dependencies, uploads: others.uploads }
   const server = new Server({
     id,
     authority,
@@ -43,9 +48,11 @@ export const createStorefront = ({
       filecoinSubmitHandler(dependencies),
       filecoinAcceptHandler(dependencies),
       filecoinInfoHandler(dependencies),
+      ...(uploading ? [spaceBlobAddHandler(uploading), spaceIndexAddHandler(), uploadAddHandler()] : []),
       concludeHandler({
         authority,
         now,
+        ...(uploading && { receiveFromAgent: task => acceptUpload(uploading, task) }),
         senders: { aggregator: aggregator.did, dealer },
         routes: {
           'piece/accept': receipt => receivePieceAccept(dependencies, receipt),

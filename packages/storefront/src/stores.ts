@@ -13,6 +13,7 @@ import type { PieceRecord } from './domain/piece.ts'
 import type { QuotaRecord } from './domain/quota.ts'
 import type { ReadingRecord } from './domain/reading.ts'
 import type { TaskRecord } from './domain/task.ts'
+import type { UploadRecord } from './domain/upload.ts'
 import type { resources } from './resources.ts'
 import { workflows } from './workflows.ts'
 
@@ -50,6 +51,7 @@ export const tables = {
   task: recordFormat<TaskRecord>(),
   inclusion: recordFormat<InclusionRecord>(),
   quota: recordFormat<QuotaRecord>(),
+  upload: recordFormat<UploadRecord>(),
   translation: recordFormat<TranslationRecord>(),
 } satisfies TableFormats<typeof resources>
 

@@ -619,6 +619,10 @@ describe('content from a gateway', () => {
     expect(problems({ gateway: 'http://gateway.test/{cid}' })?.[0]).toContain('expected an https URL')
     expect(problems({ gateway: 'http://gateway.test/{cid}', didWeb: { allowPrivate: true } })).toBeUndefined()
     expect(problems({ gateway: 'gateway.test/{cid}' })?.[0]).toContain('expected a URL')
+    expect(problems({ gateway: 'https://gateway.test/{cid}', uploads: 'open' })?.[0]).toContain(
+      'expected off',
+    )
+    expect(problems({ uploads: 'listed' })).toBeUndefined()
     expect(problems({ gatewayHosts: ['https://a.test/'] })?.[0]).toContain('expected a host')
   })
 

@@ -24,6 +24,13 @@ export interface ConcludeOptions {
   authority: Authority
   /** The handler of receipts by the ability of their task. Receipts of other tasks are rejected. */
   routes: Record<string, ReceiptHandler>
+  /**
+   * Handles the receipt of a task that an agent ran. Neither its signature nor its result is checked. Returns `undefined` if
+   * the service promised no such task.
+   *
+   * @param task CID of the task
+   */
+  receiveFromAgent?: (task: string) => Promise<Result<object> | undefined>
   /** DIDs of the services that may deliver receipts, by the setting that names them. */
   senders: Readonly<Record<string, string>>
   now: Clock
@@ -37,6 +44,11 @@ export const concludeHandler = ({ authority, now, ...options }: ConcludeOptions)
   const senders = new Set(Object.values(options.senders))
   const routes = new Map(Object.entries(options.routes))
   return provide(conclude, async ({ capability, invocation }) => {
+    const blocks = new Map([...invocation.iterateIPLDBlocks()].map(block => [`${block.cid}`, block]))
+    const receipt = tryRead(() => viewReceipt(capability.nb.receipt, blocks))
+    const ran = receipt && tryRead(() => `${receipt.ran.link()}`)
+    const answer = ran === undefined ? undefined : await options.receiveFromAgent?.(ran)
+    if (answer) return { out: answer.error ? answer : { ok: { time: now() } } }
     if (!senders.has(capability.with))
       return {
         out: {
@@ -46,8 +58,6 @@ export const concludeHandler = ({ authority, now, ...options }: ConcludeOptions)
           ),
         },
       }
-    const blocks = new Map([...invocation.iterateIPLDBlocks()].map(block => [`${block.cid}`, block]))
-    const receipt = tryRead(() => viewReceipt(capability.nb.receipt, blocks))
     const task = receipt && tryRead(() => receipt.ran)
     const taken =
       receipt && tryRead(() => new Chains(new Ucans(blocks), MESSAGE_LIMITS.chain).takeTasks(receipt))

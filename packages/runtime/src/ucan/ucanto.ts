@@ -326,5 +326,16 @@ export const decodeCar = (car: Uint8Array): { roots: Block[]; blocks: BlockMap }
 /** An Ed25519 key pair. */
 export type EdSigner = Signer & { secret: Uint8Array; verifier: Verifier }
 
+/**
+ * Returns the Ed25519 key pair with this private key, and its archive as `@ucanto/principal` reads it.
+ *
+ * @param secret 32 bytes. If others know them, its signatures prove nothing.
+ * @example { id: 'did:key:z6Mk…', keys: { 'did:key:z6Mk…': Uint8Array } }
+ */
+export const deriveSigner = async (secret: Uint8Array): Promise<{ signer: Signer; archive: object }> => {
+  const signer = await ed25519.derive(secret as never)
+  return { signer: signer as unknown as Signer, archive: signer.toArchive() }
+}
+
 /** Reads a private key as `@ucanto/principal` formats it, e.g. `MgCZ…`. */
 export const parseEdSigner = (key: string): EdSigner => ed25519.parse(key) as unknown as EdSigner

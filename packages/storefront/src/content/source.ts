@@ -7,6 +7,8 @@ export interface ContentSource {
    * raw or CAR, these must be the bytes whose hash is in the CID.
    */
   open(content: string, signal: AbortSignal): Promise<AsyncIterable<Uint8Array> | undefined>
+  /** Keeps content that was read, if it would expire otherwise. Absent if no content of the source expires. */
+  keep?(content: string): Promise<void>
   /** Returns a URL from which the content can be fetched now. It may expire soon. */
   locate(content: string): Promise<string>
 }

@@ -10,24 +10,40 @@ export interface Admission {
   noncesPerDay: PerDay
 }
 
+/** Bounds on the uploads that spaces get addresses for. */
+export interface UploadAdmission {
+  /** Which spaces get addresses. */
+  spaces: 'listed' | 'open'
+  /** Maximum size of one upload, in bytes: S3 takes up to 5 GiB with one `PUT`. */
+  maxBytes: number
+  /** Maximum addresses in one day: of each listed space, and of all spaces that are not listed together. */
+  perDay: PerDay
+  /** Maximum bytes of these uploads. */
+  bytesPerDay: PerDay
+}
+
 interface PerDay {
   listed: number
   shared: number
 }
 
 /**
- * Counts the workflows that a space started on one day. The counts may be too high: a run may be killed between the count
- * and the offer.
+ * Counts the workflows that a space started on one day, and the uploads that it got addresses for. The counts may be too high:
+ * a run may be killed between the count and the offer.
  *
- * @example { owner: 'did:key:z6Mk…', day: '2027-02-03', offers: 120, nonces: 3, expiresAt: 1801958400 }
+ * @example { owner: 'did:key:z6Mk…', day: '2027-02-03', offers: 120, nonces: 3, uploads: 2, uploadBytes: 70000, expiresAt: 1801958400 }
  */
 export interface QuotaRecord {
   /** DID of a listed space; {@link SHARED} for all other spaces. */
   owner: string
   /** A day in UTC. */
   day: string
-  offers: number
-  nonces: number
+  /** Absent if there were uploads only. */
+  offers?: number
+  nonces?: number
+  /** Absent if there was no upload. */
+  uploads?: number
+  uploadBytes?: number
   /** Time after which the row may be removed, in seconds since 1970. */
   expiresAt: number
 }
@@ -56,23 +72,46 @@ const endOfDay = (now: number): number => (Math.floor(now / DAY_MS) + 1) * DAY_M
 
 /** Returns why an offer that is counted like this exceeds a bound; `undefined` if it does not. */
 export const findExcess = (
-  { offers, nonces }: Pick<QuotaRecord, 'offers' | 'nonces'>,
+  { offers = 0, nonces = 0 }: Pick<QuotaRecord, 'offers' | 'nonces'>,
   { provider }: Space,
   hasNonce: boolean,
   { offersPerDay, noncesPerDay }: Admission,
   now: number,
 ): Failure | undefined => {
-  const kind = provider === undefined ? 'shared' : 'listed'
-  const excess = (what: string, limit: number): Failure => {
-    const retryAt = new Date(endOfDay(now)).toISOString()
-    const owner = provider === undefined ? 'Spaces without a provider here together' : 'A space'
-    return failure(
+  const { kind, owner, retryAt } = allowanceOf(provider, now)
+  const excess = (what: string, limit: number): Failure =>
+    failure(
       'TooManyOffers',
       `${owner} may start ${limit} workflows ${what}a day, and this is one more. Repeat the offer after ${retryAt}.`,
       { retryAt },
     )
-  }
   if (offers > offersPerDay[kind]) return excess('', offersPerDay[kind])
   if (hasNonce && nonces > noncesPerDay[kind]) return excess('with a nonce ', noncesPerDay[kind])
   return undefined
 }
+
+/** Returns why an upload that is counted like this exceeds a bound; `undefined` if it does not. */
+export const findUploadExcess = (
+  { uploads = 0, uploadBytes = 0 }: Pick<QuotaRecord, 'uploads' | 'uploadBytes'>,
+  { provider }: Space,
+  { perDay, bytesPerDay }: Pick<UploadAdmission, 'perDay' | 'bytesPerDay'>,
+  now: number,
+): Failure | undefined => {
+  const { kind, owner, retryAt } = allowanceOf(provider, now)
+  const excess = (limit: string): Failure =>
+    failure(
+      'TooManyUploads',
+      `${owner} may upload ${limit} a day, and this is more. Repeat the invocation after ${retryAt}.`,
+      { retryAt },
+    )
+  if (uploads > perDay[kind]) return excess(`${perDay[kind]} contents`)
+  if (uploadBytes > bytesPerDay[kind]) return excess(`${bytesPerDay[kind]} bytes`)
+  return undefined
+}
+
+/** Returns which allowance a space has, its owner for messages, and the time at which the next one begins. */
+const allowanceOf = (provider: string | undefined, now: number) => ({
+  kind: provider === undefined ? ('shared' as const) : ('listed' as const),
+  owner: provider === undefined ? 'Spaces without a provider here together' : 'A space',
+  retryAt: new Date(endOfDay(now)).toISOString(),
+})

@@ -1,6 +1,6 @@
 import { failure, type Result } from '@w3filecoin/capabilities'
 import type { Dependencies } from '../dependencies.ts'
-import { findExcess, quotaExpiry, quotaKey, type Space } from '../domain/quota.ts'
+import { findExcess, type QuotaRecord, quotaExpiry, quotaKey, type Space } from '../domain/quota.ts'
 
 /**
  * Counts a workflow that a space starts, if the space may start it. Call it before the workflow is recorded: a run that is
@@ -24,7 +24,7 @@ export const admitOffer = async (
   const time = now()
   const key = quotaKey(space, time)
   const added = { offers: 1, nonces: nonce === undefined ? 0 : 1 }
-  const check = (counted: { offers: number; nonces: number }) =>
+  const check = (counted: Pick<QuotaRecord, 'offers' | 'nonces'>) =>
     findExcess(counted, space, nonce !== undefined, admission, time)
   // A refused offer is not counted, and causes no write.
   const { offers = 0, nonces = 0 } = (await stores.quota.get(key)) ?? {}
