@@ -28,6 +28,8 @@ export interface AskedTask {
 export const askTask = async (task: string, signal: AbortSignal): Promise<AskedTask> => {
   const response = await fetch(`/receipt/${encodeURIComponent(task)}`, {
     headers: { accept: 'application/json' },
+    // A cached answer about a task without a receipt may be hours old.
+    cache: 'no-cache',
     signal,
   })
   const body = await response.json().catch(() => ({}))
