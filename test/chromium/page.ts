@@ -80,9 +80,13 @@ export const checkPage = async ({
             fullPage: true,
           })
         await page.evaluate(axe)
-        const violations = (await page.evaluate(
-          `axe.run().then(({ violations }) => violations.map(({ id, nodes }) => id + ': ' + nodes.map(({ html }) => html.slice(0, 120)).join(' | ')))`,
-        )) as string[]
+        const { passes, violations } = (await page.evaluate(
+          `axe.run().then(({ passes, violations }) => ({
+            passes: passes.length,
+            violations: violations.map(({ id, nodes }) => id + ': ' + nodes.map(({ html }) => html.slice(0, 120)).join(' | ')),
+          }))`,
+        )) as { passes: number; violations: string[] }
+        ok(passes > 5, 'axe has checked nothing')
         deepEqual(violations, [], `${name}, ${size}, ${colorScheme}`)
         const overflow = await page.evaluate('document.documentElement.scrollWidth - innerWidth')
         ok((overflow as number) <= 0, `${name} is ${overflow} pixels too wide for ${size}`)
