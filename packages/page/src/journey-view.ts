@@ -110,6 +110,7 @@ const stagesSection = ({ asked, info }: Journey): HTMLElement => {
           ),
         ),
       ),
+    element('p', { class: 'hint' }, 'As the storefront reports. The chain below shows the proven part.'),
     waitsFor !== undefined && element('p', { class: 'waits' }, `${waitsFor}.`),
     until !== undefined && element('p', { class: 'hint' }, 'Until ', time(until)),
     trouble !== undefined &&
@@ -134,7 +135,7 @@ const chainSection = (links: readonly ChainLink[], info: FilecoinInfoSuccess | u
     element(
       'p',
       { class: 'hint' },
-      'Each receipt is signed by the service that ran the task, and names the next task. This browser has checked both.',
+      'Each receipt must be signed by the service that ran the task, and must name the next task. This browser checks both.',
     ),
     element('ol', { class: 'chain' }, ...links.map(link => linkItem(link, timeOf(link.can), names))),
   )
