@@ -6,7 +6,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
-import { decodeDelegation, openSigner, Proof, verify } from '@w3filecoin/client'
+import type { PieceLink } from '@w3filecoin/capabilities'
+import { aggregator, decodeDelegation, identify, openSigner, Proof, verify } from '@w3filecoin/client'
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { randomContent } from './content.ts'
 import { joinSnippets, readPage, type Snippet, snippetsIn } from './snippets.ts'
@@ -79,10 +80,11 @@ const runProgram = async (page: string): Promise<string> => {
   return run(process.execPath, [program])
 }
 
-/** Runs the blocks `sh` of a page. Returns their output. */
-const runShell = async (page: string): Promise<string> => {
+/** Runs the blocks `sh` of a page, or those that `isRun` accepts. Returns their output. */
+const runShell = async (page: string, isRun = (_: Snippet) => true): Promise<string> => {
   const outputs: string[] = []
-  for (const { code } of runnable(page, 'sh')) outputs.push(await run('sh', ['-euc', localize(code)]))
+  for (const { code } of runnable(page, 'sh').filter(isRun))
+    outputs.push(await run('sh', ['-euc', localize(code)]))
   return outputs.join('\n')
 }
 
@@ -179,10 +181,15 @@ test('docs/store-files.md: a user adds a file, resumes, verifies offline, and ac
   expect((await stat(join(reader, '.config/w3filecoin/agent.key'))).mode & 0o777).toBe(0o600)
 })
 
-test('docs/run-a-storefront.md: a storefront with a new key is listed, offers pieces, verifies their proofs, and receives receipts', async () => {
+test('docs/run-a-storefront.md: a storefront with a new key is listed, offers 1,000 pieces, verifies their proofs, receives their receipts, and is refused within a minute after it is removed', async () => {
   const page = 'docs/run-a-storefront.md'
+  const pieces = 1_000
+  await mkdir(join(reader, 'photos'))
+  for (let n = 0; n < pieces; n++)
+    await writeFile(join(reader, 'photos', `${n}.jpg`), `photo ${n}`.repeat(20))
+  const lastProgram = runnable(page, 'js').at(-1)!.line
   // The shell creates the key, and lists the storefront.
-  const shell = await runShell(page)
+  const shell = await runShell(page, ({ line }) => line < lastProgram)
   const [did] = /^did:key:z6Mk\w+$/m.exec(shell)!
   expect(shell).toContain(`${did} is now in storefronts of the aggregator`)
   const { file, code } = runnable(page, 'js').find(({ file }) => file)!
@@ -204,12 +211,31 @@ test('docs/run-a-storefront.md: a storefront with a new key is listed, offers pi
     ])
       expect(output).toContain(text)
     expect(output).not.toContain('failed')
+    const count = (text: string, pattern: RegExp) => new Set(text.match(pattern)).size
+    expect(count(output, /^bafkzci\w+ has deal \d+$/gm)).toBe(pieces)
+    expect(output.match(/^the piece is in the aggregate$/gm)).toHaveLength(pieces)
+    // The receiver verifies the proof in each receipt.
+    await vi.waitFor(() => expect(count(received, /^piece\/accept bafyrei\w+ ok$/gm)).toBe(pieces), {
+      timeout: 60_000,
+      interval: 500,
+    })
     await vi.waitFor(() => expect(received).toMatch(/^aggregate\/accept bafyrei\w+ ok$/m), 10_000)
-    expect(received).toMatch(/^piece\/accept bafyrei\w+ ok$/m)
   } finally {
     receiver.kill()
   }
-})
+  expect(await runShell(page, ({ line }) => line > lastProgram)).toContain(did)
+  const w3 = await aggregator(at('aggregator').url, {
+    signer: await openSigner(join(reader, 'storefront.key')),
+  })
+  const { piece } = await identify(new Blob(['a piece after the removal']))
+  await vi.waitFor(
+    async () => {
+      const { out } = await w3.invoke('piece/offer', { piece: piece as PieceLink, group: 'removed' })
+      expect(out.error?.name).toBe('UnknownStorefront')
+    },
+    { timeout: 60_000, interval: 1_000 },
+  )
+}, 400_000)
 
 test('docs/operations.md: an operator finds nothing to repair', async () => {
   expect(await runPage('docs/operations.md')).toContain('No dead letters')
