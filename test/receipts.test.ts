@@ -226,7 +226,7 @@ test.each(Object.entries(ROLES))(
       name,
       did,
       version: manifest.version,
-      ...(role === 'storefront' && { content: { from: 'bucket', upload } }),
+      ...(role === 'storefront' && { content: { from: 'bucket', upload, uploads: 'open' } }),
     })
     const document = await (await fetch(`${url}/.well-known/did.json`)).json()
     const key = `${did}#key-0`

@@ -392,7 +392,7 @@ test.concurrent('S1: a piece that cannot exist is refused at once with InvalidPi
 test.concurrent('S9: filecoin/info shows a task to anyone who names it, and a workflow only to its own space', async () => {
   const content = await randomContent(77_000)
   const agent = await createAgent()
-  const { accept } = effectsOf(await offer(storefront(), content, { agent, nonce: 'mine' }))
+  const { submit, accept } = effectsOf(await offer(storefront(), content, { agent, nonce: 'mine' }))
   const ask = async (as: typeof agent, nb: object) =>
     (await invoke(storefront(), { ...as, can: 'filecoin/info', nb: { piece: content.piece, ...nb } })).out
       .ok as unknown as FilecoinInfoSuccess
@@ -407,8 +407,11 @@ test.concurrent('S9: filecoin/info shows a task to anyone who names it, and a wo
     workflows: [],
   })
   const { task } = await ask(stranger, { task: CID.parse(accept) })
-  expect(Object.keys(task!).sort()).toEqual(['history', 'since', 'stage', 'task', 'waitsFor'])
+  expect(Object.keys(task!).sort()).toEqual([
+    ...['accept', 'history', 'since', 'stage', 'submit', 'task', 'waitsFor'],
+  ])
   expect(task).toMatchObject({ stage: 'offered' })
+  expect({ submit: `${task!.submit}`, accept: `${task!.accept}` }).toEqual({ submit, accept })
 })
 
 /** Sets the provider of a space in the table, like an operator. */

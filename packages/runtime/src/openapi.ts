@@ -30,6 +30,10 @@ const about = z.looseObject({
     .object({
       from: z.enum(['bucket', 'gateway']).describe('Where the storefront reads content'),
       upload: z.string().optional().describe('URL template for a PUT of content, with {cid}'),
+      uploads: z
+        .enum(['open', 'listed'])
+        .optional()
+        .describe('The spaces that get addresses for uploads by space/blob/add'),
     })
     .optional(),
 })
