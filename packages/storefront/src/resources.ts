@@ -25,8 +25,9 @@ export const resources = describeResources({
         space: 'read',
         health: 'read',
         translation: 'write',
+        listener: 'write',
       },
-      queues: ['submit', 'outcome', 'translate'],
+      queues: ['submit', 'outcome', 'notify', 'translate'],
       buckets: { blocks: 'write', content: 'read' },
     },
   },
@@ -71,6 +72,13 @@ export const resources = describeResources({
       expires: 'expiresAt',
       derived: true,
     },
+    /** The addresses that agents named for a receipt which they do not have yet; see `domain/listener.ts`. */
+    listener: {
+      fields: { id: 'string', due: 'string', checkAt: 'number' },
+      key: { hash: 'id' },
+      indexes: { due: { hash: 'due', range: 'checkAt' } },
+      expires: 'expiresAt',
+    },
     /** Aggregates that contain pieces of this storefront, and their outcomes. */
     aggregate: {
       fields: { id: 'string', due: 'string', checkAt: 'number' },
@@ -99,7 +107,7 @@ export const resources = describeResources({
         memory: 1769,
         uses: {
           tables: { piece: 'write', receipt: 'write', reading: 'write', space: 'read' },
-          queues: ['submit', 'aggregation', 'translate'],
+          queues: ['submit', 'aggregation', 'notify', 'translate'],
           buckets: { blocks: 'write', content: 'read' },
         },
       },
@@ -117,6 +125,7 @@ export const resources = describeResources({
         memory: 1024,
         uses: {
           tables: { piece: 'write', group: 'write', receipt: 'write' },
+          queues: ['notify'],
           buckets: { blocks: 'write' },
         },
       },
@@ -138,7 +147,7 @@ export const resources = describeResources({
             group: 'write',
             receipt: 'write',
           },
-          queues: ['poll', 'outcome'],
+          queues: ['poll', 'outcome', 'notify'],
           buckets: { blocks: 'write' },
         },
       },
@@ -158,6 +167,21 @@ export const resources = describeResources({
         },
       },
     },
+    /** Deliver receipts to addresses that agents named. */
+    notify: {
+      batch: 10,
+      concurrency: 10,
+      attempts: 5,
+      run: {
+        // An address has 10 s to answer, and all of a batch are called at the same time.
+        timeout: 60,
+        memory: 1024,
+        uses: {
+          tables: { listener: 'write', receipt: 'read' },
+          buckets: { blocks: 'read' },
+        },
+      },
+    },
     /** Settle some pieces of an aggregate with its outcome. */
     outcome: {
       batch: 1,
@@ -169,7 +193,7 @@ export const resources = describeResources({
         memory: 3008,
         uses: {
           tables: { piece: 'write', aggregate: 'write', receipt: 'write' },
-          queues: ['aggregation', 'outcome'],
+          queues: ['aggregation', 'outcome', 'notify'],
           buckets: { blocks: 'write' },
         },
       },
@@ -190,8 +214,14 @@ export const resources = describeResources({
         timeout: 55,
         memory: 1024,
         uses: {
-          tables: { piece: 'write', group: 'write', aggregate: 'write', translation: 'write' },
-          queues: ['submit', 'aggregation', 'poll', 'outcome', 'translate'],
+          tables: {
+            piece: 'write',
+            group: 'write',
+            aggregate: 'write',
+            translation: 'write',
+            listener: 'write',
+          },
+          queues: ['submit', 'aggregation', 'poll', 'outcome', 'notify', 'translate'],
         },
       },
     },

@@ -28,6 +28,8 @@ export interface QuotaRecord {
   day: string
   offers: number
   nonces: number
+  /** New addresses for receipts. Absent if there were none. */
+  addresses?: number
   /** Time after which the row may be removed, in seconds since 1970. */
   expiresAt: number
 }
@@ -75,4 +77,25 @@ export const findExcess = (
   if (offers > offersPerDay[kind]) return excess('', offersPerDay[kind])
   if (hasNonce && nonces > noncesPerDay[kind]) return excess('with a nonce ', noncesPerDay[kind])
   return undefined
+}
+
+/**
+ * Returns why new addresses for receipts that are counted like this exceed a bound; `undefined` if they do not. A space may name
+ * as many in one day as it may start workflows.
+ */
+export const findAddressExcess = (
+  { addresses = 0 }: Pick<QuotaRecord, 'addresses'>,
+  { provider }: Space,
+  { offersPerDay }: Pick<Admission, 'offersPerDay'>,
+  now: number,
+): Failure | undefined => {
+  const limit = offersPerDay[provider === undefined ? 'shared' : 'listed']
+  if (addresses <= limit) return undefined
+  const retryAt = new Date(endOfDay(now)).toISOString()
+  const owner = provider === undefined ? 'Spaces without a provider here together' : 'A space'
+  return failure(
+    'TooManyReceiptsAddresses',
+    `${owner} may name ${limit} new addresses for receipts a day, and this is one more. Repeat the offer after ${retryAt}, or without an address to get its tasks.`,
+    { retryAt },
+  )
 }
