@@ -93,6 +93,7 @@ const HINTS = new Map([
   ['TaskNotFound', 'Check the CID of the task, and that the piece is the one that it was promised for.'],
   ['OutcomePending', 'The task has no outcome yet. Follow it with watch(), or repeat the call later.'],
   ['TooManyOffers', 'Repeat the offer after `failure.retryAt`.'],
+  ['TooManyReceiptsAddresses', 'Repeat the offer without `receiptsTo`, and fetch the receipt with `proof`.'],
   [
     'SpaceNotListed',
     'Ask the operator of the storefront to list the space, or pass a listed space and its delegation.',
