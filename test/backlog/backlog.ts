@@ -241,6 +241,7 @@ export const mendLostMessage = async ({
       stores: openStores(engine, storefrontFormats.tables, { now }),
       queues: openQueues(engine, storefrontFormats.messages),
       content: { has: async () => false, open: async () => undefined } as never,
+      addresses: { fetch, allowPrivate: false },
       pieceAccess: 'off',
       aggregator: peer,
       dealer: peerDid,

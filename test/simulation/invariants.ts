@@ -70,6 +70,8 @@ const FINISHED: Record<string, (item: Item) => boolean> = {
   'aggregator.group': ({ idleSince }) => idleSince !== undefined,
   'aggregator.aggregate': ({ stage, openRanges }) => isEnded(stage) && isEmpty(openRanges),
   'dealer.aggregate': ({ stage, openRanges = [] }) => isEnded(stage) && isEmpty(openRanges),
+  // Its row is removed when it has the receipt, or after the last attempt.
+  'storefront.listener': () => false,
   'storefront.translation': ({ stage }) => stage === 'done',
   'aggregator.translation': ({ stage }) => stage === 'done',
   'dealer.translation': ({ stage }) => stage === 'done',

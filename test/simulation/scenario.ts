@@ -453,6 +453,9 @@ const VOCABULARIES = [undefined, 'draft-1', 'draft-2', 'draft-3'] as const satis
   | undefined
 )[]
 
+/** The address that agents name for receipts. */
+export const RECEIPTS_ADDRESS = 'https://agents.test/receipts'
+
 /** Returns the invocation for an offer. */
 export const invocationOf = async (offer: Offer, storefront: Signer, by: Signer = offer.agent) => {
   const { dialect = 'protocol', content, piece, nonce, space } = offer
@@ -467,6 +470,7 @@ export const invocationOf = async (offer: Offer, storefront: Signer, by: Signer 
     },
     proofs: [await delegate(offer, words.delegated, by)],
     expiration: Infinity,
+    ...(offer.dialect === undefined ? { facts: [{ receiptsTo: RECEIPTS_ADDRESS }] } : {}),
     ...(nonce === undefined ? {} : { nonce }),
   })
 }

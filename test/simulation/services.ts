@@ -320,6 +320,14 @@ export const createSystem = (options: Options): System => {
             gateway: undefined,
           },
         }),
+        addresses: {
+          allowPrivate: false,
+          fetch: () =>
+            world.call(
+              { port: 'http', name: 'agents', method: 'POST receipt' },
+              { run: () => new Response(null, { status: 204 }) },
+            ),
+        },
         pieceAccess: 'off',
         aggregator: peer(aggregator, VOCABULARIES),
         dealer: did('dealer'),

@@ -14,7 +14,7 @@ import { linkOf, someContent, somePiece } from '@w3filecoin/testing'
 import { Choices, type DeterministicWorld, type Faults, NONE } from '@w3filecoin/testing/deterministic'
 import { plannedCourse } from './crash-points.ts'
 import { receiptsOf } from './receipts.ts'
-import { delegate, type Offer, questionOf } from './scenario.ts'
+import { delegate, invocationOf, type Offer, otherThan, questionOf } from './scenario.ts'
 import type { Simulated, System } from './services.ts'
 import { type Course, type Report, simulate } from './simulate.ts'
 
@@ -25,7 +25,7 @@ const HOUR = 60 * MINUTE
 /**
  * A tour on which the functions of all services do everything that they may do. It is the planned journey with visitors who
  * ask and revoke, content that no aggregate can hold, an aggregate with an invalid piece, an aggregate that is offered again
- * after its end, receipts that do not arrive, refuse a piece, or arrive without their effects, lost messages, and a run that is killed between a receipt and its record.
+ * after its end, an address that is named after the end, receipts that do not arrive, refuse a piece, or arrive without their effects, lost messages, and a run that is killed between a receipt and its record.
  */
 export const tour = async (): Promise<Report> => {
   const { report } = await simulate(SEED, new Choices(SEED), await course())
@@ -107,6 +107,7 @@ const scheduleVisits = (world: DeterministicWorld, system: System, offer: Offer)
   at(14, () => addBlob(system, offer))
   at(2, () => offerInvalidAggregate(system))
   for (const hours of [50, 100, 150]) at(hours, () => concludeWithoutEffects(system))
+  at(152, () => nameAddress(system, offer))
   at(155, () => forgetAggregation(world, system))
   at(160, () => repeatOffer(system))
   at(165, () => refusePiece(world, system))
@@ -165,6 +166,12 @@ const queueAgain = (world: DeterministicWorld, system: System, change: object = 
 }
 
 const serviceOf = ({ services }: System, name: string): Simulated => services.get(name) as Simulated
+
+/** Another agent offers content whose workflow has ended, and names its address. */
+const nameAddress = async (system: System, offer: Offer): Promise<void> => {
+  const repeated = await invocationOf(offer, serviceOf(system, offer.storefront).id, otherThan(offer.agent))
+  await post(system, offer.storefront, await repeated.buildIPLDView())
+}
 
 const askInfo = async (system: System, offer: Offer): Promise<void> => {
   const question = await questionOf(offer, serviceOf(system, offer.storefront).id)

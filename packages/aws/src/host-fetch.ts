@@ -61,7 +61,7 @@ interface HostFetchOptions {
   lookup?: LookupFunction
 }
 
-const METHODS = ['GET', 'HEAD']
+const METHODS = ['GET', 'HEAD', 'POST']
 
 /** HTTP statuses of responses without a body. */
 const BODYLESS_STATUSES = [204, 205, 304]
@@ -69,7 +69,8 @@ const BODYLESS_STATUSES = [204, 205, 304]
 /**
  * Creates a `fetch` for untrusted host names. Unless `allowPrivate` is set, it calls only public addresses: it resolves the
  * name for each request, checks all of its addresses, and connects to one of them, so that the name cannot resolve
- * differently after the check. It sends GET and HEAD requests and does not follow redirects.
+ * differently after the check. It sends GET, HEAD and POST requests, the latter with bytes or text, and does not follow
+ * redirects.
  */
 export const hostFetch = ({ allowPrivate, lookup = systemLookup }: HostFetchOptions): Fetch => {
   const refuse = (host: string) => new Error(`${host} has no public address`)
@@ -81,9 +82,10 @@ export const hostFetch = ({ allowPrivate, lookup = systemLookup }: HostFetchOpti
       else callback(refuse(host), found, family)
     })
 
-  return (url, { method = 'GET', headers, signal } = {}) =>
+  return (url, { method = 'GET', headers, body, signal } = {}) =>
     new Promise((resolve, reject) => {
-      if (!METHODS.includes(method)) return reject(new TypeError(`${method} is neither GET nor HEAD`))
+      if (!METHODS.includes(method))
+        return reject(new TypeError(`${method} is not one of ${METHODS.join(', ')}`))
       const { protocol, hostname } = new URL(url)
       // `lookup` is not called for IP literals, so check them here.
       const literal = hostname.replace(/^\[(.*)\]$/, '$1')
@@ -111,6 +113,6 @@ export const hostFetch = ({ allowPrivate, lookup = systemLookup }: HostFetchOpti
           reject(cause)
         }
       })
-      request.end()
+      request.end(body as Uint8Array | string | undefined)
     })
 }

@@ -113,7 +113,20 @@ describe('hostFetch', () => {
     expect(await response.text()).toBe('GET /path?query text/plain')
   })
 
-  it('sends HEAD requests, whose responses have no body, and no others', async () => {
+  it('sends POST requests with their body, and follows no redirect', async () => {
+    const asked: string[] = []
+    const url = await serve(async (request, response) => {
+      asked.push(`${request.method} ${request.url} ${await new Response(request as never).text()}`)
+      response.writeHead(307, { location: '/other' }).end()
+    })
+    const body = new TextEncoder().encode('bytes')
+    const response = await fetch(`${url}/path`, { method: 'POST', body })
+    expect(response.status).toBe(307)
+    await response.body?.cancel()
+    expect(asked).toEqual(['POST /path bytes'])
+  })
+
+  it('sends HEAD requests, whose responses have no body, and refuses other methods', async () => {
     const url = await serve((request, response) => {
       response.writeHead(200, { 'content-length': '5', 'x-method': request.method })
       response.end('bytes')
@@ -121,7 +134,7 @@ describe('hostFetch', () => {
     const response = await fetch(url, { method: 'HEAD' })
     expect([response.headers.get('x-method'), response.headers.get('content-length')]).toEqual(['HEAD', '5'])
     expect(response.body).toBeNull()
-    await expect(fetch(url, { method: 'POST' })).rejects.toThrow('POST is neither GET nor HEAD')
+    await expect(fetch(url, { method: 'PUT' })).rejects.toThrow('PUT is not one of GET, HEAD, POST')
   })
 
   it('opens a new connection for each request, so that each address is checked', async () => {

@@ -71,6 +71,16 @@ export const filecoinInfo = capability({
   derives: covers,
 })
 
+/**
+ * A fact of `filecoin/offer`. The storefront delivers the receipt of the promised `filecoin/accept` to the address, as
+ * `ucan/conclude` to the issuer of the offer.
+ *
+ * @example { receiptsTo: 'https://agent.example/receipts' }
+ */
+export interface FilecoinOfferFact {
+  receiptsTo: string
+}
+
 /** The result of `filecoin/offer`. */
 export interface FilecoinOfferSuccess {
   piece: PieceLink

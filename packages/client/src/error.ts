@@ -101,6 +101,7 @@ const HINTS = new Map([
     'BlobSizeOutsideOfSupportedRange',
     'Store the content where the storefront reads it, and call offer(). Or pass `upload` to connect().',
   ],
+  ['TooManyReceiptsAddresses', 'Repeat the offer without `receiptsTo`, and fetch the receipt with `proof`.'],
   [
     'SpaceNotListed',
     'Ask the operator of the storefront to list the space, or pass a listed space and its delegation.',

@@ -13,16 +13,19 @@ import { readStream } from './source.ts'
 
 /** Options of {@link receiveReceipts}. */
 export interface ReceiveReceiptsOptions {
-  /** This storefront: the audience of the invocations, which signs the answers. */
+  /** This storefront, or this agent: the audience of the invocations, which signs the answers. */
   signer: Signer
-  /** The services that may deliver receipts, and whose receipts are accepted: the aggregator and the dealer. */
+  /**
+   * The services that may deliver receipts, and whose receipts are accepted: of a storefront, the aggregator and the dealer; of an
+   * agent, the storefront.
+   */
   senders: readonly Party[]
   /**
-   * Handles a receipt, whose signature has been verified. A receipt may arrive more than once, or never: services deliver it
-   * once, and a storefront that misses one fetches it. If it throws, the sender is answered `HandlerExecutionError`.
+   * Handles a receipt, whose signature has been verified. A receipt may arrive more than once, or never: then fetch it. If it throws, the sender is answered `HandlerExecutionError`.
    *
    * @param receipt with the blocks of its effects, unless it has more than 100
-   * @param task the task that the receipt is of: `piece/accept`, `aggregate/offer` or `aggregate/accept`
+   * @param task the task that the receipt is of: `piece/accept`, `aggregate/offer` or `aggregate/accept`; `filecoin/accept` if an
+   * offer named the address (`receiptsTo`)
    */
   onReceipt: (receipt: Receipt, task: Invocation) => unknown
   /** Reads the DID documents of senders that are `did:web`s without keys. The default is the global `fetch`. */
@@ -36,8 +39,7 @@ const MAX_BLOCKS = 5_000
 const MAX_INVOCATIONS = 500
 
 /**
- * Returns a handler of HTTP requests that receives receipts: aggregator and dealer deliver them as `ucan/conclude`. It works
- * wherever a handler takes a `Request` and returns a `Response`: Workers, Deno, Bun, Hono, Next.js.
+ * Returns a handler of HTTP requests that receives receipts: services deliver them as `ucan/conclude`. It works wherever a handler takes a `Request` and returns a `Response`: Workers, Deno, Bun, Hono, Next.js.
  *
  * A request is answered 405, 413, 415 or 400 if it is not a message of at most 4.4 MB and 500 invocations. Each invocation gets
  * a signed receipt: `{ time }`, or a failure such as `UnknownSender` or `InvalidReceipt`.

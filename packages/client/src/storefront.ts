@@ -4,6 +4,7 @@ import type {
   DealSummary,
   Failure,
   FilecoinInfoSuccess,
+  FilecoinOfferFact,
   PieceLink,
   Stage,
   Workflow,
@@ -119,6 +120,13 @@ export interface AddOptions {
   signal?: AbortSignal | undefined
   /** Starts another workflow for content that was added before. */
   nonce?: string | undefined
+  /**
+   * An https address that gets the signed receipt of `filecoin/accept` as soon as it exists, in a request that
+   * {@link receiveReceipts} handles. The delivery may arrive twice, or never: then `proof` fetches the receipt.
+   *
+   * @example 'https://agent.example/receipts'
+   */
+  receiptsTo?: string | URL | undefined
 }
 
 /** The state of a piece or a workflow. */
@@ -181,8 +189,9 @@ export class Storefront extends Service {
    * @example const proof = await w3.add('photo.jpg', { onProgress: event => console.log(event) })
    * @throws W3Error with the name of the failure that ended the workflow; `UploadUnavailable`
    */
-  async add(source: Source, { onProgress = () => {}, signal, nonce }: AddOptions = {}): Promise<Proof> {
-    const offered = await this.start(source, { onProgress, signal, nonce })
+  async add(source: Source, options: AddOptions = {}): Promise<Proof> {
+    const { onProgress = () => {}, signal } = options
+    const offered = await this.start(source, options)
     for await (const event of this.watch(offered, { signal, onRetry: onProgress })) onProgress(event)
     const proof = await this.proof(offered, { signal })
     onProgress({ type: 'accepted', proof })
@@ -197,12 +206,15 @@ export class Storefront extends Service {
    * @param options functions and settings of this call; the events end with `offered`
    * @throws W3Error with the name of the failure; `UploadUnavailable`
    */
-  async start(source: Source, { onProgress = () => {}, signal, nonce }: AddOptions = {}): Promise<Offered> {
+  async start(
+    source: Source,
+    { onProgress = () => {}, signal, nonce, receiptsTo }: AddOptions = {},
+  ): Promise<Offered> {
     const blob = await openSource(source, signal)
     const identified = await identifyBlob(blob, { onProgress, signal })
     onProgress({ type: 'identified', ...identified })
     await this.#store(identified, blob, { onProgress, signal })
-    const offered = await this.offer(identified, { nonce, signal })
+    const offered = await this.offer(identified, { nonce, receiptsTo, signal })
     onProgress({ type: 'offered', submit: offered.submit, accept: offered.accept })
     return offered
   }
@@ -211,15 +223,19 @@ export class Storefront extends Service {
    * Offers content that the storefront can read, or will be able to. The same offer again gets the same tasks.
    *
    * @param identified the CIDs of the content, e.g. of {@link identify}
-   * @param options a nonce, which makes it a new offer, and a signal
-   * @throws W3Error with the name of the failure, e.g. `InvalidPieceCID`, `SpaceNotListed`, `TooManyOffers`
+   * @param options a nonce, which makes it a new offer; an address that gets the receipt; and a signal
+   * @throws W3Error with the name of the failure, e.g. `InvalidPieceCID`, `SpaceNotListed`, `TooManyOffers`,
+   * `InvalidReceiptsAddress`
    * @example const offered = await w3.offer(await identify('photo.jpg'))
    */
   async offer(
     { content, piece }: { content: AnyLink; piece: AnyLink },
-    { nonce, signal }: { nonce?: string | undefined; signal?: AbortSignal | undefined } = {},
+    { nonce, receiptsTo, signal }: Pick<AddOptions, 'nonce' | 'receiptsTo' | 'signal'> = {},
   ): Promise<Offered> {
-    const receipt = await this.invoke('filecoin/offer', { content, piece }, { nonce, signal })
+    const fact: FilecoinOfferFact | undefined =
+      receiptsTo === undefined ? undefined : { receiptsTo: `${receiptsTo}` }
+    const facts = fact && [{ ...fact }]
+    const receipt = await this.invoke('filecoin/offer', { content, piece }, { nonce, facts, signal })
     if (receipt.out.error) throw toError(receipt.out.error)
     const [fork] = receipt.fx.fork
     const { join } = receipt.fx

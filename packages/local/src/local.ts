@@ -112,6 +112,8 @@ const storefront = (role: string): ServiceSpec => ({
   resources: '@w3filecoin/storefront/resources',
   functions: '@w3filecoin/storefront/functions',
   config: ({ services, s3 }): StorefrontSettings => ({
+    // Agents on this machine name addresses of this machine for receipts.
+    didWeb: { allowPrivate: true },
     upload: `${s3}/${kebab(role)}-content/{cid}`,
     uploads: 'open',
     // All uploads are on this machine, and no space is listed.

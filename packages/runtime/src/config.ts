@@ -143,7 +143,7 @@ export const commonSchema = {
         .default(false)
         .meta({
           description:
-            'Whether the host of a `did:web`, and that of a gateway, may have a private address. A host on this machine is then asked over plain HTTP.',
+            'Whether the host of a `did:web`, that of a gateway, and those of addresses that agents name for receipts may have a private address. A host on this machine is then asked over plain HTTP.',
           examples: [true],
         }),
     })

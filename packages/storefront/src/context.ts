@@ -61,6 +61,7 @@ export const createContext = async (env: Environment) => {
     defaultGroup: config.defaultGroup,
     missingContent: config.missingContent,
     admission: config,
+    addresses: { fetch: hostFetch(config.didWeb), allowPrivate: config.didWeb.allowPrivate },
     pieceAccess: config.pieces,
     batching: BATCHING,
     checks: storefrontChecks({ ...checking, config, content }),

@@ -1,6 +1,6 @@
 import type { Signer } from '@ucanto/interface'
 import type { Dialect } from '@w3filecoin/capabilities'
-import type { Authority, Check, Clock, Log, Metrics, Peer, Random, WebPage } from '@w3filecoin/runtime'
+import type { Authority, Check, Clock, Fetch, Log, Metrics, Peer, Random, WebPage } from '@w3filecoin/runtime'
 import type { ContentSource } from './content/source.ts'
 import type { Uploads } from './content/uploads.ts'
 import type { Batching } from './domain/batching.ts'
@@ -39,6 +39,8 @@ export interface Dependencies {
   missingContent: 'wait' | 'refuse'
   /** Which spaces may start workflows, and how many. */
   admission: Admission
+  /** Calls the addresses that agents name for receipts: untrusted hosts. `allowPrivate` permits plain HTTP too. */
+  addresses: { fetch: Fetch; allowPrivate: boolean }
   /** The dialects in which it takes invocations. */
   dialects: readonly Dialect[]
   timing: Timing

@@ -63,12 +63,21 @@ export const outcomeMessage = messageFormat(
 )
 export type OutcomeMessage = MessageOf<typeof outcomeMessage>
 
+/**
+ * "Deliver the receipt of a workflow to this address, if there is one."
+ *
+ * @example { "v": 1, "id": "kD3…" }
+ */
+export const notifyMessage = messageFormat(z.object({ id: z.string() }))
+export type NotifyMessage = MessageOf<typeof notifyMessage>
+
 /** The message format of each queue. */
 export const messages = {
   submit: submitMessage,
   aggregation: aggregationMessage,
   poll: pollMessage,
   outcome: outcomeMessage,
+  notify: notifyMessage,
   translate: translateMessage,
 } satisfies MessageFormats<typeof resources>
 

@@ -26,8 +26,9 @@ export const resources = describeResources({
         health: 'read',
         translation: 'write',
         upload: 'write',
+        listener: 'write',
       },
-      queues: ['submit', 'outcome', 'translate'],
+      queues: ['submit', 'outcome', 'notify', 'translate'],
       // With the permission to write, it presigns the URLs of uploads.
       buckets: { blocks: 'write', content: 'read', uploads: 'write' },
     },
@@ -75,6 +76,13 @@ export const resources = describeResources({
       expires: 'expiresAt',
       derived: true,
     },
+    /** The addresses that agents named for a receipt which they do not have yet; see `domain/listener.ts`. */
+    listener: {
+      fields: { id: 'string', due: 'string', checkAt: 'number' },
+      key: { hash: 'id' },
+      indexes: { due: { hash: 'due', range: 'checkAt' } },
+      expires: 'expiresAt',
+    },
     /** Aggregates that contain pieces of this storefront, and their outcomes. */
     aggregate: {
       fields: { id: 'string', due: 'string', checkAt: 'number' },
@@ -103,7 +111,7 @@ export const resources = describeResources({
         memory: 1769,
         uses: {
           tables: { piece: 'write', receipt: 'write', reading: 'write', space: 'read' },
-          queues: ['submit', 'aggregation', 'translate'],
+          queues: ['submit', 'aggregation', 'notify', 'translate'],
           // It copies uploaded content into `content`.
           buckets: { blocks: 'write', content: 'write', uploads: 'read' },
         },
@@ -122,6 +130,7 @@ export const resources = describeResources({
         memory: 1024,
         uses: {
           tables: { piece: 'write', group: 'write', receipt: 'write' },
+          queues: ['notify'],
           buckets: { blocks: 'write' },
         },
       },
@@ -143,7 +152,7 @@ export const resources = describeResources({
             group: 'write',
             receipt: 'write',
           },
-          queues: ['poll', 'outcome'],
+          queues: ['poll', 'outcome', 'notify'],
           buckets: { blocks: 'write' },
         },
       },
@@ -163,6 +172,21 @@ export const resources = describeResources({
         },
       },
     },
+    /** Deliver receipts to addresses that agents named. */
+    notify: {
+      batch: 10,
+      concurrency: 10,
+      attempts: 5,
+      run: {
+        // An address has 10 s to answer, and all of a batch are called at the same time.
+        timeout: 60,
+        memory: 1024,
+        uses: {
+          tables: { listener: 'write', receipt: 'read' },
+          buckets: { blocks: 'read' },
+        },
+      },
+    },
     /** Settle some pieces of an aggregate with its outcome. */
     outcome: {
       batch: 1,
@@ -174,7 +198,7 @@ export const resources = describeResources({
         memory: 3008,
         uses: {
           tables: { piece: 'write', aggregate: 'write', receipt: 'write' },
-          queues: ['aggregation', 'outcome'],
+          queues: ['aggregation', 'outcome', 'notify'],
           buckets: { blocks: 'write' },
         },
       },
@@ -199,8 +223,14 @@ export const resources = describeResources({
         timeout: 55,
         memory: 1024,
         uses: {
-          tables: { piece: 'write', group: 'write', aggregate: 'write', translation: 'write' },
-          queues: ['submit', 'aggregation', 'poll', 'outcome', 'translate'],
+          tables: {
+            piece: 'write',
+            group: 'write',
+            aggregate: 'write',
+            translation: 'write',
+            listener: 'write',
+          },
+          queues: ['submit', 'aggregation', 'poll', 'outcome', 'notify', 'translate'],
         },
       },
     },

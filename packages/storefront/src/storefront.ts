@@ -7,6 +7,7 @@ import {
   type Service,
 } from '@w3filecoin/runtime'
 import { onAggregation } from './consumers/aggregation.ts'
+import { onNotify } from './consumers/notify.ts'
 import { onOutcome } from './consumers/outcome.ts'
 import { onPoll } from './consumers/poll.ts'
 import { onSubmit } from './consumers/submit.ts'
@@ -86,6 +87,7 @@ export const createStorefront = ({
       aggregation: onAggregation(dependencies),
       poll: onPoll(dependencies),
       outcome: onOutcome(dependencies),
+      notify: onNotify(dependencies),
       translate: onTranslate({
         id,
         stores,

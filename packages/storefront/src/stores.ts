@@ -8,6 +8,7 @@ import {
 import type { AggregateRecord } from './domain/aggregate.ts'
 import type { GroupRecord } from './domain/group.ts'
 import type { InclusionRecord } from './domain/inclusion.ts'
+import type { ListenerRecord } from './domain/listener.ts'
 import type { OfferRecord } from './domain/offer.ts'
 import type { PieceRecord } from './domain/piece.ts'
 import type { QuotaRecord } from './domain/quota.ts'
@@ -52,6 +53,7 @@ export const tables = {
   inclusion: recordFormat<InclusionRecord>(),
   quota: recordFormat<QuotaRecord>(),
   upload: recordFormat<UploadRecord>(),
+  listener: recordFormat<ListenerRecord>(),
   translation: recordFormat<TranslationRecord>(),
 } satisfies TableFormats<typeof resources>
 

@@ -8,6 +8,7 @@ import {
   nextCheckMs as nextAggregateCheckMs,
 } from './domain/aggregate.ts'
 import { nextPollMs } from './domain/group.ts'
+import { nextListenerCheckMs } from './domain/listener.ts'
 import { allShards, memberShard } from './domain/member-shards.ts'
 import { nextCheckMs } from './domain/piece.ts'
 import { resources } from './resources.ts'
@@ -60,6 +61,14 @@ export const sweepStorefront = ({
         isFinal(record) || record.entered?.at === undefined
           ? undefined
           : { record: 'aggregate', stage: record.stage, since: record.entered.at },
+    }),
+    sweep({
+      kind: 'listener',
+      table: stores.listener,
+      intervalMs: record => nextListenerCheckMs(record, now(), retryMs),
+      longestMs: { own, waiting: own },
+      isWaiting: unfinished.listener.isWaiting,
+      resend: records => sendAll(queues, unfinished.listener.messages(records)),
     }),
     sweepTranslations({ table: stores.translation, queue: queues.translate, retryMs, now }),
   ]

@@ -3,6 +3,7 @@ import { type Unfinished, unfinishedTranslations } from '@w3filecoin/runtime'
 import { type AggregateRecord, type AggregateStage, isFinal as isFinalOutcome } from './domain/aggregate.ts'
 import type { GroupRecord } from './domain/group.ts'
 import { WAITS_ON } from './domain/hindrance.ts'
+import type { ListenerRecord } from './domain/listener.ts'
 import { isFinal, type PieceRecord, SAFETY_CHECK_MS, stageReachedAt } from './domain/piece.ts'
 import type { Queues } from './queues.ts'
 
@@ -71,5 +72,15 @@ const aggregate: Unfinished<AggregateRecord, Queues> = {
   messages: records => ({ outcome: records.map(({ id }) => ({ aggregate: id })) }),
 }
 
+/** They are in the lane `waiting`: work of the storefront itself goes first. */
+const listener: Unfinished<ListenerRecord, Queues> = {
+  isUnfinished: () => true,
+  stageSince: ({ since }) => since,
+  describeNext: ({ attempts }) =>
+    attempts === 0 ? 'its workflow must end' : 'the address that its agent named must take the receipt',
+  isWaiting: () => true,
+  messages: records => ({ notify: records.map(({ id }) => ({ id })) }),
+}
+
 /** By table. */
-export const unfinished = { piece, group, aggregate, translation: unfinishedTranslations }
+export const unfinished = { piece, group, aggregate, listener, translation: unfinishedTranslations }

@@ -1,9 +1,10 @@
-import { Draft2 } from '@w3filecoin/capabilities'
-import { packTask } from '@w3filecoin/runtime'
+import { Draft2, failure, Tasks } from '@w3filecoin/capabilities'
+import { encodeMessage, issueReceipt, packTask } from '@w3filecoin/runtime'
 import { linkOf, someContent, somePiece } from '@w3filecoin/testing'
 import { afterEach, expect, it, vi } from 'vitest'
 import { readContent } from '../src/content/read.ts'
 import { newAggregate } from '../src/domain/aggregate.ts'
+import { newListener } from '../src/domain/listener.ts'
 import { resources } from '../src/resources.ts'
 import { insertPiece, recordOf, startStorefront, timing, trickle, type World } from './simulated.ts'
 
@@ -42,6 +43,22 @@ const worst: Record<keyof typeof resources.queues, (world: World, size: number) 
     for (const record of records) seed('aggregate', record)
     return records.map(({ id }) => ({ aggregate: id }))
   },
+  notify: ({ world, dependencies: { id }, seed }, size) =>
+    Promise.all(
+      Array.from({ length: size }, async (_, n) => {
+        const task = await Tasks.filecoinAccept(id, {
+          content: linkOf(new Uint8Array([n])),
+          piece: somePiece(n),
+        })
+        const receipt = await issueReceipt(id, task, { out: { error: failure('ContentNotFound', 'gone') } })
+        const car = await encodeMessage({ receipts: [receipt] })
+        seed('receipt', { task: `${task.cid}`, receipt: `${receipt.root.cid}`, car, issuedAt: world.now() })
+        const listening = { task: `${task.cid}`, audience: id.did(), url: 'https://hangs.test/' }
+        const record = newListener(listening, world.now(), timing.retryMs)
+        seed('listener', record)
+        return { id: record.id }
+      }),
+    ),
   translate: ({ world, dependencies, seed }, size) =>
     Promise.all(
       Array.from({ length: size }, async (_, n) => {

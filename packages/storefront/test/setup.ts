@@ -1,5 +1,5 @@
 import { Delegation as Delegations } from '@ucanto/core'
-import type { Delegation, Invocation, Link, Receipt, Signer } from '@ucanto/interface'
+import type { Delegation, Fact, Invocation, Link, Receipt, Signer } from '@ucanto/interface'
 import {
   dealInfo,
   type Failure,
@@ -146,6 +146,12 @@ beforeAll(async () => {
       open: async content => contents.get(content)?.(),
       locate: async content => `https://content.test/${content}`,
     },
+    addresses: {
+      fetch: async url => {
+        throw new TypeError(`${url} must not be called`)
+      },
+      allowPrivate: false,
+    },
     pieceAccess: 'permit',
     aggregator: peer(theAggregator),
     dealer: dealer.did(),
@@ -167,7 +173,7 @@ beforeAll(async () => {
 })
 afterAll(() => world.stop())
 beforeEach(async () => {
-  for (const queue of ['submit', 'aggregation', 'poll', 'outcome'] as const) await aws.drain(queue)
+  for (const queue of ['submit', 'aggregation', 'poll', 'outcome', 'notify'] as const) await aws.drain(queue)
   offers.splice(0)
   Object.assign(state, { refusal: undefined, down: false, deals: { 42: DEAL }, info: undefined })
   Object.assign(state, { tracked: undefined, refuse: undefined, asked: 0 })
@@ -204,11 +210,12 @@ interface OfferOptions {
   proofs?: Delegation[]
   /** Link of a `pdp/accept` task. */
   pdp?: Link
+  facts?: Fact[]
 }
 
 export const offer = async (
   { content, piece }: Pick<Content, 'content' | 'piece'>,
-  { issuer = agent, from = space, nonce, proofs, pdp }: OfferOptions = {},
+  { issuer = agent, from = space, nonce, proofs, pdp, facts = [] }: OfferOptions = {},
 ) =>
   filecoinOffer.invoke({
     issuer,
@@ -217,6 +224,7 @@ export const offer = async (
     nb: { content: content as never, piece, ...(pdp && { PDP: pdp as never }) },
     proofs: proofs ?? [await delegate(from, issuer)],
     expiration: Infinity,
+    facts,
     ...(nonce === undefined ? {} : { nonce }),
   })
 

@@ -73,6 +73,7 @@ export const startStorefront = (
         })(),
       locate: async content => content,
     },
+    addresses: { fetch: async (_, init) => hangs(init!.signal!), allowPrivate: false },
     pieceAccess: 'off',
     aggregator: peer(aggregator),
     dealer: dealer.did(),
@@ -96,8 +97,10 @@ export const startStorefront = (
     ...more,
   }
   /** Puts a record into a table without a call. */
-  const seed = (name: 'piece' | 'aggregate' | 'group' | 'space' | 'translation', record: object) =>
-    opened[name]!.seed({ ...tables[name].encode(record), revision: 1 })
+  const seed = (
+    name: 'piece' | 'aggregate' | 'group' | 'space' | 'translation' | 'listener' | 'receipt',
+    record: object,
+  ) => opened[name]!.seed({ ...tables[name].encode(record), revision: 1 })
   return { world, dependencies, seed, queues, service: createStorefront(dependencies) }
 }
 

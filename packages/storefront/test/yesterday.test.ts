@@ -121,3 +121,21 @@ describe('a piece that version 0.1.0 recorded', () => {
     await aws.drain('submit')
   })
 })
+
+it('an agent names an address for the receipt of a piece that version 0.1.0 recorded as accepted', async () => {
+  const { at, row } = rows.find(({ stage }) => stage === 'accepted')!
+  clock.now = Math.max(clock.now, at) + 1
+  await aws.table('piece').removeMany([{ id: row.id as string }])
+  await aws.table('piece').putMany([row])
+  await dependencies.stores.space.putMany([{ space: space.did(), provider: row.group as string }])
+  const receiptsTo = 'https://agent.example/receipts'
+  const invocation = await offer(
+    { content: CID.parse(row.content as string), piece: CID.parse(row.piece as string) as never },
+    { nonce: row.nonce as string, facts: [{ receiptsTo }] },
+  )
+  const { out, fx } = await ask(service.api, invocation)
+  expect(out.error).toBeUndefined()
+  const { listeners = [] } = (await dependencies.stores.piece.get({ id: row.id as string }))!
+  const [listener] = await dependencies.stores.listener.getMany(listeners.map(id => ({ id })))
+  expect(listener).toMatchObject({ task: `${fx.join!.link()}`, audience: agent.did(), url: receiptsTo })
+})

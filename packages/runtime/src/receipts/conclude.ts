@@ -1,5 +1,5 @@
-import type { Block, Invocation, Receipt, Signer } from '@ucanto/interface'
-import { conclude, type Failure, failure, type Result, Tasks } from '@w3filecoin/capabilities'
+import type { Block, Invocation, Principal, Receipt, Signer } from '@ucanto/interface'
+import { conclude, type Failure, failure, type Result, type Task, Tasks } from '@w3filecoin/capabilities'
 import pMap from 'p-map'
 import * as z from 'zod'
 import { type Consumer, DONE, each } from '../messages/consumer.ts'
@@ -120,6 +120,10 @@ const blocksToSend = (receipt: Receipt): Block[] => {
   return [receipt.root, ...(receipt.ran as Invocation).iterateIPLDBlocks()]
 }
 
+/** Builds the `ucan/conclude` invocation that delivers a receipt to a principal. */
+export const concludeReceipt = (id: Signer, audience: Principal, receipt: Receipt): Promise<Task> =>
+  Tasks.conclude(id, audience, { root: receipt.root, blocks: blocksToSend(receipt) })
+
 /** Number of tasks in one `conclude` message. Their receipts fit into one HTTP message. */
 export const CONCLUDE_BATCH = 50
 
@@ -144,9 +148,7 @@ export const onConclude = ({ id, receipts, peers, log }: Delivery): Consumer<Con
       const found = await pMap(tasks, task => receipts.get(task), { concurrency: 8 })
       const known = found.filter(receipt => receipt !== undefined)
       const conclusions = await Promise.all(
-        known.map(receipt =>
-          Tasks.conclude(id, peer.principal, { root: receipt.root, blocks: blocksToSend(receipt) }),
-        ),
+        known.map(receipt => concludeReceipt(id, peer.principal, receipt)),
       )
       const answers = await reach(peer, () => peer.execute(conclusions), log)
       for (const { ok, error } of answers.ok ?? []) {

@@ -52,6 +52,8 @@ export interface PieceRecord extends Due, Entered, Translated {
   acceptCid?: string | undefined
   /** The `piece/offer` that `filecoin/submit` promised, packed. From `submitted` on. */
   pieceOfferTask?: Uint8Array | undefined
+  /** Keys of the addresses that get the receipt of `acceptTask`: see `ListenerRecord`. Absent if no offer named one. */
+  listeners?: string[] | undefined
   /** CID of the `piece/accept` that the aggregator promised, and the nonce of the offer. From `queued` on. */
   waitsFor?: string | undefined
   offerNonce?: string | undefined
@@ -221,13 +223,35 @@ export const startAttempt = (
   timing: Timing,
 ): Transition => {
   if (nextAttempt(record) !== attempt) return undefined
-  const { reason: _, trouble: __, waitingSince: ___, postponed: ____, translations: _____, ...kept } = record
+  const {
+    reason: _,
+    trouble: __,
+    waitingSince: ___,
+    postponed: ____,
+    translations: _____,
+    listeners: ______,
+    ...kept
+  } = record
   const entered = {
     stage: 'offered' as const,
     history: [...record.history, { stage: 'offered' as const, at: now }],
   }
   const due = dueAt(record.id, now + nextCheckMs(entered, now, timing))
   return { ...kept, ...promises, ...entered, ...due, attempt }
+}
+
+/** Maximum addresses that get the receipt of one `filecoin/accept`. */
+export const MAX_LISTENERS = 10
+
+/** Adds an address that gets the receipt of an attempt, also after its end, unless it has too many. */
+export const addListener = (
+  record: Stored<PieceRecord>,
+  { id, attempt }: { id: string; attempt: number | undefined },
+): Transition => {
+  const { listeners = [] } = record
+  return record.attempt !== attempt || listeners.includes(id) || listeners.length >= MAX_LISTENERS
+    ? undefined
+    : { ...record, listeners: [...listeners, id] }
 }
 
 /** Delays the next check, because a run reads the content now: the sweep must not send another run to it. */

@@ -44,6 +44,8 @@ export interface QuotaRecord {
   /** Absent if there was no upload. */
   uploads?: number
   uploadBytes?: number
+  /** New addresses for receipts. Absent if there were none. */
+  addresses?: number
   /** Time after which the row may be removed, in seconds since 1970. */
   expiresAt: number
 }
@@ -107,6 +109,26 @@ export const findUploadExcess = (
   if (uploads > perDay[kind]) return excess(`${perDay[kind]} contents`)
   if (uploadBytes > bytesPerDay[kind]) return excess(`${bytesPerDay[kind]} bytes`)
   return undefined
+}
+
+/**
+ * Returns why new addresses for receipts that are counted like this exceed a bound; `undefined` if they do not. A space may name
+ * as many in one day as it may start workflows.
+ */
+export const findAddressExcess = (
+  { addresses = 0 }: Pick<QuotaRecord, 'addresses'>,
+  { provider }: Space,
+  { offersPerDay }: Pick<Admission, 'offersPerDay'>,
+  now: number,
+): Failure | undefined => {
+  const { kind, owner, retryAt } = allowanceOf(provider, now)
+  const limit = offersPerDay[kind]
+  if (addresses <= limit) return undefined
+  return failure(
+    'TooManyReceiptsAddresses',
+    `${owner} may name ${limit} new addresses for receipts a day, and this is one more. Repeat the offer after ${retryAt}, or without an address to get its tasks.`,
+    { retryAt },
+  )
 }
 
 /** Returns which allowance a space has, its owner for messages, and the time at which the next one begins. */

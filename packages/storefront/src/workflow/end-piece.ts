@@ -5,12 +5,13 @@ import { markEnded, type PieceRecord } from '../domain/piece.ts'
 
 /**
  * Ends the workflow of a piece, or the attempt that it is at. Stores the receipt of `filecoin/accept` first. The record
- * follows the stored receipt, because a concurrent run may have stored another one.
+ * follows the stored receipt, because a concurrent run may have stored another one. Last, it has the receipt delivered to the
+ * addresses that agents named.
  *
  * @returns the present record
  */
 export const endPiece = async (
-  { id, stores, now }: Pick<Dependencies, 'id' | 'stores' | 'now'>,
+  { id, stores, queues, now }: Pick<Dependencies, 'id' | 'stores' | 'queues' | 'now'>,
   record: Stored<PieceRecord>,
   out: Outcome['out'],
 ): Promise<Stored<PieceRecord> | undefined> => {
@@ -19,5 +20,7 @@ export const endPiece = async (
   )
   const end = { attempt: record.attempt, reason: receipt.out.error as Failure | undefined }
   const ended = await update(stores.piece, { id: record.id }, current => markEnded(current, end, now()))
+  const { listeners = [] } = ended.record ?? {}
+  if (listeners.length > 0) await queues.notify.send(listeners.map(id => ({ id })))
   return ended.record
 }

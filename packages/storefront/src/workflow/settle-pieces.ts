@@ -31,7 +31,7 @@ export const settlePieces = async (
 
 /** Ends the workflows of pieces whose aggregate is in a deal. */
 const settleAccepted = async (
-  dependencies: Pick<Dependencies, 'id' | 'stores' | 'now'>,
+  dependencies: Pick<Dependencies, 'id' | 'stores' | 'queues' | 'now'>,
   records: readonly Stored<PieceRecord>[],
   { dataType, dealID }: AggregateRecord,
 ): Promise<void> => {
