@@ -41,7 +41,9 @@ export const travel = async (
   const { storefront, dealTracker: tracker } = system.services
   const w3 = await connect(storefront.url, { signer, upload: uploadTo(system) })
   const deals = await dealTracker(tracker.url, { signer })
-  const add = ({ bytes }: Content) => w3.add(bytes as Uint8Array<ArrayBuffer>, { signal })
+  // A stage delivers no receipts to private addresses, but counts each attempt.
+  const receiptsTo = 'https://127.0.0.1/receipts'
+  const add = ({ bytes }: Content) => w3.add(bytes as Uint8Array<ArrayBuffer>, { signal, receiptsTo })
   const refused = add(faulty).then(
     () => {
       throw new Error('The file that storage providers reject has a proof')
