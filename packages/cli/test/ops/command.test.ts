@@ -236,7 +236,7 @@ describe.each(ENGINES)('npm run ops on a system with its tables in %s', engine =
     const shown = await ops('dlq', '--data', data)
     expect(shown.code).toBe(3)
     expect(shown.out).toContain('aggregator include: 1 dead letter\n')
-    expect(shown.out).toContain('1 dead letter in 17 queues; --send sends it back to its queue\n')
+    expect(shown.out).toContain('1 dead letter in 18 queues; --send sends it back to its queue\n')
 
     await sleep(1100)
     expect(await json('dlq', '--send')).toMatchObject({ code: 0, lines: [{ sent: true }] })
@@ -260,7 +260,7 @@ describe.each(ENGINES)('npm run ops on a system with its tables in %s', engine =
     })
     expect(await json('dlq', '--queue', 'deal')).toEqual({ code: 0, lines: [] })
     expect((await ops('dlq', '--drop', message, '--data', data)).err).toMatch(
-      /^w3fil: No dead letter of the message .* in these 17 queues\. /,
+      /^w3fil: No dead letter of the message .* in these 18 queues\. /,
     )
   })
 
