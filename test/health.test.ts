@@ -156,15 +156,20 @@ describe('a system whose surroundings change', () => {
   const proxy = createServer(async (request, response) => {
     if (front === 'nothing') return void request.destroy()
     if (front === 'page') return void response.setHeader('content-type', 'text/html').end('<h1>Hello</h1>')
-    const chunks: Uint8Array[] = []
-    for await (const chunk of request) chunks.push(chunk)
-    const answer = await fetch(new URL(request.url as string, local.services[front]!.url), {
-      method: request.method as string,
-      headers: { 'content-type': request.headers['content-type'] ?? '' },
-      ...(chunks.length > 0 && { body: Buffer.concat(chunks) }),
-    })
-    response.writeHead(answer.status, { 'content-type': answer.headers.get('content-type') ?? '' })
-    response.end(Buffer.from(await answer.arrayBuffer()))
+    try {
+      const chunks: Uint8Array[] = []
+      for await (const chunk of request) chunks.push(chunk)
+      const answer = await fetch(new URL(request.url as string, local.services[front]!.url), {
+        method: request.method as string,
+        headers: { 'content-type': request.headers['content-type'] ?? '' },
+        ...(chunks.length > 0 && { body: Buffer.concat(chunks) }),
+      })
+      response.writeHead(answer.status, { 'content-type': answer.headers.get('content-type') ?? '' })
+      response.end(Buffer.from(await answer.arrayBuffer()))
+    } catch {
+      // The system has stopped.
+      response.destroy()
+    }
   })
   const { root, log2Size } = toV1(somePiece('on chain')).ok!
   const replica = {
