@@ -29,7 +29,7 @@ export interface ChainLink {
 const MAX_LINKS = 100
 /** The tasks of the protocol. A receipt may also name their forms in a dialect, which have the same outcome. */
 const PROTOCOL = /^(filecoin|piece|aggregate)\//
-/** Effects of one receipt that are looked at. That of a failed aggregate has one for each of up to 95,000 pieces. */
+/** The maximum number of effects of one receipt that are read. That of a failed aggregate has one for each of up to 95,000 pieces. */
 const MAX_EFFECTS = 100_000
 
 /**

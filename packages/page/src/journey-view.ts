@@ -16,7 +16,7 @@ import { STAGES, TASKS } from './words.ts'
 export interface Journey {
   asked: AskedTask
   info?: FilecoinInfoSuccess
-  /** The reason why the storefront told no more about it. */
+  /** The failure of the question about its state. */
   failure?: unknown
   links: ChainLink[]
 }

@@ -9,7 +9,7 @@ import { pieceView } from './piece-view.ts'
 import { proofView } from './proof-view.ts'
 import { STAGES } from './words.ts'
 
-/** Pauses between two looks at a workflow, in milliseconds. */
+/** The shortest and the longest pause between two readings of a workflow, in milliseconds. */
 const MIN_PAUSE_MS = 1_000
 const MAX_PAUSE_MS = 60_000
 /** The multihash of a piece CID v2. */
@@ -19,7 +19,7 @@ const find = <E extends HTMLElement>(id: string) => document.getElementById(id) 
 const result = find('result')
 const status = find('status')
 
-/** Ends what the page does for the former subject. */
+/** Ends the work for the former subject. */
 let current = new AbortController()
 
 /** The storefront that serves this page. Looking needs no lasting key; storing a file does. */
@@ -77,7 +77,7 @@ const readLink = (text: string) => {
   }
 }
 
-/** Shows a task, and looks again until its workflow has ended. */
+/** Shows a task, and reads it again until its workflow has ended. */
 const follow = async (storefront: Storefront, task: string, signal: AbortSignal): Promise<void> => {
   for (let shown = ''; ; ) {
     const asked = await askTask(task, signal)
@@ -100,7 +100,7 @@ const follow = async (storefront: Storefront, task: string, signal: AbortSignal)
     const journey = await readJourney(storefront, asked, signal)
     const view = await journeyView(storefront, journey)
     if (signal.aborted) return
-    // Equal content is left in place: what the visitor opened stays open, and a screen reader says nothing.
+    // Equal content is left in place: opened details stay open, and a screen reader repeats nothing.
     const html = view.map(({ outerHTML }) => outerHTML).join('')
     if (html !== shown) show(...view)
     shown = html

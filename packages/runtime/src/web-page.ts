@@ -1,3 +1,5 @@
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import type { Hono, MiddlewareHandler } from 'hono'
 import { accepts } from 'hono/accepts'
 import { secureHeaders } from 'hono/secure-headers'
@@ -8,6 +10,14 @@ export interface WebPage {
   /** Returns the contents of a file; `undefined` if there is none of this name. */
   read(name: string): Promise<Uint8Array | undefined>
 }
+
+/** Returns the page in a directory. Its files are read when a browser asks for them. */
+export const openWebPage = (directory: string): WebPage => ({
+  read: async name => {
+    if (!/^[\w-]+\.\w+$/.test(name)) return undefined
+    return readFile(join(directory, name)).catch(() => undefined)
+  },
+})
 
 const HTML = 'text/html'
 

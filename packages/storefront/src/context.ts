@@ -1,7 +1,6 @@
-import { readFile } from 'node:fs/promises'
-import { join, resolve } from 'node:path'
+import { resolve } from 'node:path'
 import { hostFetch, openContext } from '@w3filecoin/aws'
-import { configuredPeers, type Environment, type WebPage } from '@w3filecoin/runtime'
+import { configuredPeers, type Environment, openWebPage } from '@w3filecoin/runtime'
 import { storefrontChecks } from './checks.ts'
 import { configSchema } from './config.ts'
 import { fromBuckets, uploadsTo } from './content/bucket.ts'
@@ -54,7 +53,7 @@ export const createContext = async (env: Environment) => {
             bytesPerDay: config.uploadBytesPerDay,
             store: uploadsTo(buckets, common.now),
           },
-    page: openPage(env.PAGE && resolve(env.LAMBDA_TASK_ROOT ?? '', env.PAGE)),
+    page: env.PAGE ? openWebPage(resolve(env.LAMBDA_TASK_ROOT ?? '', env.PAGE)) : undefined,
     aggregator: peer(config.aggregator),
     dealer: config.dealer.did,
     dealTracker: peer(config.dealTracker),
@@ -68,14 +67,3 @@ export const createContext = async (env: Environment) => {
   })
   return { service, log: common.log, deadLetters: aws.deadLetters, flushMetrics }
 }
-
-/** The web page in a directory. Its files are read when a browser asks for them. */
-const openPage = (directory: string | undefined): WebPage | undefined =>
-  directory === undefined || directory === ''
-    ? undefined
-    : {
-        read: async name => {
-          if (!/^[\w-]+\.\w+$/.test(name)) return undefined
-          return readFile(join(directory, name)).catch(() => undefined)
-        },
-      }

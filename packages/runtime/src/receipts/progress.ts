@@ -20,7 +20,7 @@ export const progressFields = {
 }
 
 /**
- * What is public about a task that a service promised, while it has no receipt. It names no content, nonce, group or space.
+ * The public state of a task that a service promised, while it has no receipt. It names no content, nonce, group or space.
  *
  * @example
  * { can: 'filecoin/accept', piece: 'bafkzci…', stage: 'offered', since: '2026-11-26T17:40:00.000Z',

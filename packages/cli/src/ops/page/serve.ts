@@ -1,9 +1,9 @@
 import { timingSafeEqual } from 'node:crypto'
-import { mkdtempDisposableSync, readFileSync } from 'node:fs'
+import { mkdtempDisposableSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { basename, join } from 'node:path'
+import { join } from 'node:path'
 import { serve } from '@hono/node-server'
-import { addWebPage, type WebPage } from '@w3filecoin/runtime'
+import { addWebPage, openWebPage, type WebPage } from '@w3filecoin/runtime'
 import { Hono } from 'hono'
 import { describeError } from '../describe-error.ts'
 import { readStatus, type Status } from '../status.ts'
@@ -97,15 +97,7 @@ export const servePage = async ({
   await buildPage(directory.path, 'operator')
   const app = createPageApp({
     key,
-    page: {
-      read: async name => {
-        try {
-          return readFileSync(join(directory.path, basename(name)))
-        } catch {
-          return undefined
-        }
-      },
-    },
+    page: openWebPage(directory.path),
     now: options.now,
     read: { status: () => readStatus(options), times: () => readTimes(options) },
   })
