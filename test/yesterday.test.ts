@@ -81,12 +81,20 @@ describe('records and messages of version 0.1.0', () => {
     `)
   })
 
-  test('keep their attributes, so that both versions can run at once', () => {
+  test('keep their attributes and values, whatever the version under which they are written again', () => {
     for (const { services } of snapshots)
       for (const [service, { tables }] of Object.entries(services))
         for (const [table, rows] of Object.entries(tables)) {
-          const { decode, encode } = TABLES[service]![table]!
-          for (const row of rows) expect(encode(decode(row)), `${service}.${table}`).toEqual({ ...row, v: 1 })
+          const { decode, encode, version } = TABLES[service]![table]!
+          for (const row of rows) {
+            const written = encode(decode(row))
+            expect(Object.keys(written).sort(), `${service}.${table}`).toEqual(
+              Object.keys({ ...row, v: 1 }).sort(),
+            )
+            expect(written.v).toBe(version)
+            expect(decode(written), `${service}.${table}`).toEqual(decode(row))
+            if (version === 1) expect(written, `${service}.${table}`).toEqual({ ...row, v: 1 })
+          }
         }
   })
 
@@ -143,8 +151,8 @@ describe('records and messages of version 0.1.0', () => {
 
 test('a record of a later version is refused, so that it is not rewritten', () => {
   const { decode } = aggregatorTables.piece
-  expect(() => decode({ v: 2, id: 'kD3' })).toThrow(
-    'The record has version 2, and this code reads versions up to 1: a later version of the service wrote it',
+  expect(() => decode({ v: 3, id: 'kD3' })).toThrow(
+    'The record has version 3, and this code reads versions up to 2: a later version of the service wrote it',
   )
 })
 

@@ -23,7 +23,7 @@ import { createStorefront } from '@w3filecoin/storefront'
 import { resources as storefrontResources } from '@w3filecoin/storefront/resources'
 import { linkOf, signerOf, somePiece } from '@w3filecoin/testing'
 import { Timeline } from '@w3filecoin/testing/deterministic'
-import { LimitedDynamo } from './dynamodb.ts'
+import { SimulatedDynamo } from '../aws/dynamodb.ts'
 
 const MINUTE = 60_000
 const HOUR = 60 * MINUTE
@@ -48,7 +48,7 @@ const inSimulatedTime = async <T>(run: (timeline: Timeline) => Promise<T>): Prom
 }
 
 /** The tables of a service on the stand-in for DynamoDB. Queues and blocks are in memory. */
-const openEngine = (resources: Resources, client: LimitedDynamo) => {
+const openEngine = (resources: Resources, client: SimulatedDynamo) => {
   const sent = new Map<string, object[]>()
   const stored = new Map<string, Uint8Array>()
   const blocks: Blocks = {
@@ -159,7 +159,7 @@ export const fanOut = async ({
     tasks.push({ piece, accept: await packTask(await Tasks.pieceAccept(id, { piece, group: 'g' })) })
   }
   return inSimulatedTime(async timeline => {
-    const client = new LimitedDynamo({ timeline, tables: resources.tables, writesPerSecond })
+    const client = new SimulatedDynamo({ timeline, tables: resources.tables, writesPerSecond })
     const { engine, sent } = openEngine(resources, client)
     const now = () => timeline.now
     const service = createAggregator({
@@ -230,7 +230,7 @@ export const mendLostMessage = async ({
   const resources: Resources = storefrontResources
   return inSimulatedTime(async timeline => {
     // A call costs about a millisecond of the processor of a function with 1,024 MB.
-    const client = new LimitedDynamo({ timeline, tables: resources.tables, processorMs: 1 })
+    const client = new SimulatedDynamo({ timeline, tables: resources.tables, processorMs: 1 })
     const { engine, sent } = openEngine(resources, client)
     const now = () => timeline.now
     const authority = new Authority()

@@ -1,6 +1,6 @@
 import type { Receipt } from '@ucanto/interface'
 import type { Task } from '@w3filecoin/capabilities'
-import { isTask, readReceipt } from '@w3filecoin/runtime'
+import { COMMON_FORMATS, isTask, type Row, readReceipt, unpack } from '@w3filecoin/runtime'
 import type { Simulated } from './services.ts'
 
 /** Returns the receipt of a task at a service; `undefined` if there is none. */
@@ -11,8 +11,9 @@ export const receiptOf = (service: Simulated, task: string): Receipt | undefined
 
 /** Returns the receipt in an item of the table `receipt`. */
 export const decodeReceipt = ({ blocks }: Simulated, item: Record<string, unknown>): Receipt | undefined => {
-  const { task, car, block } = item as unknown as { task: string; car?: Uint8Array; block?: string }
-  return readReceipt(task, car ?? (blocks.blocks.get(block as string) as Uint8Array))
+  const { task, car, block, part } = COMMON_FORMATS.receipt.decode(item as Row)
+  const bytes = car ?? (blocks.blocks.get((part?.block ?? block) as string) as Uint8Array)
+  return readReceipt(task, part ? unpack(bytes.subarray(part.at, part.at + part.bytes)) : bytes)
 }
 
 /** The tasks that offers of content promise, in any vocabulary. */

@@ -89,7 +89,7 @@ export const SETTINGS = {
     lookaheadRows: 2,
   },
   /** Most receipts are large: they are stored as blocks, and some are served from there. */
-  receipts: { maxInlineBytes: 700, maxServedBytes: 4_000 },
+  receipts: { maxInlineBytes: 700, maxServedBytes: 4_000, minShared: 2 },
   limits: { paddedBytes: 2 ** 15, maxPieces: 3, maxWaitMs: 6 * HOUR },
 }
 

@@ -16,7 +16,12 @@ import { workflows } from './workflows.ts'
 /** The format of the records in each table. */
 export const tables = {
   ...COMMON_FORMATS,
-  piece: recordFormat<PieceRecord>({ workflow: workflows.piece, stored: { acceptTask: 'accept' } }),
+  piece: recordFormat<PieceRecord>({
+    version: 2,
+    workflow: workflows.piece,
+    stored: { acceptTask: 'accept' },
+    packed: ['acceptTask'],
+  }),
   pending: recordFormat<PendingRecord>(),
   group: recordFormat<GroupRecord>({ workflow: workflows.group, stored: { openSeals: 'open' } }),
   tally: recordFormat<TallyRecord>(),

@@ -1,6 +1,7 @@
 export * from './bind.ts'
 export * from './context.ts'
 export * from './dead-letter.ts'
+export { currentRequest } from './deadline.ts'
 export * from './dynamodb.ts'
 export * from './host-fetch.ts'
 export * from './lambda.ts'

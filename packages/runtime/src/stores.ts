@@ -24,7 +24,7 @@ export type AnyMessageFormats = { [queue: string]: MessageFormat<any> }
 
 /** The record formats of the tables that every service has (see `COMMON_TABLES` in `resources.ts`). */
 export const COMMON_FORMATS = {
-  receipt: recordFormat<ReceiptRecord>(),
+  receipt: recordFormat<ReceiptRecord>({ version: 2, packed: ['car'] }),
   revocation: recordFormat<RevocationRecord>(),
   health: recordFormat<HealthRecord>(),
 }

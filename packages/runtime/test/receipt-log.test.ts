@@ -16,7 +16,7 @@ beforeAll(async () => {
   const aws = await world.provide(standInResources('receipts'))
   stores = openStores(aws, COMMON_FORMATS, {
     now: () => now,
-    limits: { maxInlineBytes: 3_000, maxServedBytes: 100_000 },
+    limits: { maxInlineBytes: 3_000, maxServedBytes: 100_000, minShared: 3 },
   })
 })
 afterAll(() => world.stop())
@@ -34,6 +34,49 @@ type Issued = Awaited<ReturnType<Awaited<ReturnType<typeof freshTask>>['issue']>
 const said = (receipt: Issued | undefined) => (receipt?.out.ok as { said: string } | undefined)?.said
 
 describe('the receipt log', () => {
+  it('stores receipts that are issued together in one block, and reads them one by one and together', async () => {
+    const tasks = await Promise.all(Array.from({ length: 3 }, freshTask))
+    const early = await freshTask()
+    await stores.receipts.put(await early.issue('before'))
+    const all = [...tasks, early]
+    const put = await stores.receipts.putMany(await Promise.all(all.map(({ issue }, n) => issue(`${n}`))))
+    expect(put.map(said)).toEqual(['0', '1', '2', 'before'])
+
+    const keys = all.map(({ key }) => key)
+    const records = await stores.receipt.getMany(keys)
+    const blocks = new Set(records.map(record => record?.part?.block))
+    expect([...blocks]).toEqual([expect.stringMatching(/^bafkrei/), undefined])
+    for (const [n, { task }] of keys.entries())
+      expect(said(await stores.receipts.get(task))).toBe(said(put[n]))
+
+    const read = vi.spyOn(stores.blocks, 'get')
+    const found = await stores.receipts.getMany([...keys.map(({ task }) => task), 'bafyunknown'])
+    expect(found.map(said)).toEqual(['0', '1', '2', 'before', undefined])
+    expect(read).toHaveBeenCalledTimes(1)
+    read.mockRestore()
+
+    const served = await stores.receipts.serve(keys[1]!.task)
+    const many = await stores.receipts.serveMany([keys[1]!.task], 1_000)
+    expect(many[0]).toEqual({ ...served, car: expect.any(Uint8Array) })
+    expect(Buffer.from((served as { car: Uint8Array }).car)).toEqual(
+      Buffer.from((many[0] as { car: Uint8Array }).car),
+    )
+  })
+
+  it('stores few receipts in their records, packed, and reads what earlier code stored', async () => {
+    const { key, issue } = await freshTask()
+    const receipt = await issue('one')
+    await stores.receipts.putMany([receipt])
+    const { car } = (await stores.receipt.get(key)) as { car: Uint8Array }
+    expect(car).toBeDefined()
+    const format = COMMON_FORMATS.receipt
+    const row = format.encode({ car })
+    expect((row.car as Uint8Array).byteLength).toBeLessThan(car.byteLength * 0.6)
+    expect(format.decode(row)).toEqual({ car })
+    expect(format.decode({ v: 1, car })).toEqual({ car })
+    expect(() => format.decode({ v: 2, car: Uint8Array.of(1, 255, 255) })).toThrow()
+  })
+
   it('keeps the first receipt of a task for ever', async () => {
     const { key, issue } = await freshTask()
     await stores.receipts.put(await issue('first'))

@@ -50,7 +50,7 @@ export const tables = {
   space: recordFormat<SpaceRecord>(),
   offer: recordFormat<OfferRecord>(),
   task: recordFormat<TaskRecord>(),
-  inclusion: recordFormat<InclusionRecord>(),
+  inclusion: recordFormat<InclusionRecord>({ version: 2, packed: ['inclusion'] }),
   quota: recordFormat<QuotaRecord>(),
   upload: recordFormat<UploadRecord>(),
   listener: recordFormat<ListenerRecord>(),

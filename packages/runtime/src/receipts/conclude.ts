@@ -1,6 +1,5 @@
 import type { Block, Invocation, Principal, Receipt, Signer } from '@ucanto/interface'
 import { conclude, type Failure, failure, type Result, type Task, Tasks } from '@w3filecoin/capabilities'
-import pMap from 'p-map'
 import * as z from 'zod'
 import { type Consumer, DONE, each } from '../messages/consumer.ts'
 import { type MessageOf, messageFormat } from '../messages/message-format.ts'
@@ -145,8 +144,7 @@ export const onConclude = ({ id, receipts, peers, log }: Delivery): Consumer<Con
     async ({ to, tasks }) => {
       const peer = await peers.find(to)
       if (!peer?.reachable) return DONE
-      const found = await pMap(tasks, task => receipts.get(task), { concurrency: 8 })
-      const known = found.filter(receipt => receipt !== undefined)
+      const known = (await receipts.getMany(tasks)).filter(receipt => receipt !== undefined)
       const conclusions = await Promise.all(
         known.map(receipt => concludeReceipt(id, peer.principal, receipt)),
       )

@@ -1,14 +1,19 @@
 import type { Receipt } from '@ucanto/interface'
 import { parse as parseLink } from 'multiformats/link'
+import pMap from 'p-map'
+import { batchesOf } from '../batches.ts'
 import type { Blocks, Clock, Table } from '../ports.ts'
+import { pack, unpack } from '../records/packed.ts'
 import { CAR, encodeMessage } from '../ucan/message.ts'
 import { decodeCar, receiptIn, viewMessage } from '../ucan/ucanto.ts'
 
 /**
- * The record of a receipt. A small receipt is stored in the record, a large one as a block.
+ * The record of a receipt. A small receipt is stored in the record, a large one as a block. Receipts that are issued together
+ * share a block, because each of their records is then billed as one kilobyte.
  *
  * @example { task: 'bafyrei…', receipt: 'bafyrei…', car: <bytes>, issuedAt: 1767225600000 }
  * @example { task: 'bafyrei…', receipt: 'bafyrei…', block: 'bafkrei…', size: 5000000, issuedAt: 1767225600000 }
+ * @example { task: 'bafyrei…', receipt: 'bafyrei…', part: { block: 'bafkrei…', at: 1300, bytes: 1250 }, issuedAt: 1767225600000 }
  * @example { task: 'bafyrei…', receipt: 'bafyrei…', car: <bytes>, issuedAt: 1767225600000, expiresAt: 1767312000 }
  */
 export interface ReceiptRecord {
@@ -22,6 +27,8 @@ export interface ReceiptRecord {
   block?: string
   /** Size of a large CAR, in bytes. */
   size?: number
+  /** Where the CAR is, packed (see {@link pack}), in a block that many receipts share. `at`: the first byte. */
+  part?: { block: string; at: number; bytes: number }
   /** Milliseconds since 1970. */
   issuedAt: number
   /**
@@ -37,9 +44,11 @@ export interface ReceiptLogLimits {
   maxInlineBytes: number
   /** CARs up to this size are served by the function. The response of a Lambda function has at most 6 MB, base64 included. */
   maxServedBytes: number
+  /** Receipts that are issued together share a block if there are so many: a write to S3 costs as much as 8 kilobytes in a table. */
+  minShared: number
 }
 
-const LIMITS: ReceiptLogLimits = { maxInlineBytes: 100_000, maxServedBytes: 4_000_000 }
+const LIMITS: ReceiptLogLimits = { maxInlineBytes: 100_000, maxServedBytes: 4_000_000, minShared: 10 }
 
 /**
  * Maximum size of a CAR that expires: it is always stored in the record, because blocks do not expire. The invocations of a
@@ -48,6 +57,8 @@ const LIMITS: ReceiptLogLimits = { maxInlineBytes: 100_000, maxServedBytes: 4_00
 const MAX_EXPIRING_BYTES = 16_384
 
 const RAW = 0x55
+
+type ReadBlock = (link: string) => Promise<Uint8Array | undefined>
 
 /** A receipt as it is served: its CID, when it was issued (milliseconds since 1970), and its CAR or the URL of its CAR. */
 export type ServedReceipt = Pick<ReceiptRecord, 'receipt' | 'issuedAt'> &
@@ -63,6 +74,13 @@ export type OneOfMany =
 
 /** Rows that are read at a time for many receipts: at most 100 KB each. */
 const ROWS_AT_A_TIME = 100
+
+/** Receipts that share a block at most: all of them are read with one of them. */
+const MAX_SHARED = 100
+
+/** Records that are written, and receipts that are read, in parallel. */
+const MAX_PARALLEL_WRITES = 10
+const MAX_PARALLEL_READS = 8
 
 /** Maximum number of attempts to store a receipt while other runs of the same task change its record. */
 const MAX_PUT_ATTEMPTS = 5
@@ -120,6 +138,45 @@ export class ReceiptLog {
     return stored.receipt === record.receipt ? receipt : this.#decode(task, await this.#read(stored))
   }
 
+  /**
+   * Stores receipts that are issued together. They never expire. Returns for each the receipt that is stored, as {@link put}
+   * does.
+   */
+  async putMany(receipts: readonly Receipt[]): Promise<Receipt[]> {
+    const batches = batchesOf(receipts, MAX_SHARED)
+    return (await pMap(batches, batch => this.#putBatch(batch), { concurrency: 1 })).flat()
+  }
+
+  async #putBatch(receipts: readonly Receipt[]): Promise<Receipt[]> {
+    if (receipts.length < this.#limits.minShared)
+      return pMap(receipts, receipt => this.put(receipt), { concurrency: MAX_PARALLEL_WRITES })
+    const cars = await Promise.all(
+      receipts.map(async receipt => pack(await encodeMessage({ receipts: [receipt] }))),
+    )
+    const block = `${await this.#blocks.put(Buffer.concat(cars), RAW)}`
+    const issuedAt = this.#now()
+    let end = 0
+    const records = receipts.map((receipt, n): ReceiptRecord => {
+      const { byteLength: bytes } = cars[n] as Uint8Array
+      const at = end
+      end += bytes
+      return {
+        task: `${receipt.ran.link()}`,
+        receipt: `${receipt.root.cid}`,
+        issuedAt,
+        part: { block, at, bytes },
+      }
+    })
+    const stored = await pMap(records, record => this.#insert(record), { concurrency: MAX_PARALLEL_WRITES })
+    return Promise.all(
+      stored.map(async (record, n) =>
+        record.receipt === records[n]?.receipt
+          ? (receipts[n] as Receipt)
+          : this.#decode(record.task, await this.#read(record)),
+      ),
+    )
+  }
+
   /** Writes the record unless the task already has one. Returns the present record. */
   async #insert(record: ReceiptRecord): Promise<ReceiptRecord> {
     for (let attempt = 0; attempt < MAX_PUT_ATTEMPTS; attempt++) {
@@ -144,6 +201,20 @@ export class ReceiptLog {
     return record && this.#decode(task, await this.#read(record))
   }
 
+  /** Returns the receipts of tasks, in their order; `undefined` for a task that has none. Reads a block that they share once. */
+  async getMany(tasks: readonly string[]): Promise<(Receipt | undefined)[]> {
+    const blocks = this.#sharedBlocks()
+    const records = await this.#table.getMany(tasks.map(task => ({ task })))
+    return pMap(
+      records,
+      async record =>
+        record && !this.#isExpired(record)
+          ? this.#decode(record.task, await this.#read(record, blocks))
+          : undefined,
+      { concurrency: MAX_PARALLEL_READS },
+    )
+  }
+
   /** Returns the CAR with the receipt of a task, or its URL if it is too large to serve; `undefined` if there is none. */
   async serve(task: string): Promise<ServedReceipt | undefined> {
     const record = await this.#find(task)
@@ -164,14 +235,16 @@ export class ReceiptLog {
     const served: (OneOfMany | undefined)[] = []
     let bytes = 0
     let isFirst = true
+    let readBlock = this.#sharedBlocks()
     const serveOne = async (record: ReceiptRecord): Promise<OneOfMany> => {
-      const { receipt, issuedAt, car, size = 0 } = record
+      const { receipt, issuedAt, car, size = 0, part } = record
       if (this.#isTooLarge(record)) return { receipt, issuedAt, isTooLarge: true }
-      bytes += car?.byteLength ?? size
+      const shared = part && (await this.#read(record, readBlock))
+      bytes += (car ?? shared)?.byteLength ?? size
       // The first one always has room, so that asking again comes to an end.
       const hasRoom = bytes <= maxBytes || isFirst
       isFirst = false
-      return hasRoom ? { receipt, issuedAt, car: await this.#read(record) } : { isOmitted: true }
+      return hasRoom ? { receipt, issuedAt, car: shared ?? (await this.#read(record)) } : { isOmitted: true }
     }
     for (let start = 0; start < tasks.length; start += ROWS_AT_A_TIME) {
       const some = tasks.slice(start, start + ROWS_AT_A_TIME)
@@ -179,6 +252,8 @@ export class ReceiptLog {
         served.push(...some.map(() => ({ isOmitted: true as const })))
         continue
       }
+      // Blocks are forgotten from time to time, so that memory has a bound.
+      readBlock = this.#sharedBlocks()
       for (const record of await this.#table.getMany(some.map(task => ({ task }))))
         served.push(record && !this.#isExpired(record) ? await serveOne(record) : undefined)
     }
@@ -199,10 +274,26 @@ export class ReceiptLog {
     return expiresAt !== undefined && expiresAt * 1000 <= this.#now()
   }
 
-  async #read({ task, car, block }: ReceiptRecord): Promise<Uint8Array> {
-    const bytes = car ?? (await this.#blocks.get(parseLink(block as string)))
-    if (bytes === undefined) throw new Error(`The block ${block} with the receipt of ${task} is missing`)
-    return bytes
+  /** @param readBlock reads a block; the default keeps none in memory */
+  async #read(
+    { task, car, block, part }: ReceiptRecord,
+    readBlock: ReadBlock = link => this.#blocks.get(parseLink(link)),
+  ): Promise<Uint8Array> {
+    if (car !== undefined) return car
+    const link = part?.block ?? (block as string)
+    const bytes = await readBlock(link)
+    if (bytes === undefined) throw new Error(`The block ${link} with the receipt of ${task} is missing`)
+    return part === undefined ? bytes : unpack(bytes.subarray(part.at, part.at + part.bytes))
+  }
+
+  /** Returns a function that reads each block once. Large receipts, which have blocks of their own, are read once anyway. */
+  #sharedBlocks(): ReadBlock {
+    const blocks = new Map<string, Promise<Uint8Array | undefined>>()
+    return link => {
+      const block = blocks.get(link) ?? this.#blocks.get(parseLink(link))
+      blocks.set(link, block)
+      return block
+    }
   }
 
   #decode(task: string, car: Uint8Array): Receipt {

@@ -1,4 +1,5 @@
 import type { Key, Page, Row, Stored, Table } from '../ports.ts'
+import { pack, unpack } from './packed.ts'
 import type { Workflow } from './transitions.ts'
 
 /**
@@ -21,16 +22,19 @@ export interface RecordFormat<R> {
  * Defines the format of a table's records.
  *
  * @param options.stored attributes whose name in the table differs from their name in memory
+ * @param options.packed attributes with bytes that the table holds as {@link pack} packs them
  * @param options.workflow how the transitions of the records are reported
- * @example recordFormat<PieceRecord>({ stored: { acceptTask: 'accept' } })
+ * @example recordFormat<PieceRecord>({ version: 2, stored: { acceptTask: 'accept' }, packed: ['acceptTask'] })
  */
 export const recordFormat = <R extends object>({
   version = 1,
   stored = {},
+  packed = [],
   workflow,
 }: {
   version?: number
   stored?: { [A in keyof R & string]?: string }
+  packed?: readonly (keyof R & string)[]
   workflow?: Workflow<R>
 } = {}): RecordFormat<R> => {
   const toStored = Object.entries(stored) as [string, string][]
@@ -38,15 +42,25 @@ export const recordFormat = <R extends object>({
   return {
     version,
     workflow,
-    encode: record => ({ ...rename(record as Row, toStored), v: version }),
+    encode: record => ({ ...rename(mapBytes(record as Row, packed, pack), toStored), v: version }),
     decode: ({ v = 1, ...row }) => {
       if (Number(v) > version)
         throw new Error(
           `The record has version ${v}, and this code reads versions up to ${version}: a later version of the service wrote it`,
         )
-      return rename(row, toMemory) as R
+      return mapBytes(rename(row, toMemory), packed, unpack) as R
     },
   }
+}
+
+/** Returns the row with other bytes in some attributes, where they are present. */
+const mapBytes = (row: Row, names: readonly string[], map: (bytes: Uint8Array) => Uint8Array): Row => {
+  const result = { ...row }
+  for (const name of names) {
+    const value = row[name]
+    if (value instanceof Uint8Array) result[name] = map(value)
+  }
+  return result
 }
 
 /** Returns the row with the attributes `from` under the names `to`. */

@@ -36,13 +36,20 @@ const MAX_UPDATE_ATTEMPTS = 20
  * Reads a record, changes it, and writes it if no other writer changed it in between; else starts again.
  *
  * @param change returns the new record, or `undefined` to write nothing. It must be pure, because each attempt calls it.
+ * @param options.known the record as it was read before. It is changed first, which saves a read if it is still the present one.
  * @returns the present record, and whether this call changed it
  */
 export const update = async <R>(
   table: Table<R>,
   key: Key,
   change: (record: Stored<R>) => Stored<R> | undefined,
+  { known }: { known?: Stored<R> | undefined } = {},
 ): Promise<{ record: Stored<R> | undefined; changed: boolean }> => {
+  const fromKnown = known && change(known)
+  if (fromKnown !== undefined) {
+    const replaced = await table.replace(fromKnown)
+    if (replaced.ok) return { record: replaced.ok, changed: true }
+  }
   for (let attempt = 0; attempt < MAX_UPDATE_ATTEMPTS; attempt++) {
     const record = await table.get(key)
     const next = record && change(record)

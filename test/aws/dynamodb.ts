@@ -2,13 +2,16 @@ import {
   ConditionalCheckFailedException,
   ProvisionedThroughputExceededException,
 } from '@aws-sdk/client-dynamodb'
+import { marshall } from '@aws-sdk/util-dynamodb'
 import type { TableSpec } from '@w3filecoin/runtime/resources'
 import type { Timeline } from '@w3filecoin/testing/deterministic'
+import type { Meter, Usage } from './meter.ts'
 
 type Item = Record<string, unknown>
 
 interface Options {
   timeline: Timeline
+  /** By name. */
   tables: Record<string, TableSpec>
   /** Writes that one partition key takes per second. */
   writesPerSecond?: number
@@ -16,6 +19,7 @@ interface Options {
   latencyMs?: number
   /** Milliseconds of the only processor that a call takes in its function. */
   processorMs?: number
+  meter?: Pick<Meter, 'add'>
 }
 
 /** The rows of one partition. `sorted` is present until the next write. */
@@ -31,11 +35,45 @@ interface Command {
   input: any
 }
 
+/** The usual size of an entry of an index: two texts of 43 characters, a time, and their names. */
+const INDEX_ENTRY_BYTES = 120
+
+/** Bytes that DynamoDB bills as one write unit, and as one read unit of a strongly consistent read. */
+const WRITE_UNIT_BYTES = 1024
+const READ_UNIT_BYTES = 4096
+
+const writeUnits = (bytes: number): number => Math.max(1, Math.ceil(bytes / WRITE_UNIT_BYTES))
+const readUnits = (bytes: number): number => Math.max(1, Math.ceil(bytes / READ_UNIT_BYTES))
+
+/** Returns the size of an item, as DynamoDB computes it: names and values, without `undefined`. */
+export const sizeOf = (item: Item): number =>
+  Object.entries(item).reduce(
+    (sum, [name, value]) => (value === undefined ? sum : sum + Buffer.byteLength(name) + sizeOfValue(value)),
+    0,
+  )
+
+const sizeOfValue = (value: unknown): number => {
+  switch (typeof value) {
+    case 'string':
+      return Buffer.byteLength(value)
+    case 'number':
+      // Two digits a byte, and one byte more; zeros at both ends do not count.
+      return Math.ceil(`${value}`.replace(/^-?0*|\.|0*$/g, '').length / 2) + 1
+    case 'boolean':
+      return 1
+    default:
+      if (value instanceof Uint8Array) return value.byteLength
+      if (Array.isArray(value)) return value.reduce((sum, one) => sum + 1 + sizeOfValue(one), 3)
+      return 3 + Object.keys(value as Item).length + sizeOf(value as Item)
+  }
+}
+
 /**
- * A stand-in for DynamoDB in simulated time, which refuses writes beyond the rate of a partition key as DynamoDB does: it
- * leaves some items of a batch unprocessed, and throttles the call if it processes none.
+ * A stand-in for DynamoDB in simulated time. It counts the units that DynamoDB would bill. It refuses writes beyond the rate
+ * of a partition key as DynamoDB does: it leaves some items of a batch unprocessed, and throttles the call if it processes
+ * none.
  */
-export class LimitedDynamo {
+export class SimulatedDynamo {
   /** Number of calls, of writes, and of calls that were throttled. */
   readonly count = { calls: 0, writes: 0, throttled: 0 }
   readonly #options: Required<Options>
@@ -44,14 +82,27 @@ export class LimitedDynamo {
   readonly #partitions = new Map<string, Partition>()
   readonly #tokens = new Map<string, { left: number; at: number }>()
   #processorFreeAt = 0
+  /** The command and the table or index of the present call, for the meter. */
+  #call = ''
 
   constructor(options: Options) {
-    this.#options = { writesPerSecond: Infinity, latencyMs: 10, processorMs: 0, ...options }
+    this.#options = {
+      writesPerSecond: Infinity,
+      latencyMs: 10,
+      processorMs: 0,
+      meter: { add: () => {} },
+      ...options,
+    }
   }
 
   /** Writes an item from outside, without a limit. */
   seed(table: string, item: Item): void {
     this.#write(table, this.#idOf(table, item), { revision: 1, v: 1, ...item })
+  }
+
+  /** The items of a table. */
+  items(table: string): Iterable<Item> {
+    return this.#tableOf(table).values()
   }
 
   async send({ constructor: { name }, input }: Command): Promise<unknown> {
@@ -61,9 +112,11 @@ export class LimitedDynamo {
     await new Promise<void>(resolve =>
       timeline.after(this.#processorFreeAt - timeline.now + latencyMs, resolve),
     )
+    const table = input.TableName ?? Object.keys(input.RequestItems)[0]
+    this.#call = [name.replace('Command', ''), table, input.IndexName].filter(Boolean).join(' ')
     switch (name) {
       case 'GetCommand':
-        return { Item: this.#tableOf(input.TableName).get(this.#idOf(input.TableName, input.Key)) }
+        return { Item: this.#read(input.TableName, input.Key) }
       case 'BatchGetCommand':
         return this.#batchGet(input.RequestItems)
       case 'BatchWriteCommand':
@@ -79,9 +132,16 @@ export class LimitedDynamo {
     }
   }
 
+  /** Reads an item strongly consistent. */
+  #read(table: string, key: Item): Item | undefined {
+    const item = this.#tableOf(table).get(this.#idOf(table, key))
+    this.#bill({ reads: readUnits(item === undefined ? 0 : sizeOf(item)) })
+    return item
+  }
+
   #batchGet(requests: Record<string, { Keys: Item[] }>) {
     const [[table, { Keys }]] = Object.entries(requests) as [[string, { Keys: Item[] }]]
-    const found = Keys.map(key => this.#tableOf(table).get(this.#idOf(table, key)))
+    const found = Keys.map(key => this.#read(table, key))
     return { Responses: { [table]: found.filter(item => item !== undefined) }, UnprocessedKeys: {} }
   }
 
@@ -113,7 +173,14 @@ export class LimitedDynamo {
     const holds = condition.startsWith('attribute_not_exists')
       ? existing === undefined
       : existing?.revision === values?.[':v']
-    if (!holds) throw new ConditionalCheckFailedException({ message: 'The condition failed', $metadata: {} })
+    if (!holds) {
+      this.#bill({ writes: writeUnits(existing === undefined ? 0 : sizeOf(existing)) })
+      throw new ConditionalCheckFailedException({
+        message: 'The condition failed',
+        $metadata: {},
+        ...(existing !== undefined && { Item: marshall(existing, { removeUndefinedValues: true }) }),
+      })
+    }
     if (!this.#take(table, item)) throw this.#throttled()
     this.#write(table, id, item)
     return {}
@@ -163,7 +230,10 @@ export class LimitedDynamo {
       return this.#idOf(table, a) < this.#idOf(table, b) ? -1 : 1
     }
     const partition = this.#partitions.get(JSON.stringify([table, index ?? '', values[':h']]))
-    if (partition === undefined) return { Items: [] }
+    if (partition === undefined) {
+      this.#meterQuery(index, [])
+      return { Items: [] }
+    }
     partition.sorted ??= [...partition.rows.values()].sort(compare)
     const { sorted } = partition
     const from = values[':from']
@@ -183,7 +253,17 @@ export class LimitedDynamo {
       .slice(first, first + limit + 1)
       .filter(row => !(typeof row[range!] === 'number' && (row[range!] as number) > upTo))
     const items = page.slice(0, limit)
+    this.#meterQuery(index, items)
     return { Items: items, ...(page.length > limit && { LastEvaluatedKey: items.at(-1) }) }
+  }
+
+  /** An index has keys only, and is read eventually consistent, which costs half. */
+  #meterQuery(index: string | undefined, items: readonly Item[]): void {
+    const bytes = items.reduce(
+      (sum, item) => sum + (index === undefined ? sizeOf(item) : INDEX_ENTRY_BYTES),
+      0,
+    )
+    this.#bill({ reads: readUnits(bytes) / (index === undefined ? 1 : 2) })
   }
 
   #throttled() {
@@ -209,6 +289,7 @@ export class LimitedDynamo {
     const before = items.get(id)
     if (item === undefined) items.delete(id)
     else items.set(id, item)
+    this.#meterWrite(table, before, item)
     for (const [index, { hash }] of Object.entries(this.#keysOf(table))) {
       const partitionOf = (of: Item | undefined) =>
         of?.[hash] === undefined ? undefined : JSON.stringify([table, index, of[hash]])
@@ -225,6 +306,33 @@ export class LimitedDynamo {
         this.#partitions.set(to, partition)
       }
     }
+  }
+
+  #bill(usage: Partial<Usage>): void {
+    this.#options.meter.add(usage, { call: this.#call })
+  }
+
+  /** A write costs the larger of both sizes, and in each index a unit for an entry that goes and for one that comes. */
+  #meterWrite(table: string, before: Item | undefined, item: Item | undefined): void {
+    const bytes = Math.max(...[before, item].map(one => (one === undefined ? 0 : sizeOf(one))))
+    let indexWrites = 0
+    for (const [index, { hash, range }] of Object.entries(this.#options.tables[table]!.indexes ?? {})) {
+      const [from, to] = [before, item].map(one =>
+        one?.[hash] === undefined || (range !== undefined && one[range] === undefined)
+          ? undefined
+          : JSON.stringify([index, one[hash], range && one[range]]),
+      )
+      if (from === to) continue
+      indexWrites += Number(from !== undefined) + Number(to !== undefined)
+    }
+    this.#bill({ writes: writeUnits(bytes) + indexWrites, indexWrites })
+  }
+
+  /** Bytes of the items of each table. */
+  storedBytes(): Record<string, number> {
+    const bytesOf = (items: Map<string, Item>) =>
+      [...items.values()].reduce((sum, item) => sum + sizeOf(item), 0)
+    return Object.fromEntries([...this.#items].map(([table, items]) => [table, bytesOf(items)]))
   }
 
   #tableOf(table: string): Map<string, Item> {
