@@ -101,9 +101,9 @@ export const resources = describeResources({
     space: { fields: { space: 'string' }, key: { hash: 'space' } },
   },
   queues: {
-    /** Read a piece's content, and check that it hashes to the piece. */
+    /** Read the contents of pieces, and check that they hash to the pieces. */
     submit: {
-      batch: 1,
+      batch: 10,
       concurrency: 50,
       attempts: 5,
       run: {

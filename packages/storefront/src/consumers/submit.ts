@@ -1,8 +1,8 @@
 import { type Failure, failure, parsePieceLink, type Task } from '@w3filecoin/capabilities'
 import {
   type Consumer,
+  catchErrors,
   DONE,
-  each,
   issueReceipt,
   type Outcome,
   packTask,
@@ -12,6 +12,7 @@ import {
   update,
 } from '@w3filecoin/runtime'
 import { parse as parseLink } from 'multiformats/link'
+import pMap from 'p-map'
 import type { Dependencies } from '../dependencies.ts'
 import { aggregatorWords } from '../dialects/aggregator-words.ts'
 import {
@@ -23,15 +24,15 @@ import {
   recordProblem,
 } from '../domain/piece.ts'
 import { type SubmitMessage, submitMessage } from '../queues.ts'
-import { claimContent } from '../workflow/claim-content.ts'
+import { type Claim, claimOf, isCrowded, ownerOf } from '../workflow/claim-content.ts'
 import { endPiece } from '../workflow/end-piece.ts'
 import { type Finding, findPiece } from '../workflow/find-piece.ts'
 
 /**
  * On `submit`, read the content. If it hashes to the piece, promise to offer the piece to the aggregator; if it hashes to
  * another one, end the workflow. Retry content that does not exist or cannot be read, with backoff, and abandon it in the
- * end. One run reads a content at a time, and the contents of one owner have a limited number of runs: a message beyond that
- * returns to the queue with a delay.
+ * end. Beyond some seconds, one run reads a content at a time, and the contents of one owner have a limited number of runs: a
+ * message without a turn returns to the queue with a delay.
  */
 export const onSubmit = (
   dependencies: Pick<
@@ -70,21 +71,23 @@ export const onSubmit = (
     await queues.submit.send([{ id: record.id }], { delaySeconds: Math.ceil((until - now()) / 1000) })
   }
 
-  const check = async (record: Stored<PieceRecord>): Promise<void> => {
-    const claim = await claimContent(dependencies, record)
-    if (claim === undefined) {
+  const check = async (record: Stored<PieceRecord>, longRead: LongRead): Promise<void> => {
+    const owner = await ownerOf(stores, record)
+    if (await isCrowded(dependencies, owner)) {
       await sendBack(record)
       return
     }
-    let finding: Finding
+    const claim = longRead.of(claimOf(dependencies, record, owner))
+    let finding: Finding | undefined
     try {
       finding = await findPiece(dependencies, record, claim)
       // Before the receipt: providers fetch the content of a submitted piece.
-      if (finding.verdict === 'match') await content.keep?.(record.content)
+      if (finding?.verdict === 'match') await content.keep?.(record.content)
     } finally {
       await claim.release()
     }
-    await settle(record, finding)
+    if (finding === undefined) await sendBack(record)
+    else await settle(record, finding)
   }
 
   const settle = async (record: Stored<PieceRecord>, finding: Finding): Promise<void> => {
@@ -124,31 +127,76 @@ export const onSubmit = (
     await queues.translate.send(translationsOf(current))
   }
 
-  return each(
-    submitMessage,
-    async message => {
-      const record = await stores.piece.get({ id: message.id })
-      if (record === undefined) return DONE
-      switch (record.stage) {
-        case 'offered':
-          // If it is postponed, its own message arrives later.
-          if (!isPostponed(record, now())) await check(record)
-          break
-        case 'submitted':
-          // An earlier run may have been killed before it sent this message.
-          await queues.aggregation.send([{ id: record.id }])
-          break
-        case 'queued':
-        case 'aggregated':
-        case 'retried':
-        case 'accepted':
-        case 'failed':
-          break
-        default:
-          record.stage satisfies never
-      }
-      return DONE
+  const advance = async (record: Stored<PieceRecord>, longRead: LongRead): Promise<void> => {
+    switch (record.stage) {
+      case 'offered':
+        // If it is postponed, its own message arrives later.
+        if (!isPostponed(record, now())) await check(record, longRead)
+        return
+      case 'submitted':
+        // An earlier run may have been killed before it sent this message.
+        await queues.aggregation.send([{ id: record.id }])
+        return
+      case 'queued':
+      case 'aggregated':
+      case 'retried':
+      case 'accepted':
+      case 'failed':
+        return
+      default:
+        record.stage satisfies never
+    }
+  }
+
+  return {
+    decode: submitMessage.decode,
+    handle: async messages => {
+      const records = await stores.piece.getMany(messages.map(({ id }) => ({ id })))
+      // By key: a batch may contain a message twice.
+      const distinct = new Map(records.map(record => [record?.id, record]))
+      const longRead = new LongRead()
+      const outcomes = new Map(
+        await pMap(
+          distinct,
+          async ([id, record]) =>
+            [
+              id,
+              await catchErrors(async () => {
+                if (record) await advance(record, longRead)
+                return DONE
+              }),
+            ] as const,
+          { concurrency: MAX_PARALLEL_READS },
+        ),
+      )
+      return records.map(record => outcomes.get(record?.id) ?? DONE)
     },
-    { concurrency: 1 },
-  )
+  }
+}
+
+/** Contents of one run that are read at the same time. */
+const MAX_PARALLEL_READS = 5
+
+/**
+ * The one content that a run may read for longer than contents without a claim. The other ones of its batch have their turn in
+ * another run: otherwise they would share the time and the processor of this one.
+ */
+class LongRead {
+  #isTaken = false
+
+  /** Returns the claim, which is refused if another content of this run has the long read. */
+  of(claim: Claim): Claim {
+    let isMine = false
+    return {
+      ...claim,
+      hold: async () => {
+        if (!isMine && this.#isTaken) return false
+        this.#isTaken = true
+        isMine = true
+        const isHeld = await claim.hold()
+        if (!isHeld) this.#isTaken = false
+        return isHeld
+      },
+    }
+  }
 }

@@ -20,8 +20,11 @@ interface ReadOptions {
   maxBytes: number
   /** Bound on the whole read: a killed run could not report that the content took too long. */
   maxReadMs: number
-  /** Renews the claim of this run on the content, so that no other run reads it. */
-  renewClaim: () => Promise<unknown>
+  /**
+   * Claims the content for this run, or renews the claim, so that no other run reads it. Called first when the read has taken
+   * {@link UNCLAIMED_MS}. It returns false if there is no turn: then reading stops.
+   */
+  claim: () => Promise<boolean>
   /** Interval between renewals, whether or not any bytes arrive. */
   renewalMs: number
   log: Log
@@ -41,15 +44,18 @@ const MIN_BYTES_PER_SECOND = 64 * 1024
 const WINDOW_MS = 30_000
 const UNMEASURED_WINDOWS = 2
 
+/** Time for which a run reads without a claim. Most contents are read by then, and claims cost writes. */
+export const UNCLAIMED_MS = 5_000
+
 /**
- * Reads content and computes its piece. The error is a sentence without the cause, which may contain addresses and paths, and
+ * Reads content and computes its piece. Returns `undefined` if there was no turn for it. The error is a sentence without the cause, which may contain addresses and paths, and
  * without any property of the bytes, which may be those of anything that the source can reach.
  */
 export const readContent = async (
   source: ContentSource,
   content: string,
-  { maxBytes, maxReadMs, renewClaim, renewalMs, log }: ReadOptions,
-): Promise<Result<Reading, string>> => {
+  { maxBytes, maxReadMs, claim, renewalMs, log }: ReadOptions,
+): Promise<Result<Reading, string> | undefined> => {
   const hash = contentHash(content)
   const lastByte = maxBytes + (hash ? OVERRUN_BYTES : 0)
   const stop = new AbortController()
@@ -84,12 +90,13 @@ export const readContent = async (
     log('warn', 'content not read', { content, bytes, cause })
     return { error: `The content ${content} cannot be read${reason}` }
   }
-  const stopRenewing = keepRenewing(renewClaim, renewalMs, cause =>
+  const claiming = keepClaiming(claim, renewalMs, cause =>
     log('warn', 'claim not renewed', { content, cause }),
   )
   try {
     // A source that hangs may ignore the signal, so do not wait for it.
-    const piece = await Promise.race([computePiece(), enforceSpeed()])
+    const piece = await Promise.race([computePiece(), enforceSpeed(), claiming.noTurn])
+    if (piece === NO_TURN) return undefined
     if (piece === undefined) return { error: `There is no content ${content}` }
     if (bytes > lastByte) return { ok: { piece: undefined, isVerified: false } }
     if (hash?.matches() === false) return fail(': the bytes received do not hash to it')
@@ -99,7 +106,7 @@ export const readContent = async (
   } finally {
     isDone = true
     stop.abort()
-    stopRenewing()
+    claiming.stop()
   }
 }
 
@@ -110,22 +117,28 @@ class TooSlow extends Error {}
 const pause = (milliseconds: number): Promise<void> =>
   new Promise(resolve => AbortSignal.timeout(milliseconds).addEventListener('abort', () => resolve()))
 
-/** Calls `renew` at every interval, until the returned function is called or `renew` fails. */
-const keepRenewing = (
-  renew: () => Promise<unknown>,
+const NO_TURN = Symbol('no turn')
+
+/** Claims, and renews the claim at every interval, until it is stopped, there is no turn, or `claim` fails. */
+const keepClaiming = (
+  claim: () => Promise<boolean>,
   intervalMs: number,
   onFailure: (cause: unknown) => void,
-): (() => void) => {
+): { noTurn: Promise<typeof NO_TURN>; stop: () => void } => {
+  const { promise: noTurn, resolve } = Promise.withResolvers<typeof NO_TURN>()
   let isStopped = false
   const run = async () => {
-    for (;;) {
-      await pause(intervalMs)
+    for (let waitMs = UNCLAIMED_MS; ; waitMs = intervalMs) {
+      await pause(waitMs)
       if (isStopped) return
-      await renew()
+      if (!(await claim())) return resolve(NO_TURN)
     }
   }
   run().catch(onFailure)
-  return () => {
-    isStopped = true
+  return {
+    noTurn,
+    stop: () => {
+      isStopped = true
+    },
   }
 }

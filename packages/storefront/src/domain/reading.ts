@@ -1,9 +1,12 @@
 import { recordId } from '@w3filecoin/runtime'
 import type { PieceRecord, Timing } from './piece.ts'
 
-/** The right of one run to read a content, or to one of an owner's slots, until a time that the run moves on. */
+/**
+ * The right of one run to read a content, or to one of an owner's slots, until a time that the run moves on. Or the mark that
+ * an owner had no free slot.
+ */
 export interface ReadingRecord {
-  /** Key; see {@link contentLeaseId} and {@link slotIds}. */
+  /** Key; see {@link contentLeaseId}, {@link slotIds} and {@link crowdedId}. */
   id: string
   /** Key of the piece record that the run works on. */
   holder: string
@@ -30,6 +33,9 @@ const DAY_MS = 24 * 60 * 60 * 1000
 /** Returns the key of the right to read a content: one run reads it, whichever workflows need it. */
 export const contentLeaseId = ({ content }: Pick<PieceRecord, 'content'>): string =>
   recordId('content', content)
+
+/** Returns the key of the mark that an owner had no free slot. It ends by itself, as the rights do. */
+export const crowdedId = (owner: string): string => recordId('crowded', owner)
 
 /** Returns the keys of an owner's slots. */
 export const slotIds = (owner: string): string[] =>

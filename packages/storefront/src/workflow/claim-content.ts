@@ -3,6 +3,7 @@ import type { Dependencies } from '../dependencies.ts'
 import { type PieceRecord, renewClaim } from '../domain/piece.ts'
 import {
   contentLeaseId,
+  crowdedId,
   isFree,
   newLease,
   type ReadingRecord,
@@ -12,19 +13,23 @@ import {
 
 /** The claim of one run on the content of a piece. It ends by itself after `retryMs` without a renewal. */
 export interface Claim {
-  renew(): Promise<void>
+  /** Takes or renews the claim. Returns false if there is no turn: then nothing is held. */
+  hold(): Promise<boolean>
   release(): Promise<void>
 }
 
 /**
- * Claims the content of a piece for this run: a slot of the owner, and the right to read that content. `undefined` if all
- * slots of the owner are taken, or if a run reads the content already. Two runs that read the same content in spite of that,
- * e.g. because one of them was stalled, cause no error: a claim saves work, and decides nothing.
+ * Returns a claim on the content of a piece that is not held yet: a slot of the owner, and the right to read that content. There
+ * is no turn if all slots of the owner are taken, or if another run holds the content. Two runs that read the same content in spite
+ * of that, e.g. because one of them was stalled, cause no error: a claim saves work, and decides nothing.
+ *
+ * An owner without a free slot is marked as crowded for some time, so that its other contents are not even begun.
  */
-export const claimContent = async (
+export const claimOf = (
   { stores, timing, now }: Pick<Dependencies, 'stores' | 'timing' | 'now'>,
   record: Stored<PieceRecord>,
-): Promise<Claim | undefined> => {
+  owner: string,
+): Claim => {
   /** Takes the first free one of some rights. */
   const take = async (ids: readonly string[]): Promise<Stored<ReadingRecord> | undefined> => {
     const leases = await stores.reading.getMany(ids.map(id => ({ id })))
@@ -45,34 +50,54 @@ export const claimContent = async (
   const postponeCheck = () =>
     update(stores.piece, { id: record.id }, current => renewClaim(current, now(), timing))
 
-  const slot = await take(slotIds(await ownerOf(stores, record)))
-  if (slot === undefined) return undefined
-  const right = await take([contentLeaseId(record)])
-  if (right === undefined) {
-    await release([slot])
-    return undefined
+  let held: readonly Stored<ReadingRecord>[] | undefined
+  const takeAll = async (): Promise<boolean> => {
+    const slot = await take(slotIds(owner))
+    if (slot === undefined) {
+      await stores.reading.putMany([newLease(crowdedId(owner), record, now(), timing)])
+      return false
+    }
+    const right = await take([contentLeaseId(record)])
+    if (right === undefined) {
+      await release([slot])
+      return false
+    }
+    held = [slot, right]
+    await postponeCheck()
+    return true
   }
-  await postponeCheck()
-  let held = [slot, right]
+  const renew = async (leases: readonly Stored<ReadingRecord>[]): Promise<void> => {
+    await postponeCheck()
+    const renewed: Stored<ReadingRecord>[] = []
+    for (const lease of leases) {
+      const { ok } = await stores.reading.replace({
+        ...newLease(lease.id, record, now(), timing),
+        revision: lease.revision,
+      })
+      if (ok) renewed.push(ok)
+    }
+    held = renewed
+  }
   return {
-    renew: async () => {
-      await postponeCheck()
-      const renewed: Stored<ReadingRecord>[] = []
-      for (const lease of held) {
-        const { ok } = await stores.reading.replace({
-          ...newLease(lease.id, record, now(), timing),
-          revision: lease.revision,
-        })
-        if (ok) renewed.push(ok)
-      }
-      held = renewed
+    hold: async () => {
+      if (held === undefined) return takeAll()
+      await renew(held)
+      return true
     },
-    release: () => release(held),
+    release: async () => {
+      if (held !== undefined) await release(held)
+    },
   }
 }
 
+/** Whether the owner had no free slot a short time ago. */
+export const isCrowded = async (
+  { stores, timing, now }: Pick<Dependencies, 'stores' | 'timing' | 'now'>,
+  owner: string,
+): Promise<boolean> => !isFree(await stores.reading.get({ id: crowdedId(owner) }), now(), timing)
+
 /** Returns the owner that the content counts for. */
-const ownerOf = async (
+export const ownerOf = async (
   { space: table }: Pick<Dependencies['stores'], 'space'>,
   { space }: PieceRecord,
 ): Promise<string> =>

@@ -7,10 +7,10 @@ import { isConfirmed, type PieceRecord } from '../domain/piece.ts'
 import { resources } from '../resources.ts'
 import type { Claim } from './claim-content.ts'
 
-const { batch, run } = resources.queues.submit
+const { run } = resources.queues.submit
 
-/** Maximum time to read one content. A batch is read one after the other, and one minute is left for everything else. */
-const MAX_READ_MS = ((run.timeout - 60) * 1000) / batch
+/** Maximum time to read one content: one minute is left for everything else. Of a batch, one content takes so long. */
+const MAX_READ_MS = (run.timeout - 60) * 1000
 
 /**
  * Whether the content hashes to the offered piece. Without a verdict there is a problem, which may pass; `found` is what the
@@ -24,25 +24,27 @@ export type Finding =
 /**
  * Reads the content of an offer and compares it with the offered piece. A mismatch is confirmed if the bytes hash to the CID
  * of the content, or if an earlier read found the same. A message never names a hash of bytes that are not confirmed: they
- * may be anything that the source can reach.
+ * may be anything that the source can reach. Returns `undefined` if there was no turn to read it to the end.
  */
 export const findPiece = async (
   { content: source, timing, now, log }: Pick<Dependencies, 'content' | 'timing' | 'now' | 'log'>,
   record: Stored<PieceRecord>,
   claim: Claim,
-): Promise<Finding> => {
+): Promise<Finding | undefined> => {
   const { content, piece } = record
   const decoded = decodePiece(parsePieceLink(piece))
   if (decoded.error)
     return { verdict: 'mismatch', message: `No content hashes to ${piece}: ${decoded.error.message}` }
   const startedAt = now()
-  const { ok: reading, error: problem } = await readContent(source, content, {
+  const read = await readContent(source, content, {
     maxBytes: payloadSizeOf(decoded.ok.height) - Number(decoded.ok.padding),
     maxReadMs: MAX_READ_MS,
-    renewClaim: claim.renew,
+    claim: claim.hold,
     renewalMs: timing.retryMs / 2,
     log,
   })
+  if (read === undefined) return undefined
+  const { ok: reading, error: problem } = read
   if (problem !== undefined) return { problem }
   const found = describeReading(reading)
   if (found === piece) return { verdict: 'match' }
