@@ -24,7 +24,7 @@ import {
   recordProblem,
 } from '../domain/piece.ts'
 import { type SubmitMessage, submitMessage } from '../queues.ts'
-import { type Claim, claimOf, isCrowded, ownerOf } from '../workflow/claim-content.ts'
+import { type Claim, claimOf, isCrowded } from '../workflow/claim-content.ts'
 import { endPiece } from '../workflow/end-piece.ts'
 import { type Finding, findPiece } from '../workflow/find-piece.ts'
 
@@ -72,12 +72,12 @@ export const onSubmit = (
   }
 
   const check = async (record: Stored<PieceRecord>, longRead: LongRead): Promise<void> => {
-    const owner = await ownerOf(stores, record)
-    if (await isCrowded(dependencies, owner)) {
+    // It had no turn before, so reading it takes long. Other contents of a crowded owner are begun: most are read at once.
+    if (record.postponed && (await isCrowded(dependencies, record))) {
       await sendBack(record)
       return
     }
-    const claim = longRead.of(claimOf(dependencies, record, owner))
+    const claim = longRead.of(claimOf(dependencies, record))
     let finding: Finding | undefined
     try {
       finding = await findPiece(dependencies, record, claim)

@@ -23,12 +23,11 @@ export interface Claim {
  * is no turn if all slots of the owner are taken, or if another run holds the content. Two runs that read the same content in spite
  * of that, e.g. because one of them was stalled, cause no error: a claim saves work, and decides nothing.
  *
- * An owner without a free slot is marked as crowded for some time, so that its other contents are not even begun.
+ * An owner without a free slot is marked as crowded until one is released: see {@link isCrowded}.
  */
 export const claimOf = (
   { stores, timing, now }: Pick<Dependencies, 'stores' | 'timing' | 'now'>,
   record: Stored<PieceRecord>,
-  owner: string,
 ): Claim => {
   /** Takes the first free one of some rights. */
   const take = async (ids: readonly string[]): Promise<Stored<ReadingRecord> | undefined> => {
@@ -52,6 +51,7 @@ export const claimOf = (
 
   let held: readonly Stored<ReadingRecord>[] | undefined
   const takeAll = async (): Promise<boolean> => {
+    const owner = await ownerOf(stores, record)
     const slot = await take(slotIds(owner))
     if (slot === undefined) {
       await stores.reading.putMany([newLease(crowdedId(owner), record, now(), timing)])
@@ -85,19 +85,24 @@ export const claimOf = (
       return true
     },
     release: async () => {
-      if (held !== undefined) await release(held)
+      if (held === undefined) return
+      await release(held)
+      await stores.reading.removeMany([{ id: crowdedId(await ownerOf(stores, record)) }])
     },
   }
 }
 
-/** Whether the owner had no free slot a short time ago. */
+/** Whether all slots of the owner of a piece were taken when a run last needed one. */
 export const isCrowded = async (
   { stores, timing, now }: Pick<Dependencies, 'stores' | 'timing' | 'now'>,
-  owner: string,
-): Promise<boolean> => !isFree(await stores.reading.get({ id: crowdedId(owner) }), now(), timing)
+  record: PieceRecord,
+): Promise<boolean> => {
+  const id = crowdedId(await ownerOf(stores, record))
+  return !isFree(await stores.reading.get({ id }), now(), timing)
+}
 
 /** Returns the owner that the content counts for. */
-export const ownerOf = async (
+const ownerOf = async (
   { space: table }: Pick<Dependencies['stores'], 'space'>,
   { space }: PieceRecord,
 ): Promise<string> =>
