@@ -110,7 +110,7 @@ export const resources = describeResources({
         timeout: 900,
         memory: 1769,
         uses: {
-          tables: { piece: 'write', receipt: 'write', reading: 'write', space: 'read' },
+          tables: { piece: 'write', task: 'read', receipt: 'write', reading: 'write', space: 'read' },
           queues: ['submit', 'aggregation', 'notify', 'translate'],
           // It copies uploaded content into `content`.
           buckets: { blocks: 'write', content: 'write', uploads: 'read' },
@@ -129,7 +129,7 @@ export const resources = describeResources({
         timeout: 240,
         memory: 1024,
         uses: {
-          tables: { piece: 'write', group: 'write', receipt: 'write' },
+          tables: { piece: 'write', task: 'read', group: 'write', receipt: 'write' },
           queues: ['notify'],
           buckets: { blocks: 'write' },
         },
@@ -147,6 +147,7 @@ export const resources = describeResources({
         uses: {
           tables: {
             piece: 'write',
+            task: 'read',
             inclusion: 'write',
             aggregate: 'write',
             group: 'write',
@@ -197,7 +198,13 @@ export const resources = describeResources({
         // As for queue `deal` of the aggregator: it reads receipts of the same size.
         memory: 3008,
         uses: {
-          tables: { piece: 'write', aggregate: 'write', receipt: 'write' },
+          tables: {
+            piece: 'write',
+            task: 'read',
+            inclusion: 'read',
+            aggregate: 'write',
+            receipt: 'write',
+          },
           queues: ['aggregation', 'outcome', 'notify'],
           buckets: { blocks: 'write' },
         },

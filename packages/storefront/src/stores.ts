@@ -32,6 +32,7 @@ export interface SpaceRecord {
 export const tables = {
   ...COMMON_FORMATS,
   piece: recordFormat<PieceRecord>({
+    version: 2,
     workflow: workflows.piece,
     stored: {
       submitTask: 'submit',
@@ -49,7 +50,7 @@ export const tables = {
   reading: recordFormat<ReadingRecord>(),
   space: recordFormat<SpaceRecord>(),
   offer: recordFormat<OfferRecord>(),
-  task: recordFormat<TaskRecord>(),
+  task: recordFormat<TaskRecord>({ version: 2, packed: ['promise'] }),
   inclusion: recordFormat<InclusionRecord>({ version: 2, packed: ['inclusion'] }),
   quota: recordFormat<QuotaRecord>(),
   upload: recordFormat<UploadRecord>(),

@@ -25,7 +25,7 @@ const piece: Workflow<PieceRecord> = {
     space,
     group,
     aggregate,
-    task: acceptCid ?? (await cidOf(acceptTask)),
+    task: acceptCid ?? (await cidOf(acceptTask as Uint8Array)),
     waitsFor,
     attempt,
   }),

@@ -41,10 +41,10 @@ import {
 
 const timing = { retryMs: 60, pollMs: 900, contentWaitMs: 5000, safetyCheckMs: 604_800_000 }
 const WEEK = 7 * 24 * 3600 * 1000
-const bytes = new Uint8Array([1])
-const membership = { aggregate: 'a', aggregateId: 'A', inclusion: bytes }
+const membership = { aggregate: 'a', aggregateId: 'A', aggregateSince: 900 }
+const promises = { submitCid: 'submit', acceptCid: 'accept' }
 const record = (stage: Stage): Stored<PieceRecord> => ({
-  ...newPiece({ content: 'c', piece: 'p', group: 'g', submitTask: bytes, acceptTask: bytes }, 1000, timing),
+  ...newPiece({ content: 'c', piece: 'p', group: 'g', ...promises }, 1000, timing),
   ...membership,
   stage,
   revision: 3,
@@ -53,7 +53,7 @@ const record = (stage: Stage): Stored<PieceRecord> => ({
 describe('a piece', () => {
   it('is offered first, and checked again after retryMs', () => {
     const { id, ...rest } = newPiece(
-      { content: 'c', piece: 'p', nonce: 'n', group: 'g', submitTask: bytes, acceptTask: bytes },
+      { content: 'c', piece: 'p', nonce: 'n', group: 'g', ...promises },
       1000,
       timing,
     )
@@ -62,7 +62,7 @@ describe('a piece', () => {
   })
 
   const events: Record<string, (at: Stored<PieceRecord>) => Stored<PieceRecord> | undefined> = {
-    submitted: at => markSubmitted(at, bytes, 2000, timing),
+    submitted: at => markSubmitted(at, 2000, timing),
     queued: at => markQueued(at, { waitsFor: 'task', nonce: 'n' }, 2000, timing),
     aggregated: at => markAggregated(at, membership, 2000, timing),
     retried: at => markRetried(at, { aggregateId: 'A', retry: 'offer' }, 2000, timing),
@@ -122,7 +122,6 @@ describe('a piece', () => {
   })
 
   it('gets new fields at each stage', () => {
-    expect(events.submitted!(record('offered'))).toMatchObject({ pieceOfferTask: bytes })
     expect(events.queued!(record('submitted'))).toMatchObject({ waitsFor: 'task', offerNonce: 'n' })
     const member = events.aggregated!(record('queued'))!
     expect(member).toMatchObject({ ...membership, memberOf: memberShard('A', shardOf(member.piece)) })
@@ -131,10 +130,10 @@ describe('a piece', () => {
 
   it('remembers its earlier aggregates when it is retried', () => {
     const first = events.retried!(record('aggregated'))!
-    expect(first).toMatchObject({ retryOfferCid: 'offer', former: [{ aggregate: 'a', inclusion: bytes }] })
-    for (const gone of ['aggregate', 'aggregateId', 'inclusion', 'memberOf', 'waitsFor'] as const)
+    expect(first).toMatchObject({ retryOfferCid: 'offer', former: [{ aggregate: 'a', since: 900 }] })
+    for (const gone of ['aggregate', 'aggregateId', 'aggregateSince', 'memberOf', 'waitsFor'] as const)
       expect(first[gone]).toBeUndefined()
-    const again = { aggregate: 'b', aggregateId: 'B', inclusion: bytes }
+    const again = { aggregate: 'b', aggregateId: 'B', aggregateSince: 4000 }
     const second = markAggregated(
       markQueued(first, { waitsFor: 'task 2', nonce: 'A' }, 3000, timing)!,
       again,
@@ -228,7 +227,7 @@ describe('a piece', () => {
       { content: 'c', piece: 'p', nonce: 'n' },
     ].flatMap(offered => [pieceId(offered), pieceId(offered, 'g'), pieceId(offered, 'h')])
     expect(new Set(ids).size).toBe(12)
-    const offered = { content: 'c', piece: 'p', group: 'g', submitTask: bytes, acceptTask: bytes }
+    const offered = { content: 'c', piece: 'p', group: 'g', ...promises }
     expect(distinctGroup(newPiece(offered, 1000, timing))).toBeUndefined()
     expect(distinctGroup(newPiece({ ...offered, isDistinct: true }, 1000, timing))).toBe('g')
   })
@@ -258,13 +257,13 @@ describe('a piece', () => {
     expect(nextAttempt(failed('ContentNotFound'))).toBe(2)
     expect(nextAttempt(failed('ContentNotFound', { attempt: 100 })), 'the last attempt').toBeUndefined()
 
-    const promises = { submitTask: bytes, acceptTask: bytes, acceptCid: 'second' }
-    const second = startAttempt(failed('ContentNotFound'), 2, promises, 7000, timing)!
+    const next = { submitCid: 'again', acceptCid: 'second' }
+    const second = startAttempt(failed('ContentNotFound'), 2, next, 7000, timing)!
     expect(second).toMatchObject({ stage: 'offered', attempt: 2, acceptCid: 'second', checkAt: 7060 })
     expect(second.history).toEqual([...record('failed').history, { stage: 'offered', at: 7000 }])
     expect([second.reason, second.waitingSince]).toEqual([undefined, undefined])
-    expect(startAttempt(second, 2, promises, 8000, timing), 'a concurrent offer').toBeUndefined()
-    expect(startAttempt(failed('ContentNotFound', { attempt: 2 }), 2, promises, 8000, timing)).toBeUndefined()
+    expect(startAttempt(second, 2, next, 8000, timing), 'a concurrent offer').toBeUndefined()
+    expect(startAttempt(failed('ContentNotFound', { attempt: 2 }), 2, next, 8000, timing)).toBeUndefined()
 
     const late = { attempt: undefined, reason: failure('ContentNotFound', 'm') }
     expect(markEnded(second, late, 8000), 'a run that ends the first attempt late').toBeUndefined()

@@ -8,7 +8,6 @@ import {
   type UnknownLink,
 } from '@w3filecoin/capabilities'
 import { encodePiece } from '@w3filecoin/piece'
-import { unpackTask } from '@w3filecoin/runtime'
 import { ask, type Content, someContent, somePiece } from '@w3filecoin/testing'
 import { CID } from 'multiformats/cid'
 import { describe, expect, it } from 'vitest'
@@ -303,14 +302,27 @@ describe('a record of version 0.1.0', () => {
   /** Removes everything that version 0.1.0 did not write. */
   const forget = async (content: Content) => {
     const { piece, offer, task, inclusion } = dependencies.stores
-    const { space: _, acceptCid, attempt: __, waitingSince: ___, ...record } = (await recordOf(content))!
-    await piece.replace(record)
-    const rows = await Promise.all(
-      ['submitTask' as const, 'acceptTask' as const].map(async name => ({
-        task: `${(await unpackTask(record[name])).cid}`,
-      })),
-    )
-    await task.removeMany(rows)
+    const {
+      space: _,
+      submitCid,
+      acceptCid,
+      attempt: __,
+      waitingSince: ___,
+      aggregateSince: ____,
+      ...record
+    } = (await recordOf(content))!
+    const keys = [submitCid, acceptCid].map(cid => ({ task: cid as string }))
+    const [submit, accept] = await task.getMany(keys)
+    const {
+      items: [proof],
+    } = await inclusion.list(`${content.piece}`, { limit: 1 })
+    await piece.replace({
+      ...record,
+      submitTask: submit!.promise,
+      acceptTask: accept!.promise,
+      ...(proof && { inclusion: proof.inclusion }),
+    })
+    await task.removeMany(keys)
     await offer.removeMany([{ owner: offerOwner(space.did(), `${content.piece}`), workflow: record.id }])
     const { items } = await inclusion.list(`${content.piece}`, { limit: 10 })
     await inclusion.removeMany(items.map(({ piece, order }) => ({ piece, order })))

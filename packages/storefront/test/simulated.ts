@@ -1,6 +1,16 @@
 import { Tasks } from '@w3filecoin/capabilities'
-import { Authority, type Engine, openQueues, openStores, Peer, packTask, type Row } from '@w3filecoin/runtime'
-import { bytesOf, linkOf, signersOf, someContent, somePiece } from '@w3filecoin/testing'
+import {
+  Authority,
+  type Engine,
+  encodeMessage,
+  issueReceipt,
+  openQueues,
+  openStores,
+  Peer,
+  packTask,
+  type Row,
+} from '@w3filecoin/runtime'
+import { bytesOf, signersOf, someContent, somePiece } from '@w3filecoin/testing'
 import {
   Choices,
   DeterministicBlocks,
@@ -98,7 +108,7 @@ export const startStorefront = (
   }
   /** Puts a record into a table without a call. */
   const seed = (
-    name: 'piece' | 'aggregate' | 'group' | 'space' | 'translation' | 'listener' | 'receipt',
+    name: 'piece' | 'task' | 'aggregate' | 'group' | 'space' | 'translation' | 'listener' | 'receipt',
     record: object,
   ) => opened[name]!.seed({ ...tables[name].encode(record), revision: 1 })
   return { world, dependencies, seed, queues, service: createStorefront(dependencies) }
@@ -115,23 +125,34 @@ export const insertPiece = async (
 ) => {
   const { content } = await someContent(name)
   const piece = somePiece(name, 24)
-  const task = await packTask(await Tasks.pieceOffer(storefront, aggregator, { piece, group: 'g' }))
+  const promised = { content, piece, nonce: name }
+  const submit = await Tasks.filecoinSubmit(storefront, promised)
+  const accept = await Tasks.filecoinAccept(storefront, promised)
   const record = newPiece(
     {
       content: `${content}`,
       piece: `${piece}`,
       group: 'g',
-      submitTask: task,
-      acceptTask: task,
+      submitCid: `${submit.cid}`,
+      acceptCid: `${accept.cid}`,
       ...offer,
     },
     world.now(),
     timing,
   )
+  for (const task of [submit, accept])
+    seed('task', { task: `${task.cid}`, id: record.id, promise: await packTask(task) })
+  if (stage !== 'offered') {
+    const join = await Tasks.pieceOffer(storefront, aggregator, { piece, group: 'g' })
+    const receipt = await issueReceipt(storefront, submit, { out: { ok: { piece } }, fx: { join } })
+    const car = await encodeMessage({ receipts: [receipt] })
+    const issuedAt = world.now()
+    seed('receipt', { task: `${submit.cid}`, receipt: `${receipt.root.cid}`, car, issuedAt })
+  }
   const first = { ...record, revision: 1 }
-  const second = markSubmitted(first, task, world.now(), timing)!
-  const third = markQueued(second, { waitsFor: `${linkOf(task)}`, nonce: undefined }, world.now(), timing)!
-  const fourth = { ...third, stage: 'retried', retryOfferCid: `${linkOf(task)}` }
+  const second = markSubmitted(first, world.now(), timing)!
+  const third = markQueued(second, { waitsFor: `${accept.cid}`, nonce: undefined }, world.now(), timing)!
+  const fourth = { ...third, stage: 'retried', retryOfferCid: `${submit.cid}` }
   seed('piece', { offered: first, submitted: second, queued: third, retried: fourth }[stage])
   return { id: record.id }
 }

@@ -1,10 +1,11 @@
 import type { Receipt } from '@ucanto/interface'
-import { type Failure, failure, type Result } from '@w3filecoin/capabilities'
+import { type Failure, failure, type Result, type Task } from '@w3filecoin/capabilities'
 import {
   type Consumer,
   catchErrors,
   DONE,
   isExpectedTask,
+  isTask,
   reach,
   type Stored,
   unpackTask,
@@ -17,6 +18,7 @@ import { aggregatorWords, INVALID_PIECE } from '../dialects/aggregator-words.ts'
 import { type PieceRecord, recordProblem } from '../domain/piece.ts'
 import { type AggregationMessage, aggregationMessage } from '../queues.ts'
 import { endPiece } from '../workflow/end-piece.ts'
+import { promisedCid } from '../workflow/promises.ts'
 import { queuePiece } from '../workflow/queue-piece.ts'
 
 /** Refusals of our offer that the aggregator never takes back. */
@@ -105,7 +107,7 @@ export const onAggregation = (
     records: readonly Stored<PieceRecord>[],
   ): Promise<Map<string, Result<Receipt> | undefined>> => {
     if (records.length === 0) return new Map()
-    const tasks = await Promise.all(records.map(record => unpackTask(record.pieceOfferTask as Uint8Array)))
+    const tasks = await readOffers(stores, records)
     const answers = await reach(aggregator, () => aggregator.execute(tasks), log)
     return new Map(records.map(({ id }, n) => [id, answers.error ? answers : answers.ok[n]]))
   }
@@ -154,4 +156,22 @@ export const onAggregation = (
       )
     },
   }
+}
+
+/** Returns the `piece/offer` that the receipt of `filecoin/submit` of each submitted piece promises. */
+const readOffers = async (
+  { receipts }: Pick<Dependencies['stores'], 'receipts'>,
+  records: readonly PieceRecord[],
+): Promise<Task[]> => {
+  const submits = await Promise.all(records.map(record => promisedCid(record, 'submit')))
+  const promised = await receipts.getMany(submits)
+  return Promise.all(
+    records.map(async ({ pieceOfferTask }, n) => {
+      if (pieceOfferTask) return unpackTask(pieceOfferTask)
+      const { join } = promised[n]?.fx ?? {}
+      if (join === undefined || !isTask(join))
+        throw new Error(`The receipt of ${submits[n]} does not promise to offer the piece`)
+      return join
+    }),
+  )
 }

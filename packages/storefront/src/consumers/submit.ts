@@ -5,10 +5,8 @@ import {
   DONE,
   issueReceipt,
   type Outcome,
-  packTask,
   type Stored,
   translationsOf,
-  unpackTask,
   update,
 } from '@w3filecoin/runtime'
 import { parse as parseLink } from 'multiformats/link'
@@ -27,6 +25,7 @@ import { type SubmitMessage, submitMessage } from '../queues.ts'
 import { type Claim, claimOf, isCrowded } from '../workflow/claim-content.ts'
 import { endPiece } from '../workflow/end-piece.ts'
 import { type Finding, findPiece } from '../workflow/find-piece.ts'
+import { readPromises } from '../workflow/promises.ts'
 
 /**
  * On `submit`, read the content. If it hashes to the piece, promise to offer the piece to the aggregator; if it hashes to
@@ -100,18 +99,21 @@ export const onSubmit = (
       )
       return
     }
+    const [submit] = (await readPromises(stores, [record], 'submit')) as [Task]
     // Follow the stored receipt: an earlier run may have stored another one, e.g. signed with a former key.
-    const { out, fx } = await stores.receipts.put(
-      await issueReceipt(id, await unpackTask(record.submitTask), await outcomeOfSubmit(record, finding)),
+    const { out } = await stores.receipts.put(
+      await issueReceipt(id, submit, await outcomeOfSubmit(record, finding)),
     )
     if (out.error) await end(record, out.error as Failure)
-    else await passOn(record, fx.join as Task)
+    else await passOn(record)
   }
 
-  const passOn = async (record: Stored<PieceRecord>, pieceOffer: Task): Promise<void> => {
-    const pieceOfferTask = await packTask(pieceOffer)
-    const { record: current } = await update(stores.piece, { id: record.id }, current =>
-      markSubmitted(current, pieceOfferTask, now(), timing),
+  const passOn = async (record: Stored<PieceRecord>): Promise<void> => {
+    const { record: current } = await update(
+      stores.piece,
+      { id: record.id },
+      current => markSubmitted(current, now(), timing),
+      { known: record },
     )
     await queues.aggregation.send([{ id: record.id }])
     await queues.translate.send(translationsOf(current))

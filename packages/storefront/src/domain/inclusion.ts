@@ -23,7 +23,7 @@ export interface InclusionRecord {
 /** The latest time that an order can express, in milliseconds since 1970: in the year 5138. */
 const LATEST = 99_999_999_999_999
 
-interface Membership {
+export interface Membership {
   aggregate: string
   inclusion: Uint8Array
 }
@@ -33,19 +33,29 @@ export const newInclusion = (
   piece: string,
   { aggregate, inclusion }: Membership,
   knownSince: number,
-): InclusionRecord => ({
+): InclusionRecord => ({ ...inclusionKey(piece, aggregate, knownSince), aggregate, inclusion })
+
+/** Returns the key of the aggregate of a piece. */
+export const inclusionKey = (piece: string, aggregate: string, knownSince: number) => ({
   piece,
   order: `${`${LATEST - knownSince}`.padStart(14, '0')}-${aggregate}`,
-  aggregate,
-  inclusion,
 })
 
-/** Returns the aggregates that a piece is or was in by its record, the newest first. */
+/** The aggregates that a piece is or was in by its record, the newest first: each with its proof, or with the key of its row. */
 export const membershipsOf = ({
+  piece,
   aggregate,
+  aggregateSince,
   inclusion,
   former = [],
-}: Pick<PieceRecord, 'aggregate' | 'inclusion' | 'former'>): Membership[] => [
-  ...(aggregate === undefined || inclusion === undefined ? [] : [{ aggregate, inclusion }]),
-  ...former.toReversed(),
-]
+}: Pick<PieceRecord, 'piece' | 'aggregate' | 'aggregateSince' | 'inclusion' | 'former'>): (
+  | Membership
+  | { aggregate: string; key: ReturnType<typeof inclusionKey> }
+)[] => {
+  const present = aggregate === undefined ? [] : [{ aggregate, since: aggregateSince, inclusion }]
+  return [...present, ...former.toReversed()].map(({ aggregate, since = 0, inclusion }) =>
+    inclusion === undefined
+      ? { aggregate, key: inclusionKey(piece, aggregate, since) }
+      : { aggregate, inclusion },
+  )
+}

@@ -45,14 +45,14 @@ export interface PieceRecord extends Due, Entered, Translated {
   postponed?: { times: number; until: number } | undefined
   /** Why the piece `failed`. */
   reason?: { name: string; message: string } | undefined
-  /** The promised `filecoin/submit` and `filecoin/accept`, packed. */
-  submitTask: Uint8Array
-  acceptTask: Uint8Array
-  /** CID of `acceptTask`. Absent in records of version 0.1.0. */
+  /** CIDs of the promised `filecoin/submit` and `filecoin/accept`: see `TaskRecord`. Records of earlier code lack one or both. */
+  submitCid?: string | undefined
   acceptCid?: string | undefined
-  /** The `piece/offer` that `filecoin/submit` promised, packed. From `submitted` on. */
+  /** Only in records of earlier code: these tasks, and the `piece/offer` that `filecoin/submit` promised, packed. */
+  submitTask?: Uint8Array | undefined
+  acceptTask?: Uint8Array | undefined
   pieceOfferTask?: Uint8Array | undefined
-  /** Keys of the addresses that get the receipt of `acceptTask`: see `ListenerRecord`. Absent if no offer named one. */
+  /** Keys of the addresses that get the receipt of `filecoin/accept`: see `ListenerRecord`. Absent if no offer named one. */
   listeners?: string[] | undefined
   /** CID of the `piece/accept` that the aggregator promised, and the nonce of the offer. From `queued` on. */
   waitsFor?: string | undefined
@@ -61,14 +61,17 @@ export interface PieceRecord extends Due, Entered, Translated {
   queuedIn?: string | undefined
   /** When the piece was queued first, in milliseconds since 1970: the aggregator puts retried pieces ahead of newer ones. */
   queuedAt?: number | undefined
-  /** Record key, piece CID and inclusion proof (DAG-CBOR) of the aggregate. From `aggregated` on. */
+  /** Record key and piece CID of the aggregate. From `aggregated` on. */
   aggregateId?: string | undefined
   aggregate?: string | undefined
+  /** When the storefront first knew the aggregate, in milliseconds since 1970. It finds the proof: see `InclusionRecord`. */
+  aggregateSince?: number | undefined
+  /** Only in records of earlier code: the inclusion proof, in DAG-CBOR. */
   inclusion?: Uint8Array | undefined
   /** Partition key of the index by aggregate; see {@link memberShard}. Only while `aggregated`. */
   memberOf?: string | undefined
-  /** Earlier aggregates of the piece, which got no deal, with their inclusion proofs (DAG-CBOR). */
-  former?: { aggregate: string; inclusion: Uint8Array }[] | undefined
+  /** Earlier aggregates of the piece, which got no deal: each with `aggregateSince`, or with `inclusion` if earlier code wrote it. */
+  former?: { aggregate: string; since?: number | undefined; inclusion?: Uint8Array | undefined }[] | undefined
   /** CID of the `piece/offer` by which the dealer offered the piece again. From `retried` on. */
   retryOfferCid?: string | undefined
 }
@@ -177,7 +180,7 @@ type Offer = Offered &
   }
 
 /** The tasks that an attempt promises. */
-export type Promises = Pick<PieceRecord, 'submitTask' | 'acceptTask' | 'acceptCid'>
+export type Promises = Required<Pick<PieceRecord, 'submitCid' | 'acceptCid'>>
 
 export const newPiece = ({ isDistinct, ...offer }: Offer, now: number, timing: Timing): PieceRecord => {
   const id = pieceId(offer, isDistinct ? offer.group : undefined)
@@ -230,6 +233,8 @@ export const startAttempt = (
     postponed: ____,
     translations: _____,
     listeners: ______,
+    submitTask: _______,
+    acceptTask: ________,
     ...kept
   } = record
   const entered = {
@@ -317,12 +322,8 @@ export const isConfirmed = (
   trouble?.found?.piece === found &&
   (startedAt - trouble.found.at >= retryMs || isFromWrongClock(trouble.found.at, startedAt))
 
-export const markSubmitted = (
-  record: Stored<PieceRecord>,
-  pieceOfferTask: Uint8Array,
-  now: number,
-  timing: Timing,
-): Transition => enterStage('submitted', record, { pieceOfferTask }, now, timing)
+export const markSubmitted = (record: Stored<PieceRecord>, now: number, timing: Timing): Transition =>
+  enterStage('submitted', record, {}, now, timing)
 
 export const markQueued = (
   record: Stored<PieceRecord>,
@@ -347,7 +348,7 @@ const queuedPlace = ({ group, piece, history }: PieceRecord, now: number) => ({
 interface Membership {
   aggregate: string
   aggregateId: string
-  inclusion: Uint8Array
+  aggregateSince: number
 }
 
 export const markAggregated = (
@@ -368,10 +369,13 @@ export const markRetried = (
   now: number,
   timing: Timing,
 ): Transition => {
-  const { aggregate, aggregateId, inclusion, memberOf: _, former = [], ...rest } = record
-  if (aggregateId !== from.aggregateId || aggregate === undefined || inclusion === undefined) return undefined
+  const { aggregate, aggregateId, aggregateSince, inclusion, memberOf: _, former = [], ...rest } = record
+  if (aggregateId !== from.aggregateId || aggregate === undefined) return undefined
   const change = {
-    former: [...former, { aggregate, inclusion }],
+    former: [
+      ...former,
+      { aggregate, ...(inclusion === undefined ? { since: aggregateSince } : { inclusion }) },
+    ],
     waitsFor: undefined,
     retryOfferCid: from.retry,
   }
@@ -405,7 +409,10 @@ export const markEnded = (
   }
 }
 
-/** Applies the change and schedules the next check, if the stage may follow that of the record. */
+/**
+ * Applies the change and schedules the next check, if the stage may follow that of the record. A check that is scheduled for about
+ * the same time stays, because each entry that moves in the index costs two writes.
+ */
 const enterStage = (
   stage: Stage,
   { trouble: _, postponed: __, ...record }: Stored<PieceRecord>,
@@ -415,6 +422,10 @@ const enterStage = (
 ): Transition => {
   if (!canBecome(record, stage)) return undefined
   const entered = { ...change, stage, history: [...record.history, { stage, at: now }] }
-  const due = dueAt(record.id, now + nextCheckMs(entered, now, timing))
-  return { ...record, ...entered, ...due }
+  const waitMs = nextCheckMs({ ...record, ...entered }, now, timing)
+  const isNear = record.checkAt !== undefined && isAbout(record.checkAt - now, waitMs)
+  return { ...record, ...entered, ...(isNear ? {} : dueAt(record.id, now + waitMs)) }
 }
+
+/** Whether a check is neither much earlier nor later than it would be scheduled now. */
+const isAbout = (leftMs: number, waitMs: number): boolean => leftMs > waitMs / 2 && leftMs <= waitMs

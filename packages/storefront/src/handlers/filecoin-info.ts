@@ -9,17 +9,9 @@ import {
   Tasks,
   type UnknownLink,
 } from '@w3filecoin/capabilities'
-import {
-  type Handler,
-  listHealth,
-  provide,
-  reach,
-  type Stored,
-  trackerQuestion,
-  unpackTask,
-} from '@w3filecoin/runtime'
+import { type Handler, listHealth, provide, reach, type Stored, trackerQuestion } from '@w3filecoin/runtime'
+import { parse as parseLink } from 'multiformats/link'
 import type { Dependencies } from '../dependencies.ts'
-import { membershipsOf } from '../domain/inclusion.ts'
 import {
   aggregatesOf,
   type DealAnswer,
@@ -34,7 +26,8 @@ import { checkPiece } from '../domain/piece-link.ts'
 import type { TaskRecord } from '../domain/task.ts'
 import { resources } from '../resources.ts'
 import { findActingSpace } from '../workflow/acting-space.ts'
-import { taskRowsOf } from '../workflow/promises.ts'
+import { readMemberships } from '../workflow/memberships.ts'
+import { promisedCid, taskRowsOf } from '../workflow/promises.ts'
 
 /** Maximum aggregates in one answer. The deal tracker is asked about each. */
 const MAX_AGGREGATES = 10
@@ -90,7 +83,7 @@ export const filecoinInfoHandler = (dependencies: InfoDependencies): Handler => 
         error: failure('RecordNotFound', `The piece ${piece} was never offered to ${id.did()}`, { piece }),
       }
     const records = await readWorkflows(stores, offers.items)
-    const memberships = [...inclusions.items, ...earlier.records.flatMap(membershipsOf)]
+    const memberships = [...inclusions.items, ...(await readMemberships(stores, earlier.records)).flat()]
     const [{ described, answers }, health] = await Promise.all([
       askOthers(piece, memberships, records),
       records.every(isFinal) ? [] : listHealth(stores.health, resources.service),
@@ -100,7 +93,7 @@ export const filecoinInfoHandler = (dependencies: InfoDependencies): Handler => 
         ...described,
         workflows: await Promise.all(
           records.map(async record => {
-            const { cid } = await unpackTask(record.acceptTask)
+            const cid = parseLink(await promisedCid(record, 'accept'))
             return workflowOf(record, cid as UnknownLink, answers.get(record.id), timing, health)
           }),
         ),
@@ -114,12 +107,13 @@ export const filecoinInfoHandler = (dependencies: InfoDependencies): Handler => 
     const record = row && (await stores.piece.get({ id: row.id }))
     if (record?.piece !== `${piece}`)
       return { error: failure('TaskNotFound', `No offer of ${piece} promised ${task}`, { task }) }
+    const [memberships = []] = await readMemberships(stores, [record])
     const [{ described, answers }, submit, accept] = await Promise.all([
-      askOthers(piece, membershipsOf(record), [record]),
-      unpackTask(record.submitTask),
-      unpackTask(record.acceptTask),
+      askOthers(piece, memberships, [record]),
+      promisedCid(record, 'submit'),
+      promisedCid(record, 'accept'),
     ])
-    const promises = { submit: submit.cid as UnknownLink, accept: accept.cid as UnknownLink }
+    const promises = { submit: parseLink(submit) as UnknownLink, accept: parseLink(accept) as UnknownLink }
     return {
       ok: {
         ...described,

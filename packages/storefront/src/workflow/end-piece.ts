@@ -1,7 +1,8 @@
-import type { Failure } from '@w3filecoin/capabilities'
-import { issueReceipt, type Outcome, type Stored, unpackTask, update } from '@w3filecoin/runtime'
+import type { Failure, Task } from '@w3filecoin/capabilities'
+import { issueReceipt, type Outcome, type Stored, update } from '@w3filecoin/runtime'
 import type { Dependencies } from '../dependencies.ts'
 import { markEnded, type PieceRecord } from '../domain/piece.ts'
+import { readPromises } from './promises.ts'
 
 /**
  * Ends the workflow of a piece, or the attempt that it is at. Stores the receipt of `filecoin/accept` first. The record
@@ -15,11 +16,12 @@ export const endPiece = async (
   record: Stored<PieceRecord>,
   out: Outcome['out'],
 ): Promise<Stored<PieceRecord> | undefined> => {
-  const receipt = await stores.receipts.put(
-    await issueReceipt(id, await unpackTask(record.acceptTask), { out }),
-  )
+  const [accept] = (await readPromises(stores, [record], 'accept')) as [Task]
+  const receipt = await stores.receipts.put(await issueReceipt(id, accept, { out }))
   const end = { attempt: record.attempt, reason: receipt.out.error as Failure | undefined }
-  const ended = await update(stores.piece, { id: record.id }, current => markEnded(current, end, now()))
+  const ended = await update(stores.piece, { id: record.id }, current => markEnded(current, end, now()), {
+    known: record,
+  })
   const { listeners = [] } = ended.record ?? {}
   if (listeners.length > 0) await queues.notify.send(listeners.map(id => ({ id })))
   return ended.record

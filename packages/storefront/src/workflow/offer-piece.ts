@@ -7,7 +7,7 @@ import {
   type Task,
   type UnknownLink,
 } from '@w3filecoin/capabilities'
-import { type Stored, unpackTask, update } from '@w3filecoin/runtime'
+import { type Stored, update } from '@w3filecoin/runtime'
 import { parse as parseLink } from 'multiformats/link'
 import type { Dependencies } from '../dependencies.ts'
 import { membershipsOf, newInclusion } from '../domain/inclusion.ts'
@@ -27,7 +27,14 @@ import { checkPiece, rootOf } from '../domain/piece-link.ts'
 import type { Space } from '../domain/quota.ts'
 import { admitOffer } from './admit-offer.ts'
 import { endPiece } from './end-piece.ts'
-import { preparePromises, taskRowsOf } from './promises.ts'
+import {
+  cidsOf,
+  type PromisedTasks,
+  preparePromises,
+  promisedCid,
+  readPromises,
+  taskRowsOf,
+} from './promises.ts'
 
 export type OfferDependencies = Pick<
   Dependencies,
@@ -44,6 +51,8 @@ interface PieceOffer {
 
 interface Found {
   record: Stored<PieceRecord>
+  /** The promised tasks, if this call built them. */
+  promises?: PromisedTasks | undefined
   /** Whether an earlier offer got the same promises. */
   isRepeat: boolean
 }
@@ -71,16 +80,21 @@ export const offerPiece = async (
   if (invalid.error) return invalid
   const found = await findOrStart(dependencies, { content: `${content}`, piece: `${piece}`, nonce }, space)
   if (found.error) return found
-  const { record, isRepeat } = await resume(dependencies, found.ok)
+  const { record, isRepeat, promises } = await resume(dependencies, found.ok)
   if (record.stage === 'offered') await dependencies.queues.submit.send([{ id: record.id }])
-  return {
-    ok: {
-      record,
-      isRepeat,
-      submitTask: await unpackTask(record.submitTask),
-      acceptTask: await unpackTask(record.acceptTask),
-    },
-  }
+  const { submit, accept } = promises ?? (await readBoth(dependencies, record))
+  return { ok: { record, isRepeat, submitTask: submit, acceptTask: accept } }
+}
+
+const readBoth = async (
+  { stores }: Pick<Dependencies, 'stores'>,
+  record: PieceRecord,
+): Promise<PromisedTasks> => {
+  const [[submit], [accept]] = await Promise.all([
+    readPromises(stores, [record], 'submit'),
+    readPromises(stores, [record], 'accept'),
+  ])
+  return { submit: submit as Task, accept: accept as Task }
 }
 
 /** Returns the workflow of an offer in the group of its space. Starts it if there is none. */
@@ -164,10 +178,14 @@ const insertRecord = async (
   if (known) return { record: known, isRepeat: true }
   const promises = await preparePromises(dependencies, offered, isDistinct ? { group } : {})
   const inserted = await stores.piece.insert(
-    newPiece({ ...offered, root: rootOf(piece), ...promises, space, group, isDistinct }, now(), timing),
+    newPiece(
+      { ...offered, root: rootOf(piece), ...cidsOf(promises), space, group, isDistinct },
+      now(),
+      timing,
+    ),
   )
   return inserted.ok
-    ? { record: inserted.ok, isRepeat: false }
+    ? { record: inserted.ok, promises, isRepeat: false }
     : { record: inserted.error.record, isRepeat: true }
 }
 
@@ -175,7 +193,9 @@ const insertRecord = async (
 const completeRows = async (stores: Dependencies['stores'], record: PieceRecord): Promise<void> => {
   await stores.task.putMany(await taskRowsOf(record))
   await stores.inclusion.putMany(
-    membershipsOf(record).map(membership => newInclusion(record.piece, membership, 0)),
+    membershipsOf(record).flatMap(membership =>
+      'inclusion' in membership ? [newInclusion(record.piece, membership, 0)] : [],
+    ),
   )
 }
 
@@ -187,9 +207,13 @@ const resume = async (dependencies: OfferDependencies, found: Found): Promise<Fo
   if (attempt !== undefined && (await content.has(record.content))) {
     const promises = await preparePromises(dependencies, record, { group: distinctGroup(record), attempt })
     const started = await update(stores.piece, { id: record.id }, current =>
-      startAttempt(current, attempt, promises, now(), timing),
+      startAttempt(current, attempt, cidsOf(promises), now(), timing),
     )
-    return { record: started.record ?? record, isRepeat: !started.changed }
+    return {
+      record: started.record ?? record,
+      isRepeat: !started.changed,
+      ...(started.changed && { promises }),
+    }
   }
   if (renewWait(record, now(), timing) === undefined) return { ...found, record }
   const renewed = await update(stores.piece, { id: record.id }, current => renewWait(current, now(), timing))
@@ -207,7 +231,7 @@ const completeEnd = async (
   const { stores, timing, now } = dependencies
   // No run abandons content before it has waited once.
   if (record.stage !== 'offered' || now() < stageReachedAt(record) + timing.contentWaitMs) return record
-  const submit = await stores.receipts.get(`${(await unpackTask(record.submitTask)).cid}`)
+  const submit = await stores.receipts.get(await promisedCid(record, 'submit'))
   const reason = submit?.out.error as Failure | undefined
   if (reason?.name !== 'ContentNotFound') return record
   return (await endPiece(dependencies, record, { error: reason })) ?? record

@@ -130,14 +130,14 @@ const joinAggregate = async (
     })
     return
   }
-  const membership = {
-    aggregate: aggregate.aggregate,
-    aggregateId: id,
-    inclusion: encode(inclusion),
-  }
-  await stores.inclusion.putMany([newInclusion(record.piece, membership, offeredAt)])
-  const { changed } = await update(stores.piece, { id: record.id }, current =>
-    markAggregated(current, membership, now(), timing),
+  const proof = { aggregate: cid, inclusion: encode(inclusion) }
+  await stores.inclusion.putMany([newInclusion(record.piece, proof, offeredAt)])
+  const membership = { aggregate: cid, aggregateId: id, aggregateSince: offeredAt }
+  const { changed } = await update(
+    stores.piece,
+    { id: record.id },
+    current => markAggregated(current, membership, now(), timing),
+    { known: record },
   )
   if (changed) await reportNews(dependencies, record)
   // The outcome may have arrived before the piece was marked, and missed it.

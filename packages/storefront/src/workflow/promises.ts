@@ -7,11 +7,17 @@ import {
   Tasks,
   type UnknownLink,
 } from '@w3filecoin/capabilities'
-import { packTask, unpackTask } from '@w3filecoin/runtime'
+import { cidOf, packTask, unpackTask } from '@w3filecoin/runtime'
 import { parse as parseLink } from 'multiformats/link'
 import type { Dependencies } from '../dependencies.ts'
 import { distinctGroup, type Offered, type PieceRecord, type Promises, pieceId } from '../domain/piece.ts'
 import type { TaskRecord } from '../domain/task.ts'
+
+/** The tasks that an attempt of a workflow promises. */
+export interface PromisedTasks {
+  submit: Task
+  accept: Task
+}
 
 /**
  * Builds the tasks that an attempt of a workflow promises, and records which workflow promised them. Call it before the
@@ -21,7 +27,7 @@ export const preparePromises = async (
   { id, stores }: Pick<Dependencies, 'id' | 'stores'>,
   offered: Offered,
   distinction: Distinction,
-): Promise<Promises> => {
+): Promise<PromisedTasks> => {
   const nb = {
     content: parseLink(offered.content) as UnknownLink,
     piece: parsePieceLink(offered.piece),
@@ -30,20 +36,61 @@ export const preparePromises = async (
   const submit = await Tasks.filecoinSubmit(id, nb, distinction)
   const accept = await Tasks.filecoinAccept(id, nb, distinction)
   const { group, attempt } = distinction
-  await stores.task.putMany(
-    [submit, accept].map(({ cid }) => ({ task: `${cid}`, id: pieceId(offered, group), attempt })),
+  const rows = [submit, accept].map(
+    async (task): Promise<TaskRecord> => ({
+      task: `${task.cid}`,
+      id: pieceId(offered, group),
+      attempt,
+      promise: await packTask(task),
+    }),
   )
-  return {
-    submitTask: await packTask(submit),
-    acceptTask: await packTask(accept),
-    acceptCid: `${accept.cid}`,
-  }
+  await stores.task.putMany(await Promise.all(rows))
+  return { submit, accept }
+}
+
+/** The CIDs of promised tasks, as the record of a piece has them. */
+export const cidsOf = ({ submit, accept }: PromisedTasks): Promises => ({
+  submitCid: `${submit.cid}`,
+  acceptCid: `${accept.cid}`,
+})
+
+/** Returns the CID of a task that the present attempt of a workflow promised. */
+export const promisedCid = async (
+  { submitCid, acceptCid, submitTask, acceptTask }: PieceRecord,
+  kind: keyof PromisedTasks,
+): Promise<string> =>
+  (kind === 'submit' ? submitCid : acceptCid) ??
+  cidOf((kind === 'submit' ? submitTask : acceptTask) as Uint8Array)
+
+/** Reads the tasks that the present attempts of workflows promised, in the order of the records. */
+export const readPromises = async (
+  { task }: Pick<Dependencies['stores'], 'task'>,
+  records: readonly PieceRecord[],
+  kind: keyof PromisedTasks,
+): Promise<Task[]> => {
+  const inRecord = (record: PieceRecord) => (kind === 'submit' ? record.submitTask : record.acceptTask)
+  const cidIn = (record: PieceRecord) => (kind === 'submit' ? record.submitCid : record.acceptCid) as string
+  const rows = (
+    await task.getMany(
+      records.filter(record => inRecord(record) === undefined).map(record => ({ task: cidIn(record) })),
+    )
+  ).values()
+  return Promise.all(
+    records.map(record => {
+      const packed = inRecord(record) ?? rows.next().value?.promise
+      if (packed === undefined) throw new Error(`The row of the task ${cidIn(record)} is missing`)
+      return unpackTask(packed)
+    }),
+  )
 }
 
 /** Returns the rows of the tasks that a record of version 0.1.0 promised: that version wrote none. */
-export const taskRowsOf = async ({ id, submitTask, acceptTask }: PieceRecord): Promise<TaskRecord[]> =>
+export const taskRowsOf = async (record: PieceRecord): Promise<TaskRecord[]> =>
   Promise.all(
-    [submitTask, acceptTask].map(async packed => ({ task: `${(await unpackTask(packed)).cid}`, id })),
+    (['submit', 'accept'] as const).map(async kind => ({
+      task: await promisedCid(record, kind),
+      id: record.id,
+    })),
   )
 
 /** Returns the distinction in the facts of a task that the service issued to itself. */
@@ -73,8 +120,7 @@ export const findPromise = async (
   })
   const latest = record?.attempt ?? 1
   if (record === undefined || attempt > latest) return undefined
-  if (attempt === latest)
-    return `${(await unpackTask(kind === 'submit' ? record.submitTask : record.acceptTask)).cid}`
+  if (attempt === latest) return promisedCid(record, kind)
   const build = kind === 'submit' ? Tasks.filecoinSubmit : Tasks.filecoinAccept
   const task = await build(
     id,

@@ -5,9 +5,11 @@ import { parse as parseLink } from 'multiformats/link'
 import pMap from 'p-map'
 import type { Dependencies } from '../dependencies.ts'
 import type { AggregateRecord, Verdict } from '../domain/aggregate.ts'
+import type { Membership } from '../domain/inclusion.ts'
 import { shardOf } from '../domain/member-shards.ts'
 import { markRetried, type PieceRecord } from '../domain/piece.ts'
 import { endPiece } from './end-piece.ts'
+import { readMemberships } from './memberships.ts'
 
 /** Applies the outcome of an aggregate to some of its pieces. */
 export const settlePieces = async (
@@ -35,13 +37,16 @@ const settleAccepted = async (
   records: readonly Stored<PieceRecord>[],
   { dataType, dealID }: AggregateRecord,
 ): Promise<void> => {
+  const aggregated = records.filter(({ stage }) => stage === 'aggregated')
+  const memberships = await readMemberships(dependencies.stores, aggregated)
   await pMap(
-    records.filter(({ stage }) => stage === 'aggregated'),
-    record => {
+    aggregated,
+    (record, n) => {
+      const [{ aggregate, inclusion }] = memberships[n] as [Membership]
       const success: FilecoinAcceptSuccess = {
         piece: parsePieceLink(record.piece),
-        aggregate: parsePieceLink(record.aggregate as string),
-        inclusion: decode(record.inclusion as Uint8Array),
+        aggregate: parsePieceLink(aggregate),
+        inclusion: decode(inclusion),
         aux: { dataType: dataType as number, dataSource: { dealID: dealID as number } },
       }
       return endPiece(dependencies, record, { ok: success })

@@ -323,7 +323,14 @@ class Search {
 
 /** The fields of records with a promised task, packed, and those with the CID of one. */
 const TASKS = ['submitTask', 'acceptTask', 'pieceOfferTask', 'offerTask', 'promisedTask']
-const TASK_CIDS = ['acceptCid', 'waitsFor', 'retryOfferCid', 'aggregateOfferCid', 'refusedOfferCid']
+const TASK_CIDS = [
+  'submitCid',
+  'acceptCid',
+  'waitsFor',
+  'retryOfferCid',
+  'aggregateOfferCid',
+  'refusedOfferCid',
+]
 
 /** Whether a record has a task. */
 const isTaskOf = async (record: object, cid: string): Promise<boolean> => {

@@ -14,7 +14,12 @@ import {
 } from '@w3filecoin/dealer'
 import { toV1 } from '@w3filecoin/piece'
 import { type Due, type Stored, type TranslationRecord, unpackTask } from '@w3filecoin/runtime'
-import { type PieceRecord, aggregateId as storefrontKey } from '@w3filecoin/storefront'
+import {
+  type PieceRecord,
+  promisedCid,
+  readPromises,
+  aggregateId as storefrontKey,
+} from '@w3filecoin/storefront'
 import { bytes as formatBytes } from '../../text.ts'
 import { type AnyRecord, findCheckAt, findServices } from '../services.ts'
 import { type Filed, findReceipt, findRetry, type ReceiptStep } from './receipts.ts'
@@ -200,9 +205,10 @@ class Draft {
 export const traceWorkflow = async (services: Services, origin: Origin, now: number): Promise<Story> => {
   const draft = new Draft(services, now)
   const { workflow, offered } = origin
-  const submit = workflow && (await unpackTask(workflow.submitTask))
+  const [submit] = workflow ? await readPromises(services.storefront, [workflow], 'submit') : []
   const storefront = submit?.issuer.did() ?? offered?.storefront
-  if (workflow && submit) await addWorkflow(draft, workflow, `${submit.cid}`)
+  if (workflow && submit)
+    await addWorkflow(draft, workflow, `${submit.cid}`, await promisedCid(workflow, 'accept'))
 
   // The open work is in the order of the services: each record waits for the next one.
   if (workflow) draft.work('storefront', 'piece', workflow, postponement(workflow))
@@ -276,17 +282,9 @@ export const traceAggregate = async (
 /** The record at the storefront, with its history and the receipts that its agent waits for. */
 const addWorkflow = async (
   draft: Draft,
-  {
-    id,
-    history,
-    acceptTask,
-    pieceOfferTask,
-    translations = [],
-    former = [],
-    aggregate,
-    ...record
-  }: Stored<PieceRecord>,
+  { id, history, translations = [], former = [], aggregate, ...record }: Stored<PieceRecord>,
   submitCid: string,
+  acceptCid: string,
 ): Promise<void> => {
   let entered = 0
   for (const { stage, at } of history)
@@ -298,10 +296,10 @@ const addWorkflow = async (
       stage,
       aggregate: stage === 'aggregated' ? ++entered : stage === 'retried' ? entered : undefined,
     })
-  await draft.receipt('filecoin/submit', submitCid, ['storefront'])
-  await draft.receipt('filecoin/accept', `${(await unpackTask(acceptTask)).cid}`, ['storefront'])
-  if (pieceOfferTask)
-    await draft.receipt('piece/offer', `${(await unpackTask(pieceOfferTask)).cid}`, ['aggregator'])
+  const submitted = await draft.receipt('filecoin/submit', submitCid, ['storefront'])
+  await draft.receipt('filecoin/accept', acceptCid, ['storefront'])
+  const { join } = submitted?.receipt?.fx ?? {}
+  if (join) await draft.receipt('piece/offer', `${join.link()}`, ['aggregator'])
   await addTranslations(draft, 'storefront', translations)
   // Without the records of the aggregator, the storefront knows the aggregates alone.
   const known = [...former.map(({ aggregate }) => aggregate), ...(aggregate === undefined ? [] : [aggregate])]
