@@ -83,6 +83,12 @@ ${EXIT_CODES_NOTE}`),
     .option('--upload <url>', 'upload to this URL template, with {cid} (default: as the storefront says)')
     .option('--no-upload', 'upload nothing: the storefront can read the content already')
     .option('--nonce <text>', 'start another workflow for content that was added before')
+    .addOption(
+      new Option(
+        '--receipts-to <url>',
+        'have the storefront send the signed receipt of each file to this https address',
+      ).argParser(webAddress),
+    )
     .addOption(storefrontOption())
     .addOption(dataOption())
     .addOption(keyOption())
@@ -366,6 +372,12 @@ const parseTime = (text: string): number => {
 const wholeNumber = (min: number, max: number) => (text: string) => {
   if (/^\d+$/.test(text) && Number(text) >= min && Number(text) <= max) return Number(text)
   throw new InvalidArgumentError(`It must be a whole number from ${min} to ${max}.`)
+}
+
+/** Parses an address before files are read and uploaded. The storefront decides whether it calls it. */
+const webAddress = (text: string) => {
+  if (/^https?:$/.test(URL.parse(text)?.protocol ?? '')) return text
+  throw new InvalidArgumentError('It must be an address such as https://agent.example/receipts.')
 }
 
 /** Parses the id of a message. It is part of a file's name. */
