@@ -301,8 +301,8 @@ export const checkPage = async ({
 
   await check("page: the operator's page shows the services, and nothing without its key", async () => {
     const command = fileURLToPath(new URL('../../packages/cli/bin/w3fil', import.meta.url))
-    const { did } = await ed25519.generate()
-    const args = ['storefront', 'add', did(), '--data', data, '--pieces-per-day', '1234']
+    const peer = (await ed25519.generate()).did()
+    const args = ['storefront', 'add', peer, '--data', data, '--pieces-per-day', '1234']
     await promisify(execFile)(command, args)
     const process = spawn(command, ['ops', 'page', '--data', data, '--json'], {
       stdio: ['ignore', 'pipe', 'inherit'],
