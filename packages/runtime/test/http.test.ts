@@ -87,6 +87,15 @@ it.each<[accept: string | undefined, type: string]>([
   expect(response.headers.get('vary')).toBe('Accept')
 })
 
+it('serves the HTML of the page only where it has its policy and may not be cached', async () => {
+  const app = appWith(async () => undefined, { page: { read: async () => new TextEncoder().encode('<p>') } })
+  const index = await app.request('/', { headers: { accept: HTML } })
+  expect(index.headers.get('content-security-policy')).toContain("frame-ancestors 'none'")
+  expect(index.headers.get('cache-control')).toBe('no-cache')
+  expect((await app.request('/page/style-0123456789ab.css')).status).toBe(200)
+  expect((await app.request('/page/index.html')).status).toBe(404)
+})
+
 it('serves no page unless it has one', async () => {
   const app = appWith(async () => undefined)
   const response = await app.request(`/receipt/${task}`, { headers: { accept: HTML } })
