@@ -248,7 +248,7 @@ export const checkPage = async ({
     await page.close()
   })
 
-  await check('page: an unknown task, and a text that is no CID', async () => {
+  await check('page: an unknown task, and a text that is not a CID', async () => {
     const unknown = 'bafyreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy'
     const page = await open()
     await page.fill('#of', unknown)

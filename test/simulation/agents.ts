@@ -82,15 +82,15 @@ export class Agents {
     const tasks = [task]
     const problems: string[] = []
     const addressed: Acknowledged['addressed'][number][] = []
-    const note = ({ cid }: Task, { agent } = offer) => {
+    const record = ({ cid }: Task, { agent } = offer) => {
       if (namesAddress(offer)) addressed.push({ agent: agent.did(), task: `${cid}` })
     }
-    note(task)
+    record(task)
     if (offer.again) {
       await this.#pause()
       const agent = otherThan(offer.agent)
       const repeated = await this.#offerUntilTaken(offer, agent)
-      note(repeated, { ...offer, agent })
+      record(repeated, { ...offer, agent })
       if (`${repeated.cid}` !== `${task.cid}` && !this.#isMissing(offer, task))
         problems.push(`a repeated offer was promised ${repeated.cid}, not ${task.cid}`)
     }
@@ -100,7 +100,7 @@ export class Agents {
         break
       }
       task = await this.#offerUntilTaken(offer)
-      note(task)
+      record(task)
       if (`${tasks.at(-1)?.cid}` === `${task.cid}`) await this.#wait(PATIENCE)
       else tasks.push(task)
     }

@@ -537,7 +537,7 @@ Examples:
     .addHelpText(
       'after',
       reflow(`
-It shows all that status does, and the times from offer to aggregate and to deal as percentiles of a sample of pieces. It listens on
+It shows everything that status shows, and the times from offer to aggregate and to deal as percentiles of a sample of pieces. It listens on
 127.0.0.1, and prints an address with a key, which is new at each start: without the key, it shows nothing. It reads with your
 permissions, and changes nothing. With --json it prints the address as one JSON line. Ctrl-C stops it.
 

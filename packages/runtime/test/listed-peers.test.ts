@@ -62,7 +62,7 @@ const open = ({
     table: {
       list: async did => {
         reads.push(did)
-        // What is in the table when the read begins is its answer.
+        // A read returns the rows that the table has when the read begins.
         const found = rows.filter(row => row.did === did)
         await gate
         if (failure) throw failure

@@ -12,7 +12,7 @@ import { type OneOfMany, type ReceiptLog, readReceipt } from './receipt-log.ts'
 export interface ReceiptRoutesOptions {
   receipts: ReceiptLog
   /**
-   * Returns the URL at which the next service of the chain may have the receipt of a task that this one has not; `undefined` if
+   * Returns the URL at which the next service of the chain may have the receipt of a task that this service does not have; `undefined` if
    * the answer is 404. If absent, it always is.
    *
    * @param isFollowing whether the request comes from another service of the chain: its URL has `?chain`
