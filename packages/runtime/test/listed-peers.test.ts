@@ -120,6 +120,16 @@ describe('a list of peers', () => {
     expect(PEER_CACHE.milliseconds).toBeLessThanOrEqual(30_000)
   })
 
+  it('keeps no answer that a clock took which was ahead and is correct again', async () => {
+    const peers = open().in('storefronts')
+    rows = [row(one.did(), 'storefronts')]
+    now += 3_600_000
+    expect(await peers.find(one.did())).toBeDefined()
+    rows = []
+    now -= 3_600_000
+    expect(await peers.find(one.did())).toBeUndefined()
+  })
+
   it('shares a read among concurrent questions, also of two lists and of the keys', async () => {
     rows = [row(one.did(), 'clients')]
     const peers = open()
