@@ -2,6 +2,8 @@ import { CBOR } from '@ucanto/core'
 import type { Invocation, Receipt } from '@ucanto/interface'
 import type { PieceAcceptSuccess } from '@w3filecoin/capabilities'
 import type { PieceLink } from '@w3filecoin/piece'
+import { randomContent, upload } from './content.ts'
+import { offer } from './invoke.ts'
 import { awaitReceipt, effectOf } from './receipts.ts'
 import type { System } from './system.ts'
 
@@ -58,4 +60,17 @@ export const follow = async (
   const live = await awaitReceipt(at('dealer'), `${effectOf(aggregated.dealt.fx.join).cid}`)
   const accepted = await awaitReceipt(at(role), `${effectOf(offered.fx.join).cid}`)
   return { submitted, queued, ...aggregated, live, accepted }
+}
+
+/**
+ * Offers content to the storefront and takes it to a deal, and offers content that never arrives. `accept` and `promised` are the
+ * CIDs of their `filecoin/accept`: the first task has a receipt, the second one has none.
+ */
+export const startTwoWorkflows = async ({ at, local }: System) => {
+  const [ended, waiting] = [await randomContent(10_000), await randomContent(10_000)]
+  await upload(local, ended)
+  const [offered, second] = [await offer(at('storefront'), ended), await offer(at('storefront'), waiting)]
+  const accept = `${effectOf(offered.fx.join).cid}`
+  await awaitReceipt(at('storefront'), accept)
+  return { offered, accept, waiting, promised: `${effectOf(second.fx.join).cid}` }
 }

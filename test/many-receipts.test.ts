@@ -1,6 +1,7 @@
 import { decodeCar, readReceipt } from '@w3filecoin/runtime'
 import { expect, test, vi } from 'vitest'
 import { randomContent, upload } from './content.ts'
+import { startTwoWorkflows } from './follow.ts'
 import { offer } from './invoke.ts'
 import { awaitReceipt, effectOf, PATIENCE } from './receipts.ts'
 import { sealsSmallAggregates, useSystem } from './system.ts'
@@ -23,13 +24,8 @@ interface Answer {
 }
 
 test('R1: one request returns the receipts of many tasks, and the progress of those without one, in their order', async () => {
-  const [ended, waiting] = [await randomContent(10_000), await randomContent(10_000)]
-  await upload(system.local, ended)
-  const [first, second] = [await offer(at('storefront'), ended), await offer(at('storefront'), waiting)]
-  const accept = `${effectOf(first.fx.join).cid}`
-  const promised = `${effectOf(second.fx.join).cid}`
-  await awaitReceipt(at('storefront'), accept)
-  const tasks = [promised, `${first.ran.link()}`, 'nothing', accept, `${waiting.piece}`, promised]
+  const { offered, accept, promised, waiting } = await startTwoWorkflows(system)
+  const tasks = [promised, `${offered.ran.link()}`, 'nothing', accept, `${waiting.piece}`, promised]
 
   const response = await askMany('storefront', { tasks })
   expect(response.status).toBe(200)

@@ -1,8 +1,7 @@
 import { expect, test } from 'vitest'
 import * as z from 'zod'
-import { randomContent, upload } from './content.ts'
-import { offer } from './invoke.ts'
-import { awaitReceipt, effectOf } from './receipts.ts'
+import { randomContent } from './content.ts'
+import { startTwoWorkflows } from './follow.ts'
 import { useSystem } from './system.ts'
 
 const system = useSystem()
@@ -81,12 +80,7 @@ test.each(SERVICES)(
 )
 
 test('R1: the description holds for receipts, and for the progress of tasks', async () => {
-  const [ended, waiting] = [await randomContent(10_000), await randomContent(10_000)]
-  await upload(system.local, ended)
-  const [first, second] = [await offer(at('storefront'), ended), await offer(at('storefront'), waiting)]
-  const accept = `${effectOf(first.fx.join).cid}`
-  const promised = `${effectOf(second.fx.join).cid}`
-  await awaitReceipt(at('storefront'), accept)
+  const { accept, promised } = await startTwoWorkflows(system)
   expect((await check('storefront', '/receipt/{task}', `/receipt/${accept}`)).status).toBe(200)
   expect((await check('storefront', '/receipt/{task}', `/receipt/${promised}`)).status).toBe(404)
   const body = JSON.stringify({ tasks: [accept, promised, 'nothing'] })

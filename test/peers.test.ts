@@ -224,7 +224,7 @@ test.concurrent('a client that w3fil lists may ask the deal tracker', async () =
   })
 })
 
-test.concurrent('the commands say what they changed, and change nothing by accident', async () => {
+test.concurrent('the commands report each change, and change nothing by accident', async () => {
   const did = (await ed25519.generate()).did()
   expect(await must('client', 'add', did)).toMatchObject({
     service: 'deal-tracker',
@@ -252,12 +252,16 @@ test.concurrent('the commands say what they changed, and change nothing by accid
 
 test.concurrent.each([
   [
-    'a DID that is none',
+    'a text that is not a DID',
     ['client', 'add', 'storefront.example'],
     'did is "storefront.example", but expected a DID',
   ],
   ['a did:key that cannot be read', ['client', 'add', 'did:key:z6MkndP2'], 'is not a DID that can be read'],
-  ['a URL that is none', ['storefront', 'add', 'did:key:z6MkndP2', '--url', 'ftp://x'], 'url is "ftp://x"'],
+  [
+    'a text that is not a web address',
+    ['storefront', 'add', 'did:key:z6MkndP2', '--url', 'ftp://x'],
+    'url is "ftp://x"',
+  ],
   [
     'a setting of the aggregator at the dealer',
     ['storefront', 'add', 'did:key:z6MkndP2', '--at', 'dealer', '--pieces-per-day', '1'],

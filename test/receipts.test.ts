@@ -24,6 +24,24 @@ const ROLES = {
   dealTracker: 'deal-tracker',
 }
 
+/** Takes content to a deal. Returns the receipts of its workflow, each with the service that issued it. */
+const completeWorkflow = async () => {
+  const content = await randomContent(10_000)
+  await upload(system.local, content)
+  const offered = await offer(at('storefront'), content)
+  const { submitted, queued, included, dealt, live, accepted } = await follow(system, offered)
+  const steps = [
+    ['storefront', offered],
+    ['storefront', submitted],
+    ['aggregator', queued],
+    ['aggregator', included],
+    ['dealer', dealt],
+    ['dealer', live],
+    ['storefront', accepted],
+  ] as const
+  return { steps, live }
+}
+
 /** Fetches the CAR that a service serves for a task, and returns the CIDs of its blocks. */
 const fetchCar = async (role: string, { ran }: Receipt) => {
   const response = await fetch(`${at(role).url}/receipt/${ran.link()}`)
@@ -32,19 +50,8 @@ const fetchCar = async (role: string, { ran }: Receipt) => {
 }
 
 test.concurrent('R1: the receipt of each task is served as a CAR with the blocks of its effects', async () => {
-  const content = await randomContent(10_000)
-  await upload(system.local, content)
-  const offered = await offer(at('storefront'), content)
-  const { submitted, queued, included, dealt, live, accepted } = await follow(system, offered)
-  for (const [role, receipt] of [
-    ['storefront', offered],
-    ['storefront', submitted],
-    ['aggregator', queued],
-    ['aggregator', included],
-    ['dealer', dealt],
-    ['dealer', live],
-    ['storefront', accepted],
-  ] as const) {
+  const { steps, live } = await completeWorkflow()
+  for (const [role, receipt] of steps) {
     const { status, headers, cids } = await fetchCar(role, receipt)
     expect(status).toBe(200)
     expect(headers.get('content-type')).toBe('application/vnd.ipld.car')
@@ -107,19 +114,8 @@ const askJson = async (role: string, task: string) => {
 }
 
 test.concurrent('R1: the receipt of each task is served as JSON, with the claims of its CAR', async () => {
-  const content = await randomContent(10_000)
-  await upload(system.local, content)
-  const offered = await offer(at('storefront'), content)
-  const { submitted, queued, included, dealt, live, accepted } = await follow(system, offered)
-  for (const [role, receipt] of [
-    ['storefront', offered],
-    ['storefront', submitted],
-    ['aggregator', queued],
-    ['aggregator', included],
-    ['dealer', dealt],
-    ['dealer', live],
-    ['storefront', accepted],
-  ] as const) {
+  const { steps } = await completeWorkflow()
+  for (const [role, receipt] of steps) {
     const { status, cache, text, body } = await askJson(role, `${receipt.ran.link()}`)
     expect(status).toBe(200)
     expect(cache).toBe('public, max-age=3600')

@@ -51,6 +51,10 @@ const program = `
     const w3 = await connect(url)
     await (await w3.add(new Blob([text]))).save('photo.jpg.w3proof')
   }
+  globalThis.hasReceipt = async (url, task) => {
+    const w3 = await connect(url)
+    return [await w3.receipt(task), await w3.receipt(task)].map(receipt => receipt !== undefined)
+  }
   globalThis.readKey = () =>
     new Promise((resolve, reject) => {
       const opening = indexedDB.open('w3filecoin')
@@ -97,6 +101,26 @@ const serve = async (code: Uint8Array, html = PAGE) => {
   return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/`, close: () => server.close() }
 }
 
+/** Serves a storefront, but answers the first question for a receipt as if there was none, which a cache may repeat for hours. */
+const serveLate = async (url: string) => {
+  let isLate = true
+  const server = createServer(async (request, response) => {
+    const isReceipt = request.url!.startsWith('/receipt/')
+    if (isReceipt && isLate) {
+      isLate = false
+      response.writeHead(404, { 'cache-control': 'public, max-age=10800', vary: 'Accept', ...ANY_ORIGIN })
+      return response.end()
+    }
+    const answer = await fetch(new URL(request.url!, url), { headers: { accept: request.headers.accept! } })
+    response.writeHead(answer.status, { 'content-type': answer.headers.get('content-type')!, ...ANY_ORIGIN })
+    response.end(await answer.bytes())
+  })
+  await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
+  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/`, close: () => server.close() }
+}
+
+const ANY_ORIGIN = { 'access-control-allow-origin': '*' }
+
 const checkOutcome = async ({ events, report, bytes, agent }: Outcome, did: string, text: string) => {
   match(agent, /^did:key:z4MX/)
   equal(report.file, 'same')
@@ -139,6 +163,12 @@ try {
     const again = await runInPage('content of a page')
     equal(again.agent, first.agent)
     deepEqual(again.bytes, first.bytes)
+  })
+  await check('a receipt is found although the browser has a cached answer that there is none', async () => {
+    const { task } = await Proof.read(Uint8Array.from(first.bytes))
+    const late = await serveLate(storefront.url)
+    deepEqual(await page.evaluate(`hasReceipt('${late.url}', '${task}')`), [false, true])
+    late.close()
   })
   await check('save starts a download of the proof', async () => {
     const [download] = await Promise.all([

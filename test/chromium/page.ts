@@ -1,10 +1,11 @@
 import { deepEqual, equal, match, ok } from 'node:assert/strict'
-import { spawn } from 'node:child_process'
+import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readFile } from 'node:fs/promises'
 import { createRequire } from 'node:module'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
 import { Message } from '@ucanto/core'
 import type { Invocation, Receipt, Signer } from '@ucanto/interface'
 import { ed25519 } from '@ucanto/principal'
@@ -247,7 +248,7 @@ export const checkPage = async ({
     await page.close()
   })
 
-  await check('page: an unknown task, and a text that is no CID', async () => {
+  await check('page: an unknown task, and a text that is not a CID', async () => {
     const unknown = 'bafyreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy'
     const page = await open()
     await page.fill('#of', unknown)
@@ -300,6 +301,9 @@ export const checkPage = async ({
 
   await check("page: the operator's page shows the services, and nothing without its key", async () => {
     const command = fileURLToPath(new URL('../../packages/cli/bin/w3fil', import.meta.url))
+    const peer = (await ed25519.generate()).did()
+    const args = ['storefront', 'add', peer, '--data', data, '--pieces-per-day', '1234']
+    await promisify(execFile)(command, args)
     const process = spawn(command, ['ops', 'page', '--data', data, '--json'], {
       stdio: ['ignore', 'pipe', 'inherit'],
     })
@@ -312,6 +316,8 @@ export const checkPage = async ({
       await page.goto(address.href)
       for (const title of ['Attention', 'Times of pieces', 'Sources of deals', 'Queues'])
         await show(page, title)
+      await show(page, 'Peers in the table of the aggregator')
+      await show(page, '0 of 1,234')
       await inspect(page, 'operator')
       for (const key of ['', '#wrong']) {
         const keyless = await context.newPage()

@@ -3,7 +3,15 @@ import { type FilecoinInfoSuccess, type Task, Tasks } from '@w3filecoin/capabili
 import { encodeMessage, readReceipt } from '@w3filecoin/runtime'
 import type { DeterministicWorld } from '@w3filecoin/testing/deterministic'
 import { distinctionIn, receiptOf } from './receipts.ts'
-import { type Flood, floodInvocations, invocationOf, type Offer, otherThan, questionOf } from './scenario.ts'
+import {
+  type Flood,
+  floodInvocations,
+  invocationOf,
+  namesAddress,
+  type Offer,
+  otherThan,
+  questionOf,
+} from './scenario.ts'
 import { SETTINGS, type Simulated, type System } from './services.ts'
 
 const MINUTE = 60_000
@@ -29,6 +37,8 @@ export interface Acknowledged {
   accepts: readonly string[]
   /** The providers that the space had until its first offer of this content, piece and nonce was answered. */
   groups: ReadonlySet<string>
+  /** The receipts that the agents of this offer want delivered to their addresses. */
+  addressed: readonly { agent: string; task: string }[]
   /** What went wrong with repeated offers. */
   problems: readonly string[]
 }
@@ -59,7 +69,7 @@ export class Agents {
     const { cid } = await Tasks.filecoinAccept(id, { ...offer, content: offer.content.content })
     const groups = new Set([this.#groupOf(offer)])
     const accepts = [`${cid}`]
-    return { offer, at: this.#world.now(), promised: accepts, accepts, groups, problems: [] }
+    return { offer, at: this.#world.now(), promised: accepts, accepts, groups, addressed: [], problems: [] }
   }
 
   /**
@@ -71,9 +81,16 @@ export class Agents {
     const at = this.#world.now()
     const tasks = [task]
     const problems: string[] = []
+    const addressed: Acknowledged['addressed'][number][] = []
+    const record = ({ cid }: Task, { agent } = offer) => {
+      if (namesAddress(offer)) addressed.push({ agent: agent.did(), task: `${cid}` })
+    }
+    record(task)
     if (offer.again) {
       await this.#pause()
-      const repeated = await this.#offerUntilTaken(offer, otherThan(offer.agent))
+      const agent = otherThan(offer.agent)
+      const repeated = await this.#offerUntilTaken(offer, agent)
+      record(repeated, { ...offer, agent })
       if (`${repeated.cid}` !== `${task.cid}` && !this.#isMissing(offer, task))
         problems.push(`a repeated offer was promised ${repeated.cid}, not ${task.cid}`)
     }
@@ -83,12 +100,13 @@ export class Agents {
         break
       }
       task = await this.#offerUntilTaken(offer)
+      record(task)
       if (`${tasks.at(-1)?.cid}` === `${task.cid}`) await this.#wait(PATIENCE)
       else tasks.push(task)
     }
     const accepts = await Promise.all(tasks.map(task => this.#acceptOf(offer, task)))
     const promised = tasks.map(({ cid }) => `${cid}`)
-    return { offer, at, promised, accepts, groups: this.#firstOffer(offer).groups, problems }
+    return { offer, at, promised, accepts, groups: this.#firstOffer(offer).groups, addressed, problems }
   }
 
   /** Offers a content with many nonces, in two messages. It does not matter whether they are answered. */

@@ -25,6 +25,7 @@ export const plannedCourse = (): Course => ({
   outages: [],
   contentFaults: 0,
   chainFaults: 0,
+  addressFaults: 0,
   market: {
     refusals: 0,
     silence: 0,

@@ -4,6 +4,7 @@ import { Verifier } from '@ucanto/principal'
 import { type PieceLink, Tasks } from '@w3filecoin/capabilities'
 import { capacityOf, decodePiece, type EncodedInclusion, verifyInclusion } from '@w3filecoin/piece'
 import { type Clock, isTask } from '@w3filecoin/runtime'
+import { type Addresses, DELIVERY_ATTEMPTS } from './addresses.ts'
 import type { Acknowledged } from './agents.ts'
 import { checkChain, checkTranslations } from './dialects.ts'
 import { attemptIn, decodeReceipt, receiptOf, receiptsOf } from './receipts.ts'
@@ -37,6 +38,7 @@ export const INVARIANTS = [
   'an agent sees the workflow of its offer',
   'a promise in a dialect has one receipt, which agrees with the protocol',
   'every link of a chain in a dialect leads to a receipt',
+  'an address in an offer gets the receipt',
 ] as const
 export type Invariant = (typeof INVARIANTS)[number]
 
@@ -104,6 +106,8 @@ export class Watch {
   readonly #sequences = new Map<string, number>()
   /** Receipts with effects, by the service that returned them, and by task. */
   readonly #promises = new Map<string, Map<string, Receipt>>()
+  /** The attempts to deliver the receipt of a task to the address of an agent. */
+  readonly #attempts = new Map<string, number>()
 
   constructor(now: Clock, findings: Findings) {
     this.#now = now
@@ -124,6 +128,7 @@ export class Watch {
   wrote(system: System, name: string, table: string, item: Item): void {
     const service = system.services.get(name) as Simulated
     if (table === 'receipt') this.#receipt(service, item)
+    if (table === 'listener') this.#attempts.set(`${item.audience} ${item.task}`, item.attempts as number)
     if (service.resources.service === 'aggregator' && table === 'group') this.#sealed(service, item)
     checkLookedAfter(this.#findings, service, table, item)
   }
@@ -131,6 +136,11 @@ export class Watch {
   /** Returns when the receipt of a task was written; `Infinity` if it was not. */
   issuedAt(task: string): number {
     return this.#issuedAt.get(task) ?? Infinity
+  }
+
+  /** Returns how often a storefront tried to deliver the receipt of a task to the address of an agent. */
+  attempts(agent: string, task: string): number {
+    return this.#attempts.get(`${agent} ${task}`) ?? 0
   }
 
   /**
@@ -284,6 +294,28 @@ export const checkEnd = async (
   }
   for (const service of aggregatorsOf(system)) checkAggregates(findings, service, minPaddedBytes)
   checkDeals(findings, system, acknowledged, logs)
+}
+
+/** Checks that each address that an offer named has the receipt, unless all attempts to deliver it were made. */
+export const checkDeliveries = (
+  findings: Findings,
+  watch: Watch,
+  { services }: System,
+  addresses: Addresses,
+  acknowledged: readonly Acknowledged[],
+): void => {
+  for (const { offer, addressed } of acknowledged)
+    for (const { agent, task } of addressed) {
+      const arrived = addresses.find(agent, task)
+      const receipt = receiptOf(services.get(offer.storefront) as Simulated, task)
+      const attempts = watch.attempts(agent, task)
+      findings.check(
+        'an address in an offer gets the receipt',
+        arrived === undefined ? attempts === DELIVERY_ATTEMPTS : arrived === `${receipt?.root.cid}`,
+        () =>
+          `${agent} got ${arrived ?? 'nothing'} after ${attempts} attempts, not ${receipt?.root.cid} of ${task}`,
+      )
+    }
 }
 
 const aggregatorsOf = ({ services }: System): Simulated[] =>

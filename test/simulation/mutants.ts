@@ -274,6 +274,18 @@ const MUTANTS: Mutant[] = [
     tests: 'packages/aggregator/test/clocks.test.ts',
   },
   {
+    what: 'forget an address that did not take the receipt',
+    file: 'storefront/src/consumers/notify.ts',
+    from: 'if (problem === undefined) await remove(key)',
+    to: 'if (problem !== null) await remove(key)',
+  },
+  {
+    what: 'name an address in a workflow without its row',
+    file: 'storefront/src/workflow/name-address.ts',
+    from: 'await stores.listener.insert(newListener(listening, now(), timing.retryMs))',
+    to: '',
+  },
+  {
     what: 'dialects: forget the sweep of translations',
     file: 'runtime/src/dialects/translation.ts',
     from: 'resend: records => sendAll({ translate: queue }, unfinishedTranslations.messages(records)),',

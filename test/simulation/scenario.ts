@@ -454,7 +454,10 @@ const VOCABULARIES = [undefined, 'draft-1', 'draft-2', 'draft-3'] as const satis
 )[]
 
 /** The address that agents name for receipts. */
-export const RECEIPTS_ADDRESS = 'https://agents.test/receipts'
+const RECEIPTS_ADDRESS = 'https://agents.test/receipts'
+
+/** Whether an offer names an address for the receipt: dialects have no such fact. */
+export const namesAddress = ({ dialect }: Offer): boolean => dialect === undefined
 
 /** Returns the invocation for an offer. */
 export const invocationOf = async (offer: Offer, storefront: Signer, by: Signer = offer.agent) => {
@@ -470,7 +473,7 @@ export const invocationOf = async (offer: Offer, storefront: Signer, by: Signer 
     },
     proofs: [await delegate(offer, words.delegated, by)],
     expiration: Infinity,
-    ...(offer.dialect === undefined ? { facts: [{ receiptsTo: RECEIPTS_ADDRESS }] } : {}),
+    ...(namesAddress(offer) ? { facts: [{ receiptsTo: RECEIPTS_ADDRESS }] } : {}),
     ...(nonce === undefined ? {} : { nonce }),
   })
 }

@@ -118,6 +118,8 @@ export interface Options {
   /** The content that the storefronts read. */
   content: ContentStore
   missingContent: 'wait' | 'refuse'
+  /** Receive the receipts that agents want delivered. */
+  addresses: { fetch: Fetch }
   /** Minimum size of an aggregate of the default group, in padded bytes. */
   minPaddedBytes: number
   /** Receives the offer documents of the dealer. */
@@ -320,14 +322,7 @@ export const createSystem = (options: Options): System => {
             gateway: undefined,
           },
         }),
-        addresses: {
-          allowPrivate: false,
-          fetch: () =>
-            world.call(
-              { port: 'http', name: 'agents', method: 'POST receipt' },
-              { run: () => new Response(null, { status: 204 }) },
-            ),
-        },
+        addresses: { allowPrivate: false, fetch: options.addresses.fetch },
         pieceAccess: 'off',
         aggregator: peer(aggregator, VOCABULARIES),
         dealer: did('dealer'),

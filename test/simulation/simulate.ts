@@ -7,12 +7,14 @@ import {
   NONE,
   randomFaults,
 } from '@w3filecoin/testing/deterministic'
+import { Addresses } from './addresses.ts'
 import { type Acknowledged, Agents } from './agents.ts'
 import { type Clocks, CORRECT_CLOCKS, clockOf, randomClocks } from './clocks.ts'
 import { CONTENT_FAULTS, createContentStore } from './content-store.ts'
 import { DealWatch } from './deal-watch.ts'
 import { type Element, randomElements } from './elements.ts'
 import {
+  checkDeliveries,
   checkEnd,
   checkWaits,
   Findings,
@@ -83,6 +85,8 @@ export interface Course {
   contentFaults: number
   /** Probability that the chain's file is faulty. */
   chainFaults: number
+  /** Probability that an address for receipts answers with an error. */
+  addressFaults: number
   /** When every read of the chain has the same fault, in milliseconds from the start. It may last longer than `healsAt`. */
   blindness?: { from: number; to: number; kind: (typeof BLINDNESS)[number] }
   market: Moods
@@ -135,6 +139,7 @@ export const randomCourse = (choices: Choices, only?: Element): Course => {
     }),
     contentFaults: choices.one([0, 0, 0.3]),
     chainFaults: choices.one([0, 0.2, 0.6]),
+    addressFaults: 0.4,
     market: {
       refusals: choices.one([0, 0.1, 0.4]),
       silence: choices.one([0, 0.1, 0.3]),
@@ -146,7 +151,15 @@ export const randomCourse = (choices: Choices, only?: Element): Course => {
     },
   }
   if (elements.has('slow-content'))
-    return { ...course, faults: NONE, losses: [], outages: [], contentFaults: 0, duplicates: 0 }
+    return {
+      ...course,
+      faults: NONE,
+      losses: [],
+      outages: [],
+      contentFaults: 0,
+      addressFaults: 0,
+      duplicates: 0,
+    }
   if (elements.has('clocks')) {
     const owners = [...serviceNames(scenario, elements), MARKET]
     course.clocks = randomClocks(choices, owners, [...scenario.offers.map(({ at }) => at), HOUR])
@@ -231,6 +244,7 @@ const run = async (seed: number, world: DeterministicWorld, course: Course, log:
     report: message => void system.services.get('dealer')?.queues.report?.deliver(message as never),
     chainChanged: () => system.chainChanged(),
   })
+  const addresses = new Addresses(world, () => !healed() && choices.chance(course.addressFaults))
   const findings = new Findings()
   const watch = new Watch(world.now, findings)
   const deals = new DealWatch(world.now, market)
@@ -244,6 +258,7 @@ const run = async (seed: number, world: DeterministicWorld, course: Course, log:
       !healed() && choices.chance(course.contentFaults) ? choices.one(CONTENT_FAULTS) : undefined,
     ),
     market,
+    addresses,
     missingContent: course.missingContent ?? 'wait',
     minPaddedBytes: scenario.minPaddedBytes,
     chain: () => {
@@ -325,6 +340,7 @@ const run = async (seed: number, world: DeterministicWorld, course: Course, log:
       () => `It took ${Math.round((took - lastEventOf(course)) / DAY)} days`,
     )
   await checkEnd(findings, watch, system, scenario, acknowledged)
+  checkDeliveries(findings, watch, system, addresses, acknowledged)
   await deals.checkEnd(findings, system)
   findings.check(
     'an acknowledged offer ends in a final receipt',

@@ -12,5 +12,6 @@ export {
   type PieceStage,
   pieceId,
 } from './domain/piece.ts'
+export { quotaKey } from './domain/quota.ts'
 export { messages, type Queues } from './queues.ts'
 export { type Stores, tables } from './stores.ts'

@@ -94,7 +94,7 @@ export const openContext = async <
   return {
     config,
     aws,
-    /** What `openPeers` returned. */
+    /** The result of `openPeers`. */
     peers,
     peer,
     checking,

@@ -101,6 +101,11 @@ const HINTS = new Map([
     'BlobSizeOutsideOfSupportedRange',
     'Store the content where the storefront reads it and pass --no-upload, or pass --upload.',
   ],
+  ['InvalidReceiptsAddress', 'Pass an https address with --receipts-to.'],
+  [
+    'TooManyReceiptsAddresses',
+    'Repeat the command without --receipts-to; w3fil proof TASK fetches the receipt.',
+  ],
   ['InvalidPieceCID', 'Compute the piece with w3fil cid.'],
   [
     'InvalidContentPiece',

@@ -83,6 +83,12 @@ ${EXIT_CODES_NOTE}`),
     .option('--upload <url>', 'upload to this URL template, with {cid} (default: as the storefront says)')
     .option('--no-upload', 'upload nothing: the storefront can read the content already')
     .option('--nonce <text>', 'start another workflow for content that was added before')
+    .addOption(
+      new Option(
+        '--receipts-to <url>',
+        'have the storefront send the signed receipt of each file to this https address',
+      ).argParser(webAddress),
+    )
     .addOption(storefrontOption())
     .addOption(dataOption())
     .addOption(keyOption())
@@ -368,6 +374,12 @@ const wholeNumber = (min: number, max: number) => (text: string) => {
   throw new InvalidArgumentError(`It must be a whole number from ${min} to ${max}.`)
 }
 
+/** Parses an address before files are read and uploaded. The storefront decides whether it calls it. */
+const webAddress = (text: string) => {
+  if (/^https?:$/.test(URL.parse(text)?.protocol ?? '')) return text
+  throw new InvalidArgumentError('It must be an address such as https://agent.example/receipts.')
+}
+
 /** Parses the id of a message. It is part of a file's name. */
 const messageId = (text: string) => {
   if (/^[\w-]{1,100}$/.test(text)) return text
@@ -525,7 +537,7 @@ Examples:
     .addHelpText(
       'after',
       reflow(`
-It shows all that status does, and the times from offer to aggregate and to deal as percentiles of a sample of pieces. It listens on
+It shows everything that status shows, and the times from offer to aggregate and to deal as percentiles of a sample of pieces. It listens on
 127.0.0.1, and prints an address with a key, which is new at each start: without the key, it shows nothing. It reads with your
 permissions, and changes nothing. With --json it prints the address as one JSON line. Ctrl-C stops it.
 

@@ -6,6 +6,8 @@ import type { Platform } from './platform.ts'
 
 export const platform: Platform = {
   fetch: (url, init) => fetch(url, init),
+  // Only in browsers, which have IndexedDB: older runtimes of servers throw at this option, and have no cache.
+  uncached: 'indexedDB' in globalThis ? { cache: 'no-cache' } : {},
   now: () => Date.now(),
   random: () => Math.random(),
 

@@ -10,6 +10,8 @@ import type { Platform } from './platform.ts'
 
 export const platform: Platform = {
   fetch: (url, init) => fetch(url, init),
+  // Its `fetch` has no cache.
+  uncached: {},
   now: () => Date.now(),
   random: () => Math.random(),
   createSha256: () => createHash('sha256'),

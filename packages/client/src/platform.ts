@@ -3,6 +3,8 @@ import type { Signer } from '@ucanto/interface'
 /** The facilities that Node and browsers provide in different ways. */
 export interface Platform {
   fetch: Fetch
+  /** Options of a request whose answer must not be that of a cache. */
+  uncached: Pick<RequestInit, 'cache'>
   /** Milliseconds since 1970. */
   now(): number
   /** A number from 0 to 1. */

@@ -255,6 +255,8 @@ export class Service {
     { signer = this.#party, signal }: { signer?: Party; signal?: AbortSignal | undefined } = {},
   ): Promise<Receipt | undefined> {
     const answer = await this.request(new URL(`/receipt/${task}`, this.url).href, {
+      // The answer that there is no receipt may be kept for hours.
+      ...platform.uncached,
       signal,
       maxBytes: MAX_RECEIPT_BYTES,
       headers: { accept: MEDIA_TYPE },

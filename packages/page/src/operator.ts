@@ -35,6 +35,19 @@ interface PageStatus {
       since: number
       checkedAt: number
     }[]
+    peers: {
+      service: string
+      peers: {
+        list: string
+        did: string
+        url?: string
+        addedAt?: number
+        piecesPerDay?: number
+        piecesToday?: number
+      }[]
+      records: number
+      more: boolean
+    }[]
     sources: { source: string; at?: number; epoch?: number; problems: string[] }[]
     queues: {
       service: string
@@ -71,13 +84,13 @@ class NoKey extends Error {
 }
 
 const show = ({ at, status, times }: PageStatus): void => {
-  const { attention, stages, groups, checks, sources, queues } = status
+  const { attention, stages, groups, checks, peers, sources, queues } = status
   find('at').replaceChildren('Read ', time(new Date(at).toISOString()))
   const age = (since: number | undefined) => (since === undefined ? '–' : duration(at - since))
   const busy = queues.filter(
     ({ visible, inFlight, delayed, deadLetters }) => visible + inFlight + delayed + deadLetters > 0,
   )
-  const peers = checks.filter(({ check }) => check === 'peer')
+  const checked = checks.filter(({ check }) => check === 'peer')
   const parts = [
     section(
       'Attention',
@@ -144,12 +157,12 @@ const show = ({ at, status, times }: PageStatus): void => {
           ]),
         ),
       ),
-    peers.length > 0 &&
+    checked.length > 0 &&
       section(
-        'Peers',
+        'Peers in the configuration',
         table(
           ['Service', 'Setting', 'Peer', 'State', 'Since'],
-          peers.map(({ service, setting = '', subject, ok, problem: reason = 'failed', since }) => [
+          checked.map(({ service, setting = '', subject, ok, problem: reason = 'failed', since }) => [
             service,
             setting,
             subject === undefined ? '' : identifier(subject),
@@ -158,6 +171,29 @@ const show = ({ at, status, times }: PageStatus): void => {
           ]),
         ),
       ),
+    ...peers.map(({ service, peers: listed, records, more }) =>
+      section(
+        `Peers in the table of the ${service}`,
+        table(
+          ['List', 'Peer', 'Address', 'Since', 'New pieces today (UTC)'],
+          listed.map(({ list, did, url = '–', addedAt, piecesPerDay, piecesToday = 0 }) => [
+            list,
+            identifier(did),
+            url,
+            age(addedAt),
+            piecesPerDay === undefined
+              ? '–'
+              : `${piecesToday.toLocaleString()} of ${piecesPerDay.toLocaleString()}`,
+          ]),
+        ),
+        records > listed.length &&
+          element(
+            'p',
+            { class: 'hint' },
+            `And ${more ? 'more than ' : ''}${(records - listed.length).toLocaleString()} more that are not shown.`,
+          ),
+      ),
+    ),
     section(
       'Queues',
       busy.length === 0

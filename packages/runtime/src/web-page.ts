@@ -20,6 +20,7 @@ export const openWebPage = (directory: string): WebPage => ({
 })
 
 const HTML = 'text/html'
+const INDEX = 'index.html'
 
 /**
  * The page loads only its own files. It reads receipts and uploads content at addresses of other services and of S3, which it
@@ -53,7 +54,7 @@ export const addWebPage = (app: Hono, page: WebPage): void => {
       supports: [HTML, 'application/json', '*/*'],
       default: '*/*',
     })
-    const bytes = wanted === HTML ? await page.read('index.html') : undefined
+    const bytes = wanted === HTML ? await page.read(INDEX) : undefined
     if (bytes === undefined) return next()
     await headers(context, async () => {
       context.res = context.body(bytes as Uint8Array<ArrayBuffer>, 200, {
@@ -67,7 +68,8 @@ export const addWebPage = (app: Hono, page: WebPage): void => {
   app.get('/receipt/:task', index)
   app.get('/page/:name', async context => {
     const name = context.req.param('name')
-    const bytes = await page.read(name)
+    // Here the index would have no policy, so that other sites could frame it, and caches would keep it for a year.
+    const bytes = name === INDEX ? undefined : await page.read(name)
     if (bytes === undefined) return context.text('Not found', 404)
     return context.body(bytes as Uint8Array<ArrayBuffer>, 200, {
       'content-type': getMimeType(name) ?? 'application/octet-stream',

@@ -1,6 +1,6 @@
 import { Tasks } from '@w3filecoin/capabilities'
 import { linkOf, signerOf, somePiece } from '@w3filecoin/testing'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import {
   createHttpApp,
   encodeMessage,
@@ -87,6 +87,15 @@ it.each<[accept: string | undefined, type: string]>([
   expect(response.headers.get('vary')).toBe('Accept')
 })
 
+it('serves the HTML of the page only where it has its policy and may not be cached', async () => {
+  const app = appWith(async () => undefined, { page: { read: async () => new TextEncoder().encode('<p>') } })
+  const index = await app.request('/', { headers: { accept: HTML } })
+  expect(index.headers.get('content-security-policy')).toContain("frame-ancestors 'none'")
+  expect(index.headers.get('cache-control')).toBe('no-cache')
+  expect((await app.request('/page/style-0123456789ab.css')).status).toBe(200)
+  expect((await app.request('/page/index.html')).status).toBe(404)
+})
+
 it('serves no page unless it has one', async () => {
   const app = appWith(async () => undefined)
   const response = await app.request(`/receipt/${task}`, { headers: { accept: HTML } })
@@ -165,6 +174,21 @@ describe('POST /receipts', () => {
       headers: { 'content-type': JSON_TYPE, accept },
       body: JSON.stringify({ tasks }),
     })
+
+  it('reads a receipt once, however often a question names its task', async () => {
+    const { tasks, receipts } = await issueMany(1, 1_000)
+    const [one] = (await receipts.serveMany(tasks, 1)) as unknown as [{ car: Uint8Array }]
+    const { car } = one
+    const read = vi.fn(() => car)
+    const serveMany = async () => [Object.defineProperty({ ...one }, 'car', { get: read, enumerable: true })]
+    const response = await askMany(
+      { receipts: { serveMany } as unknown as ReceiptLog },
+      Array(1_000).fill(tasks[0]),
+    )
+    const answer = (await response.json()) as { receipts: { task: string }[] }
+    expect(answer.receipts.map(({ task }) => task)).toEqual(Array(1_000).fill(tasks[0]))
+    expect(read).toHaveBeenCalledTimes(1)
+  })
 
   it('omits receipts that have no room in JSON, says so, and stays below 4.6 MB', async () => {
     const { tasks, receipts } = await issueMany(60, 70_000)

@@ -62,7 +62,7 @@ const open = ({
     table: {
       list: async did => {
         reads.push(did)
-        // What is in the table when the read begins is its answer.
+        // A read returns the rows that the table has when the read begins.
         const found = rows.filter(row => row.did === did)
         await gate
         if (failure) throw failure
@@ -118,6 +118,16 @@ describe('a list of peers', () => {
     expect(await peers.find(one.did())).toBeUndefined()
     expect(reads).toHaveLength(3)
     expect(PEER_CACHE.milliseconds).toBeLessThanOrEqual(30_000)
+  })
+
+  it('keeps no answer that a clock took which was ahead and is correct again', async () => {
+    const peers = open().in('storefronts')
+    rows = [row(one.did(), 'storefronts')]
+    now += 3_600_000
+    expect(await peers.find(one.did())).toBeDefined()
+    rows = []
+    now -= 3_600_000
+    expect(await peers.find(one.did())).toBeUndefined()
   })
 
   it('shares a read among concurrent questions, also of two lists and of the keys', async () => {

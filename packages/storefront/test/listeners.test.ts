@@ -234,7 +234,7 @@ describe('an address in the facts of an offer', () => {
     expect(posted.map(({ url }) => url)).toEqual([ADDRESS])
   })
 
-  it('gets the receipt of the attempt that its offer promised, and a later attempt has addresses of its own', async () => {
+  it('gets the receipt of the attempt that its offer promised, and a later attempt has separate addresses', async () => {
     const service = start()
     const content = await uploadContent('attempts')
     const bytes = contents.get(`${content.content}`)!

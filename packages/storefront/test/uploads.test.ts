@@ -117,7 +117,11 @@ const concludePut = async (
   { content }: Pick<Content, 'content'>,
 ) => {
   const { signer } = await deriveSigner(content.multihash.digest)
-  const { cid } = readPromises(added).task('http/put')
+  return concludeTask(api, signer, readPromises(added).task('http/put').cid)
+}
+
+/** Delivers a receipt of a task, which any key has signed. */
+const concludeTask = async (api: ReturnType<typeof open>, signer: Signer, cid: object) => {
   const receipt = (await Receipts.issue({
     issuer: signer,
     ran: cid,
@@ -355,6 +359,17 @@ describe('ucan/conclude of http/put', () => {
     const added = await ask(open(), await addBlob(blobOf(content)))
     clock.now = uploadExpiry(clock.now) * 1000
     expect(errorOf(await concludePut(open(), added, content))?.name).toBe('UnknownSender')
+  })
+
+  it('does not search for a task whose CID no task has: DynamoDB refuses keys of more than 2 KB', async () => {
+    const get = vi.fn(async () => undefined)
+    const upload = { ...dependencies.stores.upload, get } as never
+    const api = open({}, { stores: { ...dependencies.stores, upload } })
+    for (const bytes of [3, 3_000]) {
+      const cid = CID.createV1(0x71, identity.digest(new Uint8Array(bytes)))
+      expect(errorOf(await concludeTask(api, agent, cid))?.name).toBe('UnknownSender')
+    }
+    expect(get).not.toHaveBeenCalled()
   })
 })
 

@@ -8,6 +8,8 @@ const MAX_CELL = 90
 const MIN_CELL = 12
 /** Groups that are shown: those with most bytes. */
 const MAX_GROUPS = 20
+/** Peers of each service that are shown. */
+const MAX_PEERS = 20
 /** Columns of a line that is not in a table. */
 const MAX_COLUMNS = 1_000
 
@@ -17,7 +19,7 @@ const MAX_COLUMNS = 1_000
  * @param columns the width of the terminal; `undefined` if there is none
  */
 export const statusLines = (status: Status, now: number, columns = Infinity): string[] => {
-  const { attention, stages, groups, checks, sources, queues } = status
+  const { attention, stages, groups, checks, peers, sources, queues } = status
   const age = (time: number | undefined) => (time === undefined ? '-' : formatAge(now - time))
   const busy = queues.filter(
     ({ visible, inFlight, delayed, deadLetters }) => visible + inFlight + delayed + deadLetters > 0,
@@ -77,6 +79,28 @@ export const statusLines = (status: Status, now: number, columns = Infinity): st
       age(row.since),
       `${age(row.checkedAt)} ago`,
     ]),
+    ...peers.map(({ service, peers: listed, records, more }) => {
+      const shown = listed.slice(0, MAX_PEERS)
+      const hidden = records - shown.length
+      return [
+        ...section(
+          `PEERS in the table of the ${service}`,
+          ['LIST', 'PEER', 'SINCE', 'TODAY', 'URL'],
+          4,
+          shown,
+          row => [
+            row.list,
+            shortDid(row.did),
+            age(row.addedAt),
+            row.piecesPerDay === undefined
+              ? '-'
+              : `${count(row.piecesToday ?? 0)} of ${count(row.piecesPerDay)} pieces`,
+            row.url ?? '-',
+          ],
+        ),
+        ...(hidden > 0 ? [`  and ${more ? 'more than ' : ''}${count(hidden)} more that are not shown`] : []),
+      ]
+    }),
     section('SOURCES', ['SOURCE', 'EPOCH', 'LAST GOOD RUN', 'STATE'], 3, sources, row => [
       row.source,
       row.epoch === undefined ? '-' : `${row.epoch}`,

@@ -1,4 +1,5 @@
 import { GetQueueAttributesCommand, type SQSClient } from '@aws-sdk/client-sqs'
+import { quotaKey } from '@w3filecoin/aggregator'
 import { type Bound, bind, type Tables } from '@w3filecoin/aws'
 import {
   ALL_SHARDS,
@@ -9,6 +10,7 @@ import {
   type HealthRecord,
   listHealth,
   MAX_CHECK_AGE_MS,
+  type Row,
   type Stored,
   type Unfinished,
 } from '@w3filecoin/runtime'
@@ -58,6 +60,29 @@ export interface GroupStatus {
   oldest: number | undefined
 }
 
+/** The peers that operators listed in the table of a service, beside those in its configuration. */
+export interface ListedPeers {
+  service: string
+  /** The first ones by their DIDs. */
+  peers: ListedPeer[]
+  /** The number of peers that were read, and whether there are more. */
+  records: number
+  more: boolean
+}
+
+/** @example { list: 'storefronts', did: 'did:web:storefront.example', url: 'https://storefront.example', piecesPerDay: 1000, piecesToday: 12 } */
+export interface ListedPeer {
+  /** The setting whose entry this is. */
+  list: string
+  did: string
+  url?: string
+  /** When an operator added or last replaced it, in milliseconds since 1970. */
+  addedAt?: number
+  /** The bound on its new pieces, and those of today (UTC). Absent if it has no bound: then they are not counted. */
+  piecesPerDay?: number
+  piecesToday?: number
+}
+
 /** The depth of a queue. SQS approximates all numbers. */
 export interface QueueStatus {
   service: string
@@ -86,10 +111,13 @@ export interface Status {
   /** The groups, those with most bytes first. */
   groups: GroupStatus[]
   checks: HealthRecord[]
+  peers: ListedPeers[]
   sources: SourceStatus[]
   queues: QueueStatus[]
 }
 
+/** Peers of one service that are shown. */
+const MAX_PEERS = 100
 /** Records of one page. */
 const PAGE_RECORDS = 100
 /** Shards of an index, and queues, that are read concurrently. */
@@ -106,6 +134,7 @@ export const readStatus = async ({ services, ...options }: StatusOptions): Promi
     stages: all(({ stages }) => stages),
     groups: all(({ groups }) => groups).toSorted((a, b) => b.bytes - a.bytes),
     checks: all(({ checks }) => checks),
+    peers: all(({ peers }) => peers),
     sources: all(({ sources }) => sources),
     queues: all(({ queues }) => queues),
   }
@@ -124,22 +153,26 @@ const readService = async (
   const context: Context = { ...options, aws: bind(resources, places, tables) }
   const checks = await readChecks(service, context)
   const swept = Object.keys(service.unfinished).filter(table => resources.tables[table]?.indexes?.[DUE])
-  const [read, queues, sources] = await Promise.all([
+  const [read, queues, sources, peers] = await Promise.all([
     pMap(swept, table => readTable(service, table, checks, context), { concurrency: MAX_PARALLEL }),
     pMap(Object.keys(resources.queues), queue => readQueue(resources, queue, places, options.client), {
       concurrency: MAX_PARALLEL,
     }),
     readSources(service, checks, context),
+    // A service of an earlier version has no such table.
+    places[variable('table', 'peer')] === undefined ? undefined : readPeers(resources, context),
   ])
   return {
     attention: [
       ...attentionOfChecks(name, checks, options.now()),
       ...read.flatMap(({ attention }) => attention),
       ...queues.flatMap(({ attention }) => attention),
+      ...(peers?.attention ?? []),
     ],
     stages: read.flatMap(({ stages }) => stages),
     groups: read.flatMap(({ groups = [] }) => groups),
     checks,
+    peers: peers?.status ?? [],
     sources,
     queues: queues.flatMap(({ status }) => status ?? []),
   }
@@ -266,6 +299,47 @@ interface GroupFields {
   group: string
   count?: { oldestAt?: number; capacity?: number }
 }
+
+/** Reads the peers in the table of a service, until at least the limit was read, and counts their pieces of today. */
+const readPeers = async (
+  { service }: Resources,
+  { aws, limit, now }: Context,
+): Promise<{ status: ListedPeers[]; attention: string[] }> => {
+  try {
+    const rows: Row[] = []
+    let more = false
+    for await (const page of aws.scan('peer')) {
+      more = rows.length >= limit && page.length > 0
+      if (more) break
+      rows.push(...page)
+    }
+    const peers = rows
+      .map(peerOf)
+      .toSorted((a, b) => (a.did < b.did ? -1 : 1))
+      .slice(0, MAX_PEERS)
+    const bounded = peers.filter(({ piecesPerDay }) => piecesPerDay !== undefined)
+    if (bounded.length > 0) {
+      const keys = bounded.map(({ did }) => quotaKey(did, now()))
+      const counts = await aws.table<{ pieces?: number }>('quota').getMany(keys)
+      for (const [n, peer] of bounded.entries()) peer.piecesToday = counts[n]?.pieces ?? 0
+    }
+    return {
+      status: rows.length === 0 ? [] : [{ service, peers, records: rows.length, more }],
+      attention: [],
+    }
+  } catch (cause) {
+    return { status: [], attention: [`${service} peer cannot be read: ${describeError(cause)}`] }
+  }
+}
+
+/** Fields of another type are left out: an invalid row is shown too. */
+const peerOf = ({ list, did, url, addedAt, piecesPerDay }: Row): ListedPeer => ({
+  list: `${list}`,
+  did: `${did}`,
+  ...(typeof url === 'string' && { url }),
+  ...(typeof addedAt === 'number' && { addedAt }),
+  ...(typeof piecesPerDay === 'number' && { piecesPerDay }),
+})
 
 const oldestOf = (times: readonly (number | undefined)[]): number | undefined => {
   const known = times.filter(time => time !== undefined)

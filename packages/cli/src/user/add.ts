@@ -16,6 +16,7 @@ export interface AddOptions extends ConnectionOptions {
   /** A URL template; `false`: the storefront can read the content already. */
   upload?: string | false
   nonce?: string
+  receiptsTo?: string
   wait: boolean
 }
 
@@ -92,10 +93,11 @@ const addAll = async (
       report(event)
     }
     const { signal } = context
+    const { nonce, receiptsTo } = options
     try {
       const offered = await reading(() => {
         signal.throwIfAborted()
-        return w3.start(file.path, { onProgress: observe, signal, nonce: options.nonce })
+        return w3.start(file.path, { onProgress: observe, signal, nonce, receiptsTo })
       })
       if (options.wait) {
         const proof = await followed.follow(offered, report)

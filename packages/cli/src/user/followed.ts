@@ -4,7 +4,9 @@ type Report = (event: AddEvent) => void
 
 /** A task that is followed, for each file with its content. */
 interface Entry {
+  /** Empty after the end: the lines of files that have ended do not change. */
   reports: Report[]
+  hasEnded: boolean
   ended: PromiseWithResolvers<Proof>
 }
 
@@ -32,8 +34,8 @@ export class Followed {
   /** Follows a promised task to its end, and returns the proof. Files with the same content have the same task. */
   follow(offered: Offered, report: Report): Promise<Proof> {
     const known = this.#entries.get(offered.accept)
-    const entry = known ?? { reports: [], ended: Promise.withResolvers<Proof>() }
-    entry.reports.push(report)
+    const entry = known ?? { reports: [], hasEnded: false, ended: Promise.withResolvers<Proof>() }
+    if (!entry.hasEnded) entry.reports.push(report)
     if (known === undefined) {
       this.#entries.set(offered.accept, entry)
       if (this.#arrivals) this.#arrivals.enqueue(offered)
@@ -54,10 +56,15 @@ export class Followed {
     }
     try {
       for await (const event of this.#w3.watchAll(this.#offers, { signal: this.#signal, onRetry })) {
-        const { reports, ended } = this.#entries.get(event.workflow.accept)!
-        if (event.type === 'accepted') ended.resolve(event.proof)
-        else if (event.type === 'failed') ended.reject(event.error)
-        else for (const report of reports) report(event)
+        const entry = this.#entries.get(event.workflow.accept)!
+        if (event.type === 'accepted') entry.ended.resolve(event.proof)
+        else if (event.type === 'failed') entry.ended.reject(event.error)
+        else {
+          for (const report of entry.reports) report(event)
+          continue
+        }
+        entry.reports = []
+        entry.hasEnded = true
       }
     } catch (cause) {
       this.#arrivals = undefined

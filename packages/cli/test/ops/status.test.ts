@@ -147,6 +147,36 @@ describe('ops status', () => {
     )
   })
 
+  it('shows the first 100 peers in the table, with the pieces of today of those that have a bound', async () => {
+    const peers = Array.from({ length: 103 }, (_, n) => ({
+      did: `did:web:${`${n}`.padStart(3, '0')}.example`,
+      list: 'storefronts',
+      addedAt: NOW,
+    }))
+    const bounded = { ...peers[1]!, url: 'https://001.example', piecesPerDay: 1_000 }
+    const unused = { ...peers[2]!, piecesPerDay: 5 }
+    const invalid = { ...peers[3]!, url: 1, piecesPerDay: 'many' }
+    await aggregator.table('peer').putMany([...peers, bounded, unused, invalid])
+    for (const day of ['2025-12-31', '2026-01-01'])
+      await aggregator.table('quota').putMany([{ storefront: bounded.did, day, pieces: 12, expiresAt: 1 }])
+    const status = await read('aggregator')
+    const [table] = status.peers
+    expect(status.peers).toMatchObject([{ service: 'aggregator', records: 103, more: false }])
+    expect(table!.peers.map(({ did }) => did)).toEqual(peers.slice(0, 100).map(({ did }) => did))
+    expect(table!.peers.slice(0, 4)).toEqual([
+      peers[0],
+      { ...bounded, piecesToday: 12 },
+      { ...unused, piecesToday: 0 },
+      peers[3],
+    ])
+    const lines = statusLines(status, NOW).join('\n')
+    expect(lines).toMatch(
+      /storefronts +did:web:001\.example +0 s +12 of 1,000 pieces +https:\/\/001\.example/,
+    )
+    expect(lines).toContain('and 83 more')
+    expect((await read('dealer')).peers).toEqual([])
+  })
+
   it('refuses a system of an earlier version', async () => {
     const earlier: Target = { env: {}, placesOf: async () => ({ TABLE_PIECE: 'piece' }) }
     const options = { target: earlier, tables, client, limit: 10, now: () => NOW }
@@ -157,7 +187,15 @@ describe('ops status', () => {
 })
 
 describe('the screen of ops status', () => {
-  const empty: Status = { attention: [], stages: [], groups: [], checks: [], sources: [], queues: [] }
+  const empty: Status = {
+    attention: [],
+    stages: [],
+    groups: [],
+    checks: [],
+    peers: [],
+    sources: [],
+    queues: [],
+  }
 
   it('begins with what needs attention, whole', () => {
     const long = `dealer: ${'word '.repeat(60)}end`

@@ -1,5 +1,9 @@
+import { once } from 'node:events'
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
+import { buffer } from 'node:stream/consumers'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { createUser } from './w3fil.ts'
 
@@ -170,6 +174,30 @@ describe('w3fil on the local system', { timeout: 300_000 }, () => {
     expect(await json(...add, '--delegation', 'ci.delegation')).toMatchObject({ code: 0 })
     expect(await json('revoke', 'ci.delegation')).toMatchObject({ code: 0, command: 'revoke' })
     expect(await json(...add, '--nonce', 'again', '--delegation', 'ci.delegation')).toMatchObject({ code: 1 })
+  })
+
+  it('has the receipt delivered to the address that --receipts-to names', async () => {
+    const arrived = Promise.withResolvers<string>()
+    const server = createServer(async (request, response) => {
+      await buffer(request)
+      arrived.resolve(`${request.method} ${request.url} ${request.headers['content-type']}`)
+      response.writeHead(204).end()
+    }).listen(0, '127.0.0.1')
+    try {
+      await once(server, 'listening')
+      const { port } = server.address() as AddressInfo
+      writeFileSync(join(home, 'delivered.txt'), 'Its receipt is delivered')
+      const add = ['add', 'delivered.txt', '--receipts-to']
+      expect(await json(...add, `http://127.0.0.1:${port}/receipts`)).toMatchObject({ code: 0 })
+      expect(await arrived.promise).toBe('POST /receipts application/vnd.ipld.car')
+      expect(await json(...add, 'agent.example')).toMatchObject({ code: 2 })
+      expect(await json(...add, `http://me@127.0.0.1:${port}/`)).toMatchObject({
+        code: 1,
+        error: { code: 'InvalidReceiptsAddress', hint: expect.stringContaining('--receipts-to') },
+      })
+    } finally {
+      server.close()
+    }
   })
 
   it('runs ops on the system', async () => {

@@ -25,7 +25,7 @@ export interface PeerCheckTools {
   didWeb: Pick<DidWebOptions, 'fetch' | 'allowPrivate'>
 }
 
-/** What every service gives its checks, beside its configuration. */
+/** The tools that every service passes to its checks, beside its configuration. */
 export interface Checking extends Omit<PeerCheckTools, 'service'> {
   id: Signer
   /** Opens a peer of the configuration. */

@@ -10,7 +10,7 @@ import { MESSAGE_LIMITS } from '../ucan/message.ts'
 import { type Peer, reach } from '../ucan/peer.ts'
 import type { Peers } from '../ucan/peers.ts'
 import { Chains } from '../ucan/proof-chain.ts'
-import { isTask } from '../ucan/task.ts'
+import { isTask, parseTaskCid } from '../ucan/task.ts'
 import { Ucans } from '../ucan/ucans.ts'
 import { viewReceipt } from '../ucan/ucanto.ts'
 import { isReadable, MAX_EFFECTS } from './receipt.ts'
@@ -45,7 +45,8 @@ export const concludeHandler = ({ authority, now, ...options }: ConcludeOptions)
   return provide(conclude, async ({ capability, invocation }) => {
     const blocks = new Map([...invocation.iterateIPLDBlocks()].map(block => [`${block.cid}`, block]))
     const receipt = tryRead(() => viewReceipt(capability.nb.receipt, blocks))
-    const ran = receipt && tryRead(() => `${receipt.ran.link()}`)
+    // A stranger chooses this CID: one that no task has may be longer than a key of a table.
+    const ran = receipt && tryRead(() => parseTaskCid(`${receipt.ran.link()}`).ok)
     const answer = ran === undefined ? undefined : await options.receiveFromAgent?.(ran)
     if (answer) return { out: answer.error ? answer : { ok: { time: now() } } }
     if (!senders.has(capability.with))

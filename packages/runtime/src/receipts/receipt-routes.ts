@@ -12,7 +12,7 @@ import { type OneOfMany, type ReceiptLog, readReceipt } from './receipt-log.ts'
 export interface ReceiptRoutesOptions {
   receipts: ReceiptLog
   /**
-   * Returns the URL at which the next service of the chain may have the receipt of a task that this one has not; `undefined` if
+   * Returns the URL at which the next service of the chain may have the receipt of a task that this service does not have; `undefined` if
    * the answer is 404. If absent, it always is.
    *
    * @param isFollowing whether the request comes from another service of the chain: its URL has `?chain`
@@ -176,13 +176,20 @@ const writeAnswer = (
     if (one === undefined) return absent.get(task)!
     return 'isTooLarge' in one ? describeTooLarge(task, one) : omitted(task)
   })
+  /** By task: a question may name a task a thousand times, and a CAR may have megabytes. */
+  const written = new Map<string, string>()
+  const write = (task: string, one: Extract<Served, { car: Uint8Array }>): string => {
+    const json = written.get(task) ?? receiptToJson(task, one.car, one.issuedAt)
+    written.set(task, json)
+    return json
+  }
   const texts = short.map(entry => JSON.stringify(entry))
   let room = MAX_ANSWER_BYTES - texts.reduce((sum, text) => sum + Buffer.byteLength(text) + 1, 100)
   let leastSeconds = Math.min(...[...absent.values()].map(({ retryAfterSeconds }) => retryAfterSeconds))
   const entries = asked.map(({ ok: task }, n) => {
     const one = task === undefined ? undefined : served.get(task)
     if (task === undefined || one === undefined || 'isTooLarge' in one) return texts[n]
-    const json = 'car' in one && room > 0 ? receiptToJson(task, one.car, one.issuedAt) : undefined
+    const json = 'car' in one && room > 0 ? write(task, one) : undefined
     const bytes = json === undefined ? 0 : Buffer.byteLength(json)
     if ('car' in one && bytes > MAX_ENTRY_BYTES) return JSON.stringify(describeTooLarge(task, one))
     room -= bytes

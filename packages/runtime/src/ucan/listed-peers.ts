@@ -106,7 +106,7 @@ export class ListedPeers<L extends PeerLists> implements Peers {
   readonly #log: Log
   readonly #limits: PeerCacheLimits
   /** By DID, its rows by list; the one read first comes first. */
-  readonly #cache = new Map<string, { rows: Promise<Map<string, PeerConfig>>; until: number }>()
+  readonly #cache = new Map<string, { rows: Promise<Map<string, PeerConfig>>; startedAt: number }>()
 
   constructor({
     lists,
@@ -151,10 +151,12 @@ export class ListedPeers<L extends PeerLists> implements Peers {
   #rowsOf(did: string): Promise<Map<string, PeerConfig>> {
     const now = this.#now()
     const cached = this.#cache.get(did)
-    if (cached && now < cached.until) return cached.rows
+    // A start in the future was read from a wrong clock. Without this check, a removed peer would stay until that time.
+    if (cached && cached.startedAt <= now && now < cached.startedAt + this.#limits.milliseconds)
+      return cached.rows
     // Deleted first, so that the new entry is the last one.
     this.#cache.delete(did)
-    const entry = { rows: this.#read(did), until: now + this.#limits.milliseconds }
+    const entry = { rows: this.#read(did), startedAt: now }
     this.#cache.set(did, entry)
     const [oldest] = this.#cache.keys()
     if (this.#cache.size > this.#limits.entries && oldest !== undefined) this.#cache.delete(oldest)

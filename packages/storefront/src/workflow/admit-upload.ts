@@ -1,6 +1,7 @@
 import { failure, type Result } from '@w3filecoin/capabilities'
 import type { Dependencies } from '../dependencies.ts'
-import { findUploadExcess, quotaExpiry, quotaKey, type Space } from '../domain/quota.ts'
+import { findUploadExcess, type Space } from '../domain/quota.ts'
+import { countToday } from './count-today.ts'
 
 /**
  * Counts an upload, if the space may make it. Call it before the upload is recorded: a run that is killed in between counts one
@@ -9,18 +10,13 @@ import { findUploadExcess, quotaExpiry, quotaKey, type Space } from '../domain/q
  * Fails with `SpaceNotListed` or `TooManyUploads`.
  */
 export const admitUpload = async (
-  {
-    id,
-    stores,
-    admission,
-    uploads,
-    now,
-  }: Pick<Dependencies, 'id' | 'stores' | 'admission' | 'now'> & {
+  dependencies: Pick<Dependencies, 'id' | 'stores' | 'admission' | 'now'> & {
     uploads: NonNullable<Dependencies['uploads']>
   },
   space: Space,
   bytes: number,
 ): Promise<Result<object>> => {
+  const { id, admission, uploads } = dependencies
   const isForListed = uploads.spaces === 'listed' || admission.spaces === 'listed'
   if (isForListed && space.provider === undefined)
     return {
@@ -30,17 +26,7 @@ export const admitUpload = async (
         { space: space.did },
       ),
     }
-  const time = now()
-  const key = quotaKey(space, time)
-  const { uploads: count = 0, uploadBytes = 0 } = (await stores.quota.get(key)) ?? {}
-  const excess =
-    // A refused upload is not counted, and causes no write.
-    findUploadExcess({ uploads: count + 1, uploadBytes: uploadBytes + bytes }, space, uploads, time) ??
-    findUploadExcess(
-      await stores.quota.add(key, { uploads: 1, uploadBytes: bytes }, { expiresAt: quotaExpiry(time) }),
-      space,
-      uploads,
-      time,
-    )
-  return excess ? { error: excess } : { ok: {} }
+  return countToday(dependencies, space, { uploads: 1, uploadBytes: bytes }, (counts, time) =>
+    findUploadExcess(counts, space, uploads, time),
+  )
 }

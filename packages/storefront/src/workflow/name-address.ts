@@ -3,7 +3,8 @@ import { type Stored, update } from '@w3filecoin/runtime'
 import type { Dependencies } from '../dependencies.ts'
 import { listenerId, newListener } from '../domain/listener.ts'
 import { addListener, isFinal, MAX_LISTENERS, type PieceRecord } from '../domain/piece.ts'
-import { findAddressExcess, quotaExpiry, quotaKey, type Space } from '../domain/quota.ts'
+import { findAddressExcess, type Space } from '../domain/quota.ts'
+import { countToday } from './count-today.ts'
 
 interface Named {
   /** The record of the workflow, and the `filecoin/accept` that the offer promises. */
@@ -31,7 +32,9 @@ export const nameAddress = async (
   const id = listenerId(listening)
   if (record.listeners?.includes(id)) return { ok: {} }
   if ((record.listeners ?? []).length >= MAX_LISTENERS) return tooMany()
-  const counted = await countAddress(dependencies, space)
+  const counted = await countToday(dependencies, space, { addresses: 1 }, (counts, time) =>
+    findAddressExcess(counts, space, dependencies.admission, time),
+  )
   if (counted.error) return counted
   await stores.listener.insert(newListener(listening, now(), timing.retryMs))
   const { record: current } = await update(stores.piece, { id: record.id }, current =>
@@ -53,23 +56,3 @@ const tooMany = () => ({
     `Offers of this workflow named ${MAX_LISTENERS} addresses for its receipt. Repeat the offer without an address to get its tasks, or with a nonce to start another workflow.`,
   ),
 })
-
-/** Counts a new address, if the space may name it. */
-const countAddress = async (
-  { stores, admission, now }: Pick<Dependencies, 'stores' | 'admission' | 'now'>,
-  space: Space,
-): Promise<Result<object>> => {
-  const time = now()
-  const key = quotaKey(space, time)
-  const { addresses = 0 } = (await stores.quota.get(key)) ?? {}
-  const excess =
-    // A refused address is not counted, and causes no write.
-    findAddressExcess({ addresses: addresses + 1 }, space, admission, time) ??
-    findAddressExcess(
-      await stores.quota.add(key, { addresses: 1 }, { expiresAt: quotaExpiry(time) }),
-      space,
-      admission,
-      time,
-    )
-  return excess ? { error: excess } : { ok: {} }
-}

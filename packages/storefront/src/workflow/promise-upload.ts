@@ -97,7 +97,7 @@ const recordUpload = async (
 
 /**
  * Ends an upload when the agent says that its `http/put` is done: issues the receipt of `blob/accept`, if the content is there.
- * The receipt of the agent proves nothing, because its key is known to everybody who knows the content. Returns `undefined` if
+ * The receipt of the agent proves nothing, because everyone with the content has its key. Returns `undefined` if
  * no upload promised the task.
  *
  * Fails with `AllocatedMemoryHadNotBeenWrittenTo`. Then nothing is recorded, and the agent may upload the content and say so

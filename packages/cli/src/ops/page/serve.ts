@@ -49,8 +49,8 @@ export const createPageApp = ({
     if (given.length !== expected.length || !timingSafeEqual(given, expected))
       return context.json({ message: 'The key is missing, or it is that of an earlier start' }, 401)
     try {
-      const [told, sample] = await Promise.all([status(), times()])
-      return context.json({ at: now(), status: told, times: sample } satisfies PageStatus)
+      const [state, sample] = await Promise.all([status(), times()])
+      return context.json({ at: now(), status: state, times: sample } satisfies PageStatus)
     } catch (cause) {
       return context.json({ message: describeError(cause) }, 500)
     }
