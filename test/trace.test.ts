@@ -264,7 +264,7 @@ describe('a piece whose aggregate failed', async () => {
     const { code, out, err } = await trace(system, unknown)
     expect([code, out]).toEqual([1, ''])
     expect(err).toContain(
-      `w3fil: No service has a record of ${unknown}. Searched:\n  storefront piece, by its index piece\n`,
+      `w3fil: No service has a record of ${unknown}. Searched:\n  storefront piece, by its index root\n`,
     )
     expect(err).toContain('--scan reads whole tables')
     const scanned = await trace(system, unknown, '--scan', '--json')

@@ -96,8 +96,8 @@ const MUTANTS: Mutant[] = [
   {
     what: 'store the end of a piece without its receipt',
     file: 'storefront/src/workflow/end-piece.ts',
-    from: 'await stores.receipts.put(\n    await issueReceipt(id, await unpackTask(record.acceptTask), { out }),\n  )',
-    to: 'await issueReceipt(id, await unpackTask(record.acceptTask), { out })',
+    from: 'await stores.receipts.putMany(\n    await Promise.all(ends.map(({ out }, n) => issueReceipt(id, accepts[n] as Task, { out }))),\n  )',
+    to: 'await Promise.all(ends.map(({ out }, n) => issueReceipt(id, accepts[n] as Task, { out })))',
   },
   {
     what: 'let a later receipt of a task replace the first',

@@ -284,11 +284,16 @@ export const createSystem = (options: Options): System => {
       },
       open: async (cid: string) => {
         grants.touch('buckets', 'content', 'read')
-        return content.open(cid)
-      },
-      keep: async () => {
-        grants.touch('buckets', 'uploads', 'read')
-        grants.touch('buckets', 'content', 'write')
+        const bytes = await content.open(cid)
+        return (
+          bytes &&
+          Object.assign(bytes, {
+            keep: async () => {
+              grants.touch('buckets', 'uploads', 'read')
+              grants.touch('buckets', 'content', 'write')
+            },
+          })
+        )
       },
       locate: async (cid: string) => cid,
     }

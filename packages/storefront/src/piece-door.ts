@@ -4,7 +4,8 @@ import type { Context, Hono } from 'hono'
 import { parse as parseLink } from 'multiformats/link'
 import { bytesInCid } from './content/content-hash.ts'
 import type { Dependencies } from './dependencies.ts'
-import { isFetchable, isFinal, type PieceRecord } from './domain/piece.ts'
+import { isFetchable, isFinal } from './domain/piece.ts'
+import { findByPiece, type PieceQuery } from './workflow/find-by-piece.ts'
 
 /** @see Dependencies.pieceAccess */
 export type PieceAccess = 'off' | 'permit' | 'open'
@@ -101,7 +102,7 @@ const serve = async (
   const text = context.req.param('piece')
   const query = readQuery(text)
   if (query === undefined) return context.text(`${text.slice(0, 200)} is not a piece CID`, 400)
-  const records = await findRecords(stores, query)
+  const { records } = await findByPiece(stores, query, MAX_RECORDS)
   const pieces = new Set(records.map(({ piece }) => piece))
   if (pieces.size > 1)
     return context.text(`Pieces of several sizes have the root ${text}. Ask for the piece CID v2`, 400)
@@ -130,26 +131,15 @@ const serve = async (
   return context.redirect(await content.locate(record.content))
 }
 
-/** The index that has a piece, and its value there. */
-type Query = { index: 'piece' | 'root'; value: string }
-
-const readQuery = (text: string): Query | undefined => {
+const readQuery = (text: string): PieceQuery | undefined => {
   const { ok } = parsePiece(text)
-  if (ok) return { index: 'piece', value: `${ok.link}` }
+  if (ok) return { piece: `${ok.link}` }
   try {
     const link = parseLink(text)
-    return link.code === FIL_COMMITMENT_UNSEALED ? { index: 'root', value: `${link}` } : undefined
+    return link.code === FIL_COMMITMENT_UNSEALED ? { root: `${link}` } : undefined
   } catch {
     return undefined
   }
-}
-
-const findRecords = async (
-  { piece }: Dependencies['stores'],
-  { index, value }: Query,
-): Promise<PieceRecord[]> => {
-  const { items } = await piece.find(index, value, { limit: MAX_RECORDS })
-  return (await piece.getMany(items)).filter(record => record !== undefined)
 }
 
 /** Whether the storefront knows that the piece is or was in the aggregate. */

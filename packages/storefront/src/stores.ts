@@ -1,5 +1,6 @@
 import {
   COMMON_FORMATS,
+  type RecordFormat,
   recordFormat,
   type StoresOf,
   type TableFormats,
@@ -28,20 +29,36 @@ export interface SpaceRecord {
   provider: string
 }
 
+/**
+ * Keeps records out of the index `piece`, because each entry of an index is paid for: the index `root` finds them as well. Records
+ * of version 0.1.0 have no root, and stay in it.
+ */
+const withoutPieceIndex = (format: RecordFormat<PieceRecord>): RecordFormat<PieceRecord> => ({
+  ...format,
+  encode: record => {
+    const { piece, ...row } = format.encode(record)
+    return record.root === undefined ? { ...row, piece } : { ...row, pieceLink: piece }
+  },
+  decode: ({ pieceLink, ...row }) =>
+    format.decode(pieceLink === undefined ? row : { ...row, piece: pieceLink }),
+})
+
+const pieceFormat = recordFormat<PieceRecord>({
+  version: 2,
+  workflow: workflows.piece,
+  stored: {
+    submitTask: 'submit',
+    acceptTask: 'accept',
+    pieceOfferTask: 'pieceOffer',
+    offerNonce: 'queuedWith',
+    retryOfferCid: 'retry',
+  },
+})
+
 /** The record format of each table. */
 export const tables = {
   ...COMMON_FORMATS,
-  piece: recordFormat<PieceRecord>({
-    version: 2,
-    workflow: workflows.piece,
-    stored: {
-      submitTask: 'submit',
-      acceptTask: 'accept',
-      pieceOfferTask: 'pieceOffer',
-      offerNonce: 'queuedWith',
-      retryOfferCid: 'retry',
-    },
-  }),
+  piece: withoutPieceIndex(pieceFormat),
   aggregate: recordFormat<AggregateRecord>({
     workflow: workflows.aggregate,
     stored: { aggregateOfferCid: 'aggregateOffer', acceptCid: 'aggregateAccept', verdictsCid: 'verdicts' },

@@ -4,7 +4,7 @@ import { type AggregateRecord, type AggregateStage, isFinal as isFinalOutcome } 
 import type { GroupRecord } from './domain/group.ts'
 import { WAITS_ON } from './domain/hindrance.ts'
 import type { ListenerRecord } from './domain/listener.ts'
-import { isFinal, type PieceRecord, SAFETY_CHECK_MS, stageReachedAt } from './domain/piece.ts'
+import { isFinal, isWaiting, type PieceRecord, SAFETY_CHECK_MS, stageReachedAt } from './domain/piece.ts'
 import type { Queues } from './queues.ts'
 
 interface Step {
@@ -31,7 +31,7 @@ const piece: Unfinished<PieceRecord, Queues> = {
   describeNext: ({ stage }) => NEXT_STEP[stage]?.description ?? 'nothing',
   waitsOn: ({ stage }) => WAITS_ON[stage],
   trouble: ({ trouble }) => trouble?.message,
-  isWaiting: ({ stage }) => stage === 'queued' || stage === 'aggregated',
+  isWaiting,
   longestMs: { waiting: SAFETY_CHECK_MS },
   messages: records => {
     const recordsFor = (queue: keyof Queues) =>

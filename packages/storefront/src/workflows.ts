@@ -9,26 +9,20 @@ const piece: Workflow<PieceRecord> = {
   startedAt: ({ history }) => history.findLast(({ stage }) => stage === 'offered')?.at,
   stageSince: stageReachedAt,
   reasonOf: ({ reason }) => reason,
-  identify: async ({
-    piece,
-    content,
-    space,
-    group,
-    aggregate,
-    acceptTask,
-    acceptCid,
-    waitsFor,
-    attempt,
-  }) => ({
-    piece,
-    content,
-    space,
-    group,
-    aggregate,
-    task: acceptCid ?? (await cidOf(acceptTask as Uint8Array)),
-    waitsFor,
-    attempt,
-  }),
+  identify: async record => {
+    const { stage, piece, content, space, group, aggregate, acceptTask, acceptCid, waitsFor, attempt } =
+      record
+    // Log lines are paid for by the byte: those in between name the piece and the task, and add what is new.
+    const isBetween = stage !== 'offered' && !isFinal(record)
+    return {
+      piece,
+      ...(!isBetween && { content, space, group }),
+      aggregate,
+      task: acceptCid ?? (await cidOf(acceptTask as Uint8Array)),
+      ...(stage === 'queued' && { waitsFor }),
+      attempt,
+    }
+  },
 }
 
 const aggregate: Workflow<AggregateRecord> = {

@@ -622,7 +622,7 @@ describe('an aggregate that gets no deal', () => {
     ],
     [
       'before a receipt is stored',
-      ({ stores }) => ({ stores: { ...stores, receipts: cut(stores.receipts, 'put') } }),
+      ({ stores }) => ({ stores: { ...stores, receipts: cut(stores.receipts, 'putMany') } }),
     ],
     [
       'before a piece is marked',

@@ -1,5 +1,6 @@
 import { openTables } from '@w3filecoin/aws'
 import type { Clock, Stored } from '@w3filecoin/runtime'
+import { findByPiece } from '@w3filecoin/storefront'
 import { readCid } from '../cid-argument.ts'
 import type { Context } from '../context.ts'
 import { CommandError, type Outcome } from '../outcome.ts'
@@ -69,10 +70,9 @@ const tell = async (
   for (const record of offered.values()) {
     if (pieces.length >= limit) break
     if (isKnown(record.id)) continue
-    const { items } = await services.storefront.piece.find('piece', record.piece, { limit })
-    const known = await services.storefront.piece.getMany(items)
+    const { records: known } = await findByPiece(services.storefront, { piece: record.piece }, limit)
     for (const workflow of known) {
-      if (isKnown(record.id) || workflow?.group !== record.group) continue
+      if (isKnown(record.id) || workflow.group !== record.group) continue
       const story = await traceWorkflow(services, { workflow }, now)
       if (story.keys.includes(record.id)) pieces.push(story)
     }

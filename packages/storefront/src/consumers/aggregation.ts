@@ -19,7 +19,7 @@ import { type PieceRecord, recordProblem } from '../domain/piece.ts'
 import { type AggregationMessage, aggregationMessage } from '../queues.ts'
 import { endPiece } from '../workflow/end-piece.ts'
 import { promisedCid } from '../workflow/promises.ts'
-import { queuePiece } from '../workflow/queue-piece.ts'
+import { pollGroup, queuePiece } from '../workflow/queue-piece.ts'
 
 /** Refusals of our offer that the aggregator never takes back. */
 const FINAL_REFUSALS = new Set([...INVALID_PIECE, 'ProofNotFound'])
@@ -46,8 +46,11 @@ export const onAggregation = (
 
   /** Records a problem that time or an operator fixes, and schedules the next attempt. */
   const retryLater = async (record: Stored<PieceRecord>, message: string): Promise<void> => {
-    await update(stores.piece, { id: record.id }, current =>
-      recordProblem(current, record.stage, message, now(), timing),
+    await update(
+      stores.piece,
+      { id: record.id },
+      current => recordProblem(current, record.stage, message, now(), timing),
+      { known: record },
     )
   }
 
@@ -145,6 +148,8 @@ export const onAggregation = (
           .map(record => [record.id, record]),
       )
       const answers = await offerPieces([...submitted.values()])
+      const groups = new Set(records.flatMap(record => record?.group ?? []))
+      await pMap(groups, group => pollGroup(dependencies, group), { concurrency: 10 })
       return pMap(
         records,
         record =>

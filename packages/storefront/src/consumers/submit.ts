@@ -39,7 +39,7 @@ export const onSubmit = (
     'id' | 'stores' | 'queues' | 'content' | 'aggregator' | 'timing' | 'now' | 'log'
   >,
 ): Consumer<SubmitMessage> => {
-  const { id, stores, queues, content, aggregator, timing, now } = dependencies
+  const { id, stores, queues, aggregator, timing, now } = dependencies
 
   const outcomeOfSubmit = async (record: Stored<PieceRecord>, finding: Finding): Promise<Outcome> => {
     const piece = parsePieceLink(record.piece)
@@ -81,7 +81,7 @@ export const onSubmit = (
     try {
       finding = await findPiece(dependencies, record, claim)
       // Before the receipt: providers fetch the content of a submitted piece.
-      if (finding?.verdict === 'match') await content.keep?.(record.content)
+      if (finding?.verdict === 'match') await finding.keep?.()
     } finally {
       await claim.release()
     }

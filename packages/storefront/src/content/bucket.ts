@@ -28,20 +28,19 @@ const TYPE = 'application/octet-stream'
 const OFFER_MS = (resources.buckets.uploads.keepDays / 2) * 24 * 60 * 60 * 1000
 
 /**
- * Reads content from the bucket `content`, or from `uploads` if it is only there. Both have each content under its CID. `keep`
- * copies it from `uploads` to `content`.
+ * Reads content from the bucket `content`, or from `uploads` if it is only there. Both have each content under its CID. Content
+ * of `uploads` is kept in `content`.
  */
 export const fromBuckets = ({ content, uploads }: Buckets): ContentSource => {
   const isIn = async (bucket: Bucket, key: string) => (await findObject({ ...bucket, key })) !== undefined
   return {
     has: async key => (await isIn(content(), key)) || isIn(uploads(), key),
     open: async (key, signal) => {
-      const body = ((await getObject({ ...content(), key, signal })) ??
-        (await getObject({ ...uploads(), key, signal }))) as Readable | undefined
-      return body && addAbortSignal(signal, body)
-    },
-    keep: async key => {
-      if (!(await isIn(content(), key))) await copyObject({ ...content(), key, from: uploads().bucket })
+      const kept = (await getObject({ ...content(), key, signal })) as Readable | undefined
+      if (kept) return addAbortSignal(signal, kept)
+      const uploaded = (await getObject({ ...uploads(), key, signal })) as Readable | undefined
+      const keep = () => copyObject({ ...content(), key, from: uploads().bucket })
+      return uploaded && Object.assign(addAbortSignal(signal, uploaded), { keep })
     },
     locate: key => presignObject({ ...content(), key, type: TYPE }),
   }

@@ -8,9 +8,6 @@ export const readInCid = (source: ContentSource): ContentSource => ({
     const bytes = bytesInCid(content)
     return bytes === undefined ? source.open(content, signal) : once(bytes)
   },
-  keep: async content => {
-    if (bytesInCid(content) === undefined) await source.keep?.(content)
-  },
   locate: content => source.locate(content),
 })
 

@@ -13,6 +13,8 @@ export interface Reading {
    * page or a truncated body.
    */
   isVerified: boolean
+  /** @see OpenContent.keep */
+  keep?: (() => Promise<void>) | undefined
 }
 
 interface ReadOptions {
@@ -60,6 +62,7 @@ export const readContent = async (
   const lastByte = maxBytes + (hash ? OVERRUN_BYTES : 0)
   const stop = new AbortController()
   let bytes = 0
+  let keep: Reading['keep']
   let isDone = false
   async function* receive(stream: AsyncIterable<Uint8Array>) {
     for await (const chunk of stream) {
@@ -73,6 +76,7 @@ export const readContent = async (
   }
   const computePiece = async (): Promise<PieceLink | undefined> => {
     const stream = await source.open(content, stop.signal)
+    keep = stream?.keep?.bind(stream)
     return stream && (await pieceOf(receive(stream))).link
   }
   /** Rejects with the reason when the read takes too long or is too slow. */
@@ -100,7 +104,7 @@ export const readContent = async (
     if (piece === undefined) return { error: `There is no content ${content}` }
     if (bytes > lastByte) return { ok: { piece: undefined, isVerified: false } }
     if (hash?.matches() === false) return fail(': the bytes received do not hash to it')
-    return { ok: { piece: bytes > maxBytes ? undefined : piece, isVerified: hash !== undefined } }
+    return { ok: { piece: bytes > maxBytes ? undefined : piece, isVerified: hash !== undefined, keep } }
   } catch (cause) {
     return fail(cause instanceof TooSlow ? cause.message : '', cause)
   } finally {

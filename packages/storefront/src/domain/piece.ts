@@ -337,7 +337,7 @@ export const markQueued = (
 export const addToQueued = (record: Stored<PieceRecord>, now: number, timing: Timing): Transition => {
   if (record.stage !== 'queued' || record.queuedIn !== undefined) return undefined
   const added = { ...record, ...queuedPlace(record, now) }
-  return { ...added, ...dueAt(record.id, now + nextCheckMs(added, now, timing)) }
+  return { ...added, ...dueAt(record.id, now + nextCheckMs(added, now, timing), 'waiting') }
 }
 
 const queuedPlace = ({ group, piece, history }: PieceRecord, now: number) => ({
@@ -423,9 +423,15 @@ const enterStage = (
   if (!canBecome(record, stage)) return undefined
   const entered = { ...change, stage, history: [...record.history, { stage, at: now }] }
   const waitMs = nextCheckMs({ ...record, ...entered }, now, timing)
-  const isNear = record.checkAt !== undefined && isAbout(record.checkAt - now, waitMs)
-  return { ...record, ...entered, ...(isNear ? {} : dueAt(record.id, now + waitMs)) }
+  const due = dueAt(record.id, now + waitMs, isWaiting(entered) ? 'waiting' : 'own')
+  const isNear =
+    record.due === due.due && record.checkAt !== undefined && isAbout(record.checkAt - now, waitMs)
+  return { ...record, ...entered, ...(isNear ? {} : due) }
 }
+
+/** Whether the piece only waits for others: see `Lane`. */
+export const isWaiting = ({ stage }: Pick<PieceRecord, 'stage'>): boolean =>
+  stage === 'queued' || stage === 'aggregated'
 
 /** Whether a check is neither much earlier nor later than it would be scheduled now. */
 const isAbout = (leftMs: number, waitMs: number): boolean => leftMs > waitMs / 2 && leftMs <= waitMs

@@ -26,6 +26,7 @@ import { checkPiece } from '../domain/piece-link.ts'
 import type { TaskRecord } from '../domain/task.ts'
 import { resources } from '../resources.ts'
 import { findActingSpace } from '../workflow/acting-space.ts'
+import { findByPiece } from '../workflow/find-by-piece.ts'
 import { readMemberships } from '../workflow/memberships.ts'
 import { promisedCid, taskRowsOf } from '../workflow/promises.ts'
 
@@ -165,8 +166,7 @@ const findEarlier = async (
   stores: Stores,
   piece: PieceLink,
 ): Promise<{ isOffered: boolean; records: Stored<PieceRecord>[] }> => {
-  const { items } = await stores.piece.find('piece', `${piece}`, { limit: MAX_EARLIER_RECORDS })
-  const records = (await stores.piece.getMany(items)).filter(record => record !== undefined)
+  const { records } = await findByPiece(stores, { piece: `${piece}` }, MAX_EARLIER_RECORDS)
   return {
     isOffered: records.length > 0,
     records: records.filter(({ acceptCid }) => acceptCid === undefined),

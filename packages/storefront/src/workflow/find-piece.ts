@@ -17,7 +17,7 @@ const MAX_READ_MS = (run.timeout - 60) * 1000
  * content hashed to, if it is not confirmed yet.
  */
 export type Finding =
-  | { verdict: 'match' }
+  | { verdict: 'match'; keep: Reading['keep'] }
   | { verdict: 'mismatch'; message: string }
   | { verdict?: undefined; problem: string; found?: string }
 
@@ -47,7 +47,7 @@ export const findPiece = async (
   const { ok: reading, error: problem } = read
   if (problem !== undefined) return { problem }
   const found = describeReading(reading)
-  if (found === piece) return { verdict: 'match' }
+  if (found === piece) return { verdict: 'match', keep: reading.keep }
   const mismatch =
     reading.piece === undefined
       ? `The content ${content} has more bytes than the piece ${piece} stands for`

@@ -107,9 +107,11 @@ const findOrStart = async (
   const key = { owner: offerOwner(space.did, offered.piece), workflow: pieceId(offered) }
   const row = await stores.offer.get(key)
   const group = row?.group ?? space.provider ?? defaultGroup
-  const known = await findInGroup(stores, offered, group)
+  const { first: plain, known } = await findInGroup(stores, offered, group)
+  const insert = (offer: Pick<OfferRecord, 'space' | 'group'>) =>
+    insertPiece(dependencies, offered, offer, plain?.group)
   const repeat = known && { record: known, isRepeat: true }
-  if (row) return { ok: repeat ?? (await insertPiece(dependencies, offered, row)) }
+  if (row) return { ok: repeat ?? (await insert(row)) }
   const admitted = await admit(dependencies, offered, space, group, known !== undefined)
   if (admitted.error) {
     // A workflow that another space started costs nothing more. It is not recorded that this space offered it.
@@ -119,7 +121,7 @@ const findOrStart = async (
   const inserted = await stores.offer.insert({ ...key, space: space.did, group, offeredAt: now() })
   const first = inserted.ok ?? inserted.error.record
   return {
-    ok: repeat?.record.group === first.group ? repeat : await insertPiece(dependencies, offered, first),
+    ok: repeat?.record.group === first.group ? repeat : await insert(first),
   }
 }
 
@@ -145,22 +147,30 @@ const admit = async (
   return admitOffer(dependencies, space, nonce)
 }
 
-/** Returns the record of an offer in a group: see {@link pieceId}. */
+/** Returns the record with the plain key of an offer, and the record of its group: see {@link pieceId}. */
 const findInGroup = async (
   { piece }: Dependencies['stores'],
   offered: Offered,
   group: string,
-): Promise<Stored<PieceRecord> | undefined> => {
+): Promise<{ first: Stored<PieceRecord> | undefined; known: Stored<PieceRecord> | undefined }> => {
   const first = await piece.get({ id: pieceId(offered) })
-  return first === undefined || first.group === group ? first : piece.get({ id: pieceId(offered, group) })
+  const isOther = first !== undefined && first.group !== group
+  return { first, known: isOther ? await piece.get({ id: pieceId(offered, group) }) : first }
 }
 
-/** Inserts the record of a piece for the group of an offer, or returns the one that a concurrent offer inserted. */
+/**
+ * Inserts the record of a piece for the group of an offer, or returns the one that a concurrent offer inserted.
+ *
+ * @param firstGroup the group of the record with the plain key; `undefined` if there was none
+ */
 const insertPiece = async (
   dependencies: OfferDependencies,
   offered: Offered,
   offer: Pick<OfferRecord, 'space' | 'group'>,
+  firstGroup: string | undefined,
 ): Promise<Found> => {
+  if (firstGroup !== undefined && firstGroup !== offer.group)
+    return insertRecord(dependencies, offered, offer, true)
   const first = await insertRecord(dependencies, offered, offer, false)
   return first.record.group === offer.group ? first : insertRecord(dependencies, offered, offer, true)
 }
@@ -174,8 +184,6 @@ const insertRecord = async (
 ): Promise<Found> => {
   const { stores, timing, now } = dependencies
   const offered = { content, piece, nonce }
-  const known = await stores.piece.get({ id: pieceId(offered, isDistinct ? group : undefined) })
-  if (known) return { record: known, isRepeat: true }
   const promises = await preparePromises(dependencies, offered, isDistinct ? { group } : {})
   const inserted = await stores.piece.insert(
     newPiece(

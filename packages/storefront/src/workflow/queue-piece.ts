@@ -5,16 +5,19 @@ import { addToQueued, markQueued, type PieceRecord } from '../domain/piece.ts'
 
 type QueueDependencies = Pick<Dependencies, 'stores' | 'timing' | 'now'>
 
-/** Records that the aggregator promised to put a piece into an aggregate. From here on, the group of the piece is polled. */
+/**
+ * Records that the aggregator promised to put a piece into an aggregate. Its group must be polled from before on, see
+ * {@link pollGroup}: if this run is killed in between, only the check of the group finds the piece.
+ */
 export const queuePiece = async (
   dependencies: QueueDependencies,
   record: Stored<PieceRecord>,
   promise: { waitsFor: string; nonce: string | undefined },
 ): Promise<void> => {
   const { stores, timing, now } = dependencies
-  // Before the piece: if this run is killed in between, only the check of the group finds the piece.
-  await pollGroup(dependencies, record)
-  await update(stores.piece, { id: record.id }, current => markQueued(current, promise, now(), timing))
+  await update(stores.piece, { id: record.id }, current => markQueued(current, promise, now(), timing), {
+    known: record,
+  })
 }
 
 /** Has the group polled of a piece that earlier code queued. */
@@ -24,14 +27,14 @@ export const enrollQueued = async (
 ): Promise<void> => {
   const { stores, timing, now } = dependencies
   if (record.queuedIn !== undefined) return
-  await pollGroup(dependencies, record)
-  await update(stores.piece, { id: record.id }, current => addToQueued(current, now(), timing))
+  await pollGroup(dependencies, record.group)
+  await update(stores.piece, { id: record.id }, current => addToQueued(current, now(), timing), {
+    known: record,
+  })
 }
 
-const pollGroup = async (
-  { stores, timing, now }: QueueDependencies,
-  { group: id }: PieceRecord,
-): Promise<void> => {
+/** Has a group polled, because pieces of it are about to be queued. */
+export const pollGroup = async ({ stores, timing, now }: QueueDependencies, id: string): Promise<void> => {
   const { record } = await update(stores.group, { id }, current => ensurePolled(current, now(), timing))
   if (record === undefined) await stores.group.insert(newGroup(id, now(), timing))
 }

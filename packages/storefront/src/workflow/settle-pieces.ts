@@ -8,7 +8,7 @@ import type { AggregateRecord, Verdict } from '../domain/aggregate.ts'
 import type { Membership } from '../domain/inclusion.ts'
 import { shardOf } from '../domain/member-shards.ts'
 import { markRetried, type PieceRecord } from '../domain/piece.ts'
-import { endPiece } from './end-piece.ts'
+import { endPiece, endPieces } from './end-piece.ts'
 import { readMemberships } from './memberships.ts'
 
 /** Applies the outcome of an aggregate to some of its pieces. */
@@ -39,20 +39,17 @@ const settleAccepted = async (
 ): Promise<void> => {
   const aggregated = records.filter(({ stage }) => stage === 'aggregated')
   const memberships = await readMemberships(dependencies.stores, aggregated)
-  await pMap(
-    aggregated,
-    (record, n) => {
-      const [{ aggregate, inclusion }] = memberships[n] as [Membership]
-      const success: FilecoinAcceptSuccess = {
-        piece: parsePieceLink(record.piece),
-        aggregate: parsePieceLink(aggregate),
-        inclusion: decode(inclusion),
-        aux: { dataType: dataType as number, dataSource: { dealID: dealID as number } },
-      }
-      return endPiece(dependencies, record, { ok: success })
-    },
-    { concurrency: 10 },
-  )
+  const ends = aggregated.map((record, n) => {
+    const [{ aggregate, inclusion }] = memberships[n] as [Membership]
+    const success: FilecoinAcceptSuccess = {
+      piece: parsePieceLink(record.piece),
+      aggregate: parsePieceLink(aggregate),
+      inclusion: decode(inclusion),
+      aux: { dataType: dataType as number, dataSource: { dealID: dealID as number } },
+    }
+    return { record, out: { ok: success } }
+  })
+  await endPieces(dependencies, ends)
 }
 
 /** Marks the pieces of a failed aggregate that the dealer retries, and ends the workflows of the other pieces. */
@@ -75,8 +72,11 @@ const settleFailed = async (
     async record => {
       const { retry, fault } = verdictOf.get(record.piece) ?? {}
       if (retry !== undefined)
-        await update(stores.piece, { id: record.id }, current =>
-          markRetried(current, { aggregateId, retry }, now(), timing),
+        await update(
+          stores.piece,
+          { id: record.id },
+          current => markRetried(current, { aggregateId, retry }, now(), timing),
+          { known: record },
         )
       else if (fault !== undefined)
         await endPiece(dependencies, record, {

@@ -17,7 +17,7 @@ import {
   type Table,
   unpackTask,
 } from '@w3filecoin/runtime'
-import { type PieceRecord, pieceId } from '@w3filecoin/storefront'
+import { findByPiece, type PieceQuery, type PieceRecord, pieceId } from '@w3filecoin/storefront'
 import { CID } from 'multiformats/cid'
 import pMap from 'p-map'
 import { scanInSegments } from '../scan.ts'
@@ -65,7 +65,7 @@ export const find = async (services: Services, subject: string, options: FindOpt
   }
   const search = new Search(services, found, options)
   const link = CID.parse(subject)
-  if (parsePiece(subject).ok) await search.piece('piece', subject)
+  if (parsePiece(subject).ok) await search.piece(subject)
   else if (link.code === FIL_COMMITMENT_UNSEALED) await search.root(link)
   else {
     await search.content(subject)
@@ -92,14 +92,14 @@ class Search {
   }
 
   /** Searches a piece CID v2: it may name an aggregate, too. */
-  async piece(index: 'piece' | 'root', cid: string): Promise<void> {
-    await this.#workflows(index, cid)
-    if (index === 'piece') await this.aggregate(cid)
+  async piece(cid: string): Promise<void> {
+    await this.#byPiece({ piece: cid })
+    await this.aggregate(cid)
   }
 
   /** Searches a piece CID v1, which lacks the size. Aggregates have no padding, so their CIDs v2 can be derived for each size. */
   async root(link: CID): Promise<void> {
-    await this.piece('root', `${link}`)
+    await this.#byPiece({ root: `${link}` })
     const sizes = Array.from({ length: MAX_LOG2_SIZE - MIN_LOG2_SIZE + 1 }, (_, n) => MIN_LOG2_SIZE + n)
     await pMap(
       sizes,
@@ -112,15 +112,21 @@ class Search {
   }
 
   async content(cid: string): Promise<void> {
-    await this.#workflows('content', cid)
+    this.#looked('storefront piece, by its index content')
+    const { piece } = this.#services.storefront
+    const { items, next } = await piece.find('content', cid, { limit: this.#limit })
+    const records = (await piece.getMany(items)).filter(record => record !== undefined)
+    this.#addWorkflows({ records, more: next !== undefined })
   }
 
-  async #workflows(index: 'piece' | 'root' | 'content', value: string): Promise<void> {
-    const { storefront } = this.#services
-    this.#looked(`storefront piece, by its index ${index}`)
-    const { items, next } = await storefront.piece.find(index, value, { limit: this.#limit })
-    this.#found.more ||= next !== undefined
-    for (const record of await storefront.piece.getMany(items)) if (record) this.#addWorkflow(record)
+  async #byPiece(query: PieceQuery): Promise<void> {
+    this.#looked('storefront piece, by its index root')
+    this.#addWorkflows(await findByPiece(this.#services.storefront, query, this.#limit))
+  }
+
+  #addWorkflows({ records, more }: Awaited<ReturnType<typeof findByPiece>>): void {
+    this.#found.more ||= more
+    for (const record of records) this.#addWorkflow(record)
   }
 
   /** Searches an aggregate: the dealer has an index by its CID. Of the aggregator, the keys follow from the offers. */
@@ -196,7 +202,7 @@ class Search {
       if (record) return this.#addWorkflow(record)
     }
     if (aggregate !== undefined) await this.aggregate(aggregate)
-    else if (piece !== undefined) await this.piece('piece', piece)
+    else if (piece !== undefined) await this.piece(piece)
     if (piece === undefined || place === undefined || !this.isEmpty) return
     // The storefront is another one, or the piece was offered without it.
     this.#looked('aggregator piece, by its key')
