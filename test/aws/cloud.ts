@@ -79,10 +79,7 @@ export class Cloud implements Disposable {
       this.meter.add({ logBytes: line.length })
       return true
     }) as never)
-    const bases = new Set(
-      [DynamoDBDocumentClient, SQSClient, S3Client].map(client => Object.getPrototypeOf(client)),
-    )
-    for (const base of bases) this.#replace(base.prototype, 'send', (command: Command) => this.#send(command))
+    for (const { prototype } of CLIENTS) prototype.send = (command: Command) => this.#send(command)
   }
 
   /** Creates the resources of a service, and starts its functions. */
@@ -193,8 +190,10 @@ export class Cloud implements Disposable {
     return running
   }
 
+  /** Functions that still run then wait for ever: the AWS SDK is not connected again. */
   [Symbol.dispose](): void {
     this.#real.dispose()
+    for (const { prototype } of CLIENTS) prototype.send = () => new Promise(() => {})
   }
 
   /** Runs a function, and meters its memory while it waits. */
@@ -291,5 +290,10 @@ export class Cloud implements Disposable {
     target[key] = value
   }
 }
+
+/** The classes from which the clients of the AWS SDK inherit `send`. */
+const CLIENTS = new Set<{ prototype: { send: (command: Command) => Promise<unknown> } }>(
+  [DynamoDBDocumentClient, SQSClient, S3Client].map(client => Object.getPrototypeOf(client)),
+)
 
 let deployments = 0

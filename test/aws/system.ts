@@ -19,7 +19,7 @@ import { Cloud } from './cloud.ts'
 const SERVICES = ['storefront', 'aggregator', 'dealer', 'deal-tracker'] as const
 type ServiceName = (typeof SERVICES)[number]
 
-const RESOURCES: Record<ServiceName, Resources> = {
+export const RESOURCES: Record<ServiceName, Resources> = {
   storefront: storefrontResources,
   aggregator: aggregatorResources,
   dealer: dealerResources,

@@ -33,6 +33,8 @@ const MAX_READ_ITEMS = 100
 const MAX_WRITE_ITEMS = 25
 /** The greatest number of parallel calls in one `getMany` or `putMany`. */
 const MAX_PARALLEL_CALLS = 4
+/** Time for which an addition waits for others to share its call: handlers of one message make theirs at about the same time. */
+const LINGER_MS = 5
 /** The longest wait between two calls for the items of one batch. */
 const MAX_BACK_OFF_MS = 3_000
 
@@ -63,11 +65,20 @@ interface DynamoTableOptions {
   spec: TableSpec
 }
 
+/** An addition to the counters of a record that waits for its call. */
+interface Addition<R> {
+  counters: Record<string, number>
+  resolve: (record: R) => void
+  reject: (reason: Error) => void
+}
+
 /** A table of records in DynamoDB. See `Table` for its contract. */
 export class DynamoTable<R extends object> implements Table<R> {
   readonly #client: DynamoDBDocumentClient
   readonly #locate: () => string
   readonly #spec: TableSpec
+  /** The additions of the last moment, by key and initial attributes. */
+  readonly #additions = new Map<string, Addition<R>[]>()
 
   constructor({ client, name, spec }: DynamoTableOptions) {
     this.#client = client
@@ -137,7 +148,41 @@ export class DynamoTable<R extends object> implements Table<R> {
     await this.#batchWrite(keys.map(key => ({ DeleteRequest: { Key: key } })))
   }
 
-  async add(key: Key, counters: Record<string, number>, initial: Partial<R> = {}): Promise<R> {
+  add(key: Key, counters: Record<string, number>, initial: Partial<R> = {}): Promise<R> {
+    return new Promise((resolve, reject) => {
+      const id = JSON.stringify([this.#id(key), initial])
+      const shared = this.#additions.get(id)
+      if (shared !== undefined) {
+        shared.push({ counters, resolve, reject })
+        return
+      }
+      const additions: Addition<R>[] = [{ counters, resolve, reject }]
+      this.#additions.set(id, additions)
+      setTimeout(() => {
+        this.#additions.delete(id)
+        void this.#addAll(key, additions, initial)
+      }, LINGER_MS)
+    })
+  }
+
+  /** Makes additions in one call. Each gets the record as if they had been made one after the other. */
+  async #addAll(key: Key, additions: readonly Addition<R>[], initial: Partial<R>): Promise<void> {
+    const sum: Record<string, number> = {}
+    for (const { counters } of additions)
+      for (const [name, number] of Object.entries(counters)) sum[name] = (sum[name] ?? 0) + number
+    try {
+      const after = { ...(await this.#add(key, sum, initial)) } as R & Record<string, number>
+      for (const { counters, resolve } of additions.toReversed()) {
+        resolve({ ...after })
+        for (const [name, number] of Object.entries(counters))
+          Object.assign(after, { [name]: (after[name] as number) - number })
+      }
+    } catch (cause) {
+      for (const { reject } of additions) reject(cause as Error)
+    }
+  }
+
+  async #add(key: Key, counters: Record<string, number>, initial: Partial<R>): Promise<R> {
     const added = Object.entries(counters)
     const set = Object.entries(initial).filter(([, value]) => value !== undefined)
     const { Attributes } = await this.#client.send(

@@ -145,6 +145,13 @@ export const tableContract = (make: () => Promise<Tables> | Tables): void => {
       const added = await table.add({ id }, { count: -1, checkAt: 5 }, { word: 'late' })
       expect(added).toMatchObject({ id, count: 49, checkAt: 5, word })
       expect(await table.add({ id }, { count: 1 })).toMatchObject({ count: 50 })
+      const together = await Promise.all(
+        [1, 2, 4].map(count => table.add({ id }, { count }, { word: 'late' })),
+      )
+      const sums = (together as { count: number }[]).map(({ count }) => count)
+      // Each returns the record after its own addition, in some order.
+      expect(sums.toSorted((one, other) => one - other).at(-1)).toBe(57)
+      expect(new Set(sums).size).toBe(3)
     })
 
     it('lists a partition in the order of its range key, page by page', async () => {
