@@ -1,0 +1,26 @@
+import { expect, test } from 'vitest'
+import { burst } from './aws/cost.ts'
+
+const PIECES = 400
+
+/**
+ * What a piece costs in units of AWS, from the services' own functions. A change that costs a write fails here. If the cost is
+ * meant to change, change docs/performance.md too: `npm run bench cost` prints dollars.
+ */
+test('a piece costs the units that docs/performance.md names', async () => {
+  const { used } = await burst(PIECES)
+  const each = Object.fromEntries(Object.entries(used).map(([unit, number]) => [unit, number / PIECES]))
+  /** Of 400 pieces, the sweeps and looks that happen anyway are a part that does not count here. */
+  const near = (unit: string, expected: number, tolerance: number) => {
+    expect.soft(each[unit], unit).toBeGreaterThan(expected * (1 - tolerance))
+    expect.soft(each[unit], unit).toBeLessThan(expected * (1 + tolerance))
+  }
+  near('writes', 29, 0.02)
+  near('indexWrites', 11, 0.02)
+  near('reads', 24, 0.05)
+  near('sqs', 0.9, 0.1)
+  near('s3Puts', 0.05, 0.2)
+  near('s3Gets', 1.03, 0.05)
+  near('http', 0.17, 0.2)
+  near('logBytes', 4_400, 0.05)
+})
