@@ -79,7 +79,7 @@ describe('a seal that is interrupted', () => {
   it.each<[string, Cut]>([
     [
       'before receipts are stored',
-      ({ stores }) => ({ stores: { ...stores, receipts: cut(stores.receipts, 'put') } }),
+      ({ stores }) => ({ stores: { ...stores, receipts: cut(stores.receipts, 'putMany') } }),
     ],
     [
       'before pieces are marked',

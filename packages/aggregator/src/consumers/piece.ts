@@ -28,10 +28,12 @@ export const onPiece = ({
     const checkAt = now() + Math.min(limits.maxWaitMs, timing.pollMs)
     if (!known) await stores.group.insert(newGroup({ storefront, group }, checkAt))
     else if (known.idleSince !== undefined)
-      await update(stores.group, { id }, current => wake(current, checkAt))
-    const marked = await pMap(records, record => update(stores.piece, { id: record.id }, markPending), {
-      concurrency: 10,
-    })
+      await update(stores.group, { id }, current => wake(current, checkAt), { known })
+    const marked = await pMap(
+      records,
+      record => update(stores.piece, { id: record.id }, markPending, { known: record }),
+      { concurrency: 10 },
+    )
     const added = records.filter((_, n) => marked[n]?.changed)
     const tally = await stores.tally.add(
       { id },

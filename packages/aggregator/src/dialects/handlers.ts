@@ -81,8 +81,11 @@ const promiseIn = async (
     build: facts => promise(id, record, isOwnOffer ? [OWN_OFFER, ...facts] : facts),
     distinction: distinction?.(record),
   })
-  const { record: current } = await update(stores.piece, { id: record.id }, current =>
-    addTranslation(current, translation.id),
+  const { record: current } = await update(
+    stores.piece,
+    { id: record.id },
+    current => addTranslation(current, translation.id),
+    { known: record },
   )
   if (current?.stage === 'included')
     await queues.translate.send(translationsOf({ translations: [translation.id] }))
