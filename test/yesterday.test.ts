@@ -1,32 +1,10 @@
-import { readFileSync } from 'node:fs'
 import { messages as aggregatorMessages, tables as aggregatorTables } from '@w3filecoin/aggregator'
 import { messages as trackerMessages, tables as trackerTables } from '@w3filecoin/deal-tracker'
 import { messages as dealerMessages, tables as dealerTables } from '@w3filecoin/dealer'
 import type { AnyMessageFormats, RecordFormat } from '@w3filecoin/runtime'
 import { messages as storefrontMessages, tables as storefrontTables } from '@w3filecoin/storefront'
-import { Choices } from '@w3filecoin/testing/deterministic'
 import { describe, expect, test } from 'vitest'
-import { plannedCourse } from './simulation/crash-points.ts'
-import { simulate } from './simulation/simulate.ts'
-import type { Snapshot } from './simulation/snapshot.ts'
-
-/**
- * Rows, blocks and messages that an earlier version of the code wrote on the planned journey of the simulation, at times
- * that show every stage of every record. They are still in tables and queues when a later version is deployed.
- */
-interface Fixture {
-  snapshots: Snapshot[]
-  /** By service and queue. */
-  messages: Record<string, Record<string, object[]>>
-}
-
-/** Bytes are `{"$bytes":"<base64>"}`. */
-const readFixture = (name: string): Fixture =>
-  JSON.parse(
-    readFileSync(new URL(`./fixtures/yesterday/${name}.json`, import.meta.url), 'utf8'),
-    (_, value) =>
-      typeof value?.$bytes === 'string' ? new Uint8Array(Buffer.from(value.$bytes, 'base64')) : value,
-  )
+import { continueJourney, readYesterday } from './simulation/yesterday.ts'
 
 /** The stages of records, by fixture. */
 const STAGES: Record<string, string[]> = {
@@ -107,7 +85,7 @@ const FORMER: Record<string, string> = {
 }
 
 describe.each(Object.keys(STAGES))('records and messages of version %s', version => {
-  const { snapshots, messages } = readFixture(version)
+  const { snapshots, messages } = readYesterday(version)
 
   test('show every stage of every record', () => {
     const stages = snapshots.flatMap(({ services }) =>
@@ -180,11 +158,7 @@ describe.each(Object.keys(STAGES))('records and messages of version %s', version
   test.each(snapshots.map(snapshot => [new Date(snapshot.at).toISOString(), snapshot] as const))(
     'lead to the same end: a journey that they began until %s, whose messages are lost, is completed',
     async (_, resume) => {
-      const planned = plannedCourse()
-      // Version 0.1.0 had no dialects. Later ones complete the translations that are in their tables.
-      const offers = planned.scenario.offers.filter(({ dialect }) => dialect === undefined)
-      const scenario = { ...planned.scenario, offers }
-      const { report } = await simulate(1, new Choices(1), { ...planned, scenario, resume })
+      const report = await continueJourney(resume)
       expect(report.violations).toEqual([])
       expect(report.checked.get('the end is the one that the content deserves')).toBe(5)
     },

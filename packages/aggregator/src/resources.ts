@@ -64,7 +64,7 @@ export const resources = describeResources({
       key: { hash: 'id' },
       indexes: { due: { hash: 'due', range: 'checkAt' } },
     },
-    /** The pieces in an aggregate, in case they must be retried. */
+    /** The pieces in an aggregate of code before decision 0076. Later aggregates have them in blocks. */
     member: {
       fields: { aggregate: 'string', piece: 'string' },
       key: { hash: 'aggregate', range: 'piece' },

@@ -145,7 +145,7 @@ const seal = (sequence: number): Seal => ({
   sequence,
   aggregate: 'a',
   pieces: 'p',
-  members: 'm',
+  memberShards: 'm',
   ranges: 'r',
   sealedAt: 5,
 })

@@ -10,6 +10,7 @@ import {
   Peer,
   provide,
   Server,
+  type Stored,
 } from '@w3filecoin/runtime'
 import { ask, cut, effectsOf, networkOf, served, somePiece } from '@w3filecoin/testing'
 import { describe, expect, it } from 'vitest'
@@ -294,12 +295,33 @@ describe('D5: a piece that the dealer retries', () => {
     expect(`${(await served(service.api, refusal.ran.link()))?.root.cid}`).toBe(`${refusal.root.cid}`)
   })
 
-  it('must wait until the pieces of its aggregate are included', async () => {
+  it('may be offered before the pieces of its aggregate are included', async () => {
+    const group = freshGroup('early')
+    const pieces = (await offerAll([QUARTER, EIGHTH], group)) as [PieceLink, PieceLink]
+    await seal(group)
+    await aws.deliver('deal', service.consumers.deal as never)
+    const aggregate = sealedOf(group)[0]!
+    for (const piece of pieces) {
+      expect((await retry(piece, group, aggregate)).out.ok).toBeDefined()
+      expect(await attemptOf(piece, group, aggregate)).toMatchObject({ storefront: one.did(), attempt: 2 })
+    }
+    await seal(group)
+    await settle()
+    expect(offeredPieces(group)).toEqual([texts(pieces), texts(pieces)])
+    for (const piece of pieces)
+      for (const nonce of [undefined, Tasks.retryNonce(aggregate)])
+        expect((await outcomeOf(piece, group, nonce))?.ok).toBeDefined()
+    expect(await listed(group)).toEqual([])
+  })
+
+  it('must wait until the pieces of an aggregate that earlier code sealed are included', async () => {
     const group = freshGroup('untold')
     const [piece] = (await offerAll([QUARTER], group)) as [PieceLink]
     await seal(group)
     await aws.deliver('deal', service.consumers.deal as never)
     const aggregate = sealedOf(group)[0]!
+    const { memberShards, ...record } = (await aggregateOf(aggregate)) as Stored<AggregateRecord>
+    await dependencies.stores.aggregate.replace(record)
     const early = await retry(piece, group, aggregate)
     expect(errorOf(early)?.name).toBe('HandlerExecutionError')
     expect(await served(service.api, early.ran.link()), 'no receipt is stored').toBeUndefined()

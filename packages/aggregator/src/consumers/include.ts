@@ -28,9 +28,9 @@ import { type IncludeMessage, includeMessage } from '../queues.ts'
 const MAX_PARALLEL = 10
 
 /**
- * On `include`, issue the `piece/accept` receipts of a range of an aggregate's pieces. The member rows and the receipts
- * are written first, then the pieces' records; then the rows leave the list of the group, and the receipts are sent to
- * the storefront.
+ * On `include`, issue the `piece/accept` receipts of a range of an aggregate's pieces. The receipts are written first, then
+ * the pieces' records; then the rows leave the list of the group, and the receipts are sent to the storefront. An aggregate of
+ * earlier code gets its rows of `member` before them.
  */
 export const onInclude = ({
   id,
@@ -48,9 +48,10 @@ export const onInclude = ({
       const records = await stores.piece.getMany(entries.map(({ id }) => ({ id })))
       const offer = await unpackTask(aggregate.offerTask)
 
-      await stores.member.putMany(
-        entries.map(({ id, piece }) => ({ aggregate: aggregate.id, piece: `${piece}`, id })),
-      )
+      if (aggregate.memberShards === undefined)
+        await stores.member.putMany(
+          entries.map(({ id, piece }) => ({ aggregate: aggregate.id, piece: `${piece}`, id })),
+        )
       const pieces = entries.map(({ id }, n) => {
         const record = records[n]
         if (record === undefined)

@@ -116,7 +116,7 @@ export const newPendingRow = ({
   offeredAt,
 })
 
-/** Names the piece's record for a piece in an aggregate. An aggregate contains a piece only once. */
+/** Names the piece's record for a piece in an aggregate of earlier code. */
 export interface MemberRecord {
   /** Record id of the aggregate. */
   aggregate: string

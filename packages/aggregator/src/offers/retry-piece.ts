@@ -3,6 +3,7 @@ import type { Stored } from '@w3filecoin/runtime'
 import type { Dependencies } from '../dependencies.ts'
 import { aggregateId, mayRetry } from '../domain/aggregate.ts'
 import { MAX_ATTEMPTS, type PieceRecord } from '../domain/piece.ts'
+import { findMember } from '../sealing/members.ts'
 import { enqueuePiece } from './enqueue-piece.ts'
 import { type Refusal, refuse } from './refusal.ts'
 
@@ -36,11 +37,11 @@ export const retryPiece = async (
         final: true,
       },
     )
-  const member = await stores.member.get({ aggregate: aggregate.id, piece })
-  const record = member && (await stores.piece.get({ id: member.id }))
-  if (record === undefined) {
-    // Until every range is included, the piece may be in a range whose members are not recorded yet.
-    if (aggregate.rangesToInclude.length > 0)
+  const member = await findMember(stores, aggregate, piece)
+  const record = member && (await stores.piece.get({ id: member }))
+  if (!record) {
+    // An aggregate of earlier code: until every range is included, the piece may be in one whose members are not recorded yet.
+    if (aggregate.memberShards === undefined && aggregate.rangesToInclude.length > 0)
       throw new Error(
         `Some pieces of ${aggregate.aggregate} have no receipts yet, so ${piece} cannot be retried. Retry it later`,
       )
