@@ -15,7 +15,10 @@ const SEEDS = [1, 51]
 const reports = [await tour()]
 for (const seed of SEEDS) reports.push(await simulateSeed(seed))
 // Some resources are only there for records of earlier code.
-for (const snapshot of readYesterday('2026-11-27').snapshots) reports.push(await continueJourney(snapshot))
+const { snapshots, messages } = readYesterday('2026-11-27')
+for (const snapshot of snapshots)
+  for (const aggregator of [{}, messages.aggregator!])
+    reports.push(await continueJourney(snapshot, { aggregator }))
 
 test('the tour of the services loses nothing', () =>
   expect(reports.flatMap(({ violations }) => violations)).toEqual([]))

@@ -88,6 +88,8 @@ const isFinished = ({ resources }: Simulated, table: string, item: Item): boolea
 export const isWaiting = (service: Simulated, table: string, item: Item): boolean => {
   if (isOfFlood(item.nonce)) return false
   if (service.resources.service !== 'aggregator') return !isFinished(service, table, item)
+  // A piece whose offer was never answered is offered again, so none is left out of the lists.
+  if (table === 'piece') return item.stage !== 'included'
   if (table === 'pending')
     return !isOfFlood(service.tables.piece!.items.get(JSON.stringify([item.id]))?.nonce)
   return table !== 'group' && !isFinished(service, table, item)

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { Choices } from '@w3filecoin/testing/deterministic'
 import { plannedCourse } from './crash-points.ts'
+import type { System } from './services.ts'
 import { type Report, simulate } from './simulate.ts'
 import type { Snapshot } from './snapshot.ts'
 
@@ -27,12 +28,22 @@ export const readYesterday = (version: string): Yesterday =>
   )
 
 /**
- * Continues the planned journey from a snapshot. Its messages are lost. Offers in dialects are not made again, but those in the
- * tables are completed: version 0.1.0 had no dialects.
+ * Continues the planned journey from a snapshot. Offers in dialects are not made again, but those in the tables are completed:
+ * version 0.1.0 had no dialects.
+ *
+ * @param messages those that are still in the queues; default: all messages are lost
  */
-export const continueJourney = async (resume: Snapshot): Promise<Report> => {
+export const continueJourney = async (
+  resume: Snapshot,
+  messages: Yesterday['messages'] = {},
+): Promise<Report> => {
   const planned = plannedCourse()
   const offers = planned.scenario.offers.filter(({ dialect }) => dialect === undefined)
   const scenario = { ...planned.scenario, offers }
-  return (await simulate(1, new Choices(1), { ...planned, scenario, resume })).report
+  const visit = (_: unknown, { services }: System) => {
+    for (const [service, queues] of Object.entries(messages))
+      for (const [queue, sent] of Object.entries(queues))
+        for (const message of sent) services.get(service)?.queues[queue]?.deliver(message as never)
+  }
+  return (await simulate(1, new Choices(1), { ...planned, scenario, resume, visit })).report
 }

@@ -19,12 +19,14 @@ export const resources = describeResources({
         aggregate: 'write',
         member: 'read',
         receipt: 'write',
-        tally: 'read',
+        pending: 'write',
+        group: 'write',
+        tally: 'write',
         translation: 'write',
         peer: 'read',
         quota: 'write',
       },
-      queues: ['piece', 'deal', 'conclude', 'translate'],
+      queues: ['seal', 'deal', 'conclude', 'translate'],
       buckets: { blocks: 'write' },
     },
   },
@@ -71,7 +73,7 @@ export const resources = describeResources({
     },
   },
   queues: {
-    /** Add offered pieces to the list of their group. */
+    /** Add pieces that code before decision 0076 recorded as offered to the lists of their groups. */
     piece: {
       batch: 100,
       window: 1,

@@ -100,7 +100,6 @@ describe('a seal that is interrupted', () => {
   ])('while its pieces are included, %s, includes them again', async (how, cutting) => {
     const group = freshGroup(how)
     const pieces = await offerAll([HALF, QUARTER], group)
-    await aws.deliver('piece', service.consumers.piece as never)
     clock.now += HOUR
     await service.consumers.seal!.handle([{ group: groupId({ storefront: one.did(), group }), id: 'x' }])
     const { consumers } = createAggregator({ ...dependencies, ...cutting(dependencies) })

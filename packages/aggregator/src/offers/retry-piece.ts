@@ -1,10 +1,9 @@
 import { type PieceLink, type Result, Tasks } from '@w3filecoin/capabilities'
 import type { Stored } from '@w3filecoin/runtime'
-import type { Dependencies } from '../dependencies.ts'
 import { aggregateId, mayRetry } from '../domain/aggregate.ts'
 import { MAX_ATTEMPTS, type PieceRecord } from '../domain/piece.ts'
 import { findMember } from '../sealing/members.ts'
-import { enqueuePiece } from './enqueue-piece.ts'
+import { type EnqueueDependencies, enqueuePiece } from './enqueue-piece.ts'
 import { type Refusal, refuse } from './refusal.ts'
 
 /** A piece of a failed aggregate that the dealer offers again. */
@@ -20,8 +19,9 @@ export interface PieceRetry {
  * caller has checked that the dealer authorized it.
  */
 export const retryPiece = async (
-  dependencies: Pick<Dependencies, 'id' | 'stores' | 'queues' | 'timing' | 'now'>,
+  dependencies: EnqueueDependencies,
   retry: PieceRetry,
+  message: object,
 ): Promise<Result<Stored<PieceRecord>, Refusal>> => {
   const { stores } = dependencies
   const { group, nonce } = retry
@@ -56,13 +56,10 @@ export const retryPiece = async (
       final: true,
     })
   return {
-    ok: await enqueuePiece(dependencies, {
-      storefront,
-      group: record.group,
-      piece,
-      size,
-      nonce,
-      attempt: attempt + 1,
-    }),
+    ok: await enqueuePiece(
+      dependencies,
+      { storefront, group: record.group, piece, size, nonce, attempt: attempt + 1 },
+      message,
+    ),
   }
 }
