@@ -105,12 +105,11 @@ describe.each(Object.keys(STAGES))('records and messages of version %s', version
           const { decode, encode, version } = TABLES[service]![table]!
           for (const row of rows) {
             const written = encode(decode(row))
-            expect(Object.keys(written).sort(), `${service}.${table}`).toEqual(
-              Object.keys({ ...row, v: 1 }).sort(),
-            )
             expect(written.v).toBe(version)
             expect(decode(written), `${service}.${table}`).toEqual(decode(row))
-            if (version === 1) expect(written, `${service}.${table}`).toEqual({ ...row, v: 1 })
+            // A later version may store an attribute under another name, or packed.
+            if (version === (row.v ?? 1))
+              expect(written, `${service}.${table}`).toEqual({ ...row, v: version })
           }
         }
   })
