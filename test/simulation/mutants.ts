@@ -68,10 +68,10 @@ const MUTANTS: Mutant[] = [
     to: 'void dependencies.list(message, offered).catch(() => {})',
   },
   {
-    what: 'read the group of a piece before the piece is in the list',
+    what: 'leave an idle group asleep when a piece is added to its list',
     file: 'aggregator/src/offers/list-pieces.ts',
-    from: 'await stores.pending.putMany(pieces.map(newPendingRow))\n  const known = await stores.group.get({ id })',
-    to: 'const known = await stores.group.get({ id })\n  await stores.pending.putMany(pieces.map(newPendingRow))',
+    from: 'else if (known.idleSince !== undefined)',
+    to: 'else if (known.idleSince === 0)',
     tests: 'packages/aggregator/test/forgotten-group.test.ts',
   },
   {
