@@ -7,12 +7,18 @@ import { grantsOf } from '@w3filecoin/testing'
 import { expect, test } from 'vitest'
 import { simulateSeed } from './simulation/simulate.ts'
 import { tour } from './simulation/tour.ts'
+import { continueJourney, readYesterday } from './simulation/yesterday.ts'
 
 /** Seeds in which sweeps mend lost messages of every kind. The first one has offers in dialects. */
 const SEEDS = [1, 51]
 
 const reports = [await tour()]
 for (const seed of SEEDS) reports.push(await simulateSeed(seed))
+// Some resources are only there for records of earlier code.
+const { snapshots, messages } = readYesterday('2026-11-27')
+for (const snapshot of snapshots)
+  for (const aggregator of [{}, messages.aggregator!])
+    reports.push(await continueJourney(snapshot, { aggregator }))
 
 test('the tour of the services loses nothing', () =>
   expect(reports.flatMap(({ violations }) => violations)).toEqual([]))

@@ -88,6 +88,8 @@ const isFinished = ({ resources }: Simulated, table: string, item: Item): boolea
 export const isWaiting = (service: Simulated, table: string, item: Item): boolean => {
   if (isOfFlood(item.nonce)) return false
   if (service.resources.service !== 'aggregator') return !isFinished(service, table, item)
+  // A piece whose offer was never answered is offered again, so none is left out of the lists.
+  if (table === 'piece') return item.stage !== 'included'
   if (table === 'pending')
     return !isOfFlood(service.tables.piece!.items.get(JSON.stringify([item.id]))?.nonce)
   return table !== 'group' && !isFinished(service, table, item)
@@ -197,11 +199,9 @@ export class Watch {
     const key = `${name} ${group}`
     if (sequence === (this.#sequences.get(key) ?? 0)) return
     this.#sequences.set(key, sequence as number)
-    const seals = open as { sequence: number; members: string }[]
-    const membersOf = (seal: { members: string }) =>
-      decode<string[]>(blocks.blocks.get(seal.members) as never)
-    const sealed = new Set(seals.flatMap(membersOf))
-    const members = new Set(membersOf(seals.find(seal => seal.sequence === sequence)!))
+    const seals = open as ({ sequence: number } & Members)[]
+    const sealed = new Set(seals.flatMap(seal => membersOf(blocks, seal)))
+    const members = new Set(membersOf(blocks, seals.find(seal => seal.sequence === sequence)!))
     const list = [...tables.pending!.items.values()]
       .filter(row => row.group === group)
       .map(row => row as unknown as { id: string; order: string; piece: string; size: number })
@@ -234,6 +234,21 @@ export class Watch {
       )
     this.#passedOver.set(key, passed)
   }
+}
+
+interface Members {
+  memberShards?: string
+  /** In seals of earlier code. */
+  members?: string
+}
+
+/** Returns the record ids of the pieces in a seal or an aggregate. */
+const membersOf = ({ blocks }: Simulated['blocks'], { memberShards, members }: Members): string[] => {
+  const read = <T>(cid: string): T => decode<T>(blocks.get(cid) as never)
+  if (memberShards === undefined) return read(members as string)
+  return read<string[]>(memberShards).flatMap(shard =>
+    read<[piece: string, id: string][]>(shard).map(([, id]) => id),
+  )
 }
 
 const cidOf = ({ root }: Receipt): string => `${root.cid}`
@@ -466,8 +481,8 @@ const checkAggregates = (findings: Findings, { tables, blocks }: Simulated, minP
   /** The aggregate of each piece. */
   const holders = new Map<string, string>()
   for (const item of tables.aggregate!.items.values()) {
-    const { id, members, pieces, storefront, group, aggregate } = item as unknown as Record<string, string>
-    const ids = decode<string[]>(blocks.blocks.get(members!) as never)
+    const { id, pieces, storefront, group, aggregate } = item as unknown as Record<string, string>
+    const ids = membersOf(blocks, item as Members)
     const links = decode<PieceLink[]>(blocks.blocks.get(pieces!) as never)
     const bytes = links.reduce((sum, link) => sum + (decodePiece(link).ok?.size ?? Infinity), 0)
     findings.check(

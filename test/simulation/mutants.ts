@@ -56,10 +56,23 @@ const MUTANTS: Mutant[] = [
     tests: 'packages/aggregator/test/aggregator.test.ts',
   },
   {
-    what: 'mark a piece as listed before it is in the list',
-    file: 'aggregator/src/consumers/piece.ts',
-    from: 'await stores.pending.putMany(records.map(newPendingRow))',
-    to: 'await pMap(records, record => update(stores.piece, { id: record.id }, markPending)); await stores.pending.putMany(records.map(newPendingRow))',
+    what: 'answer a repeated offer without adding its piece to the list',
+    file: 'aggregator/src/offers/enqueue-piece.ts',
+    from: "if (offered.record.stage === 'pending')",
+    to: 'if (offered.isNew)',
+  },
+  {
+    what: 'add a piece to the list after its offer is answered',
+    file: 'aggregator/src/offers/enqueue-piece.ts',
+    from: 'await dependencies.list(message, offered)',
+    to: 'void dependencies.list(message, offered).catch(() => {})',
+  },
+  {
+    what: 'leave an idle group asleep when a piece is added to its list',
+    file: 'aggregator/src/offers/list-pieces.ts',
+    from: 'else if (known.idleSince !== undefined)',
+    to: 'else if (known.idleSince === 0)',
+    tests: 'packages/aggregator/test/forgotten-group.test.ts',
   },
   {
     what: 'mark a range as included before its pieces are',

@@ -18,6 +18,7 @@ import { translateAccept } from './dialects/translate.ts'
 import { pieceAcceptHandler } from './handlers/piece-accept.ts'
 import { pieceInfoHandler } from './handlers/piece-info.ts'
 import { pieceOfferHandler } from './handlers/piece-offer.ts'
+import { listByMessage } from './offers/list-pieces.ts'
 import type { messages } from './queues.ts'
 import { resources } from './resources.ts'
 import { receiveAggregateAccept } from './settlement/receive-aggregate-accept.ts'
@@ -27,13 +28,14 @@ import { sweepAggregator } from './sweep.ts'
 export const createAggregator = (dependencies: Dependencies): Service<typeof resources, typeof messages> => {
   const { id, authority, stores, storefronts, dealer, dialects, timing, now, log } = dependencies
   const { receipts } = stores
+  const offering = { ...dependencies, list: listByMessage(dependencies) }
   /** The ability of the dealer's task that decides about an aggregate. */
   const settles = dealerWords(id, dealer).promised({ aggregate: '', pieces: '' }).can
   const server = new Server({
     id,
     authority,
     handlers: [
-      pieceOfferHandler(dependencies),
+      pieceOfferHandler(offering),
       pieceAcceptHandler(stores),
       pieceInfoHandler(dependencies),
       concludeHandler({
@@ -44,7 +46,7 @@ export const createAggregator = (dependencies: Dependencies): Service<typeof res
           [settles]: (receipt, ran) => receiveAggregateAccept(dependencies, receipt, ran),
         },
       }),
-      ...dialectHandlers(dependencies),
+      ...dialectHandlers(offering),
     ],
     receipts,
     log,

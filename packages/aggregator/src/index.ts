@@ -14,4 +14,5 @@ export {
 } from './domain/piece.ts'
 export { quotaKey } from './domain/quota.ts'
 export { messages, type Queues } from './queues.ts'
+export { findMember, readMembers } from './sealing/members.ts'
 export { type Stores, tables } from './stores.ts'

@@ -11,7 +11,7 @@ import * as z from 'zod'
 import type { resources } from './resources.ts'
 
 /**
- * "Add this piece to the list of its group."
+ * "Add this piece to the list of its group." Only for pieces that earlier code recorded as `offered`.
  *
  * @example { "v": 1, "id": "kD3…" }
  */

@@ -19,12 +19,14 @@ export const resources = describeResources({
         aggregate: 'write',
         member: 'read',
         receipt: 'write',
-        tally: 'read',
+        pending: 'write',
+        group: 'write',
+        tally: 'write',
         translation: 'write',
         peer: 'read',
         quota: 'write',
       },
-      queues: ['piece', 'deal', 'conclude', 'translate'],
+      queues: ['seal', 'deal', 'conclude', 'translate'],
       buckets: { blocks: 'write' },
     },
   },
@@ -64,14 +66,14 @@ export const resources = describeResources({
       key: { hash: 'id' },
       indexes: { due: { hash: 'due', range: 'checkAt' } },
     },
-    /** The pieces in an aggregate, in case they must be retried. */
+    /** The pieces in an aggregate of code before decision 0076. Later aggregates have them in blocks. */
     member: {
       fields: { aggregate: 'string', piece: 'string' },
       key: { hash: 'aggregate', range: 'piece' },
     },
   },
   queues: {
-    /** Add offered pieces to the list of their group. */
+    /** Add pieces that code before decision 0076 recorded as offered to the lists of their groups. */
     piece: {
       batch: 100,
       window: 1,

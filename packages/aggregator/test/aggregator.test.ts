@@ -2,13 +2,13 @@ import { Delegation, isDelegation } from '@ucanto/core'
 import type { Receipt, Signer } from '@ucanto/interface'
 import { failure, type PieceAcceptSuccess, type PieceLink, type Task, Tasks } from '@w3filecoin/capabilities'
 import { decodePiece, encodePiece, verifyInclusion } from '@w3filecoin/piece'
-import { issueReceipt } from '@w3filecoin/runtime'
-import { ask, bytesOf, call, effectsOf, served, somePiece } from '@w3filecoin/testing'
+import { dueAt, issueReceipt, packTask } from '@w3filecoin/runtime'
+import { ask, bytesOf, call, cut, effectsOf, served, somePiece } from '@w3filecoin/testing'
 import { create as createDigest } from 'multiformats/hashes/digest'
 import { create as createLink } from 'multiformats/link'
 import { describe, expect, it } from 'vitest'
-import { groupId } from '../src/domain/piece.ts'
-import { createAggregator } from '../src/index.ts'
+import { groupId, pieceId } from '../src/domain/piece.ts'
+import { createAggregator, type Dependencies } from '../src/index.ts'
 
 import {
   acceptOf,
@@ -56,9 +56,7 @@ describe('piece/offer', () => {
     expect(effectsOf(receipt)).toEqual({ fork: [], join: `${(await acceptOf(piece, group)).cid}` })
     expect(isDelegation(receipt.fx.join as never)).toBe(true)
     expect(`${(await served(service.api, receipt.ran.link()))?.root.cid}`).toBe(`${receipt.root.cid}`)
-    expect(await recordOf(piece, group)).toMatchObject({ stage: 'offered', storefront: one.did(), size: 128 })
-    await settle()
-    expect(await recordOf(piece, group)).toMatchObject({ stage: 'pending' })
+    expect(await recordOf(piece, group)).toMatchObject({ stage: 'pending', storefront: one.did(), size: 128 })
     expect(await listed(group)).toMatchObject([{ piece: `${piece}`, size: 128 }])
   })
 
@@ -95,6 +93,79 @@ describe('piece/offer', () => {
     await sweepAfter(2 * HOUR)
     expect(effectsOf(receipts.at(-1)!)).toEqual(effectsOf(receipts[0]!))
     expect(offersOf(group)).toHaveLength(1)
+  })
+
+  it('of many pieces in one message reads their group, and counts them, a few times only', async () => {
+    const group = freshGroup()
+    const id = groupId({ storefront: one.did(), group })
+    const pieces = Array.from({ length: 20 }, (_, n) => somePiece(`${group} ${n}`))
+    const { stores } = dependencies
+    let reads = 0
+    const counting = {
+      ...stores.group,
+      get: (...key: Parameters<typeof stores.group.get>) => {
+        reads += 1
+        return stores.group.get(...key)
+      },
+    }
+    const limitsOf = () => ({ ...limits, maxPieces: 100 })
+    const { api } = createAggregator({ ...dependencies, limitsOf, stores: { ...stores, group: counting } })
+    const receipts = await call(api, ...(await Promise.all(pieces.map(piece => offer(piece, group)))))
+    expect(receipts.map(({ out }) => out)).toEqual(pieces.map(piece => ({ ok: { piece } })))
+    expect((await listed(group)).map(({ piece }) => piece).toSorted()).toEqual(texts(pieces))
+    expect(await stores.tally.get({ id })).toMatchObject({ pieces: 20, bytes: 20 * 128 })
+    expect(await stores.group.get({ id })).toMatchObject({ sequence: 0, checkAt: expect.any(Number) })
+    expect(reads).toBeLessThan(10)
+  })
+
+  it.each<[string, (whole: Dependencies) => Partial<Dependencies>]>([
+    [
+      'before the piece is in the list',
+      ({ stores }) => ({ stores: { ...stores, pending: cut(stores.pending, 'putMany') } }),
+    ],
+    [
+      'before its group has a record',
+      ({ stores }) => ({ stores: { ...stores, group: cut(stores.group, 'insert') } }),
+    ],
+    ['before it is counted', ({ stores }) => ({ stores: { ...stores, tally: cut(stores.tally, 'add') } })],
+  ])('interrupted %s, has no receipt, and is completed when it is repeated', async (how, cutting) => {
+    const [group, piece] = [freshGroup(how), somePiece(how)]
+    const task = await offer(piece, group)
+    const { api } = createAggregator({ ...dependencies, ...cutting(dependencies) })
+    expect(errorOf(await ask(api, task))?.name).toBe('HandlerExecutionError')
+    expect(await served(api, task.cid)).toBeUndefined()
+    expect((await ask(api, task)).out).toEqual({ ok: { piece } })
+    expect(await listed(group)).toHaveLength(1)
+    await sweepAfter(HOUR)
+    expect(offeredPieces(group)).toEqual([[`${piece}`]])
+    expect(await listed(group)).toEqual([])
+  })
+
+  it('that earlier code recorded, but did not add to its list, is added by the next sweep', async () => {
+    const [group, piece] = [freshGroup(), somePiece('of earlier code')]
+    const id = pieceId({ piece: `${piece}`, group })
+    const acceptTask = await packTask(await acceptOf(piece, group))
+    const offered = { storefront: one.did(), group, piece: `${piece}`, size: 128, acceptTask }
+    const { stores } = dependencies
+    await stores.piece.insert({
+      ...offered,
+      id,
+      stage: 'offered',
+      offeredAt: clock.now,
+      ...dueAt(id, clock.now),
+    })
+    // A repeated offer leaves it to the sweep.
+    expect((await ask(service.api, await offer(piece, group))).out).toEqual({ ok: { piece } })
+    expect(await listed(group)).toEqual([])
+    await sweepAfter(1)
+    expect(await recordOf(piece, group)).toMatchObject({ stage: 'pending' })
+    expect((await recordOf(piece, group))?.checkAt).toBeUndefined()
+    expect(await listed(group)).toMatchObject([{ id }])
+    expect(await stores.tally.get({ id: groupId({ storefront: one.did(), group }) })).toMatchObject({
+      pieces: 1,
+    })
+    await sweepAfter(HOUR)
+    expect(offeredPieces(group)).toEqual([[`${piece}`]])
   })
 
   it('A3: with a nonce is a new offer, and the piece is in another aggregate', async () => {
@@ -185,10 +256,10 @@ describe('piece/offer', () => {
     })
     expect(`${(await ask(api, task)).root.cid}`).toBe(`${refused.root.cid}`)
     expect(await recordOf(piece, group)).toBeUndefined()
-    expect(await aws.drain('piece')).toEqual([])
+    expect(await listed(group)).toEqual([])
     expect((await ask(api, await offer(piece, group, { nonce: 'n' }))).out.ok).toBeDefined()
-    expect(await recordOf(piece, group, 'n')).toMatchObject({ stage: 'offered' })
-    await aws.drain('piece')
+    expect(await recordOf(piece, group, 'n')).toMatchObject({ stage: 'pending' })
+    expect(await listed(group)).toHaveLength(1)
   })
 
   it('accepts a group of 128 bytes, and refuses a longer one', async () => {
@@ -374,7 +445,6 @@ describe('the dealer', () => {
   const sealed = async (seed: string) => {
     const group = freshGroup(seed)
     const [piece] = (await offerAll([QUARTER], group)) as [PieceLink]
-    await aws.deliver('piece', service.consumers.piece as never)
     clock.now += HOUR
     await service.consumers.seal!.handle([{ group: groupId({ storefront: one.did(), group }), id: 'x' }])
     return { group, piece }

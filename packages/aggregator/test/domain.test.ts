@@ -83,14 +83,12 @@ describe('limits', () => {
 describe('a piece', () => {
   const offer = { storefront, group: 'g', piece: 'p', size: 128 }
   const record = (stage: PieceStage) =>
-    stored({ ...newPiece({ ...offer, id: 'id', acceptTask: new Uint8Array() }, 1000, 60), stage })
+    stored({ ...newPiece({ ...offer, id: 'id', acceptTask: new Uint8Array() }, 1000), stage })
 
-  it('is offered first, and is checked after retryMs', () => {
-    expect(newPiece({ ...offer, id: 'id', acceptTask: new Uint8Array() }, 1000, 60)).toMatchObject({
-      stage: 'offered',
-      offeredAt: 1000,
-      checkAt: 1060,
-    })
+  it('is pending from the start, and not in the sweep index: its group is', () => {
+    const piece = newPiece({ ...offer, id: 'id', acceptTask: new Uint8Array() }, 1000)
+    expect(piece).toMatchObject({ stage: 'pending', offeredAt: 1000 })
+    expect(piece).not.toHaveProperty('due')
   })
 
   it.each<[PieceStage, PieceStage | undefined, PieceStage | undefined]>([
@@ -145,7 +143,7 @@ const seal = (sequence: number): Seal => ({
   sequence,
   aggregate: 'a',
   pieces: 'p',
-  members: 'm',
+  memberShards: 'm',
   ranges: 'r',
   sealedAt: 5,
 })

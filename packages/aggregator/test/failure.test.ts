@@ -10,6 +10,7 @@ import {
   Peer,
   provide,
   Server,
+  type Stored,
 } from '@w3filecoin/runtime'
 import { ask, cut, effectsOf, networkOf, served, somePiece } from '@w3filecoin/testing'
 import { describe, expect, it } from 'vitest'
@@ -75,7 +76,6 @@ const aggregateOf = async ({ aggregate, nonce }: Sealed): Promise<AggregateRecor
 }
 /** Seals one group whose pieces have waited long enough. The messages that follow stay in the queues. */
 const seal = async (group: string, storefront = one) => {
-  await aws.deliver('piece', service.consumers.piece as never)
   clock.now += HOUR
   const message = { group: groupId({ storefront: storefront.did(), group }), id: `${clock.now}` }
   expect((await service.consumers.seal!.handle([message]))[0]?.ok).toBeDefined()
@@ -128,7 +128,6 @@ describe('D5: a piece that the dealer retries', () => {
     const { group, pieces, aggregate } = await sealed('again', [QUARTER, HALF])
     const [, half] = pieces as [PieceLink, PieceLink]
     const newer = await offerAll([HALF, EIGHTH], group)
-    await aws.deliver('piece', service.consumers.piece as never)
     const receipt = await retry(half, group, aggregate)
     expect(receipt.out).toEqual({ ok: { piece: half } })
     const nonce = Tasks.retryNonce(aggregate)
@@ -139,7 +138,6 @@ describe('D5: a piece that the dealer retries', () => {
     // Repeated late and at once, it has one row.
     for (const same of await Promise.all([1, 2, 3].map(() => retry(half, group, aggregate))))
       expect(effectsOf(same)).toEqual(effectsOf(receipt))
-    await aws.deliver('piece', service.consumers.piece as never)
     expect(await attemptOf(half, group, aggregate)).toMatchObject({
       storefront: one.did(),
       stage: 'pending',
@@ -216,7 +214,7 @@ describe('D5: a piece that the dealer retries', () => {
     const receipt = await ask(service.api, await make(pieces[0]!, group, aggregate))
     expect(errorOf(receipt)?.name).toBe(name)
     expect(await served(service.api, receipt.ran.link())).toBeUndefined()
-    expect(await aws.drain('piece')).toEqual([])
+    expect(await listed(group)).toEqual([])
   })
 
   it.each<[string, Retry, string]>([
@@ -250,7 +248,7 @@ describe('D5: a piece that the dealer retries', () => {
     expect(effectsOf(receipt)).toEqual({ fork: [], join: undefined })
     expect(`${(await served(service.api, task.cid))?.root.cid}`).toBe(`${receipt.root.cid}`)
     expect(`${(await ask(service.api, task)).root.cid}`, 'repeated').toBe(`${receipt.root.cid}`)
-    expect(await aws.drain('piece')).toEqual([])
+    expect(await listed(group)).toEqual([])
   })
 
   it('is a new offer, behind older pieces, if a storefront makes it', async () => {
@@ -294,12 +292,33 @@ describe('D5: a piece that the dealer retries', () => {
     expect(`${(await served(service.api, refusal.ran.link()))?.root.cid}`).toBe(`${refusal.root.cid}`)
   })
 
-  it('must wait until the pieces of its aggregate are included', async () => {
+  it('may be offered before the pieces of its aggregate are included', async () => {
+    const group = freshGroup('early')
+    const pieces = (await offerAll([QUARTER, EIGHTH], group)) as [PieceLink, PieceLink]
+    await seal(group)
+    await aws.deliver('deal', service.consumers.deal as never)
+    const aggregate = sealedOf(group)[0]!
+    for (const piece of pieces) {
+      expect((await retry(piece, group, aggregate)).out.ok).toBeDefined()
+      expect(await attemptOf(piece, group, aggregate)).toMatchObject({ storefront: one.did(), attempt: 2 })
+    }
+    await seal(group)
+    await settle()
+    expect(offeredPieces(group)).toEqual([texts(pieces), texts(pieces)])
+    for (const piece of pieces)
+      for (const nonce of [undefined, Tasks.retryNonce(aggregate)])
+        expect((await outcomeOf(piece, group, nonce))?.ok).toBeDefined()
+    expect(await listed(group)).toEqual([])
+  })
+
+  it('must wait until the pieces of an aggregate that earlier code sealed are included', async () => {
     const group = freshGroup('untold')
     const [piece] = (await offerAll([QUARTER], group)) as [PieceLink]
     await seal(group)
     await aws.deliver('deal', service.consumers.deal as never)
     const aggregate = sealedOf(group)[0]!
+    const { memberShards, ...record } = (await aggregateOf(aggregate)) as Stored<AggregateRecord>
+    await dependencies.stores.aggregate.replace(record)
     const early = await retry(piece, group, aggregate)
     expect(errorOf(early)?.name).toBe('HandlerExecutionError')
     expect(await served(service.api, early.ran.link()), 'no receipt is stored').toBeUndefined()
@@ -313,7 +332,15 @@ describe('D5: a piece that the dealer retries', () => {
       ({ stores }) => ({ stores: { ...stores, receipts: cut(stores.receipts, 'put') } }),
     ],
     ['before its record', ({ stores }) => ({ stores: { ...stores, piece: cut(stores.piece, 'insert') } })],
-    ['before its message', ({ queues }) => ({ queues: { ...queues, piece: cut(queues.piece, 'send') } })],
+    [
+      'before it is in the list',
+      ({ stores }) => ({ stores: { ...stores, pending: cut(stores.pending, 'putMany') } }),
+    ],
+    [
+      'before its group is read',
+      ({ stores }) => ({ stores: { ...stores, group: cut(stores.group, 'get') } }),
+    ],
+    ['before it is counted', ({ stores }) => ({ stores: { ...stores, tally: cut(stores.tally, 'add') } })],
   ])('interrupted %s, is added once when it is offered again', async (how, cutting) => {
     const { group, pieces, aggregate } = await sealed(how)
     const [piece] = pieces as [PieceLink]

@@ -1,5 +1,5 @@
 import { decodePiece } from '@w3filecoin/piece'
-import { Authority, Peer } from '@w3filecoin/runtime'
+import { Authority, Peer, type Stored } from '@w3filecoin/runtime'
 import { signersOf, somePiece } from '@w3filecoin/testing'
 import {
   Choices,
@@ -8,12 +8,12 @@ import {
   DeterministicWorld,
 } from '@w3filecoin/testing/deterministic'
 import { expect, it } from 'vitest'
-import { onPiece } from '../src/consumers/piece.ts'
 import { onSeal } from '../src/consumers/seal.ts'
 import { BATCHING } from '../src/domain/batching.ts'
 import { FORGET_MS, type GroupRecord, newGroup } from '../src/domain/group.ts'
 import type { Limits } from '../src/domain/limits.ts'
 import { groupId, type PendingRecord, type PieceRecord } from '../src/domain/piece.ts'
+import { listByMessage } from '../src/offers/list-pieces.ts'
 import { resources } from '../src/resources.ts'
 
 const { aggregator, dealer, one } = await signersOf('aggregator', 'dealer', 'one')
@@ -38,16 +38,17 @@ const idleGroup = (seed: number, marked: boolean) => {
     ...(marked && { idleSince }),
     revision: 1,
   })
-  pieces.seed({
+  const record: Stored<PieceRecord> = {
     ...tenant,
     id: 'added',
     piece: `${piece}`,
     size: decodePiece(piece).ok!.size,
-    stage: 'offered',
+    stage: 'pending',
     offeredAt: world.now(),
     acceptTask: new Uint8Array(),
     revision: 1,
-  })
+  }
+  pieces.seed(record)
   const queue = { send: async () => {} }
   const dependencies = {
     id: aggregator,
@@ -67,6 +68,7 @@ const idleGroup = (seed: number, marked: boolean) => {
     batching: BATCHING,
     now: world.now,
   }
+  const list = listByMessage(dependencies)
   const run = async (...runs: (() => Promise<unknown>)[]) => {
     let ended = false
     const all = Promise.all(runs.map(run => run())).finally(() => {
@@ -81,7 +83,7 @@ const idleGroup = (seed: number, marked: boolean) => {
     groups,
     pending,
     seal: () => onSeal(dependencies).handle([{ group: id, id: 'look' }]),
-    add: () => onPiece(dependencies).handle([{ id: 'added' }]),
+    add: () => list({}, { record, isNew: true }),
   }
 }
 

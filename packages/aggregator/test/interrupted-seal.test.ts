@@ -79,7 +79,7 @@ describe('a seal that is interrupted', () => {
   it.each<[string, Cut]>([
     [
       'before receipts are stored',
-      ({ stores }) => ({ stores: { ...stores, receipts: cut(stores.receipts, 'put') } }),
+      ({ stores }) => ({ stores: { ...stores, receipts: cut(stores.receipts, 'putMany') } }),
     ],
     [
       'before pieces are marked',
@@ -100,7 +100,6 @@ describe('a seal that is interrupted', () => {
   ])('while its pieces are included, %s, includes them again', async (how, cutting) => {
     const group = freshGroup(how)
     const pieces = await offerAll([HALF, QUARTER], group)
-    await aws.deliver('piece', service.consumers.piece as never)
     clock.now += HOUR
     await service.consumers.seal!.handle([{ group: groupId({ storefront: one.did(), group }), id: 'x' }])
     const { consumers } = createAggregator({ ...dependencies, ...cutting(dependencies) })

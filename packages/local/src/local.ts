@@ -144,7 +144,7 @@ const fourServices = (storefronts: readonly string[]): ServiceSpec[] => [
       limits: { minPaddedBytes: 0, maxWaitSeconds: SEAL_WAIT_SECONDS },
       timing: TIMING,
     }),
-    wakes: { sweep: { after: 'aggregator-piece', seconds: SEAL_WAIT_SECONDS } },
+    wakes: { sweep: { after: 'aggregator-api', seconds: SEAL_WAIT_SECONDS } },
   },
   {
     role: 'dealer',

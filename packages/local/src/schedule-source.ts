@@ -7,7 +7,7 @@ import { type EventSource, invoke, type LambdaFunction } from './invoke.ts'
 
 /** An event after which a schedule runs, without waiting for its interval. */
 export interface Wake {
-  /** Name of the queue whose function has run, e.g. `aggregator-piece`, or `market` after a deal. */
+  /** Name of the queue or the API whose function has run, e.g. `deal-tracker-update` or `aggregator-api`; `market` after a deal. */
   after: string
   /** The schedule runs this long after the event, when its work is due. */
   seconds: number

@@ -104,19 +104,12 @@ const startService = async (
   sources.push(
     ...Object.entries(resources.queues).map(([queue, spec]) => {
       const physicalName = queueName(name, queue, spec)
-      const run = functionOf(queue)
       return pollQueue({
         client: clients.sqs,
         queue: physicalName,
         url: places[variable('queue', queue)] as string,
         spec,
-        run: async (...args) => {
-          try {
-            return await run(...args)
-          } finally {
-            events.emit(physicalName)
-          }
-        },
+        run: announce(physicalName, functionOf(queue)),
         log,
       })
     }),
@@ -133,8 +126,19 @@ const startService = async (
       }),
     ),
   )
-  return { name, run: functionOf('api'), spec: resources.api, log }
+  return { name, run: announce(resourceName(name, 'api'), functionOf('api')), spec: resources.api, log }
 }
+
+/** Returns the function, which emits an event after each run. */
+const announce =
+  (event: string, run: LambdaFunction): LambdaFunction =>
+  async (...args) => {
+    try {
+      return await run(...args)
+    } finally {
+      events.emit(event)
+    }
+  }
 
 /** Replaces the environment of the thread. */
 const enter = (env: Record<string, string>): void => {

@@ -93,8 +93,10 @@ const fetchOutcome = async (
 /** Records why the dealer did not advance an aggregate, or that there is no problem any more. */
 const retryLater = async (
   { stores, timing, now }: Pick<DealDependencies, 'stores' | 'timing' | 'now'>,
-  { id, stage }: AggregateRecord,
+  record: Stored<AggregateRecord>,
   problem: string | undefined,
 ): Promise<void> => {
-  await update(stores.aggregate, { id }, current => recordProblem(current, stage, problem, now(), timing))
+  const { id, stage } = record
+  const change = (current: Stored<AggregateRecord>) => recordProblem(current, stage, problem, now(), timing)
+  await update(stores.aggregate, { id }, change, { known: record })
 }

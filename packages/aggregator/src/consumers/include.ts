@@ -3,6 +3,7 @@ import {
   type PieceAcceptSuccess,
   type PieceLink,
   parsePieceLink,
+  type Task,
 } from '@w3filecoin/capabilities'
 import {
   batchesOf,
@@ -23,10 +24,13 @@ import { type AggregateRecord, closeRange, type RangeEntry } from '../domain/agg
 import { groupId, markIncluded, type PieceRecord } from '../domain/piece.ts'
 import { type IncludeMessage, includeMessage } from '../queues.ts'
 
+/** Receipts that are signed, and records that are written, in parallel. */
+const MAX_PARALLEL = 10
+
 /**
- * On `include`, issue the `piece/accept` receipts of a range of an aggregate's pieces. The member rows and the receipts
- * are written first, then the pieces' records; then the rows leave the list of the group, and the receipts are sent to
- * the storefront.
+ * On `include`, issue the `piece/accept` receipts of a range of an aggregate's pieces. The receipts are written first, then
+ * the pieces' records; then the rows leave the list of the group, and the receipts are sent to the storefront. An aggregate of
+ * earlier code gets its rows of `member` before them.
  */
 export const onInclude = ({
   id,
@@ -44,43 +48,44 @@ export const onInclude = ({
       const records = await stores.piece.getMany(entries.map(({ id }) => ({ id })))
       const offer = await unpackTask(aggregate.offerTask)
 
-      await stores.member.putMany(
-        entries.map(({ id, piece }) => ({ aggregate: aggregate.id, piece: `${piece}`, id })),
-      )
-      const includePiece = async (record: Stored<PieceRecord>, { piece, inclusion }: RangeEntry) => {
-        const accept = await unpackTask(record.acceptTask)
+      if (aggregate.memberShards === undefined)
+        await stores.member.putMany(
+          entries.map(({ id, piece }) => ({ aggregate: aggregate.id, piece: `${piece}`, id })),
+        )
+      const pieces = entries.map(({ id }, n) => {
+        const record = records[n]
+        if (record === undefined)
+          throw new Error(`The record ${id} of a piece in ${aggregate.aggregate} is missing`)
+        return record
+      })
+      const accepts = await Promise.all(pieces.map(({ acceptTask }) => unpackTask(acceptTask)))
+      const issueOne = ({ piece, inclusion }: RangeEntry, n: number) => {
         const success: PieceAcceptSuccess = {
           piece: piece as PieceLink,
           aggregate: parsePieceLink(aggregate.aggregate),
           inclusion: inclusion as Inclusion,
         }
-        await stores.receipts.put(
-          await issueReceipt(id, accept, { out: { ok: success }, fx: { join: offer } }),
-        )
-        const { record: included } = await update(stores.piece, { id: record.id }, current =>
-          markIncluded(current, aggregate.id),
-        )
-        return { task: `${accept.cid}`, translations: translationsOf(included) }
+        return issueReceipt(id, accepts[n] as Task, { out: { ok: success }, fx: { join: offer } })
       }
-      const promises = await pMap(
-        entries,
-        (entry, n) => {
-          const record = records[n]
-          if (record === undefined)
-            throw new Error(`The record ${entry.id} of a piece in ${aggregate.aggregate} is missing`)
-          return includePiece(record, entry)
+      // The receipts of a range share a block: one write each to the table, and of few bytes.
+      await stores.receipts.putMany(await pMap(entries, issueOne, { concurrency: MAX_PARALLEL }))
+      const included = await pMap(
+        pieces,
+        async record => {
+          const include = (current: Stored<PieceRecord>) => markIncluded(current, aggregate.id)
+          return (await update(stores.piece, { id: record.id }, include, { known: record })).record
         },
-        { concurrency: 10 },
+        { concurrency: MAX_PARALLEL },
       )
       const group = groupId(aggregate)
       await stores.pending.removeMany(entries.map(({ order }) => ({ group, order })))
       await queues.conclude.send(
         batchesOf(
-          promises.map(({ task }) => task),
+          accepts.map(({ cid }) => `${cid}`),
           CONCLUDE_BATCH,
         ).map(batch => ({ to: aggregate.storefront, tasks: batch })),
       )
-      await queues.translate.send(promises.flatMap(({ translations }) => translations))
+      await queues.translate.send(translationsOf(...included))
       await update(stores.aggregate, { id: aggregate.id }, current =>
         closeRange(current, range, now(), timing),
       )

@@ -1,44 +1,25 @@
 import { type Consumer, catchErrors, DONE, type Handled, type Stored, update } from '@w3filecoin/runtime'
 import pMap from 'p-map'
-import type { Dependencies } from '../dependencies.ts'
-import { newGroup, wake } from '../domain/group.ts'
-import { isFull } from '../domain/limits.ts'
-import { canBecome, groupId, markPending, newPendingRow, type PieceRecord } from '../domain/piece.ts'
+import { canBecome, groupId, markPending, type PieceRecord } from '../domain/piece.ts'
+import { addToList, addToTally, type ListDependencies } from '../offers/list-pieces.ts'
 import { type PieceMessage, pieceMessage } from '../queues.ts'
 
 /**
- * On `piece`, add offered pieces to the lists of their groups, and request a seal of each group that is full. The rows
- * are written before the pieces are marked: an interrupted run is repeated, and writes the same rows again. A group that is
- * idle is woken in between, after the rows are written: see `recordCount`.
+ * On `piece`, add pieces that earlier code recorded as `offered` to the lists of their groups. The rows are written before the
+ * pieces are marked: an interrupted run is repeated, and writes the same rows again.
  */
-export const onPiece = ({
-  stores,
-  queues,
-  limitsOf,
-  timing,
-  now,
-}: Pick<Dependencies, 'stores' | 'queues' | 'limitsOf' | 'timing' | 'now'>): Consumer<PieceMessage> => {
+export const onPiece = (dependencies: ListDependencies): Consumer<PieceMessage> => {
+  const { stores } = dependencies
   /** Adds pieces of one group to its list. */
   const enlist = async (records: Stored<PieceRecord>[]): Promise<void> => {
-    const [{ storefront, group }] = records as [Stored<PieceRecord>]
-    const id = groupId({ storefront, group })
-    const limits = limitsOf(group)
-    await stores.pending.putMany(records.map(newPendingRow))
-    const known = await stores.group.get({ id })
-    const checkAt = now() + Math.min(limits.maxWaitMs, timing.pollMs)
-    if (!known) await stores.group.insert(newGroup({ storefront, group }, checkAt))
-    else if (known.idleSince !== undefined)
-      await update(stores.group, { id }, current => wake(current, checkAt))
-    const marked = await pMap(records, record => update(stores.piece, { id: record.id }, markPending), {
-      concurrency: 10,
-    })
-    const added = records.filter((_, n) => marked[n]?.changed)
-    const tally = await stores.tally.add(
-      { id },
-      { pieces: added.length, bytes: added.reduce((sum, { size }) => sum + size, 0) },
+    const known = await addToList(dependencies, records)
+    const marked = await pMap(
+      records,
+      record => update(stores.piece, { id: record.id }, markPending, { known: record }),
+      { concurrency: 10 },
     )
-    if (isFull(tally, limits))
-      await queues.seal.send([{ group: id, id: `full-${(known?.sequence ?? 0) + 1}` }])
+    const added = records.filter((_, n) => marked[n]?.changed)
+    await addToTally(dependencies, added, known)
   }
 
   return {

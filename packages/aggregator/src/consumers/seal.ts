@@ -64,10 +64,14 @@ export const onSeal = (dependencies: SealerDependencies): Consumer<SealMessage> 
 
       const seal = await computeSeal(dependencies, group, chosen, limits)
       // A concurrent change of the next check does not prevent the seal; a concurrent seal does.
-      const { record, changed } = await update(stores.group, { id: group.id }, current =>
-        current.sequence === group.sequence
-          ? addSeal(closeSeals(current, done), seal, now() + timing.retryMs)
-          : undefined,
+      const { record, changed } = await update(
+        stores.group,
+        { id: group.id },
+        current =>
+          current.sequence === group.sequence
+            ? addSeal(closeSeals(current, done), seal, now() + timing.retryMs)
+            : undefined,
+        { known: found },
       )
       if (!changed || record === undefined)
         return { error: new Error(`Another sealer sealed group ${group.id} first. This message is retried`) }

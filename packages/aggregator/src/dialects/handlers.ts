@@ -19,7 +19,7 @@ import type { PieceRecord } from '../domain/piece.ts'
 import { acceptOffer, type OfferDependencies, refuseOffer } from '../offers/accept-offer.ts'
 import { WORDS } from './words.ts'
 
-type DialectDependencies = OfferDependencies & Pick<Dependencies, 'dialects'>
+type DialectDependencies = OfferDependencies & Pick<Dependencies, 'queues' | 'timing' | 'dialects'>
 
 /**
  * Returns the handlers of offers in dialects, and of the tasks that they promise. An offer is one of the protocol in other
@@ -45,16 +45,20 @@ export const dialectHandlers = (dependencies: DialectDependencies): Handler[] =>
   return [...ownTasks, ...offers]
 }
 
-type OfferInput = Pick<Input<{ with: DID; nb: { piece: PieceLink } }>, 'capability' | 'invocation'>
+type OfferInput = Pick<
+  Input<{ with: DID; nb: { piece: PieceLink } }>,
+  'capability' | 'invocation' | 'candidate'
+>
 
 /** Accepts an offer in a dialect, and promises the task of that dialect. */
 const offerIn = async (
   dependencies: DialectDependencies,
   dialect: Dialect,
-  { capability, invocation }: OfferInput,
+  { capability, invocation, candidate }: OfferInput,
 ): Promise<Outcome | Filed> => {
   const words = WORDS[dialect]
-  const offer = { resource: capability.with, invocation, ...words.read(capability.nb as never) }
+  const { ucans: message } = candidate
+  const offer = { resource: capability.with, invocation, message, ...words.read(capability.nb as never) }
   const { ok: record, error } = await acceptOffer(dependencies, offer)
   if (error) return refuseOffer(dependencies, invocation, { ...error, ...words.fail(error, offer.piece) })
   const { task, isRepeat } = await promiseIn(
@@ -81,8 +85,11 @@ const promiseIn = async (
     build: facts => promise(id, record, isOwnOffer ? [OWN_OFFER, ...facts] : facts),
     distinction: distinction?.(record),
   })
-  const { record: current } = await update(stores.piece, { id: record.id }, current =>
-    addTranslation(current, translation.id),
+  const { record: current } = await update(
+    stores.piece,
+    { id: record.id },
+    current => addTranslation(current, translation.id),
+    { known: record },
   )
   if (current?.stage === 'included')
     await queues.translate.send(translationsOf({ translations: [translation.id] }))

@@ -19,8 +19,13 @@ export interface Seal {
   aggregate: string
   /** CID of the DAG-CBOR list of the pieces, in the order of the aggregate. */
   pieces: string
-  /** CID of the DAG-CBOR list of the record ids of the pieces. */
-  members: string
+  /**
+   * CID of the DAG-CBOR list of the CIDs of shards, each a list of `[piece, record id]`: see `sealing/members.ts`. Absent in
+   * seals of earlier code.
+   */
+  memberShards?: string | undefined
+  /** CID of the DAG-CBOR list of the record ids of the pieces, in seals of earlier code. Their pieces have rows of `member`. */
+  members?: string | undefined
   /** CID of the DAG-CBOR list of the CIDs of the ranges, each a list of `RangeEntry`. */
   ranges: string
   sealedAt: number

@@ -1,7 +1,6 @@
 import type { DID } from '@ucanto/interface'
 import {
   type Due,
-  dueAt,
   type Entered,
   notDue,
   recordId,
@@ -13,8 +12,8 @@ import {
 /**
  * The stage of a piece:
  *
- * - `offered`: it must be added to the list of its group
- * - `pending`: it is in that list; the sealer of the group checks it
+ * - `offered`: it must be added to the list of its group. Only earlier code, before decision 0076, wrote this stage
+ * - `pending`: it is in that list, or its offer is not answered yet; the sealer of the group checks it
  * - `included`: it is in an aggregate; this stage is final
  */
 export type PieceStage = 'offered' | 'pending' | 'included'
@@ -66,11 +65,11 @@ export const pieceId = (
 ): string =>
   storefront === undefined ? recordId(group, piece, nonce) : recordId(group, piece, nonce, storefront)
 
+/** Returns the record of a piece that is about to be added to its list. The offer is answered only after that. */
 export const newPiece = (
   offer: Offer & { id: string; acceptTask: Uint8Array },
   now: number,
-  retryMs: number,
-): PieceRecord => ({ ...offer, stage: 'offered', offeredAt: now, ...dueAt(offer.id, now + retryMs) })
+): PieceRecord => ({ ...offer, stage: 'pending', offeredAt: now })
 
 /** Records that a piece is in the list of its group. From here on, the sweep checks the group and not the piece. */
 export const markPending = (record: Stored<PieceRecord>): Stored<PieceRecord> | undefined =>
@@ -116,7 +115,7 @@ export const newPendingRow = ({
   offeredAt,
 })
 
-/** Names the piece's record for a piece in an aggregate. An aggregate contains a piece only once. */
+/** Names the piece's record for a piece in an aggregate of earlier code. */
 export interface MemberRecord {
   /** Record id of the aggregate. */
   aggregate: string

@@ -9,9 +9,9 @@ import { acceptOffer, type OfferDependencies, refuseOffer } from '../offers/acce
 export const pieceOfferHandler = (dependencies: OfferDependencies): Handler =>
   provide(
     pieceOffer,
-    async ({ capability, invocation }) => {
+    async ({ capability, invocation, candidate }) => {
       const { piece, group } = capability.nb
-      const offer = { resource: capability.with, piece, group, invocation }
+      const offer = { resource: capability.with, piece, group, invocation, message: candidate.ucans }
       const { ok: record, error } = await acceptOffer(dependencies, offer)
       if (error) return refuseOffer(dependencies, invocation, error)
       return { out: { ok: { piece } }, fx: { join: await unpackTask(record.acceptTask) } }

@@ -4,14 +4,13 @@ import { type Filed, issueReceipt, type Outcome, type Stored } from '@w3filecoin
 import type { Dependencies } from '../dependencies.ts'
 import type { PieceRecord } from '../domain/piece.ts'
 import { identifyStorefront } from '../domain/storefront.ts'
+import type { EnqueueDependencies } from './enqueue-piece.ts'
 import { offerPiece } from './offer-piece.ts'
 import { type Refusal, refuse } from './refusal.ts'
 import { retryPiece } from './retry-piece.ts'
 
-export type OfferDependencies = Pick<
-  Dependencies,
-  'id' | 'stores' | 'queues' | 'storefronts' | 'bounds' | 'dealer' | 'limitsOf' | 'timing' | 'now'
->
+export type OfferDependencies = EnqueueDependencies &
+  Pick<Dependencies, 'storefronts' | 'bounds' | 'dealer' | 'limitsOf'>
 
 /** An invocation that offers a piece, in any vocabulary. */
 export interface OfferedPiece {
@@ -21,6 +20,8 @@ export interface OfferedPiece {
   /** The storefront that the arguments name, if the vocabulary has it there. It must be the one that offers. */
   named?: string | undefined
   invocation: Invocation
+  /** The message with the invocation. All offers of one message have the same object. */
+  message: object
 }
 
 /**
@@ -29,7 +30,7 @@ export interface OfferedPiece {
  */
 export const acceptOffer = async (
   dependencies: OfferDependencies,
-  { resource, piece, group, named, invocation }: OfferedPiece,
+  { resource, piece, group, named, invocation, message }: OfferedPiece,
 ): Promise<Result<Stored<PieceRecord>, Refusal>> => {
   const { id, stores, storefronts, dealer } = dependencies
   const { nonce } = invocation
@@ -48,8 +49,8 @@ export const acceptOffer = async (
   const earlier = (await stores.receipts.get(`${invocation.cid}`))?.out.error as Failure | undefined
   if (earlier) return { error: { ...earlier, final: true } }
   return storefront
-    ? offerPiece(dependencies, { piece, storefront: storefront.ok, group, nonce })
-    : retryPiece(dependencies, { piece, group, nonce })
+    ? offerPiece(dependencies, { piece, storefront: storefront.ok, group, nonce }, message)
+    : retryPiece(dependencies, { piece, group, nonce }, message)
 }
 
 /** Stores a final refusal of an offer, and returns its outcome. */

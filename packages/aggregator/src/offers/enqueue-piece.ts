@@ -2,39 +2,49 @@ import type { DID } from '@ucanto/interface'
 import { parsePieceLink, Tasks } from '@w3filecoin/capabilities'
 import { packTask, type Stored } from '@w3filecoin/runtime'
 import type { Dependencies } from '../dependencies.ts'
-import { canBecome, newPiece, type Offer, type PieceRecord, pieceId } from '../domain/piece.ts'
+import { newPiece, type Offer, type PieceRecord, pieceId } from '../domain/piece.ts'
+import type { ListPiece } from './list-pieces.ts'
+
+export type EnqueueDependencies = Pick<Dependencies, 'id' | 'stores' | 'now'> & { list: ListPiece }
 
 /**
  * Adds a piece to its storefront's group, under its nonce and attempt. Returns the record, which contains the promised
  * `piece/accept`. A repeated offer returns the existing record.
+ *
+ * @param message the message that the offer is from: see {@link ListPiece}
  */
 export const enqueuePiece = async (
-  dependencies: Pick<Dependencies, 'id' | 'stores' | 'queues' | 'timing' | 'now'>,
+  dependencies: EnqueueDependencies,
   offer: Offer,
+  message: object,
 ): Promise<Stored<PieceRecord>> => {
-  const first = await findOrInsert(dependencies, offer)
-  const record =
-    first.storefront === offer.storefront ? first : await findOrInsert(dependencies, offer, offer.storefront)
-  if (canBecome(record, 'pending')) await dependencies.queues.piece.send([{ id: record.id }])
-  return record
+  const first = await insertPiece(dependencies, offer)
+  const offered =
+    first.record.storefront === offer.storefront
+      ? first
+      : await insertPiece(dependencies, offer, offer.storefront)
+  // Also if the record exists: the run that inserted it may have ended before the piece was in the list.
+  if (offered.record.stage === 'pending') await dependencies.list(message, offered)
+  return offered.record
 }
 
-/** @param owner set if another storefront offered the piece first: see {@link pieceId} */
-const findOrInsert = async (
-  { id, stores, timing, now }: Pick<Dependencies, 'id' | 'stores' | 'timing' | 'now'>,
+/**
+ * Inserts the record of a piece, or returns the existing one. Repeated offers are rare, so no read precedes the write.
+ *
+ * @param owner set if another storefront offered the piece first: see {@link pieceId}
+ */
+const insertPiece = async (
+  { id, stores, now }: Pick<Dependencies, 'id' | 'stores' | 'now'>,
   offer: Offer,
   owner?: DID,
-): Promise<Stored<PieceRecord>> => {
-  const key = pieceId(offer, owner)
-  const known = await stores.piece.get({ id: key })
-  if (known) return known
+): Promise<{ record: Stored<PieceRecord>; isNew: boolean }> => {
   const accept = await Tasks.pieceAccept(id, {
     ...offer,
     piece: parsePieceLink(offer.piece),
     storefront: owner,
   })
   const inserted = await stores.piece.insert(
-    newPiece({ ...offer, id: key, acceptTask: await packTask(accept) }, now(), timing.retryMs),
+    newPiece({ ...offer, id: pieceId(offer, owner), acceptTask: await packTask(accept) }, now()),
   )
-  return inserted.ok ?? inserted.error.record
+  return inserted.ok ? { record: inserted.ok, isNew: true } : { record: inserted.error.record, isNew: false }
 }

@@ -5,7 +5,7 @@ import type { Stored } from '@w3filecoin/runtime'
 import type { Dependencies } from '../dependencies.ts'
 import type { PieceRecord } from '../domain/piece.ts'
 import { countPiece } from './count-piece.ts'
-import { enqueuePiece } from './enqueue-piece.ts'
+import { type EnqueueDependencies, enqueuePiece } from './enqueue-piece.ts'
 import { type Refusal, refuse } from './refusal.ts'
 
 /** A piece that a storefront wants to be in an aggregate. */
@@ -18,8 +18,9 @@ export interface PieceOffer {
 
 /** Offers a piece for a storefront and group, once it is checked. The caller has authorized the storefront. */
 export const offerPiece = async (
-  dependencies: Pick<Dependencies, 'id' | 'stores' | 'queues' | 'bounds' | 'limitsOf' | 'timing' | 'now'>,
+  dependencies: EnqueueDependencies & Pick<Dependencies, 'bounds' | 'limitsOf'>,
   { piece, storefront, group, nonce }: PieceOffer,
+  message: object,
 ): Promise<Result<Stored<PieceRecord>, Refusal>> => {
   const groupBytes = Buffer.byteLength(group)
   if (groupBytes > MAX_GROUP_BYTES)
@@ -39,5 +40,5 @@ export const offerPiece = async (
     )
   const offer = { storefront, group, piece: `${piece}`, size, nonce }
   const excess = await countPiece(dependencies, offer)
-  return excess ? { error: excess } : { ok: await enqueuePiece(dependencies, offer) }
+  return excess ? { error: excess } : { ok: await enqueuePiece(dependencies, offer, message) }
 }

@@ -1,9 +1,9 @@
 import { type PieceLink, type Result, Tasks } from '@w3filecoin/capabilities'
 import type { Stored } from '@w3filecoin/runtime'
-import type { Dependencies } from '../dependencies.ts'
 import { aggregateId, mayRetry } from '../domain/aggregate.ts'
 import { MAX_ATTEMPTS, type PieceRecord } from '../domain/piece.ts'
-import { enqueuePiece } from './enqueue-piece.ts'
+import { findMember } from '../sealing/members.ts'
+import { type EnqueueDependencies, enqueuePiece } from './enqueue-piece.ts'
 import { type Refusal, refuse } from './refusal.ts'
 
 /** A piece of a failed aggregate that the dealer offers again. */
@@ -19,8 +19,9 @@ export interface PieceRetry {
  * caller has checked that the dealer authorized it.
  */
 export const retryPiece = async (
-  dependencies: Pick<Dependencies, 'id' | 'stores' | 'queues' | 'timing' | 'now'>,
+  dependencies: EnqueueDependencies,
   retry: PieceRetry,
+  message: object,
 ): Promise<Result<Stored<PieceRecord>, Refusal>> => {
   const { stores } = dependencies
   const { group, nonce } = retry
@@ -36,11 +37,11 @@ export const retryPiece = async (
         final: true,
       },
     )
-  const member = await stores.member.get({ aggregate: aggregate.id, piece })
-  const record = member && (await stores.piece.get({ id: member.id }))
-  if (record === undefined) {
-    // Until every range is included, the piece may be in a range whose members are not recorded yet.
-    if (aggregate.rangesToInclude.length > 0)
+  const member = await findMember(stores, aggregate, piece)
+  const record = member && (await stores.piece.get({ id: member }))
+  if (!record) {
+    // An aggregate of earlier code: until every range is included, the piece may be in one whose members are not recorded yet.
+    if (aggregate.memberShards === undefined && aggregate.rangesToInclude.length > 0)
       throw new Error(
         `Some pieces of ${aggregate.aggregate} have no receipts yet, so ${piece} cannot be retried. Retry it later`,
       )
@@ -55,13 +56,10 @@ export const retryPiece = async (
       final: true,
     })
   return {
-    ok: await enqueuePiece(dependencies, {
-      storefront,
-      group: record.group,
-      piece,
-      size,
-      nonce,
-      attempt: attempt + 1,
-    }),
+    ok: await enqueuePiece(
+      dependencies,
+      { storefront, group: record.group, piece, size, nonce, attempt: attempt + 1 },
+      message,
+    ),
   }
 }

@@ -1,11 +1,12 @@
 import { type PieceLink, parsePieceLink } from '@w3filecoin/capabilities'
 import { Selection } from '@w3filecoin/piece'
-import { getValue, isFromWrongClock } from '@w3filecoin/runtime'
+import { isFromWrongClock } from '@w3filecoin/runtime'
 import pMap from 'p-map'
 import type { Dependencies } from '../dependencies.ts'
 import type { GroupRecord, Seal } from '../domain/group.ts'
 import { type Backlog, type Fill, isEnough, isFull, type Limits } from '../domain/limits.ts'
 import { canBecome, type PendingRecord } from '../domain/piece.ts'
+import { readMembers } from './members.ts'
 
 /** A pending piece that may be put into an aggregate. */
 export interface Candidate {
@@ -28,7 +29,7 @@ export const choosePieces = async (
   group: GroupRecord,
   limits: Limits,
 ): Promise<{ chosen: readonly Candidate[]; fill: Fill; backlog: Backlog; isEmpty: boolean }> => {
-  const sealedBefore = await readMembers(stores.blocks, group.openSeals)
+  const sealedBefore = await readSealed(stores, group.openSeals)
   const selection = new Selection<Candidate>({ size: limits.paddedBytes, maxPieces: limits.maxPieces })
   const taken = new Set<string>()
   const backlog: Backlog = { pieces: 0, bytes: 0 }
@@ -67,10 +68,7 @@ export const choosePieces = async (
 }
 
 /** Returns the record ids of sealed pieces. Their records may not say so yet. */
-const readMembers = async (
-  blocks: Dependencies['stores']['blocks'],
-  seals: readonly Seal[],
-): Promise<Set<string>> => {
-  const members = await pMap(seals, seal => getValue<string[]>(blocks, seal.members), { concurrency: 2 })
+const readSealed = async (stores: Dependencies['stores'], seals: readonly Seal[]): Promise<Set<string>> => {
+  const members = await pMap(seals, seal => readMembers(stores, seal), { concurrency: 2 })
   return new Set(members.flat())
 }

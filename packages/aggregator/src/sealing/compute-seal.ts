@@ -8,12 +8,14 @@ import type { GroupRecord, Seal } from '../domain/group.ts'
 import type { Limits } from '../domain/limits.ts'
 import type { PendingRecord } from '../domain/piece.ts'
 import type { Candidate } from './choose-pieces.ts'
+import { putMembers } from './members.ts'
 
 /** Blocks that are written in parallel. */
 const MAX_PARALLEL_WRITES = 4
 
 /**
- * Computes the aggregate of the chosen pieces, and stores its blocks: the list of pieces, and their proofs by ranges.
+ * Computes the aggregate of the chosen pieces, and stores its blocks: the list of pieces, their record ids by shards, and their
+ * proofs by ranges.
  * It decides nothing: if the seal is not added to the group, no record refers to the blocks.
  */
 export const computeSeal = async (
@@ -45,9 +47,10 @@ export const computeSeal = async (
     sequence: group.sequence + 1,
     aggregate: `${link}`,
     pieces: await putValue(stores.blocks, pieces),
-    members: await putValue(
-      stores.blocks,
-      chosen.map(({ row }) => row.id),
+    memberShards: await putMembers(
+      stores,
+      chosen.map(({ row: { piece, id } }) => ({ piece, id })),
+      batching.rangePieces,
     ),
     ranges: await putValue(stores.blocks, ranges),
     sealedAt: now(),

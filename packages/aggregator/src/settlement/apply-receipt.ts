@@ -16,13 +16,13 @@ export type Change = (record: Stored<AggregateRecord>) => Stored<AggregateRecord
  */
 export const applyReceipt = async (
   { stores, queues }: Pick<Dependencies, 'stores' | 'queues'>,
-  { id, storefront }: AggregateRecord,
+  record: Stored<AggregateRecord>,
   receipt: Receipt,
   decide: (receipt: Receipt) => Change | undefined,
 ): Promise<boolean> => {
   if (decide(receipt) === undefined) return false
   const change = decide(await stores.receipts.put(receipt))
-  if (change) await update(stores.aggregate, { id }, change)
-  await queues.conclude.send([{ to: storefront, tasks: [`${receipt.ran.link()}`] }])
+  if (change) await update(stores.aggregate, { id: record.id }, change, { known: record })
+  await queues.conclude.send([{ to: record.storefront, tasks: [`${receipt.ran.link()}`] }])
   return true
 }

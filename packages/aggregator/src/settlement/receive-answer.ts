@@ -33,7 +33,10 @@ export const receiveAnswer = async (
   const problem = refusal
     ? `The dealer refuses the aggregate: ${refusal.name}: ${refusal.message}`
     : 'The answer of the dealer does not promise its outcome'
-  await update(stores.aggregate, { id: record.id }, current =>
-    recordProblem(current, record.stage, problem, now(), timing),
+  await update(
+    stores.aggregate,
+    { id: record.id },
+    current => recordProblem(current, record.stage, problem, now(), timing),
+    { known: record },
   )
 }

@@ -4,6 +4,7 @@ import {
   aggregateId,
   type PieceRecord as OfferedPiece,
   pieceId as offerKey,
+  readMembers,
 } from '@w3filecoin/aggregator'
 import type { Segment } from '@w3filecoin/aws'
 import type { AggregateRecord as DealerAggregate } from '@w3filecoin/dealer'
@@ -148,9 +149,10 @@ class Search {
   async #addAggregate(sealed: Stored<AggregateRecord>): Promise<void> {
     const { aggregator } = this.#services
     this.#found.aggregates.set(sealed.id, { sealed })
-    const { items, next } = await aggregator.member.list(sealed.id, { limit: this.#limit })
-    this.#found.more ||= next !== undefined
-    for (const record of await aggregator.piece.getMany(items.map(({ id }) => ({ id }))))
+    const members = await readMembers(aggregator, sealed)
+    this.#found.more ||= members.length > this.#limit
+    const some = members.slice(0, this.#limit)
+    for (const record of await aggregator.piece.getMany(some.map(id => ({ id }))))
       if (record) this.#found.offered.set(record.id, record)
   }
 

@@ -1,6 +1,7 @@
 import {
   type AggregateRecord,
   aggregateId as aggregatorKey,
+  findMember,
   groupId as groupKey,
   type PieceRecord as OfferedPiece,
   pieceId,
@@ -331,9 +332,9 @@ const findFirst = async (
   let first = record
   for (let n = 0; n < MAX_ATTEMPTS && (first.attempt ?? 1) > 1; n++) {
     const { aggregate, nonce } = Tasks.parseRetryNonce(first.nonce ?? '')
-    const { id } = (await aggregator.aggregate.get({ id: aggregatorKey({ aggregate, nonce }) })) ?? {}
-    const member = id && (await aggregator.member.get({ aggregate: id, piece: record.piece }))
-    const before = member && (await aggregator.piece.get({ id: member.id }))
+    const sealed = await aggregator.aggregate.get({ id: aggregatorKey({ aggregate, nonce }) })
+    const member = sealed && (await findMember(aggregator, sealed, record.piece))
+    const before = member && (await aggregator.piece.get({ id: member }))
     if (!before) break
     first = before
   }
