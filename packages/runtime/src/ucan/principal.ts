@@ -4,6 +4,7 @@ import { create as createSignature } from '@ipld/dag-ucan/signature'
 import type { DID, PrincipalParser, Signer, Verifier } from '@ucanto/interface'
 import { ed25519 } from '@ucanto/principal'
 import { varint } from 'multiformats'
+import { GoodSignatures } from './good-signatures.ts'
 import { parseEdSigner } from './ucanto.ts'
 
 /**
@@ -113,6 +114,8 @@ export const readKey = (bytes: Uint8Array, did: () => string): { kind: KeyKind; 
   }
 }
 
+const goodSignatures = new GoodSignatures()
+
 /** Reads a `did:key`. Throws `UnsupportedKey`. */
 const parseKey = (did: string): Verifier => {
   const { kind, key } = readKey(readDidKey(did), () => did)
@@ -120,8 +123,9 @@ const parseKey = (did: string): Verifier => {
     did: () => did,
     toDIDKey: () => did,
     withDID: (other: DID) => ({ ...verifier, did: () => other }),
-    verify: (payload: Uint8Array, signature: { code: number; raw: Uint8Array }) =>
-      signature.code === kind.signature && kind.verify(payload, key, signature.raw),
+    verify: (payload: Uint8Array, { code, raw }: { code: number; raw: Uint8Array }) =>
+      code === kind.signature &&
+      goodSignatures.verifyOnce(did, raw, payload, () => kind.verify(payload, key, raw)),
   }
   return verifier as unknown as Verifier
 }
