@@ -1,20 +1,13 @@
 import { hash } from 'node:crypto'
-import type { AgentMessage, Block, Invocation, Link, Receipt } from '@ucanto/interface'
+import type { Block, Invocation, Link, Receipt } from '@ucanto/interface'
 import { type Failure, failure, type Result } from '@w3filecoin/capabilities'
+import { type BlockMap, encodeCar } from '@w3filecoin/capabilities/codec'
 import type { CID } from 'multiformats/cid'
 import { MAX_EFFECTS } from '../receipts/receipt.ts'
 import { readCar } from './car.ts'
 import { type ChainLimits, Chains } from './proof-chain.ts'
 import { UCAN_LIMITS, Ucans } from './ucans.ts'
-import {
-  type BlockMap,
-  buildMessage,
-  encodeCar,
-  linksIn,
-  toBlock,
-  viewMessage,
-  viewReceipt,
-} from './ucanto.ts'
+import { buildMessage, linksIn, type Message, receiptsIn, toBlock, viewMessage } from './ucanto.ts'
 
 /** The media type of agent messages. */
 export const CAR = 'application/vnd.ipld.car'
@@ -46,7 +39,7 @@ export const MESSAGE_LIMITS: MessageLimits = {
 
 /** An agent message whose blocks hash to their CIDs. Its invocations are not read yet. */
 export interface DecodedMessage {
-  message: AgentMessage
+  message: Message
   /** The links of the invocations, each of them once. */
   invocations: readonly Link[]
   ucans: Ucans
@@ -103,8 +96,8 @@ export const decodeMessage = (body: Uint8Array, limits: MessageLimits): Result<D
         return { error: malformedMessage(`The link of an invocation has at most ${UCAN_LIMITS.link} bytes`) }
     const ucans = new Ucans(store, unusable)
     const chains = new Chains(ucans, limits.chain)
-    for (const link of receipts) {
-      const taken = chains.takeTasks(viewReceipt(link, store))
+    for (const receipt of receiptsIn(message)) {
+      const taken = chains.takeTasks(receipt)
       if (taken.error) return taken
     }
     // An invocation that is listed several times is checked and run once.
@@ -161,7 +154,7 @@ export const encodeAnswer = async (
   const message = await buildMessage({ receipts })
   const complete = carOf(message)
   if (complete.byteLength <= limits.answer) return { ok: complete }
-  const short = carOf(message, block => !asked.has(`${block.cid}`))
+  const short = carOf(message, ({ cid }) => !asked.has(`${cid}`))
   if (short.byteLength <= limits.answer) return { ok: short }
   const listed = receipts.flatMap(({ fx }) => (fx.fork.length > MAX_EFFECTS ? fx.fork : []))
   const effects = new Set(listed.map(effect => `${effect.link()}`))
@@ -177,10 +170,6 @@ export const encodeAnswer = async (
 
 /** Encodes a message with those of its blocks that `isWanted`. */
 const carOf = (
-  message: AgentMessage,
+  { root, blocks }: { root: Block; blocks: BlockMap },
   isWanted: (block: Block) => boolean = () => true,
-): Uint8Array<ArrayBuffer> => {
-  const blocks = new Map<string, Block>()
-  for (const block of message.iterateIPLDBlocks()) if (isWanted(block)) blocks.set(`${block.cid}`, block)
-  return encodeCar(message.root, blocks)
-}
+): Uint8Array<ArrayBuffer> => encodeCar(root.cid, [...blocks.values()].filter(isWanted))

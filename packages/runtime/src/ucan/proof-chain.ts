@@ -1,7 +1,8 @@
 import type { Capability, Invocation, Receipt } from '@ucanto/interface'
 import { coversAbility, failure, type Result } from '@w3filecoin/capabilities'
+import type { Ucan } from '@w3filecoin/capabilities/codec'
 import type { Ucans } from './ucans.ts'
-import { didBytes, hasKey, isExpired, type Ucan, viewInvocation } from './ucanto.ts'
+import { didBytes, hasKey, isExpired, viewInvocation } from './ucanto.ts'
 
 /** Limits of the proofs of UCANs. */
 export interface ChainLimits {
