@@ -1,5 +1,8 @@
 import type { Link } from '@ucanto/interface'
 
+/** A CID of either version. */
+export type AnyLink = Link<unknown, number, number, 0 | 1>
+
 const ALPHABET = 'abcdefghijklmnopqrstuvwxyz234567'
 /** The two characters of each value of ten bits. */
 const PAIRS = Array.from({ length: 1024 }, (_, bits) => `${ALPHABET[bits >> 5]}${ALPHABET[bits & 31]}`)
@@ -10,7 +13,7 @@ const PAIRS = Array.from({ length: 1024 }, (_, bits) => `${ALPHABET[bits >> 5]}$
  *
  * @example 'bafyreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy'
  */
-export const linkText = (link: Link): string => {
+export const linkText = (link: AnyLink): string => {
   const { version, bytes } = link as unknown as { version: number; bytes: Uint8Array }
   if (version === 0) return `${link}`
   let text = 'b'

@@ -23,6 +23,7 @@ import type {
 import { encodeCar } from './car.ts'
 import { decodeCommon, encodeCbor, encodeCommon, isCid, UNCOMMON, type Uncommon } from './cbor.ts'
 import { parseDid, readDid } from './did.ts'
+import { type AnyLink, linkText } from './link-text.ts'
 import { type Payload, writePayload } from './payload.ts'
 
 /**
@@ -127,7 +128,7 @@ export const issueInvocation = async (options: InvocationOptions): Promise<Invoc
   for (const proof of proofs)
     if (isDelegation(proof as never))
       for (const block of (proof as Delegation).iterateIPLDBlocks())
-        blocks.set(`${block.cid}`, block as Block)
+        blocks.set(linkText(block.cid), block as Block)
   return Object.defineProperty(new UcanView(root, blocks), 'proofs', {
     value: proofs,
   }) as unknown as Invocation
@@ -197,11 +198,11 @@ export const blockOf = async (bytes: Uint8Array): Promise<Block> =>
 const IDENTITY = 0x00
 
 /** Returns the block with this CID; `undefined` if it is not there. The identity hash is the block itself. */
-export const findBlock = (cid: { toString(): string }, blocks: BlockMap): Block | undefined => {
+export const findBlock = (cid: AnyLink, blocks: BlockMap): Block | undefined => {
   const { multihash } = cid as unknown as { multihash: { code: number; digest: Uint8Array } }
   return multihash.code === IDENTITY
     ? ({ cid, bytes: multihash.digest } as unknown as Block)
-    : blocks.get(`${cid}`)
+    : blocks.get(linkText(cid))
 }
 
 /** The published view of an invocation or delegation. */
@@ -229,7 +230,7 @@ export class UcanView extends View {
 
   override get proofs(): Proof[] {
     const proofs = this.data.proofs.map((link: Link) => {
-      const root = this.blocks.get(`${link}`)
+      const root = this.blocks.get(linkText(link))
       return (root ? new UcanView(root, this.blocks) : link) as Proof
     })
     Object.defineProperty(this, 'proofs', { value: proofs })
@@ -248,7 +249,7 @@ export class UcanView extends View {
   /** Iterates over the blocks of the proofs, then the attached blocks, then the root. */
   override iterateIPLDBlocks(): IterableIterator<Block> {
     const blocks: Block[] = []
-    for (const link of this.data.proofs) addChain(`${link}`, this.blocks, blocks)
+    for (const link of this.data.proofs) addChain(link, this.blocks, blocks)
     for (const link of this.attachedLinks) {
       const block = this.blocks.get(link)
       if (block) blocks.push(block)
@@ -260,9 +261,9 @@ export class UcanView extends View {
   override async archive() {
     try {
       const blocks = new Map<string, Block>()
-      for (const block of this.iterateIPLDBlocks()) blocks.set(`${block.cid}`, block)
+      for (const block of this.iterateIPLDBlocks()) blocks.set(linkText(block.cid), block)
       const variant = await blockOf(encodeCbor({ [`ucan@${this.data.version}`]: this.root.cid }))
-      blocks.set(`${variant.cid}`, variant)
+      blocks.set(linkText(variant.cid), variant)
       return { ok: encodeCar(variant.cid, blocks.values()) }
     } catch (cause) {
       return { error: cause as Error }
@@ -271,15 +272,19 @@ export class UcanView extends View {
 }
 
 /** Adds the blocks of a UCAN with those of its proofs, the proofs first. */
-const addChain = (link: string, from: BlockMap, blocks: Block[]): void => {
-  const root = from.get(link)
+const addChain = (link: Link, from: BlockMap, blocks: Block[]): void => {
+  const root = from.get(linkText(link))
   if (root === undefined) return
-  for (const proof of decodeUcan(root.bytes).proofs) addChain(`${proof}`, from, blocks)
+  for (const proof of decodeUcan(root.bytes).proofs) addChain(proof, from, blocks)
   blocks.push(root)
 }
 
 /** Returns a view of the UCAN with this CID; `undefined` if its block is not there. It decodes lazily. */
-export const viewUcan = (cid: { toString(): string }, blocks: BlockMap): Invocation | undefined => {
+export const viewUcan = (cid: AnyLink, blocks: BlockMap): Invocation | undefined => {
   const root = findBlock(cid, blocks)
-  return root && (new UcanView(root, blocks) as unknown as Invocation)
+  return root && viewRoot(root, blocks)
 }
+
+/** Returns a view of the UCAN in this block. It decodes lazily. */
+export const viewRoot = (root: Block, blocks: BlockMap): Invocation =>
+  new UcanView(root, blocks) as unknown as Invocation

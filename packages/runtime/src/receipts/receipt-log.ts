@@ -1,4 +1,5 @@
 import type { Receipt } from '@ucanto/interface'
+import { linkText } from '@w3filecoin/capabilities/codec'
 import { parse as parseLink } from 'multiformats/link'
 import pMap from 'p-map'
 import { batchesOf } from '../batches.ts'
@@ -121,7 +122,7 @@ export class ReceiptLog {
    * not stored.
    */
   async put(receipt: Receipt, { lifetimeSeconds }: { lifetimeSeconds?: number } = {}): Promise<Receipt> {
-    const task = `${receipt.ran.link()}`
+    const task = linkText(receipt.ran.link())
     const car = await encodeMessage({ receipts: [receipt] })
     const isExpiring = lifetimeSeconds !== undefined
     if (isExpiring && car.byteLength > MAX_EXPIRING_BYTES) return (await this.get(task)) ?? receipt
@@ -129,7 +130,7 @@ export class ReceiptLog {
     const now = this.#now()
     const record: ReceiptRecord = {
       task,
-      receipt: `${receipt.root.cid}`,
+      receipt: linkText(receipt.root.cid),
       issuedAt: now,
       ...(isLarge ? { block: `${await this.#blocks.put(car, RAW)}`, size: car.byteLength } : { car }),
       ...(isExpiring ? { expiresAt: Math.ceil(now / 1000) + lifetimeSeconds } : {}),

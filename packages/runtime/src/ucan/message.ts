@@ -1,7 +1,7 @@
 import { hash } from 'node:crypto'
 import type { Block, Invocation, Link, Receipt } from '@ucanto/interface'
 import { type Failure, failure, type Result } from '@w3filecoin/capabilities'
-import { type BlockMap, encodeCar } from '@w3filecoin/capabilities/codec'
+import { type AnyLink, type BlockMap, encodeCar, findBlock, linkText } from '@w3filecoin/capabilities/codec'
 import type { CID } from 'multiformats/cid'
 import { MAX_EFFECTS } from '../receipts/receipt.ts'
 import { readCar } from './car.ts'
@@ -76,16 +76,20 @@ export const decodeMessage = (body: Uint8Array, limits: MessageLimits): Result<D
       count += 1
       if (count > limits.blocks) return { error: messageTooLarge('blocks', limits.blocks) }
       const verified = verifyHash(cid, bytes)
-      if (verified.ok) store.set(`${cid}`, toBlock(cid, bytes))
-      else if (verified.error.name === 'UnsupportedHash') unusable.set(`${cid}`, verified.error)
+      if (verified.ok) store.set(linkText(cid as AnyLink), toBlock(cid, bytes))
+      else if (verified.error.name === 'UnsupportedHash')
+        unusable.set(linkText(cid as AnyLink), verified.error)
       else return verified
     }
     const [root, ...others] = roots
     if (root === undefined || others.length > 0)
       return { error: malformedMessage('The message must have one root') }
-    if (root.multihash.code !== SHA2_256 || (store.get(`${root}`)?.bytes.byteLength ?? 0) > UCAN_LIMITS.bytes)
+    if (
+      root.multihash.code !== SHA2_256 ||
+      (findBlock(root as AnyLink, store)?.bytes.byteLength ?? 0) > UCAN_LIMITS.bytes
+    )
       return { error: malformedMessage('The root must be a small block of the message') }
-    const message = viewMessage(root, store)
+    const message = viewMessage(root as AnyLink, store)
     const { invocations, receipts } = linksIn(message)
     if (invocations.length > limits.invocations)
       return { error: messageTooLarge('invocations', limits.invocations, `${invocations.length}`) }
@@ -101,7 +105,7 @@ export const decodeMessage = (body: Uint8Array, limits: MessageLimits): Result<D
       if (taken.error) return taken
     }
     // An invocation that is listed several times is checked and run once.
-    const distinct = new Map(invocations.map(link => [`${link}`, link]))
+    const distinct = new Map(invocations.map(link => [linkText(link), link]))
     return { ok: { message, invocations: [...distinct.values()], ucans } }
   } catch (cause) {
     // Cut the message: errors of libraries may quote their whole input.
@@ -154,11 +158,11 @@ export const encodeAnswer = async (
   const message = await buildMessage({ receipts })
   const complete = carOf(message)
   if (complete.byteLength <= limits.answer) return { ok: complete }
-  const short = carOf(message, ({ cid }) => !asked.has(`${cid}`))
+  const short = carOf(message, ({ cid }) => !asked.has(linkText(cid)))
   if (short.byteLength <= limits.answer) return { ok: short }
   const listed = receipts.flatMap(({ fx }) => (fx.fork.length > MAX_EFFECTS ? fx.fork : []))
-  const effects = new Set(listed.map(effect => `${effect.link()}`))
-  const bare = carOf(message, ({ cid }) => !asked.has(`${cid}`) && !effects.has(`${cid}`))
+  const effects = new Set(listed.map(effect => linkText(effect.link())))
+  const bare = carOf(message, ({ cid }) => !asked.has(linkText(cid)) && !effects.has(linkText(cid)))
   if (bare.byteLength <= limits.answer) return { ok: bare }
   return {
     error: failure(

@@ -97,12 +97,33 @@ export class UnsupportedKey extends Error {
   }
 }
 
+/** A public key, and its kind. */
+interface PublicKey {
+  kind: KeyKind
+  key: KeyObject
+}
+
+const MAX_CACHED_KEYS = 4096
+/** By the bytes of the key, as Latin-1. */
+const keys = new Map<string, PublicKey>()
+
 /**
- * Reads a public key: the multicodec of its kind, then its bytes. Throws `UnsupportedKey`.
+ * Reads a public key: the multicodec of its kind, then its bytes. Throws `UnsupportedKey`. Caches the keys, because creating a
+ * key object takes 30 µs.
  *
  * @param did returns the text of the `did:key`, which takes long to write
  */
-export const readKey = (bytes: Uint8Array, did: () => string): { kind: KeyKind; key: KeyObject } => {
+export const readKey = (bytes: Uint8Array, did: () => string): PublicKey => {
+  const id = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('latin1')
+  const known = keys.get(id)
+  if (known) return known
+  const key = createKey(bytes, did)
+  if (keys.size >= MAX_CACHED_KEYS) keys.clear()
+  keys.set(id, key)
+  return key
+}
+
+const createKey = (bytes: Uint8Array, did: () => string): PublicKey => {
   const [code, size] = varint.decode(bytes)
   const kind = KEY_KINDS.get(code)
   if (kind === undefined)
@@ -153,9 +174,13 @@ export const parseSigner = (key: string, did?: string): Signer => {
     format: 'der',
     type: 'pkcs8',
   })
+  // Of another object: `did` of this one would define the verifier of the library.
+  const verifier = principals.parse(parseEdSigner(key).did())
   Object.defineProperties(signer, {
-    // Of another object: `did` of this one would define the verifier of the library.
-    verifier: { value: principals.parse(parseEdSigner(key).did()) },
+    verifier: { value: verifier },
+    // The library writes the key in base 58 each time.
+    did: { value: verifier.did },
+    toDIDKey: { value: verifier.did },
     sign: {
       value: async (payload: Uint8Array) =>
         createSignature(signer.signatureCode, sign(null, payload, privateKey)),
@@ -172,7 +197,7 @@ const verifiers = new Map<string, Verifier>()
 
 /**
  * Reads `did:key`s of Ed25519, RSA and P-256 keys. Throws `UnsupportedKey` on other DIDs. Caches the verifiers, because
- * creating a key object is slow.
+ * reading the text of a DID is slow.
  */
 export const principals: PrincipalParser = {
   parse(did) {

@@ -26,12 +26,15 @@ import { provideAdvanced } from '@ucanto/server'
 import { Authorization, authorize, Schema } from '@ucanto/validator'
 import type { Failure, Task } from '@w3filecoin/capabilities'
 import {
+  type AnyLink,
   type BlockMap,
   blockOf,
   decodeCbor,
   encodeCbor,
   findBlock,
+  linkText,
   type Ucan,
+  viewRoot,
   viewUcan,
 } from '@w3filecoin/capabilities/codec'
 import type { CID } from 'multiformats/cid'
@@ -119,8 +122,9 @@ export const viewInvocation = (
     const reported = others.slice(0, MAX_REPORTED).map(link => parseLink(link))
     return Object.defineProperty(view, 'proofs', { value: [...[...visible].map(viewProof), ...reported] })
   }
-  const view = viewUcan(parseLink(cid), visibleBlocks)
-  if (view === undefined) throw new Error(`The block of ${cid} is missing`)
+  const root = blocks.get(cid)
+  if (root === undefined) throw new Error(`The block of ${cid} is missing`)
+  const view = viewRoot(root, visibleBlocks)
   return Object.defineProperty(setProofs(view, cid), 'nonce', { value: view.nonce || undefined })
 }
 
@@ -255,7 +259,7 @@ export const signReceipt = async (
 ): Promise<Receipt> => {
   const blocks = new Map<string, Block>()
   for (const task of [ran, ...fork, ...(join ? [join] : [])])
-    for (const block of blocksIn(task)) blocks.set(`${block.cid}`, block)
+    for (const block of blocksIn(task)) blocks.set(linkText(block.cid), block)
   const ocm = {
     ran: ran.link(),
     out,
@@ -266,7 +270,7 @@ export const signReceipt = async (
   } as unknown as ReceiptModel['ocm']
   const sig = await issuer.sign(encodeCbor(ocm) as never)
   const root = await blockOf(encodeCbor({ ocm, sig }))
-  blocks.set(`${root.cid}`, root)
+  blocks.set(linkText(root.cid), root)
   return new ReceiptView({ ...root, data: { ocm, sig: sig as never } }, blocks, ran) as unknown as Receipt
 }
 
@@ -277,7 +281,7 @@ export const unsignedReceipt = (id: Signer, ran: Invocation, error: Failure): Pr
 }
 
 /** Returns the receipt whose root has this CID. Throws if its block is not there. */
-export const viewReceipt = (root: { toString(): string }, blocks: BlockMap): Receipt => {
+export const viewReceipt = (root: AnyLink, blocks: BlockMap): Receipt => {
   const block = findBlock(root, blocks)
   if (block === undefined) throw new Error(`The block of ${root} is missing`)
   const data = decodeCbor(block.bytes) as ReceiptModel
@@ -300,9 +304,9 @@ export const buildMessage = async ({
 }): Promise<{ root: Block; blocks: BlockMap }> => {
   const blocks = new Map<string, Block>()
   for (const view of [...invocations, ...receipts])
-    for (const block of view.iterateIPLDBlocks()) blocks.set(`${block.cid}`, block as Block)
+    for (const block of view.iterateIPLDBlocks()) blocks.set(linkText(block.cid), block as Block)
   const report: Record<string, Link> = {}
-  for (const { ran, root } of receipts) report[`${ran.link()}`] ??= root.cid
+  for (const { ran, root } of receipts) report[linkText(ran.link())] ??= root.cid
   const root = await blockOf(
     encodeCbor({
       'ucanto/message@7.0.0': {
@@ -311,12 +315,12 @@ export const buildMessage = async ({
       },
     }),
   )
-  blocks.set(`${root.cid}`, root)
+  blocks.set(linkText(root.cid), root)
   return { root, blocks }
 }
 
 /** Returns the agent message whose root has this CID. Throws if its block is not there, or is not that of a message. */
-export const viewMessage = (root: { toString(): string }, blocks: BlockMap): Message => {
+export const viewMessage = (root: AnyLink, blocks: BlockMap): Message => {
   const block = findBlock(root, blocks)
   const data = block && decodeCbor(block.bytes)
   if (block && isMessage(data)) return { root: { ...block, data: data as never }, store: blocks }
