@@ -5,7 +5,7 @@ import pMap from 'p-map'
 import { batchesOf } from '../batches.ts'
 import type { Blocks, Clock, Table } from '../ports.ts'
 import { pack, unpack } from '../records/packed.ts'
-import { CAR, encodeMessage } from '../ucan/message.ts'
+import { CAR, encodeReceipt } from '../ucan/message.ts'
 import { decodeCar, receiptIn, viewMessage } from '../ucan/ucanto.ts'
 
 /**
@@ -123,7 +123,7 @@ export class ReceiptLog {
    */
   async put(receipt: Receipt, { lifetimeSeconds }: { lifetimeSeconds?: number } = {}): Promise<Receipt> {
     const task = linkText(receipt.ran.link())
-    const car = await encodeMessage({ receipts: [receipt] })
+    const car = await encodeReceipt(receipt)
     const isExpiring = lifetimeSeconds !== undefined
     if (isExpiring && car.byteLength > MAX_EXPIRING_BYTES) return (await this.get(task)) ?? receipt
     const isLarge = !isExpiring && car.byteLength > this.#limits.maxInlineBytes
@@ -152,7 +152,7 @@ export class ReceiptLog {
     if (receipts.length < this.#limits.minShared)
       return pMap(receipts, receipt => this.put(receipt), { concurrency: MAX_PARALLEL_WRITES })
     const cars = await Promise.all(
-      receipts.map(async receipt => pack(await encodeMessage({ receipts: [receipt] }))),
+      receipts.map(async receipt => pack(await encodeReceipt(receipt))),
     )
     const block = `${await this.#blocks.put(Buffer.concat(cars), RAW)}`
     const issuedAt = this.#now()
@@ -162,8 +162,8 @@ export class ReceiptLog {
       const at = end
       end += bytes
       return {
-        task: `${receipt.ran.link()}`,
-        receipt: `${receipt.root.cid}`,
+        task: linkText(receipt.ran.link()),
+        receipt: linkText(receipt.root.cid),
         issuedAt,
         part: { block, at, bytes },
       }

@@ -141,6 +141,16 @@ export const encodeMessage = async (content: {
   receipts?: readonly Receipt[]
 }): Promise<Uint8Array<ArrayBuffer>> => carOf(await buildMessage(content))
 
+/** The messages with one receipt that were encoded: the receipt log stores the same message that is the answer. */
+const encoded = new WeakMap<Receipt, Uint8Array<ArrayBuffer>>()
+
+/** Encodes an agent message with one receipt; that of the same receipt once. */
+export const encodeReceipt = async (receipt: Receipt): Promise<Uint8Array<ArrayBuffer>> => {
+  const car = encoded.get(receipt) ?? (await encodeMessage({ receipts: [receipt] }))
+  encoded.set(receipt, car)
+  return car
+}
+
 /**
  * Encodes the answer to a message: an agent message with the receipts. If it exceeds its limit, the blocks of the question
  * are left out, because the caller has them. If it still does, so are the effects of receipts with more than `MAX_EFFECTS`,
@@ -155,6 +165,9 @@ export const encodeAnswer = async (
   asked: BlockMap,
   limits: MessageLimits,
 ): Promise<Result<Uint8Array<ArrayBuffer>>> => {
+  const [first, ...others] = receipts
+  const stored = first && others.length === 0 ? encoded.get(first) : undefined
+  if (stored && stored.byteLength <= limits.answer) return { ok: stored }
   const message = await buildMessage({ receipts })
   const complete = carOf(message)
   if (complete.byteLength <= limits.answer) return { ok: complete }

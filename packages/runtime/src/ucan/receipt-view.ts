@@ -76,10 +76,14 @@ export class ReceiptView {
     return this
   }
 
-  *iterateIPLDBlocks(): IterableIterator<Block> {
+  /** Iterates over the blocks of the task, of the effects and of the proofs, then the root. */
+  iterateIPLDBlocks(): IterableIterator<Block> {
     const { fork, join } = this.fx
-    for (const task of [this.ran, ...fork, ...(join ? [join] : []), ...this.proofs]) yield* blocksIn(task)
-    yield this.root
+    const blocks: Block[] = []
+    for (const task of [this.ran, ...fork, ...(join ? [join] : []), ...this.proofs])
+      blocks.push(...blocksIn(task))
+    blocks.push(this.root)
+    return blocks.values()
   }
 
   #view(link: Link): Invocation | Link {
