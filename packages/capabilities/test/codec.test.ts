@@ -313,6 +313,15 @@ describe('the text of a CID', () => {
   })
 })
 
+describe('the text of a value that is no CID', () => {
+  it.each([null, undefined, 1, 'x', {}, { version: 1, bytes: Uint8Array.of(1) }])(
+    'is that of a template: %j',
+    value => {
+      expect(linkText(value as never)).toBe(`${value}`)
+    },
+  )
+})
+
 describe('a CAR', () => {
   it('is encoded as by the published codec', () => {
     for (let seed = 0; seed < CASES / 10; seed++) {

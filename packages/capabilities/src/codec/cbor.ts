@@ -189,6 +189,10 @@ const isAscii = (text: string): boolean => {
   return true
 }
 
+/** Up to this length, a text is read sooner without the decoder. */
+const MAX_SHORT_TEXT = 16
+const decoder = new TextDecoder()
+
 class Reader {
   readonly #bytes: Uint8Array
   #at = 0
@@ -273,12 +277,10 @@ class Reader {
   #readText(head: number): string {
     const start = this.#skip(head)
     const bytes = this.#bytes
+    for (let n = start; n < this.#at; n++) if (bytes[n]! > 0x7f) throw UNCOMMON
+    if (this.#at - start > MAX_SHORT_TEXT) return decoder.decode(bytes.subarray(start, this.#at))
     let text = ''
-    for (let n = start; n < this.#at; n++) {
-      const code = bytes[n]!
-      if (code > 0x7f) throw UNCOMMON
-      text += String.fromCharCode(code)
-    }
+    for (let n = start; n < this.#at; n++) text += String.fromCharCode(bytes[n]!)
     return text
   }
 

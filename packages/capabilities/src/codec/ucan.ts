@@ -5,7 +5,6 @@ import {
   Invocation as Invocations,
   isDelegation,
   Signature as Signatures,
-  sha256,
   UCAN,
 } from '@ucanto/core'
 import type {
@@ -20,6 +19,8 @@ import type {
   Signature,
   Signer,
 } from '@ucanto/interface'
+import { create as createDigest } from 'multiformats/hashes/digest'
+import { sha256 } from '#sha256'
 import { encodeCar } from './car.ts'
 import { decodeCommon, encodeCbor, encodeCommon, isCid, UNCOMMON, type Uncommon } from './cbor.ts'
 import { parseDid, readDid } from './did.ts'
@@ -191,9 +192,13 @@ const sign = async ({
 
 const DAG_CBOR = 0x71
 
+const SHA2_256 = 0x12
+
 /** Returns the block with these bytes of DAG-CBOR. */
-export const blockOf = async (bytes: Uint8Array): Promise<Block> =>
-  ({ cid: createLink(DAG_CBOR, await sha256.digest(bytes)), bytes }) as unknown as Block
+export const blockOf = async (bytes: Uint8Array): Promise<Block> => {
+  const digest = createDigest(SHA2_256, await sha256(bytes))
+  return { cid: createLink(DAG_CBOR, digest as never), bytes } as unknown as Block
+}
 
 const IDENTITY = 0x00
 

@@ -1,6 +1,6 @@
 import { createPrivateKey, createPublicKey, type KeyObject, sign, verify } from 'node:crypto'
 import { parse as parseDid } from '@ipld/dag-ucan/did'
-import { create as createSignature } from '@ipld/dag-ucan/signature'
+import { view as viewSignature } from '@ipld/dag-ucan/signature'
 import type { DID, PrincipalParser, Signer, Verifier } from '@ucanto/interface'
 import { ed25519 } from '@ucanto/principal'
 import { varint } from 'multiformats'
@@ -161,6 +161,17 @@ const readDidKey = (did: string): Uint8Array => {
   throw new UnsupportedKey(did, 'not a did:key of a known kind')
 }
 
+/** The multicodec of EdDSA, and the length of its signatures, as varints. */
+const EDDSA = [0xed, 0xa1, 0x03, 64]
+
+/** Returns the view of an Ed25519 signature, which reads its parts when they are needed. */
+const toSignature = (raw: Uint8Array) => {
+  const bytes = new Uint8Array(EDDSA.length + raw.byteLength)
+  bytes.set(EDDSA)
+  bytes.set(raw, EDDSA.length)
+  return viewSignature(bytes)
+}
+
 /**
  * Reads the private key of a service: an Ed25519 key as `@ucanto/principal` formats it.
  *
@@ -181,10 +192,7 @@ export const parseSigner = (key: string, did?: string): Signer => {
     // The library writes the key in base 58 each time.
     did: { value: verifier.did },
     toDIDKey: { value: verifier.did },
-    sign: {
-      value: async (payload: Uint8Array) =>
-        createSignature(signer.signatureCode, sign(null, payload, privateKey)),
-    },
+    sign: { value: async (payload: Uint8Array) => toSignature(sign(null, payload, privateKey)) },
   })
   return did === undefined || did === signer.did() ? signer : signer.withDID(did as DID)
 }
