@@ -151,9 +151,7 @@ export class ReceiptLog {
   async #putBatch(receipts: readonly Receipt[]): Promise<Receipt[]> {
     if (receipts.length < this.#limits.minShared)
       return pMap(receipts, receipt => this.put(receipt), { concurrency: MAX_PARALLEL_WRITES })
-    const cars = await Promise.all(
-      receipts.map(async receipt => pack(await encodeReceipt(receipt))),
-    )
+    const cars = await Promise.all(receipts.map(async receipt => pack(await encodeReceipt(receipt))))
     const block = `${await this.#blocks.put(Buffer.concat(cars), RAW)}`
     const issuedAt = this.#now()
     let end = 0
