@@ -18,7 +18,9 @@ import { create as createDigest } from 'multiformats/hashes/digest'
 import { identity } from 'multiformats/hashes/identity'
 import { describe, expect, it } from 'vitest'
 import { decodeCommon, encodeCommon, UNCOMMON } from '../src/codec/cbor.ts'
+import { readDid } from '../src/codec/did.ts'
 import { decodeCbor, decodeUcan, encodeCar, encodeCbor, linkText, viewUcan } from '../src/codec/index.ts'
+import { writePayload } from '../src/codec/payload.ts'
 import { issueInvocation } from '../src/codec/ucan.ts'
 
 /*
@@ -489,6 +491,16 @@ describe('a UCAN', () => {
     }
     expect(Math.min(valid, invalid, fast)).toBeGreaterThan(CASES / 10)
   })
+
+  it.each([1.5, 2 ** 53, -(2 ** 53), Number.NaN, 1n, undefined, { '/': 1 }, new Date(0)])(
+    'with %s in it has no signed bytes of this codec',
+    value => {
+      const [iss, aud] = [readDid(DIDS[0]!), readDid(DIDS[1]!)]
+      const payload = { iss, aud, att: [{ value }], prf: [], exp: null, fct: [] }
+      expect(writePayload(payload, 'EdDSA', '0.9.1')).toBe(UNCOMMON)
+      expect(writePayload({ ...payload, att: [{ value: 2 ** 53 - 1 }] }, 'EdDSA', '0.9.1')).not.toBe(UNCOMMON)
+    },
+  )
 
   it('in the form of a JWT is decoded by the published library', async () => {
     const task = await issueInvocation({

@@ -81,7 +81,7 @@ class Writer {
         this.#writeText(value)
         break
       case 'number':
-        if (!Number.isSafeInteger(value) || Object.is(value, -0)) throw UNCOMMON
+        if (!Number.isSafeInteger(value)) throw UNCOMMON
         if (value < 0) this.#writeHead(NEGATIVE, -1 - value)
         else this.#writeHead(UINT, value)
         break
@@ -298,7 +298,8 @@ class Reader {
       const keyHead = this.#take()
       if ((keyHead & 0xe0) !== TEXT) throw UNCOMMON
       const key = this.#readText(keyHead)
-      if (key === '__proto__' || Object.hasOwn(map, key)) throw UNCOMMON
+      // As in the published codec, `__proto__` sets the prototype. `Ucans` of `runtime` rejects such values.
+      if (Object.hasOwn(map, key)) throw UNCOMMON
       map[key] = this.read(depth + 1)
     }
     return map

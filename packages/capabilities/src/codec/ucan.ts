@@ -76,28 +76,32 @@ const readModel = (value: unknown): Model | Uncommon => {
   if (!isMap(value)) return UNCOMMON
   const { iss, aud, att, prf = [], exp, nbf, fct = [], nnc, v, s } = value
   const isCommon =
-    [iss, aud, s].every(bytes => bytes instanceof Uint8Array) &&
+    iss instanceof Uint8Array &&
+    aud instanceof Uint8Array &&
+    s instanceof Uint8Array &&
+    v === UCAN.VERSION &&
     Array.isArray(att) &&
     att.every(isCapability) &&
     Array.isArray(prf) &&
-    prf.every(link => typeof link === 'object' && link !== null && isCid(link)) &&
+    prf.every(isLink) &&
     (exp === null || Number.isInteger(exp)) &&
     (nbf === undefined || Number.isInteger(nbf)) &&
     Array.isArray(fct) &&
-    fct.every(fact => typeof fact === 'object' && fact !== null) &&
-    (nnc === undefined || typeof nnc === 'string') &&
-    v === UCAN.VERSION
+    fct.every(isObject) &&
+    (nnc === undefined || typeof nnc === 'string')
   if (!isCommon) return UNCOMMON
   try {
-    const principals = { iss: readDid(iss as Uint8Array), aud: readDid(aud as Uint8Array) }
-    return { ...principals, att, prf, exp, nbf, fct, nnc, v, s: Signatures.decode(s as never) } as Model
+    const signature = Signatures.decode(s as never)
+    return { iss: readDid(iss), aud: readDid(aud), att, prf, exp, nbf, fct, nnc, v, s: signature } as Model
   } catch {
     return UNCOMMON
   }
 }
 
+const isObject = (value: unknown): value is object => typeof value === 'object' && value !== null
+const isLink = (value: unknown): boolean => isObject(value) && isCid(value)
 const isMap = (value: unknown): value is Record<string, unknown> =>
-  typeof value === 'object' && value !== null && Object.getPrototypeOf(value) === Object.prototype
+  isObject(value) && Object.getPrototypeOf(value) === Object.prototype
 
 /** The libraries write abilities in lower case. */
 const ABILITY = /^(?:\*|[a-z0-9*][a-z0-9*._-]*(?:\/[a-z0-9*._-]+)+)$/
