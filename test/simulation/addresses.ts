@@ -1,4 +1,4 @@
-import { Receipt } from '@ucanto/core'
+import { Invocation, Receipt } from '@ucanto/core'
 import type { Block } from '@ucanto/interface'
 import { decodeMessage, type Fetch, MESSAGE_LIMITS } from '@w3filecoin/runtime'
 import type { DeterministicWorld } from '@w3filecoin/testing/deterministic'
@@ -48,9 +48,10 @@ const keyOf = (agent: string, task: string) => `${agent} ${task}`
 const readConclusion = (body: Uint8Array): { agent: string; task: string; receipt: string } => {
   const { ok, error } = decodeMessage(body, MESSAGE_LIMITS)
   if (error) throw new Error(`A delivery cannot be read: ${error.message}`)
-  const [conclusion] = ok.message.invocations
-  const { receipt: root } = conclusion!.capabilities[0].nb as { receipt: Block['cid'] }
-  const blocks = new Map([...conclusion!.iterateIPLDBlocks()].map(block => [`${block.cid}`, block]))
+  const { store } = ok.message
+  const conclusion = Invocation.view({ root: ok.invocations[0] as never, blocks: store as never })
+  const { receipt: root } = conclusion.capabilities[0].nb as { receipt: Block['cid'] }
+  const blocks = new Map([...conclusion.iterateIPLDBlocks()].map(block => [`${block.cid}`, block]))
   const receipt = Receipt.view({ root: root as never, blocks: blocks as never })
-  return { agent: conclusion!.audience.did(), task: `${receipt.ran.link()}`, receipt: `${root}` }
+  return { agent: conclusion.audience.did(), task: `${receipt.ran.link()}`, receipt: `${root}` }
 }

@@ -1,5 +1,5 @@
 import type { Receipt } from '@ucanto/interface'
-import { decodeMessage, type Fetch, MESSAGE_LIMITS } from '@w3filecoin/runtime'
+import { decodeMessage, type Fetch, MESSAGE_LIMITS, receiptsIn } from '@w3filecoin/runtime'
 import type { DeterministicWorld } from '@w3filecoin/testing/deterministic'
 import type { Simulated } from './services.ts'
 
@@ -49,7 +49,7 @@ export const network =
     const run = () =>
       world.execute({ name: `${name}.api`, seconds: to.resources.api.timeout }, async () => {
         const response: Response = await to.service.api.request(pathname, init)
-        if (response.ok) for (const receipt of await receiptsIn(response.clone())) onAnswer(name, receipt)
+        if (response.ok) for (const receipt of await receiptsOf(response.clone())) onAnswer(name, receipt)
         return response
       })
     if (arrived > 1) void run()
@@ -60,8 +60,8 @@ export const network =
     return response
   }
 
-const receiptsIn = async (response: Response): Promise<Receipt[]> => {
+const receiptsOf = async (response: Response): Promise<Receipt[]> => {
   const message = decodeMessage(new Uint8Array(await response.arrayBuffer()), LIMITS)
   if (message.error) throw new Error(`An answer of a service cannot be read: ${message.error.message}`)
-  return [...message.ok.message.receipts.values()]
+  return receiptsIn(message.ok.message)
 }

@@ -1,5 +1,5 @@
-import { invoke } from '@ucanto/core'
 import type { Block, DID, Fact, Invocation, Principal, Proof, Signer } from '@ucanto/interface'
+import { issueInvocation } from './codec/ucan.ts'
 
 /**
  * A task of the protocol. Only `tasks.ts` and the files of `dialects/` build tasks, so that the task promised as an effect and the
@@ -40,15 +40,14 @@ export const buildTask = async ({
   attach = [],
   ...rest
 }: TaskOptions) => {
-  const invocation = invoke({
+  const task: Task = await issueInvocation({
     issuer,
     audience,
     capability: { can, with: rest.with ?? issuer.did(), nb },
-    expiration: Infinity,
-    proofs: [...proofs],
+    proofs,
     facts,
-    ...(nonce === undefined ? {} : { nonce }),
+    nonce,
   })
-  for (const block of attach) invocation.attach(block)
-  return (await invocation.buildIPLDView()) as Task
+  for (const block of attach) task.attach(block)
+  return task
 }

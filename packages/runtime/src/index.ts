@@ -51,5 +51,14 @@ export * from './ucan/promised-task.ts'
 export type * from './ucan/revocation.ts'
 export * from './ucan/server.ts'
 export * from './ucan/task.ts'
-export { decodeCar, deriveSigner, type Parser, receiptIn, toBlock, viewMessage } from './ucan/ucanto.ts'
+export {
+  decodeCar,
+  deriveSigner,
+  type Message,
+  type Parser,
+  receiptIn,
+  receiptsIn,
+  toBlock,
+  viewMessage,
+} from './ucan/ucanto.ts'
 export * from './web-page.ts'

@@ -1,5 +1,12 @@
-import type { AgentMessage, Invocation, IssuedInvocation, Receipt } from '@ucanto/interface'
-import { decodeCar, encodeMessage, receiptIn, type Service, viewMessage } from '@w3filecoin/runtime'
+import type { Invocation, IssuedInvocation, Receipt } from '@ucanto/interface'
+import {
+  decodeCar,
+  encodeMessage,
+  type Message,
+  receiptIn,
+  type Service,
+  viewMessage,
+} from '@w3filecoin/runtime'
 
 type Api = Service['api']
 
@@ -34,12 +41,12 @@ export const served = async (api: Api, task: { toString(): string }): Promise<Re
 }
 
 /** Decodes the agent message in a CAR. */
-export const messageIn = (car: Uint8Array): AgentMessage => {
+export const messageIn = (car: Uint8Array): Message => {
   const { roots, blocks } = decodeCar(car)
   return viewMessage(roots[0]!.cid, blocks)
 }
 
-const receiptOf = (message: AgentMessage, task: { toString(): string }): Receipt => {
+const receiptOf = (message: Message, task: { toString(): string }): Receipt => {
   const receipt = receiptIn(message, `${task}`)
   if (receipt === undefined) throw new Error(`The message has no receipt of ${task}`)
   return receipt

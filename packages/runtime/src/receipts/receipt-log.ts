@@ -1,10 +1,11 @@
 import type { Receipt } from '@ucanto/interface'
+import { linkText } from '@w3filecoin/capabilities/codec'
 import { parse as parseLink } from 'multiformats/link'
 import pMap from 'p-map'
 import { batchesOf } from '../batches.ts'
 import type { Blocks, Clock, Table } from '../ports.ts'
 import { pack, unpack } from '../records/packed.ts'
-import { CAR, encodeMessage } from '../ucan/message.ts'
+import { CAR, encodeReceipt } from '../ucan/message.ts'
 import { decodeCar, receiptIn, viewMessage } from '../ucan/ucanto.ts'
 
 /**
@@ -121,15 +122,15 @@ export class ReceiptLog {
    * not stored.
    */
   async put(receipt: Receipt, { lifetimeSeconds }: { lifetimeSeconds?: number } = {}): Promise<Receipt> {
-    const task = `${receipt.ran.link()}`
-    const car = await encodeMessage({ receipts: [receipt] })
+    const task = linkText(receipt.ran.link())
+    const car = await encodeReceipt(receipt)
     const isExpiring = lifetimeSeconds !== undefined
     if (isExpiring && car.byteLength > MAX_EXPIRING_BYTES) return (await this.get(task)) ?? receipt
     const isLarge = !isExpiring && car.byteLength > this.#limits.maxInlineBytes
     const now = this.#now()
     const record: ReceiptRecord = {
       task,
-      receipt: `${receipt.root.cid}`,
+      receipt: linkText(receipt.root.cid),
       issuedAt: now,
       ...(isLarge ? { block: `${await this.#blocks.put(car, RAW)}`, size: car.byteLength } : { car }),
       ...(isExpiring ? { expiresAt: Math.ceil(now / 1000) + lifetimeSeconds } : {}),
@@ -150,9 +151,7 @@ export class ReceiptLog {
   async #putBatch(receipts: readonly Receipt[]): Promise<Receipt[]> {
     if (receipts.length < this.#limits.minShared)
       return pMap(receipts, receipt => this.put(receipt), { concurrency: MAX_PARALLEL_WRITES })
-    const cars = await Promise.all(
-      receipts.map(async receipt => pack(await encodeMessage({ receipts: [receipt] }))),
-    )
+    const cars = await Promise.all(receipts.map(async receipt => pack(await encodeReceipt(receipt))))
     const block = `${await this.#blocks.put(Buffer.concat(cars), RAW)}`
     const issuedAt = this.#now()
     let end = 0
@@ -161,8 +160,8 @@ export class ReceiptLog {
       const at = end
       end += bytes
       return {
-        task: `${receipt.ran.link()}`,
-        receipt: `${receipt.root.cid}`,
+        task: linkText(receipt.ran.link()),
+        receipt: linkText(receipt.root.cid),
         issuedAt,
         part: { block, at, bytes },
       }

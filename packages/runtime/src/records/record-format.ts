@@ -84,7 +84,10 @@ export const formatted = <R extends object>(table: Table<Row>, format: RecordFor
     getMany: async keys => (await table.getMany(keys)).map(decodeAny),
     insert: async record => {
       const { ok, error } = await table.insert(format.encode(record))
-      return ok ? { ok: decode(ok) } : { error: { ...error, record: decode(error.record) } }
+      // The record that was passed, so that nothing is unpacked that was just packed.
+      return ok
+        ? { ok: { ...record, revision: ok.revision } }
+        : { error: { ...error, record: decode(error.record) } }
     },
     replace: async record => {
       const { ok, error } = await table.replace(encode(record))

@@ -20,11 +20,15 @@ export const recordId = (...parts: (string | undefined)[]): string =>
 export const packTask = async (task: Task): Promise<Uint8Array> => {
   const archive = await task.archive()
   if (archive.error) throw archive.error
+  packed.set(archive.ok, task)
   return archive.ok
 }
 
+/** The tasks that were packed, by their bytes: a handler packs the task for the record, and promises it. */
+const packed = new WeakMap<Uint8Array, Task>()
+
 /** Reads a task that {@link packTask} packed. */
-export const unpackTask = (bytes: Uint8Array): Promise<Task> => extractTask(bytes)
+export const unpackTask = async (bytes: Uint8Array): Promise<Task> => packed.get(bytes) ?? extractTask(bytes)
 
 /** Returns the CID of a task that {@link packTask} packed, as text. */
 export const cidOf = async (bytes: Uint8Array): Promise<string> => `${(await unpackTask(bytes)).cid}`

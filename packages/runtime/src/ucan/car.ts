@@ -1,4 +1,4 @@
-import { decode } from '@ipld/dag-cbor'
+import { decodeCbor } from '@w3filecoin/capabilities/codec'
 import { varint } from 'multiformats'
 import { CID } from 'multiformats/cid'
 
@@ -29,7 +29,7 @@ export const readCar = (car: Uint8Array): { roots: CID[]; sections: Iterable<Sec
   const [header, body] = splitPart(car)
   if (header.byteLength > MAX_HEADER_BYTES)
     throw new Error(`The header has more than ${MAX_HEADER_BYTES} bytes`)
-  const { version, roots } = decode<{ version?: unknown; roots?: unknown }>(header)
+  const { version, roots } = decodeCbor(header) as { version?: unknown; roots?: unknown }
   if (version !== 1) throw new Error('It is not a CAR of version 1')
   if (!Array.isArray(roots)) throw new Error('The header has no list of roots')
   return { roots: roots.map(asCid), sections: sectionsOf(body) }

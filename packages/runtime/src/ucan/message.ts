@@ -1,20 +1,13 @@
 import { hash } from 'node:crypto'
-import type { AgentMessage, Block, Invocation, Link, Receipt } from '@ucanto/interface'
+import type { Block, Invocation, Link, Receipt } from '@ucanto/interface'
 import { type Failure, failure, type Result } from '@w3filecoin/capabilities'
+import { type AnyLink, type BlockMap, encodeCar, findBlock, linkText } from '@w3filecoin/capabilities/codec'
 import type { CID } from 'multiformats/cid'
 import { MAX_EFFECTS } from '../receipts/receipt.ts'
 import { readCar } from './car.ts'
 import { type ChainLimits, Chains } from './proof-chain.ts'
 import { UCAN_LIMITS, Ucans } from './ucans.ts'
-import {
-  type BlockMap,
-  buildMessage,
-  encodeCar,
-  linksIn,
-  toBlock,
-  viewMessage,
-  viewReceipt,
-} from './ucanto.ts'
+import { buildMessage, linksIn, type Message, receiptsIn, toBlock, viewMessage } from './ucanto.ts'
 
 /** The media type of agent messages. */
 export const CAR = 'application/vnd.ipld.car'
@@ -46,7 +39,7 @@ export const MESSAGE_LIMITS: MessageLimits = {
 
 /** An agent message whose blocks hash to their CIDs. Its invocations are not read yet. */
 export interface DecodedMessage {
-  message: AgentMessage
+  message: Message
   /** The links of the invocations, each of them once. */
   invocations: readonly Link[]
   ucans: Ucans
@@ -83,16 +76,20 @@ export const decodeMessage = (body: Uint8Array, limits: MessageLimits): Result<D
       count += 1
       if (count > limits.blocks) return { error: messageTooLarge('blocks', limits.blocks) }
       const verified = verifyHash(cid, bytes)
-      if (verified.ok) store.set(`${cid}`, toBlock(cid, bytes))
-      else if (verified.error.name === 'UnsupportedHash') unusable.set(`${cid}`, verified.error)
+      if (verified.ok) store.set(linkText(cid as AnyLink), toBlock(cid, bytes))
+      else if (verified.error.name === 'UnsupportedHash')
+        unusable.set(linkText(cid as AnyLink), verified.error)
       else return verified
     }
     const [root, ...others] = roots
     if (root === undefined || others.length > 0)
       return { error: malformedMessage('The message must have one root') }
-    if (root.multihash.code !== SHA2_256 || (store.get(`${root}`)?.bytes.byteLength ?? 0) > UCAN_LIMITS.bytes)
+    if (
+      root.multihash.code !== SHA2_256 ||
+      (findBlock(root as AnyLink, store)?.bytes.byteLength ?? 0) > UCAN_LIMITS.bytes
+    )
       return { error: malformedMessage('The root must be a small block of the message') }
-    const message = viewMessage(root, store)
+    const message = viewMessage(root as AnyLink, store)
     const { invocations, receipts } = linksIn(message)
     if (invocations.length > limits.invocations)
       return { error: messageTooLarge('invocations', limits.invocations, `${invocations.length}`) }
@@ -103,12 +100,12 @@ export const decodeMessage = (body: Uint8Array, limits: MessageLimits): Result<D
         return { error: malformedMessage(`The link of an invocation has at most ${UCAN_LIMITS.link} bytes`) }
     const ucans = new Ucans(store, unusable)
     const chains = new Chains(ucans, limits.chain)
-    for (const link of receipts) {
-      const taken = chains.takeTasks(viewReceipt(link, store))
+    for (const receipt of receiptsIn(message)) {
+      const taken = chains.takeTasks(receipt)
       if (taken.error) return taken
     }
     // An invocation that is listed several times is checked and run once.
-    const distinct = new Map(invocations.map(link => [`${link}`, link]))
+    const distinct = new Map(invocations.map(link => [linkText(link), link]))
     return { ok: { message, invocations: [...distinct.values()], ucans } }
   } catch (cause) {
     // Cut the message: errors of libraries may quote their whole input.
@@ -144,6 +141,16 @@ export const encodeMessage = async (content: {
   receipts?: readonly Receipt[]
 }): Promise<Uint8Array<ArrayBuffer>> => carOf(await buildMessage(content))
 
+/** The messages with one receipt that were encoded: the receipt log stores the same message that is the answer. */
+const encoded = new WeakMap<Receipt, Uint8Array<ArrayBuffer>>()
+
+/** Encodes an agent message with one receipt; that of the same receipt once. */
+export const encodeReceipt = async (receipt: Receipt): Promise<Uint8Array<ArrayBuffer>> => {
+  const car = encoded.get(receipt) ?? (await encodeMessage({ receipts: [receipt] }))
+  encoded.set(receipt, car)
+  return car
+}
+
 /**
  * Encodes the answer to a message: an agent message with the receipts. If it exceeds its limit, the blocks of the question
  * are left out, because the caller has them. If it still does, so are the effects of receipts with more than `MAX_EFFECTS`,
@@ -158,14 +165,17 @@ export const encodeAnswer = async (
   asked: BlockMap,
   limits: MessageLimits,
 ): Promise<Result<Uint8Array<ArrayBuffer>>> => {
+  const [first, ...others] = receipts
+  const stored = first && others.length === 0 ? encoded.get(first) : undefined
+  if (stored && stored.byteLength <= limits.answer) return { ok: stored }
   const message = await buildMessage({ receipts })
   const complete = carOf(message)
   if (complete.byteLength <= limits.answer) return { ok: complete }
-  const short = carOf(message, block => !asked.has(`${block.cid}`))
+  const short = carOf(message, ({ cid }) => !asked.has(linkText(cid)))
   if (short.byteLength <= limits.answer) return { ok: short }
   const listed = receipts.flatMap(({ fx }) => (fx.fork.length > MAX_EFFECTS ? fx.fork : []))
-  const effects = new Set(listed.map(effect => `${effect.link()}`))
-  const bare = carOf(message, ({ cid }) => !asked.has(`${cid}`) && !effects.has(`${cid}`))
+  const effects = new Set(listed.map(effect => linkText(effect.link())))
+  const bare = carOf(message, ({ cid }) => !asked.has(linkText(cid)) && !effects.has(linkText(cid)))
   if (bare.byteLength <= limits.answer) return { ok: bare }
   return {
     error: failure(
@@ -177,10 +187,6 @@ export const encodeAnswer = async (
 
 /** Encodes a message with those of its blocks that `isWanted`. */
 const carOf = (
-  message: AgentMessage,
+  { root, blocks }: { root: Block; blocks: BlockMap },
   isWanted: (block: Block) => boolean = () => true,
-): Uint8Array<ArrayBuffer> => {
-  const blocks = new Map<string, Block>()
-  for (const block of message.iterateIPLDBlocks()) if (isWanted(block)) blocks.set(`${block.cid}`, block)
-  return encodeCar(message.root, blocks)
-}
+): Uint8Array<ArrayBuffer> => encodeCar(root.cid, [...blocks.values()].filter(isWanted))

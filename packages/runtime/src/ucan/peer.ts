@@ -1,4 +1,4 @@
-import type { AgentMessage, DID, Principal, Receipt } from '@ucanto/interface'
+import type { DID, Principal, Receipt } from '@ucanto/interface'
 import { type Failure, failure, type Result, type Task, type Vocabulary } from '@w3filecoin/capabilities'
 import { loggedUrl } from '../log.ts'
 import type { Fetch, Log } from '../ports.ts'
@@ -7,7 +7,7 @@ import { type Authority, principal } from './authority.ts'
 import { CAR, decodeMessage, encodeMessage, MESSAGE_LIMITS, type MessageLimits } from './message.ts'
 import type { PeerConfig } from './peers.ts'
 import { readBody } from './read-body.ts'
-import { receiptIn } from './ucanto.ts'
+import { type Message, receiptIn } from './ucanto.ts'
 
 /** Maximum time for the response of another service. */
 const TIMEOUT_MS = 25_000
@@ -111,7 +111,7 @@ export class Peer {
   }
 
   /** Reads the message in a response, and stops at its limits. */
-  async #read(response: Response, limits: MessageLimits, question: string): Promise<AgentMessage> {
+  async #read(response: Response, limits: MessageLimits, question: string): Promise<Message> {
     if (!response.ok) {
       await response.body?.cancel()
       throw new Error(`${this.did} answered ${response.status} to ${question}`)

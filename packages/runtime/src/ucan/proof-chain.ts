@@ -1,7 +1,8 @@
 import type { Capability, Invocation, Receipt } from '@ucanto/interface'
 import { coversAbility, failure, type Result } from '@w3filecoin/capabilities'
+import { type AnyLink, linkText, type Ucan } from '@w3filecoin/capabilities/codec'
 import type { Ucans } from './ucans.ts'
-import { didBytes, hasKey, isExpired, type Ucan, viewInvocation } from './ucanto.ts'
+import { didBytes, hasKey, isExpired, viewInvocation } from './ucanto.ts'
 
 /** Limits of the proofs of UCANs. */
 export interface ChainLimits {
@@ -49,8 +50,8 @@ export class Chains {
    *
    * Fails with the errors of `Ucans.read`, and with `TooManyProofs`.
    */
-  take(link: { toString(): string }): Result<object> {
-    const ucan = this.#ucans.read(`${link}`)
+  take(link: AnyLink): Result<object> {
+    const ucan = this.#ucans.read(linkText(link))
     if (ucan.error) return ucan
     try {
       const limits = { ...this.#limits, checks: this.#left }
@@ -67,14 +68,14 @@ export class Chains {
     const { ran, fx, prf = [] } = root.data!.ocm
     const links = [ran, ...fx.fork, ...(fx.join ? [fx.join] : []), ...prf]
     for (const link of links) {
-      const taken = this.#ucans.blocks.has(`${link}`) ? this.take(link) : { ok: {} }
+      const taken = this.#ucans.blocks.has(linkText(link)) ? this.take(link) : { ok: {} }
       if (taken.error) return taken
     }
     return { ok: {} }
   }
 
   #proofsOf: ProofsOf = ucan => {
-    const present = ucan.proofs.map(String).filter(link => this.#ucans.blocks.has(link))
+    const present = ucan.proofs.map(linkText).filter(link => this.#ucans.blocks.has(link))
     return new Map(
       present.map(link => {
         const proof = this.#ucans.read(link)
@@ -130,7 +131,7 @@ export function* viewsOf(candidate: Candidate, claim?: Capability): Generator<In
       isAdmitted = true
       yield viewInvocation(cid, ucans.blocks, proofCid => {
         const ucan = ucans.read(proofCid).ok as Ucan
-        return { links: ucan.proofs.map(String), visible: new Set(proofsOf(ucan).keys()) }
+        return { links: ucan.proofs.map(linkText), visible: new Set(proofsOf(ucan).keys()) }
       })
     }
     return true
@@ -153,7 +154,7 @@ const remember = (compute: ProofsOf): ProofsOf => {
 /** Returns an invocation without its proofs. A receipt of a refused invocation has no blocks of proofs. */
 export const viewWithoutProofs = ({ ucans, cid }: Pick<Candidate, 'ucans' | 'cid'>): Invocation =>
   viewInvocation(cid, ucans.blocks, () => ({
-    links: ucans.read(cid).ok?.proofs.map(String) ?? [],
+    links: ucans.read(cid).ok?.proofs.map(linkText) ?? [],
     visible: new Set(),
   }))
 
@@ -162,7 +163,7 @@ const MAX_PROOFS = 500
 
 const readableProofs = (ucans: Ucans, { proofs }: Ucan): Map<string, Ucan> => {
   const readable = new Map<string, Ucan>()
-  for (const link of proofs.slice(0, MAX_PROOFS).map(String)) {
+  for (const link of proofs.slice(0, MAX_PROOFS).map(linkText)) {
     const proof = ucans.read(link).ok
     if (proof) readable.set(link, proof)
   }

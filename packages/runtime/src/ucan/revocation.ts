@@ -3,12 +3,13 @@ import { isDelegation } from '@ucanto/core'
 import type { Authorization, Delegation } from '@ucanto/interface'
 import { Revoked } from '@ucanto/validator'
 import { failure, type RevokeSuccess, revoke } from '@w3filecoin/capabilities'
+import { type Ucan, viewUcan } from '@w3filecoin/capabilities/codec'
 import type { Clock, Table } from '../ports.ts'
 import { type Handler, provide } from './handler.ts'
 import { MESSAGE_LIMITS } from './message.ts'
 import { Chains } from './proof-chain.ts'
 import { Ucans } from './ucans.ts'
-import { blocksOf, signedBytes, type Ucan, viewDelegation } from './ucanto.ts'
+import { blocksOf, signedBytes } from './ucanto.ts'
 
 /** A revocation: a principal revoked a delegation. Revocations are final. */
 export interface RevocationRecord {
@@ -40,7 +41,7 @@ export const revokeHandler = ({ table, now }: Revocations): Handler =>
   provide(revoke, async ({ capability, invocation }) => {
     const { ucan } = capability.nb
     const blocks = blocksOf(invocation)
-    const delegation = viewDelegation(ucan, blocks)
+    const delegation = viewUcan(ucan, blocks)
     if (delegation === undefined)
       return {
         out: {

@@ -1,5 +1,6 @@
 import type { Invocation, Receipt, Signer } from '@ucanto/interface'
 import { type Failure, failure, type Result } from '@w3filecoin/capabilities'
+import { linkText } from '@w3filecoin/capabilities/codec'
 import type { Log } from '../ports.ts'
 import { issueReceipt, issueUnsigned } from '../receipts/receipt.ts'
 import type { ReceiptLog } from '../receipts/receipt-log.ts'
@@ -72,10 +73,11 @@ export class Server {
     const checks = Math.min(checksPerInvocation, Math.floor(chain.checks / Math.max(1, invocations.length)))
     return Promise.all(
       invocations.map(link => {
-        const { error } = ucans.read(`${link}`)
+        const cid = linkText(link)
+        const { error } = ucans.read(cid)
         if (error) return issueReceipt(this.id, link, { out: { error } })
         const limits = { depth: chain.depth, checks }
-        return this.#run({ ucans, cid: `${link}`, limits, revoked: new Set() }, counts)
+        return this.#run({ ucans, cid, limits, revoked: new Set() }, counts)
       }),
     )
   }

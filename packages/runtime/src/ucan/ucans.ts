@@ -1,9 +1,10 @@
 import type { Block } from '@ucanto/interface'
 import { type Failure, failure, type Result } from '@w3filecoin/capabilities'
+import { type BlockMap, decodeUcan, type Ucan } from '@w3filecoin/capabilities/codec'
 import { CID } from 'multiformats/cid'
 import { readKey, UnsupportedKey } from './principal.ts'
 import { isTaskCid } from './task.ts'
-import { type BlockMap, decodeUcan, didBytes, hasKey, type Ucan } from './ucanto.ts'
+import { didBytes, hasKey } from './ucanto.ts'
 
 /**
  * Limits of one UCAN: its `bytes`, the length of a `text` in it (characters, or bytes of a byte string), the bytes of a

@@ -1,20 +1,9 @@
-import {
-  decode as decodeUcanBytes,
-  isExpired as isUcanExpired,
-  type View,
-  verifySignature,
-} from '@ipld/dag-ucan'
+import { isExpired as isUcanExpired, verifySignature } from '@ipld/dag-ucan'
 import { createNonStandard } from '@ipld/dag-ucan/signature'
-import {
-  CAR,
-  Delegation as Delegations,
-  Invocation as Invocations,
-  Message,
-  Receipt as Receipts,
-} from '@ucanto/core'
+import { CAR, Message as Messages } from '@ucanto/core'
 import { extract } from '@ucanto/core/delegation'
 import type {
-  AgentMessage,
+  AgentMessageModel,
   Authorization as Authorized,
   Block,
   Capability,
@@ -36,10 +25,23 @@ import { ed25519 } from '@ucanto/principal'
 import { provideAdvanced } from '@ucanto/server'
 import { Authorization, authorize, Schema } from '@ucanto/validator'
 import type { Failure, Task } from '@w3filecoin/capabilities'
+import {
+  type AnyLink,
+  type BlockMap,
+  blockOf,
+  decodeCbor,
+  encodeCbor,
+  findBlock,
+  linkText,
+  type Ucan,
+  viewRoot,
+  viewUcan,
+} from '@w3filecoin/capabilities/codec'
 import type { CID } from 'multiformats/cid'
-import { parse as parseLink } from 'multiformats/link'
+import { isLink, parse as parseLink } from 'multiformats/link'
 import { refuseUnknownCaveats } from './caveats.ts'
 import { describeDenial } from './denial.ts'
+import { blocksIn, ReceiptView } from './receipt-view.ts'
 
 /**
  * The UCAN library with the types that this code needs. Every cast around it is in this file, for two reasons:
@@ -52,17 +54,8 @@ import { describeDenial } from './denial.ts'
  * Views decode lazily: a view of malformed bytes throws when the malformed part is read. No function here copies bytes.
  */
 
-/** Blocks by their CIDs as text. */
-export type BlockMap = ReadonlyMap<string, Block>
-
 /** Pairs bytes with their CID. */
 export const toBlock = (cid: CID, bytes: Uint8Array): Block => ({ cid, bytes }) as unknown as Block
-
-/** A UCAN (delegation or invocation) as its own bytes say it, without its proofs. */
-export type Ucan = View<[Capability, ...Capability[]]>
-
-/** Decodes a UCAN. Throws if the bytes are not one. */
-export const decodeUcan = (bytes: Uint8Array): Ucan => decodeUcanBytes(bytes as never) as unknown as Ucan
 
 /** The DIDs of a UCAN's issuer and audience, as bytes: to write a long `did:key` as text takes longer than a check of it. */
 export const didBytes = ({ model }: Ucan): { issuer: Uint8Array; audience: Uint8Array } =>
@@ -118,8 +111,7 @@ export const viewInvocation = (
   const visibleBlocks: BlockMap = new VisibleBlocks(blocks, link => !hidden.has(link) || shown.has(link))
   const viewProof = (link: string): Delegation => {
     shown.add(link)
-    const proof =
-      known.get(link) ?? setProofs(viewDelegation(parseLink(link), visibleBlocks) as Delegation, link)
+    const proof = known.get(link) ?? setProofs(viewUcan(parseLink(link), visibleBlocks) as Delegation, link)
     known.set(link, proof)
     return proof
   }
@@ -130,10 +122,9 @@ export const viewInvocation = (
     const reported = others.slice(0, MAX_REPORTED).map(link => parseLink(link))
     return Object.defineProperty(view, 'proofs', { value: [...[...visible].map(viewProof), ...reported] })
   }
-  const view = Invocations.view({
-    root: parseLink(cid) as never,
-    blocks: visibleBlocks as never,
-  }) as Invocation
+  const root = blocks.get(cid)
+  if (root === undefined) throw new Error(`The block of ${cid} is missing`)
+  const view = viewRoot(root, visibleBlocks)
   return Object.defineProperty(setProofs(view, cid), 'nonce', { value: view.nonce || undefined })
 }
 
@@ -157,12 +148,6 @@ class VisibleBlocks extends Map<string, Block> {
   }
 }
 
-/** Returns the delegation whose root has this CID; `undefined` if its block is not there. */
-export const viewDelegation = (root: { toString(): string }, blocks: BlockMap): Delegation | undefined =>
-  (Delegations.view({ root: root as never, blocks: blocks as never }, null) ?? undefined) as
-    | Delegation
-    | undefined
-
 /** The blocks that arrived with an invocation. */
 export const blocksOf = (invocation: Invocation): BlockMap =>
   (invocation as unknown as { blocks: BlockMap }).blocks
@@ -171,7 +156,8 @@ export const blocksOf = (invocation: Invocation): BlockMap =>
 export const extractTask = async (archive: Uint8Array): Promise<Task> => {
   const task = await extract(archive)
   if (task.error) throw task.error
-  return task.ok as unknown as Task
+  const { cid, blocks } = task.ok as unknown as { cid: Link; blocks: BlockMap }
+  return viewUcan(cid, blocks) as Task
 }
 
 /** A capability of the protocol, as its schema defines it. */
@@ -257,68 +243,125 @@ export const authorizeFor = async (
   return false
 }
 
+/** The result and the effects of a task, before they are signed. */
+interface Signed {
+  out: Result<object, Failure>
+  fork?: readonly Task[] | undefined
+  join?: Task | undefined
+  meta?: object | undefined
+}
+
 /** Signs a receipt. */
-export const signReceipt = (
-  issuer: Signer,
+export const signReceipt = async (
+  issuer: Pick<Signer, 'did' | 'sign'>,
   ran: Invocation | Link,
-  {
+  { out, fork = [], join, meta = {} }: Signed,
+): Promise<Receipt> => {
+  const blocks = new Map<string, Block>()
+  for (const task of [ran, ...fork, ...(join ? [join] : [])])
+    for (const block of blocksIn(task)) blocks.set(linkText(block.cid), block)
+  const ocm = {
+    ran: ran.link(),
     out,
-    fork = [],
-    join,
-    meta = {},
-  }: {
-    out: Result<object, Failure>
-    fork?: readonly Task[] | undefined
-    join?: Task | undefined
-    meta?: object | undefined
-  },
-): Promise<Receipt> =>
-  Receipts.issue({
-    issuer,
-    ran: ran as never,
-    result: out,
-    fx: { fork: [...fork], ...(join === undefined ? {} : { join }) },
+    fx: { fork: fork.map(task => task.link()), ...(join && { join: join.link() }) },
     meta: { ...meta },
-  }) as unknown as Promise<Receipt>
+    iss: issuer.did(),
+    prf: [],
+  } as unknown as ReceiptModel['ocm']
+  const sig = await issuer.sign(encodeCbor(ocm) as never)
+  const root = await blockOf(encodeCbor({ ocm, sig }))
+  blocks.set(linkText(root.cid), root)
+  return new ReceiptView({ ...root, data: { ocm, sig: sig as never } }, blocks, ran) as unknown as Receipt
+}
 
 /** Returns a failure in the form of a receipt that clients can read, but without a signature: nothing was issued. */
-export const unsignedReceipt = (id: Signer, ran: Invocation, error: Failure): Promise<Receipt> =>
-  Receipts.issue({
-    issuer: { did: () => id.did(), sign: () => createNonStandard('', new Uint8Array()) } as never,
-    ran,
-    result: { error },
-  }) as unknown as Promise<Receipt>
+export const unsignedReceipt = (id: Signer, ran: Invocation, error: Failure): Promise<Receipt> => {
+  const nobody = { did: () => id.did(), sign: () => createNonStandard('', new Uint8Array()) }
+  return signReceipt(nobody as never, ran, { out: { error } })
+}
 
 /** Returns the receipt whose root has this CID. Throws if its block is not there. */
-export const viewReceipt = (root: { toString(): string }, blocks: BlockMap): Receipt =>
-  Receipts.view({ root: root as never, blocks: blocks as never }) as Receipt
+export const viewReceipt = (root: AnyLink, blocks: BlockMap): Receipt => {
+  const block = findBlock(root, blocks)
+  if (block === undefined) throw new Error(`The block of ${root} is missing`)
+  const data = decodeCbor(block.bytes) as ReceiptModel
+  return new ReceiptView({ ...block, data }, blocks) as unknown as Receipt
+}
 
-/** Builds an agent message with these invocations and receipts. */
-export const buildMessage = (content: {
+/** An agent message: its root, and the blocks that arrived with it. */
+export interface Message {
+  root: Block & { data: AgentMessageModel<unknown> }
+  store: BlockMap
+}
+
+/** Builds an agent message with these invocations and receipts. Returns its root and its blocks in their order. */
+export const buildMessage = async ({
+  invocations = [],
+  receipts = [],
+}: {
   invocations?: readonly Invocation[]
   receipts?: readonly Receipt[]
-}): Promise<AgentMessage> => Message.build(content as never)
+}): Promise<{ root: Block; blocks: BlockMap }> => {
+  const blocks = new Map<string, Block>()
+  for (const view of [...invocations, ...receipts])
+    for (const block of view.iterateIPLDBlocks()) blocks.set(linkText(block.cid), block as Block)
+  const report: Record<string, Link> = {}
+  for (const { ran, root } of receipts) report[linkText(ran.link())] ??= root.cid
+  const root = await blockOf(
+    encodeCbor({
+      'ucanto/message@7.0.0': {
+        ...(invocations.length > 0 && { execute: invocations.map(({ cid }) => cid) }),
+        ...(receipts.length > 0 && { report }),
+      },
+    }),
+  )
+  blocks.set(linkText(root.cid), root)
+  return { root, blocks }
+}
 
-/** Returns the agent message whose root has this CID. Throws if its block is not there. */
-export const viewMessage = (root: { toString(): string }, blocks: BlockMap): AgentMessage =>
-  Message.view({ root: root as never, store: blocks as never })
+/** Returns the agent message whose root has this CID. Throws if its block is not there, or is not that of a message. */
+export const viewMessage = (root: AnyLink, blocks: BlockMap): Message => {
+  const block = findBlock(root, blocks)
+  const data = block && decodeCbor(block.bytes)
+  if (block && isMessage(data)) return { root: { ...block, data: data as never }, store: blocks }
+  // The library also accepts less common forms, and its errors name the part that is not valid.
+  const view = Messages.view({ root: root as never, store: blocks as never })
+  return { root: view.root as never, store: blocks }
+}
+
+/** Whether data has the form of a message with invocations and receipts. Receipts are read later. */
+const isMessage = (data: unknown): boolean => {
+  if (!isMap(data) || Object.keys(data).length !== 1) return false
+  const content = data['ucanto/message@7.0.0']
+  if (!isMap(content) || content.delegate !== undefined) return false
+  const { execute = [] } = content
+  return Array.isArray(execute) && execute.every(link => isLink(link))
+}
+
+const isMap = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null && Object.getPrototypeOf(value) === Object.prototype
 
 /** The links in a message, without a view of the blocks that they lead to. */
-export const linksIn = ({ root }: AgentMessage): { invocations: Link[]; receipts: Link<ReceiptModel>[] } => {
-  const { execute = [], report = {} } = root.data!['ucanto/message@7.0.0'] as {
+export const linksIn = ({
+  root: { data },
+}: Pick<Message, 'root'>): { invocations: Link[]; receipts: Link<ReceiptModel>[] } => {
+  const { execute = [], report = {} } = data['ucanto/message@7.0.0'] as {
     execute?: Link[]
     report?: Record<string, Link<ReceiptModel>>
   }
   return { invocations: execute, receipts: Object.values(report) }
 }
 
-/** Returns the receipt of a task; `undefined` if the message has none. */
-export const receiptIn = (message: AgentMessage, task: string): Receipt | undefined =>
-  (message.get(parseLink(task) as never, null as never) ?? undefined) as Receipt | undefined
+/** Returns the receipts in a message. Throws if a block is not there. */
+export const receiptsIn = (message: Message): Receipt[] =>
+  linksIn(message).receipts.map(link => viewReceipt(link, message.store))
 
-/** Encodes a CAR. */
-export const encodeCar = (root: Block, blocks: BlockMap): Uint8Array<ArrayBuffer> =>
-  CAR.encode({ roots: [root], blocks } as never) as Uint8Array<ArrayBuffer>
+/** Returns the receipt of a task; `undefined` if the message has none. */
+export const receiptIn = ({ root, store }: Message, task: string): Receipt | undefined => {
+  const { report = {} } = root.data['ucanto/message@7.0.0'] as { report?: Record<string, Link> }
+  const link = Object.hasOwn(report, task) ? report[task] : report[`${parseLink(task)}`]
+  return link && viewReceipt(link, store)
+}
 
 /** Decodes a CAR from a trusted source: neither its size nor its hashes are checked. */
 export const decodeCar = (car: Uint8Array): { roots: Block[]; blocks: BlockMap } => CAR.decode(car as never)
