@@ -9,6 +9,7 @@ import { create as createLink } from 'multiformats/link'
 import { describe, expect, it } from 'vitest'
 import { groupId, pieceId } from '../src/domain/piece.ts'
 import { createAggregator, type Dependencies } from '../src/index.ts'
+import { listByMessage } from '../src/offers/list-pieces.ts'
 
 import {
   acceptOf,
@@ -116,6 +117,26 @@ describe('piece/offer', () => {
     expect(await stores.tally.get({ id })).toMatchObject({ pieces: 20, bytes: 20 * 128 })
     expect(await stores.group.get({ id })).toMatchObject({ sequence: 0, checkAt: expect.any(Number) })
     expect(reads).toBeLessThan(10)
+  })
+
+  it('of a piece twice in one message writes its row once', async () => {
+    const [group, piece] = [freshGroup(), somePiece('twice')]
+    await ask(service.api, await offer(piece, group))
+    const record = (await recordOf(piece, group))!
+    const { stores } = dependencies
+    const written: string[][] = []
+    const pending = {
+      ...stores.pending,
+      putMany: async (rows: Parameters<typeof stores.pending.putMany>[0]) => {
+        written.push(rows.map(({ id }) => id))
+      },
+    }
+    const list = listByMessage({ ...dependencies, stores: { ...stores, pending } })
+    const message = {}
+    await Promise.all([true, false, false].map(isNew => list(message, { record, isNew })))
+    expect(written).toEqual([[record.id]])
+    const id = groupId({ storefront: one.did(), group })
+    expect(await stores.tally.get({ id })).toMatchObject({ pieces: 2 })
   })
 
   it.each<[string, (whole: Dependencies) => Partial<Dependencies>]>([

@@ -58,14 +58,13 @@ export type ListPiece = (message: object, piece: Offered) => Promise<void>
 
 /**
  * Returns a function that adds pieces to the lists of their groups. The pieces of one message and group are added together: a
- * message usually has 50 of them, and the group is then read, and its count written, twice or three times for all.
+ * message usually has 50 of them, and the group is then read, and its count written, a few times for all of them.
  */
 export const listByMessage = (dependencies: ListDependencies): ListPiece => {
   const listPieces = async (pieces: readonly Offered[]) => {
-    const known = await addToList(
-      dependencies,
-      pieces.map(({ record }) => record),
-    )
+    // By key: a message may offer a piece twice, and DynamoDB refuses a batch that writes a row twice.
+    const records = new Map(pieces.map(({ record }) => [record.id, record]))
+    const known = await addToList(dependencies, [...records.values()])
     const added = pieces.filter(({ isNew }) => isNew).map(({ record }) => record)
     await addToTally(dependencies, added, known)
   }
