@@ -10,6 +10,7 @@ import {
   type Stored,
   unpackTask,
 } from '@w3filecoin/runtime'
+import { tables as storefrontTables } from '@w3filecoin/storefront'
 import { linkOf, someContent, somePiece } from '@w3filecoin/testing'
 import { Choices, type DeterministicWorld, type Faults, NONE } from '@w3filecoin/testing/deterministic'
 import { plannedCourse } from './crash-points.ts'
@@ -125,13 +126,13 @@ const forgetAggregation = async (world: DeterministicWorld, system: System): Pro
  * piece has its final receipt already, which decides.
  */
 const refusePiece = async (world: DeterministicWorld, system: System): Promise<void> => {
-  const { id, tables } = serviceOf(system, 'aggregator')
-  const { piece, group } = acceptedPiece(system)
-  const offered = { piece: parsePieceLink(piece as string), group: group as string, nonce: 'refused' }
-  const task = await Tasks.pieceAccept(id, offered)
+  const aggregator = serviceOf(system, 'aggregator')
+  const { piece, group } = storefrontTables.piece.decode(acceptedPiece(system))
+  const offered = { piece: parsePieceLink(piece), group, nonce: 'refused' }
+  const task = await Tasks.pieceAccept(aggregator.id, offered)
   const error = failure('InvalidPieceCID', 'The aggregator refuses the piece')
-  const receipt = await issueReceipt(id, task, { out: { error } })
-  tables.receipt!.seed({
+  const receipt = await issueReceipt(aggregator.id, task, { out: { error } })
+  aggregator.tables.receipt!.seed({
     task: `${task.cid}`,
     receipt: `${receipt.root.cid}`,
     car: await encodeMessage({ receipts: [receipt] }),

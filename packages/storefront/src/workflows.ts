@@ -19,7 +19,7 @@ const piece: Workflow<PieceRecord> = {
       ...(!isBetween && { content, space, group }),
       aggregate,
       task: acceptCid ?? (await cidOf(acceptTask as Uint8Array)),
-      ...(stage === 'queued' && { waitsFor }),
+      waitsFor,
       attempt,
     }
   },
