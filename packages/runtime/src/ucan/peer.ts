@@ -1,5 +1,6 @@
 import type { DID, Principal, Receipt } from '@ucanto/interface'
 import { type Failure, failure, type Result, type Task, type Vocabulary } from '@w3filecoin/capabilities'
+import pMap from 'p-map'
 import { loggedUrl } from '../log.ts'
 import type { Fetch, Log } from '../ports.ts'
 import { isReadable, MAX_RECEIPT_BYTES } from '../receipts/receipt.ts'
@@ -29,6 +30,11 @@ const RECEIPT_LIMITS: MessageLimits = {
   receipts: 1,
   chain: { depth: 10, checks: 200_000 },
 }
+
+/** The statuses by which a peer says that it does not answer about many tasks. */
+const NOT_SERVED: ReadonlySet<number> = new Set([400, 404, 405, 415, 501])
+
+const MAX_PARALLEL_REQUESTS = 10
 
 /** Another service, which is called over HTTP. */
 export class Peer {
@@ -108,6 +114,52 @@ export class Peer {
     const verified = await this.#verified(task, receipt, signer)
     if (verified.error) throw new Error(verified.error.message)
     return verified.ok
+  }
+
+  /**
+   * Fetches the receipts of up to 1,000 tasks, with one request if the peer answers that. The answer has those that exist, by the
+   * CID of their task. A receipt that is not signed by the peer, or for which an answer has no room, is left out.
+   */
+  async receipts(tasks: readonly string[]): Promise<Map<string, Receipt>> {
+    const response = await this.#fetch(new URL('/receipts', this.#origin()).href, {
+      method: 'POST',
+      redirect: 'manual',
+      headers: { 'content-type': 'application/json', accept: CAR },
+      body: JSON.stringify({ tasks }),
+      signal: AbortSignal.timeout(TIMEOUT_MS),
+    })
+    if (NOT_SERVED.has(response.status)) {
+      await response.body?.cancel()
+      return this.#receiptsOneByOne(tasks)
+    }
+    const message = await this.#read(response, RESPONSE_LIMITS, `the question for ${tasks.length} receipts`)
+    const found = await Promise.all(
+      tasks.map(async task => {
+        const receipt = receiptIn(message, task)
+        return receipt && (await this.#verified(task, receipt, this.principal)).ok
+      }),
+    )
+    return new Map(tasks.flatMap((task, n) => (found[n] ? [[task, found[n]] as const] : [])))
+  }
+
+  /** Other implementations, and earlier versions, answer about one task at a time. Throws if no question is answered. */
+  async #receiptsOneByOne(tasks: readonly string[]): Promise<Map<string, Receipt>> {
+    const answers = await pMap(
+      tasks,
+      task =>
+        this.receipt(task).then(
+          ok => ({ ok }),
+          (error: Error) => ({ error }),
+        ),
+      { concurrency: MAX_PARALLEL_REQUESTS },
+    )
+    const [first] = answers
+    if (first && 'error' in first && answers.every(answer => 'error' in answer)) throw first.error
+    return new Map(
+      answers.flatMap((answer, n) =>
+        'ok' in answer && answer.ok ? [[tasks[n] as string, answer.ok] as const] : [],
+      ),
+    )
   }
 
   /** Reads the message in a response, and stops at its limits. */

@@ -1,3 +1,4 @@
+import type { Receipt } from '@ucanto/interface'
 import { type Consumer, DONE, each, type Key, reach, type Stored, update } from '@w3filecoin/runtime'
 import pMap from 'p-map'
 import type { Dependencies } from '../dependencies.ts'
@@ -11,7 +12,7 @@ import { enrollQueued } from '../workflow/queue-piece.ts'
 /** The oldest pieces of each shard that one question about a group is about: 48 in all. */
 const OLDEST_PER_SHARD = 3
 
-/** Maximum pieces in one run. If the aggregator hangs, a run asks ten at a time, and waits 25 s to 35 s for each. */
+/** Maximum pieces in one run. An aggregator that answers about one task at a time is asked about ten at once. */
 const MAX_PIECES = 50
 
 type ShardMessage = Extract<PollMessage, { shard: unknown }>
@@ -35,23 +36,17 @@ export const onPoll = (
 
   /** Asks about pieces. Returns whether a piece got into an aggregate, and the problem if the aggregator cannot be reached. */
   const ask = async (records: readonly Stored<PieceRecord>[]) => {
-    const answers = await pMap(
-      records.filter(({ stage }) => stage === 'queued'),
-      async record => {
-        const { ok: receipt, error } = await reach(
-          aggregator,
-          () => aggregator.receipt(record.waitsFor as string),
-          log,
-        )
-        if (receipt) await recordAggregation(dependencies, record, receipt)
-        return { isNews: receipt !== undefined, problem: error?.message }
-      },
+    const queued = records.filter(({ stage }) => stage === 'queued')
+    if (queued.length === 0) return { isNews: false, problem: undefined }
+    const tasks = queued.map(({ waitsFor }) => waitsFor as string)
+    const { ok: receipts, error } = await reach(aggregator, () => aggregator.receipts(tasks), log)
+    const answered = queued.filter(({ waitsFor }) => receipts?.has(waitsFor as string))
+    await pMap(
+      answered,
+      record => recordAggregation(dependencies, record, receipts?.get(record.waitsFor as string) as Receipt),
       { concurrency: 10 },
     )
-    return {
-      isNews: answers.some(({ isNews }) => isNews),
-      problem: answers.every(({ problem }) => problem !== undefined) ? answers[0]?.problem : undefined,
-    }
+    return { isNews: answered.length > 0, problem: error?.message }
   }
 
   const readPieces = async (keys: readonly Key[]): Promise<Stored<PieceRecord>[]> =>
