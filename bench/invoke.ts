@@ -10,6 +10,7 @@ import { CAR } from '@ucanto/transport'
 import { BATCHING } from '../packages/aggregator/src/domain/batching.ts'
 import { newPiece, pieceId } from '../packages/aggregator/src/domain/piece.ts'
 import { createAggregator, messages, tables } from '../packages/aggregator/src/index.ts'
+import { listByMessage } from '../packages/aggregator/src/offers/list-pieces.ts'
 import { resources } from '../packages/aggregator/src/resources.ts'
 import { pieceOffer, Tasks } from '../packages/capabilities/src/index.ts'
 import { canHold, decodePiece } from '../packages/piece/src/index.ts'
@@ -150,6 +151,8 @@ const openStock = async (): Promise<Way> => {
   const stores = openStores(engine, formats, { now: NOW })
   const queues = openQueues(engine, messages)
   const storefronts = configuredPeers([{ did: storefront.did() }])
+  const list = listByMessage({ stores, queues, limitsOf: () => LIMITS, timing: TIMING, now: NOW })
+  let message = {}
   const handler = async ({ capability, invocation }: { capability: never; invocation: never }) => {
     const { nb, with: resource } = capability as { nb: { piece: Piece; group: string }; with: string }
     const { piece, group } = nb
@@ -170,12 +173,10 @@ const openStock = async (): Promise<Way> => {
       expiration: Infinity,
       ...(nonce !== undefined && { nonce }),
     } as never).delegate()
-    if ((await stores.piece.get({ id })) === undefined) {
-      const packed = await accept.archive()
-      if (packed.error) throw packed.error
-      await stores.piece.insert(newPiece({ ...offer, id, acceptTask: packed.ok }, NOW(), TIMING.retryMs))
-    }
-    await queues.piece.send([{ id }])
+    const packed = await accept.archive()
+    if (packed.error) throw packed.error
+    const inserted = await stores.piece.insert(newPiece({ ...offer, id, acceptTask: packed.ok }, NOW()))
+    await list(message, { record: inserted.ok ?? inserted.error.record, isNew: inserted.ok !== undefined })
     return succeed({ piece }).join(accept as never)
   }
   const server = create({
@@ -200,6 +201,7 @@ const openStock = async (): Promise<Way> => {
   return {
     clear,
     async offer(authorization, pieces) {
+      message = {}
       const { with: resource, ...proofs } = authorities[authorization] as { with: string }
       const invocations = pieces.map(piece =>
         invoke({

@@ -31,6 +31,17 @@ class MemoryTable {
     this.#rows.set(key, stored)
     return { ok: stored }
   }
+
+  async putMany(records: readonly Row[]): Promise<void> {
+    for (const record of records) this.#rows.set(this.#keyOf(record), { ...record, revision: 1 })
+  }
+
+  async add(key: Key, counters: Record<string, number>, initial: Row = {}): Promise<Row> {
+    const row: Stored<Row> = { revision: 1, ...initial, ...key, ...this.#rows.get(this.#keyOf(key)) }
+    for (const [name, by] of Object.entries(counters)) row[name] = Number(row[name] ?? 0) + by
+    this.#rows.set(this.#keyOf(key), row)
+    return row
+  }
 }
 
 /** The stores of a service in memory, for measurements of everything else. Queues drop their messages. */
