@@ -36,10 +36,9 @@ class MemoryTable {
     for (const record of records) this.#rows.set(this.#keyOf(record), { ...record, revision: 1 })
   }
 
-  async add(key: Key, counters: Record<string, number>): Promise<Row> {
-    const row: Stored<Row> = { revision: 1, ...key, ...this.#rows.get(this.#keyOf(key)) }
-    for (const [name, by] of Object.entries(counters))
-      row[name] = ((row[name] as number | undefined) ?? 0) + by
+  async add(key: Key, counters: Record<string, number>, initial: Row = {}): Promise<Row> {
+    const row: Stored<Row> = { revision: 1, ...initial, ...key, ...this.#rows.get(this.#keyOf(key)) }
+    for (const [name, by] of Object.entries(counters)) row[name] = Number(row[name] ?? 0) + by
     this.#rows.set(this.#keyOf(key), row)
     return row
   }

@@ -1,4 +1,5 @@
 import type { View as UcanModelView } from '@ipld/dag-ucan'
+// @ts-expect-error: the package names a file of types for this module that does not exist.
 import { from as viewModel } from '@ipld/dag-ucan/codec/cbor'
 import {
   createLink,

@@ -276,8 +276,8 @@ export const signReceipt = async (
 
 /** Returns a failure in the form of a receipt that clients can read, but without a signature: nothing was issued. */
 export const unsignedReceipt = (id: Signer, ran: Invocation, error: Failure): Promise<Receipt> => {
-  const nobody = { did: () => id.did(), sign: () => createNonStandard('', new Uint8Array()) }
-  return signReceipt(nobody as never, ran, { out: { error } })
+  const withoutKey = { did: () => id.did(), sign: () => createNonStandard('', new Uint8Array()) }
+  return signReceipt(withoutKey as never, ran, { out: { error } })
 }
 
 /** Returns the receipt whose root has this CID. Throws if its block is not there. */
