@@ -349,6 +349,30 @@ describe('Peer', () => {
     expect(`${(await peer(ran).receipt(`${task.cid}`))?.root.cid}`).toBe(`${receipt.root.cid}`)
   })
 
+  it.each([
+    ['with one request', false],
+    ['one by one, from a service that does not answer about many', true],
+  ])('fetches the receipts that a service signed, and leaves the others out: %s', async (how, isEarlier) => {
+    const tasks = await Promise.all(['one', 'two', 'none', 'forged'].map(name => accept(`${name} ${how}`)))
+    const [one, two, , forged] = tasks as [Invocation, Invocation, Invocation, Invocation]
+    for (const task of [one, two]) await ran.receipts.put(await issueReceipt(aggregator, task, outcome))
+    await ran.receipts.put(await issueReceipt(forger(aggregator, stranger), forged, outcome))
+    let requests = 0
+    const asked = new Peer(ran, {
+      authority,
+      fetch: async (url, init) => {
+        requests += 1
+        return isEarlier && url.endsWith('/receipts')
+          ? new Response(null, { status: 404 })
+          : network(url, init)
+      },
+    })
+    const found = await asked.receipts(tasks.map(({ cid }) => `${cid}`))
+    expect([...found.keys()]).toEqual([`${one.cid}`, `${two.cid}`])
+    expect(`${found.get(`${two.cid}`)?.ran.link()}`).toBe(`${two.cid}`)
+    expect(requests).toBe(isEarlier ? 1 + tasks.length : 1)
+  })
+
   it('returns a failure for an answer without a receipt', async () => {
     const [answer] = await peer({ did: aggregator.did(), url: waiting.url }).execute([
       (await accept('asked')) as never,
