@@ -52,6 +52,12 @@ export const sizeOf = (item: Item): number =>
     0,
   )
 
+/** Each read returns bytes of its own, as over the network. */
+const copyOf = (item: Item): Item =>
+  Object.fromEntries(
+    Object.entries(item).map(([name, value]) => [name, value instanceof Uint8Array ? value.slice() : value]),
+  )
+
 const sizeOfValue = (value: unknown): number => {
   switch (typeof value) {
     case 'string':
@@ -136,7 +142,7 @@ export class SimulatedDynamo {
   #read(table: string, key: Item): Item | undefined {
     const item = this.#tableOf(table).get(this.#idOf(table, key))
     this.#bill({ reads: readUnits(item === undefined ? 0 : sizeOf(item)) })
-    return item
+    return item && copyOf(item)
   }
 
   #batchGet(requests: Record<string, { Keys: Item[] }>) {
@@ -254,7 +260,7 @@ export class SimulatedDynamo {
       .filter(row => !(typeof row[range!] === 'number' && (row[range!] as number) > upTo))
     const items = page.slice(0, limit)
     this.#meterQuery(index, items)
-    return { Items: items, ...(page.length > limit && { LastEvaluatedKey: items.at(-1) }) }
+    return { Items: items.map(copyOf), ...(page.length > limit && { LastEvaluatedKey: items.at(-1) }) }
   }
 
   /** An index has keys only, and is read eventually consistent, which costs half. */
