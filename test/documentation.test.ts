@@ -24,6 +24,7 @@ const PAGES = [
   'docs/run-a-storefront.md',
   'docs/operations.md',
   'docs/deploy.md',
+  'docs/performance.md',
   'packages/client/README.md',
 ]
 

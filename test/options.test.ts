@@ -66,12 +66,12 @@ describe('a command with an invalid command line prints one line and exits with 
     ],
     ['test/fuzz/main.ts', ['--count', '0'], '--count must be a whole number from 1 to 10000000, not "0"'],
     ['test/crash/main.ts', ['--rounds', '0'], '--rounds must be a whole number from 1 to 1000, not "0"'],
-    ['bench/piece-hash.ts', ['--mib', '1.5'], '--mib must be a whole number from 1 to 65536, not "1.5"'],
     [
-      'bench/piece-aggregate.ts',
-      ['--pieces=-1'],
-      '--pieces must be a whole number from 1 to 1000000, not "-1"',
+      'bench/main.ts',
+      ['hash', '--pieces', '1.5'],
+      '--pieces must be a whole number from 1 to 100000, not "1.5"',
     ],
+    ['bench/main.ts', ['hash', '--json'], '--json needs a value'],
     ['scripts/make-samples.ts', ['--force'], 'Unknown option --force'],
     ['scripts/protocol-table.ts', ['docs'], 'Unexpected argument "docs"'],
   ])('%s %j', async (file, args, message) => {

@@ -80,8 +80,8 @@ const sizeOfValue = (value: unknown): number => {
  * none.
  */
 export class SimulatedDynamo {
-  /** Number of calls, of writes, and of calls that were throttled. */
-  readonly count = { calls: 0, writes: 0, throttled: 0 }
+  /** Number of calls, of writes, and of calls that were throttled; bytes of the items that were written, indexes not counted. */
+  readonly count = { calls: 0, writes: 0, throttled: 0, writtenBytes: 0 }
   readonly #options: Required<Options>
   readonly #items = new Map<string, Map<string, Item>>()
   /** Rows by table, index and partition, in the order of their range key once they are sorted. */
@@ -291,6 +291,7 @@ export class SimulatedDynamo {
 
   #write(table: string, id: string, item: Item | undefined): void {
     this.count.writes += 1
+    if (item !== undefined) this.count.writtenBytes += sizeOf(item)
     const items = this.#tableOf(table)
     const before = items.get(id)
     if (item === undefined) items.delete(id)

@@ -51,10 +51,12 @@ const inSimulatedTime = async <T>(run: (timeline: Timeline) => Promise<T>): Prom
 const openEngine = (resources: Resources, client: SimulatedDynamo) => {
   const sent = new Map<string, object[]>()
   const stored = new Map<string, Uint8Array>()
+  const count = { blockBytes: 0 }
   const blocks: Blocks = {
     put: async (bytes, codec) => {
       const link = linkOf(bytes, codec)
       stored.set(`${link}`, bytes)
+      count.blockBytes += bytes.byteLength
       return link
     },
     get: async link => stored.get(`${link}`),
@@ -74,7 +76,7 @@ const openEngine = (resources: Resources, client: SimulatedDynamo) => {
     }),
     blocks: () => blocks,
   }
-  return { engine, sent }
+  return { engine, sent, count }
 }
 
 /** What happened to the messages of a queue, each run at most once. */
@@ -89,15 +91,17 @@ export interface QueueReport {
   reason: unknown
 }
 
-/** Hands all messages of a queue to its consumer, as many at once as the queue allows. */
+/** Hands all messages of a queue to its consumer, as many at once as the queue allows, or as `atOnce` says. */
 const consume = async (
   { queues }: Resources,
   { consumers }: Service,
   name: string,
   messages: readonly object[],
   timeline: Timeline,
+  atOnce?: number,
 ): Promise<QueueReport> => {
-  const { batch, concurrency, run: spec } = queues[name]!
+  const { concurrency, run: spec, ...queue } = queues[name]!
+  const batch = atOnce ?? queue.batch
   const startedAt = timeline.now
   const report: QueueReport = { runs: 0, failed: 0, seconds: 0, longestSeconds: 0, reason: undefined }
   const batches = Array.from({ length: Math.ceil(messages.length / batch) }, (_, n) =>
@@ -136,18 +140,24 @@ export interface FanOut {
   include: QueueReport
   included: number
   throttled: number
+  /** Bytes that were written to tables, records of the offers among them, and to blocks. */
+  writtenBytes: { tables: number; blocks: number }
 }
 
 /**
  * Puts pieces of one group into one aggregate, with the aggregator's own consumers, on tables whose partition keys take a
  * limited rate of writes.
+ *
+ * @param options.atOnce pieces that arrive at once. Default: as many as a batch of their queue has.
  */
 export const fanOut = async ({
   pieces,
-  writesPerSecond,
+  writesPerSecond = Infinity,
+  atOnce,
 }: {
   pieces: number
-  writesPerSecond: number
+  writesPerSecond?: number
+  atOnce?: number
 }): Promise<FanOut> => {
   const [id, dealer, storefront] = (await Promise.all(
     ['aggregator', 'dealer', 'storefront'].map(name => signerOf(name)),
@@ -160,7 +170,7 @@ export const fanOut = async ({
   }
   return inSimulatedTime(async timeline => {
     const client = new SimulatedDynamo({ timeline, tables: resources.tables, writesPerSecond })
-    const { engine, sent } = openEngine(resources, client)
+    const { engine, sent, count } = openEngine(resources, client)
     const now = () => timeline.now
     const service = createAggregator({
       id,
@@ -192,13 +202,20 @@ export const fanOut = async ({
         accept,
       })
     const offered = tasks.map((_, n) => ({ v: 1, id: `piece-${n}` }))
-    const list = await consume(resources, service, 'piece', offered, timeline)
+    const list = await consume(resources, service, 'piece', offered, timeline, atOnce)
     // The tally says that the group is full.
     await consume(resources, service, 'seal', sent.get('seal') ?? [], timeline)
     const include = await consume(resources, service, 'include', sent.get('include') ?? [], timeline)
     const conclude = (sent.get('conclude') ?? []) as { tasks: string[] }[]
     const included = new Set(conclude.flatMap(({ tasks }) => tasks)).size
-    return { list, include, included, throttled: client.count.throttled }
+    const { throttled, writtenBytes } = client.count
+    return {
+      list,
+      include,
+      included,
+      throttled,
+      writtenBytes: { tables: writtenBytes, blocks: count.blockBytes },
+    }
   })
 }
 

@@ -22,7 +22,7 @@ import {
 import { hashLevel, NODE_SIZE } from './merkle.ts'
 import type { Result } from './result.ts'
 import { type Sha256, sha256, toHasher } from './sha256.ts'
-import { type Nodes, SparseTree } from './sparse-tree.ts'
+import { type Nodes, type Path, SparseTree } from './sparse-tree.ts'
 
 /** An aggregate: pieces that together form one Filecoin piece, and their positions in it. */
 export interface Aggregate {
@@ -41,7 +41,10 @@ export interface Aggregate {
    * @throws RangeError if there is no `pieces[i]`
    */
   proof(i: number): Inclusion
-  /** Proves for each of `pieces` in turn that it is in the aggregate. A proof is computed when it is requested. */
+  /**
+   * Proves for each of `pieces` in turn that it is in the aggregate. A proof is computed when it is requested. The proofs share
+   * the nodes of their paths: do not write to them.
+   */
   proofs(): Iterable<Inclusion>
 }
 
@@ -187,18 +190,19 @@ class BuiltAggregate implements Aggregate {
     this.link = encodePiece({ root: this.root, height: this.height, padding: 0n })
   }
 
-  proof(i: number): Inclusion {
+  proof(i: number, lastPaths?: Path[]): Inclusion {
     const part = this.#parts[i]
     if (!part) throw new RangeError(`No piece ${i}: the aggregate has ${this.pieces.length}`)
     const { level, index } = part.location
     return {
-      subtree: this.#tree.collectProof(level, index),
-      index: this.#tree.collectProof(1, this.#indexStart + BigInt(i)),
+      subtree: this.#tree.collectProof(level, index, lastPaths),
+      index: this.#tree.collectProof(1, this.#indexStart + BigInt(i), lastPaths),
     }
   }
 
   *proofs(): Iterable<Inclusion> {
-    for (let i = 0; i < this.pieces.length; i++) yield this.proof(i)
+    const lastPaths: Path[] = []
+    for (let i = 0; i < this.pieces.length; i++) yield this.proof(i, lastPaths)
   }
 }
 
