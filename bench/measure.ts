@@ -7,7 +7,7 @@ export interface Cost {
   elapsedMs: number
 }
 
-/** Runs something, and returns what it cost. */
+/** Runs something, and returns its cost. */
 export const costOf = async (run: () => unknown): Promise<Cost> => {
   const before = process.cpuUsage()
   const start = performance.now()

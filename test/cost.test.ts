@@ -4,7 +4,7 @@ import { burst } from './aws/cost.ts'
 const PIECES = 400
 
 /**
- * What a piece costs in units of AWS, from the services' own functions. A change that costs a write fails here. If the cost is
+ * The cost of a piece in units of AWS, from the services' own functions. A change that costs a write fails here. If the cost is
  * meant to change, change docs/performance.md too: `npm run bench cost` prints dollars.
  */
 test('a piece costs the units that docs/performance.md names', async () => {

@@ -21,7 +21,7 @@ export interface Cost {
   cpuSeconds: number
 }
 
-/** Runs work on a fresh system, and returns what it cost from then on. */
+/** Runs work, and returns its cost. */
 const measure = async (system: CloudSystem, work: () => Promise<void>): Promise<Cost> => {
   const { cloud } = system
   const { meter } = cloud
