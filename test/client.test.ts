@@ -223,9 +223,9 @@ describe('a storefront', () => {
   test('reports why a workflow failed', async () => {
     const w3 = await connectHere()
     const wrong = { ...(await randomContent(5_000)), piece: (await randomContent(5_000)).piece }
-    await upload(system.local, wrong)
     const offered = await w3.offer(wrong)
     await expect(w3.proof(offered)).rejects.toMatchObject({ code: 'OutcomePending', retryable: true })
+    await upload(system.local, wrong)
     const events = await Array.fromAsync(w3.watch(offered))
     expect(events.at(-1)).toMatchObject({ stage: 'failed', error: { name: 'InvalidContentPiece' } })
     await expect(w3.proof(offered)).rejects.toMatchObject({

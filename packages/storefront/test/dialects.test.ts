@@ -50,7 +50,10 @@ const withDraft2 = ({ refusal, outcome }: Answers) => {
       speaks: { value: ['draft-2'] },
       reachable: { value: true },
       execute: { value: execute },
-      receipt: { value: async (task: string) => outcomes.get(task) },
+      receipts: {
+        value: async (tasks: string[]) =>
+          new Map(tasks.flatMap(task => (outcomes.has(task) ? [[task, outcomes.get(task)]] : []))),
+      },
     }),
   })
   const settle = () => aws.settle(service.consumers)
