@@ -1,6 +1,14 @@
 import type { Invocation } from '@ucanto/interface'
 import { Tasks } from '@w3filecoin/capabilities'
-import { bytesOf, type Provided, signerOf, somePiece, startWorld, type World } from '@w3filecoin/testing'
+import {
+  bytesOf,
+  linkOf,
+  type Provided,
+  signerOf,
+  somePiece,
+  startWorld,
+  type World,
+} from '@w3filecoin/testing'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import {
   createHttpApp,
@@ -397,6 +405,20 @@ describe('a packed task', () => {
     expect(`${unpacked.cid}`).toBe(`${task.cid}`)
     expect(unpacked.root.bytes).toEqual(task.root.bytes)
     await expect(unpackTask(new Uint8Array([1, 2, 3]))).rejects.toThrow()
+  })
+
+  it('unpacks a task of its own each time, so that a block is attached to one only', async () => {
+    const bytes = new Uint8Array([1, 2, 3])
+    const signer = await signerOf('service')
+    const pieces = linkOf(bytes, 0x71)
+    const tenant = { storefront: signer.did(), group: 'g', label: 'g #1' }
+    const offer = { aggregate: somePiece('aggregate', 20), pieces, tenant }
+    const packed = await packTask(await Tasks.aggregateOffer(signer, signer, offer))
+    const [one, other] = [await unpackTask(packed), await unpackTask(packed)]
+    one.attach({ cid: pieces, bytes } as never)
+    const blocksOf = (task: typeof one) => [...task.iterateIPLDBlocks()].map(({ cid }) => `${cid}`)
+    expect(blocksOf(one)).toEqual([`${pieces}`, `${one.cid}`])
+    for (const task of [other, await unpackTask(packed)]) expect(blocksOf(task)).toEqual([`${one.cid}`])
   })
 })
 

@@ -57,8 +57,7 @@ const offerAggregate = async (
   const bytes = await stores.blocks.get(cid)
   if (bytes === undefined)
     throw new Error(`The block ${cid} with the list of pieces of ${record.aggregate} is missing`)
-  // Of a copy: `unpackTask` may return the task that was packed into the same bytes, and that must not get the list of pieces.
-  const offer = await unpackTask(record.offerTask.slice())
+  const offer = await unpackTask(record.offerTask)
   offer.attach({ cid, bytes })
   const answers = await reach(dealer, () => dealer.execute([offer]), log)
   if (answers.error) return retryLater(dependencies, record, answers.error.message)

@@ -1,7 +1,7 @@
 import { hash } from 'node:crypto'
 import type { Task } from '@w3filecoin/capabilities'
 import type { Key, Stored, Table } from '../ports.ts'
-import { extractTask } from '../ucan/ucanto.ts'
+import { extractTask, viewAgain } from '../ucan/ucanto.ts'
 
 /**
  * Returns the key of a record: a hash of the values that identify it, so that all keys have the same length and spread
@@ -27,8 +27,11 @@ export const packTask = async (task: Task): Promise<Uint8Array> => {
 /** The tasks that were packed, by their bytes: a handler packs the task for the record, and promises it. */
 const packed = new WeakMap<Uint8Array, Task>()
 
-/** Reads a task that {@link packTask} packed. */
-export const unpackTask = async (bytes: Uint8Array): Promise<Task> => packed.get(bytes) ?? extractTask(bytes)
+/** Reads a task that {@link packTask} packed. Each call returns a view of its own, to which a block may be attached. */
+export const unpackTask = async (bytes: Uint8Array): Promise<Task> => {
+  const task = packed.get(bytes)
+  return task ? viewAgain(task) : extractTask(bytes)
+}
 
 /** Returns the CID of a task that {@link packTask} packed, as text. */
 export const cidOf = async (bytes: Uint8Array): Promise<string> => `${(await unpackTask(bytes)).cid}`

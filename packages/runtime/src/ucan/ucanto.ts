@@ -152,6 +152,10 @@ class VisibleBlocks extends Map<string, Block> {
 export const blocksOf = (invocation: Invocation): BlockMap =>
   (invocation as unknown as { blocks: BlockMap }).blocks
 
+/** Returns another view of a task. A block that is attached to one of the views is not attached to the other one. */
+export const viewAgain = (task: Task): Task =>
+  viewRoot((task as unknown as { root: Block }).root, new Map(blocksOf(task))) as Task
+
 /** Reads an archived task. Throws if it cannot be read. */
 export const extractTask = async (archive: Uint8Array): Promise<Task> => {
   const task = await extract(archive)
