@@ -14,7 +14,7 @@ const WAITING = { pieces: 300, hours: 6 }
 const DEALS = { aggregates: 20, days: 1 }
 const IDLE_HOURS = 6
 
-/** What a piece costs, from the real functions on the simulated AWS: units of each kind, and dollars for a million pieces. */
+/** The cost of a piece, from the real functions on the simulated AWS: units of each kind, and dollars for a million pieces. */
 export const run = async (): Promise<Table> => {
   const inBurst = await burst(PIECES)
   const inGroups = await burst(PIECES, { groups: 20 })

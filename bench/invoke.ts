@@ -40,7 +40,7 @@ type Authorization = 'self-issued' | 'one delegation'
 interface Way {
   /** Offers pieces in one message: builds, signs, encodes, serves and reads it. Returns the number of promised tasks. */
   offer(authorization: Authorization, pieces: readonly Piece[]): Promise<number>
-  /** Forgets what was offered. */
+  /** Forgets the offered pieces. */
   clear(): void
 }
 

@@ -45,7 +45,7 @@ export class SimulatedQueue {
   readonly #seen = new Map<string, number>()
   /** Messages that are not deleted yet, those that a run has among them. */
   pending = 0
-  /** Messages that were given up. */
+  /** Number of messages that failed at their last attempt. */
   dead = 0
 
   constructor(options: Options) {

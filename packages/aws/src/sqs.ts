@@ -62,7 +62,7 @@ export class SqsQueue<M> implements Queue<M> {
     if (batch.length > 0) void this.#calls(() => this.#call(batch))
   }
 
-  /** Sends a batch, and tells each sender what became of its message. */
+  /** Sends a batch, and resolves or rejects the promise of each message. */
   async #call(batch: readonly Waiting<M>[]): Promise<void> {
     try {
       const { Failed = [] } = await this.#client.send(

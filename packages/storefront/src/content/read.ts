@@ -24,7 +24,7 @@ interface ReadOptions {
   maxReadMs: number
   /**
    * Claims the content for this run, or renews the claim, so that no other run reads it. Called first when the read has taken
-   * {@link UNCLAIMED_MS}. It returns false if there is no turn: then reading stops.
+   * {@link UNCLAIMED_MS}. If it returns false, no turn is free, and reading stops.
    */
   claim: () => Promise<boolean>
   /** Interval between renewals, whether or not any bytes arrive. */
@@ -123,7 +123,7 @@ const pause = (milliseconds: number): Promise<void> =>
 
 const NO_TURN = Symbol('no turn')
 
-/** Claims, and renews the claim at every interval, until it is stopped, there is no turn, or `claim` fails. */
+/** Claims, and renews the claim at every interval, until it is stopped, no turn is free, or `claim` fails. */
 const keepClaiming = (
   claim: () => Promise<boolean>,
   intervalMs: number,

@@ -13,7 +13,7 @@ import {
 
 /** The claim of one run on the content of a piece. It ends by itself after `retryMs` without a renewal. */
 export interface Claim {
-  /** Takes or renews the claim. Returns false if there is no turn: then nothing is held. */
+  /** Takes or renews the claim. Returns false, and holds nothing, if no turn is free. */
   hold(): Promise<boolean>
   release(): Promise<void>
 }
