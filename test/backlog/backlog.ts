@@ -271,7 +271,7 @@ export const mendLostMessage = async ({
         offersPerDay: { listed: 1, shared: 1 },
         noncesPerDay: { listed: 1, shared: 1 },
       },
-      timing: { ...TIMING, contentWaitMs: 24 * HOUR, safetyCheckMs: 7 * 24 * HOUR },
+      timing: { ...TIMING, contentWaitMs: 24 * HOUR },
       batching: { pageRecords: 100 } as never,
       now,
       random: () => 'random',

@@ -255,22 +255,34 @@ const cidOf = ({ root }: Receipt): string => `${root.cid}`
 
 const checkLookedAfter = (findings: Findings, service: Simulated, table: string, item: Item): void => {
   if (isFinished(service, table, item)) return
+  const keeper = keeperOf(service, table, item)
   findings.check(
     'unfinished records have a time to look again',
-    item.checkAt !== undefined,
-    () => `${service.name}.${table} ${item.id} at ${item.stage} has none`,
+    item.checkAt !== undefined || keeper?.checkAt !== undefined,
+    () =>
+      `${service.name}.${table} ${item.id} at ${item.stage} has none${keeper ? `, nor has ${keeper.id}` : ''}`,
   )
 }
 
-/** Maximum time until the next check of a record, in milliseconds. Pieces in an aggregate only have their safety check. */
+/** Returns the record whose checks look after a piece of the storefront that waits. */
+const keeperOf = ({ resources, tables }: Simulated, table: string, item: Item): Item | undefined => {
+  if (resources.service !== 'storefront' || table !== 'piece') return undefined
+  const { stage, group, queuedIn, aggregateId, memberOf } = item
+  if (stage === 'queued' && queuedIn !== undefined) return tables.group!.items.get(JSON.stringify([group]))
+  if (stage === 'aggregated' && memberOf !== undefined)
+    return tables.aggregate!.items.get(JSON.stringify([aggregateId]))
+  return undefined
+}
+
+/** Maximum time until the next check of a record, in milliseconds. */
 const LONGEST_INTERVAL = 3 * SETTINGS.timing.pollMs
 
 /** Checks that no record waits for a time that a wrong clock wrote, a day after all clocks are correct. */
 export const checkWaits = (findings: Findings, now: Clock, { services }: System): void => {
   for (const { name, tables } of services.values())
     for (const [table, { items }] of Object.entries(tables))
-      for (const { id, stage, checkAt } of items.values())
-        if (checkAt !== undefined && stage !== 'aggregated')
+      for (const { id, stage, checkAt, emptyAt } of items.values())
+        if (checkAt !== undefined && emptyAt === undefined)
           findings.check(
             'no record waits longer than its longest interval',
             (checkAt as number) <= now() + LONGEST_INTERVAL,

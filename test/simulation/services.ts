@@ -63,8 +63,6 @@ export const SETTINGS = {
   /** Maximum time that the storefront waits for content, and the dealer for a deal. */
   contentWaitMs: 7 * DAY,
   dealWaitMs: 5 * DAY,
-  /** Later than the end of a run, so that no result depends on it. */
-  safetyCheckMs: 365 * DAY,
   defaultGroup: 'did:web:default.test',
   /** More than the agents of any course offer in a day, and fewer than a flood of nonces. */
   admission: {
@@ -338,7 +336,6 @@ export const createSystem = (options: Options): System => {
         timing: {
           ...SETTINGS.timing,
           contentWaitMs: SETTINGS.contentWaitMs,
-          safetyCheckMs: SETTINGS.safetyCheckMs,
         },
       }),
     )

@@ -7,7 +7,6 @@ import { fromBuckets, uploadsTo } from './content/bucket.ts'
 import { fromGateway } from './content/gateway.ts'
 import type { ContentSource } from './content/source.ts'
 import { BATCHING } from './domain/batching.ts'
-import { SAFETY_CHECK_MS } from './domain/piece.ts'
 import { messages } from './queues.ts'
 import { resources } from './resources.ts'
 import { createStorefront } from './storefront.ts'
@@ -32,11 +31,7 @@ export const createContext = async (env: Environment) => {
   const { uploads } = config
   const service = createStorefront({
     ...common,
-    timing: {
-      ...common.timing,
-      contentWaitMs: config.contentWaitSeconds * 1000,
-      safetyCheckMs: SAFETY_CHECK_MS,
-    },
+    timing: { ...common.timing, contentWaitMs: config.contentWaitSeconds * 1000 },
     content,
     contentAccess: {
       from: config.gateway ? 'gateway' : 'bucket',

@@ -4,13 +4,13 @@ import type { Dependencies } from './dependencies.ts'
 import {
   type AggregateRecord,
   isFinal,
-  markFinished,
+  markChecked,
   nextCheckMs as nextAggregateCheckMs,
 } from './domain/aggregate.ts'
 import { nextPollMs } from './domain/group.ts'
 import { nextListenerCheckMs } from './domain/listener.ts'
 import { allShards, memberShard } from './domain/member-shards.ts'
-import { nextCheckMs } from './domain/piece.ts'
+import { EARLIER_CHECK_MS, keeperOf, nextCheckMs } from './domain/piece.ts'
 import { resources } from './resources.ts'
 import { unfinished } from './unfinished.ts'
 
@@ -22,15 +22,16 @@ export const sweepStorefront = ({
   now,
   metrics,
 }: Pick<Dependencies, 'stores' | 'queues' | 'timing' | 'now' | 'metrics'>): (() => Promise<void>) => {
-  const { retryMs, pollMs, safetyCheckMs } = timing
+  const { retryMs, pollMs } = timing
   const own = Math.max(LONGEST_CHECK_MS, retryMs)
   const sweeps = [
     sweep({
       kind: 'piece',
       table: stores.piece,
       intervalMs: record => nextCheckMs(record, now(), timing),
-      longestMs: { own, waiting: Math.max(pollMs, safetyCheckMs) },
+      longestMs: { own, waiting: Math.max(pollMs, EARLIER_CHECK_MS) },
       isWaiting: unfinished.piece.isWaiting,
+      isKept: record => keeperOf(record) !== undefined,
       resend: records => sendAll(queues, unfinished.piece.messages(records)),
     }),
     sweep({
@@ -47,14 +48,14 @@ export const sweepStorefront = ({
       longestMs: { own: Math.max(own, pollMs), waiting: Math.max(own, pollMs) },
       isWaiting: unfinished.aggregate.isWaiting,
       resend: async records => {
-        const isOpen = await pMap(
-          records,
-          async record => !isFinal(record) || (await hasMembers(stores, record)),
-          { concurrency: 4 },
-        )
-        await sendAll(queues, unfinished.aggregate.messages(records.filter((_, n) => isOpen[n])))
-        for (const [n, record] of records.entries())
-          if (!isOpen[n]) await stores.aggregate.replace(markFinished(record))
+        const final = records.filter(isFinal)
+        const found = await pMap(final, record => hasMembers(stores, record), { concurrency: 4 })
+        const open = [...records.filter(record => !isFinal(record)), ...final.filter((_, n) => found[n])]
+        await sendAll(queues, unfinished.aggregate.messages(open))
+        for (const [n, record] of final.entries()) {
+          const checked = markChecked(record, { hasPieces: found[n] as boolean }, now(), timing)
+          if (checked) await stores.aggregate.replace(checked)
+        }
       },
       // A piece may be added long after the outcome.
       ageOf: record =>

@@ -4,7 +4,8 @@ import { type AggregateRecord, type AggregateStage, isFinal as isFinalOutcome } 
 import type { GroupRecord } from './domain/group.ts'
 import { WAITS_ON } from './domain/hindrance.ts'
 import type { ListenerRecord } from './domain/listener.ts'
-import { isFinal, isWaiting, type PieceRecord, SAFETY_CHECK_MS, stageReachedAt } from './domain/piece.ts'
+import { memberShard, queuedShard, SHARDS } from './domain/member-shards.ts'
+import { EARLIER_CHECK_MS, isFinal, keeperOf, type PieceRecord, stageReachedAt } from './domain/piece.ts'
 import type { Queues } from './queues.ts'
 
 interface Step {
@@ -31,8 +32,10 @@ const piece: Unfinished<PieceRecord, Queues> = {
   describeNext: ({ stage }) => NEXT_STEP[stage]?.description ?? 'nothing',
   waitsOn: ({ stage }) => WAITS_ON[stage],
   trouble: ({ trouble }) => trouble?.message,
-  isWaiting,
-  longestMs: { waiting: SAFETY_CHECK_MS },
+  // Only pieces of earlier code: others that wait have a keeper.
+  isWaiting: ({ stage }) => stage === 'queued' || stage === 'aggregated',
+  longestMs: { waiting: EARLIER_CHECK_MS },
+  keeper: keeperOf,
   messages: records => {
     const recordsFor = (queue: keyof Queues) =>
       records.filter(({ stage }) => NEXT_STEP[stage]?.queue === queue)
@@ -54,6 +57,11 @@ const group: Unfinished<GroupRecord, Queues> = {
   describeNext: () => 'the aggregator must be asked about its queued pieces',
   waitsOn: () => ['aggregator'],
   messages: records => ({ poll: records.map(({ id }) => ({ group: id })) }),
+  keeps: {
+    table: 'piece',
+    index: 'queuedIn',
+    partitions: ({ id }) => SHARDS.map(shard => queuedShard(id, shard)),
+  },
 }
 
 /** What happens next to an aggregate that needs checks. */
@@ -64,12 +72,18 @@ const NEXT_OF_AGGREGATE: Record<AggregateStage, string> = {
 }
 
 const aggregate: Unfinished<AggregateRecord, Queues> = {
-  isUnfinished: record => !isFinalOutcome(record) || record.checkAt !== undefined,
+  isUnfinished: record =>
+    !isFinalOutcome(record) || (record.checkAt !== undefined && record.emptyAt === undefined),
   stageSince: () => undefined,
   describeNext: ({ stage }) => NEXT_OF_AGGREGATE[stage],
   waitsOn: ({ stage }) => (stage === 'offered' ? ['dealer', 'aggregator'] : []),
   isWaiting: ({ stage }) => stage === 'offered',
   messages: records => ({ outcome: records.map(({ id }) => ({ aggregate: id })) }),
+  keeps: {
+    table: 'piece',
+    index: 'memberOf',
+    partitions: ({ id }) => SHARDS.map(shard => memberShard(id, shard)),
+  },
 }
 
 /** They are in the lane `waiting`: work of the storefront itself goes first. */

@@ -1,6 +1,6 @@
 import { createHash, hash } from 'node:crypto'
 import { failure, type Stage } from '@w3filecoin/capabilities'
-import type { Stored } from '@w3filecoin/runtime'
+import { LONGEST_CHECK_MS, notDue, type Stored } from '@w3filecoin/runtime'
 import { create as createDigest } from 'multiformats/hashes/digest'
 import { create as createLink } from 'multiformats/link'
 import { afterEach, describe, expect, it, vi } from 'vitest'
@@ -13,11 +13,11 @@ import {
   aggregateId,
   ensureMemberCheck,
   markAccepted,
+  markChecked,
   markFailed,
-  markFinished,
   newAggregate,
 } from '../src/domain/aggregate.ts'
-import { MEMBER_SHARDS, memberShard, shardOf } from '../src/domain/member-shards.ts'
+import { MAX_INDEX_LAG_MS, MEMBER_SHARDS, memberShard, shardOf } from '../src/domain/member-shards.ts'
 import {
   contentDeadline,
   distinctGroup,
@@ -39,7 +39,7 @@ import {
   startAttempt,
 } from '../src/domain/piece.ts'
 
-const timing = { retryMs: 60, pollMs: 900, contentWaitMs: 5000, safetyCheckMs: 604_800_000 }
+const timing = { retryMs: 60, pollMs: 900, contentWaitMs: 5000 }
 const WEEK = 7 * 24 * 3600 * 1000
 const membership = { aggregate: 'a', aggregateId: 'A', aggregateSince: 900 }
 const promises = { submitCid: 'submit', acceptCid: 'accept' }
@@ -110,8 +110,9 @@ describe('a piece', () => {
 
   it.each<[string, number | undefined]>([
     ['submitted', 2060],
-    ['queued', 2000 + WEEK],
-    ['aggregated', 2000 + WEEK],
+    // Its group, and its aggregate, look after it.
+    ['queued', undefined],
+    ['aggregated', undefined],
     ['retried', 2060],
     ['accepted', undefined],
     ['failed', undefined],
@@ -196,7 +197,7 @@ describe('a piece', () => {
     ['offered', 60],
     ['submitted', 60],
     ['queued', 900],
-    ['aggregated', WEEK],
+    ['aggregated', 900],
     ['retried', 60],
   ])('at %s is checked every %i ms', (stage, interval) => {
     expect(nextCheckMs({ stage, history: [{ stage, at: 1000 }] }, 1000, timing)).toBe(interval)
@@ -284,13 +285,34 @@ describe('an aggregate', () => {
   })
   const deal = { dataType: 0, dealID: 7 }
 
-  it('is offered, accepted once, checked for remaining pieces, and finished', () => {
+  it('is offered, accepted once, and checked for remaining pieces', () => {
     expect(stored()).toMatchObject({ stage: 'offered', checkAt: 1900, id: aggregateId({ aggregate: 'a' }) })
     const after = markAccepted(stored(), deal, 2000, timing)!
     expect(after).toMatchObject({ stage: 'accepted', ...deal, checkAt: 2000 + timing.pollMs })
     expect(markAccepted(after, { ...deal, dealID: 8 }, 3000, timing)).toBeUndefined()
     expect(markFailed(after, 'verdicts', 3000, timing)).toBeUndefined()
-    expect(markFinished(after)).toMatchObject({ stage: 'accepted', checkAt: undefined, due: undefined })
+  })
+
+  it('ends its checks after none found a piece for the longest lag of the index, and begins them again for a late piece', () => {
+    const after = markAccepted(stored(), deal, 2000, timing)!
+    const none = { hasPieces: false }
+    expect(
+      markChecked(after, { hasPieces: true }, 2900, timing),
+      'the next check is scheduled',
+    ).toBeUndefined()
+    const empty = markChecked(after, none, 2900, timing)!
+    expect(empty).toMatchObject({ emptyAt: 2900, checkAt: 2900 + LONGEST_CHECK_MS })
+    const soon = markChecked(empty, none, 2900 + MAX_INDEX_LAG_MS - 1, timing)!
+    expect(soon).toMatchObject({ emptyAt: 2900, checkAt: 2899 + MAX_INDEX_LAG_MS + LONGEST_CHECK_MS })
+    expect(markChecked(soon, none, 2900 + MAX_INDEX_LAG_MS, timing)).toMatchObject(notDue)
+    const late = { checkAt: 5000 + timing.pollMs }
+    expect(markChecked(empty, { hasPieces: true }, 5000, timing)).toMatchObject(late)
+    expect(ensureMemberCheck(empty, 5000, timing), 'a far check may be the last one').toMatchObject(late)
+    for (const again of [
+      markChecked(empty, { hasPieces: true }, 5000, timing),
+      ensureMemberCheck(empty, 5000, timing),
+    ])
+      expect(again?.emptyAt).toBeUndefined()
   })
 
   it('is checked again after a late piece, unless its next check is far away', () => {
@@ -303,12 +325,11 @@ describe('an aggregate', () => {
     expect(due(5000 + timing.pollMs - 1)).toBeUndefined()
   })
 
-  it('is failed once, checked for remaining pieces, and finished', () => {
+  it('is failed once, and checked for remaining pieces', () => {
     const after = markFailed(stored(), 'verdicts', 2000, timing)!
     expect(after).toMatchObject({ stage: 'failed', verdictsCid: 'verdicts', checkAt: 2000 + timing.pollMs })
     expect(markFailed(after, 'others', 3000, timing)).toBeUndefined()
     expect(markAccepted(after, deal, 3000, timing)).toBeUndefined()
-    expect(markFinished(after)).toMatchObject({ stage: 'failed', checkAt: undefined, due: undefined })
   })
 
   it('has another key with a nonce', () => {

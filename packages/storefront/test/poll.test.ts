@@ -1,5 +1,5 @@
 import { queueFunction } from '@w3filecoin/aws'
-import type { Stored } from '@w3filecoin/runtime'
+import { dueAt, type Stored } from '@w3filecoin/runtime'
 import { linkOf } from '@w3filecoin/testing'
 import { afterEach, describe, expect, it, vi } from 'vitest'
 import {
@@ -167,19 +167,48 @@ describe('the receipt of a queued piece', () => {
   it('is fetched for a piece that earlier code queued, whose group is polled from then on', async () => {
     const [early] = await queuePieces('of earlier code')
     const { queuedIn: _, queuedAt: __, ...record } = (await recordOf(early))!
-    await dependencies.stores.piece.replace({ ...record, checkAt: clock.now + timing.pollMs })
+    await dependencies.stores.piece.replace({
+      ...record,
+      ...dueAt(record.id, clock.now + timing.pollMs, 'waiting'),
+    })
     await dependencies.stores.group.removeMany([{ id: GROUP }])
     await sweepAfter(timing.pollMs)
     expect(await recordOf(early)).toMatchObject({
       stage: 'queued',
       queuedIn: queuedShard(GROUP, shardOf(record.piece)),
-      checkAt: clock.now + timing.safetyCheckMs,
     })
+    expect((await recordOf(early))?.checkAt, 'its group looks after it').toBeUndefined()
     const { acceptPiece } = await aggregateOf([early.piece])
     await theAggregator.receipts.put(await acceptPiece(early.piece))
     await sweepAfter(timing.pollMs)
     expect(await recordOf(early)).toMatchObject({ stage: 'aggregated' })
     expect((await recordOf(early))?.queuedIn).toBeUndefined()
+  })
+
+  it('is fetched for a piece that is named, and its group is polled again, if a restored table of groups lacks it', async () => {
+    const [only] = await queuePieces('of a lost group')
+    await dependencies.stores.group.removeMany([{ id: GROUP }])
+    await dependencies.queues.poll.send([{ pieces: [(await recordOf(only))!.id] }])
+    await settle()
+    expect(await dependencies.stores.group.get({ id: GROUP })).toMatchObject({ stage: 'polled' })
+    const { acceptPiece } = await aggregateOf([only.piece])
+    await theAggregator.receipts.put(await acceptPiece(only.piece))
+    await sweepAfter(timing.pollMs)
+    expect(await recordOf(only)).toMatchObject({ stage: 'aggregated' })
+  })
+
+  it('is fetched at once where earlier code scheduled a check, which then ends', async () => {
+    const [early] = await queuePieces('with a check of its own')
+    const record = (await recordOf(early))!
+    const due = dueAt(record.id, clock.now + timing.pollMs, 'waiting')
+    await dependencies.stores.piece.replace({ ...record, ...due })
+    const { acceptPiece } = await aggregateOf([early.piece])
+    await theAggregator.receipts.put(await acceptPiece(early.piece))
+    await dependencies.stores.group.removeMany([{ id: GROUP }])
+    await sweepAfter(timing.pollMs)
+    expect(await recordOf(early)).toMatchObject({ stage: 'aggregated' })
+    expect((await recordOf(early))?.due).toBeUndefined()
+    await service.schedules.sweep!()
   })
 
   it('is not asked for when no piece waits: the group rests after a day', async () => {

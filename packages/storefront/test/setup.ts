@@ -28,7 +28,7 @@ import {
 } from '@w3filecoin/testing'
 import { afterAll, beforeAll, beforeEach } from 'vitest'
 import { BATCHING } from '../src/domain/batching.ts'
-import { pieceId, SAFETY_CHECK_MS } from '../src/domain/piece.ts'
+import { pieceId } from '../src/domain/piece.ts'
 import { createStorefront, type Dependencies, messages, tables } from '../src/index.ts'
 import { resources } from '../src/resources.ts'
 
@@ -55,7 +55,6 @@ export const timing = {
   retryMs: 60_000,
   pollMs: 900_000,
   contentWaitMs: 24 * 3_600_000,
-  safetyCheckMs: SAFETY_CHECK_MS,
 }
 /** More than the tests of one file offer in a day. */
 export const ADMISSION: Dependencies['admission'] = {

@@ -34,7 +34,6 @@ export const timing = {
   retryMs: 60_000,
   pollMs: 900_000,
   contentWaitMs: 24 * 3_600_000,
-  safetyCheckMs: 7 * 24 * 3_600_000,
 }
 
 const specOf = <T>(specs: Record<string, T>, name: string): T => specs[name] as T

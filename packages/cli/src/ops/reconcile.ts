@@ -7,6 +7,7 @@ import {
   dueAt,
   formatted,
   isFromWrongClock,
+  type Keeper,
   type Lane,
   LONGEST_CHECK_MS,
   type Messages,
@@ -19,6 +20,7 @@ import {
 } from '@w3filecoin/runtime'
 import { UserError } from '@w3filecoin/runtime/user-error'
 import pMap from 'p-map'
+import { checksOfKeepers, findKept } from './kept.ts'
 import { scanInSegments } from './scan.ts'
 import { type AnyQueues, type AnyRecord, findCheckAt, type Service } from './services.ts'
 import { requireTables, type Target } from './target.ts'
@@ -55,7 +57,7 @@ export interface FoundRecord {
   wrongClock?: true
   stage: string | undefined
   since: number | undefined
-  /** Time of the next check. Absent if the record is not in the index that sweeps read. */
+  /** Time of the next check, or of its keeper's. Absent if neither is in the index that sweeps read. */
   checkAt: number | undefined
   next: string
   /** The messages that the sweep would send, by queue. */
@@ -102,8 +104,25 @@ const readTable = async (
   const queues = openQueues(aws, service.messages) as AnyQueues
   const endless = service.endless.includes(table)
 
+  const readChecks = checksOfKeepers(aws)
+
+  /** Returns the keepers of the records in rows that are not in the index themselves. */
+  const keepersIn = (rows: readonly Row[]): Keeper[] =>
+    rows.flatMap(row => {
+      if (unfinished.keeper === undefined || row.due !== undefined) return []
+      try {
+        return unfinished.keeper(format.decode(row) as Stored<AnyRecord>) ?? []
+      } catch {
+        // It is described as invalid.
+        return []
+      }
+    })
+
   /** Describes an unfinished record; `undefined` for a finished one. A record written by hand may be invalid in any way. */
-  const describe = (row: Row): { found: FoundRecord; record?: Stored<AnyRecord> } | undefined => {
+  const describe = (
+    row: Row,
+    checkOf: (keeper: Keeper) => number | undefined,
+  ): { found: FoundRecord; record?: Stored<AnyRecord> } | undefined => {
     const found = {
       key: `${row[resources.tables[table]!.key.hash]}`,
       stage: row.stage === undefined ? undefined : `${row.stage}`,
@@ -112,13 +131,16 @@ const readTable = async (
       const record: Stored<AnyRecord> = format.decode(row)
       if (!unfinished.isUnfinished(record)) return undefined
       if (typeof record.revision !== 'number') throw new UserError('it has no revision')
-      const checkAt = toTime(findCheckAt(unfinished, record))
+      const keeper = record.due === undefined ? unfinished.keeper?.(record) : undefined
+      const checkAt = toTime(keeper ? checkOf(keeper) : findCheckAt(unfinished, record))
       const messages = Object.entries(unfinished.messages([record])).filter(([, some]) => some?.length)
       if (messages.length === 0) throw new UserError('no message belongs to its stage')
       const valid: FoundRecord = {
         ...found,
         valid: true,
-        ...judgeCheck(unfinished, record, checkAt, { now: now(), graceMs }),
+        ...(keeper
+          ? { stalled: checkAt === undefined }
+          : judgeCheck(unfinished, record, checkAt, { now: now(), graceMs })),
         since: toTime(unfinished.stageSince(record)),
         checkAt,
         next: unfinished.describeNext(record),
@@ -145,12 +167,15 @@ const readTable = async (
   /** Keys of reported records: one that is sent moves on in the index, where the next page may have it again. */
   const reported = new Set<string>()
   const handle = async (rows: readonly Row[]): Promise<void> => {
-    const open = rows.flatMap(row => describe(row) ?? []).filter(({ found }) => !reported.has(found.key))
+    const checkOf = await readChecks(keepersIn(rows))
+    const open = rows
+      .flatMap(row => describe(row, checkOf) ?? [])
+      .filter(({ found }) => !reported.has(found.key))
     const wanted = open.filter(({ found }) => all || found.stalled)
     const chosen = wanted.slice(0, limit - report.found.length)
     report.more ||= wanted.length > chosen.length
     for (const { found } of chosen) reported.add(found.key)
-    // Before the first wait: other segments and shards must not exceed the limit meanwhile.
+    // Before the next wait: other segments and shards must not exceed the limit meanwhile.
     report.read += rows.length
     report.unfinished += open.filter(({ found }) => found.stalled || !endless).length
     report.found.push(...chosen.map(({ found }) => found))
@@ -170,20 +195,23 @@ const readTable = async (
   const readIndex = async (): Promise<void> => {
     const records = aws.table(table)
     const wholeLanes = all || unfinished.needsOperator !== undefined
-    const parts = (['own', 'waiting'] as const).flatMap(lane =>
-      DUE_SHARDS[lane].flatMap(shard =>
+    const due = (['own', 'waiting'] as const).flatMap(lane =>
+      DUE_SHARDS[lane].flatMap(partition =>
         (wholeLanes ? [{}] : stalledEnds(unfinished, lane, { now: now(), graceMs })).map(end => ({
-          shard,
+          index: DUE,
+          partition,
           end,
         })),
       ),
     )
+    // A stalled record is not among them: its keeper would be.
+    const kept = all ? (await findKept(service, table, aws)).partitions : []
     await pMap(
-      parts,
-      async ({ shard, end }) => {
+      [...due, ...kept.map(part => ({ ...part, end: {} }))],
+      async ({ index, partition, end }) => {
         let after: string | undefined
         do {
-          const page = await records.find(DUE, shard, { limit: PAGE_RECORDS, after, ...end })
+          const page = await records.find(index, partition, { limit: PAGE_RECORDS, after, ...end })
           const rows = await records.getMany(page.items)
           await handle(rows.filter(row => row !== undefined))
           after = page.next

@@ -18,6 +18,7 @@ import { CHECK_SECONDS, type Resources, variable } from '@w3filecoin/runtime/res
 import pMap from 'p-map'
 import { describeError } from './describe-error.ts'
 import { openDeadLetters } from './dlq.ts'
+import { findKept, type Partition } from './kept.ts'
 import type { AnyQueues, AnyRecord, Service } from './services.ts'
 import { requireTables, type Target } from './target.ts'
 
@@ -120,6 +121,8 @@ export interface Status {
 const MAX_PEERS = 100
 /** Records of one page. */
 const PAGE_RECORDS = 100
+/** Keepers of each kind whose records are read, e.g. groups whose pieces are queued. */
+const MAX_KEEPERS = 100
 /** Shards of an index, and queues, that are read concurrently. */
 const MAX_PARALLEL = 8
 /** A record whose check is late by more than this is not swept. */
@@ -230,30 +233,39 @@ const readTable = async (
   }
 }
 
-/** Reads the records in the index that sweeps read, until at least the limit was read. */
+/**
+ * Reads the unfinished records in the index that sweeps read, and those that keepers look after, until at least the limit was
+ * read.
+ */
 const readRecords = async (
-  { tables }: Service,
+  service: Service,
   table: string,
   { aws, limit }: Context,
 ): Promise<{ records: Stored<AnyRecord>[]; more: boolean }> => {
-  const opened = formatted<AnyRecord>(aws.table(table), tables[table]!)
-  const records: Stored<AnyRecord>[] = []
-  let more = false
-  const readShard = async (shard: string): Promise<void> => {
+  const { isUnfinished } = service.unfinished[table]!
+  const opened = formatted<AnyRecord>(aws.table(table), service.tables[table]!)
+  const kept = await findKept(service, table, aws, MAX_KEEPERS)
+  /** By key: earlier code had records that keepers look after in the index, too. */
+  const records = new Map<string, Stored<AnyRecord>>()
+  let { more } = kept
+  const readPartition = async ({ index, partition }: Partition): Promise<void> => {
     let after: string | undefined
     do {
-      const isFull = records.length >= limit
-      const page = await opened.find(DUE, shard, { limit: isFull ? 1 : PAGE_RECORDS, after })
+      const isFull = records.size >= limit
+      if (isFull && more) return
+      const page = await opened.find(index, partition, { limit: isFull ? 1 : PAGE_RECORDS, after })
       if (isFull) {
         more ||= page.items.length > 0
         return
       }
-      records.push(...(await opened.getMany(page.items)).filter(record => record !== undefined))
+      for (const record of await opened.getMany(page.items))
+        if (record && isUnfinished(record)) records.set(`${record.id ?? record.name}`, record)
       after = page.next
     } while (after !== undefined)
   }
-  await pMap(ALL_SHARDS, readShard, { concurrency: MAX_PARALLEL })
-  return { records, more }
+  const due = ALL_SHARDS.map(partition => ({ index: DUE, partition }))
+  await pMap([...due, ...kept.partitions], readPartition, { concurrency: MAX_PARALLEL })
+  return { records: [...records.values()], more }
 }
 
 /** Counts the pieces that wait for an aggregate, by the tallies of their groups. */

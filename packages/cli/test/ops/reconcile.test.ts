@@ -173,6 +173,42 @@ describe('reconcile', () => {
     await own.removeMany([{ id: 'week' }, { id: 'ahead' }])
   })
 
+  it('reports a piece without a check as stalled only if the record that looks after it has none, or is missing', async () => {
+    const rows = {
+      piece: [
+        { id: 'in group', stage: 'queued', group: 'g', queuedIn: 'g#1', queuedAt: 1, history: [] },
+        { id: 'in idle', stage: 'queued', group: 'idle', queuedIn: 'idle#1', queuedAt: 1, history: [] },
+        { id: 'in a', stage: 'aggregated', aggregateId: 'a', memberOf: 'a#2', history: [] },
+        { id: 'in lost', stage: 'aggregated', aggregateId: 'lost', memberOf: 'lost#2', history: [] },
+        { id: 'in no index', stage: 'queued', group: 'g', history: [] },
+      ],
+      group: [
+        { id: 'g', stage: 'polled', ...dueAt('g', NOW + MINUTE) },
+        { id: 'idle', stage: 'idle' },
+      ],
+      aggregate: [{ id: 'a', stage: 'offered', ...dueAt('a', NOW + MINUTE) }],
+    }
+    for (const [table, some] of Object.entries(rows))
+      await storefront.table<object>(table as never).putMany(some)
+    const stalled = ['in idle', 'in lost', 'in no index']
+    expect(keys(await run('storefront'))['storefront piece']).toEqual(stalled)
+    expect(keys(await run('storefront', { scan: false }))['storefront piece']).toEqual([])
+    const [all] = await run('storefront', { scan: false, all: true })
+    expect(all!.found.map(({ key, stalled, checkAt }) => [key, stalled, checkAt]).sort()).toEqual([
+      ['in a', false, NOW + MINUTE],
+      ['in group', false, NOW + MINUTE],
+    ])
+    await run('storefront', { send: true })
+    expect(
+      bodies(await storefront.drain('poll'))
+        .flatMap(({ pieces }) => pieces)
+        .sort(),
+    ).toEqual(['in idle', 'in no index'])
+    expect(bodies(await storefront.drain('outcome'))).toEqual([{ aggregate: 'lost', pieces: ['in lost'] }])
+    for (const [table, some] of Object.entries(rows))
+      await storefront.table<object>(table as never).removeMany(some.map(({ id }) => ({ id })))
+  })
+
   it('reports at most the limit of a table, and that there are more', async () => {
     const [report] = await run('aggregator', { limit: 2, send: true })
     expect([report!.found.length, report!.more]).toEqual([2, true])

@@ -5,6 +5,7 @@ import { resources as dealerResources } from '@w3filecoin/dealer/resources'
 import { sqsClient } from '@w3filecoin/local/engines'
 import { placesOf } from '@w3filecoin/local/provision'
 import { dueAt, type HealthRecord } from '@w3filecoin/runtime'
+import { resources as storefrontResources } from '@w3filecoin/storefront/resources'
 import { type Provided, startWorld, type World } from '@w3filecoin/testing'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { findServices } from '../../src/ops/services.ts'
@@ -18,6 +19,7 @@ const HOUR = 3_600_000
 let world: World
 let aggregator: Provided<typeof aggregatorResources>
 let dealer: Provided<typeof dealerResources>
+let storefront: Provided<typeof storefrontResources>
 let tables: Tables | undefined
 let target: Target
 let client: ReturnType<typeof sqsClient>
@@ -28,9 +30,10 @@ beforeAll(async () => {
   tables = await openTables(world.env)
   aggregator = await world.provide(aggregatorResources)
   dealer = await world.provide(dealerResources)
+  storefront = await world.provide(storefrontResources)
   client = sqsClient({ sqs } as never)
   const places = Object.fromEntries(
-    [aggregatorResources, dealerResources].map(resources => [
+    [aggregatorResources, dealerResources, storefrontResources].map(resources => [
       resources.service,
       placesOf({ resources, service: resources.service, sqs }),
     ]),
@@ -128,6 +131,47 @@ describe('ops status', () => {
       delayed: 0,
       deadLetters: 1,
     })
+  })
+
+  it('counts pieces that wait by the groups and aggregates that look after them', async () => {
+    const waiting = (id: string, at: number, fields: object) => ({
+      id,
+      history: [{ stage: 'queued', at }],
+      ...fields,
+    })
+    await storefront.table<object>('piece').putMany([
+      ...[1, 2, 3].map(n =>
+        waiting(`queued ${n}`, NOW - n * HOUR, {
+          stage: 'queued',
+          group: 'g',
+          queuedIn: `g#${n}`,
+          queuedAt: n,
+          // Earlier code scheduled a check, too.
+          ...(n === 3 && dueAt(`queued ${n}`, NOW + HOUR)),
+        }),
+      ),
+      waiting('aggregated', NOW - HOUR, { stage: 'aggregated', aggregateId: 'a', memberOf: 'a#7' }),
+    ])
+    const empty = { stage: 'accepted', emptyAt: NOW - HOUR }
+    const [group, aggregate] = [storefront.table<object>('group'), storefront.table<object>('aggregate')]
+    await group.putMany([{ id: 'g', stage: 'polled', ...dueAt('g', NOW + HOUR) }])
+    await aggregate.putMany([
+      { id: 'a', stage: 'offered', ...dueAt('a', NOW + HOUR) },
+      { id: 'settled', ...empty, ...dueAt('settled', NOW + HOUR) },
+    ])
+    const seen = async (limit?: number) =>
+      (await read('storefront', limit)).stages
+        .filter(({ table }) => table === 'piece')
+        .map(({ stage, records, more, oldest }) => ({ stage, records, more, oldest }))
+    expect(await seen()).toEqual([
+      { stage: 'queued', records: 3, more: false, oldest: NOW - 3 * HOUR },
+      { stage: 'aggregated', records: 1, more: false, oldest: NOW - HOUR },
+    ])
+    expect(await seen(1)).toMatchObject([{ stage: 'queued', more: true }])
+    const { stages } = await read('storefront')
+    expect(stages.filter(({ table }) => table === 'aggregate')).toMatchObject([
+      { stage: 'offered', records: 1 },
+    ])
   })
 
   it('stops at the limit, and says that there are more', async () => {

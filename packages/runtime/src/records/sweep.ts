@@ -4,9 +4,9 @@ import type { Clock, Key, Metrics, Queue, Stored, Table } from '../ports.ts'
 import type { Entered } from './transitions.ts'
 
 /**
- * Every record of unfinished work has a `checkAt`, the time when the sweep checks it again. A sparse index sorts by that
- * time, so the cost of a sweep grows with the overdue records, not with the pending ones. The index has shards because
- * DynamoDB limits the writes per second to one partition of an index.
+ * Every record of unfinished work has a `checkAt`, the time when the sweep checks it again, unless it has a {@link Keeper}. A
+ * sparse index sorts by that time, so the cost of a sweep grows with the overdue records, not with the pending ones. The index
+ * has shards because DynamoDB limits the writes per second to one partition of an index.
  *
  * @example A piece whose content must be read: `{ checkAt: 1767225660000, due: 'a' }`
  * @example A piece that waits for its deal: `{ checkAt: 1767830400000, due: 'w2' }`
@@ -104,6 +104,28 @@ export interface Unfinished<R, Q> {
   longestMs?: Partial<Record<Lane, number>>
   /** When a record without `checkAt` is checked next, by a dedicated schedule instead of the sweep. In milliseconds since 1970. */
   nextCheckAt?: (record: R) => number
+  /** The record whose checks also look after this one; `undefined` if the sweep does. Default: the sweep does. */
+  keeper?: (record: R) => Keeper | undefined
+  /** The records that the checks of a record of this table look after. */
+  keeps?: {
+    /** Their table, and an index of it. */
+    table: string
+    index: string
+    /** The partitions of that index which have the records of one keeper. */
+    partitions: (record: R) => readonly string[]
+  }
+}
+
+/**
+ * A record whose checks also look after other ones, which therefore have no `checkAt`: an entry in the index by `checkAt` costs
+ * a write when it is added, and another one when it is removed.
+ *
+ * @example { table: 'group', id: 'did:web:free.example' } looks after a piece that waits in that group
+ */
+export interface Keeper {
+  /** The table of the keeper, in the same service, and its key. */
+  table: string
+  id: string
 }
 
 /** A stage, and since when a record is at it, in milliseconds since 1970. */
@@ -123,6 +145,8 @@ interface SweepOptions<R> {
   longestMs: Record<Lane, number>
   /** @see Unfinished.isWaiting */
   isWaiting?: ((record: R) => boolean) | undefined
+  /** Whether the record has a keeper: then it leaves the index. Default: none has. */
+  isKept?: ((record: R) => boolean) | undefined
   /** Sends the messages that continue the work on these records. */
   resend: (records: Stored<R>[]) => Promise<void>
   /** Returns the stage whose age the record shows; `undefined` if none. Default: its own, if the table reports transitions. */
@@ -170,6 +194,7 @@ export const sweep = <R extends Due & Entered & { id: string }>({
   intervalMs,
   longestMs,
   isWaiting = () => false,
+  isKept = () => false,
   resend,
   ageOf = record => ageOfStage(kind, record),
 }: SweepOptions<R>): Sweep => {
@@ -182,6 +207,12 @@ export const sweep = <R extends Due & Entered & { id: string }>({
       record.checkAt !== undefined &&
       (record.checkAt <= startedAt || isFromWrongClock(record.checkAt, startedAt, longestMs[laneOf(record)]))
 
+    /** Earlier code had kept records in the index. */
+    const place = (record: Stored<R>, checkAt: number): Stored<R> => ({
+      ...record,
+      ...(isKept(record) ? notDue : dueAt(record.id, checkAt, laneOf(record))),
+    })
+
     /** Handles records that the index returned, and adds the overdue ones to `swept`. */
     const sweepPage = async (keys: readonly Key[], shard: string, swept: Swept): Promise<void> => {
       const records = (await table.getMany(keys)).filter(record => record !== undefined)
@@ -192,15 +223,10 @@ export const sweep = <R extends Due & Entered & { id: string }>({
         record => record.due === shard && laneOf(record) !== lane && !isOverdue(record),
       )
       const next = [
-        ...overdue.map(record => {
-          const lane = laneOf(record)
-          const checkAt = now() + Math.min(intervalMs(record), longestMs[lane])
-          return { ...record, ...dueAt(record.id, checkAt, lane) }
-        }),
-        ...misplaced.map(record => ({
-          ...record,
-          ...dueAt(record.id, record.checkAt as number, laneOf(record)),
-        })),
+        ...overdue.map(record =>
+          place(record, now() + Math.min(intervalMs(record), longestMs[laneOf(record)])),
+        ),
+        ...misplaced.map(record => place(record, record.checkAt as number)),
       ]
       // A conflict is ignored: a record changed concurrently already has a new `checkAt`.
       await pMap(next, record => table.replace(record), { concurrency: MAX_PARALLEL_WRITES })

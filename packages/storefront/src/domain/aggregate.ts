@@ -4,6 +4,7 @@ import {
   type Due,
   dueAt,
   type Entered,
+  LONGEST_CHECK_MS,
   notDue,
   type Reason,
   recordId,
@@ -12,6 +13,7 @@ import {
   type Trouble,
   toReason,
 } from '@w3filecoin/runtime'
+import { MAX_INDEX_LAG_MS } from './member-shards.ts'
 import type { Timing } from './piece.ts'
 
 /** The aggregate is `offered` to a dealer until it is `accepted` (in a deal) or `failed`. */
@@ -35,6 +37,8 @@ export interface AggregateRecord extends Due, Entered {
   /** When the record was created, in milliseconds since 1970. Absent in records of version 0.1.0. */
   offeredAt?: number | undefined
   stage: AggregateStage
+  /** When a check first found no piece that is not settled, in milliseconds since 1970. Absent before that, and after a piece joined. */
+  emptyAt?: number | undefined
   /** From `accepted` on. */
   dataType?: number | undefined
   dealID?: number | undefined
@@ -98,11 +102,11 @@ export const newAggregate = (
  * the interval equals the time since the offer, between `pollMs` and six hours.
  */
 export const nextCheckMs = (
-  record: Pick<AggregateRecord, 'stage' | 'offeredAt'>,
+  record: Pick<AggregateRecord, 'stage' | 'offeredAt' | 'emptyAt'>,
   now: number,
   { pollMs }: Timing,
 ): number => {
-  if (isFinal(record)) return pollMs
+  if (isFinal(record)) return record.emptyAt === undefined ? pollMs : LONGEST_CHECK_MS
   return backoffMs(record.offeredAt === undefined ? Infinity : now - record.offeredAt, pollMs)
 }
 
@@ -158,7 +162,7 @@ const enterStage = (
  * be lost, and the index that finds the pieces may lag behind the table.
  */
 const scheduleMemberCheck = (
-  record: Stored<AggregateRecord>,
+  { emptyAt: _, ...record }: Stored<AggregateRecord>,
   now: number,
   { pollMs }: Timing,
 ): Stored<AggregateRecord> => ({
@@ -175,12 +179,23 @@ export const ensureMemberCheck = (
   now: number,
   timing: Timing,
 ): Stored<AggregateRecord> | undefined =>
-  isFinal(record) && (record.checkAt ?? 0) < now + timing.pollMs / 2
+  isFinal(record) && (record.emptyAt !== undefined || (record.checkAt ?? 0) < now + timing.pollMs / 2)
     ? scheduleMemberCheck(record, now, timing)
     : undefined
 
-/** All pieces of the aggregate are settled. */
-export const markFinished = (record: Stored<AggregateRecord>): Stored<AggregateRecord> => ({
-  ...record,
-  ...notDue,
-})
+/**
+ * Records whether a check found pieces that are not settled. The index that finds them may lag, and no piece is checked itself.
+ * So the checks end only after none was found for the longest lag.
+ */
+export const markChecked = (
+  record: Stored<AggregateRecord>,
+  { hasPieces }: { hasPieces: boolean },
+  now: number,
+  timing: Timing,
+): Stored<AggregateRecord> | undefined => {
+  const { emptyAt = now } = record
+  if (hasPieces) return record.emptyAt === undefined ? undefined : scheduleMemberCheck(record, now, timing)
+  return Math.abs(now - emptyAt) >= MAX_INDEX_LAG_MS
+    ? { ...record, ...notDue }
+    : { ...record, emptyAt, ...dueAt(record.id, now + LONGEST_CHECK_MS) }
+}

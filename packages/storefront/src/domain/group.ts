@@ -7,6 +7,7 @@ import {
   type Stored,
   type Trouble,
 } from '@w3filecoin/runtime'
+import { MAX_INDEX_LAG_MS } from './member-shards.ts'
 import type { Timing } from './piece.ts'
 
 /**
@@ -32,10 +33,8 @@ export interface GroupRecord extends Due {
 /** Time between two questions about all queued pieces of a group. */
 const WALK_MS = 24 * 60 * 60 * 1000
 
+/** Much less than {@link MAX_INDEX_LAG_MS}. */
 const QUEUED_GRAIN_MS = 60 * 60 * 1000
-
-/** A piece is in the index at the latest this long after it was queued, `QUEUED_GRAIN_MS` included. */
-const MAX_INDEX_LAG_MS = 24 * 60 * 60 * 1000
 
 export const newGroup = (id: string, now: number, { pollMs }: Timing): GroupRecord => ({
   id,

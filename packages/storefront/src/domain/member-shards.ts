@@ -9,6 +9,12 @@ export const MEMBER_SHARDS = 16
 /** The numbers of all shards. */
 export const SHARDS: readonly number[] = Array.from({ length: MEMBER_SHARDS }, (_, shard) => shard)
 
+/**
+ * A piece is found by the indexes `memberOf` and `queuedIn` at the latest this long after it was written: usually within a
+ * second, but DynamoDB promises no bound.
+ */
+export const MAX_INDEX_LAG_MS = 24 * 60 * 60 * 1000
+
 /** Returns the shard of a piece within its aggregate: 0 to 15. */
 export const shardOf = (piece: string): number => hash('sha256', piece, 'buffer').readUInt8(0) % MEMBER_SHARDS
 

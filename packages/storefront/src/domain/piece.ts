@@ -7,6 +7,7 @@ import {
   dueAt,
   type Entered,
   isFromWrongClock,
+  type Keeper,
   notDue,
   recordId,
   type Stored,
@@ -95,10 +96,25 @@ export const { canBecome, isFinal } = stageRules<Stage>({
 })
 
 /**
- * The aggregator is asked about the queued pieces of a group, and for the outcome of an aggregate. The outcome is sent to the
- * pieces when it arrives, and again until no piece is left. If all of that fails, each piece asks itself after this time.
+ * The record whose checks look after a piece that only waits: the aggregator is asked about the queued pieces of a group, and
+ * for the outcome of an aggregate. The outcome is sent to the pieces when it arrives, and again until no piece is left.
+ * `undefined` where the piece is checked itself, and for pieces that earlier code queued without their group.
  */
-export const SAFETY_CHECK_MS = 7 * 24 * 60 * 60 * 1000
+export const keeperOf = ({
+  stage,
+  group,
+  queuedIn,
+  aggregateId,
+  memberOf,
+}: Pick<PieceRecord, 'stage' | 'group' | 'queuedIn' | 'aggregateId' | 'memberOf'>): Keeper | undefined => {
+  if (stage === 'queued' && queuedIn !== undefined) return { table: 'group', id: group }
+  if (stage === 'aggregated' && aggregateId !== undefined && memberOf !== undefined)
+    return { table: 'aggregate', id: aggregateId }
+  return undefined
+}
+
+/** Earlier code checked a piece with a keeper after this time. */
+export const EARLIER_CHECK_MS = 7 * 24 * 60 * 60 * 1000
 
 /** Intervals in milliseconds. */
 export interface Timing {
@@ -108,8 +124,6 @@ export interface Timing {
   pollMs: number
   /** Until content that does not exist, or cannot be read, is abandoned. */
   contentWaitMs: number
-  /** Until a piece that is queued or in an aggregate asks for its receipt or outcome itself. */
-  safetyCheckMs: number
 }
 
 /** What identifies the workflow of a piece, beside its group. */
@@ -135,17 +149,16 @@ export const distinctGroup = (record: PieceRecord): string | undefined =>
  * an aggregator that refuses, is retried with exponential backoff: after as long as the piece is at its stage already.
  */
 export const nextCheckMs = (
-  record: Pick<PieceRecord, 'stage' | 'history' | 'waitingSince' | 'queuedIn'>,
+  record: Pick<PieceRecord, 'stage' | 'history' | 'waitingSince'>,
   now: number,
-  { retryMs, pollMs, safetyCheckMs }: Timing,
+  { retryMs, pollMs }: Timing,
 ): number => {
   const { stage } = record
   switch (stage) {
-    case 'aggregated':
-      return safetyCheckMs
     case 'queued':
-      // Earlier code did not put the piece into the index of its group. The next check does.
-      return record.queuedIn === undefined ? pollMs : safetyCheckMs
+    case 'aggregated':
+      // Only for a piece of earlier code without a keeper.
+      return pollMs
     case 'offered':
       return backoffMs(now - waitsSince(record), retryMs)
     case 'submitted':
@@ -334,10 +347,9 @@ export const markQueued = (
   enterStage('queued', record, { waitsFor, offerNonce: nonce, ...queuedPlace(record, now) }, now, timing)
 
 /** Puts a piece into the index of its group's queued pieces, if earlier code queued it. From here on, the group is polled. */
-export const addToQueued = (record: Stored<PieceRecord>, now: number, timing: Timing): Transition => {
+export const addToQueued = (record: Stored<PieceRecord>, now: number): Transition => {
   if (record.stage !== 'queued' || record.queuedIn !== undefined) return undefined
-  const added = { ...record, ...queuedPlace(record, now) }
-  return { ...added, ...dueAt(record.id, now + nextCheckMs(added, now, timing), 'waiting') }
+  return { ...record, ...queuedPlace(record, now), ...notDue }
 }
 
 const queuedPlace = ({ group, piece, history }: PieceRecord, now: number) => ({
@@ -421,12 +433,13 @@ const enterStage = (
   timing: Timing,
 ): Transition => {
   if (!canBecome(record, stage)) return undefined
-  const entered = { ...change, stage, history: [...record.history, { stage, at: now }] }
-  const waitMs = nextCheckMs({ ...record, ...entered }, now, timing)
-  const due = dueAt(record.id, now + waitMs, isWaiting(entered) ? 'waiting' : 'own')
+  const entered = { ...record, ...change, stage, history: [...record.history, { stage, at: now }] }
+  if (keeperOf(entered) !== undefined) return { ...entered, ...notDue }
+  const waitMs = nextCheckMs(entered, now, timing)
+  const due = dueAt(record.id, now + waitMs)
   const isNear =
     record.due === due.due && record.checkAt !== undefined && isAbout(record.checkAt - now, waitMs)
-  return { ...record, ...entered, ...(isNear ? {} : due) }
+  return { ...entered, ...(isNear ? {} : due) }
 }
 
 /** Whether the piece only waits for others: see `Lane`. */

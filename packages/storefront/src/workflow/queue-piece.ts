@@ -20,17 +20,15 @@ export const queuePiece = async (
   })
 }
 
-/** Has the group polled of a piece that earlier code queued. */
+/** Has the group of a queued piece polled: earlier code, or a restored table of groups, may lack it. */
 export const enrollQueued = async (
   dependencies: QueueDependencies,
   record: Stored<PieceRecord>,
 ): Promise<void> => {
-  const { stores, timing, now } = dependencies
-  if (record.queuedIn !== undefined) return
+  const { stores, now } = dependencies
+  if (record.stage !== 'queued') return
   await pollGroup(dependencies, record.group)
-  await update(stores.piece, { id: record.id }, current => addToQueued(current, now(), timing), {
-    known: record,
-  })
+  await update(stores.piece, { id: record.id }, current => addToQueued(current, now()), { known: record })
 }
 
 /** Has a group polled, because pieces of it are about to be queued. */

@@ -16,6 +16,7 @@ import {
 import { toV1 } from '@w3filecoin/piece'
 import { type Due, type Stored, type TranslationRecord, unpackTask } from '@w3filecoin/runtime'
 import {
+  keeperOf,
   type PieceRecord,
   promisedCid,
   readPromises,
@@ -164,12 +165,12 @@ class Draft {
     service: string,
     table: string,
     record: Stored<object & Due>,
-    more: Partial<Pick<OpenWork, 'aggregate' | 'note' | 'since' | 'trouble'>> = {},
+    more: Partial<Pick<OpenWork, 'aggregate' | 'note' | 'since' | 'trouble' | 'checkAt'>> = {},
   ): void {
     const rules = findServices(service)[0]!.unfinished[table]!
     const row = record as Stored<AnyRecord> & { trouble?: OpenWork['trouble'] }
     if (!rules.isUnfinished(row)) return
-    const checkAt = findCheckAt(rules, row)
+    const checkAt = more.checkAt ?? findCheckAt(rules, row)
     this.open.push({
       service,
       table,
@@ -212,7 +213,11 @@ export const traceWorkflow = async (services: Services, origin: Origin, now: num
     await addWorkflow(draft, workflow, `${submit.cid}`, await promisedCid(workflow, 'accept'))
 
   // The open work is in the order of the services: each record waits for the next one.
-  if (workflow) draft.work('storefront', 'piece', workflow, postponement(workflow))
+  if (workflow)
+    draft.work('storefront', 'piece', workflow, {
+      ...postponement(workflow),
+      ...(await checkOfKeeper(services, workflow)),
+    })
   if (workflow?.stage === 'queued') {
     const group = await services.storefront.group.get({ id: workflow.group })
     if (group) draft.work('storefront', 'group', group, { since: group.newsAt })
@@ -323,6 +328,17 @@ const postponement = ({ stage, postponed, trouble }: PieceRecord): Partial<OpenW
         },
       }
     : {}
+
+/** Returns the next check of the record that looks after the piece, if one does. */
+const checkOfKeeper = async (
+  { storefront }: Services,
+  workflow: Stored<PieceRecord>,
+): Promise<Pick<OpenWork, 'checkAt'> | undefined> => {
+  const keeper = workflow.due === undefined ? keeperOf(workflow) : undefined
+  if (keeper === undefined) return undefined
+  const table = keeper.table === 'group' ? storefront.group : storefront.aggregate
+  return { checkAt: (await table.get({ id: keeper.id }))?.checkAt }
+}
 
 /** Returns the first attempt of a piece: each later one names the aggregate before it in its nonce. */
 const findFirst = async (
