@@ -259,6 +259,25 @@ describe('sweep', () => {
     expect((await run({ ...options, now: () => NOW + 24 * HOUR })).resent).toEqual([now])
   })
 
+  it('takes records out of the index that another record looks after, where earlier code put them', async () => {
+    const options: Options = {
+      isKept: ({ count }) => count === 1,
+      isWaiting: ({ count }) => count === 1,
+      longestMs: { own: HOUR, waiting: 7 * 24 * HOUR },
+    }
+    const [now, later, own] = ['swept-10', 'swept-11', 'swept-12'] as const
+    await table.putMany([
+      { id: now, count: 1, ...dueAt(now, NOW, 'waiting') },
+      // In the lane of other records.
+      { id: later, count: 1, ...dueAt(later, NOW + 5 * 24 * HOUR) },
+      { id: own, count: 0, ...dueAt(own, NOW) },
+    ])
+    expect((await run(options)).resent.toSorted()).toEqual([now, own])
+    for (const id of [now, later]) expect(await table.get({ id })).toEqual({ id, count: 1, revision: 2 })
+    expect(await table.get({ id: own })).toMatchObject({ due: dueAt(own, 0).due })
+    expect((await run(options)).count).toBe(0)
+  })
+
   it('treats a check as overdue that lies further ahead than the longest interval: a wrong clock has set it', async () => {
     const [days, soon] = ['swept-20', 'swept-21'] as const
     // A sweep whose clock is ten days ahead.
