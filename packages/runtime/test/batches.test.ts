@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { batchesOf, inBatches } from '../src/index.ts'
+import { batchesOf, inBatches, inBatchesOfMessage } from '../src/index.ts'
 
 test('items are split into batches in their order', () => {
   expect(batchesOf([1, 2, 3, 4, 5], 2)).toEqual([[1, 2], [3, 4], [5]])
@@ -59,4 +59,16 @@ test('a batch that fails fails its own items only', async () => {
   await finish(1)
   expect((await failed).map(({ status }) => status)).toEqual(['rejected', 'fulfilled', 'fulfilled'])
   expect(batches).toEqual([[1], [2, 3]])
+})
+
+test('items of one message and key are handled together, and get what their batch returns', async () => {
+  const batches: number[][] = []
+  const add = inBatchesOfMessage(async (items: readonly number[]) => {
+    batches.push([...items])
+    return items.length
+  })
+  const [one, other] = [{}, {}]
+  const calls = [add(one, 'a', 1), add(one, 'a', 2), add(one, 'b', 3), add(other, 'a', 4), add(one, 'a', 5)]
+  expect(await Promise.all(calls)).toEqual([3, 3, 1, 1, 3])
+  expect(batches).toEqual([[1, 2, 5], [3], [4]])
 })

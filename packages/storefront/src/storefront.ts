@@ -29,6 +29,7 @@ import { resources } from './resources.ts'
 import { sweepStorefront } from './sweep.ts'
 import { receiveAggregateReceipt } from './workflow/aggregate-outcome.ts'
 import { findProgress } from './workflow/find-progress.ts'
+import { joinByMessage } from './workflow/join-aggregate.ts'
 import { receivePieceAccept } from './workflow/piece-accept.ts'
 import { acceptUpload } from './workflow/promise-upload.ts'
 
@@ -41,6 +42,7 @@ export const createStorefront = ({
   const { id, authority, stores, aggregator, dealer, dialects, contentAccess, page, timing, now, log } =
     dependencies
   const uploading = others.uploads && { ...dependencies, uploads: others.uploads }
+  const joining = { ...dependencies, join: joinByMessage(dependencies) }
   const server = new Server({
     id,
     authority,
@@ -56,7 +58,7 @@ export const createStorefront = ({
         ...(uploading && { receiveFromAgent: task => acceptUpload(uploading, task) }),
         senders: { aggregator: aggregator.did, dealer },
         routes: {
-          'piece/accept': receipt => receivePieceAccept(dependencies, receipt),
+          'piece/accept': (receipt, _, message) => receivePieceAccept(joining, receipt, message),
           'aggregate/offer': (receipt, ran) => receiveAggregateReceipt(dependencies, receipt, ran),
           'aggregate/accept': (receipt, ran) => receiveAggregateReceipt(dependencies, receipt, ran),
         },
@@ -85,7 +87,7 @@ export const createStorefront = ({
     consumers: {
       submit: onSubmit(dependencies),
       aggregation: onAggregation(dependencies),
-      poll: onPoll(dependencies),
+      poll: onPoll(joining),
       outcome: onOutcome(dependencies),
       notify: onNotify(dependencies),
       translate: onTranslate({

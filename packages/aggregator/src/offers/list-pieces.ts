@@ -1,4 +1,4 @@
-import { inBatches, type Stored, update } from '@w3filecoin/runtime'
+import { inBatchesOfMessage, type Stored, update } from '@w3filecoin/runtime'
 import type { Dependencies } from '../dependencies.ts'
 import { type GroupRecord, newGroup, wake } from '../domain/group.ts'
 import { isFull } from '../domain/limits.ts'
@@ -61,20 +61,12 @@ export type ListPiece = (message: object, piece: Offered) => Promise<void>
  * message usually has 50 of them, and the group is then read, and its count written, a few times for all of them.
  */
 export const listByMessage = (dependencies: ListDependencies): ListPiece => {
-  const listPieces = async (pieces: readonly Offered[]) => {
+  const list = inBatchesOfMessage(async (pieces: readonly Offered[]) => {
     // By key: a message may offer a piece twice, and DynamoDB refuses a batch that writes a row twice.
     const records = new Map(pieces.map(({ record }) => [record.id, record]))
     const known = await addToList(dependencies, [...records.values()])
     const added = pieces.filter(({ isNew }) => isNew).map(({ record }) => record)
     await addToTally(dependencies, added, known)
-  }
-  const messages = new WeakMap<object, Map<string, (piece: Offered) => Promise<void>>>()
-  return (message, piece) => {
-    const groups = messages.get(message) ?? new Map<string, (piece: Offered) => Promise<void>>()
-    messages.set(message, groups)
-    const id = groupId(piece.record)
-    const list = groups.get(id) ?? inBatches(listPieces)
-    groups.set(id, list)
-    return list(piece)
-  }
+  })
+  return (message, piece) => list(message, groupId(piece.record), piece)
 }

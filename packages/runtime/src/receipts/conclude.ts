@@ -16,8 +16,8 @@ import { viewReceipt } from '../ucan/ucanto.ts'
 import { isReadable, MAX_EFFECTS } from './receipt.ts'
 import type { ReceiptLog } from './receipt-log.ts'
 
-/** Handles the final receipt of a task that this service waits for. */
-export type ReceiptHandler = (receipt: Receipt, ran: Invocation) => Promise<Result<object>>
+/** Handles the final receipt of a task that this service waits for. `message` is the same object for all receipts of one message. */
+export type ReceiptHandler = (receipt: Receipt, ran: Invocation, message: object) => Promise<Result<object>>
 
 export interface ConcludeOptions {
   authority: Authority
@@ -42,7 +42,7 @@ export interface ConcludeOptions {
 export const concludeHandler = ({ authority, now, ...options }: ConcludeOptions): Handler => {
   const senders = new Set(Object.values(options.senders))
   const routes = new Map(Object.entries(options.routes))
-  return provide(conclude, async ({ capability, invocation }) => {
+  return provide(conclude, async ({ capability, invocation, candidate }) => {
     const blocks = new Map([...invocation.iterateIPLDBlocks()].map(block => [`${block.cid}`, block]))
     const receipt = tryRead(() => viewReceipt(capability.nb.receipt, blocks))
     // A stranger chooses this CID: one that no task has may be longer than a key of a table.
@@ -85,7 +85,7 @@ export const concludeHandler = ({ authority, now, ...options }: ConcludeOptions)
       return {
         out: { error: failure('InvalidReceipt', `The receipt is not signed by ${task.audience.did()}`) },
       }
-    const { error } = await route(receipt, task)
+    const { error } = await route(receipt, task, candidate.ucans)
     return { out: error ? { error } : { ok: { time: now() } } }
   })
 }

@@ -6,6 +6,7 @@ import { hasNews, isWalkDue, markAsked, markIdle, mayBeIdle } from '../domain/gr
 import { queuedShard, SHARDS } from '../domain/member-shards.ts'
 import { type PieceRecord, stageReachedAt } from '../domain/piece.ts'
 import { type PollMessage, pollMessage } from '../queues.ts'
+import type { JoinAggregate } from '../workflow/join-aggregate.ts'
 import { recordAggregation } from '../workflow/piece-accept.ts'
 import { enrollQueued } from '../workflow/queue-piece.ts'
 
@@ -30,7 +31,7 @@ export const onPoll = (
   dependencies: Pick<
     Dependencies,
     'id' | 'stores' | 'queues' | 'aggregator' | 'dealer' | 'timing' | 'batching' | 'now' | 'log' | 'metrics'
-  >,
+  > & { join: JoinAggregate },
 ): Consumer<PollMessage> => {
   const { stores, queues, aggregator, timing, batching, now, log, metrics } = dependencies
 
@@ -43,7 +44,8 @@ export const onPoll = (
     const answered = queued.filter(({ waitsFor }) => receipts?.has(waitsFor as string))
     await pMap(
       answered,
-      record => recordAggregation(dependencies, record, receipts?.get(record.waitsFor as string) as Receipt),
+      record =>
+        recordAggregation(dependencies, record, receipts?.get(record.waitsFor as string) as Receipt, queued),
       { concurrency: 10 },
     )
     return { isNews: answered.length > 0, problem: error?.message }

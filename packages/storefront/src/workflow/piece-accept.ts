@@ -1,14 +1,7 @@
-import { encode } from '@ipld/dag-cbor'
 import type { Receipt } from '@ucanto/interface'
-import {
-  type Failure,
-  failure,
-  type PieceAcceptSuccess,
-  type Result,
-  type Task,
-} from '@w3filecoin/capabilities'
+import { type Failure, failure, type PieceAcceptSuccess, type Result } from '@w3filecoin/capabilities'
 import { type EncodedInclusion, verifyInclusion } from '@w3filecoin/piece'
-import { isExpectedTask, type Stored, update } from '@w3filecoin/runtime'
+import { isExpectedTask, type Stored } from '@w3filecoin/runtime'
 import { parse as parseLink } from 'multiformats/link'
 import type { Dependencies } from '../dependencies.ts'
 import {
@@ -17,24 +10,27 @@ import {
   expectedOffers,
   INVALID_PIECE,
 } from '../dialects/aggregator-words.ts'
-import { ensureMemberCheck, isFinal, newAggregate } from '../domain/aggregate.ts'
-import { newInclusion } from '../domain/inclusion.ts'
-import { markAggregated, type PieceRecord } from '../domain/piece.ts'
+import type { PieceRecord } from '../domain/piece.ts'
 import { endPiece } from './end-piece.ts'
-import { reportNews } from './queue-piece.ts'
+import type { Aggregation, JoinAggregate } from './join-aggregate.ts'
 
 /** Maximum pieces that wait for one task: the same piece, offered for different contents. */
 const MAX_WAITING_PIECES = 100
 
 type AggregationDependencies = Pick<
   Dependencies,
-  'id' | 'stores' | 'queues' | 'aggregator' | 'dealer' | 'timing' | 'now' | 'log'
->
+  'id' | 'stores' | 'queues' | 'aggregator' | 'dealer' | 'now' | 'log'
+> & { join: JoinAggregate }
 
-/** Handles a `piece/accept` receipt that the aggregator sent: the aggregator put a piece into an aggregate. */
+/**
+ * Handles a `piece/accept` receipt that the aggregator sent: the aggregator put a piece into an aggregate.
+ *
+ * @param message the message that the receipt is from: see {@link JoinAggregate}
+ */
 export const receivePieceAccept = async (
   dependencies: AggregationDependencies,
   receipt: Receipt,
+  message: object,
 ): Promise<Result<object>> => {
   const { stores, aggregator } = dependencies
   const task = `${receipt.ran.link()}`
@@ -45,7 +41,7 @@ export const receivePieceAccept = async (
     .filter(record => record !== undefined)
     .filter(({ waitsFor }) => waitsFor === task)
   if (records.length === 0) return { error: failure('UnknownTask', `No piece waits for ${task}`) }
-  for (const record of records) await recordAggregation(dependencies, record, receipt)
+  for (const record of records) await recordAggregation(dependencies, record, receipt, message)
   return { ok: {} }
 }
 
@@ -57,6 +53,7 @@ export const recordAggregation = async (
   dependencies: AggregationDependencies,
   record: Stored<PieceRecord>,
   receipt: Receipt,
+  message: object,
 ): Promise<void> => {
   const { id, aggregator, log } = dependencies
   const words = aggregatorWords(id, aggregator)
@@ -67,7 +64,7 @@ export const recordAggregation = async (
     return
   }
   const aggregation = promised ? readAggregation(dependencies, words, record, receipt) : undefined
-  if (aggregation) await joinAggregate(dependencies, record, aggregation)
+  if (aggregation) await dependencies.join(message, record, aggregation)
   else
     log('error', 'receipt decides nothing', {
       ...aggregator.address,
@@ -92,57 +89,6 @@ const findFailure = (
   return name !== undefined && INVALID_PIECE.has(name)
     ? failure('InvalidContentPiece', `${message}`, { content: parseLink(content) })
     : undefined
-}
-
-/** The aggregate of a piece, as the aggregator proves it. */
-interface Aggregation {
-  aggregate: string
-  inclusion: PieceAcceptSuccess['inclusion']
-  /** The promised `aggregate/offer`; `undefined` if the aggregator does not name it. */
-  offer: Task | undefined
-}
-
-/** Records the aggregate of a piece, and what decides about it. */
-const joinAggregate = async (
-  dependencies: AggregationDependencies,
-  record: Stored<PieceRecord>,
-  { aggregate: cid, inclusion, offer }: Aggregation,
-): Promise<void> => {
-  const { stores, queues, aggregator, timing, now, log } = dependencies
-  const aggregate = newAggregate(
-    { aggregate: cid, nonce: offer?.nonce, aggregateOfferCid: offer && `${offer.cid}` },
-    now(),
-    timing,
-  )
-  const { id } = aggregate
-  const scheduleCheck = () =>
-    update(stores.aggregate, { id }, current => ensureMemberCheck(current, now(), timing))
-  // Before the piece: if this run is killed in between, only the check of the aggregate finds the piece.
-  const { record: known } = await scheduleCheck()
-  const inserted = known ? undefined : await stores.aggregate.insert(aggregate)
-  const { aggregateOfferCid, offeredAt = 0 } = known ?? inserted?.ok ?? inserted?.error?.record ?? aggregate
-  if (aggregateOfferCid !== aggregate.aggregateOfferCid) {
-    // The outcome of another offer of the same aggregate is not the outcome of this one.
-    log('error', 'aggregate offered twice', {
-      ...aggregator.address,
-      aggregate: aggregate.aggregate,
-      offers: [aggregateOfferCid, aggregate.aggregateOfferCid],
-    })
-    return
-  }
-  const proof = { aggregate: cid, inclusion: encode(inclusion) }
-  await stores.inclusion.putMany([newInclusion(record.piece, proof, offeredAt)])
-  const membership = { aggregate: cid, aggregateId: id, aggregateSince: offeredAt }
-  const { changed } = await update(
-    stores.piece,
-    { id: record.id },
-    current => markAggregated(current, membership, now(), timing),
-    { known: record },
-  )
-  if (changed) await reportNews(dependencies, record)
-  // The outcome may have arrived before the piece was marked, and missed it.
-  const { record: current } = await scheduleCheck()
-  if (current && isFinal(current)) await queues.outcome.send([{ aggregate: id, pieces: [record.id] }])
 }
 
 /**
