@@ -345,7 +345,8 @@ const run = async (seed: number, world: DeterministicWorld, course: Course, log:
   findings.check(
     'an acknowledged offer ends in a final receipt',
     ended,
-    () => `After ${LONGEST / DAY} days: ${unfinished(system).join(', ') || `${visitors} offers not taken`}`,
+    () =>
+      `After ${LONGEST / DAY} days: ${[...unfinished(system)].join(', ') || `${visitors} offers not taken`}`,
   )
   const report: Report = {
     seed,
@@ -427,16 +428,14 @@ const touchedBy = ({ services }: System): Map<string, ReadonlySet<string>> => {
 }
 
 /** Describes everything that keeps a run from its end. */
-const unfinished = ({ services }: System): string[] =>
-  [...services.values()].flatMap(service => [
-    ...Object.entries(service.tables).flatMap(([table, { items }]) =>
-      [...items.values()]
-        .filter(item => isWaiting(service, table, item))
-        .map(({ id, stage }) => `${service.name}.${table} ${id} at ${stage}`),
-    ),
-    ...Object.entries(service.queues).flatMap(([queue, { size }]) =>
-      size > 0 ? [`${size} messages in ${service.name}.${queue}`] : [],
-    ),
-  ])
+function* unfinished({ services }: System): Generator<string> {
+  for (const service of services.values()) {
+    for (const [queue, { size }] of Object.entries(service.queues))
+      if (size > 0) yield `${size} messages in ${service.name}.${queue}`
+    for (const [table, { items }] of Object.entries(service.tables))
+      for (const item of items.values())
+        if (isWaiting(service, table, item)) yield `${service.name}.${table} ${item.id} at ${item.stage}`
+  }
+}
 
-const hasEnded = (system: System): boolean => unfinished(system).length === 0
+const hasEnded = (system: System): boolean => unfinished(system).next().done === true

@@ -28,7 +28,6 @@ export class Grants {
   /** The resources that each function used, e.g. `sweep` → `tables piece write`. */
   readonly touched = new Map<string, Set<string>>()
   readonly #resources: Resources
-  readonly #granted = new Map<string, readonly string[]>()
   readonly #running = new AsyncLocalStorage<string>()
 
   constructor(resources: Resources) {
@@ -76,10 +75,12 @@ export class Grants {
     const running = this.#running.getStore()
     if (running === undefined) return
     const touched = this.touched.get(running) ?? new Set()
-    this.touched.set(running, touched.add(`${kind} ${name} ${mode}`))
-    const granted = this.#granted.get(running) ?? grantsOf(this.#resources, running)
-    this.#granted.set(running, granted)
-    if (!granted.includes(`${kind} ${name} ${mode}`) && !granted.includes(`${kind} ${name} write`))
+    const use = `${kind} ${name} ${mode}`
+    if (touched.has(use)) return
+    const granted = grantsOf(this.#resources, running)
+    if (granted.includes(use) || granted.includes(`${kind} ${name} write`))
+      this.touched.set(running, touched.add(use))
+    else
       throw new Error(
         `Function ${running} of ${this.#resources.service} uses ${kind} ${name} (${mode}), which is missing in its \`uses\`. Add it in resources.ts.`,
       )
