@@ -43,7 +43,7 @@ export const run = async (): Promise<Table> => {
   ]
   const [bytes, yearly] = storageOf(inBurst, PIECES)
   return {
-    title: 'cost: dollars for a million pieces',
+    title: 'Dollars for a million pieces',
     columns: ['pieces', 'write units', 'read units', ...KINDS],
     rows,
     aims: [
