@@ -264,7 +264,7 @@ const checkLookedAfter = (findings: Findings, service: Simulated, table: string,
   )
 }
 
-/** Returns the record whose checks look after a piece of the storefront that waits. */
+/** Returns the record whose checks cover a piece of the storefront that waits. */
 const keeperOf = ({ resources, tables }: Simulated, table: string, item: Item): Item | undefined => {
   if (resources.service !== 'storefront' || table !== 'piece') return undefined
   const { stage, group, queuedIn, aggregateId, memberOf } = item

@@ -259,7 +259,7 @@ describe('sweep', () => {
     expect((await run({ ...options, now: () => NOW + 24 * HOUR })).resent).toEqual([now])
   })
 
-  it('takes records out of the index that another record looks after, where earlier code put them', async () => {
+  it('takes records out of the index that another record covers, where earlier code put them', async () => {
     const options: Options = {
       isKept: ({ count }) => count === 1,
       isWaiting: ({ count }) => count === 1,

@@ -110,7 +110,7 @@ describe('a piece', () => {
 
   it.each<[string, number | undefined]>([
     ['submitted', 2060],
-    // Its group, and its aggregate, look after it.
+    // Its group, and its aggregate, cover it.
     ['queued', undefined],
     ['aggregated', undefined],
     ['retried', 2060],

@@ -177,7 +177,7 @@ describe('the receipt of a queued piece', () => {
       stage: 'queued',
       queuedIn: queuedShard(GROUP, shardOf(record.piece)),
     })
-    expect((await recordOf(early))?.checkAt, 'its group looks after it').toBeUndefined()
+    expect((await recordOf(early))?.checkAt, 'its group covers it').toBeUndefined()
     const { acceptPiece } = await aggregateOf([early.piece])
     await theAggregator.receipts.put(await acceptPiece(early.piece))
     await sweepAfter(timing.pollMs)

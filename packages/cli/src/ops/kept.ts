@@ -17,7 +17,7 @@ const PAGE_RECORDS = 100
 const MAX_PARALLEL = 8
 
 /**
- * Finds the partitions that have the records of a table which keepers look after: see `Unfinished.keeps`.
+ * Finds the partitions that have the records of a table which keepers cover: see `Unfinished.keeps`.
  *
  * @param most the most keepers that are read; `more` says whether there are others
  */

@@ -234,7 +234,7 @@ const readTable = async (
 }
 
 /**
- * Reads the unfinished records in the index that sweeps read, and those that keepers look after, until at least the limit was
+ * Reads the unfinished records in the index that sweeps read, and those that keepers cover, until at least the limit was
  * read.
  */
 const readRecords = async (
@@ -245,7 +245,7 @@ const readRecords = async (
   const { isUnfinished } = service.unfinished[table]!
   const opened = formatted<AnyRecord>(aws.table(table), service.tables[table]!)
   const kept = await findKept(service, table, aws, MAX_KEEPERS)
-  /** By key: earlier code had records that keepers look after in the index, too. */
+  /** By key: earlier code had records that keepers cover in the index, too. */
   const records = new Map<string, Stored<AnyRecord>>()
   let { more } = kept
   const readPartition = async ({ index, partition }: Partition): Promise<void> => {

@@ -173,7 +173,7 @@ describe('reconcile', () => {
     await own.removeMany([{ id: 'week' }, { id: 'ahead' }])
   })
 
-  it('reports a piece without a check as stalled only if the record that looks after it has none, or is missing', async () => {
+  it('reports a piece without a check as stalled only if the record that covers it has none, or is missing', async () => {
     const rows = {
       piece: [
         { id: 'in group', stage: 'queued', group: 'g', queuedIn: 'g#1', queuedAt: 1, history: [] },

@@ -133,7 +133,7 @@ describe('ops status', () => {
     })
   })
 
-  it('counts pieces that wait by the groups and aggregates that look after them', async () => {
+  it('counts pieces that wait by the groups and aggregates that cover them', async () => {
     const waiting = (id: string, at: number, fields: object) => ({
       id,
       history: [{ stage: 'queued', at }],

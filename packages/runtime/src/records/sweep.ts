@@ -104,9 +104,9 @@ export interface Unfinished<R, Q> {
   longestMs?: Partial<Record<Lane, number>>
   /** When a record without `checkAt` is checked next, by a dedicated schedule instead of the sweep. In milliseconds since 1970. */
   nextCheckAt?: (record: R) => number
-  /** The record whose checks also look after this one; `undefined` if the sweep does. Default: the sweep does. */
+  /** The record whose checks also cover this one; `undefined` if the sweep does. Default: the sweep does. */
   keeper?: (record: R) => Keeper | undefined
-  /** The records that the checks of a record of this table look after. */
+  /** The records that the checks of a record of this table cover. */
   keeps?: {
     /** Their table, and an index of it. */
     table: string
@@ -117,10 +117,10 @@ export interface Unfinished<R, Q> {
 }
 
 /**
- * A record whose checks also look after other ones, which therefore have no `checkAt`: an entry in the index by `checkAt` costs
+ * A record whose checks also cover other ones, which therefore have no `checkAt`: an entry in the index by `checkAt` costs
  * a write when it is added, and another one when it is removed.
  *
- * @example { table: 'group', id: 'did:web:free.example' } looks after a piece that waits in that group
+ * @example { table: 'group', id: 'did:web:free.example' } covers a piece that waits in that group
  */
 export interface Keeper {
   /** The table of the keeper, in the same service, and its key. */

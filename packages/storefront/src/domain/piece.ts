@@ -96,7 +96,7 @@ export const { canBecome, isFinal } = stageRules<Stage>({
 })
 
 /**
- * The record whose checks look after a piece that only waits: the aggregator is asked about the queued pieces of a group, and
+ * The record whose checks cover a piece that only waits: the aggregator is asked about the queued pieces of a group, and
  * for the outcome of an aggregate. The outcome is sent to the pieces when it arrives, and again until no piece is left.
  * `undefined` where the piece is checked itself, and for pieces that earlier code queued without their group.
  */

@@ -329,7 +329,7 @@ const postponement = ({ stage, postponed, trouble }: PieceRecord): Partial<OpenW
       }
     : {}
 
-/** Returns the next check of the record that looks after the piece, if one does. */
+/** Returns the next check of the record that covers the piece, if one does. */
 const checkOfKeeper = async (
   { storefront }: Services,
   workflow: Stored<PieceRecord>,
