@@ -1,5 +1,5 @@
 import { somePiece } from '../packages/testing/src/pieces.ts'
-import { fanOut } from '../test/backlog/backlog.ts'
+import { aggregate } from '../test/backlog/backlog.ts'
 import { callInFreshProcess, count } from './measure.ts'
 import { publishedAggregator } from './published-aggregator.ts'
 import type { Table } from './table.ts'
@@ -60,7 +60,7 @@ export const writePublished = async (pieces: number, atOnce: number): Promise<Wr
 
 /** Puts pieces into one aggregate with the consumers of our aggregator. Counts everything that they write. */
 export const writeOurs = async (pieces: number, atOnce: number | undefined): Promise<Written> => {
-  const { included, writtenBytes } = await fanOut({ pieces, ...(atOnce !== undefined && { atOnce }) })
+  const { included, writtenBytes } = await aggregate({ pieces, ...(atOnce !== undefined && { atOnce }) })
   if (included !== pieces) throw new Error(`${included} of ${pieces} pieces were included`)
   return writtenBytes
 }

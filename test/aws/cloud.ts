@@ -1,4 +1,5 @@
 import { Readable } from 'node:stream'
+import { ProvisionedThroughputExceededException } from '@aws-sdk/client-dynamodb'
 import { NoSuchKey, NotFound, S3Client } from '@aws-sdk/client-s3'
 import { SQSClient } from '@aws-sdk/client-sqs'
 import { DynamoDBDocumentClient } from '@aws-sdk/lib-dynamodb'
@@ -8,7 +9,8 @@ import { placesOf } from '@w3filecoin/local/provision'
 import { type FunctionSpec, type Resources, type TableSpec, variable } from '@w3filecoin/runtime/resources'
 import { Timeline } from '@w3filecoin/testing/deterministic'
 import { SimulatedDynamo } from './dynamodb.ts'
-import { Meter, RUN_LOG_BYTES } from './meter.ts'
+import { CALL_SECONDS, Meter, RUN_LOG_BYTES } from './meter.ts'
+import { CORE_MB, ProcessorTimeline } from './processor.ts'
 import { SimulatedQueue } from './sqs.ts'
 
 /** Milliseconds that a call takes, as on AWS within a region. Calls of DynamoDB take the same whichever they are. */
@@ -36,6 +38,35 @@ export interface Deployed {
   env: Record<string, string>
 }
 
+/** The runs of a function. Times are simulated, in milliseconds. */
+export interface Runs {
+  spec: FunctionSpec
+  runs: number
+  /** Runs that threw, or returned a message that failed. */
+  failed: number
+  /** All runs together, and the longest one. */
+  totalMs: number
+  longestMs: number
+  /** Processor time of all runs, in milliseconds of a whole core. 0 unless it is simulated. */
+  cpuMs: number
+  /** Start of the first run, and end of the last one. */
+  firstAt: number
+  lastAt: number
+}
+
+export interface CloudOptions {
+  /** Write units that one partition key takes per second. Default: no limit. */
+  writesPerSecond?: number | undefined
+  /** Write units that a table takes per second, and each of its indexes. Default: no limit. */
+  tableWritesPerSecond?: number | undefined
+  /** Whether runs take the time of their processor too: see {@link ProcessorTimeline}. Default: false. */
+  processor?: boolean | undefined
+}
+
+/** The AWS SDK tries a throttled call of DynamoDB so often, and waits with full jitter: see `@smithy/core/retry`. */
+const SDK_ATTEMPTS = 4
+const SDK_THROTTLED_MS = 1_000
+
 type LambdaFunction = (event?: unknown, context?: unknown) => Promise<unknown>
 
 /**
@@ -44,7 +75,7 @@ type LambdaFunction = (event?: unknown, context?: unknown) => Promise<unknown>
  * AWS SDK's calls, `fetch`, `setTimeout`, `Date.now` and standard output of this thread.
  */
 export class Cloud implements Disposable {
-  readonly timeline = new Timeline(Date.UTC(2026, 0, 1))
+  readonly timeline: Timeline
   readonly meter = new Meter(() => currentRequest()?.split('#')[0] ?? '')
   readonly dynamodb: SimulatedDynamo
   readonly queues = new Map<string, SimulatedQueue>()
@@ -54,18 +85,31 @@ export class Cloud implements Disposable {
   readonly hosts = new Map<string, (url: URL, init?: RequestInit) => Response>()
   /** Called after an object was stored. */
   onObject: (bucket: string, key: string, bytes: Uint8Array) => void = () => {}
-  /** The longest run of each function, in milliseconds of simulated time. */
-  readonly longestMs = new Map<string, number>()
+  /** The runs of each function. */
+  readonly runs = new Map<string, Runs>()
+  /** The largest body of a message, all messages of a call or a run, and a request and response of an HTTP API, in bytes. */
+  readonly largest = { message: 0, messages: 0, request: 0, response: 0 }
+  /** Called when a run begins. */
+  onRun: (name: string) => void = () => {}
   readonly #tables: Record<string, TableSpec> = {}
   readonly #apis = new Map<string, (request: Request) => Promise<Response>>()
   readonly #real = new DisposableStack()
-  #runs = 0
+  readonly #processor: ProcessorTimeline | undefined
+  #count = 0
 
-  constructor({ writesPerSecond = Infinity }: { writesPerSecond?: number } = {}) {
+  constructor({
+    writesPerSecond = Infinity,
+    tableWritesPerSecond = Infinity,
+    processor = false,
+  }: CloudOptions = {}) {
+    const start = Date.UTC(2026, 0, 1)
+    this.#processor = processor ? new ProcessorTimeline(start) : undefined
+    this.timeline = this.#processor ?? new Timeline(start)
     this.dynamodb = new SimulatedDynamo({
       timeline: this.timeline,
       tables: this.#tables,
       writesPerSecond,
+      tableWritesPerSecond,
       latencyMs: LATENCY_MS.dynamodb,
       meter: this.meter,
     })
@@ -110,10 +154,11 @@ export class Cloud implements Disposable {
           name: `${name}/${queue}`,
           spec,
           latencyMs: LATENCY_MS.sqs,
-          run: async messages =>
-            failedOf(messages, await run(sqsEvent(physicalName, messages))).map(
-              ({ MessageId }) => MessageId as string,
-            ),
+          run: async messages => {
+            this.#measure({ messages: messages.reduce((sum, { Body = '' }) => sum + Body.length, 0) })
+            const failed = failedOf(messages, await run(sqsEvent(physicalName, messages)))
+            return failed.map(({ MessageId }) => MessageId as string)
+          },
         }),
       )
     }
@@ -139,6 +184,7 @@ export class Cloud implements Disposable {
         isBase64Encoded: body.byteLength > 0,
       })
       const answer = httpAnswer(result)
+      this.#measure({ request: base64Bytes(body), response: base64Bytes(answer.body) })
       const requests = Math.ceil(Math.max(body.byteLength, answer.body.byteLength, 1) / HTTP_REQUEST_BYTES)
       this.meter.add({ http: requests }, { name: `${name}/api` })
       return new Response(answer.body as Uint8Array<ArrayBuffer>, {
@@ -153,7 +199,11 @@ export class Cloud implements Disposable {
     const { origin } = new URL(url)
     await this.wait(LATENCY_MS.http)
     const api = this.#apis.get(origin)
-    if (api !== undefined) return api(new Request(url, init))
+    if (api !== undefined) {
+      const response = await api(new Request(url, init))
+      await this.#processor?.continue()
+      return response
+    }
     const host = this.hosts.get(origin)
     if (host === undefined) throw new TypeError(`Nothing listens at ${origin}`)
     return host(new URL(url), init)
@@ -196,19 +246,38 @@ export class Cloud implements Disposable {
     for (const { prototype } of CLIENTS) prototype.send = () => new Promise(() => {})
   }
 
+  /** Messages that became dead letters. */
+  get deadLetters(): number {
+    return [...this.queues.values()].reduce((sum, { dead }) => sum + dead, 0)
+  }
+
   /** Runs a function, and meters its memory while it waits. */
   async #run(name: string, spec: FunctionSpec, run: LambdaFunction, event: unknown): Promise<unknown> {
     const startedAt = this.timeline.now
-    const id = `${name}#${++this.#runs}`
-    try {
-      return await run(event, {
+    const id = `${name}#${++this.#count}`
+    const runs = this.#runsOf(name, spec)
+    this.onRun(name)
+    const processor = { name, share: Math.min(1, spec.memory / CORE_MB), cpuMs: 0, freeAt: startedAt }
+    const call = () =>
+      run(event, {
         awsRequestId: id,
         functionName: name,
         getRemainingTimeInMillis: () => startedAt + spec.timeout * 1000 - this.timeline.now,
       })
+    let isFailed = true
+    try {
+      const result = await (this.#processor?.within(processor, call) ?? call())
+      isFailed = hasFailed(result)
+      return result
     } finally {
       const tookMs = this.timeline.now - startedAt
-      this.longestMs.set(name, Math.max(tookMs, this.longestMs.get(name) ?? 0))
+      runs.runs += 1
+      runs.failed += Number(isFailed)
+      runs.totalMs += tookMs
+      runs.longestMs = Math.max(runs.longestMs, tookMs)
+      runs.cpuMs += processor.cpuMs
+      runs.firstAt = Math.min(runs.firstAt, startedAt)
+      runs.lastAt = this.timeline.now
       this.meter.add(
         { runs: 1, waitingGbSeconds: (tookMs / 1000) * (spec.memory / 1024), logBytes: RUN_LOG_BYTES },
         { name },
@@ -216,11 +285,36 @@ export class Cloud implements Disposable {
     }
   }
 
+  #runsOf(name: string, spec: FunctionSpec): Runs {
+    const none = { runs: 0, failed: 0, totalMs: 0, longestMs: 0, cpuMs: 0, firstAt: Infinity, lastAt: 0 }
+    const runs = this.runs.get(name) ?? { spec, ...none }
+    this.runs.set(name, runs)
+    return runs
+  }
+
+  /** Calls DynamoDB as its client does, which repeats throttled calls some times. */
+  async #callDynamo(command: Command): Promise<unknown> {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await this.dynamodb.send(command)
+      } catch (cause) {
+        const isThrottled = cause instanceof ProvisionedThroughputExceededException
+        if (!isThrottled || attempt === SDK_ATTEMPTS) throw cause
+        await this.wait(Math.random() * SDK_THROTTLED_MS * 2 ** (attempt - 1))
+      }
+    }
+  }
+
   async #send({ constructor: { name }, input }: Command): Promise<unknown> {
     this.meter.add({ calls: 1 })
+    this.#processor?.spend(CALL_SECONDS * 1000)
     switch (name) {
       case 'SendMessageBatchCommand': {
         await this.wait(LATENCY_MS.sqs)
+        const sizes: number[] = input.Entries.map(
+          ({ MessageBody }: { MessageBody: string }) => MessageBody.length,
+        )
+        this.#measure({ message: Math.max(...sizes), messages: sizes.reduce((sum, size) => sum + size, 0) })
         this.#queue(input.QueueUrl).send(input.Entries)
         return {}
       }
@@ -257,13 +351,19 @@ export class Cloud implements Disposable {
         return { Body: Object.assign(Readable.from([bytes]), { transformToByteArray: async () => bytes }) }
       }
       default:
-        return this.dynamodb.send({ constructor: { name }, input })
+        return this.#callDynamo({ constructor: { name }, input })
     }
   }
 
   /** Stores an object from outside, without a cost. */
   store(bucket: string, key: string, bytes: Uint8Array): void {
-    this.objects.set(`${bucket}/${key}`, { bytes, at: this.timeline.now })
+    // A copy, because the bytes may be a small part of a buffer.
+    this.objects.set(`${bucket}/${key}`, { bytes: new Uint8Array(bytes), at: this.timeline.now })
+  }
+
+  #measure(sizes: Partial<Cloud['largest']>): void {
+    for (const [kind, bytes] of Object.entries(sizes) as [keyof Cloud['largest'], number][])
+      this.largest[kind] = Math.max(this.largest[kind], bytes)
   }
 
   #put(bucket: string, key: string, body: Uint8Array | string): void {
@@ -289,6 +389,18 @@ export class Cloud implements Disposable {
     })
     target[key] = value
   }
+}
+
+/** Bytes of a body in the event or the result of a Lambda function. */
+const base64Bytes = ({ byteLength }: Uint8Array): number => Math.ceil(byteLength / 3) * 4
+
+/** Whether the result of a function names a failed message, or is an error of an HTTP API. */
+const hasFailed = (result: unknown): boolean => {
+  const { batchItemFailures = [], statusCode = 200 } = (result ?? {}) as {
+    batchItemFailures?: unknown[]
+    statusCode?: number
+  }
+  return batchItemFailures.length > 0 || statusCode >= 500
 }
 
 /** The classes from which the clients of the AWS SDK inherit `send`. */

@@ -13,8 +13,10 @@ interface Options {
   timeline: Timeline
   /** By name. */
   tables: Record<string, TableSpec>
-  /** Writes that one partition key takes per second. */
+  /** Write units that one partition key takes per second, at a table or an index. */
   writesPerSecond?: number
+  /** Write units that a whole table takes per second, and each of its indexes. */
+  tableWritesPerSecond?: number
   /** Milliseconds that a call takes. */
   latencyMs?: number
   /** Milliseconds of the only processor that a call takes in its function. */
@@ -22,7 +24,7 @@ interface Options {
   meter?: Pick<Meter, 'add'>
 }
 
-/** The rows of one partition. `sorted` is present until the next write. */
+/** The rows of one partition. `sorted` has them in the order of their range key, once a query has read them. */
 interface Partition {
   rows: Map<string, Item>
   sorted?: Item[] | undefined
@@ -45,6 +47,10 @@ const READ_UNIT_BYTES = 4096
 const writeUnits = (bytes: number): number => Math.max(1, Math.ceil(bytes / WRITE_UNIT_BYTES))
 const readUnits = (bytes: number): number => Math.max(1, Math.ceil(bytes / READ_UNIT_BYTES))
 
+/** A write costs the larger of both sizes. */
+const unitsOf = (before: Item | undefined, item: Item | undefined): number =>
+  writeUnits(Math.max(...[before, item].map(one => (one === undefined ? 0 : sizeOf(one)))))
+
 /** Returns the size of an item, as DynamoDB computes it: names and values, without `undefined`. */
 export const sizeOf = (item: Item): number =>
   Object.entries(item).reduce(
@@ -52,10 +58,16 @@ export const sizeOf = (item: Item): number =>
     0,
   )
 
-/** Each read returns bytes of its own, as over the network. */
+/**
+ * Returns an item with its own bytes, as over the network. A stored item must not keep the buffer of its writer in memory, of
+ * which its bytes may be a small part.
+ */
 const copyOf = (item: Item): Item =>
   Object.fromEntries(
-    Object.entries(item).map(([name, value]) => [name, value instanceof Uint8Array ? value.slice() : value]),
+    Object.entries(item).map(([name, value]) => [
+      name,
+      value instanceof Uint8Array ? new Uint8Array(value) : value,
+    ]),
   )
 
 const sizeOfValue = (value: unknown): number => {
@@ -74,19 +86,49 @@ const sizeOfValue = (value: unknown): number => {
   }
 }
 
+/** Returns the place of a row among sorted rows: its own, or that of the first row after it. */
+const placeOf = (row: Item, sorted: readonly Item[], compare: (one: Item, other: Item) => number): number => {
+  let first = 0
+  for (let left = sorted.length; first < left; ) {
+    const middle = (first + left) >> 1
+    if (compare(sorted[middle]!, row) < 0) first = middle + 1
+    else left = middle
+  }
+  return first
+}
+
+/** Rates of partition keys are kept for so many keys before those that are full again are forgotten. */
+const MAX_RATES = 20_000
+
+/** The load of a partition key of a table or an index. */
+export interface PartitionLoad {
+  /** Write units. */
+  units: number
+  /** Writes that were refused because of it. */
+  refused: number
+}
+
 /**
  * A stand-in for DynamoDB in simulated time. It counts the units that DynamoDB would bill. It refuses writes beyond the rate
  * of a partition key as DynamoDB does: it leaves some items of a batch unprocessed, and throttles the call if it processes
- * none.
+ * none. The rate counts units of one kilobyte, at the table and at each of its indexes: a write waits for the slowest of them.
+ *
+ * Not modelled: limits of reads and of the account; the capacity of an on-demand table, which grows with its load; the split of a
+ * hot partition; the delay of an index, which DynamoDB updates after the table, so that an index throttles a table only after
+ * a while.
  */
 export class SimulatedDynamo {
-  /** Number of calls, of writes, and of calls that were throttled; bytes of the items that were written, indexes not counted. */
-  readonly count = { calls: 0, writes: 0, throttled: 0, writtenBytes: 0 }
+  /** Number of calls, of writes, and of calls that were throttled; bytes of the items that were written, indexes not counted, and of the largest one. */
+  readonly count = { calls: 0, writes: 0, throttled: 0, writtenBytes: 0, largestBytes: 0 }
   readonly #options: Required<Options>
   readonly #items = new Map<string, Map<string, Item>>()
   /** Rows by table, index and partition, in the order of their range key once they are sorted. */
   readonly #partitions = new Map<string, Partition>()
-  readonly #tokens = new Map<string, { left: number; at: number }>()
+  /** Called with each write: the item before it and after it. */
+  onWrite: (table: string, before: Item | undefined, item: Item | undefined) => void = () => {}
+  /** Counts the load of each partition key while it is present, e.g. `storefront-piece.memberOf kD3…#7`, and of each table and index. */
+  loads: Map<string, PartitionLoad> | undefined
+  readonly #tokens = new Map<string, { left: number; at: number; perSecond: number }>()
   #processorFreeAt = 0
   /** The command and the table or index of the present call, for the meter. */
   #call = ''
@@ -94,6 +136,7 @@ export class SimulatedDynamo {
   constructor(options: Options) {
     this.#options = {
       writesPerSecond: Infinity,
+      tableWritesPerSecond: Infinity,
       latencyMs: 10,
       processorMs: 0,
       meter: { add: () => {} },
@@ -155,7 +198,7 @@ export class SimulatedDynamo {
     const [[table, writes]] = Object.entries(requests) as [[string, (typeof requests)[string]]]
     const rest = writes.filter(({ PutRequest, DeleteRequest }) => {
       const target = (PutRequest?.Item ?? DeleteRequest?.Key) as Item
-      if (!this.#take(table, target)) return true
+      if (!this.#take(table, target, PutRequest?.Item)) return true
       this.#write(table, this.#idOf(table, target), PutRequest?.Item)
       return false
     })
@@ -176,6 +219,7 @@ export class SimulatedDynamo {
   }) {
     const id = this.#idOf(table, item)
     const existing = this.#tableOf(table).get(id)
+    if (!this.#take(table, item, item)) throw this.#throttled()
     const holds = condition.startsWith('attribute_not_exists')
       ? existing === undefined
       : existing?.revision === values?.[':v']
@@ -187,7 +231,6 @@ export class SimulatedDynamo {
         ...(existing !== undefined && { Item: marshall(existing, { removeUndefinedValues: true }) }),
       })
     }
-    if (!this.#take(table, item)) throw this.#throttled()
     this.#write(table, id, item)
     return {}
   }
@@ -211,7 +254,7 @@ export class SimulatedDynamo {
       if (placeholder.startsWith('#a')) item[name] = Number(item[name] ?? 0) + Number(value)
       else item[name] ??= value
     }
-    if (!this.#take(table, key)) throw this.#throttled()
+    if (!this.#take(table, key, item)) throw this.#throttled()
     this.#write(table, id, item)
     return { Attributes: item }
   }
@@ -230,11 +273,7 @@ export class SimulatedDynamo {
     ExclusiveStartKey?: Item
   }) {
     const { range } = this.#keysOf(table)[index ?? '']!
-    const compare = (a: Item, b: Item): number => {
-      const [one, two] = [a[range!] as string | number, b[range!] as string | number]
-      if (one !== two) return one < two ? -1 : 1
-      return this.#idOf(table, a) < this.#idOf(table, b) ? -1 : 1
-    }
+    const compare = this.#orderOf(table, range)
     const partition = this.#partitions.get(JSON.stringify([table, index ?? '', values[':h']]))
     if (partition === undefined) {
       this.#meterQuery(index, [])
@@ -263,6 +302,17 @@ export class SimulatedDynamo {
     return { Items: items.map(copyOf), ...(page.length > limit && { LastEvaluatedKey: items.at(-1) }) }
   }
 
+  /** Returns the order of the rows of a partition: by their range key, and by their key in the table. */
+  #orderOf(table: string, range: string | undefined): (one: Item, other: Item) => number {
+    return (one, other) => {
+      const [a, b] = [one[range!] as string | number, other[range!] as string | number]
+      if (a !== b) return a < b ? -1 : 1
+      const [first, second] = [this.#idOf(table, one), this.#idOf(table, other)]
+      if (first === second) return 0
+      return first < second ? -1 : 1
+    }
+  }
+
   /** An index has keys only, and is read eventually consistent, which costs half. */
   #meterQuery(index: string | undefined, items: readonly Item[]): void {
     const bytes = items.reduce(
@@ -277,39 +327,98 @@ export class SimulatedDynamo {
     return new ProvisionedThroughputExceededException({ message: 'The rate is exceeded', $metadata: {} })
   }
 
-  /** Takes a write of the partition key of an item; false if the rate is exceeded. */
-  #take(table: string, item: Item): boolean {
-    const { timeline, writesPerSecond, tables } = this.#options
-    if (writesPerSecond === Infinity) return true
-    const key = `${table} ${item[tables[table]!.key.hash]}`
-    const most = writesPerSecond / 10
-    const { left, at } = this.#tokens.get(key) ?? { left: most, at: timeline.now }
-    const now = Math.min(most, left + ((timeline.now - at) * writesPerSecond) / 1000)
-    this.#tokens.set(key, { left: now >= 1 ? now - 1 : now, at: timeline.now })
-    return now >= 1
+  /** Takes the units of a write from the partition keys and tables that it touches; false if the rate of one is exceeded. */
+  #take(table: string, key: Item, item: Item | undefined): boolean {
+    const { timeline, writesPerSecond, tableWritesPerSecond, tables } = this.#options
+    if (writesPerSecond === Infinity && tableWritesPerSecond === Infinity && this.loads === undefined)
+      return true
+    const before = this.#tableOf(table).get(this.#idOf(table, key))
+    const wanted = new Map<string, { units: number; perSecond: number }>()
+    const want = (index: string, partition: unknown, units: number) => {
+      for (const [name, perSecond] of [
+        [`${table}${index} ${partition}`, writesPerSecond],
+        [`${table}${index}`, tableWritesPerSecond],
+      ] as const)
+        wanted.set(name, { units: (wanted.get(name)?.units ?? 0) + units, perSecond })
+    }
+    want('', key[tables[table]!.key.hash], unitsOf(before, item))
+    for (const { index, partition } of this.#movedEntries(table, before, item))
+      want(`.${index}`, partition, 1)
+    // DynamoDB accepts a write while any capacity is left, also one that is larger than what is left.
+    const refusing = [...wanted].filter(([name, { perSecond }]) => this.#tokensOf(name, perSecond) < 1)
+    for (const [name] of refusing) this.#loadOf(name).refused += 1
+    if (refusing.length > 0) return false
+    for (const [name, { units, perSecond }] of wanted) {
+      if (perSecond !== Infinity)
+        this.#tokens.set(name, { left: this.#tokensOf(name, perSecond) - units, at: timeline.now, perSecond })
+      this.#loadOf(name).units += units
+    }
+    if (this.#tokens.size > MAX_RATES) this.#forgetFullTokens()
+    return true
   }
 
-  #write(table: string, id: string, item: Item | undefined): void {
+  /** DynamoDB lets a partition use its rate unevenly within a second; this does so within a tenth of one. */
+  #tokensOf(name: string, perSecond: number): number {
+    const { now } = this.#options.timeline
+    const { left, at } = this.#tokens.get(name) ?? { left: Infinity, at: now }
+    return Math.min(perSecond / 10, left + ((now - at) * perSecond) / 1000)
+  }
+
+  #forgetFullTokens(): void {
+    for (const [name, { perSecond }] of this.#tokens)
+      if (this.#tokensOf(name, perSecond) >= perSecond / 10) this.#tokens.delete(name)
+  }
+
+  #loadOf(name: string): PartitionLoad {
+    const load = this.loads?.get(name) ?? { units: 0, refused: 0 }
+    this.loads?.set(name, load)
+    return load
+  }
+
+  /** The partition keys of indexes that an entry leaves or enters, one for each entry. */
+  #movedEntries(
+    table: string,
+    before: Item | undefined,
+    item: Item | undefined,
+  ): { index: string; partition: unknown }[] {
+    return Object.entries(this.#options.tables[table]!.indexes ?? {}).flatMap(([index, { hash, range }]) => {
+      const [from, to] = [before, item].map(one =>
+        one?.[hash] === undefined || (range !== undefined && one[range] === undefined)
+          ? undefined
+          : { index, partition: one[hash], at: range && one[range] },
+      )
+      if (from?.partition === to?.partition && from?.at === to?.at) return []
+      return [from, to].filter(entry => entry !== undefined)
+    })
+  }
+
+  #write(table: string, id: string, written: Item | undefined): void {
+    const item = written && copyOf(written)
     this.count.writes += 1
-    if (item !== undefined) this.count.writtenBytes += sizeOf(item)
+    const bytes = item === undefined ? 0 : sizeOf(item)
+    this.count.writtenBytes += bytes
+    this.count.largestBytes = Math.max(this.count.largestBytes, bytes)
     const items = this.#tableOf(table)
     const before = items.get(id)
     if (item === undefined) items.delete(id)
     else items.set(id, item)
     this.#meterWrite(table, before, item)
-    for (const [index, { hash }] of Object.entries(this.#keysOf(table))) {
+    this.onWrite(table, before, item)
+    for (const [index, { hash, range }] of Object.entries(this.#keysOf(table))) {
       const partitionOf = (of: Item | undefined) =>
         of?.[hash] === undefined ? undefined : JSON.stringify([table, index, of[hash]])
       const [from, to] = [partitionOf(before), partitionOf(item)]
+      const compare = this.#orderOf(table, range)
       if (from !== undefined) {
         const partition = this.#partitions.get(from)!
         partition.rows.delete(id)
-        partition.sorted = undefined
+        partition.sorted?.splice(placeOf(before!, partition.sorted, compare), 1)
+        if (partition.rows.size === 0) this.#partitions.delete(from)
       }
       if (to !== undefined) {
         const partition: Partition = this.#partitions.get(to) ?? { rows: new Map() }
         partition.rows.set(id, item!)
-        partition.sorted = undefined
+        partition.sorted?.splice(placeOf(item!, partition.sorted, compare), 0, item!)
         this.#partitions.set(to, partition)
       }
     }
@@ -321,18 +430,8 @@ export class SimulatedDynamo {
 
   /** A write costs the larger of both sizes, and in each index a unit for an entry that goes and for one that comes. */
   #meterWrite(table: string, before: Item | undefined, item: Item | undefined): void {
-    const bytes = Math.max(...[before, item].map(one => (one === undefined ? 0 : sizeOf(one))))
-    let indexWrites = 0
-    for (const [index, { hash, range }] of Object.entries(this.#options.tables[table]!.indexes ?? {})) {
-      const [from, to] = [before, item].map(one =>
-        one?.[hash] === undefined || (range !== undefined && one[range] === undefined)
-          ? undefined
-          : JSON.stringify([index, one[hash], range && one[range]]),
-      )
-      if (from === to) continue
-      indexWrites += Number(from !== undefined) + Number(to !== undefined)
-    }
-    this.#bill({ writes: writeUnits(bytes) + indexWrites, indexWrites })
+    const indexWrites = this.#movedEntries(table, before, item).length
+    this.#bill({ writes: unitsOf(before, item) + indexWrites, indexWrites })
   }
 
   /** Bytes of the items of each table. */

@@ -14,7 +14,7 @@ import type { Resources } from '@w3filecoin/runtime/resources'
 import type { StorefrontSettings } from '@w3filecoin/storefront/config'
 import { resources as storefrontResources } from '@w3filecoin/storefront/resources'
 import { type Content, keyOf, signerOf } from '@w3filecoin/testing'
-import { Cloud } from './cloud.ts'
+import { Cloud, type CloudOptions } from './cloud.ts'
 
 const SERVICES = ['storefront', 'aggregator', 'dealer', 'deal-tracker'] as const
 type ServiceName = (typeof SERVICES)[number]
@@ -30,12 +30,11 @@ export const RESOURCES: Record<ServiceName, Resources> = {
 const GENESIS = 1_598_306_400
 const EPOCH_SECONDS = 30
 
-interface Options {
+interface Options extends CloudOptions {
   limits?: AggregatorSettings['limits']
   groups?: AggregatorSettings['groups']
-  /** Whether storage providers make the deals that the dealer offers. Default: true. */
+  /** Whether storage providers make the deals that the dealer offers at once. Default: true. */
   makesDeals?: boolean
-  writesPerSecond?: number
 }
 
 /** The four services on the simulated AWS, with an agent, a market and a chain. */
@@ -45,6 +44,9 @@ export class CloudSystem implements Disposable {
   readonly #storefront: Peer
   /** Aggregates in the order in which the dealer offered them. */
   readonly offered: OfferDocument[] = []
+  /** Those that have a deal, which the chain shows. */
+  readonly #live: OfferDocument[] = []
+  readonly #stages = new Map<string, number>()
 
   private constructor(cloud: Cloud, agent: Signer, storefront: Peer) {
     this.cloud = cloud
@@ -56,13 +58,13 @@ export class CloudSystem implements Disposable {
     limits = {},
     groups = {},
     makesDeals = true,
-    writesPerSecond,
+    ...options
   }: Options = {}): Promise<CloudSystem> {
     const signers = Object.fromEntries(
       await Promise.all([...SERVICES, 'agent'].map(async name => [name, await signerOf(name)] as const)),
     ) as Record<ServiceName | 'agent', Signer>
     const peer = (name: ServiceName) => ({ did: signers[name].did(), url: urlOf(name) })
-    const cloud = new Cloud({ ...(writesPerSecond !== undefined && { writesPerSecond }) })
+    const cloud = new Cloud(options)
     const system = new CloudSystem(
       cloud,
       signers.agent,
@@ -72,7 +74,12 @@ export class CloudSystem implements Disposable {
       }),
     )
     cloud.onObject = (bucket, _key, bytes) => {
-      if (bucket === 'dealer-offers' && makesDeals) system.offered.push(JSON.parse(`${Buffer.from(bytes)}`))
+      if (bucket !== 'dealer-offers') return
+      system.offered.push(JSON.parse(`${Buffer.from(bytes)}`))
+      if (makesDeals) system.makeDeals()
+    }
+    cloud.dynamodb.onWrite = (table, before, item) => {
+      if (table === 'storefront-piece') system.#countStage(before?.stage, item?.stage)
     }
     cloud.hosts.set('https://chain.test', () => system.#chain())
     const settings = {
@@ -140,22 +147,32 @@ export class CloudSystem implements Disposable {
 
   /** Number of the storefront's pieces by stage. */
   stages(): Record<string, number> {
-    const count: Record<string, number> = {}
-    for (const { stage } of this.cloud.dynamodb.items('storefront-piece'))
-      count[stage as string] = (count[stage as string] ?? 0) + 1
-    return count
+    return Object.fromEntries(this.#stages)
+  }
+
+  #countStage(before: unknown, after: unknown): void {
+    for (const [stage, change] of [
+      [before, -1],
+      [after, 1],
+    ] as const)
+      if (typeof stage === 'string') this.#stages.set(stage, (this.#stages.get(stage) ?? 0) + change)
+  }
+
+  /** Storage providers make the deals of all aggregates that were offered. From now on, the chain shows them. */
+  makeDeals(): void {
+    this.#live.push(...this.offered.slice(this.#live.length))
   }
 
   [Symbol.dispose](): void {
     this.cloud[Symbol.dispose]()
   }
 
-  /** The file of active replicas: each offered aggregate has a deal. */
+  /** The file of active replicas: the aggregates that have a deal. */
   #chain(): Response {
     const epoch = Math.floor((this.cloud.timeline.now / 1000 - GENESIS) / EPOCH_SECONDS)
     return Response.json({
       state_epoch: epoch,
-      active_replicas: this.offered.map(({ aggregate }) => {
+      active_replicas: this.#live.map(({ aggregate }) => {
         const { root, log2Size } = toV1(parsePiece(aggregate).ok!.link).ok!
         return {
           contracts: [

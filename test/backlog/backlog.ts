@@ -2,11 +2,12 @@ import type { Signer } from '@ucanto/interface'
 import * as aggregatorFormats from '@w3filecoin/aggregator'
 import { createAggregator } from '@w3filecoin/aggregator'
 import { resources as aggregatorResources } from '@w3filecoin/aggregator/resources'
-import { DynamoTable, queueFunction } from '@w3filecoin/aws'
+import { DynamoTable } from '@w3filecoin/aws'
 import { type PieceLink, Tasks } from '@w3filecoin/capabilities'
 import {
   Authority,
   type Blocks,
+  batchesOf,
   configuredPeers,
   dueAt,
   type Engine,
@@ -79,86 +80,44 @@ const openEngine = (resources: Resources, client: SimulatedDynamo) => {
   return { engine, sent, count }
 }
 
-/** What happened to the messages of a queue, each run at most once. */
-export interface QueueReport {
-  runs: number
-  /** Runs that failed, or took longer than their timeout. */
-  failed: number
-  /** In seconds of simulated time: all runs, and the longest one. */
-  seconds: number
-  longestSeconds: number
-  /** The first reason of a failure. */
-  reason: unknown
-}
-
 /** Hands all messages of a queue to its consumer, as many at once as the queue allows, or as `atOnce` says. */
 const consume = async (
   { queues }: Resources,
   { consumers }: Service,
   name: string,
   messages: readonly object[],
-  timeline: Timeline,
   atOnce?: number,
-): Promise<QueueReport> => {
-  const { concurrency, run: spec, ...queue } = queues[name]!
-  const batch = atOnce ?? queue.batch
-  const startedAt = timeline.now
-  const report: QueueReport = { runs: 0, failed: 0, seconds: 0, longestSeconds: 0, reason: undefined }
-  const batches = Array.from({ length: Math.ceil(messages.length / batch) }, (_, n) =>
-    messages.slice(n * batch, (n + 1) * batch),
-  )
-  const handle = queueFunction(consumers[name]!, (_, __, fields) => {
-    report.reason ??= (fields as { reason: unknown }).reason
-  })
+): Promise<void> => {
+  const { concurrency, ...queue } = queues[name]!
+  const consumer = consumers[name]!
+  const batches = batchesOf(messages, atOnce ?? queue.batch)
   const work = async () => {
-    for (let messages = batches.shift(); messages !== undefined; messages = batches.shift()) {
-      const beganAt = timeline.now
-      const Records = messages.map((message, n) => ({
-        messageId: `${n}`,
-        body: JSON.stringify(message),
-        attributes: {},
-        eventSourceARN: name,
-      }))
-      const { batchItemFailures } = await handle({ Records } as never, {
-        awsRequestId: `${report.runs}`,
-        getRemainingTimeInMillis: () => beganAt + spec.timeout * 1000 - timeline.now,
-      })
-      const tookMs = timeline.now - beganAt
-      report.runs += 1
-      if (batchItemFailures.length > 0 || tookMs > spec.timeout * 1000) report.failed += 1
-      report.longestSeconds = Math.max(report.longestSeconds, tookMs / 1000)
+    for (let batch = batches.shift(); batch !== undefined; batch = batches.shift()) {
+      const decoded = batch.map(message => consumer.decode(JSON.parse(JSON.stringify(message))))
+      for (const { error } of await consumer.handle(decoded)) if (error) throw error
     }
   }
   await Promise.all(Array.from({ length: concurrency }, work))
-  report.seconds = (timeline.now - startedAt) / 1000
-  return report
 }
 
-export interface FanOut {
-  /** Adding the pieces to the list of their group, and including them in an aggregate. */
-  list: QueueReport
-  include: QueueReport
+export interface Aggregated {
   included: number
-  throttled: number
   /** Bytes that were written to tables, records of the offers among them, and to blocks. */
   writtenBytes: { tables: number; blocks: number }
 }
 
 /**
- * Puts pieces of one group into one aggregate, with the aggregator's own consumers, on tables whose partition keys take a
- * limited rate of writes.
+ * Puts pieces of one group into one aggregate, with the aggregator's own consumers.
  *
  * @param options.atOnce pieces that arrive at once. Default: as many as a batch of their queue has.
  */
-export const fanOut = async ({
+export const aggregate = async ({
   pieces,
-  writesPerSecond = Infinity,
   atOnce,
 }: {
   pieces: number
-  writesPerSecond?: number
   atOnce?: number
-}): Promise<FanOut> => {
+}): Promise<Aggregated> => {
   const [id, dealer, storefront] = (await Promise.all(
     ['aggregator', 'dealer', 'storefront'].map(name => signerOf(name)),
   )) as [Signer, Signer, Signer]
@@ -169,7 +128,7 @@ export const fanOut = async ({
     tasks.push({ piece, accept: await packTask(await Tasks.pieceAccept(id, { piece, group: 'g' })) })
   }
   return inSimulatedTime(async timeline => {
-    const client = new SimulatedDynamo({ timeline, tables: resources.tables, writesPerSecond })
+    const client = new SimulatedDynamo({ timeline, tables: resources.tables })
     const { engine, sent, count } = openEngine(resources, client)
     const now = () => timeline.now
     const service = createAggregator({
@@ -202,20 +161,13 @@ export const fanOut = async ({
         accept,
       })
     const offered = tasks.map((_, n) => ({ v: 1, id: `piece-${n}` }))
-    const list = await consume(resources, service, 'piece', offered, timeline, atOnce)
+    await consume(resources, service, 'piece', offered, atOnce)
     // The tally says that the group is full.
-    await consume(resources, service, 'seal', sent.get('seal') ?? [], timeline)
-    const include = await consume(resources, service, 'include', sent.get('include') ?? [], timeline)
+    await consume(resources, service, 'seal', sent.get('seal') ?? [])
+    await consume(resources, service, 'include', sent.get('include') ?? [])
     const conclude = (sent.get('conclude') ?? []) as { tasks: string[] }[]
     const included = new Set(conclude.flatMap(({ tasks }) => tasks)).size
-    const { throttled, writtenBytes } = client.count
-    return {
-      list,
-      include,
-      included,
-      throttled,
-      writtenBytes: { tables: writtenBytes, blocks: count.blockBytes },
-    }
+    return { included, writtenBytes: { tables: client.count.writtenBytes, blocks: count.blockBytes } }
   })
 }
 
