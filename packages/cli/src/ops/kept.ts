@@ -12,8 +12,8 @@ export interface Partition {
   partition: string
 }
 
-/** Keepers that are read in one call: DynamoDB returns 100 at a time. */
-const PAGE_RECORDS = 100
+/** Records that are found and read at a time: DynamoDB returns 100 in one call. */
+export const PAGE_RECORDS = 100
 const MAX_PARALLEL = 8
 
 /**

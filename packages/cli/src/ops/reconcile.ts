@@ -20,7 +20,7 @@ import {
 } from '@w3filecoin/runtime'
 import { UserError } from '@w3filecoin/runtime/user-error'
 import pMap from 'p-map'
-import { checksOfKeepers, findKept } from './kept.ts'
+import { checksOfKeepers, findKept, PAGE_RECORDS } from './kept.ts'
 import { scanInSegments } from './scan.ts'
 import { type AnyQueues, type AnyRecord, findCheckAt, type Service } from './services.ts'
 import { requireTables, type Target } from './target.ts'
@@ -78,8 +78,13 @@ export interface TableReport {
   more: boolean
 }
 
-/** Records of the index that are read in one call: DynamoDB returns 100 at a time. */
-const PAGE_RECORDS = 100
+/** A row, with its record and the keeper of that, or the reason why it has none. */
+interface Decoded {
+  row: Row
+  record?: Stored<AnyRecord>
+  keeper?: Keeper | undefined
+  cause?: unknown
+}
 
 /** Shards of the index that are read in parallel. */
 const MAX_PARALLEL_SHARDS = 8
@@ -106,21 +111,19 @@ const readTable = async (
 
   const readChecks = checksOfKeepers(aws)
 
-  /** Returns the keepers of the records in rows that are not in the index themselves. */
-  const keepersIn = (rows: readonly Row[]): Keeper[] =>
-    rows.flatMap(row => {
-      if (unfinished.keeper === undefined || row.due !== undefined) return []
-      try {
-        return unfinished.keeper(format.decode(row) as Stored<AnyRecord>) ?? []
-      } catch {
-        // It is described as invalid.
-        return []
-      }
-    })
+  /** Decodes a row, and finds the keeper of its record if the record is not in the index itself. */
+  const read = (row: Row): Decoded => {
+    try {
+      const record: Stored<AnyRecord> = format.decode(row)
+      return { row, record, keeper: record.due === undefined ? unfinished.keeper?.(record) : undefined }
+    } catch (cause) {
+      return { row, cause }
+    }
+  }
 
   /** Describes an unfinished record; `undefined` for a finished one. A record written by hand may be invalid in any way. */
   const describe = (
-    row: Row,
+    { row, record, keeper, cause: fault }: Decoded,
     checkOf: (keeper: Keeper) => number | undefined,
   ): { found: FoundRecord; record?: Stored<AnyRecord> } | undefined => {
     const found = {
@@ -128,10 +131,9 @@ const readTable = async (
       stage: row.stage === undefined ? undefined : `${row.stage}`,
     }
     try {
-      const record: Stored<AnyRecord> = format.decode(row)
+      if (record === undefined) throw fault
       if (!unfinished.isUnfinished(record)) return undefined
       if (typeof record.revision !== 'number') throw new UserError('it has no revision')
-      const keeper = record.due === undefined ? unfinished.keeper?.(record) : undefined
       const checkAt = toTime(keeper ? checkOf(keeper) : findCheckAt(unfinished, record))
       const messages = Object.entries(unfinished.messages([record])).filter(([, some]) => some?.length)
       if (messages.length === 0) throw new UserError('no message belongs to its stage')
@@ -167,9 +169,10 @@ const readTable = async (
   /** Keys of reported records: one that is sent moves on in the index, where the next page may have it again. */
   const reported = new Set<string>()
   const handle = async (rows: readonly Row[]): Promise<void> => {
-    const checkOf = await readChecks(keepersIn(rows))
-    const open = rows
-      .flatMap(row => describe(row, checkOf) ?? [])
+    const decoded = rows.map(read)
+    const checkOf = await readChecks(decoded.flatMap(({ keeper }) => keeper ?? []))
+    const open = decoded
+      .flatMap(one => describe(one, checkOf) ?? [])
       .filter(({ found }) => !reported.has(found.key))
     const wanted = open.filter(({ found }) => all || found.stalled)
     const chosen = wanted.slice(0, limit - report.found.length)

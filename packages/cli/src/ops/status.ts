@@ -18,7 +18,7 @@ import { CHECK_SECONDS, type Resources, variable } from '@w3filecoin/runtime/res
 import pMap from 'p-map'
 import { describeError } from './describe-error.ts'
 import { openDeadLetters } from './dlq.ts'
-import { findKept, type Partition } from './kept.ts'
+import { findKept, PAGE_RECORDS, type Partition } from './kept.ts'
 import type { AnyQueues, AnyRecord, Service } from './services.ts'
 import { requireTables, type Target } from './target.ts'
 
@@ -119,8 +119,6 @@ export interface Status {
 
 /** Peers of one service that are shown. */
 const MAX_PEERS = 100
-/** Records of one page. */
-const PAGE_RECORDS = 100
 /** Keepers of each kind whose records are read, e.g. groups whose pieces are queued. */
 const MAX_KEEPERS = 100
 /** Shards of an index, and queues, that are read concurrently. */
