@@ -344,7 +344,7 @@ export class SimulatedDynamo {
     want('', key[tables[table]!.key.hash], unitsOf(before, item))
     for (const { index, partition } of this.#movedEntries(table, before, item))
       want(`.${index}`, partition, 1)
-    // DynamoDB accepts a write while any capacity is left, also one that is larger than what is left.
+    // DynamoDB accepts a write while any capacity is left, also a write that is larger than the rest.
     const refusing = [...wanted].filter(([name, { perSecond }]) => this.#tokensOf(name, perSecond) < 1)
     for (const [name] of refusing) this.#loadOf(name).refused += 1
     if (refusing.length > 0) return false

@@ -32,7 +32,7 @@ export class ProcessorTimeline extends Timeline {
   #presentAt = 0
   #measuredMs = cpuNow()
 
-  /** Runs a function with a processor of its own. */
+  /** Runs a function with a separate processor. */
   async within<T>(run: Run, work: () => Promise<T>): Promise<T> {
     return this.#runs.run(run, async () => {
       await this.#next()
@@ -44,7 +44,7 @@ export class ProcessorTimeline extends Timeline {
     })
   }
 
-  /** Continues the present run in an event of its own, after another run has worked for it. */
+  /** Continues the present run in a separate event, after another run has worked for it. */
   async continue(): Promise<void> {
     if (this.#runs.getStore() !== undefined) await this.#next()
   }

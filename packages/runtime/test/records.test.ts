@@ -426,7 +426,7 @@ describe('a packed task', () => {
     await expect(unpackTask(new Uint8Array([1, 2, 3]))).rejects.toThrow()
   })
 
-  it('unpacks a task of its own each time, so that a block is attached to one only', async () => {
+  it('unpacks a new task each time, so that a block is attached to one only', async () => {
     const bytes = new Uint8Array([1, 2, 3])
     const signer = await signerOf('service')
     const pieces = linkOf(bytes, 0x71)

@@ -27,7 +27,7 @@ export const packTask = async (task: Task): Promise<Uint8Array> => {
 /** The tasks that were packed, by their bytes: a handler packs the task for the record, and promises it. */
 const packed = new WeakMap<Uint8Array, Task>()
 
-/** Reads a task that {@link packTask} packed. Each call returns a view of its own, to which a block may be attached. */
+/** Reads a task that {@link packTask} packed. Each call returns a new view, to which a block may be attached. */
 export const unpackTask = async (bytes: Uint8Array): Promise<Task> => {
   const task = packed.get(bytes)
   return task ? viewAgain(task) : extractTask(bytes)
