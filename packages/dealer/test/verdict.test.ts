@@ -393,14 +393,28 @@ describe('D4: a deal is credited to one offer', () => {
     const records = [await recordOf(offered), await recordOf(offered, undefined, ownerOf(OTHER_GROUP))]
     const deals = [nextDeal(), nextDeal()]
     publish(offered, { [deals[0]!]: {}, [deals[1]!]: {} })
-    const lagging = { ...dependencies.stores.aggregate, find: async () => ({ items: [] }) }
-    const { consumers } = createDealer({
-      ...dependencies,
-      stores: { ...dependencies.stores, aggregate: lagging },
-    })
+    const { stores } = dependencies
+    const aggregate = { ...stores.aggregate, find: async () => ({ items: [] }) }
+    // Both read the credits before one of them is written.
+    const bothRead = Promise.withResolvers<void>()
+    let reads = 0
+    const credit: typeof stores.credit = {
+      ...stores.credit,
+      getMany: async keys => {
+        const found = await stores.credit.getMany(keys)
+        reads++
+        if (reads === 2) bothRead.resolve()
+        return found
+      },
+      insert: async record => {
+        await bothRead.promise
+        return stores.credit.insert(record)
+      },
+    }
+    const { consumers } = createDealer({ ...dependencies, stores: { ...stores, aggregate, credit } })
     await track(records, { ...service, consumers } as typeof service)
-    const credit = await creditOf(deals[0]!)
-    const winner = records.findIndex(({ id }) => id === credit?.aggregateId)
+    const { aggregateId } = (await creditOf(deals[0]!))!
+    const winner = records.findIndex(({ id }) => id === aggregateId)
     expect(await dealOf(promises[winner]!)).toBe(deals[0])
     expect(await receiptOf(promises[1 - winner]!)).toBeUndefined()
     await later()
