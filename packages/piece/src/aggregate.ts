@@ -120,13 +120,13 @@ export const recompute = (
 }
 
 /** The pieces of an aggregate, and in the same order their roots with their positions in its tree. */
-interface Contents {
+export interface Contents {
   links: PieceLink[]
   parts: MerkleTreeNodeSource[]
 }
 
 /** Places each piece, in the order supplied, at the next multiple of its size, and collects those that do not fit. */
-const place = (pieces: readonly AnyLink[], size: number): Result<Contents, InvalidPiece> => {
+export const place = (pieces: readonly AnyLink[], size: number): Result<Contents, InvalidPiece> => {
   const builder = Library.createBuilder({ size: aggregateSize(size) })
   const links: PieceLink[] = []
   const cause: InvalidPieceCID[] = []
@@ -206,8 +206,8 @@ class BuiltAggregate implements Aggregate {
   }
 }
 
-/** The parents of the entries of the data segment index, concatenated. An entry is two leaves of the tree. */
-const hashIndex = (parts: readonly MerkleTreeNodeSource[], backend: Sha256): Uint8Array => {
+/** The entries of the data segment index, concatenated. */
+export const indexOf = (parts: readonly MerkleTreeNodeSource[], backend: Sha256): Uint8Array => {
   const hasher = toHasher(backend)
   const entries = new Uint8Array(parts.length * INDEX_ENTRY_SIZE)
   let end = 0
@@ -215,6 +215,12 @@ const hashIndex = (parts: readonly MerkleTreeNodeSource[], backend: Sha256): Uin
     entries.set(Segment.toBytes(Segment.fromSource(part), { hasher }), end)
     end += INDEX_ENTRY_SIZE
   }
+  return entries
+}
+
+/** The parents of the entries of the data segment index, concatenated. An entry is two leaves of the tree. */
+const hashIndex = (parts: readonly MerkleTreeNodeSource[], backend: Sha256): Uint8Array => {
+  const entries = indexOf(parts, backend)
   const nodes = new Uint8Array(parts.length * NODE_SIZE)
   hashLevel(entries, nodes, backend)
   return nodes

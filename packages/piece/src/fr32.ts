@@ -61,3 +61,26 @@ const padElement = (
   target[to + 7] = ((word << shift) | (last >>> (32 - shift))) & ELEMENT_END
   return word
 }
+
+/**
+ * Reverses {@link padQuads}: takes the two zero bits behind each element out again.
+ *
+ * @param padded quads of 128 bytes
+ * @returns 127 bytes for each quad
+ * @example 128 bytes: four times 31 of 0xff and one of 0x3f → 127 bytes of 0xff
+ */
+export const unpadQuads = (padded: Uint8Array): Uint8Array => {
+  const quads = padded.byteLength / QUAD_SIZE
+  const payload = new Uint8Array(quads * QUAD_PAYLOAD_SIZE)
+  for (let quad = 0; quad < quads; quad++)
+    for (let at = 0; at < QUAD_SIZE; at++) {
+      const byte = padded[quad * QUAD_SIZE + at] as number
+      // Each element before this one had two bits that are not payload.
+      const bit = 8 * at - 2 * (at >> 5)
+      const to = quad * QUAD_PAYLOAD_SIZE + (bit >> 3)
+      payload[to]! |= byte << (bit & 7)
+      const rest = byte >> (8 - (bit & 7))
+      if (rest > 0) payload[to + 1]! |= rest
+    }
+  return payload
+}

@@ -35,3 +35,4 @@ export {
 export type { Result } from './result.ts'
 export { canHold, Selection, type SelectionLimits, select } from './selection.ts'
 export { hasher } from './sha256.ts'
+export { layOut, type Stretch, type Whole } from './whole.ts'
