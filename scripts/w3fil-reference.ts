@@ -85,11 +85,11 @@ the report of a proof whose deal is not active. Its fields; those marked with ? 
 
 | command | \`result\` |
 |---|---|
-| \`add\` | a list of files: \`file\`, \`ok\`, \`bytes\`?, \`content\`?, \`piece\`?, \`task\`?, \`aggregate\`?, \`deal\`?, \`proof\`? (path), \`error\`? (\`code\`, \`message\`) |
+| \`add\` | a list of files: \`file\`, \`ok\`, \`bytes\`?, \`content\`?, \`piece\`?, \`task\`?, \`aggregate\`?, \`deal\`?, \`place\`?, \`proof\`? (path), \`error\`? (\`code\`, \`message\`) |
 | \`cid\` | a list of files: \`file\`, \`bytes\`, \`content\`, \`piece\` |
-| \`status\` | \`subject\`, \`stage\` (\`offered\`, \`submitted\`, \`queued\`, \`aggregated\`, \`retried\`, \`accepted\`, \`failed\` or \`unknown\`), \`since\`?, \`waitsFor\`?, \`piece\`?, \`task\`?, \`aggregates\`, \`deals\` (\`deal\`, \`provider\`, \`status\`, \`expiration\`, \`aggregate\`), \`history\` (\`stage\`, \`at\`), \`trouble\`?, \`failure\`? |
-| \`proof\` | \`file\`, \`storefront\`, \`task\`, \`content\`, \`piece\`, \`aggregate\`, \`dealID\` |
-| \`verify\` | \`proof\` (path), \`trusted\` (where the DID of the storefront is from), \`storefront\`, \`key\`, \`task\`, \`content\`, \`piece\`, \`aggregate\`, \`pieceBytes\`, \`aggregateBytes\`, \`deal\`, \`file\` (\`same\` or \`not checked\`), \`tracker\`?, \`proves\`, \`doesNotProve\` |
+| \`status\` | \`subject\`, \`stage\` (\`offered\`, \`submitted\`, \`queued\`, \`aggregated\`, \`retried\`, \`accepted\`, \`failed\` or \`unknown\`), \`since\`?, \`waitsFor\`?, \`piece\`?, \`task\`?, \`aggregates\`, \`deals\` (\`deal\`, \`provider\`, \`status\`, \`expiration\`, \`aggregate\`), \`places\` (as in [protocol.md](protocol.md#abilities-arguments-and-results), \`aggregate\`), \`history\` (\`stage\`, \`at\`), \`trouble\`?, \`failure\`? |
+| \`proof\` | \`file\`, \`storefront\`, \`task\`, \`content\`, \`piece\`, \`aggregate\`, \`dealID\`?, \`place\`? |
+| \`verify\` | \`proof\` (path), \`trusted\` (where the DID of the storefront is from), \`storefront\`, \`key\`, \`task\`, \`content\`, \`piece\`, \`aggregate\`, \`pieceBytes\`, \`aggregateBytes\`, \`deal\`, \`place\`, \`file\` (\`same\` or \`not checked\`), \`tracker\`?, \`proves\`, \`doesNotProve\` |
 | \`key new\`, \`key show\` | \`did\`, \`file\` |
 | \`delegate\` | \`file\`, \`delegation\`, \`audience\`, \`abilities\`, \`with\`, \`expires\` (\`null\`: never) |
 | \`revoke\` | \`delegation\`, \`service\` |

@@ -7,7 +7,7 @@ import { Storefront } from '@storacha/filecoin-client'
 import { Delegation } from '@ucanto/core'
 import type { DID } from '@ucanto/interface'
 import { Absentee } from '@ucanto/principal'
-import type { FilecoinAcceptSuccess } from '@w3filecoin/capabilities'
+import { type FilecoinAcceptSuccess, placeIn, toPlaceKey } from '@w3filecoin/capabilities'
 import { type EncodedInclusion, verifyInclusion } from '@w3filecoin/piece'
 import { parseSigner, principal } from '@w3filecoin/runtime'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
@@ -252,7 +252,7 @@ describe('the CLI', () => {
     const { fx } = await client.capability.filecoin.offer(content.content, content.piece)
     const accepted = await awaitReceipt(service(), `${fx.join?.link()}`)
     const { aggregate, aux } = accepted.out.ok as FilecoinAcceptSuccess
-    const deal = `Aggregate: ${aggregate} Provider: f0\\d+ Deal ID: ${aux.dataSource.dealID}`
+    const deal = `Aggregate: ${aggregate} Provider: f0\\d+ Deal ID: ${toPlaceKey(placeIn(aux)!)}`
     const { status, stdout, stderr } = await info(content)
     expect(status, stderr).toBe(0)
     expect(stdout).toMatch(new RegExp(`Piece CID: ${content.piece} Deals: ${deal}`))

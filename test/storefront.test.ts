@@ -2,7 +2,12 @@ import { delegate } from '@ucanto/core'
 import type { DID, Receipt } from '@ucanto/interface'
 import { ed25519 } from '@ucanto/principal'
 import { bind, openTables } from '@w3filecoin/aws'
-import type { FilecoinAcceptSuccess, FilecoinInfoSuccess } from '@w3filecoin/capabilities'
+import {
+  type FilecoinAcceptSuccess,
+  type FilecoinInfoSuccess,
+  placeIn,
+  toPlaceKey,
+} from '@w3filecoin/capabilities'
 import type { Address } from '@w3filecoin/local'
 import { placesOf } from '@w3filecoin/local/provision'
 import {
@@ -199,7 +204,7 @@ const checkProofs = async ({ piece }: Content, { success, live, accepted, pieces
     nb: { piece: aggregate },
   })
   expect((out.ok as { deals: object }).deals).toMatchObject({
-    [`${end.aux.dataSource.dealID}`]: { status: 'Active', pieceCid: `${toV1(aggregate).ok?.root}` },
+    [toPlaceKey(placeIn(end.aux)!)]: { status: 'Active', pieceCid: `${toV1(aggregate).ok?.root}` },
   })
 }
 

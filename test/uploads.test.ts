@@ -107,7 +107,7 @@ describe('the published client', () => {
     const offered = await client.capability.filecoin.offer(content, piece)
     const accepted = await awaitReceipt(at('storefront'), `${offered.fx.join!.link()}`)
     const { aggregate, inclusion, aux } = accepted.out.ok as FilecoinAcceptSuccess
-    expect(aux.dataSource.dealID).toEqual(expect.any(Number))
+    expect(aux).toMatchObject({ dataType: 0, dataSource: { dealID: expect.any(Number) } })
     expect(verifyInclusion({ piece, aggregate, inclusion: inclusion as EncodedInclusion })).toEqual({
       ok: {},
     })

@@ -9,6 +9,8 @@ import {
   type Failure,
   type FilecoinInfoSuccess,
   filecoinInfo,
+  placeIn,
+  toPlaceKey,
 } from '@w3filecoin/capabilities'
 import { Proof, type Report, verify } from '@w3filecoin/client'
 import { type Places, readIdentities, readPlaces } from '@w3filecoin/local/identity'
@@ -135,7 +137,7 @@ export class Agent {
       return `its receipt names ${report.aggregate}, and it is in the live aggregates ${live.join(', ') || '(none)'}`
     return (await this.#isDeal(report))
       ? undefined
-      : `the deal tracker knows no deal ${report.deal.dataSource.dealID} of ${report.aggregate}`
+      : `the deal tracker does not know ${report.place} of ${report.aggregate}`
   }
 
   /** Returns the aggregates with a live deal that contain the piece. */
@@ -157,7 +159,7 @@ export class Agent {
         nb: { piece: parsePiece(aggregate).ok!.link },
       })
     })
-    return deals[deal.dataSource.dealID] !== undefined
+    return deals[toPlaceKey(placeIn(deal)!)] !== undefined
   }
 
   async #ask<T>(role: string, invoke: (peer: Peer) => IssuedInvocationView): Promise<T> {

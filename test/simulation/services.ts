@@ -3,7 +3,7 @@ import * as aggregatorFormats from '@w3filecoin/aggregator'
 import { createAggregator } from '@w3filecoin/aggregator'
 import { resources as aggregatorResources } from '@w3filecoin/aggregator/resources'
 import { queueFunction } from '@w3filecoin/aws'
-import { DIALECTS, VOCABULARIES, type Vocabulary } from '@w3filecoin/capabilities'
+import { DIALECTS, PLACE_TYPES, VOCABULARIES, type Vocabulary } from '@w3filecoin/capabilities'
 import * as dealTrackerFormats from '@w3filecoin/deal-tracker'
 import { createDealTracker, openSource } from '@w3filecoin/deal-tracker'
 import { resources as dealTrackerResources } from '@w3filecoin/deal-tracker/resources'
@@ -388,6 +388,7 @@ export const createSystem = (options: Options): System => {
       createDealer({
         ...common,
         pieceSources: new Map(),
+        placeTypes: PLACE_TYPES,
         checks: dealerFormats.dealerChecks({
           ...checking,
           config: {

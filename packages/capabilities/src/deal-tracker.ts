@@ -1,4 +1,5 @@
 import { capability, Schema } from '@ucanto/validator'
+import type { Place } from './place.ts'
 import type { Failure } from './result.ts'
 import { covers, type PieceLink, pieceLink } from './schema.ts'
 
@@ -39,8 +40,8 @@ const nameAggregate = ({ aggregate, piece }: DealInfoQuestion): DealInfoQuestion
 export interface DealInfoSuccess {
   /** Every known deal of the piece, by deal id. */
   deals: Record<string, Deal>
-  /** Where the piece is on chain without a deal in the built-in market: known on chain. */
-  places: Place[]
+  /** Where else the piece is on chain: every known place that is no deal of the built-in market. */
+  places: PlaceStatus[]
   /** How recent the knowledge of each source is. Sources report deals late, so absence is known only for this time. */
   asOf: SourceState[]
 }
@@ -57,6 +58,8 @@ export interface DealNotFound extends Failure {
 export interface SourceState {
   /** Name of the source, e.g. `spade`. */
   source: string
+  /** The kinds of places that it can see. Absent in answers of earlier versions: only deals. */
+  types?: (Place['type'] | 'provider')[]
   /** Time of its last good run, ISO 8601 in UTC. Absent if there was none. */
   at?: string
   /** Epoch of the chain state that the run read. Absent if there was none. */
@@ -92,14 +95,36 @@ export interface Deal {
   seen?: { at: string; epoch: number }
 }
 
-/** A storage provider that has the piece on chain without a deal in the built-in market. It is not a deal: it has no id. */
-export interface Place {
-  /** Address of the storage provider, e.g. `f020378`. */
+/**
+ * A place of the piece on chain other than a deal of the built-in market, as `deal/info` reports it. Times are ISO 8601 in UTC.
+ *
+ * @example { type: 'sector', key: 'sector:f020378/77', provider: 'f020378', status: 'Active', pieceCid: 'baga…', epoch: 6543210,
+ * since: '2026-11-25T10:00:00.000Z', expiration: '2028-05-14T20:30:00.000Z', seen: { at: '2026-11-25T11:00:00.000Z', epoch: 6543100 } }
+ */
+export interface PlaceStatus {
+  /** The kind of the place. `provider`: the source says which provider has the piece, and not where. */
+  type: 'sector' | 'pdp' | 'provider'
+  /** Key of the place: see {@link toPlaceKey}. Of type `provider`, the address of the provider. */
+  key: string
+  /** The storage provider: its address, e.g. `f020378`, or its id in the registry of PDP providers, e.g. `pdp:3`. */
   provider: string
-  /** As in {@link Deal}. */
-  status: 'Active' | 'Expired' | 'Terminated'
-  /** Its end, ISO 8601 in UTC. Absent if the source does not know it. */
-  expiration?: string
+  /**
+   * `Active`; `Pending` (on chain, and not proven yet); `Leaving` (its removal is scheduled); `Expired` (past its end) or
+   * `Terminated` (gone before its end). Only `Active` is live.
+   */
+  status: 'Active' | 'Pending' | 'Leaving' | 'Expired' | 'Terminated'
+  /** The provider misses proofs. The place still counts as live. */
+  faulty?: true
   /** Piece CID v1 of the aggregate, as the chain names it, e.g. `baga…`. */
   pieceCid: string
+  /** Time at which it became live, if the source reports it. */
+  since?: string
+  /** Time of its last proof, if the source reports it. */
+  lastProof?: string
+  /** Its end. Absent if it has none, or the source does not know it. */
+  expiration?: string
+  /** Epoch of the chain state in which a source last reported it. Absent if no good run is known. */
+  epoch?: number
+  /** The report that showed it first: its time, and the epoch of its chain state. */
+  seen?: { at: string; epoch: number }
 }

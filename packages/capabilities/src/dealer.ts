@@ -1,6 +1,7 @@
 import { capability, Schema } from '@ucanto/validator'
+import type { DealMetadata } from './place.ts'
 import type { Failure } from './result.ts'
-import { covers, type DealMetadata, type PieceLink, pieceLink } from './schema.ts'
+import { covers, type PieceLink, pieceLink } from './schema.ts'
 
 /** An aggregator asks a dealer to make deals for an aggregate. */
 export const aggregateOffer = capability({
@@ -18,7 +19,7 @@ export const aggregateOffer = capability({
   derives: covers,
 })
 
-/** The dealer's own task. Its receipt names a deal of the aggregate on chain, or the reason for a failure. */
+/** The dealer's own task. Its receipt names a place of the aggregate on chain, or the reason for a failure. */
 export const aggregateAccept = capability({
   can: 'aggregate/accept',
   /** The dealer. */
@@ -37,9 +38,7 @@ export interface AggregateOfferSuccess {
  *
  * @example `{ aggregate: bafkzci…, dataType: 0, dataSource: { dealID: 81234567 } }`
  */
-export interface AggregateAcceptSuccess extends DealMetadata {
-  aggregate: PieceLink
-}
+export type AggregateAcceptSuccess = DealMetadata & { aggregate: PieceLink }
 
 /** Whether a refusal of `aggregate/offer` names the invalid pieces of the aggregate. Every other refusal may change. */
 export const namesInvalidPieces = ({ name, cause }: Failure): boolean =>

@@ -60,18 +60,6 @@ export interface Inclusion {
 export type ProofData = readonly [offset: number | bigint, nodes: readonly Uint8Array[]]
 
 /**
- * The source of an aggregate's data: type 0 is a deal of the built-in market (`SingletonMarketSource` in go-data-segment).
- *
- * @example `{ dataType: 0, dataSource: { dealID: 81234567 } }`
- */
-export interface DealMetadata {
-  /** 0, a deal of the built-in market. */
-  dataType: number
-  /** The id of the deal on chain. */
-  dataSource: { dealID: number }
-}
-
-/**
  * Whether a delegation of the ability `pattern` covers an ability.
  *
  * @example coversAbility('filecoin/*', 'filecoin/offer') // true

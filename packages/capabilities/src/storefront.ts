@@ -1,13 +1,8 @@
 import { capability, Schema } from '@ucanto/validator'
 import type { NextAggregate } from './aggregator.ts'
-import {
-  covers,
-  type DealMetadata,
-  type Inclusion,
-  type PieceLink,
-  pieceLink,
-  type UnknownLink,
-} from './schema.ts'
+import type { PlaceStatus } from './deal-tracker.ts'
+import type { DealMetadata } from './place.ts'
+import { covers, type Inclusion, type PieceLink, pieceLink, type UnknownLink } from './schema.ts'
 
 const offered = Schema.struct({
   /** CID of the content. */
@@ -104,7 +99,7 @@ export interface FilecoinAcceptSuccess {
   aggregate: PieceLink
   /** Proof that the piece is in the aggregate. */
   inclusion: Inclusion
-  /** A deal of the aggregate. */
+  /** A place of the aggregate on chain: usually a deal. */
   aux: DealMetadata
 }
 
@@ -123,7 +118,7 @@ export interface FilecoinInfoSuccess {
   deals: DealSummary[]
   /** Expired and terminated deals of these aggregates. */
   pastDeals: DealSummary[]
-  /** Sectors that hold these aggregates without a deal of the built-in market. */
+  /** Places of these aggregates other than deals of the built-in market, live or not. */
   places: PlaceSummary[]
   /** The workflows of the piece that the space in `with` offered: one for each content and nonce. */
   workflows: Workflow[]
@@ -141,23 +136,18 @@ export interface DealSummary {
   aggregate: PieceLink
   /** Address of the storage provider, e.g. `f020378`. */
   provider: string
-  /** The deal. */
-  aux: DealMetadata
+  /** The deal, with data type 0. */
+  aux: DealMetadata & { dataType: 0 }
   /** As in `deal/info`: `Active`, `Expired` or `Terminated`. */
   status: string
   /** The end of the deal (ISO 8601). */
   expiration: string
 }
 
-/** A place of an aggregate on chain, as `filecoin/info` reports it: a provider has the aggregate, without a market deal. */
-export interface PlaceSummary {
+/** A place of an aggregate other than a deal of the built-in market, as `filecoin/info` reports it: as `deal/info` does. */
+export interface PlaceSummary extends Omit<PlaceStatus, 'pieceCid'> {
+  /** The aggregate that is there. */
   aggregate: PieceLink
-  /** Address of the storage provider, e.g. `f020378`. */
-  provider: string
-  /** As in `deal/info`: `Active`, `Expired` or `Terminated`. */
-  status: string
-  /** The end of the commitment (ISO 8601), if the source reports it. */
-  expiration?: string
 }
 
 /**

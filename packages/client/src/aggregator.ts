@@ -1,4 +1,10 @@
-import type { Failure, PieceAcceptSuccess, PieceInfoSuccess, PieceLink } from '@w3filecoin/capabilities'
+import type {
+  DealMetadata,
+  Failure,
+  PieceAcceptSuccess,
+  PieceInfoSuccess,
+  PieceLink,
+} from '@w3filecoin/capabilities'
 import { type AnyLink, type EncodedInclusion, parsePiece, verifyInclusion } from '@w3filecoin/piece'
 import { platform } from '#platform'
 import { pauseMs, sleep, spacingMs } from './back-off.ts'
@@ -19,7 +25,7 @@ import {
  * - `queued`: the aggregator has the piece; `task` is the CID of the promised `piece/accept`
  * - `aggregated`: the piece is in `aggregate`, which `inclusion` proves
  * - `retried`: that aggregate got no deal, and the dealer offered the piece to the aggregator again
- * - `accepted`: the aggregate has the deal
+ * - `accepted`: the aggregate has the deal, or another place on chain
  * - `failed`: the piece gets no deal, for the reason in `error`
  *
  * @example
@@ -29,7 +35,7 @@ export type PieceEvent = { piece: PieceLink } & (
   | { stage: 'queued'; task: string }
   | ({ stage: 'aggregated' } & Included)
   | { stage: 'retried'; aggregate: PieceLink; error: W3Error }
-  | ({ stage: 'accepted'; deal: { dataType: number; dataSource: { dealID: number } } } & Included)
+  | ({ stage: 'accepted'; deal: DealMetadata } & Included)
   | { stage: 'failed'; error: W3Error }
 )
 
@@ -249,8 +255,8 @@ const advance = (followed: Followed, receipt: Receipt): { event?: PieceEvent; is
   }
   if (error) return fail(toError(error))
   if (waitsFor.can === 'aggregate/accept') {
-    const { dataType, dataSource } = ok as { dataType: number; dataSource: { dealID: number } }
-    const deal = { dataType, dataSource }
+    const { dataType, dataSource } = ok as DealMetadata
+    const deal = { dataType, dataSource } as DealMetadata
     return { event: { piece, stage: 'accepted', deal, ...followed.included! }, isEnd: true }
   }
   const next = NEXT[waitsFor.can]

@@ -22,7 +22,7 @@ export class DealTracker extends Service {
   }
 
   /**
-   * Returns the known deals of an aggregate by their ids, of which there may be none.
+   * Returns the known deals of an aggregate by their ids, and its other places, of which there may be none.
    *
    * @param aggregate its piece CID v2
    * @param options a signal that ends the call
@@ -32,11 +32,12 @@ export class DealTracker extends Service {
   async find(
     aggregate: AnyLink,
     options: { signal?: AbortSignal | undefined } = {},
-  ): Promise<Pick<DealInfoSuccess, 'deals' | 'asOf'>> {
+  ): Promise<Pick<DealInfoSuccess, 'deals' | 'places' | 'asOf'>> {
     const { ok, error } = await this.#ask(aggregate, options)
-    if (error?.name === 'DealNotFound') return { deals: {}, asOf: (error as DealNotFound).asOf ?? [] }
+    if (error?.name === 'DealNotFound')
+      return { deals: {}, places: [], asOf: (error as DealNotFound).asOf ?? [] }
     if (error) throw toError(error)
-    return { deals: ok.deals, asOf: ok.asOf ?? [] }
+    return { deals: ok.deals, places: ok.places ?? [], asOf: ok.asOf ?? [] }
   }
 
   async #ask(piece: AnyLink, { signal }: { signal?: AbortSignal | undefined }) {

@@ -20,11 +20,15 @@ export type {
   Inclusion,
   PieceInfoSuccess,
   PieceLink,
+  Place,
+  PlaceStatus,
+  PlaceSummary,
   Result,
   Stage,
   UnknownLink,
   Workflow,
 } from '@w3filecoin/capabilities'
+export { describePlace, describePlaceKey, parsePlaceKey, placeIn, toPlaceKey } from '@w3filecoin/capabilities'
 export { type AnyLink, type InclusionPath, inclusionPaths, verifyInclusion } from '@w3filecoin/piece'
 export type { Abilities, Ability } from './abilities.ts'
 export { Aggregator, aggregator, type OfferAllOptions, type PieceEvent } from './aggregator.ts'

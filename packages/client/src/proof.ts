@@ -1,7 +1,14 @@
 import { encode } from '@ipld/dag-cbor'
 import { decode as decodeUcan, type View } from '@ipld/dag-ucan'
 import type { Capability } from '@ucanto/interface'
-import type { FilecoinAcceptSuccess, PieceLink, UnknownLink } from '@w3filecoin/capabilities'
+import {
+  type FilecoinAcceptSuccess,
+  type PieceLink,
+  type Place,
+  placeIn,
+  toPlaceKey,
+  type UnknownLink,
+} from '@w3filecoin/capabilities'
 import { platform } from '#platform'
 import { areEqual, type Block, readCar, writeCar } from './car.ts'
 import { reasonOf, W3Error } from './error.ts'
@@ -18,7 +25,7 @@ const SHA2_256 = 0x12
 export type ProofSource = Proof | string | URL | Blob | Uint8Array | ArrayBuffer
 
 /**
- * A storefront's receipt of `filecoin/accept`: it proves that a piece is in an aggregate, and names a deal of the aggregate.
+ * A storefront's receipt of `filecoin/accept`: it proves that a piece is in an aggregate, and names a place of the aggregate on chain.
  * The fields are claims of the file. Only `verify` checks them against the storefront's key.
  */
 export class Proof {
@@ -89,9 +96,15 @@ export class Proof {
     return this.receipt.out.ok!.aggregate
   }
 
+  /** The place of the aggregate on chain; `undefined` if this version does not know its kind. */
+  get place(): Place | undefined {
+    return placeIn(this.receipt.out.ok!.aux)
+  }
+
   /** The id of a deal of the aggregate; `undefined` if the receipt names another kind of place. */
   get dealID(): number | undefined {
-    return this.receipt.out.ok!.aux.dataSource.dealID
+    const { place } = this
+    return place?.type === 'market' ? place.dealID : undefined
   }
 
   /**
@@ -105,13 +118,14 @@ export class Proof {
 
   /** The claims, with CIDs as text. */
   toJSON(): object {
-    const { task, dealID } = this
+    const { task, dealID, place } = this
     return {
       task,
       content: `${this.content}`,
       piece: `${this.piece}`,
       aggregate: `${this.aggregate}`,
       dealID,
+      place: place && toPlaceKey(place),
     }
   }
 

@@ -6,6 +6,7 @@ import type {
   FilecoinInfoSuccess,
   FilecoinOfferFact,
   PieceLink,
+  PlaceSummary,
   Stage,
   Workflow,
 } from '@w3filecoin/capabilities'
@@ -151,6 +152,8 @@ export interface Status {
   aggregates: PieceLink[]
   /** Live deals. */
   deals: DealSummary[]
+  /** Other places on chain, live or not. */
+  places: PlaceSummary[]
 }
 
 interface UploadCalls {
@@ -642,7 +645,8 @@ export class Storefront extends Service {
     const info = await this.info(piece, { signal })
     const [workflow] = info.workflows.toSorted((a, b) => (a.since < b.since ? 1 : -1))
     if (workflow === undefined) {
-      const stage = info.deals.length > 0 ? 'accepted' : info.aggregates.length > 0 ? 'aggregated' : 'unknown'
+      const isOnChain = info.deals.length > 0 || (info.places ?? []).some(({ status }) => status === 'Active')
+      const stage = isOnChain ? 'accepted' : info.aggregates.length > 0 ? 'aggregated' : 'unknown'
       return { stage, history: [], ...placesIn(info) }
     }
     const { stage, since, history, waitsFor, error, accept, trouble } = workflow
@@ -670,6 +674,7 @@ export class Storefront extends Service {
       history: [],
       aggregates: [],
       deals: [],
+      places: [],
       ...(receipt?.out.error && { error: receipt.out.error }),
     }
   }
@@ -699,10 +704,11 @@ const firstOf = async <T>(
   }
 }
 
-const placesIn = ({ piece, aggregates, deals }: FilecoinInfoSuccess) => ({
+const placesIn = ({ piece, aggregates, deals, places = [] }: FilecoinInfoSuccess) => ({
   piece,
   aggregates: aggregates.map(({ aggregate }) => aggregate),
   deals,
+  places,
 })
 
 /**

@@ -1,5 +1,12 @@
 import { verifySignature } from '@ipld/dag-ucan'
-import type { DealMetadata, FilecoinAcceptSuccess } from '@w3filecoin/capabilities'
+import {
+  type DealMetadata,
+  describePlace,
+  type FilecoinAcceptSuccess,
+  type Place,
+  placeIn,
+  toPlaceKey,
+} from '@w3filecoin/capabilities'
 import { decodePiece, type EncodedInclusion, verifyInclusion } from '@w3filecoin/piece'
 import type { CID } from 'multiformats/cid'
 import type { DealTracker } from './deal-tracker.ts'
@@ -27,7 +34,7 @@ export interface VerifyOptions {
  * {
  *   storefront: 'did:key:z6MkndP2…', key: 'did:key:z6MkndP2…', task: 'bafyrei…', content: 'bafkrei…', piece: 'bafkzci…',
  *   aggregate: 'bafkzci…', pieceBytes: 2097152, aggregateBytes: 34359738368,
- *   deal: { dataType: 0, dataSource: { dealID: 100001 } }, file: 'same', proves: ['…'], doesNotProve: ['…']
+ *   deal: { dataType: 0, dataSource: { dealID: 100001 } }, place: 'deal 100001', file: 'same', proves: ['…'], doesNotProve: ['…']
  * }
  */
 export interface Report {
@@ -47,8 +54,10 @@ export interface Report {
   pieceBytes: number
   /** Size of the aggregate, in padded bytes. */
   aggregateBytes: number
-  /** The deal that the storefront names. */
+  /** The place on chain that the storefront names: usually a deal. */
   deal: DealMetadata
+  /** The same in words, e.g. `deal 100001`, or `sector 77 of f020378`. */
+  place: string
   /** Whether the file was compared with the proof. */
   file: 'same' | 'not checked'
   /** The deal as the deal tracker reports it now. Absent if it was not asked. */
@@ -63,8 +72,10 @@ export interface Report {
 export interface TrackedDeal {
   /** DID of the deal tracker. */
   by: string
-  /** `NotFound` if it does not know this deal of the aggregate. */
-  status: 'Active' | 'Expired' | 'Terminated' | 'NotFound' | (string & {})
+  /** `NotFound` if it does not know this deal or place of the aggregate. */
+  status: 'Active' | 'Pending' | 'Leaving' | 'Expired' | 'Terminated' | 'NotFound' | (string & {})
+  /** The provider misses proofs. */
+  faulty?: true
   /** Address of the storage provider, e.g. `f01000`. */
   provider?: string
   /** The end of the deal, ISO 8601. */
@@ -113,7 +124,8 @@ export const verify = async (source: ProofSource, options: VerifyOptions): Promi
     throw invalid(`the receipt is for the piece ${piece}, its task for ${proof.piece}`)
   const included = verifyInclusion({ piece, aggregate, inclusion: inclusion as EncodedInclusion })
   if (included.error) throw invalid(included.error.message)
-  if (!isDealMetadata(aux)) throw invalid('the receipt names no deal')
+  const place = placeIn(aux)
+  if (place === undefined && !isOfLaterVersion(aux)) throw invalid('the receipt names no place on chain')
 
   const isSame = file !== undefined && (await isSameFile(proof, file, signal))
   const tracker = dealTracker && (await track(proof, dealTracker, signal))
@@ -126,20 +138,25 @@ export const verify = async (source: ProofSource, options: VerifyOptions): Promi
     aggregate: `${aggregate}`,
     pieceBytes: decodePiece(piece).ok!.size,
     aggregateBytes: decodePiece(aggregate).ok!.size,
-    deal: { dataType: aux.dataType, dataSource: aux.dataSource },
+    deal: { dataType: aux.dataType, dataSource: aux.dataSource } as DealMetadata,
+    place: place ? describePlace(place) : 'a place of a kind that this version does not know',
     file: isSame ? 'same' : 'not checked',
     ...(tracker && { tracker }),
-    ...describe(proof, { did, dealID: aux.dataSource.dealID, isSame, tracker }),
+    ...describe(proof, { did, place, isSame, tracker }),
   }
 }
 
 const invalid = (reason: string): W3Error => new W3Error('InvalidProof', `The proof is not valid: ${reason}`)
 
-/** A deal of the built-in market, or another kind of place, which this version does not know. */
-const isDealMetadata = (aux: unknown): aux is DealMetadata => {
-  const { dataType, dataSource } = (aux ?? {}) as Partial<DealMetadata>
-  if (!Number.isSafeInteger(dataType) || typeof dataSource !== 'object' || dataSource === null) return false
-  return dataType !== 0 || (Number.isSafeInteger(dataSource.dealID) && dataSource.dealID >= 0)
+/** Whether it is another kind of place, which this version does not know. */
+const isOfLaterVersion = (aux: unknown): boolean => {
+  const { dataType, dataSource } = (aux ?? {}) as { dataType?: unknown; dataSource?: unknown }
+  return (
+    Number.isSafeInteger(dataType) &&
+    (dataType as number) > 2 &&
+    typeof dataSource === 'object' &&
+    dataSource !== null
+  )
 }
 
 const RAW = 0x55
@@ -164,34 +181,45 @@ const isSameFile = async (proof: Proof, file: Source, signal: AbortSignal | unde
 }
 
 const track = async (
-  { aggregate, dealID }: Proof,
+  { aggregate, place }: Proof,
   dealTracker: DealTracker,
   signal: AbortSignal | undefined,
 ): Promise<TrackedDeal> => {
-  const { deals, asOf } = await dealTracker.find(aggregate, { signal })
-  const deal = dealID === undefined ? undefined : deals[dealID]
+  const { deals, places, asOf } = await dealTracker.find(aggregate, { signal })
   const by = dealTracker.did
-  if (deal === undefined) return { by, status: 'NotFound', asOf }
-  return { by, status: deal.status, provider: deal.storageProvider, expiration: deal.expiration, asOf }
+  const key = place && toPlaceKey(place)
+  const found = place?.type === 'market' ? deals[place.dealID] : places.find(other => other.key === key)
+  if (found === undefined) return { by, status: 'NotFound', asOf }
+  const { status, provider, expiration } = found
+  return {
+    by,
+    status,
+    ...('faulty' in found && found.faulty && { faulty: true as const }),
+    provider,
+    ...(expiration !== undefined && { expiration }),
+    asOf,
+  }
 }
 
 const describe = (
   { content, piece, aggregate }: Proof,
   {
     did,
-    dealID,
+    place,
     isSame,
     tracker,
-  }: { did: string; dealID: number | undefined; isSame: boolean; tracker: TrackedDeal | undefined },
+  }: { did: string; place: Place | undefined; isSame: boolean; tracker: TrackedDeal | undefined },
 ): Pick<Report, 'proves' | 'doesNotProve'> => {
-  const deal = dealID === undefined ? 'a place on chain' : `deal ${dealID}`
+  const deal = place ? describePlace(place) : 'a place on chain'
   return {
     proves: [
       `The piece ${piece} and its index entry are in the aggregate ${aggregate}.`,
       `${did} states that the content ${content} has this piece, and that ${deal} contains the aggregate.`,
       ...(isSame ? ['The file has this piece.'] : []),
       ...(tracker && tracker.status !== 'NotFound'
-        ? [`${tracker.by} states that the deal is ${tracker.status} now.`]
+        ? [
+            `${tracker.by} states that ${deal} is ${tracker.status} now${tracker.faulty ? ', although its provider misses proofs' : ''}.`,
+          ]
         : []),
     ],
     doesNotProve: [
@@ -201,6 +229,9 @@ const describe = (
         : []),
       ...(isSame ? [] : ['That a file at hand is the content: pass the file.']),
       'That the storage provider serves the content.',
+      ...(place?.type === 'pdp'
+        ? ['That the data is sealed: PDP proves that the provider answers random challenges about it.']
+        : []),
       'When the receipt was signed.',
     ],
   }

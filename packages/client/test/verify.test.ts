@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { decode, encode } from '@ipld/dag-cbor'
 import type { Signer } from '@ucanto/interface'
 import { ed25519 } from '@ucanto/principal'
-import { failure, Tasks } from '@w3filecoin/capabilities'
+import { failure, type Place, Tasks, toMetadata } from '@w3filecoin/capabilities'
 import { base58btc } from 'multiformats/bases/base58'
 import { CID } from 'multiformats/cid'
 import { sha256 } from 'multiformats/hashes/sha2'
@@ -40,6 +40,7 @@ describe('verify', () => {
       pieceBytes: 256,
       aggregateBytes: 2 ** 35,
       deal: { dataType: 0, dataSource: { dealID: 42 } },
+      place: 'deal 42',
       file: 'not checked',
       proves: [
         expect.stringContaining(`${piece}`),
@@ -140,9 +141,9 @@ describe('verify', () => {
       [{ inclusion: { subtree: [subtree[0], subtree[1].slice(1)], index } }, /proof leads to/],
       [{ inclusion: {} }, /malformed/],
       [{ aggregate: world.offered.piece }, /proof leads to/],
-      [{ aux: { dataType: 0, dataSource: {} } }, /names no deal/],
-      [{ aux: { dataType: 0, dataSource: { dealID: -1 } } }, /names no deal/],
-      [{ aux: null }, /names no deal/],
+      [{ aux: { dataType: 0, dataSource: {} } }, /names no place/],
+      [{ aux: { dataType: 0, dataSource: { dealID: -1 } } }, /names no place/],
+      [{ aux: null }, /names no place/],
     ]
     for (const [change, message] of changes)
       await expect(
@@ -172,10 +173,46 @@ describe('verify', () => {
   })
 
   it('accepts a place of a kind that it does not know, and says so', async () => {
-    const aux = { dataType: 1, dataSource: { sector: 7 } }
+    const aux = { dataType: 3, dataSource: { sector: 7 } }
     const report = await verifyHere(await world.issue({ out: { ok: { ...world.ok, aux } } }))
     expect(report.deal).toEqual(aux)
     expect(report.proves.at(-1)).toContain('a place on chain')
+  })
+
+  const verifier = `0x${'ab'.repeat(20)}`
+  it.each([
+    [{ type: 'market', dealID: 42 }, 'deal 42'],
+    [{ type: 'sector', miner: 'f020378', sector: 77 }, 'sector 77 of f020378'],
+    [
+      { type: 'pdp', chain: 314, verifier, dataSet: 12, piece: 0 },
+      'piece 0 of PDP data set 12 (eip155:314, 0xabab…abab)',
+    ],
+  ] satisfies [Place, string][])('accepts %j, and refuses it with any other field', async (place, words) => {
+    const aux = toMetadata(place, 6_543_210)
+    const issue = (aux: object) => world.issue({ out: { ok: { ...world.ok, aux } } })
+    const read = await issue(aux)
+    expect(read.place).toEqual(place)
+    const report = await verifyHere(read)
+    expect(report).toMatchObject({ deal: aux, place: words })
+    expect(report.proves.join()).toContain(`that ${words} contains the aggregate`)
+
+    // Changed after it was signed.
+    const forged = Buffer.from(read.bytes)
+    const field = place.type === 'market' ? 'dealID' : place.type === 'sector' ? 'sector' : 'dataSet'
+    const at = forged.lastIndexOf(field) + field.length
+    forged[at]! ^= 1
+    await expect(verifyHere(new Uint8Array(forged))).rejects.toMatchObject({ code: 'InvalidProof' })
+    // Signed, and no place.
+    for (const name of Object.keys(aux.dataSource))
+      for (const value of [undefined, -1, 1.5, 'f0x', null]) {
+        const dataSource = Object.fromEntries(
+          Object.entries({ ...aux.dataSource, [name]: value }).filter(([, value]) => value !== undefined),
+        )
+        await expect(
+          verifyHere(await issue({ ...aux, dataSource })),
+          `${name}: ${value}`,
+        ).rejects.toMatchObject({ code: 'InvalidProof', message: expect.stringContaining('names no place') })
+      }
   })
 
   it('compares a file with the proof', async () => {

@@ -1,5 +1,5 @@
 import type { Signer } from '@ucanto/interface'
-import type { Dialect } from '@w3filecoin/capabilities'
+import type { Dialect, SourceState } from '@w3filecoin/capabilities'
 import type { Authority, Check, Clock, Log, Metrics, Peers } from '@w3filecoin/runtime'
 import type { Batching } from './domain/batching.ts'
 import type { Report } from './domain/report.ts'
@@ -14,6 +14,8 @@ export interface Source {
   name: string
   /** Its address in logs. */
   url?: string
+  /** The kinds of places that it can see. */
+  types: NonNullable<SourceState['types']>
   /**
    * Reads the deals that are on chain now. Throws if the source cannot be reached or parsed.
    *

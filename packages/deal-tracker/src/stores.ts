@@ -5,7 +5,7 @@ import {
   type StoresOf,
   type TableFormats,
 } from '@w3filecoin/runtime'
-import type { DealRecord } from './domain/deal.ts'
+import { type DealRecord, upgradeDeal } from './domain/deal.ts'
 import type { SourceRecord } from './domain/source.ts'
 import type { resources } from './resources.ts'
 import { workflows } from './workflows.ts'
@@ -13,7 +13,7 @@ import { workflows } from './workflows.ts'
 /** The record format of each table. */
 export const tables = {
   ...COMMON_FORMATS,
-  deal: recordFormat<DealRecord>(),
+  deal: recordFormat<DealRecord>({ version: 2, upgrade: upgradeDeal }),
   peer: recordFormat<PeerRecord>(),
   source: recordFormat<SourceRecord>({
     workflow: workflows.source,

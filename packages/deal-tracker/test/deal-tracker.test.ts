@@ -29,6 +29,9 @@ import { type Replica, replica } from './replica.ts'
 const EPOCH = 1000
 const END = 5000
 
+/** The kinds of places that a file of active replicas has. */
+const types = ['market', 'provider']
+
 describe('the deal tracker', () => {
   let world: World
   let aws: Provided<typeof resources>
@@ -167,7 +170,7 @@ describe('the deal tracker', () => {
           '12': { ...common, status: 'Expired', expiration: '2020-08-25T06:20:00.000Z' },
         },
         places: [],
-        asOf: [{ source: 't1', at: '2020-08-25T06:20:00.000Z', epoch: EPOCH }],
+        asOf: [{ source: 't1', types, at: '2020-08-25T06:20:00.000Z', epoch: EPOCH }],
       },
     })
   })
@@ -186,7 +189,10 @@ describe('the deal tracker', () => {
   it('A1, T2: deal/info reports how recent the knowledge of every configured source is', async () => {
     const { publish, sync, settle, info, asOf, clock } = start('a1-one', 'a1-two')
     const piece = somePiece('a1', 30)
-    expect(await asOf(piece)).toEqual([{ source: 'a1-one' }, { source: 'a1-two' }])
+    expect(await asOf(piece)).toEqual([
+      { source: 'a1-one', types },
+      { source: 'a1-two', types },
+    ])
     publish([])
     await expect(sync()).rejects.toThrow('a1-two')
     await settle()
@@ -195,11 +201,14 @@ describe('the deal tracker', () => {
       name: 'DealNotFound',
       message: `No deal of ${piece} is known. By source: a1-one was read last at 2020-08-25T06:20:00.000Z, when it knew the chain until 2020-08-25T06:20:00.000Z; a1-two was never read completely.`,
       piece,
-      asOf: [{ source: 'a1-one', at: '2020-08-25T06:20:00.000Z', epoch: EPOCH }, { source: 'a1-two' }],
+      asOf: [
+        { source: 'a1-one', types, at: '2020-08-25T06:20:00.000Z', epoch: EPOCH },
+        { source: 'a1-two', types },
+      ],
     })
     // A source that is not configured any more is not reported.
     clock.now = epochToMs(EPOCH + 1)
-    expect(await start('a1-two').asOf(piece)).toEqual([{ source: 'a1-two' }])
+    expect(await start('a1-two').asOf(piece)).toEqual([{ source: 'a1-two', types }])
   })
 
   it('A1: a run that changes nothing counts as good; a failed run leaves the last good one', async () => {
@@ -214,7 +223,7 @@ describe('the deal tracker', () => {
       await settle()
       return (await asOf(pieces[0]!))[0]
     }
-    const good = { source: 'a1-runs', at: '2020-08-25T06:20:00.000Z', epoch: EPOCH }
+    const good = { source: 'a1-runs', types, at: '2020-08-25T06:20:00.000Z', epoch: EPOCH }
     expect(await read(EPOCH, EPOCH, all)).toEqual(good)
     expect(await read(EPOCH, EPOCH + 1, all)).toEqual({ ...good, at: '2020-08-25T06:20:30.000Z' })
     const last = { ...good, at: '2020-08-25T06:21:00.000Z', epoch: EPOCH + 1 }
@@ -234,12 +243,14 @@ describe('the deal tracker', () => {
     const { changesCid: changes } = (await source())!
     expect(await source()).toMatchObject({ rangesToWrite: [0, 1] })
     for (const range of [1, 1, 0]) {
-      expect(await asOf(other)).toEqual([{ source: 'a1-open' }])
+      expect(await asOf(other)).toEqual([{ source: 'a1-open', types }])
       expect(await update.handle([update.decode({ source: 'a1-open', changes, range })])).toEqual([
         { ok: {} },
       ])
     }
-    expect(await asOf(other)).toEqual([{ source: 'a1-open', at: '2020-08-25T06:20:00.000Z', epoch: EPOCH }])
+    expect(await asOf(other)).toEqual([
+      { source: 'a1-open', types, at: '2020-08-25T06:20:00.000Z', epoch: EPOCH },
+    ])
     expect(await info(pieces[1]!)).toMatchObject({ ok: { deals: { '32': {} } } })
   }, 60_000)
 
@@ -255,7 +266,7 @@ describe('the deal tracker', () => {
       await settle()
       return page
     }
-    expect(await asOf(piece)).toEqual([{ source: 'a1-race' }])
+    expect(await asOf(piece)).toEqual([{ source: 'a1-race', types }])
     expect((await info(piece)).ok).toBeDefined()
   })
 
@@ -268,7 +279,9 @@ describe('the deal tracker', () => {
     publish([replica(piece, [41, END]), { contracts: 3 }], { epoch: EPOCH + 5 })
     await sync()
     await settle()
-    expect(await asOf(other)).toEqual([{ source: 'a1-broken', at: '2020-08-25T06:20:00.000Z', epoch: EPOCH }])
+    expect(await asOf(other)).toEqual([
+      { source: 'a1-broken', types, at: '2020-08-25T06:20:00.000Z', epoch: EPOCH },
+    ])
     expect(await info(piece)).toMatchObject({ ok: { deals: { '41': { status: 'Active' } } } })
   })
 
@@ -279,10 +292,10 @@ describe('the deal tracker', () => {
     await sync()
     const { good: _, refused: __, ...earlier } = (await source())!
     await sources.replace(earlier)
-    expect(await asOf(piece)).toEqual([{ source: 'a1-earlier' }])
+    expect(await asOf(piece)).toEqual([{ source: 'a1-earlier', types }])
     await sync()
     expect(await asOf(piece)).toEqual([
-      { source: 'a1-earlier', at: '2020-08-25T06:20:00.000Z', epoch: EPOCH },
+      { source: 'a1-earlier', types, at: '2020-08-25T06:20:00.000Z', epoch: EPOCH },
     ])
   })
 
@@ -402,17 +415,17 @@ describe('the deal tracker', () => {
     await sync()
     await settle()
     expect(await asOf(other)).toEqual([
-      { source: 'a7', at: new Date(epochToMs(ahead)).toISOString(), epoch: ahead },
+      { source: 'a7', types, at: new Date(epochToMs(ahead)).toISOString(), epoch: ahead },
     ])
 
     // The clock is right again. Reports from the future do not count.
     clock.now = epochToMs(EPOCH + 10)
-    expect(await asOf(other)).toEqual([{ source: 'a7' }])
+    expect(await asOf(other)).toEqual([{ source: 'a7', types }])
     publish([replica(piece, [71, end + 1]), replica(news, [72, end])], { epoch: EPOCH + 10 })
     await sync()
     await settle()
     const at = new Date(epochToMs(EPOCH + 10)).toISOString()
-    expect(await asOf(other)).toEqual([{ source: 'a7', at, epoch: EPOCH + 10 }])
+    expect(await asOf(other)).toEqual([{ source: 'a7', types, at, epoch: EPOCH + 10 }])
     expect(await info(news)).toMatchObject({
       ok: { deals: { '72': { created: at, seen: { epoch: EPOCH + 10 } } } },
     })
@@ -430,8 +443,8 @@ describe('the deal tracker', () => {
       Array.from({ length: 5001 }, (_, n) => ({
         piece: key,
         deal: `${n + 1}@x`,
-        id: n + 1,
-        provider: 1,
+        place: { type: 'market' as const, dealID: n + 1 },
+        provider: 'f01',
         endEpoch: END,
         created: 0,
         updated: 0,
@@ -693,7 +706,9 @@ describe('the deal tracker', () => {
     const message = update.decode({ source: 'twice', changes: open.changesCid, range: 0 })
     await Promise.all([update.handle([message]), update.handle([message])])
     const written = [await deal(a, 101), await deal(b, 102)]
-    expect(written).toEqual([expect.objectContaining({ id: 101 }), expect.objectContaining({ id: 102 })])
+    expect(written).toEqual(
+      [101, 102].map(dealID => expect.objectContaining({ place: { type: 'market', dealID } })),
+    )
     // The state after a crash: one deal is not written, and the range is still open.
     await sources.replace({ ...(await source())!, rangesToWrite: [0] })
     await deals.removeMany([{ piece: written[1]!.piece, deal: written[1]!.deal }])

@@ -11,6 +11,7 @@ import {
   toPieceKey,
   toPlaces,
   toStatus,
+  upgradeDeal,
 } from '../src/domain/deal.ts'
 import { MAX_EPOCH } from '../src/domain/epoch.ts'
 
@@ -28,15 +29,26 @@ describe('an epoch', () => {
 
 const piece = toV1(somePiece('a')).ok!
 const deal: KnownDeal = {
-  id: 7,
+  place: { type: 'market', dealID: 7 },
   piece: toPieceKey(piece),
-  provider: 1001,
+  provider: 'f01001',
   endEpoch: 100,
   created: epochToMs(10),
   seenEpoch: 9,
   updated: epochToMs(20),
 }
-const place: KnownDeal = { ...deal, id: 0 }
+const { endEpoch: _, ...endless } = deal
+/** A provider that has the piece, the source does not say where. */
+const at = (provider = 'f01001') => ({ place: { type: 'provider' as const, provider }, provider })
+const place: KnownDeal = { ...deal, ...at() }
+const sector: KnownDeal = { ...deal, place: { type: 'sector', miner: 'f01001', sector: 77 } }
+const verifier = `0x${'ab'.repeat(20)}`
+const pdp: KnownDeal = {
+  ...endless,
+  place: { type: 'pdp', chain: 314, verifier, dataSet: 12, piece: 0 },
+  provider: 'pdp:3',
+}
+const noEpoch = () => undefined
 const recordOf = (change: Partial<KnownDeal> = {}, source = 'a', run = 1) =>
   toDealRecord(source, { ...deal, ...change }, run)
 
@@ -48,8 +60,12 @@ describe('a deal', () => {
     ['Terminated', { ...deal, terminated: true as const }, epochToMs(100)],
     ['Active', place, epochToMs(100) - 1],
     ['Expired', place, epochToMs(100)],
-    ['Active', { ...place, endEpoch: 0 }, epochToMs(100)],
-    ['Terminated', { ...place, endEpoch: 0, terminated: true as const }, epochToMs(100)],
+    ['Active', pdp, epochToMs(100)],
+    ['Active', { ...pdp, condition: 'faulty' as const }, epochToMs(100)],
+    ['Pending', { ...pdp, condition: 'pending' as const }, epochToMs(100)],
+    ['Leaving', { ...pdp, condition: 'leaving' as const }, epochToMs(100)],
+    ['Expired', { ...sector, condition: 'leaving' as const }, epochToMs(100)],
+    ['Terminated', { ...pdp, condition: 'pending' as const, terminated: true as const }, epochToMs(100)],
   ])('is %s', (status, deal, now) => {
     expect(toStatus(deal, now)).toBe(status)
   })
@@ -154,28 +170,72 @@ describe('a deal', () => {
 describe('A4: a place', () => {
   it('has its provider in its key, where a deal has its id', () => {
     expect(recordOf().deal).toBe('7@a')
-    expect(recordOf({ id: 0 }).deal).toBe('f01001@a')
-    expect(identify(place)).toBe(`${place.piece} 1001`)
+    expect(recordOf(at()).deal).toBe('f01001@a')
+    expect(toDealRecord('a', sector, 1).deal).toBe('sector:f01001/77@a')
+    expect(toDealRecord('a', pdp, 1).deal).toBe(`pdp:314/${verifier}/12/0@a`)
+    expect(identify(place)).toBe(`f01001 ${place.piece}`)
+    expect(identify(sector)).toBe(`sector:f01001/77 ${place.piece}`)
     expect(identify(deal)).toBe(7)
   })
 
   it('is not reported as a deal, but once for each provider', () => {
     const records = [
-      recordOf({ id: 0 }),
-      recordOf({ id: 0, terminated: true, updated: epochToMs(30) }, 'b'),
-      recordOf({ id: 0, provider: 1002, endEpoch: 0 }),
+      recordOf(at()),
+      recordOf({ ...at(), terminated: true, updated: epochToMs(30) }, 'b'),
+      toDealRecord('a', { ...endless, ...at('f01002') }, 1),
     ]
     const pieceCid = `${piece.root}`
     expect(toDeals(records, piece, epochToMs(50))).toEqual({})
-    expect(toPlaces(records, piece, epochToMs(50))).toEqual([
-      { provider: 'f01001', status: 'Active', expiration: '2020-08-24T22:50:00.000Z', pieceCid },
-      { provider: 'f01002', status: 'Active', pieceCid },
+    const seen = { at: '2020-08-24T22:05:00.000Z', epoch: 9 }
+    const known = { type: 'provider', status: 'Active', pieceCid, seen }
+    expect(toPlaces(records, piece, epochToMs(50), noEpoch)).toEqual([
+      { ...known, key: 'f01001', provider: 'f01001', expiration: '2020-08-24T22:50:00.000Z' },
+      { ...known, key: 'f01002', provider: 'f01002' },
     ])
   })
 
+  it('is reported with its kind, its state, its last proof, and the epoch of the last good run of its source', () => {
+    const proven = { condition: 'faulty' as const, activationEpoch: 20, provenEpoch: 30 }
+    const records = [toDealRecord('a', sector, 1), toDealRecord('b', { ...pdp, ...proven }, 1)]
+    const epochs = new Map([['b', 45]])
+    const known = {
+      status: 'Active',
+      pieceCid: `${piece.root}`,
+      seen: { at: '2020-08-24T22:05:00.000Z', epoch: 9 },
+    }
+    expect(toPlaces(records, piece, epochToMs(50), source => epochs.get(source))).toEqual([
+      {
+        ...known,
+        type: 'sector',
+        key: 'sector:f01001/77',
+        provider: 'f01001',
+        expiration: '2020-08-24T22:50:00.000Z',
+      },
+      {
+        ...known,
+        type: 'pdp',
+        key: `pdp:314/${verifier}/12/0`,
+        provider: 'pdp:3',
+        faulty: true,
+        since: '2020-08-24T22:10:00.000Z',
+        lastProof: '2020-08-24T22:15:00.000Z',
+        epoch: 45,
+      },
+    ])
+    expect(toDeals(records, piece, epochToMs(50))).toEqual({})
+  })
+
+  it('and a deal are read from rows of earlier code, which had the number of the provider and the id 0', () => {
+    const { place: _, provider: __, endEpoch, ...rest } = recordOf()
+    expect(upgradeDeal({ ...rest, id: 7, provider: 1001, endEpoch })).toEqual(recordOf())
+    const earlier = { ...rest, id: 0, provider: 1001, endEpoch: 0, deal: 'f01001@a' }
+    expect(upgradeDeal(earlier)).toEqual(toDealRecord('a', { ...endless, ...at() }, 1))
+    expect(upgradeDeal(recordOf() as never)).toEqual(recordOf())
+  })
+
   it('that earlier code stored as the deal 0 is reported neither as a deal nor as a place', () => {
-    const earlier = { ...recordOf({ id: 0 }), deal: '0@a' }
+    const earlier = { ...recordOf(at()), deal: '0@a' }
     expect(toDeals([earlier], piece, epochToMs(50))).toEqual({})
-    expect(toPlaces([earlier], piece, epochToMs(50))).toEqual([])
+    expect(toPlaces([earlier], piece, epochToMs(50), noEpoch)).toEqual([])
   })
 })

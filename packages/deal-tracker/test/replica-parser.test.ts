@@ -23,7 +23,9 @@ describe('a file of active replicas', () => {
     const piece = `${toV1(somePiece('good', 30)).ok?.root}/35`
     expect(read([good])).toEqual({
       stateEpoch: 10,
-      deals: new Map([[1, { id: 1, piece, provider: 1001, endEpoch: 500 }]]),
+      deals: new Map([
+        [1, { place: { type: 'market', dealID: 1 }, piece, provider: 'f01001', endEpoch: 500 }],
+      ]),
       malformed: 0,
       refused: 0,
       unreadable: new Set(),
@@ -87,9 +89,9 @@ describe('a file of active replicas', () => {
   it('A4: says the label and the client of a deal, if it has them', () => {
     const label = `bafkzcibcaapao7s73y24kcutaosvacpdjgfe5pw76ooefnyqw4ynr3d2y6x2mpq/${'k'.repeat(43)}.json`
     const [deal] = read([{ ...good, contracts: [{ ...contract, label, client_id: 1131298 }] }]).deals.values()
-    expect(deal).toMatchObject({ id: 1, label, client: 'f01131298' })
+    expect(deal).toMatchObject({ place: { dealID: 1 }, label, client: 'f01131298' })
     const [other] = read([{ ...good, contracts: [{ ...contract, client_id: 'f1abc' }] }]).deals.values()
-    expect(other).toMatchObject({ id: 1, client: 'f1abc' })
+    expect(other).toMatchObject({ place: { dealID: 1 }, client: 'f1abc' })
   })
 
   it.each([3, null, {}, '', 'x'.repeat(201), '\ud800'])(
@@ -105,10 +107,10 @@ describe('a file of active replicas', () => {
   it('K7: has the CID of the data and the activation of a deal, if it has them', () => {
     const root = 'bafybeia22rwl3x3kwyfe6k4hnh3wwzhyr4uulm4rqkxd6ydjm5ut5cqinu'
     const record = { ...good, optional_dag_root: root }
-    expect(read([record]).deals.get(1)).toMatchObject({ id: 1, dataCid: root })
+    expect(read([record]).deals.get(1)).toMatchObject({ place: { dealID: 1 }, dataCid: root })
     expect(read([record]).deals.get(1)).not.toHaveProperty('activationEpoch')
     const active = read([{ ...good, contracts: [{ ...contract, activation_epoch: 7 }] }]).deals.get(1)
-    expect(active).toMatchObject({ id: 1, activationEpoch: 7 })
+    expect(active).toMatchObject({ place: { dealID: 1 }, activationEpoch: 7 })
     expect(active).not.toHaveProperty('dataCid')
     const version0 = 'QmdfTbBqBPQ7VNxZEYEj14VmRuZBkqFbiwReogJgS1zR1n'
     expect(read([{ ...good, optional_dag_root: version0 }]).deals.get(1)?.dataCid).toBe(version0)
@@ -148,8 +150,11 @@ describe('a file of active replicas', () => {
     expect(malformed).toBe(0)
     expect(deals).toEqual(
       new Map([
-        [`${piece} 5`, { id: 0, piece, provider: 5, endEpoch: 0 }],
-        [`${piece} 6`, { id: 0, piece, provider: 6, endEpoch: 90 }],
+        [`f05 ${piece}`, { place: { type: 'provider', provider: 'f05' }, piece, provider: 'f05' }],
+        [
+          `f06 ${piece}`,
+          { place: { type: 'provider', provider: 'f06' }, piece, provider: 'f06', endEpoch: 90 },
+        ],
       ]),
     )
   })

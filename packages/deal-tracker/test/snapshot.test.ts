@@ -13,18 +13,25 @@ import {
   toRows,
 } from '../src/domain/snapshot.ts'
 
-const chain = (id: number, endEpoch = 500): ChainDeal => ({
-  id,
-  piece: `piece-${id}`,
-  provider: 1001,
+const chain = (dealID: number, endEpoch = 500): ChainDeal => ({
+  place: { type: 'market', dealID },
+  piece: `piece-${dealID}`,
+  provider: 'f01001',
   endEpoch,
 })
+/** A provider that has a piece, the source does not say where. */
+const at = (provider: string) => ({ place: { type: 'provider' as const, provider }, provider })
 const known = (id: number, change: Partial<KnownDeal> = {}): KnownDeal => ({
   ...chain(id),
   created: 1,
   updated: 1,
   ...change,
 })
+/** The deal as a place whose end is not known. */
+const endless = (deal: KnownDeal, place = at('f05')): KnownDeal => {
+  const { endEpoch: _, ...rest } = { ...deal, ...place }
+  return rest
+}
 const byId = <D extends ChainDeal>(deals: D[]) => new Map(deals.map(deal => [identify(deal), deal]))
 const snapshot = (deals: KnownDeal[], stateEpoch = 100): Snapshot => ({ stateEpoch, deals: byId(deals) })
 const report = (deals: ChainDeal[], change: Partial<Report> = {}): Report => ({
@@ -41,8 +48,8 @@ describe('the difference between two runs', () => {
   const terminated = known(1, { terminated: true, updated: AT })
   /** Fields of a deal that the report shows first. */
   const seen = { created: AT, seenEpoch: 101, updated: AT }
-  const place = { id: 0, provider: 5 }
-  const endless = { ...place, endEpoch: 0 }
+  const place = at('f05')
+  const other = at('f06')
   it.each<[string, KnownDeal[], Report, KnownDeal[], KnownDeal[]]>([
     ['no change', [known(1)], report([chain(1)]), [], [known(1)]],
     ['a new deal', [known(1)], report([chain(1), chain(2)]), [known(2, seen)], [known(1), known(2, seen)]],
@@ -91,10 +98,10 @@ describe('the difference between two runs', () => {
       [known(0, place)],
       report([
         { ...chain(0), ...place },
-        { ...chain(0), provider: 6 },
+        { ...chain(0), ...other },
       ]),
-      [known(0, { provider: 6, ...seen })],
-      [known(0, place), known(0, { provider: 6, ...seen })],
+      [known(0, { ...other, ...seen })],
+      [known(0, place), known(0, { ...other, ...seen })],
     ],
     [
       'a place dropped before its end',
@@ -106,16 +113,16 @@ describe('the difference between two runs', () => {
     ['a place dropped at its end', [known(0, place)], report([], { stateEpoch: 500 }), [], []],
     [
       'a place whose end is not known',
-      [known(0, endless)],
-      report([{ ...chain(0), ...endless }]),
+      [endless(known(0))],
+      report([endless(known(0))]),
       [],
-      [known(0, endless)],
+      [endless(known(0))],
     ],
     [
       'a place whose end is not known, and that is dropped',
-      [known(0, endless)],
+      [endless(known(0))],
       report([]),
-      [known(0, { ...endless, terminated: true, updated: AT })],
+      [endless(known(0, { terminated: true, updated: AT }))],
       [],
     ],
   ])('%s', (_, before, next, changes, after) => {
@@ -134,8 +141,8 @@ describe('the difference between two runs', () => {
       known(1, { terminated: true }),
       known(3),
       known(0, { ...place, seenEpoch: 99 }),
-      known(0, { provider: 6, seenEpoch: 99 }),
-      known(0, { piece: 'other', seenEpoch: 99 }),
+      known(0, { ...other, seenEpoch: 99 }),
+      known(0, { piece: 'other', ...place, seenEpoch: 99 }),
     ])
     const bytes = encode(toRows(deals))
     expect(fromRows(decode<SnapshotRow[]>(bytes))).toEqual(deals)
@@ -199,7 +206,7 @@ describe('a report', () => {
     [
       'SourceLostDeals',
       'that lost places whose end is not known',
-      snapshot(many(20).map(n => known(0, { provider: n, endEpoch: 0 }))),
+      snapshot(many(20).map(n => endless(known(0), at(`f0${n}`)))),
       report([]),
       NOW,
     ],
@@ -214,14 +221,14 @@ describe('a report', () => {
     [
       undefined,
       'A4: after one with a place that has a market id now',
-      snapshot([known(0, { piece: 'piece-1' })]),
+      snapshot([known(0, { piece: 'piece-1', ...at('f01001') })]),
       report([chain(1)]),
       NOW,
     ],
     [
       'SourceLostDeals',
       'A4: after one with a place that another provider has a deal of now',
-      snapshot([known(0, { piece: 'piece-1', provider: 7 })]),
+      snapshot([known(0, { piece: 'piece-1', ...at('f07') })]),
       report([chain(1)]),
       NOW,
     ],

@@ -43,10 +43,12 @@ describe('A1: the last good run of a source', () => {
   })
 
   it('is reported with its time and epoch, unless the epoch lies in the future', () => {
-    const state = { source: 'a', at: '2020-08-24T22:45:30.000Z', epoch: 90 }
-    expect(toSourceState('a', record, epochToMs(101))).toEqual(state)
-    expect(toSourceState('a', record, epochToMs(90) - 3_600_000)).toEqual(state)
-    expect(toSourceState('a', record, epochToMs(90) - 3_600_001)).toEqual({ source: 'a' })
-    expect(toSourceState('a', undefined, epochToMs(101))).toEqual({ source: 'a' })
+    const source = { name: 'a', types: ['market' as const] }
+    const none = { source: 'a', types: ['market'] }
+    const state = { ...none, at: '2020-08-24T22:45:30.000Z', epoch: 90 }
+    expect(toSourceState(source, record, epochToMs(101))).toEqual(state)
+    expect(toSourceState(source, record, epochToMs(90) - 3_600_000)).toEqual(state)
+    expect(toSourceState(source, record, epochToMs(90) - 3_600_001)).toEqual(none)
+    expect(toSourceState(source, undefined, epochToMs(101))).toEqual(none)
   })
 })

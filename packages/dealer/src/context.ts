@@ -35,6 +35,7 @@ export const createContext = async (env: Environment) => {
     storefronts: peers.in('storefronts'),
     pieceSources: new Map(config.pieceSources.map(({ storefront, url }) => [storefront, url])),
     dealTracker: peer(config.dealTracker),
+    placeTypes: config.places,
     batching: BATCHING,
     checks: dealerChecks({ ...checking, config }),
   })

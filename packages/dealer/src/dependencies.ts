@@ -1,5 +1,5 @@
 import type { Signer } from '@ucanto/interface'
-import type { Dialect } from '@w3filecoin/capabilities'
+import type { Dialect, Place } from '@w3filecoin/capabilities'
 import type { Authority, Check, Clock, Log, Metrics, Peer, Peers, Random } from '@w3filecoin/runtime'
 import type { Timing } from './domain/aggregate.ts'
 import type { Batching } from './domain/batching.ts'
@@ -22,6 +22,8 @@ export interface Dependencies {
   /** Storefronts whose delegation to an aggregator makes them the tenant. */
   storefronts: Peers
   dealTracker: Peer
+  /** The kinds of places with which an aggregate is accepted. */
+  placeTypes: readonly Place['type'][]
   authority: Authority
   /** The dialects in which it takes invocations. */
   dialects: readonly Dialect[]

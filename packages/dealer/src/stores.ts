@@ -6,7 +6,7 @@ import {
   type TableFormats,
   type TranslationRecord,
 } from '@w3filecoin/runtime'
-import type { AggregateRecord } from './domain/aggregate.ts'
+import { type AggregateRecord, upgradeAggregate } from './domain/aggregate.ts'
 import type { CreditRecord } from './domain/credit.ts'
 import type { OfferDocument } from './domain/offer-document.ts'
 import type { resources } from './resources.ts'
@@ -22,6 +22,8 @@ export interface OfferDocuments {
 export const tables = {
   ...COMMON_FORMATS,
   aggregate: recordFormat<AggregateRecord>({
+    version: 2,
+    upgrade: upgradeAggregate,
     workflow: workflows.aggregate,
     stored: {
       piecesCid: 'pieces',

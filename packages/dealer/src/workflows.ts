@@ -7,14 +7,14 @@ const aggregate: Workflow<AggregateRecord> = {
   startedAt: ({ offeredAt }) => offeredAt,
   stageSince: ({ offeredAt, endedAt }) => endedAt ?? offeredAt,
   reasonOf: ({ reason }) => reason,
-  identify: async ({ aggregate, aggregator, storefront, group, acceptTask, refusedOfferCid, dealID }) => ({
+  identify: async ({ aggregate, aggregator, storefront, group, acceptTask, refusedOfferCid, place }) => ({
     aggregate,
     aggregator,
     storefront,
     group,
     // A refused offer promises nothing: its own receipt ends it.
     task: acceptTask ? await cidOf(acceptTask) : refusedOfferCid,
-    deal: dealID,
+    deal: place,
   }),
 }
 

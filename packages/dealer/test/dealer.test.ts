@@ -1,10 +1,9 @@
 import { Delegation } from '@ucanto/core'
 import type { Invocation } from '@ucanto/interface'
-import { Tasks } from '@w3filecoin/capabilities'
+import { epochToMs, findLivePlaces, type PlaceStatus, Tasks } from '@w3filecoin/capabilities'
 import { ask, effectsOf, served } from '@w3filecoin/testing'
 import { describe, expect, it } from 'vitest'
 import { type AggregateStage, nextCheckMs } from '../src/domain/aggregate.ts'
-import { findLiveDeals } from '../src/domain/live-deal.ts'
 import { documentName } from '../src/domain/offer-document.ts'
 import { readTenant } from '../src/domain/tenant.ts'
 import { createDealer } from '../src/index.ts'
@@ -197,14 +196,51 @@ describe('aggregate/accept', () => {
   })
 })
 
-describe('findLiveDeals', () => {
+describe('findLivePlaces', () => {
   it.each<[string, object, number[]]>([
     ['none', {}, []],
     ['an expired one', { 1: { status: 'Expired' } }, []],
     ['several', { 30: { status: 'Active' }, 4: { status: 'Active' }, 1: { status: 'Terminated' } }, [4, 30]],
     ['one without a market id', { 0: { status: 'Active' }, undefined: { status: 'Active' } }, []],
   ])('of %s', (_, known, expected) => {
-    expect(findLiveDeals({ deals: known as never }).map(({ id }) => id)).toEqual(expected)
+    const live = findLivePlaces({ deals: known as never, places: [] })
+    expect(live.map(({ key }) => Number(key))).toEqual(expected)
+  })
+
+  const verifier = `0x${'ab'.repeat(20)}`
+  const pdp = `pdp:314/${verifier}/12/0`
+  const place = (key: string, more: Partial<PlaceStatus> = {}): PlaceStatus => ({
+    type: key.startsWith('pdp') ? 'pdp' : 'sector',
+    key,
+    provider: 'f01001',
+    status: 'Active',
+    pieceCid: 'baga…',
+    epoch: 200,
+    seen: { at: '', epoch: 100 },
+    ...more,
+  })
+  it('has deals first, then sectors, then PDP, only live ones that a good run saw, and only of the wanted kinds', () => {
+    const known = {
+      deals: { 7: { status: 'Active' } } as never,
+      places: [
+        place(pdp, { faulty: true }),
+        place('sector:f01001/9', { status: 'Pending' }),
+        place('sector:f01001/8', { epoch: undefined as never }),
+        place('sector:f01001/77'),
+        place('f01001', { type: 'provider' }),
+        place('7', { type: 'sector' }),
+      ],
+    }
+    expect(findLivePlaces(known).map(({ key }) => key)).toEqual(['7', 'sector:f01001/77', pdp])
+    expect(findLivePlaces(known, ['pdp'])).toEqual([
+      {
+        place: { type: 'pdp', chain: 314, verifier, dataSet: 12, piece: 0 },
+        key: pdp,
+        seenAt: epochToMs(100),
+        epoch: 200,
+      },
+    ])
+    expect(findLivePlaces(known, ['market']).map(({ key }) => key)).toEqual(['7'])
   })
 })
 

@@ -236,7 +236,7 @@ describe('an aggregate that waits too long for a deal', () => {
     await offer(offered)
     const dealID = publishDeal(offered)
     await later(wait)
-    expect(await recordOf(offered)).toMatchObject({ stage: 'accepted', dealID })
+    expect(await recordOf(offered)).toMatchObject({ stage: 'accepted', place: `${dealID}` })
   })
 
   it.each<[string, Partial<typeof state>, reason: string]>([

@@ -10,7 +10,8 @@ import {
   type Failure,
   failure,
   type PieceLink,
-  type Place,
+  PLACE_TYPES,
+  type PlaceStatus,
   pieceOffer,
   type SourceState,
   Tasks,
@@ -66,7 +67,7 @@ export const timing = { retryMs: 60_000, pollMs: 900_000, dealWaitMs: 14 * DAY }
 /** What the tracker knows, by aggregate; how the tracker and the aggregators behave, and what reached them. */
 interface State {
   deals: Map<string, DealInfoSuccess['deals']>
-  places: Map<string, Place[]>
+  places: Map<string, PlaceStatus[]>
   /** The last good runs of the tracker's sources. By default, one source was read a moment ago. */
   asOf?: SourceState[] | undefined
   trackerRefusal?: Failure | undefined
@@ -161,6 +162,7 @@ beforeAll(async () => {
     ]),
     storefronts: configuredPeers([{ did: customer.did() }]),
     dealTracker: peer(theTracker),
+    placeTypes: PLACE_TYPES,
     authority,
     dialects: [],
     timing,

@@ -1,10 +1,20 @@
 import type { Invocation, Receipt } from '@ucanto/interface'
-import { failure, type PieceLink, type SourceState, Tasks } from '@w3filecoin/capabilities'
+import {
+  failure,
+  type PieceLink,
+  type PlaceStatus,
+  type SourceState,
+  Tasks,
+  toMetadata,
+  toPlaceKey,
+} from '@w3filecoin/capabilities'
+import type { Row } from '@w3filecoin/runtime'
 import { ask, cut, effectsOf, served, somePiece } from '@w3filecoin/testing'
 import { describe, expect, it } from 'vitest'
 import type { AggregateRecord, Owner } from '../src/domain/aggregate.ts'
 import { documentName } from '../src/domain/offer-document.ts'
 import { createDealer, type Dependencies } from '../src/index.ts'
+import { tables } from '../src/stores.ts'
 import { unfinished } from '../src/unfinished.ts'
 import {
   aggregator,
@@ -141,7 +151,7 @@ describe('A1: an aggregate whose deal is not known to the tracker', () => {
   it('neither fails nor is retried while it is on chain without a deal of the market', async () => {
     const offered = anAggregate('on chain')
     const promise = await offer(offered)
-    const place = { provider: 'f01001', pieceCid: 'baga…' }
+    const place = { type: 'provider' as const, key: 'f01001', provider: 'f01001', pieceCid: 'baga…' }
     state.places.set(`${offered.aggregate}`, [{ ...place, status: 'Active' }])
     await later(timing.dealWaitMs)
     expect(await recordOf(offered)).toMatchObject({
@@ -239,6 +249,127 @@ describe('D2: an offer of the same aggregate, pieces and nonce', () => {
       expect(await recordOf(offered, undefined, owner)).toMatchObject({ stage: 'failed', rangesToRetry: [] })
     for (const issuer of [aggregator, rival])
       expect(retriesTo(offered, issuer.did())).toHaveLength(pieces.length)
+  })
+})
+
+describe('a place other than a deal', () => {
+  const verifier = `0x${'ab'.repeat(20)}`
+  /** A place as the tracker reports it, which saw it after the offers that exist now. */
+  const reported = (key: string, more: Partial<PlaceStatus> = {}): PlaceStatus => {
+    const epoch = sourceAt(clock.now).epoch!
+    const type = key.startsWith('pdp') ? 'pdp' : 'sector'
+    const seen = { at: new Date(clock.now).toISOString(), epoch: epoch - 1 }
+    return { type, key, provider: 'f01001', status: 'Active', pieceCid: 'baga…', epoch, seen, ...more }
+  }
+  const sector = { type: 'sector', miner: 'f01001', sector: 77 } as const
+  const pdp = { type: 'pdp', chain: 314, verifier, dataSet: 12, piece: 0 } as const
+
+  it.each([sector, pdp])('of type $type ends an offer, and its receipt names it', async place => {
+    const offered = anAggregate(`at a ${place.type}`)
+    const promise = await offer(offered)
+    const status = reported(toPlaceKey(place))
+    state.places.set(`${offered.aggregate}`, [{ ...status, status: 'Pending' }])
+    await later(HOUR)
+    expect(await recordOf(offered)).toMatchObject({ stage: 'offered' })
+    state.places.set(`${offered.aggregate}`, [status])
+    await later(HOUR)
+    expect(await recordOf(offered)).toMatchObject({ stage: 'accepted', place: toPlaceKey(place) })
+    expect((await receiptOf(promise))?.out.ok).toEqual({
+      aggregate: offered.aggregate,
+      ...toMetadata(place, status.epoch!),
+    })
+    const credit = await dependencies.stores.credit.get({ deal: toPlaceKey(place) })
+    expect(credit).toMatchObject({ aggregateId: (await recordOf(offered)).id })
+  })
+
+  it('is credited to one of two offers of the aggregate', async () => {
+    const offered = anAggregate('one sector for two offers')
+    const promises = [await offer(offered), await offer(offered, { nonce: 'again' })]
+    state.places.set(`${offered.aggregate}`, [reported('sector:f01001/78')])
+    const records = [await recordOf(offered), await recordOf(offered, 'again')]
+    await Promise.all(records.map(record => track([record])))
+    for (const record of records) await track([record])
+    await settle()
+    const ends = await Promise.all(promises.map(receiptOf))
+    expect(ends.filter(receipt => receipt !== undefined)).toHaveLength(1)
+    // The next place is for the other one.
+    state.places.get(`${offered.aggregate}`)!.push(reported('sector:f01002/1'))
+    await later(HOUR)
+    const places = [(await recordOf(offered)).place, (await recordOf(offered, 'again')).place]
+    expect(places.toSorted()).toEqual(['sector:f01001/78', 'sector:f01002/1'])
+  })
+
+  it('does not end an offer if the settings allow deals only, and does not let it fail either', async () => {
+    const strict = aws.host(createDealer({ ...dependencies, placeTypes: ['market'] }))
+    const offered = anAggregate('deals only')
+    const promise = await offer(offered)
+    state.places.set(`${offered.aggregate}`, [reported('sector:f01001/79')])
+    clock.now += timing.dealWaitMs
+    await track([await recordOf(offered)], strict)
+    const waitsFor = 'it is on chain as sector 79 of f01001, which the setting `places` does not accept'
+    expect(await recordOf(offered)).toMatchObject({ stage: 'offered', waitsFor })
+    publish(offered, { [nextDeal()]: {} })
+    await track([await recordOf(offered)], strict)
+    await settle()
+    expect((await receiptOf(promise))?.out.ok).toMatchObject({ dataType: 0 })
+  })
+
+  it('is not waited for by sources that cannot see the accepted kinds', async () => {
+    const strict = aws.host(createDealer({ ...dependencies, placeTypes: ['market'] }))
+    const offered = anAggregate('two sources')
+    await offer(offered)
+    const { offeredAt } = await recordOf(offered)
+    const after = sourceAt(offeredAt + timing.dealWaitMs + DAY)
+    clock.now += timing.dealWaitMs + DAY
+    state.asOf = [{ ...after, types: ['pdp'] }]
+    await track([await recordOf(offered)], strict)
+    expect((await recordOf(offered)).waitsFor).toBe(
+      'no source of the deal tracker sees places of the accepted kinds: market',
+    )
+    state.asOf = [
+      { ...after, types: ['market', 'provider'] },
+      { source: 'pdp', types: ['pdp'] },
+    ]
+    await track([await recordOf(offered)])
+    expect((await recordOf(offered)).waitsFor, 'all kinds are accepted').toContain('no good run later than')
+    await track([await recordOf(offered)], strict)
+    await settle()
+    expect(await recordOf(offered)).toMatchObject({ stage: 'failed' })
+    state.asOf = undefined
+  })
+
+  it('that is not proven yet, or that the tracker does not know at an epoch, keeps an offer from failing', async () => {
+    const offered = anAggregate('not proven')
+    const promise = await offer(offered)
+    for (const [change, reason] of [
+      [
+        { status: 'Pending' as const },
+        'piece 3 of PDP data set 12 (eip155:314, 0xabab…abab), and not proven yet',
+      ],
+      [{ epoch: undefined as never }, 'no source of the deal tracker had a complete run yet'],
+    ] as const) {
+      state.places.set(`${offered.aggregate}`, [reported(toPlaceKey({ ...pdp, piece: 3 }), change)])
+      await later(timing.dealWaitMs)
+      expect((await recordOf(offered)).waitsFor).toContain(reason)
+    }
+    expect(await receiptOf(promise)).toBeUndefined()
+    state.places.delete(`${offered.aggregate}`)
+    await later(7 * DAY)
+    expect(errorOf((await receiptOf(promise))!)).toMatchObject({ name: 'DealNotFound' })
+  })
+})
+
+describe('a record of earlier code', () => {
+  it('has the id of its deal, which is the key of its place', async () => {
+    const offered = anAggregate('accepted yesterday')
+    await offer(offered)
+    const deal = nextDeal()
+    publish(offered, { [deal]: {} })
+    await later(HOUR)
+    const { place, revision: _, ...record } = await recordOf(offered)
+    expect(place).toBe(`${deal}`)
+    const { v: __, place: ___, ...row } = tables.aggregate.encode({ ...record, place }) as Row
+    expect(tables.aggregate.decode({ ...row, dealID: deal, v: 1 })).toEqual({ ...record, place })
   })
 })
 

@@ -8,7 +8,7 @@ import {
 } from '@w3filecoin/client'
 import type { AskedTask } from './ask-task.ts'
 import { element } from './element.ts'
-import { badge, dealsSection, identifier, list, problem, section, time } from './parts.ts'
+import { badge, dealsSection, identifier, list, placesSection, problem, section, time } from './parts.ts'
 import { facts, proofView } from './proof-view.ts'
 import { STAGES, TASKS } from './words.ts'
 
@@ -65,6 +65,7 @@ export const journeyView = async (storefront: Storefront, journey: Journey): Pro
     ...(failure ? [problem('The storefront reports no more about this workflow now', failure)] : []),
     chainSection(links, info),
     ...(info && info.deals.length > 0 ? [dealsSection(info.deals, storefront.did)] : []),
+    ...(info?.places?.length ? [placesSection(info.places, storefront.did)] : []),
     ...(final ? [await proofOf(final, storefront, asked.piece)] : []),
   ]
 }

@@ -1,4 +1,4 @@
-import type { DealSummary } from '@w3filecoin/client'
+import { type DealSummary, describePlaceKey, type PlaceSummary } from '@w3filecoin/client'
 import { element } from './element.ts'
 
 /** Parts that several views have. */
@@ -95,6 +95,28 @@ export const dealsSection = (deals: readonly DealSummary[], storefront: string):
         identifier(`${aggregate}`),
       ]),
       'Deals',
+    ),
+  )
+
+/** The other places of a piece on chain, as the storefront's deal tracker reports them. */
+export const placesSection = (places: readonly PlaceSummary[], storefront: string): HTMLElement =>
+  section(
+    'Places on chain',
+    element(
+      'p',
+      { class: 'hint' },
+      `Without a deal of the built-in market, as ${storefront} reports them now.`,
+    ),
+    table(
+      ['Place', 'Storage provider', 'Status', 'Ends', 'Aggregate'],
+      places.map(({ key, provider, status, faulty, expiration, aggregate }) => [
+        describePlaceKey(key),
+        provider,
+        faulty ? `${status}, misses proofs` : status,
+        expiration ? time(expiration) : 'no end is known',
+        identifier(`${aggregate}`),
+      ]),
+      'Places on chain',
     ),
   )
 

@@ -1,11 +1,11 @@
 import { type AnyLink, type Storefront, verifyInclusion } from '@w3filecoin/client'
 import { element } from './element.ts'
 import { drawInclusion } from './merkle-drawing.ts'
-import { badge, dealsSection, identifier, problem, section } from './parts.ts'
+import { badge, dealsSection, identifier, placesSection, problem, section } from './parts.ts'
 
 /** Shows the public facts about a piece: its aggregates, each with its inclusion proof, and their deals. */
 export const pieceView = async (storefront: Storefront, piece: AnyLink): Promise<HTMLElement[]> => {
-  const { aggregates, deals } = await storefront.info(piece)
+  const { aggregates, deals, places } = await storefront.info(piece)
   return [
     section(
       'Piece',
@@ -28,5 +28,6 @@ export const pieceView = async (storefront: Storefront, piece: AnyLink): Promise
       )
     }),
     ...(deals.length > 0 ? [dealsSection(deals, storefront.did)] : []),
+    ...(places?.length ? [placesSection(places, storefront.did)] : []),
   ]
 }

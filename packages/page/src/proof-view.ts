@@ -37,7 +37,7 @@ const describe = (proof: Proof, report: Report, name: string): HTMLElement => {
       ['Content', identifier(report.content)],
       ['Piece', identifier(report.piece, `/?of=${report.piece}`)],
       ['Aggregate', identifier(report.aggregate)],
-      ['Deal', 'dealID' in report.deal.dataSource ? `${report.deal.dataSource.dealID}` : 'a place on chain'],
+      ['On chain', report.place],
       ['File', report.file === 'same' ? badge('verified', 'the file has this piece') : 'not compared'],
     ]),
     element('h3', {}, 'It proves'),

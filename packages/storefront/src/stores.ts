@@ -6,7 +6,7 @@ import {
   type TableFormats,
   type TranslationRecord,
 } from '@w3filecoin/runtime'
-import type { AggregateRecord } from './domain/aggregate.ts'
+import { type AggregateRecord, upgradeAggregate } from './domain/aggregate.ts'
 import type { GroupRecord } from './domain/group.ts'
 import type { InclusionRecord } from './domain/inclusion.ts'
 import type { ListenerRecord } from './domain/listener.ts'
@@ -60,6 +60,8 @@ export const tables = {
   ...COMMON_FORMATS,
   piece: withoutPieceIndex(pieceFormat),
   aggregate: recordFormat<AggregateRecord>({
+    version: 2,
+    upgrade: upgradeAggregate,
     workflow: workflows.aggregate,
     stored: { aggregateOfferCid: 'aggregateOffer', acceptCid: 'aggregateAccept', verdictsCid: 'verdicts' },
   }),

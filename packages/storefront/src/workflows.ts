@@ -1,3 +1,4 @@
+import { type Place, placeIn, toPlaceKey } from '@w3filecoin/capabilities'
 import { cidOf, type Workflow } from '@w3filecoin/runtime'
 import { type AggregateRecord, isFinal as isFinalOutcome } from './domain/aggregate.ts'
 import { isFinal, type PieceRecord, stageReachedAt } from './domain/piece.ts'
@@ -31,11 +32,11 @@ const aggregate: Workflow<AggregateRecord> = {
   startedAt: ({ offeredAt }) => offeredAt,
   stageSince: ({ stage, offeredAt }) => (stage === 'offered' ? offeredAt : undefined),
   reasonOf: ({ reason }) => reason,
-  identify: ({ aggregate, aggregateOfferCid, acceptCid, dealID }) => ({
+  identify: ({ aggregate, aggregateOfferCid, acceptCid, metadata }) => ({
     aggregate,
     offer: aggregateOfferCid,
     task: acceptCid,
-    deal: dealID,
+    deal: metadata && toPlaceKey(placeIn(metadata) as Place),
   }),
 }
 

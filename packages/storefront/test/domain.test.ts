@@ -16,6 +16,7 @@ import {
   markChecked,
   markFailed,
   newAggregate,
+  upgradeAggregate,
 } from '../src/domain/aggregate.ts'
 import { MAX_INDEX_LAG_MS, MEMBER_SHARDS, memberShard, shardOf } from '../src/domain/member-shards.ts'
 import {
@@ -283,13 +284,13 @@ describe('an aggregate', () => {
     ...newAggregate({ ...offer, nonce: undefined }, 1000, timing),
     revision: 1,
   })
-  const deal = { dataType: 0, dealID: 7 }
+  const deal = { dataType: 0 as const, dataSource: { dealID: 7 } }
 
   it('is offered, accepted once, and checked for remaining pieces', () => {
     expect(stored()).toMatchObject({ stage: 'offered', checkAt: 1900, id: aggregateId({ aggregate: 'a' }) })
     const after = markAccepted(stored(), deal, 2000, timing)!
-    expect(after).toMatchObject({ stage: 'accepted', ...deal, checkAt: 2000 + timing.pollMs })
-    expect(markAccepted(after, { ...deal, dealID: 8 }, 3000, timing)).toBeUndefined()
+    expect(after).toMatchObject({ stage: 'accepted', metadata: deal, checkAt: 2000 + timing.pollMs })
+    expect(markAccepted(after, { ...deal, dataSource: { dealID: 8 } }, 3000, timing)).toBeUndefined()
     expect(markFailed(after, 'verdicts', 3000, timing)).toBeUndefined()
   })
 
@@ -330,6 +331,13 @@ describe('an aggregate', () => {
     expect(after).toMatchObject({ stage: 'failed', verdictsCid: 'verdicts', checkAt: 2000 + timing.pollMs })
     expect(markFailed(after, 'others', 3000, timing)).toBeUndefined()
     expect(markAccepted(after, deal, 3000, timing)).toBeUndefined()
+  })
+
+  it('is read from a row of earlier code, which had the id of the deal', () => {
+    const accepted = markAccepted(stored(), deal, 2000, timing)!
+    const { metadata: _, ...row } = accepted
+    expect(upgradeAggregate({ ...row, dataType: 0, dealID: 7 } as never)).toEqual(accepted)
+    expect(upgradeAggregate(stored() as never)).toEqual(stored())
   })
 
   it('has another key with a nonce', () => {

@@ -283,10 +283,8 @@ export const aggregateOf = async (pieces: readonly PieceLink[], nonce?: string) 
       out: { ok: { piece, aggregate: link, inclusion: built.proof(order.indexOf(`${piece}`)) } },
       fx: { join: aggregateOffer },
     })
-  const acceptAggregate = (dealID = 7) =>
-    issueReceipt(dealer, aggregateAccept, {
-      out: { ok: { aggregate: link, dataType: 0, dataSource: { dealID } } },
-    })
+  const acceptAggregate = (place: object = { dataType: 0, dataSource: { dealID: 7 } }) =>
+    issueReceipt(dealer, aggregateAccept, { out: { ok: { aggregate: link, ...place } } })
   /** The nonce of the `piece/offer` tasks by which the dealer retries pieces. */
   const attempt = Tasks.retryNonce({ aggregate: link, nonce })
   const retry = (piece: PieceLink) =>

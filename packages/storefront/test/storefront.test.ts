@@ -1,5 +1,12 @@
 import type { Invocation, Receipt } from '@ucanto/interface'
-import { failure, filecoinOffer, type PieceLink, Tasks } from '@w3filecoin/capabilities'
+import {
+  failure,
+  filecoinOffer,
+  type PieceLink,
+  type Place,
+  Tasks,
+  toMetadata,
+} from '@w3filecoin/capabilities'
 import { verifyInclusion } from '@w3filecoin/piece'
 import { issueReceipt, isTask } from '@w3filecoin/runtime'
 import { ask, CUT, call, effectsOf, served, signerOf, someContent, somePiece } from '@w3filecoin/testing'
@@ -409,6 +416,42 @@ describe('the end of a workflow', () => {
     expect(await recordOf(last)).toMatchObject({ stage: 'accepted' })
   })
 
+  it.each<[string, Place]>([
+    ['a sector', { type: 'sector', miner: 'f01001', sector: 77 }],
+    ['a PDP data set', { type: 'pdp', chain: 314, verifier: `0x${'ab'.repeat(20)}`, dataSet: 12, piece: 0 }],
+  ])('is reached with %s as the place of the aggregate', async (name, place) => {
+    const [only] = await queuePieces(`in ${name}`)
+    const { acceptPiece, acceptAggregate } = await aggregateOf([only.piece])
+    await conclude(await acceptPiece(only.piece))
+    const metadata = toMetadata(place, 6_543_210)
+    await conclude(await acceptAggregate(metadata))
+    await settle()
+    const receipt = await served(service.api, only.accept.cid)
+    expect(receipt?.out.ok).toMatchObject({ piece: only.piece, aux: metadata })
+    const key = { id: (await recordOf(only))!.aggregateId! }
+    expect(await dependencies.stores.aggregate.get(key)).toMatchObject({ stage: 'accepted', metadata })
+  })
+
+  it('is not reached with a receipt that names no place', async () => {
+    const [only] = await queuePieces('nowhere')
+    const { acceptPiece, acceptAggregate } = await aggregateOf([only.piece])
+    await conclude(await acceptPiece(only.piece))
+    for (const place of [
+      {},
+      { dataType: 0, dataSource: { dealID: 'x' } },
+      { dataType: 1, dataSource: { network: 'fil:f', miner: 'f01001', sector: 77 } },
+      { dataType: 9, dataSource: { dealID: 1 } },
+    ])
+      expect((await conclude(await acceptAggregate(place))).out.error).toMatchObject({
+        name: 'InvalidReceipt',
+      })
+    await settle()
+    expect(await recordOf(only)).toMatchObject({ stage: 'aggregated' })
+    await conclude(await acceptAggregate())
+    await settle()
+    expect(await recordOf(only)).toMatchObject({ stage: 'accepted' })
+  })
+
   it('is one receipt, even if outcomes arrive repeatedly or a later one differs', async () => {
     const [only] = await queuePieces('once')
     const { acceptPiece, acceptAggregate } = await aggregateOf([only.piece])
@@ -418,7 +461,7 @@ describe('the end of a workflow', () => {
       await settle()
     }
     const receipt = await served(service.api, only.accept.cid)
-    await conclude(await acceptAggregate(8))
+    await conclude(await acceptAggregate({ dataType: 0, dataSource: { dealID: 8 } }))
     await settle()
     expect(`${(await served(service.api, only.accept.cid))?.root.cid}`).toBe(`${receipt!.root.cid}`)
   })

@@ -1,4 +1,5 @@
 import { styleText } from 'node:util'
+import { describePlace, toPlaceKey } from '@w3filecoin/client'
 import stringWidth from 'string-width'
 import { bytes, count, duration, fit, fitWords, left, right, shortCid, table, wrap } from '../text.ts'
 import { describeSkipped, type Skipped } from './content.ts'
@@ -70,7 +71,8 @@ export const toEntry = ({ file, content, piece, tookMs, ...trip }: Trip) => ({
   submit: trip.submit,
   accept: trip.accept,
   aggregate: trip.aggregate,
-  dealID: trip.dealID,
+  dealID: trip.place?.type === 'market' ? trip.place.dealID : undefined,
+  place: trip.place && toPlaceKey(trip.place),
   proof: trip.proof,
   before: trip.before,
   milliseconds: tookMs === undefined ? undefined : Math.round(tookMs),
@@ -258,11 +260,11 @@ class PlainDisplay implements Display {
     const name = Math.max(8, Math.min(MAX_NAME, (this.output.columns ?? Infinity) - 58))
     const rows = trips
       .slice(0, MAX_ROWS)
-      .map(({ file, piece, aggregate, dealID, tookMs, failure, before }) => [
+      .map(({ file, piece, aggregate, place, tookMs, failure, before }) => [
         fit(file.name, name),
         piece ? shortCid(`${piece}`) : '',
         aggregate ? shortCid(aggregate) : '',
-        `${dealID ?? ''}`,
+        place ? toPlaceKey(place) : '',
         failure !== undefined ? 'failed' : before === 'end' ? 'earlier' : duration(tookMs!),
       ])
     const [heads, ...lines] = table(['file', 'piece', 'aggregate', 'deal', 'time'], rows)
@@ -420,7 +422,7 @@ class LiveDisplay extends PlainDisplay {
   }
 
   #file(trip: Trip, name: number, columns: number): Line {
-    const { stage, dealID, tookMs, before, failure } = trip
+    const { stage, place, tookMs, before, failure } = trip
     const head = this.#head(trip, name)
     const room = columns - name - 13
     if (failure !== undefined) return [...head, [fitWords(failure, room), 'red']]
@@ -431,7 +433,7 @@ class LiveDisplay extends PlainDisplay {
       offered: 'offered',
       submitted: 'waits for an aggregate',
       aggregated: 'waits for a deal',
-      accepted: `deal ${dealID}, ${before === 'end' ? 'earlier' : duration(tookMs ?? 0)}`,
+      accepted: `${place ? describePlace(place) : ''}, ${before === 'end' ? 'earlier' : duration(tookMs ?? 0)}`,
     }
     return [
       ...head,

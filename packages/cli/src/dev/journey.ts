@@ -6,10 +6,14 @@ import type { Receipt, Signer } from '@ucanto/interface'
 import {
   type DealInfoSuccess,
   dealInfo,
+  describePlace,
   type FilecoinInfoSuccess,
   filecoinInfo,
   filecoinOffer,
+  type Place,
+  placeIn,
   type Task,
+  toPlaceKey,
 } from '@w3filecoin/capabilities'
 import { Proof, verify } from '@w3filecoin/client'
 import type { Local } from '@w3filecoin/local'
@@ -38,7 +42,8 @@ export interface Trip {
   submit?: string
   accept?: string
   aggregate?: string
-  dealID?: number
+  /** Where the aggregate is on chain. */
+  place?: Place
   /** Path of the file with the proof. */
   proof?: string
   /** The storefront's state before the offer: `nothing`, the `piece`, or also its last receipt (`end`). */
@@ -73,7 +78,8 @@ const MAX_BATCH = 50
 const PAUSE_MS = 400
 const MAX_ROUND = 100
 
-type Deals = Promise<Result<DealInfoSuccess['deals']>>
+/** The keys of the places of an aggregate. */
+type Deals = Promise<Result<ReadonlySet<string>>>
 
 /**
  * Takes files from the disk to a deal: computes each piece CID, stores the content, offers it to the storefront as an
@@ -252,16 +258,16 @@ export class Journey {
       this.#fail(trip, verified.error)
       return true
     }
-    const { proof, dealID } = verified.ok
+    const { proof, place } = verified.ok
     const { aggregate } = proof
-    const { ok: deals, error } = await this.#dealsOf(aggregate)
+    const { ok: known, error } = await this.#dealsOf(aggregate)
     if (error) this.#fail(trip, error)
-    else if (!deals[dealID])
-      this.#fail(trip, new Error(`The deal tracker has no deal ${dealID} of ${aggregate}`))
+    else if (!known.has(toPlaceKey(place)))
+      this.#fail(trip, new Error(`The deal tracker does not know ${describePlace(place)} of ${aggregate}`))
     else {
       Object.assign(trip, {
         aggregate: `${aggregate}`,
-        dealID,
+        place,
         proof: await this.#keep(trip, proof),
         tookMs: performance.now() - trip.offeredAt!,
       })
@@ -271,7 +277,7 @@ export class Journey {
   }
 
   /** Verifies that the receipt proves a deal of the file. It trusts only the key of the storefront. */
-  async #verify(trip: Trip, receipt: Receipt): Promise<Result<{ proof: Proof; dealID: number }>> {
+  async #verify(trip: Trip, receipt: Receipt): Promise<Result<{ proof: Proof; place: Place }>> {
     if (receipt.out.error) return { error: receipt.out.error as Failure }
     try {
       const proof = await Proof.fromReceipt(receipt as never)
@@ -280,7 +286,7 @@ export class Journey {
         throw new Error(
           `The receipt is for ${piece} and the task ${task}, not for the promised ${trip.accept}`,
         )
-      return { ok: { proof, dealID: deal.dataSource.dealID } }
+      return { ok: { proof, place: placeIn(deal) as Place } }
     } catch (cause) {
       return { error: cause as Error }
     }
@@ -309,7 +315,9 @@ export class Journey {
         .buildIPLDView(),
     ).then(([receipt]): Awaited<Deals> => {
       const { ok, error } = receipt!.out
-      return error ? { error: error as Failure } : { ok: (ok as DealInfoSuccess).deals }
+      if (error) return { error: error as Failure }
+      const { deals, places } = ok as DealInfoSuccess
+      return { ok: new Set([...Object.keys(deals), ...places.map(({ key }) => key)]) }
     })
     this.#deals.set(`${aggregate}`, request)
     request.catch(() => this.#deals.delete(`${aggregate}`))

@@ -1,5 +1,5 @@
 import { join, resolve } from 'node:path'
-import type { AddEvent, Storefront } from '@w3filecoin/client'
+import { type AddEvent, describePlace, type Storefront, toPlaceKey } from '@w3filecoin/client'
 import pLimit from 'p-limit'
 import type { Context } from '../context.ts'
 import { CommandError, hintOf, type Outcome, type Reason, toReason, usageError } from '../outcome.ts'
@@ -41,7 +41,10 @@ interface AddedFacts {
   /** CID of the task that ends with the proof. */
   task: string
   aggregate?: string
+  /** Id of the deal; absent for another kind of place. */
   deal?: number | undefined
+  /** Key of the place of the aggregate on chain, e.g. `81234567` for a deal, or `sector:f020378/77`. */
+  place?: string | undefined
   /** Path of the proof. */
   proof?: string
 }
@@ -103,8 +106,16 @@ const addAll = async (
         const proof = await followed.follow(offered, report)
         await save(file.proofPath, proof.bytes, `save the proof with w3fil proof ${offered.accept} -o FILE`)
         const shown = shownPath(file.proofPath, context.cwd)
-        Object.assign(facts, { aggregate: `${proof.aggregate}`, deal: proof.dealID, proof: shown })
-        progress.settle(file.shown, `deal ${proof.dealID ?? ''}, proof in ${shown}`)
+        Object.assign(facts, {
+          aggregate: `${proof.aggregate}`,
+          deal: proof.dealID,
+          place: proof.place && toPlaceKey(proof.place),
+          proof: shown,
+        })
+        progress.settle(
+          file.shown,
+          `${proof.place ? describePlace(proof.place) : 'on chain'}, proof in ${shown}`,
+        )
       } else progress.settle(file.shown, `offered, task ${offered.accept}`)
       return { file: file.shown, ok: true, ...(facts as AddedFacts) }
     } catch (cause) {

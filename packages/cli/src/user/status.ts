@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { Proof, type Status, type Storefront, W3Error } from '@w3filecoin/client'
+import { describePlaceKey, Proof, type Status, type Storefront, W3Error } from '@w3filecoin/client'
 import { readCid } from '../cid-argument.ts'
 import type { Context } from '../context.ts'
 import type { Outcome } from '../outcome.ts'
@@ -62,7 +62,10 @@ const watchUntilEnd = async (
   }
 }
 
-const outcomeOf = (subject: string, { aggregates, deals, piece, accept, ...found }: Status): Outcome => {
+const outcomeOf = (
+  subject: string,
+  { aggregates, deals, places, piece, accept, ...found }: Status,
+): Outcome => {
   const { stage, since, waitsFor, trouble, error } = found
   const result = {
     subject,
@@ -77,6 +80,7 @@ const outcomeOf = (subject: string, { aggregates, deals, piece, accept, ...found
       ...deal,
       aggregate: `${aggregate}`,
     })),
+    places: places.map(({ aggregate, ...place }) => ({ ...place, aggregate: `${aggregate}` })),
     history: found.history,
     trouble,
     failure: error,
@@ -93,6 +97,12 @@ const outcomeOf = (subject: string, { aggregates, deals, piece, accept, ...found
       'deal',
       `${deal ?? ''} with ${provider}, ${status} until ${expiration}`,
     ]),
+    ...result.places.map(({ key, provider, status, faulty, expiration }) => {
+      return [
+        'on chain',
+        `${describePlaceKey(key)} with ${provider}, ${status}${faulty ? ', misses proofs' : ''}${expiration ? ` until ${expiration}` : ''}`,
+      ]
+    }),
   ]
   const lines = table(['', ''], rows).slice(1)
   return { result, lines, error: errorOf(found) }

@@ -98,12 +98,12 @@ const connectToTracker = async (options: VerifyOptions, context: Context) => {
   })
 }
 
-const errorOf = ({ tracker, deal }: Report): W3Error | undefined =>
+const errorOf = ({ tracker, place }: Report): W3Error | undefined =>
   tracker === undefined || tracker.status === 'Active'
     ? undefined
     : new W3Error(
         'DealNotActive',
-        `The proof is valid, but ${tracker.by} reports the deal ${deal.dataSource.dealID} as ${tracker.status}`,
+        `The proof is valid, but ${tracker.by} reports ${place} as ${tracker.status}`,
         {
           hint: 'Ask the storefront for a newer deal with w3fil status, or ask the deal tracker again later.',
           retryable: tracker.status === 'NotFound',
@@ -120,9 +120,16 @@ const linesOf = (path: string, from: string, report: Report): string[] => [
       ['content', report.content],
       ['piece', report.piece],
       ['aggregate', report.aggregate],
-      ['deal', `${report.deal.dataSource.dealID ?? ''}`],
+      ['on chain', report.place],
       ['task', report.task],
-      ...(report.tracker ? [['now', `${report.tracker.status}, says ${report.tracker.by}`]] : []),
+      ...(report.tracker
+        ? [
+            [
+              'now',
+              `${report.tracker.status}${report.tracker.faulty ? ', but its provider misses proofs' : ''}, says ${report.tracker.by}`,
+            ],
+          ]
+        : []),
     ],
   )
     .slice(1)

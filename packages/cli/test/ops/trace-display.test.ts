@@ -130,7 +130,7 @@ describe('a step', () => {
         kind: 'deal',
         at: NOW,
         service: 'deal-tracker',
-        deal: 7,
+        deal: '7',
         provider: 'f01',
         status: 'Active',
         source: 'chain',
@@ -166,7 +166,7 @@ describe('the answer', () => {
     const one = story({
       reason: { name: 'InvalidContentPiece', message: `${PIECE} is wrong` },
       nonce: 'n',
-      aggregates: [{ aggregate: PIECE, nonce: undefined, group: 'free', stage: 'accepted', deal: 5 }],
+      aggregates: [{ aggregate: PIECE, nonce: undefined, group: 'free', stage: 'accepted', deal: '5' }],
       steps: [receipt({})],
       tasks: [{ name: 'aggregate/accept 2', task: TASK }],
       open: [work({ trouble })],

@@ -1,7 +1,7 @@
-import { type Consumer, DONE, each, getValue, update } from '@w3filecoin/runtime'
+import { type Consumer, DONE, each, getValue, type Row, update } from '@w3filecoin/runtime'
 import pMap from 'p-map'
 import type { Dependencies } from '../dependencies.ts'
-import { type DealRecord, mergeChange } from '../domain/deal.ts'
+import { type DealRecord, mergeChange, upgradeDeal } from '../domain/deal.ts'
 import { closeRange, isOpen } from '../domain/source.ts'
 import { type UpdateMessage, updateMessage } from '../queues.ts'
 
@@ -27,9 +27,10 @@ export const onUpdate = ({ stores }: Pick<Dependencies, 'stores'>): Consumer<Upd
       const source = await stores.source.get({ name })
       if (source === undefined || !isOpen(source, { changes, range })) return DONE
       const ranges = await getValue<string[]>(stores.blocks, changes)
-      await pMap(await getValue<DealRecord[]>(stores.blocks, ranges[range] as string), write, {
-        concurrency: MAX_PARALLEL_WRITES,
-      })
+      const rows = await getValue<Row[]>(stores.blocks, ranges[range] as string)
+      // Earlier code may have written the block.
+      const records = rows.map(row => upgradeDeal(row) as unknown as DealRecord)
+      await pMap(records, write, { concurrency: MAX_PARALLEL_WRITES })
       await update(stores.source, { name }, current => closeRange(current, { changes, range }))
       return DONE
     },

@@ -1,27 +1,37 @@
-import { type Deal, epochToMs, type Place } from '@w3filecoin/capabilities'
+import {
+  type Deal,
+  epochToMs,
+  type Place,
+  type PlaceStatus,
+  parsePlaceKey,
+  toPlaceKey,
+} from '@w3filecoin/capabilities'
 import type { PieceV1 } from '@w3filecoin/piece'
-import type { Stored } from '@w3filecoin/runtime'
+import type { Row, Stored } from '@w3filecoin/runtime'
 
-/**
- * A deal as a source reports it. A deal with the id 0 is not in the built-in market: it is a place, which says that the
- * piece is on chain at this provider.
- */
+/** A place, or only the provider of one: the source says that the provider has the piece, and not where. */
+export type ChainPlace = Place | { type: 'provider'; provider: string }
+
+/** A deal, or another place of a piece, as a source reports it. */
 export interface ChainDeal {
-  /** Id of the deal in the built-in market. 0 for a place. */
-  id: number
-  /** {@link toPieceKey} of the piece in the deal. */
+  place: ChainPlace
+  /** {@link toPieceKey} of the piece. */
   piece: string
-  /** Actor id of the storage provider, e.g. 20378 for `f020378`. */
-  provider: number
-  /** The deal is live before this epoch. 0 for a place whose end the source does not know. */
-  endEpoch: number
+  /** The storage provider, e.g. `f020378`, or `pdp:3` for the one with this id in the registry of PDP providers. */
+  provider: string
+  /** It is live before this epoch. Absent if it has no end, or the source does not know it. */
+  endEpoch?: number
+  /** Absent if it is live. A faulty one is live too. */
+  condition?: 'pending' | 'faulty' | 'leaving'
+  /** Epoch of its last proof, or of one up to a week earlier, if the source has it. */
+  provenEpoch?: number
   /** Label of the deal, if the source has it. The name of an offer document means that the deal is for this offer. */
   label?: string
   /** The client of the deal, if the source has it, e.g. `f01131298`. */
   client?: string
   /** CID of the data in the piece, if the source has it, e.g. `bafybei…`: the root of its DAG. */
   dataCid?: string
-  /** Epoch at which the deal became active, if the source has it. */
+  /** Epoch at which it became live, if the source has it; of a pending place, at which its first challenge was seen. */
   activationEpoch?: number
 }
 
@@ -40,8 +50,9 @@ export interface KnownDeal extends ChainDeal {
 /**
  * A deal of one source, as the table stores it. Its key is `piece` and `deal`.
  *
- * @example `{ piece: 'baga6ea4seaqao7s…/35', deal: '81234567@spade', id: 81234567, provider: 20378, endEpoch: 6012345,
- * label: 'bafkzci…/kD3wbPzc….json', created: 1733306400000, seenEpoch: 4500000, updated: 1733306400000, run: 812 }`
+ * @example `{ piece: 'baga6ea4seaqao7s…/35', deal: '81234567@spade', place: { type: 'market', dealID: 81234567 },
+ * provider: 'f020378', endEpoch: 6012345, label: 'bafkzci…/kD3wbPzc….json', created: 1733306400000, seenEpoch: 4500000,
+ * updated: 1733306400000, run: 812 }`
  */
 export interface DealRecord extends KnownDeal {
   /** {@link toDealKey}: distinguishes the deals of a piece, and the sources of a deal. */
@@ -62,27 +73,39 @@ export interface DealRecord extends KnownDeal {
 export const toPieceKey = ({ root, log2Size }: { root: { toString(): string }; log2Size: number }): string =>
   `${root}/${log2Size}`
 
-/** Identifies a deal in the reports and snapshots of one source: its id, or the piece and the provider of a place. */
+/** Identifies a deal in the reports and snapshots of one source: its id, or the key of another place and the piece. */
 export type DealIdentity = number | string
 
-/** Returns the identity of a deal at its source. */
-export const identify = ({ id, piece, provider }: ChainDeal): DealIdentity =>
-  id === 0 ? `${piece} ${provider}` : id
+/**
+ * Returns the identity of a deal at its source. A deal is for one piece, whichever the source names. A sector may have
+ * several pieces.
+ */
+export const identify = ({ place, piece }: Pick<ChainDeal, 'place' | 'piece'>): DealIdentity =>
+  place.type === 'market' ? place.dealID : `${keyOf(place)} ${piece}`
+
+/** Returns the key of a place; of a provider without a place, its address. */
+export const keyOf = (place: ChainPlace): string =>
+  place.type === 'provider' ? place.provider : toPlaceKey(place)
+
+/** Reverses {@link keyOf}. */
+export const parseKey = (key: string): ChainPlace => parsePlaceKey(key) ?? { type: 'provider', provider: key }
 
 /**
  * Returns the key of a deal at a source. Each source has its own record of a deal: if one source loses the deal, another
- * may still report it. A place has its provider instead of an id.
+ * may still report it.
  *
- * @example toDealKey('spade', { id: 81234567, provider: 20378 }) // '81234567@spade'
- * @example toDealKey('spade', { id: 0, provider: 20378 }) // 'f020378@spade'
+ * @example toDealKey('spade', { type: 'market', dealID: 81234567 }) // '81234567@spade'
+ * @example toDealKey('spade', { type: 'provider', provider: 'f020378' }) // 'f020378@spade'
  */
-export const toDealKey = (source: string, { id, provider }: Pick<ChainDeal, 'id' | 'provider'>): string =>
-  `${id === 0 ? toAddress(provider) : id}@${source}`
+export const toDealKey = (source: string, place: ChainPlace): string => `${keyOf(place)}@${source}`
+
+/** Returns the name of the source in a {@link toDealKey}: names of sources have no `@`. */
+export const sourceOf = ({ deal }: Pick<DealRecord, 'deal'>): string => deal.slice(deal.lastIndexOf('@') + 1)
 
 /** Builds the record of a deal of a source. */
 export const toDealRecord = (source: string, deal: KnownDeal, run: number): DealRecord => ({
   ...deal,
-  deal: toDealKey(source, deal),
+  deal: toDealKey(source, deal.place),
   run,
 })
 
@@ -106,32 +129,50 @@ export const mergeChange = (
   }
 }
 
+/** A later proof alone is a change only after so many epochs, a week: each change costs a write for each piece. */
+const PROOF_GRAIN = 20_160
+
+const isSameProof = (a: number | undefined, b: number | undefined): boolean =>
+  a === undefined || b === undefined ? a === b : Math.abs(a - b) < PROOF_GRAIN
+
 /** Whether two reports of a deal agree. */
 export const isSameDeal = (a: ChainDeal, b: ChainDeal): boolean =>
-  a.id === b.id &&
+  keyOf(a.place) === keyOf(b.place) &&
   a.piece === b.piece &&
   a.provider === b.provider &&
   a.endEpoch === b.endEpoch &&
+  a.condition === b.condition &&
+  isSameProof(a.provenEpoch, b.provenEpoch) &&
   a.label === b.label &&
   a.client === b.client &&
   a.dataCid === b.dataCid &&
   a.activationEpoch === b.activationEpoch
 
-/** Whether the source does not know the end of a place. Such a place lasts until the source drops it. */
-export const isEndless = ({ id, endEpoch }: Pick<ChainDeal, 'id' | 'endEpoch'>): boolean =>
-  id === 0 && endEpoch === 0
+/** Whether a place has no end, or the source does not know it. Such a place lasts until the source drops it. */
+export const isEndless = ({ endEpoch }: Pick<ChainDeal, 'endEpoch'>): boolean => endEpoch === undefined
 
 /** Whether a deal is past its end at an epoch. */
-export const hasEnded = (deal: Pick<ChainDeal, 'id' | 'endEpoch'>, epoch: number): boolean =>
-  deal.endEpoch <= epoch && !isEndless(deal)
+export const hasEnded = ({ endEpoch }: Pick<ChainDeal, 'endEpoch'>, epoch: number): boolean =>
+  endEpoch !== undefined && endEpoch <= epoch
 
-/** Returns the status of a deal. `Terminated` takes precedence over `Expired`. */
+/** Returns the status of a deal. `Terminated` takes precedence over `Expired`, and `Expired` over others. */
 export const toStatus = (
-  deal: Pick<KnownDeal, 'id' | 'terminated' | 'endEpoch'>,
+  { terminated, endEpoch, condition }: Pick<KnownDeal, 'terminated' | 'endEpoch' | 'condition'>,
   now: number,
-): 'Active' | 'Expired' | 'Terminated' => {
-  if (deal.terminated) return 'Terminated'
-  return epochToMs(deal.endEpoch) <= now && !isEndless(deal) ? 'Expired' : 'Active'
+): PlaceStatus['status'] => {
+  if (terminated) return 'Terminated'
+  if (endEpoch !== undefined && epochToMs(endEpoch) <= now) return 'Expired'
+  switch (condition) {
+    case 'pending':
+      return 'Pending'
+    case 'leaving':
+      return 'Leaving'
+    case 'faulty':
+    case undefined:
+      return 'Active'
+    default:
+      return condition satisfies never
+  }
 }
 
 /**
@@ -145,8 +186,8 @@ export const toDeals = (
   now: number,
 ): Record<string, Deal> => {
   const deals = Map.groupBy(
-    records.filter(({ id }) => id !== 0),
-    ({ id }) => id,
+    records.filter(({ place }) => place.type === 'market'),
+    ({ place }) => keyOf(place),
   )
   return Object.fromEntries(
     [...deals].map(([id, sources]): [string, Deal] => {
@@ -158,10 +199,10 @@ export const toDeals = (
       const activationEpoch = sources.find(
         ({ activationEpoch }) => activationEpoch !== undefined,
       )?.activationEpoch
-      const provider = toAddress(best.provider)
+      const { provider, endEpoch = 0 } = best
       const created = toIso(first.created)
       return [
-        `${id}`,
+        id,
         {
           provider,
           storageProvider: provider,
@@ -171,7 +212,7 @@ export const toDeals = (
           ...(activationEpoch === undefined ? {} : { activation: toIso(epochToMs(activationEpoch)) }),
           ...(label === undefined ? {} : { label }),
           ...(client === undefined ? {} : { client }),
-          expiration: toIso(epochToMs(best.endEpoch)),
+          expiration: toIso(epochToMs(endEpoch)),
           created,
           updated: toIso(best.updated),
           ...(first.seenEpoch === undefined ? {} : { seen: { at: created, epoch: first.seenEpoch } }),
@@ -182,36 +223,64 @@ export const toDeals = (
 }
 
 /**
- * Returns the places of a piece, one for each provider, as `deal/info` reports them. Sources are combined as in
- * {@link toDeals}.
+ * Returns the places of a piece other than deals, as `deal/info` reports them. Sources are combined as in {@link toDeals}.
  *
- * Earlier code stored places as a deal with the key `0@SOURCE`. They are skipped: the source's next run stores them under
- * the key of a place.
+ * @param epochOf returns the epoch of the last good run of a source, if it had one
  */
 export const toPlaces = (
   records: readonly DealRecord[],
   { root }: Pick<PieceV1, 'root'>,
   now: number,
-): Place[] => {
+  epochOf: (source: string) => number | undefined,
+): PlaceStatus[] => {
   const places = Map.groupBy(
-    records.filter(({ id, deal }) => id === 0 && !deal.startsWith('0@')),
-    ({ provider }) => provider,
+    // Earlier code stored a place as the deal 0 of its source, whose next run stored it as a place.
+    records.filter(({ place, deal }) => place.type !== 'market' && !deal.startsWith('0@')),
+    ({ place }) => keyOf(place),
   )
-  return [...places].map(([provider, sources]) => {
+  return [...places].map(([key, sources]): PlaceStatus => {
     const [best] = sources.sort(compare) as [DealRecord]
+    const first = sources.reduce((a, b) => (b.created < a.created ? b : a))
+    const { place, provider, endEpoch, condition, activationEpoch, provenEpoch } = best
+    const status = toStatus(best, now)
+    const epoch = epochOf(sourceOf(best))
     return {
-      provider: toAddress(provider),
-      status: toStatus(best, now),
-      ...(isEndless(best) ? {} : { expiration: toIso(epochToMs(best.endEpoch)) }),
+      type: place.type as PlaceStatus['type'],
+      key,
+      provider,
+      status,
+      ...(status === 'Active' && condition === 'faulty' && { faulty: true as const }),
       pieceCid: `${root}`,
+      ...(activationEpoch !== undefined && { since: toIso(epochToMs(activationEpoch)) }),
+      ...(provenEpoch !== undefined && { lastProof: toIso(epochToMs(provenEpoch)) }),
+      ...(endEpoch !== undefined && { expiration: toIso(epochToMs(endEpoch)) }),
+      ...(epoch !== undefined && { epoch }),
+      ...(first.seenEpoch !== undefined && { seen: { at: toIso(first.created), epoch: first.seenEpoch } }),
     }
   })
+}
+
+/**
+ * Returns a row in the present form. Earlier code stored the id of a deal, or 0 for a provider without a place, and the number
+ * of the provider. The end 0 of such a place was unknown.
+ *
+ * @example `{ deal: '81234567@spade', id: 81234567, provider: 20378, endEpoch: 6012345, … }` becomes
+ * `{ deal: '81234567@spade', place: { type: 'market', dealID: 81234567 }, provider: 'f020378', endEpoch: 6012345, … }`
+ */
+export const upgradeDeal = (row: Row): Row => {
+  if (row.place !== undefined) return row
+  const { id, provider: actor, endEpoch, ...rest } = row
+  const provider = `f0${actor}`
+  return {
+    ...rest,
+    place: id === 0 ? { type: 'provider', provider } : { type: 'market', dealID: id },
+    provider,
+    ...(endEpoch !== 0 && { endEpoch }),
+  }
 }
 
 /** Sorts the records of a deal: those of sources that still list it first, then the one updated last. */
 const compare = (a: KnownDeal, b: KnownDeal): number =>
   Number(a.terminated ?? false) - Number(b.terminated ?? false) || b.updated - a.updated
-
-const toAddress = (provider: number): string => `f0${provider}`
 
 const toIso = (ms: number): string => new Date(ms).toISOString()

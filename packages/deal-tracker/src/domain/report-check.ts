@@ -50,19 +50,21 @@ export const checkReport = (
 }
 
 /**
- * Counts the deals that should still be live, and those of them that are missing or unreadable in the report. A place that
- * has become a deal, because the report has a market id for it now, is not lost.
+ * Counts the deals that should still be live, and those of them that are missing or unreadable in the report. A provider
+ * without a place is not lost if the report has a place of it for the piece now.
  */
 const countLosses = (previous: Snapshot, next: Report): { live: number; lost: number } => {
-  const numbered = new Set(
-    [...next.deals.values()].filter(({ id }) => id !== 0).map(deal => identify({ ...deal, id: 0 })),
+  const found = new Set(
+    [...next.deals.values()].map(({ piece, provider }) =>
+      identify({ place: { type: 'provider', provider }, piece }),
+    ),
   )
   let live = 0
   let lost = 0
   for (const known of previous.deals.values()) {
     if (known.terminated || hasEnded(known, next.stateEpoch)) continue
     live += 1
-    if (isMissing(known, next) && !numbered.has(identify(known))) lost += 1
+    if (isMissing(known, next) && !found.has(identify(known))) lost += 1
   }
   return { live, lost }
 }

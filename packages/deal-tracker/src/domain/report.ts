@@ -16,6 +16,6 @@ export interface Report {
   malformed: number
   /** The number of new deals that were skipped because of {@link MAX_DEALS}. */
   refused: number
-  /** Ids of known deals that the source lists but that could not be parsed. The tracker does not treat them as gone. */
-  unreadable: ReadonlySet<number>
+  /** Known deals that the source lists but that could not be parsed. The tracker does not treat them as gone. */
+  unreadable: ReadonlySet<DealIdentity>
 }

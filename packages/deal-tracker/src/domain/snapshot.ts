@@ -1,4 +1,14 @@
-import { type DealIdentity, hasEnded, identify, isEndless, isSameDeal, type KnownDeal } from './deal.ts'
+import {
+  type ChainPlace,
+  type DealIdentity,
+  hasEnded,
+  identify,
+  isEndless,
+  isSameDeal,
+  type KnownDeal,
+  keyOf,
+  parseKey,
+} from './deal.ts'
 import type { Report } from './report.ts'
 
 /**
@@ -39,7 +49,7 @@ export const diffSnapshot = (previous: Snapshot, next: Report, at: number): Snap
   let dropped = 0
   for (const [identity, known] of previous.deals) {
     const reported = next.deals.get(identity)
-    if (isMissing(known, next) && !(reported === undefined && next.unreadable.has(known.id))) {
+    if (isMissing(known, next) && !(reported === undefined && next.unreadable.has(identity))) {
       const terminated: KnownDeal = { ...known, terminated: true, updated: at }
       changes.push(terminated)
       if (reported === undefined && !isEndless(terminated)) deals.set(identity, terminated)
@@ -68,17 +78,19 @@ export const diffSnapshot = (previous: Snapshot, next: Report, at: number): Snap
 }
 
 /**
- * A deal in the block of a snapshot, which is an array of these in DAG-CBOR. Rows of earlier code end after `terminated`
- * or after `client`.
+ * A deal in the block of a snapshot, which is an array of these in DAG-CBOR. `id` is that of a deal, 0 for a provider without a
+ * place, and else the key of the place. Rows of earlier code end after `terminated`, after `client` or after `activationEpoch`.
  *
  * @example `[81234567, 'baga6ea4seaqao7s…/35', 20378, 6012345, 1733306400000, 1733306400000, false, 4500000,
- * 'bafkzci…/kD3wbPzc….json', null, 'bafybei…', 4499000]`
+ * 'bafkzci…/kD3wbPzc….json', null, 'bafybei…', 4499000, null, null]`
+ * @example `['pdp:314/0xbadd…/12/0', 'baga6ea4seaqao7s…/30', 'pdp:3', null, 1733306400000, 1733306400000, false, 4500000, null,
+ * null, null, null, 'pending', null]`
  */
 export type SnapshotRow = [
-  id: number,
+  id: number | string,
   piece: string,
-  provider: number,
-  endEpoch: number,
+  provider: number | string,
+  endEpoch: number | null,
   created: number,
   updated: number,
   terminated: boolean,
@@ -87,17 +99,19 @@ export type SnapshotRow = [
   client?: string | null,
   dataCid?: string | null,
   activationEpoch?: number | null,
+  condition?: NonNullable<KnownDeal['condition']> | null,
+  provenEpoch?: number | null,
 ]
 
-/** Sorts the deals by id, and places by piece and provider, so that equal deals make equal blocks. */
+/** Sorts the deals by id, and places by their key and piece, so that equal deals make equal blocks. */
 export const toRows = (deals: Snapshot['deals']): SnapshotRow[] =>
-  [...deals.values()]
-    .sort((a, b) => a.id - b.id || compareText(a.piece, b.piece) || a.provider - b.provider)
-    .map(deal => [
-      deal.id,
+  [...deals]
+    .sort(([a], [b]) => compareIdentity(a, b))
+    .map(([, deal]) => [
+      toId(deal.place),
       deal.piece,
-      deal.provider,
-      deal.endEpoch,
+      toNumber(deal.provider) ?? deal.provider,
+      deal.endEpoch ?? null,
       deal.created,
       deal.updated,
       deal.terminated ?? false,
@@ -106,9 +120,32 @@ export const toRows = (deals: Snapshot['deals']): SnapshotRow[] =>
       deal.client ?? null,
       deal.dataCid ?? null,
       deal.activationEpoch ?? null,
+      deal.condition ?? null,
+      deal.provenEpoch ?? null,
     ])
 
-const compareText = (a: string, b: string): number => Number(a > b) - Number(a < b)
+const compareIdentity = (a: DealIdentity, b: DealIdentity): number => {
+  if (typeof a === 'number' && typeof b === 'number') return a - b
+  return typeof a === typeof b ? Number(a > b) - Number(a < b) : typeof a === 'number' ? -1 : 1
+}
+
+const toId = (place: ChainPlace): number | string => {
+  switch (place.type) {
+    case 'market':
+      return place.dealID
+    case 'provider':
+      return 0
+    case 'sector':
+    case 'pdp':
+      return keyOf(place)
+  }
+}
+
+/** @example toNumber('f020378') // 20378 */
+const toNumber = (provider: string): number | undefined => {
+  const number = /^f0(0|[1-9]\d*)$/.exec(provider)?.[1]
+  return number === undefined ? undefined : Number(number)
+}
 
 /**
  * Reverses {@link toRows}. Earlier code kept one place, as the deal 0. Its row is skipped: the next report lists the place
@@ -117,16 +154,22 @@ const compareText = (a: string, b: string): number => Number(a > b) - Number(a <
 export const fromRows = (rows: readonly SnapshotRow[]): Snapshot['deals'] => {
   const deals = new Map<DealIdentity, KnownDeal>()
   for (const row of rows) {
-    const [id, piece, provider, endEpoch, created, updated, terminated, seenEpoch, ...optional] = row
-    const [label, client, dataCid, activationEpoch] = optional
+    const [id, piece, actor, endEpoch, created, updated, terminated, seenEpoch, ...optional] = row
+    const [label, client, dataCid, activationEpoch, condition, provenEpoch] = optional
     if (id === 0 && seenEpoch === undefined) continue
-    const deal: KnownDeal = { id, piece, provider, endEpoch, created, updated }
+    const provider = typeof actor === 'number' ? `f0${actor}` : actor
+    const place = id === 0 ? ({ type: 'provider', provider } as const) : parseKey(`${id}`)
+    const deal: KnownDeal = { place, piece, provider, created, updated }
+    // Earlier code wrote 0 for the unknown end of a provider without a place.
+    if (endEpoch != null && !(id === 0 && endEpoch === 0)) deal.endEpoch = endEpoch
     if (terminated) deal.terminated = true
     if (seenEpoch != null) deal.seenEpoch = seenEpoch
     if (label != null) deal.label = label
     if (client != null) deal.client = client
     if (dataCid != null) deal.dataCid = dataCid
     if (activationEpoch != null) deal.activationEpoch = activationEpoch
+    if (condition != null) deal.condition = condition
+    if (provenEpoch != null) deal.provenEpoch = provenEpoch
     deals.set(identify(deal), deal)
   }
   return deals

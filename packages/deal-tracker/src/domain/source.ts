@@ -62,11 +62,18 @@ export const isComplete = ({ malformed, refused }: Pick<SourceRecord, 'malformed
  * Returns the last good run of a source as `deal/info` reports it. An epoch ahead of our clock is not reported: the clock
  * of the run that accepted it was wrong.
  */
-export const toSourceState = (name: string, record: SourceRecord | undefined, now: number): SourceState => {
+export const toSourceState = (
+  { name, types }: { name: string; types: NonNullable<SourceState['types']> },
+  record: SourceRecord | undefined,
+  now: number,
+): SourceState => {
   const good = record?.good
-  return good === undefined || isAhead(good.epoch, now)
-    ? { source: name }
-    : { source: name, at: new Date(good.at).toISOString(), epoch: good.epoch }
+  return {
+    source: name,
+    types,
+    ...(good !== undefined &&
+      !isAhead(good.epoch, now) && { at: new Date(good.at).toISOString(), epoch: good.epoch }),
+  }
 }
 
 /** Whether a range of a run still has to be written. */

@@ -44,7 +44,7 @@ export const dealInfoHandler = (
 
   const readSources = async (): Promise<SourceState[]> => {
     const records = await stores.source.getMany(sources.map(({ name }) => ({ name })))
-    return sources.map(({ name }, n) => toSourceState(name, records[n], now()))
+    return sources.map((source, n) => toSourceState(source, records[n], now()))
   }
 
   return provide(ability as typeof dealInfo, async ({ capability, invocation }) => {
@@ -81,7 +81,8 @@ export const dealInfoHandler = (
         },
       }
     const deals = toDeals(records, chain.ok, now())
-    const places = toPlaces(records, chain.ok, now())
+    const epochs = new Map(asOf.map(({ source, epoch }) => [source, epoch]))
+    const places = toPlaces(records, chain.ok, now(), source => epochs.get(source))
     if (Object.keys(deals).length === 0 && places.length === 0)
       return { out: { error: newDealNotFound(piece, asOf) } }
     return { out: { ok: { deals, places, asOf } satisfies DealInfoSuccess } }

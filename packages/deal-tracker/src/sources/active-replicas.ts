@@ -51,6 +51,7 @@ export const openActiveReplicas = (
 ): Source => ({
   name,
   url: loggedUrl(url),
+  types: ['market', 'provider'],
   read: async known => {
     const signal = AbortSignal.timeout(maxReadMs)
     try {

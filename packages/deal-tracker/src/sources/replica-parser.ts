@@ -2,14 +2,7 @@ import { fromV1 } from '@w3filecoin/piece'
 import { CID } from 'multiformats/cid'
 import { parse as parseLink } from 'multiformats/link'
 import * as z from 'zod'
-import {
-  type ChainDeal,
-  type DealIdentity,
-  identify,
-  isEndless,
-  isSameDeal,
-  toPieceKey,
-} from '../domain/deal.ts'
+import { type ChainDeal, type DealIdentity, identify, isSameDeal, toPieceKey } from '../domain/deal.ts'
 import { MAX_EPOCH } from '../domain/epoch.ts'
 import { MAX_DEALS, type Report } from '../domain/report.ts'
 import type { Snapshot } from '../domain/snapshot.ts'
@@ -86,7 +79,7 @@ export class ReplicaParser {
   readonly #known: Pick<Snapshot['deals'], 'has' | 'size'>
   readonly #maxNewDeals: number
   readonly #deals = new Map<DealIdentity, ChainDeal>()
-  readonly #unreadable = new Set<number>()
+  readonly #unreadable = new Set<DealIdentity>()
   #newDeals = 0
   #malformed = 0
   #refused = 0
@@ -138,7 +131,7 @@ export class ReplicaParser {
     const other = this.#deals.get(identity)
     if (other === undefined) this.#addDeal(identity, deal)
     // A provider may have a piece in several sectors. The place lasts until the last one ends.
-    else if (deal.id === 0) this.#deals.set(identity, isLonger(deal, other) ? deal : other)
+    else if (deal.place.type !== 'market') this.#deals.set(identity, isLonger(deal, other) ? deal : other)
     // Two records contradict each other, and the file does not show which one is right. Keep the first.
     else if (!isSameDeal(other, deal)) this.#malformed += 1
   }
@@ -172,13 +165,20 @@ interface ParsedReplica {
 const parseContract = ({ piece, dataCid }: ParsedReplica, value: unknown): ChainDeal | undefined => {
   const contract = contractSchema.safeParse(value).data
   if (contract === undefined) return undefined
-  const { provider_id: provider, legacy_market_id: id, label, client_id: client } = contract
+  const { provider_id, legacy_market_id: dealID, label, client_id: client } = contract
+  const provider = `f0${provider_id}`
   const { activation_epoch: activationEpoch } = contract
   const end = epoch.safeParse(contract.legacy_market_end_epoch).data
-  if (id === 0) return { id, piece, provider, endEpoch: end ?? 0 }
+  if (dealID === 0)
+    return {
+      place: { type: 'provider', provider },
+      piece,
+      provider,
+      ...(end !== undefined && end > 0 && { endEpoch: end }),
+    }
   if (end === undefined) return undefined
   return {
-    id,
+    place: { type: 'market', dealID },
     piece,
     provider,
     endEpoch: end,
@@ -189,8 +189,7 @@ const parseContract = ({ piece, dataCid }: ParsedReplica, value: unknown): Chain
   }
 }
 
-const isLonger = (a: ChainDeal, b: ChainDeal): boolean =>
-  !isEndless(b) && (isEndless(a) || a.endEpoch > b.endEpoch)
+const isLonger = (a: ChainDeal, b: ChainDeal): boolean => (a.endEpoch ?? Infinity) > (b.endEpoch ?? Infinity)
 
 /** Returns the piece's key, or `undefined` if its CID or size is invalid. */
 const parsePieceKey = ({ piece_cid, piece_log2_size }: z.infer<typeof replicaSchema>): string | undefined => {

@@ -3,7 +3,10 @@ import {
   type AggregateAcceptSuccess,
   type DealInfoSuccess,
   type Failure,
+  findLivePlaces,
+  type LivePlace,
   parsePieceLink,
+  toMetadata,
 } from '@w3filecoin/capabilities'
 import {
   type Consumer,
@@ -20,7 +23,6 @@ import type { Dependencies } from '../dependencies.ts'
 import { type AggregateRecord, isFinal, markWaiting } from '../domain/aggregate.ts'
 import { findDeal } from '../domain/credit.ts'
 import { explainWait, isOverdue } from '../domain/deadline.ts'
-import { findLiveDeals } from '../domain/live-deal.ts'
 import { documentName } from '../domain/offer-document.ts'
 import { type ReportMessage, type TrackMessage, trackMessage } from '../queues.ts'
 import { creditDeal, readClaims } from '../settlement/credit-deal.ts'
@@ -40,6 +42,7 @@ export const onTrack = (
     | 'queues'
     | 'aggregators'
     | 'dealTracker'
+    | 'placeTypes'
     | 'timing'
     | 'batching'
     | 'now'
@@ -47,7 +50,7 @@ export const onTrack = (
     | 'log'
   >,
 ): Consumer<TrackMessage> => {
-  const { id, stores, queues, dealTracker, timing, now, random, log } = dependencies
+  const { id, stores, queues, dealTracker, placeTypes, timing, now, random, log } = dependencies
   const askTracker = async (records: readonly AggregateRecord[]) => {
     const questions = records.map(({ aggregate }) =>
       trackerQuestion(id, dealTracker, { piece: parsePieceLink(aggregate), nonce: random() }),
@@ -94,15 +97,15 @@ export const onTrack = (
       places = [],
       asOf = [],
     } = (answer.out.ok ?? answer.out.error) as Partial<DealInfoSuccess>
-    const claims = await readClaims(dependencies, record, findLiveDeals({ deals }))
+    const claims = await readClaims(dependencies, record, findLivePlaces({ deals, places }, placeTypes))
     const deal = findDeal(record, claims, now())
     if (deal) {
       // If another offer was faster, the next check finds another deal, or none.
       if (await creditDeal(dependencies, record, deal, claims))
-        await settleAggregate(dependencies, record, createSuccessOutcome(record, deal.id))
+        await settleAggregate(dependencies, record, createSuccessOutcome(record, deal))
       return
     }
-    const reason = explainWait(record, claims, { places, asOf }, now(), timing)
+    const reason = explainWait(record, claims, { places, asOf }, placeTypes, now(), timing)
     if (reason === undefined) await queues.report.send([createOverdueReport(record)])
     else await keepWaiting(record, reason)
   }
@@ -136,11 +139,10 @@ export const onTrack = (
   )
 }
 
-const createSuccessOutcome = ({ aggregate }: AggregateRecord, dealID: number): Outcome => {
+const createSuccessOutcome = ({ aggregate }: AggregateRecord, { place, epoch }: LivePlace): Outcome => {
   const success: AggregateAcceptSuccess = {
     aggregate: parsePieceLink(aggregate),
-    dataType: 0,
-    dataSource: { dealID },
+    ...toMetadata(place, epoch),
   }
   return { out: { ok: success } }
 }

@@ -8,6 +8,7 @@ import {
   type Entered,
   notDue,
   type Reason,
+  type Row,
   recordId,
   type Stored,
   stageRules,
@@ -57,8 +58,8 @@ export interface AggregateRecord extends Due, Entered, Translated {
   acceptTask?: Uint8Array | undefined
   /** CID of the `aggregate/offer` whose receipt is the refusal. */
   refusedOfferCid?: string | undefined
-  /** The deal that the aggregate was accepted with. */
-  dealID?: number | undefined
+  /** Key of the place that the aggregate was accepted with: see `toPlaceKey`. Of a deal, its id. */
+  place?: string | undefined
   /** Why it `failed`. Absent in records of earlier code. */
   reason?: Reason | undefined
   /** CID of the list of the CIDs of ranges, each a list of packed `piece/offer` tasks. Present when `failed`. */
@@ -70,6 +71,12 @@ export interface AggregateRecord extends Due, Entered, Translated {
   /** The last problem with the deal tracker, or with the aggregator of its retries, while the step is still being retried. */
   trouble?: Trouble | undefined
 }
+
+/** Returns a row in the present form. Earlier code stored the id of the deal. */
+export const upgradeAggregate = ({ dealID, ...row }: Row): Row => ({
+  ...row,
+  ...(dealID !== undefined && { place: `${dealID}` }),
+})
 
 /** Invalid pieces that a receipt names, each with the reason. */
 export const MAX_INVALID_PIECES = 1_000
@@ -153,14 +160,14 @@ export const newAggregate = (
 
 export const markAccepted = (
   record: Stored<AggregateRecord>,
-  dealID: number,
+  place: string,
   now: number,
 ): Stored<AggregateRecord> | undefined =>
   canBecome(record, 'accepted')
     ? {
         ...record,
         stage: 'accepted',
-        dealID,
+        place,
         endedAt: now,
         waitsFor: undefined,
         trouble: undefined,

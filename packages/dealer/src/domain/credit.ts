@@ -1,14 +1,15 @@
+import type { LivePlace } from '@w3filecoin/capabilities'
 import { type AggregateRecord, CHAIN_TOLERANCE_MS, isFinal, isSameOwner } from './aggregate.ts'
-import type { LiveDeal } from './live-deal.ts'
 import { documentName, parseDocumentName } from './offer-document.ts'
 
 /**
- * The offer that a deal is credited to. Only this offer may be accepted with the deal. The key is the deal.
+ * The offer that a place is credited to. Only this offer may be accepted with the place. The key is the place.
  *
  * @example { deal: '81234567', aggregateId: 'kD3wbPzc…', creditedAt: 1767225600000 }
+ * @example { deal: 'sector:f020378/77', aggregateId: 'kD3wbPzc…', creditedAt: 1767225600000 }
  */
 export interface CreditRecord {
-  /** Id of the deal in the built-in market. */
+  /** Key of the place: see `toPlaceKey`. Of a deal, its id. */
   deal: string
   /** Record id of the offer. */
   aggregateId: string
@@ -16,25 +17,25 @@ export interface CreditRecord {
   creditedAt: number
 }
 
-/** The live deals of an aggregate, the offers of it that are known, and the credits of these deals. */
+/** The live places of an aggregate, the offers of it that are known, and the credits of these places. */
 export interface Claims {
-  /** The lowest id first. */
-  deals: readonly LiveDeal[]
+  /** The first one is preferred. */
+  deals: readonly LivePlace[]
   offers: readonly AggregateRecord[]
   credits: readonly CreditRecord[]
 }
 
 export const findCredit = <C extends CreditRecord>(
-  { id }: LiveDeal,
+  { key }: LivePlace,
   { credits }: { credits: readonly C[] },
-): C | undefined => credits.find(({ deal }) => deal === `${id}`)
+): C | undefined => credits.find(({ deal }) => deal === key)
 
 /**
  * Returns the deal that an offer may be accepted with, once the deal is credited to it. That is the lowest one that is
  * credited to it already; else the lowest one whose label names it; else the lowest one that may be its own. Of several open
  * offers for which a deal may have been made, the earliest one gets the deal.
  */
-export const findDeal = (record: AggregateRecord, claims: Claims, now: number): LiveDeal | undefined => {
+export const findDeal = (record: AggregateRecord, claims: Claims, now: number): LivePlace | undefined => {
   const { deals, offers } = claims
   const own = deals.find(deal => findCredit(deal, claims)?.aggregateId === record.id)
   if (own) return own
@@ -56,7 +57,7 @@ export const findPossibleDeal = (
   record: AggregateRecord,
   claims: Claims,
   now: number,
-): LiveDeal | undefined => {
+): LivePlace | undefined => {
   const { deals, offers } = claims
   const others = offers.filter(({ id }) => id !== record.id)
   return deals.find(
@@ -72,11 +73,11 @@ export const findPossibleDeal = (
  * Whether a deal is credited to another offer. The credit is void if that offer ended without the deal: a run may have
  * been interrupted after the credit, and the receipt that was filed meanwhile decides.
  */
-const isReserved = (deal: LiveDeal, record: AggregateRecord, claims: Claims): boolean => {
+const isReserved = (deal: LivePlace, record: AggregateRecord, claims: Claims): boolean => {
   const credit = findCredit(deal, claims)
   if (credit === undefined || credit.aggregateId === record.id) return false
   const holder = claims.offers.find(({ id }) => id === credit.aggregateId)
-  return holder === undefined || !isFinal(holder) || holder.dealID === deal.id
+  return holder === undefined || !isFinal(holder) || holder.place === deal.key
 }
 
 /**
@@ -84,7 +85,7 @@ const isReserved = (deal: LiveDeal, record: AggregateRecord, claims: Claims): bo
  * a label was if the tracker saw it after the offer. Instead of the offer, a failed one of the same owner may stand, which
  * this one retries.
  */
-const isMadeFor = (deal: LiveDeal, offer: AggregateRecord, claims: Claims, now: number): boolean => {
+const isMadeFor = (deal: LivePlace, offer: AggregateRecord, claims: Claims, now: number): boolean => {
   switch (compareLabel(deal, offer, claims)) {
     case 'own':
       return true
@@ -102,7 +103,7 @@ const isMadeFor = (deal: LiveDeal, offer: AggregateRecord, claims: Claims, now: 
  * anything.
  */
 const compareLabel = (
-  { label }: LiveDeal,
+  { label }: LivePlace,
   offer: AggregateRecord,
   claims: Claims,
 ): 'own' | 'other' | 'silent' => {
@@ -125,7 +126,7 @@ const attemptsOf = (offer: AggregateRecord, { offers }: Claims): AggregateRecord
 ]
 
 /** Whether a deal was seen after an offer. If a clock was wrong when the offer was made, its time is unknown. */
-const isSeenAfter = ({ seenAt }: LiveDeal, { offeredAt }: AggregateRecord, now: number): boolean =>
+const isSeenAfter = ({ seenAt }: LivePlace, { offeredAt }: AggregateRecord, now: number): boolean =>
   offeredAt > now || seenAt >= offeredAt - CHAIN_TOLERANCE_MS
 
 const byAge = (a: AggregateRecord, b: AggregateRecord): number =>

@@ -1,4 +1,11 @@
-import { type DealInfoSuccess, epochToMs } from '@w3filecoin/capabilities'
+import {
+  type DealInfoSuccess,
+  describePlace,
+  epochToMs,
+  type Place,
+  type PlaceStatus,
+  parsePlaceKey,
+} from '@w3filecoin/capabilities'
 import { type AggregateRecord, CHAIN_TOLERANCE_MS, type Timing } from './aggregate.ts'
 import { type Claims, findPossibleDeal } from './credit.ts'
 
@@ -13,26 +20,34 @@ export const isOverdue = (record: AggregateRecord, now: number, timing: Timing):
 
 /**
  * Returns the reason why an offer without a deal waits; `undefined` if it has failed. It has failed only if its deadline is
- * over, every source of the deal tracker had a good run with a chain state later than the deadline, and none of them
- * reports a deal or a place that may be the offer's. A chain state in the future is not knowledge: the clock of that run
+ * over, every source of the deal tracker that could see it had a good run with a chain state later than the deadline, and none of
+ * them reports a deal or a place that may be the offer's. A chain state in the future is not knowledge: the clock of that run
  * was wrong.
  */
 export const explainWait = (
   record: AggregateRecord,
   claims: Claims,
   { places, asOf }: Knowledge,
+  placeTypes: readonly Place['type'][],
   now: number,
   timing: Timing,
 ): string | undefined => {
   if (!isOverdue(record, now, timing)) return 'a deal for it must be on chain'
-  const place = places.find(({ status }) => status === 'Active')
-  if (place) return `it is on chain at ${place.provider}, without a deal of the built-in market`
+  const place = places.find(
+    ({ key, status }) =>
+      status === 'Pending' || (status === 'Active' && !claims.deals.some(deal => deal.key === key)),
+  )
+  if (place) return describeOtherPlace(place)
   const deal = findPossibleDeal(record, claims, now)
   if (deal)
-    return `deal ${deal.id} is live, and may be for this offer or for another one: report a failure if it is not for this one`
+    return `${describePlace(deal.place)} is live, and may be for this offer or for another one: report a failure if it is not for this one`
   if (asOf.length === 0) return 'the deal tracker does not say how recent its knowledge is'
+  // Sources of earlier deal trackers do not say what they see.
+  const able = asOf.filter(({ types = placeTypes }) => types.some(type => isAccepted(type, placeTypes)))
+  if (able.length === 0)
+    return `no source of the deal tracker sees places of the accepted kinds: ${placeTypes.join(', ')}`
   const deadline = deadlineOf(record, timing)
-  const blind = asOf.filter(({ epoch }) => {
+  const blind = able.filter(({ epoch }) => {
     const time = epoch === undefined ? 0 : epochToMs(epoch)
     return !(deadline < time && time <= now + CHAIN_TOLERANCE_MS)
   })
@@ -40,4 +55,20 @@ export const explainWait = (
   const time = new Date(deadline).toISOString()
   const runs = blind.map(({ source, at }) => `${source} (last: ${at ?? 'never'})`)
   return `the deal tracker cannot say that there is no deal: no good run later than ${time} of ${runs.join(', ')}`
+}
+
+/** Whether a source that sees such places may see one that is accepted. A provider without a place may have any. */
+const isAccepted = (type: Place['type'] | 'provider', accepted: readonly Place['type'][]): boolean =>
+  type === 'provider' || accepted.includes(type)
+
+/** Describes a place with which the offer is not accepted: now, or by the settings of the dealer. */
+const describeOtherPlace = ({ key, type, status, provider, epoch }: PlaceStatus): string => {
+  // Earlier deal trackers name only the provider.
+  const place = type === 'provider' ? undefined : parsePlaceKey(`${key}`)
+  if (place === undefined) return `it is on chain at ${provider}, without a deal of the built-in market`
+  const where = `it is on chain as ${describePlace(place)}`
+  if (status === 'Pending') return `${where}, and not proven yet`
+  return epoch === undefined
+    ? `${where}, and no source of the deal tracker had a complete run yet`
+    : `${where}, which the setting \`places\` does not accept`
 }

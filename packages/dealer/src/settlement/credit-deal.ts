@@ -1,8 +1,8 @@
+import type { LivePlace } from '@w3filecoin/capabilities'
 import type { Stored } from '@w3filecoin/runtime'
 import type { Dependencies } from '../dependencies.ts'
 import type { AggregateRecord } from '../domain/aggregate.ts'
 import { type Claims, type CreditRecord, findCredit } from '../domain/credit.ts'
-import type { LiveDeal } from '../domain/live-deal.ts'
 import { parseDocumentName } from '../domain/offer-document.ts'
 
 /** Offers of one aggregate that are compared, the earliest ones first. */
@@ -17,11 +17,11 @@ type Reading = Claims & { credits: readonly Stored<CreditRecord>[] }
 export const readClaims = async (
   { stores, now }: Pick<Dependencies, 'stores' | 'now'>,
   record: AggregateRecord,
-  deals: readonly LiveDeal[],
+  deals: readonly LivePlace[],
 ): Promise<Reading> => {
   if (deals.length === 0) return { deals, offers: [record], credits: [] }
   const { items } = await stores.aggregate.find('aggregate', record.aggregate, { limit: MAX_OFFERS })
-  const stored = await stores.credit.getMany(deals.map(({ id }) => ({ deal: `${id}` })))
+  const stored = await stores.credit.getMany(deals.map(({ key }) => ({ deal: key })))
   const credits = stored.filter(credit => credit !== undefined)
   const ids = new Set([
     ...items.map(({ id }) => id as string),
@@ -31,10 +31,10 @@ export const readClaims = async (
   ids.delete(record.id)
   const found = await stores.aggregate.getMany([...ids].map(id => ({ id })))
   const others = found.filter(other => other?.aggregate === record.aggregate) as Stored<AggregateRecord>[]
-  for (const { id, dealID } of others) {
-    const deal = deals.find(deal => deal.id === dealID)
+  for (const { id, place } of others) {
+    const deal = deals.find(({ key }) => key === place)
     if (deal === undefined || findCredit(deal, { credits })) continue
-    const inserted = await stores.credit.insert({ deal: `${dealID}`, aggregateId: id, creditedAt: now() })
+    const inserted = await stores.credit.insert({ deal: deal.key, aggregateId: id, creditedAt: now() })
     credits.push(inserted.ok ?? inserted.error.record)
   }
   return { deals, offers: [record, ...others], credits }
@@ -44,10 +44,10 @@ export const readClaims = async (
 export const creditDeal = async (
   { stores, now }: Pick<Dependencies, 'stores' | 'now'>,
   { id }: AggregateRecord,
-  deal: LiveDeal,
+  deal: LivePlace,
   claims: Reading,
 ): Promise<boolean> => {
-  const credit: CreditRecord = { deal: `${deal.id}`, aggregateId: id, creditedAt: now() }
+  const credit: CreditRecord = { deal: deal.key, aggregateId: id, creditedAt: now() }
   const known = findCredit(deal, claims)
   if (known?.aggregateId === id) return true
   // A void credit passes to this offer.

@@ -1,4 +1,10 @@
-import type { AggregateAcceptSuccess, Failure } from '@w3filecoin/capabilities'
+import {
+  type AggregateAcceptSuccess,
+  type Failure,
+  type Place,
+  placeIn,
+  toPlaceKey,
+} from '@w3filecoin/capabilities'
 import {
   issueReceipt,
   type Outcome,
@@ -31,7 +37,7 @@ export const settleAggregate = async (
   const { record: ended } = await update(stores.aggregate, { id: record.id }, current =>
     retries
       ? markFailed(current, { ...retries, reason: receipt.out.error as Failure }, now(), timing)
-      : markAccepted(current, Number(success?.dataSource.dealID), now()),
+      : markAccepted(current, toPlaceKey(placeIn(success) as Place), now()),
   )
   if (retries) await sendRetries(dependencies, record.id, retries)
   await queues.translate.send(translationsOf(ended))

@@ -22,6 +22,7 @@ export interface RecordFormat<R> {
  * Defines the format of a table's records.
  *
  * @param options.stored attributes whose name in the table differs from their name in memory
+ * @param options.upgrade returns a row of an earlier version with the attributes of the present one, under their names in memory
  * @param options.packed attributes with bytes that the table holds as {@link pack} packs them
  * @param options.workflow how the transitions of the records are reported
  * @example recordFormat<PieceRecord>({ version: 2, stored: { acceptTask: 'accept' }, packed: ['acceptTask'] })
@@ -30,11 +31,13 @@ export const recordFormat = <R extends object>({
   version = 1,
   stored = {},
   packed = [],
+  upgrade = row => row,
   workflow,
 }: {
   version?: number
   stored?: { [A in keyof R & string]?: string }
   packed?: readonly (keyof R & string)[]
+  upgrade?: (row: Row) => Row
   workflow?: Workflow<R>
 } = {}): RecordFormat<R> => {
   const toStored = Object.entries(stored) as [string, string][]
@@ -48,7 +51,8 @@ export const recordFormat = <R extends object>({
         throw new Error(
           `The record has version ${v}, and this code reads versions up to ${version}: a later version of the service wrote it`,
         )
-      return mapBytes(rename(row, toMemory), packed, unpack) as R
+      const record = mapBytes(rename(row, toMemory), packed, unpack)
+      return (Number(v) < version ? upgrade(record) : record) as R
     },
   }
 }

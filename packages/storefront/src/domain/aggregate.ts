@@ -1,3 +1,4 @@
+import type { DealMetadata } from '@w3filecoin/capabilities'
 import {
   addTrouble,
   backoffMs,
@@ -7,6 +8,7 @@ import {
   LONGEST_CHECK_MS,
   notDue,
   type Reason,
+  type Row,
   recordId,
   type Stored,
   stageRules,
@@ -39,9 +41,8 @@ export interface AggregateRecord extends Due, Entered {
   stage: AggregateStage
   /** When a check first found no piece that is not settled, in milliseconds since 1970. Absent before that, and after a piece joined. */
   emptyAt?: number | undefined
-  /** From `accepted` on. */
-  dataType?: number | undefined
-  dealID?: number | undefined
+  /** Its place on chain, as the dealer's receipt names it. From `accepted` on. */
+  metadata?: DealMetadata | undefined
   /** CID of a list of CIDs, one per shard, of the {@link Verdict}s on its pieces. Only when `failed`. */
   verdictsCid?: string | undefined
   /** Why it `failed`. Absent in records of earlier code. */
@@ -49,6 +50,12 @@ export interface AggregateRecord extends Due, Entered {
   /** The last problem with the service that is asked for the outcome, while the question is still being repeated. */
   trouble?: Trouble | undefined
 }
+
+/** Returns a row in the present form. Earlier code stored the id of the deal, which was the only kind of place. */
+export const upgradeAggregate = ({ dataType, dealID, ...row }: Row): Row => ({
+  ...row,
+  ...(dealID !== undefined && { metadata: { dataType: 0, dataSource: { dealID } } }),
+})
 
 /** `isFinal`: the outcome of the aggregate is known. */
 export const { canBecome, isFinal } = stageRules<AggregateStage>({
@@ -131,10 +138,10 @@ export const recordOutcomeProblem = (
 
 export const markAccepted = (
   record: Stored<AggregateRecord>,
-  deal: { dataType: number; dealID: number },
+  metadata: DealMetadata,
   now: number,
   timing: Timing,
-): Stored<AggregateRecord> | undefined => enterStage('accepted', record, deal, now, timing)
+): Stored<AggregateRecord> | undefined => enterStage('accepted', record, { metadata }, now, timing)
 
 export const markFailed = (
   record: Stored<AggregateRecord>,

@@ -6,6 +6,7 @@ import {
   type NextAggregate,
   type PieceInfoSuccess,
   type PieceLink,
+  type PlaceStatus,
   type PlaceSummary,
   parsePieceLink,
   type Stage,
@@ -221,7 +222,7 @@ export const aggregatesOf = (
 /** The part of an answer to `deal/info` that is reported. An earlier deal tracker has neither `places` nor `asOf`. */
 export interface DealAnswer {
   deals?: Record<string, Pick<Deal, 'provider' | 'status' | 'expiration'>>
-  places?: { provider: string; status: string; expiration?: string }[]
+  places?: PlaceStatus[]
   /** The sources that the deal tracker reads. */
   asOf?: object[]
 }
@@ -244,12 +245,7 @@ export const reportDeals = (aggregates: readonly PieceLink[], answers: readonly 
   )
   const places = about(
     ({ places = [] }) => places,
-    (aggregate, { provider, status, expiration }): PlaceSummary => ({
-      aggregate,
-      provider,
-      status,
-      ...(expiration !== undefined && { expiration }),
-    }),
+    (aggregate, { pieceCid: _, ...place }): PlaceSummary => ({ aggregate, ...place }),
   )
   const isBlind = answers.some(({ asOf }) => asOf?.length === 0)
   return {

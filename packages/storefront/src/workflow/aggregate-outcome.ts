@@ -2,13 +2,17 @@ import type { Receipt } from '@ucanto/interface'
 import {
   type AggregateAcceptSuccess,
   type DealInfoSuccess,
+  type DealMetadata,
   endsAggregate,
   type Failure,
   failure,
+  findLivePlaces,
   namesInvalidPieces,
   parsePieceLink,
+  placeIn,
   type Result,
   type Task,
+  toMetadata,
 } from '@w3filecoin/capabilities'
 import {
   hasEffectBlocks,
@@ -103,7 +107,7 @@ const receiveOutcome = async (
 ): Promise<Result<object>> => {
   const success = receipt.out.ok as AggregateAcceptSuccess | undefined
   const error = receipt.out.error as Failure | undefined
-  if (success && `${success.aggregate}` === record.aggregate)
+  if (success && `${success.aggregate}` === record.aggregate && placeIn(success))
     return changeStage(dependencies, record, acceptedChange(dependencies, success))
   return error && endsAggregate(error)
     ? changeStage(dependencies, record, await failedChange(dependencies, receipt))
@@ -144,10 +148,10 @@ type Change = (record: Stored<AggregateRecord>) => Stored<AggregateRecord> | und
 
 const acceptedChange = (
   { timing, now }: Pick<Dependencies, 'timing' | 'now'>,
-  { dataType, dataSource }: AggregateAcceptSuccess,
+  { dataType, dataSource }: DealMetadata,
 ): Change => {
-  const deal = { dataType, dealID: Number(dataSource.dealID) }
-  return record => markAccepted(record, deal, now(), timing)
+  const metadata = { dataType, dataSource } as DealMetadata
+  return record => markAccepted(record, metadata, now(), timing)
 }
 
 /** Stores the verdicts on all pieces as blocks, one per shard. The retries must be offers of the dealer to our aggregator. */
@@ -222,11 +226,8 @@ const fetchDeal = async (
     record,
     error?.message ?? (isKnown ? undefined : `The deal tracker refuses to answer: ${refusal.message}`),
   )
-  const { deals = {} } = (answer?.ok?.out.ok ?? {}) as Partial<DealInfoSuccess>
-  const live = Object.entries(deals)
-    .filter(([dealID, { status }]) => status === 'Active' && Number(dealID) > 0)
-    .map(([dealID]) => Number(dealID))
-  if (live.length === 0) return
-  const success = { aggregate: piece, dataType: 0, dataSource: { dealID: Math.min(...live) } }
-  await changeStage(dependencies, record, acceptedChange(dependencies, success))
+  const { deals = {}, places = [] } = (answer?.ok?.out.ok ?? {}) as Partial<DealInfoSuccess>
+  const [live] = findLivePlaces({ deals, places })
+  if (live === undefined) return
+  await changeStage(dependencies, record, acceptedChange(dependencies, toMetadata(live.place, live.epoch)))
 }

@@ -1,5 +1,10 @@
 import { decode } from '@ipld/dag-cbor'
-import { type FilecoinAcceptSuccess, failure, parsePieceLink } from '@w3filecoin/capabilities'
+import {
+  type DealMetadata,
+  type FilecoinAcceptSuccess,
+  failure,
+  parsePieceLink,
+} from '@w3filecoin/capabilities'
 import { getValue, type Stored, update } from '@w3filecoin/runtime'
 import { parse as parseLink } from 'multiformats/link'
 import pMap from 'p-map'
@@ -35,7 +40,7 @@ export const settlePieces = async (
 const settleAccepted = async (
   dependencies: Pick<Dependencies, 'id' | 'stores' | 'queues' | 'now'>,
   records: readonly Stored<PieceRecord>[],
-  { dataType, dealID }: AggregateRecord,
+  { metadata }: AggregateRecord,
 ): Promise<void> => {
   const aggregated = records.filter(({ stage }) => stage === 'aggregated')
   const memberships = await readMemberships(dependencies.stores, aggregated)
@@ -45,7 +50,7 @@ const settleAccepted = async (
       piece: parsePieceLink(record.piece),
       aggregate: parsePieceLink(aggregate),
       inclusion: decode(inclusion),
-      aux: { dataType: dataType as number, dataSource: { dealID: dealID as number } },
+      aux: metadata as DealMetadata,
     }
     return { record, out: { ok: success } }
   })

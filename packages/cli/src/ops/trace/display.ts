@@ -1,3 +1,4 @@
+import { describePlaceKey } from '@w3filecoin/capabilities'
 import { duration, shortCid, wrap } from '../../text.ts'
 import { iso, time } from '../display.ts'
 import type { ReceiptStep } from './receipts.ts'
@@ -55,7 +56,7 @@ const headOf = (story: Story, number: string, now: number): string[] => {
   const head = [
     `${piece === undefined ? 'Aggregate' : 'Workflow'} ${number}: ${stage}`,
     ...(piece !== undefined && count > 1 ? [`in aggregate ${count}`] : []),
-    ...(deal === undefined ? [] : [`with deal ${deal}`]),
+    ...(deal === undefined ? [] : [`with ${describePlaceKey(deal)}`]),
   ].join(' ')
   // The record that is furthest along is the one that the others wait for.
   const last = story.open.at(-1)
@@ -106,7 +107,7 @@ const textOf = (step: Step): string => {
       return `${what}${where}${how ? `: ${how}` : ''}`
     }
     case 'deal':
-      return `deal ${step.deal === 0 ? 'outside the market' : step.deal} of aggregate ${step.aggregate} seen at ${step.provider}: ${step.status} (source ${step.source})`
+      return `${describePlaceKey(step.deal)} of aggregate ${step.aggregate} seen at ${step.provider}: ${step.status} (source ${step.source})`
     case 'receipt': {
       const { name, error, forks, join, unreadBytes } = step
       if (unreadBytes !== undefined) return `receipt ${name}: ${unreadBytes} bytes, too large to read here`

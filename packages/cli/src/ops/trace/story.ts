@@ -6,8 +6,8 @@ import {
   type PieceRecord as OfferedPiece,
   pieceId,
 } from '@w3filecoin/aggregator'
-import { parsePieceLink, Tasks } from '@w3filecoin/capabilities'
-import { toPieceKey, toStatus } from '@w3filecoin/deal-tracker'
+import { describePlaceKey, parsePieceLink, Tasks } from '@w3filecoin/capabilities'
+import { keyOf, sourceOf, toPieceKey, toStatus } from '@w3filecoin/deal-tracker'
 import {
   type AggregateRecord as DealerAggregate,
   aggregateId as dealerKey,
@@ -49,8 +49,8 @@ export interface DealStep {
   kind: 'deal'
   at: number
   service: string
-  /** Id of the deal in the built-in market; 0 if it has none. */
-  deal: number
+  /** Key of the place: of a deal, its id; of a provider without a place, its address. */
+  deal: string
   provider: string
   status: string
   source: string
@@ -84,8 +84,8 @@ export interface AggregateOfStory {
   nonce: string | undefined
   group: string
   stage: string
-  /** Its deal, once it is accepted. */
-  deal?: number | undefined
+  /** Key of its place on chain, once it is accepted: of a deal, its id. */
+  deal?: string | undefined
 }
 
 /** A workflow of one piece, or an aggregate: everything that the four services store about it. */
@@ -453,7 +453,7 @@ const addAggregate = async (
     nonce,
     group,
     stage: offered?.stage ?? stage,
-    deal: offered?.dealID,
+    deal: offered?.place,
   }
 
   const known = await services.storefront.aggregate.get({ id: storefrontKey({ aggregate, nonce }) })
@@ -475,12 +475,12 @@ const addOffer = async (
   acceptCid?: string,
 ): Promise<Filed | undefined> => {
   if (record) {
-    const { id, aggregate, nonce, group, stage, offeredAt, endedAt, dealID } = record
+    const { id, aggregate, nonce, group, stage, offeredAt, endedAt, place: onChain } = record
     const place = { service: 'dealer', record: 'aggregate', key: id, aggregate: number }
     draft.keys.push(id)
     draft.stage({ at: offeredAt, ...place, stage: 'offered' })
-    draft.stage({ at: endedAt, ...place, stage, note: dealID === undefined ? undefined : `deal ${dealID}` })
-    draft.aggregates[number - 1] ??= { aggregate, nonce, group, stage, deal: dealID }
+    draft.stage({ at: endedAt, ...place, stage, note: onChain && describePlaceKey(onChain) })
+    draft.aggregates[number - 1] ??= { aggregate, nonce, group, stage, deal: onChain }
     await addTranslations(draft, 'dealer', record.translations, number)
     await addDeals(draft, record, number)
   }
@@ -536,10 +536,10 @@ const addDeals = async (draft: Draft, { aggregate }: DealerAggregate, number: nu
       kind: 'deal',
       at: record.created,
       service: 'deal-tracker',
-      deal: record.id,
-      provider: `f0${record.provider}`,
+      deal: keyOf(record.place),
+      provider: record.provider,
       status: toStatus(record, draft.now),
-      source: record.deal.slice(record.deal.indexOf('@') + 1),
+      source: sourceOf(record),
       aggregate: number,
     })
 }
