@@ -12,6 +12,10 @@ const sourceFields = {
     }),
 }
 
+const httpUrl = z.url({ protocol: /^https?$/, error: 'expected an http or https URL' })
+/** The address of a contract or a wallet. Its letters may be of any case: no checksum is checked. */
+const contract = z.string().regex(/^0x[0-9a-fA-F]{40}$/, 'expected an address: 0x and 40 hexadecimal digits')
+
 /** A source of deals. `openSource` has a case for each kind. */
 const sourceSchema = z.discriminatedUnion('kind', [
   z.strictObject({
@@ -20,9 +24,64 @@ const sourceSchema = z.discriminatedUnion('kind', [
       description: 'Format of the source: a file of active replicas, plain or compressed with Zstandard.',
       examples: ['active-replicas'],
     }),
-    url: z
-      .url({ protocol: /^https?$/, error: 'expected an http or https URL' })
-      .meta({ description: 'URL of the file.', examples: ['https://example.com/active-replicas.json.zst'] }),
+    url: httpUrl.meta({
+      description: 'URL of the file.',
+      examples: ['https://example.com/active-replicas.json.zst'],
+    }),
+  }),
+  z.strictObject({
+    ...sourceFields,
+    kind: z.literal('pdp').meta({
+      description: 'Pieces in data sets that are proven with PDP, read from contracts of the chain.',
+      examples: ['pdp'],
+    }),
+    rpc: z
+      .array(httpUrl)
+      .min(1)
+      .max(2)
+      .meta({
+        description:
+          'Addresses of nodes of the chain that answer JSON-RPC (`eth_call`). With two, a run counts only if both agree.',
+        examples: [['https://node-1.example.com/rpc/v1', 'https://node-2.example.com/rpc/v1']],
+      }),
+    chain: z
+      .int()
+      .positive()
+      .meta({ description: 'EIP-155 id of the chain: 314 is the mainnet of Filecoin.', examples: [314] }),
+    verifier: contract.meta({
+      description: 'Address of the contract PDPVerifier.',
+      examples: ['0xbadd0b92c1c71d02e7d520f64c0876538fa2557f'],
+    }),
+    service: contract.meta({
+      description: 'Address of the contract FilecoinWarmStorageService.',
+      examples: ['0x8408502033c418e1bbc97ce9ac48e5528f371a9f'],
+    }),
+    payers: z
+      .array(contract)
+      .min(1)
+      .max(100)
+      .meta({
+        description: 'Addresses of the wallets that pay for the data sets.',
+        examples: [['0x1111111111111111111111111111111111111111']],
+      }),
+    graceDays: z
+      .number()
+      .nonnegative()
+      .default(1)
+      .meta({
+        unit: 'days',
+        description: 'Time after a missed proof from which on a place is faulty.',
+        examples: [2],
+      }),
+    maxFaultDays: z
+      .number()
+      .positive()
+      .default(14)
+      .meta({
+        unit: 'days',
+        description: 'Time after a missed proof from which on a place counts as terminated.',
+        examples: [30],
+      }),
   }),
 ])
 /** The configuration of a source, of one kind or of any. */

@@ -2,6 +2,7 @@ import type { Fetch } from '@w3filecoin/runtime'
 import type { SourceConfig } from '../config.ts'
 import type { Source } from '../dependencies.ts'
 import { openActiveReplicas } from './active-replicas.ts'
+import { openPdp } from './pdp.ts'
 
 /**
  * Opens a source by its kind. A kind in the configuration's schema without a case here does not compile.
@@ -12,5 +13,7 @@ export const openSource = (config: SourceConfig, network: { fetch: Fetch; maxRea
   switch (config.kind) {
     case 'active-replicas':
       return openActiveReplicas(config, network)
+    case 'pdp':
+      return openPdp(config, network)
   }
 }
