@@ -51,8 +51,8 @@ export type DealMetadata =
       dataSource: { network: string; verifier: string; dataSet: number; piece: number; epoch: number }
     }
 
-/** Address of an actor by its id: on mainnet with `f0`, on a test network with `t0`. */
-const ACTOR = /^([ft])0(\d{1,15})$/
+/** Address of an actor by its id, without leading zeros: on mainnet with `f0`, on a test network with `t0`. */
+const ACTOR = /^[ft]0(?:0|[1-9]\d{0,14})$/
 const VERIFIER = /^0x[0-9a-f]{40}$/
 const EIP155 = /^eip155:([1-9]\d{0,15})$/
 
@@ -88,18 +88,12 @@ export const placeIn = (metadata: unknown): Place | undefined => {
         ? checked({ type: 'sector', miner, sector: Number(sector) }, [sector])
         : undefined
     case 2: {
-      const chain = EIP155.exec(`${network}`)?.[1]
-      return isCount(epoch) && chain !== undefined
-        ? checked(
-            {
-              type: 'pdp',
-              chain: Number(chain),
-              verifier: `${verifier}`,
-              dataSet: Number(dataSet),
-              piece: Number(piece),
-            },
-            [dataSet, piece],
-          )
+      const chain = typeof network === 'string' ? toCount(EIP155.exec(network)?.[1] ?? '') : undefined
+      return isCount(epoch) && typeof verifier === 'string' && chain !== undefined
+        ? checked({ type: 'pdp', chain, verifier, dataSet: Number(dataSet), piece: Number(piece) }, [
+            dataSet,
+            piece,
+          ])
         : undefined
     }
     default:
@@ -132,7 +126,8 @@ export const toPlaceKey = (place: Place): string => {
  * @param key e.g. `sector:f020378/77`
  */
 export const parsePlaceKey = (key: string): Place | undefined => {
-  const [type, rest = ''] = key.split(':', 2)
+  const [type, rest = '', ...more] = key.split(':')
+  if (more.length > 0) return undefined
   const parts = rest.split('/')
   switch (type) {
     case 'sector': {
@@ -188,9 +183,10 @@ export const describePlaceKey = (key: string): string => {
   return place ? describePlace(place) : 'a place without a deal'
 }
 
-/** Returns the place if its addresses are in their only form, and the numbers are counts. */
+/** Returns the place if its addresses are in their only form, the numbers are counts, and a chain has an id above 0. */
 const checked = (place: SectorPlace | PdpPlace, numbers: readonly unknown[]): Place | undefined => {
-  const isAddress = place.type === 'sector' ? ACTOR.test(place.miner) : VERIFIER.test(place.verifier)
+  const isAddress =
+    place.type === 'sector' ? ACTOR.test(place.miner) : VERIFIER.test(place.verifier) && place.chain > 0
   return isAddress && numbers.every(isCount) ? place : undefined
 }
 
