@@ -1,6 +1,6 @@
 import type { DealInfoSuccess, PlaceStatus } from './deal-tracker.ts'
 import { epochToMs } from './epoch.ts'
-import { PLACE_TYPES, type Place, parsePlaceKey } from './place.ts'
+import { PLACE_TYPES, type Place, parsePlaceKey, placeIn, toMetadata } from './place.ts'
 
 /** A place where an aggregate is live on chain. */
 export interface LivePlace {
@@ -17,7 +17,8 @@ export interface LivePlace {
 
 /**
  * Returns the live places of some kinds: deals first, the lowest id first, then the others by their keys. An entry of `deals`
- * without a market id, or with id 0, is not a deal of the market. A place without an epoch was in no good run yet.
+ * without a market id, or with id 0, is not a deal of the market. A place without an epoch was in no good run yet. A place
+ * that no receipt can name is skipped: a dealer that accepts an aggregate with it issues a receipt that every reader refuses.
  *
  * @param types default: all kinds
  */
@@ -26,17 +27,19 @@ export const findLivePlaces = (
   types: readonly Place['type'][] = PLACE_TYPES,
 ): LivePlace[] =>
   [...Object.entries(deals).flatMap(toLiveDeal), ...places.flatMap(toLivePlace)]
-    .filter(({ place }) => types.includes(place.type))
+    .filter(
+      ({ place, epoch }) => types.includes(place.type) && placeIn(toMetadata(place, epoch)) !== undefined,
+    )
     .toSorted(byKind)
 
 const toLiveDeal = ([id, { status, label, seen, created }]: [
   string,
   DealInfoSuccess['deals'][string],
 ]): LivePlace[] => {
-  const dealID = Number(id)
-  if (status !== 'Active' || !(dealID > 0)) return []
+  const place = parsePlaceKey(id)
+  if (place?.type !== 'market' || place.dealID === 0 || status !== 'Active') return []
   const seenAt = seen === undefined ? Date.parse(created) : epochToMs(seen.epoch)
-  return [{ place: { type: 'market', dealID }, key: `${dealID}`, label, seenAt, epoch: 0 }]
+  return [{ place, key: id, label, seenAt, epoch: 0 }]
 }
 
 const toLivePlace = ({ key, status, epoch, seen }: PlaceStatus): LivePlace[] => {

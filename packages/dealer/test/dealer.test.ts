@@ -202,6 +202,11 @@ describe('findLivePlaces', () => {
     ['an expired one', { 1: { status: 'Expired' } }, []],
     ['several', { 30: { status: 'Active' }, 4: { status: 'Active' }, 1: { status: 'Terminated' } }, [4, 30]],
     ['one without a market id', { 0: { status: 'Active' }, undefined: { status: 'Active' } }, []],
+    [
+      'one whose id is no count',
+      { 7.5: { status: 'Active' }, '1e3': { status: 'Active' }, '-1': { status: 'Active' } },
+      [],
+    ],
   ])('of %s', (_, known, expected) => {
     const live = findLivePlaces({ deals: known as never, places: [] })
     expect(live.map(({ key }) => Number(key))).toEqual(expected)
@@ -226,6 +231,8 @@ describe('findLivePlaces', () => {
         place(pdp, { faulty: true }),
         place('sector:f01001/9', { status: 'Pending' }),
         place('sector:f01001/8', { epoch: undefined as never }),
+        place('sector:f01001/7', { epoch: -1 }),
+        place('sector:f01001/6', { epoch: '200' as never }),
         place('sector:f01001/77'),
         place('f01001', { type: 'provider' }),
         place('7', { type: 'sector' }),
