@@ -188,6 +188,19 @@ describe('the source pdp', () => {
       const source = openSource(configOf([url]), { fetch })
       await expect(source.read(fresh.deals), JSON.stringify(faults)).rejects.toThrow()
     }
+    chain.faults = {}
+    // An internal error in answer to these calls alone.
+    const failing: typeof fetch = async (input, init) => {
+      const response = await fetch(input, init)
+      if (!`${init?.body}`.includes('dc635266')) return response
+      const answers = (await response.json()) as { id: number }[]
+      return Response.json(
+        answers.map(({ id }) => ({ id, error: { code: -32_603, message: 'out of memory' } })),
+      )
+    }
+    await expect(openSource(configOf([url]), { fetch: failing }).read(new Map())).rejects.toThrow(
+      'out of memory',
+    )
     chain.faults = { chainId: 314 }
     await expect(read([url])).rejects.toMatchObject({ name: 'WrongChain' })
     chain.faults = {}

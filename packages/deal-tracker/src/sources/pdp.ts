@@ -237,16 +237,12 @@ const isChallengeable = async (
   }
 }
 
-/** Error code of JSON-RPC for a call that the contract reverted. */
-const REVERTED = 3
-
-const isRevert = (cause: unknown): boolean =>
-  cause instanceof BaseError &&
-  cause.walk(
-    error =>
-      (error as Error).name === 'ContractFunctionRevertedError' ||
-      (error as { code?: number }).code === REVERTED,
-  ) !== null
+/** Whether the contract reverted the call. viem names an internal error of the node so too. */
+const isRevert = (cause: unknown): boolean => {
+  const isIn = (name: string) =>
+    cause instanceof BaseError && cause.walk(error => (error as Error).name === name) !== null
+  return isIn('ContractFunctionRevertedError') && !isIn('InternalRpcError')
+}
 
 /** Reads pages until the last one. */
 const readPages = async <T>(
