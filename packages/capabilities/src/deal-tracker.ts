@@ -123,7 +123,7 @@ export interface PlaceStatus {
   lastProof?: string
   /** Its end. Absent if it has none, or the source does not know it. */
   expiration?: string
-  /** Epoch of the chain state in which a source last reported it. Absent if no good run is known. */
+  /** Epoch of the chain state in which a source last reported it. Absent if no good run of the source has reported it yet. */
   epoch?: number
   /** The report that showed it first: its time, and the epoch of its chain state. */
   seen?: { at: string; epoch: number }

@@ -225,12 +225,20 @@ describe('A4: a place', () => {
     expect(toDeals(records, piece, epochToMs(50))).toEqual({})
   })
 
+  it('has no epoch while the last good run of its source is one before the run that found it', () => {
+    const epochIn = (good: number) => toPlaces([recordOf(sector)], piece, epochToMs(50), () => good)[0]?.epoch
+    expect([8, 9, 45].map(epochIn)).toEqual([undefined, 9, 45])
+  })
+
   it('and a deal are read from rows of earlier code, which had the number of the provider and the id 0', () => {
     const { place: _, provider: __, endEpoch, ...rest } = recordOf()
     expect(upgradeDeal({ ...rest, id: 7, provider: 1001, endEpoch })).toEqual(recordOf())
     const earlier = { ...rest, id: 0, provider: 1001, endEpoch: 0, deal: 'f01001@a' }
     expect(upgradeDeal(earlier)).toEqual(toDealRecord('a', { ...endless, ...at() }, 1))
     expect(upgradeDeal(recordOf() as never)).toEqual(recordOf())
+    const ended = recordOf({ endEpoch: 0 })
+    expect(upgradeDeal({ ...rest, id: 7, provider: 1001, endEpoch: 0 }), 'a deal has an end').toEqual(ended)
+    expect(toStatus(ended, epochToMs(50))).toBe('Expired')
   })
 
   it('that earlier code stored as the deal 0 is reported neither as a deal nor as a place', () => {

@@ -244,6 +244,8 @@ export const toPlaces = (
     const { place, provider, endEpoch, condition, activationEpoch, provenEpoch } = best
     const status = toStatus(best, now)
     const epoch = epochOf(sourceOf(best))
+    // A run whose changes are not all written may have added it after the last good run.
+    const isSeen = epoch !== undefined && (best.seenEpoch ?? 0) <= epoch
     return {
       type: place.type as PlaceStatus['type'],
       key,
@@ -254,7 +256,7 @@ export const toPlaces = (
       ...(activationEpoch !== undefined && { since: toIso(epochToMs(activationEpoch)) }),
       ...(provenEpoch !== undefined && { lastProof: toIso(epochToMs(provenEpoch)) }),
       ...(endEpoch !== undefined && { expiration: toIso(epochToMs(endEpoch)) }),
-      ...(epoch !== undefined && { epoch }),
+      ...(isSeen && { epoch }),
       ...(first.seenEpoch !== undefined && { seen: { at: toIso(first.created), epoch: first.seenEpoch } }),
     }
   })
@@ -275,7 +277,7 @@ export const upgradeDeal = (row: Row): Row => {
     ...rest,
     place: id === 0 ? { type: 'provider', provider } : { type: 'market', dealID: id },
     provider,
-    ...(endEpoch !== 0 && { endEpoch }),
+    ...(!(id === 0 && endEpoch === 0) && { endEpoch }),
   }
 }
 
