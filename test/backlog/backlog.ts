@@ -3,7 +3,7 @@ import * as aggregatorFormats from '@w3filecoin/aggregator'
 import { createAggregator } from '@w3filecoin/aggregator'
 import { resources as aggregatorResources } from '@w3filecoin/aggregator/resources'
 import { DynamoTable } from '@w3filecoin/aws'
-import { type PieceLink, Tasks } from '@w3filecoin/capabilities'
+import { type PieceLink, PLACE_TYPES, Tasks } from '@w3filecoin/capabilities'
 import {
   Authority,
   type Blocks,
@@ -215,6 +215,7 @@ export const mendLostMessage = async ({
       aggregator: peer,
       dealer: peerDid,
       dealTracker: peer,
+      placeTypes: PLACE_TYPES,
       authority,
       defaultGroup: 'default',
       missingContent: 'wait',

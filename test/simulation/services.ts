@@ -330,6 +330,7 @@ export const createSystem = (options: Options): System => {
         aggregator: peer(aggregator, VOCABULARIES),
         dealer: did('dealer'),
         dealTracker: peer('tracker'),
+        placeTypes: PLACE_TYPES,
         defaultGroup: SETTINGS.defaultGroup,
         missingContent: options.missingContent,
         admission: SETTINGS.admission,

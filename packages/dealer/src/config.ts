@@ -1,10 +1,10 @@
-import { PLACE_TYPES } from '@w3filecoin/capabilities'
 import {
   commonSchema,
   didSchema,
   peerSchema,
   peersOf,
   peersSchema,
+  placeTypesSchema,
   servicePeerSchema,
 } from '@w3filecoin/runtime'
 import * as z from 'zod'
@@ -58,15 +58,11 @@ export const configSchema = z.strictObject({
         'Where storage providers fetch the pieces of a storefront. Offer documents of its aggregates have the address in `source`.',
     }),
   dealTracker: servicePeerSchema.meta({ description: 'The deal tracker that is asked for deals.' }),
-  places: z
-    .array(z.enum(PLACE_TYPES))
-    .min(1, 'expected at least one kind of place')
-    .default([...PLACE_TYPES])
-    .meta({
-      description:
-        'Kinds of places on chain with which an aggregate is accepted: a deal of the built-in market, a sector without such a deal, or a piece in a data set that is proven with PDP. Clients that know only deals refuse the receipts of the others: `["market"]` is for them.',
-      examples: [['market']],
-    }),
+  places: placeTypesSchema.meta({
+    description:
+      'Kinds of places on chain with which an aggregate is accepted: a deal of the built-in market, a sector without such a deal, or a piece in a data set that is proven with PDP. Clients that know only deals refuse the receipts of the others: `["market"]` is for them.',
+    examples: [['market']],
+  }),
   dealWaitSeconds: z
     .number()
     .positive()

@@ -1,5 +1,5 @@
 import type { DID, Signer } from '@ucanto/interface'
-import { DIALECTS, VOCABULARIES } from '@w3filecoin/capabilities'
+import { DIALECTS, PLACE_TYPES, VOCABULARIES } from '@w3filecoin/capabilities'
 import * as z from 'zod'
 import { toDotPath } from 'zod/v4/core'
 import { LOG_LEVELS, type LogLevel } from './log.ts'
@@ -61,6 +61,12 @@ const hasKeys = ({ value, issues }: z.core.ParsePayload<PeerConfig>) => {
 export const peerSchema = z
   .strictObject({ did: didSchema, url: url.optional(), keys: keys.optional() })
   .check(hasKeys)
+
+/** The kinds of places on chain that are accepted. */
+export const placeTypesSchema = z
+  .array(z.enum(PLACE_TYPES))
+  .min(1, 'expected at least one kind of place')
+  .default([...PLACE_TYPES])
 
 const speaks = z
   .array(z.enum(VOCABULARIES))

@@ -1,5 +1,5 @@
 import { MAX_GROUP_BYTES } from '@w3filecoin/capabilities'
-import { commonSchema, peerSchema, servicePeerSchema } from '@w3filecoin/runtime'
+import { commonSchema, peerSchema, placeTypesSchema, servicePeerSchema } from '@w3filecoin/runtime'
 import * as z from 'zod'
 
 /** S3 takes up to 5 GiB with one `PUT`, and copies as much in one call. */
@@ -56,6 +56,11 @@ export const configSchema = z
     }),
     dealTracker: servicePeerSchema.meta({
       description: 'The deal tracker that `filecoin/info` asks for deals.',
+    }),
+    places: placeTypesSchema.meta({
+      description:
+        'Kinds of places on chain with which an aggregate is accepted, if the aggregator names no offer to the dealer, and the storefront asks the deal tracker itself. Otherwise the `places` of the dealer decides: set both alike.',
+      examples: [['market']],
     }),
     defaultGroup: z
       .string()

@@ -52,6 +52,7 @@ export const createContext = async (env: Environment) => {
     aggregator: peer(config.aggregator),
     dealer: config.dealer.did,
     dealTracker: peer(config.dealTracker),
+    placeTypes: config.places,
     defaultGroup: config.defaultGroup,
     missingContent: config.missingContent,
     admission: config,

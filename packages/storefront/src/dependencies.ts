@@ -1,5 +1,5 @@
 import type { Signer } from '@ucanto/interface'
-import type { Dialect } from '@w3filecoin/capabilities'
+import type { Dialect, Place } from '@w3filecoin/capabilities'
 import type { Authority, Check, Clock, Fetch, Log, Metrics, Peer, Random, WebPage } from '@w3filecoin/runtime'
 import type { ContentSource } from './content/source.ts'
 import type { Uploads } from './content/uploads.ts'
@@ -32,6 +32,8 @@ export interface Dependencies {
   /** DID of the dealer whose receipts of aggregates are accepted. */
   dealer: string
   dealTracker: Peer
+  /** The kinds of places with which an aggregate is accepted by the word of the deal tracker alone. */
+  placeTypes: readonly Place['type'][]
   authority: Authority
   /** The group of pieces whose space has no provider. */
   defaultGroup: string

@@ -1,5 +1,12 @@
 import type { Receipt } from '@ucanto/interface'
-import { Draft2, type Failure, failure, type PieceLink, type Task } from '@w3filecoin/capabilities'
+import {
+  Draft2,
+  type Failure,
+  failure,
+  type PieceLink,
+  type Place,
+  type Task,
+} from '@w3filecoin/capabilities'
 import { buildAggregate } from '@w3filecoin/piece'
 import { issueReceipt, type Outcome } from '@w3filecoin/runtime'
 import { ask, effectsOf, somePiece } from '@w3filecoin/testing'
@@ -13,6 +20,7 @@ import {
   GROUP,
   offer,
   recordOf,
+  state,
   storefront,
   timing,
   uploadContent,
@@ -22,10 +30,16 @@ import {
 interface Answers {
   refusal?: Failure
   outcome?: (piece: PieceLink) => Outcome['out']
+  /** The kinds of places that the storefront accepts. */
+  placeTypes?: Place['type'][]
 }
 
 /** Runs a service whose aggregator understands only draft 2. */
-const withDraft2 = ({ refusal, outcome }: Answers) => {
+const withDraft2 = ({
+  refusal,
+  outcome,
+  placeTypes = dependencies.placeTypes as Place['type'][],
+}: Answers) => {
   const outcomes = new Map<string, Receipt>()
   const execute = (tasks: readonly Task[]) =>
     Promise.all(
@@ -46,6 +60,7 @@ const withDraft2 = ({ refusal, outcome }: Answers) => {
     )
   const service = createStorefront({
     ...dependencies,
+    placeTypes,
     aggregator: Object.create(dependencies.aggregator, {
       speaks: { value: ['draft-2'] },
       reachable: { value: true },
@@ -97,6 +112,22 @@ it('L6: a proof in the receipt leads to the deal that the deal tracker reports',
   })
   expect(end?.out.ok).toMatchObject({ piece: content.piece, aux: { dataSource: { dealID: 42 } } })
   expect(record?.stage).toBe('accepted')
+})
+
+it('L6: a place other than a deal ends a piece too, unless the settings of the storefront allow deals only', async () => {
+  const place = { type: 'sector', key: 'sector:f01001/77', provider: 'f01001', status: 'Active', epoch: 90 }
+  Object.assign(state, { deals: {}, tracked: { places: [place] } })
+  const outcome = (piece: PieceLink) => {
+    const built = buildAggregate({ pieces: [piece], size: 2 ** 20 }).ok!
+    return { ok: { piece, aggregate: built.link, inclusion: built.proof(0) } }
+  }
+  const strict = await endOf('deals only', { outcome, placeTypes: ['market'] })
+  expect(strict.end).toBeUndefined()
+  expect(strict.record?.stage).toBe('aggregated')
+  const dataSource = { network: 'fil:f', miner: 'f01001', sector: 77, epoch: 90 }
+  expect((await endOf('in a sector', { outcome })).end?.out.ok).toMatchObject({
+    aux: { dataType: 1, dataSource },
+  })
 })
 
 it('L6: an invalid proof decides nothing', async () => {

@@ -1,4 +1,4 @@
-import { Tasks } from '@w3filecoin/capabilities'
+import { PLACE_TYPES, Tasks } from '@w3filecoin/capabilities'
 import {
   Authority,
   type Engine,
@@ -87,6 +87,7 @@ export const startStorefront = (
     aggregator: peer(aggregator),
     dealer: dealer.did(),
     dealTracker: peer(tracker),
+    placeTypes: PLACE_TYPES,
     authority,
     dialects: [],
     defaultGroup: 'did:web:default',

@@ -23,6 +23,7 @@ export const onOutcome = (
     | 'aggregator'
     | 'dealer'
     | 'dealTracker'
+    | 'placeTypes'
     | 'timing'
     | 'batching'
     | 'now'

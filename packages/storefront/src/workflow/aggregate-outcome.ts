@@ -179,10 +179,10 @@ const failedChange = async (
 /**
  * Fetches the outcome of an aggregate from the aggregator, which stores the receipts of the dealer. If the promised task is
  * not known yet, it fetches the promise first. If the aggregator did not link to an offer, it asks the deal tracker: then only
- * a live deal is an outcome.
+ * a live place is an outcome.
  */
 export const fetchAggregateOutcome = async (
-  dependencies: OutcomeDependencies & Pick<Dependencies, 'id' | 'dealTracker' | 'random'>,
+  dependencies: OutcomeDependencies & Pick<Dependencies, 'id' | 'dealTracker' | 'placeTypes' | 'random'>,
   record: Stored<AggregateRecord>,
 ): Promise<void> => {
   const { stores, aggregator, log } = dependencies
@@ -209,12 +209,12 @@ const recordProblem = async (
     await update(stores.aggregate, { id }, current => recordOutcomeProblem(current, problem, now(), timing))
 }
 
-/** Asks the deal tracker for a live deal of an aggregate, and accepts the aggregate with it. */
+/** Asks the deal tracker for a live place of an aggregate, and accepts the aggregate with it. */
 const fetchDeal = async (
-  dependencies: OutcomeDependencies & Pick<Dependencies, 'id' | 'dealTracker' | 'random'>,
+  dependencies: OutcomeDependencies & Pick<Dependencies, 'id' | 'dealTracker' | 'placeTypes' | 'random'>,
   record: Stored<AggregateRecord>,
 ): Promise<void> => {
-  const { id, dealTracker, random, log } = dependencies
+  const { id, dealTracker, placeTypes, random, log } = dependencies
   const piece = parsePieceLink(record.aggregate)
   const question = await trackerQuestion(id, dealTracker, { piece, nonce: random() })
   const { ok: answers, error } = await reach(dealTracker, () => dealTracker.execute([question]), log)
@@ -227,7 +227,7 @@ const fetchDeal = async (
     error?.message ?? (isKnown ? undefined : `The deal tracker refuses to answer: ${refusal.message}`),
   )
   const { deals = {}, places = [] } = (answer?.ok?.out.ok ?? {}) as Partial<DealInfoSuccess>
-  const [live] = findLivePlaces({ deals, places })
+  const [live] = findLivePlaces({ deals, places }, placeTypes)
   if (live === undefined) return
   await changeStage(dependencies, record, acceptedChange(dependencies, toMetadata(live.place, live.epoch)))
 }
