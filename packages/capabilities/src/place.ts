@@ -101,6 +101,12 @@ export const placeIn = (metadata: unknown): Place | undefined => {
   }
 }
 
+/** Returns metadata with the fields of its kind alone; `undefined` where {@link placeIn} does. */
+export const readMetadata = (metadata: unknown): DealMetadata | undefined => {
+  const place = placeIn(metadata)
+  return place && toMetadata(place, Number(asMap(asMap(metadata).dataSource).epoch))
+}
+
 /**
  * Returns the key of a place. It is unique for each place. For a deal, it is the id.
  *

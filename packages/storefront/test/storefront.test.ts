@@ -1,5 +1,6 @@
 import type { Invocation, Receipt } from '@ucanto/interface'
 import {
+  type FilecoinAcceptSuccess,
   failure,
   filecoinOffer,
   type PieceLink,
@@ -424,10 +425,13 @@ describe('the end of a workflow', () => {
     const { acceptPiece, acceptAggregate } = await aggregateOf([only.piece])
     await conclude(await acceptPiece(only.piece))
     const metadata = toMetadata(place, 6_543_210)
-    await conclude(await acceptAggregate(metadata))
+    const more = { note: 'x'.repeat(500_000) }
+    const dataSource = { ...metadata.dataSource, ...more }
+    await conclude(await acceptAggregate({ ...metadata, ...more, dataSource }))
     await settle()
     const receipt = await served(service.api, only.accept.cid)
-    expect(receipt?.out.ok).toMatchObject({ piece: only.piece, aux: metadata })
+    expect(receipt?.out.ok).toMatchObject({ piece: only.piece })
+    expect((receipt!.out.ok as FilecoinAcceptSuccess).aux, 'no other field').toEqual(metadata)
     const key = { id: (await recordOf(only))!.aggregateId! }
     expect(await dependencies.stores.aggregate.get(key)).toMatchObject({ stage: 'accepted', metadata })
   })

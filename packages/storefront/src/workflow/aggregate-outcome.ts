@@ -9,8 +9,8 @@ import {
   findLivePlaces,
   namesInvalidPieces,
   parsePieceLink,
-  placeIn,
   type Result,
+  readMetadata,
   type Task,
   toMetadata,
 } from '@w3filecoin/capabilities'
@@ -107,8 +107,9 @@ const receiveOutcome = async (
 ): Promise<Result<object>> => {
   const success = receipt.out.ok as AggregateAcceptSuccess | undefined
   const error = receipt.out.error as Failure | undefined
-  if (success && `${success.aggregate}` === record.aggregate && placeIn(success))
-    return changeStage(dependencies, record, acceptedChange(dependencies, success))
+  // The storefront signs these fields too, and no others that the receipt may have.
+  const metadata = `${success?.aggregate}` === record.aggregate ? readMetadata(success) : undefined
+  if (metadata) return changeStage(dependencies, record, acceptedChange(dependencies, metadata))
   return error && endsAggregate(error)
     ? changeStage(dependencies, record, await failedChange(dependencies, receipt))
     : ignore(dependencies, record, receipt)
@@ -146,13 +147,10 @@ const ignore = (
 
 type Change = (record: Stored<AggregateRecord>) => Stored<AggregateRecord> | undefined
 
-const acceptedChange = (
-  { timing, now }: Pick<Dependencies, 'timing' | 'now'>,
-  { dataType, dataSource }: DealMetadata,
-): Change => {
-  const metadata = { dataType, dataSource } as DealMetadata
-  return record => markAccepted(record, metadata, now(), timing)
-}
+const acceptedChange =
+  ({ timing, now }: Pick<Dependencies, 'timing' | 'now'>, metadata: DealMetadata): Change =>
+  record =>
+    markAccepted(record, metadata, now(), timing)
 
 /** Stores the verdicts on all pieces as blocks, one per shard. The retries must be offers of the dealer to our aggregator. */
 const failedChange = async (
