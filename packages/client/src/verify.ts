@@ -7,7 +7,7 @@ import {
   placeIn,
   toPlaceKey,
 } from '@w3filecoin/capabilities'
-import { decodePiece, type EncodedInclusion, verifyInclusion } from '@w3filecoin/piece'
+import { decodePiece, type EncodedInclusion, toV1, verifyInclusion } from '@w3filecoin/piece'
 import type { CID } from 'multiformats/cid'
 import type { DealTracker } from './deal-tracker.ts'
 import { W3Error } from './error.ts'
@@ -189,8 +189,16 @@ const track = async (
   const by = dealTracker.did
   const key = place && toPlaceKey(place)
   const found = place?.type === 'market' ? deals[place.dealID] : places.find(other => other.key === key)
-  if (found === undefined) return { by, status: 'NotFound', asOf }
-  const { status, provider, expiration } = found
+  if (place === undefined || found === undefined) return { by, status: 'NotFound', asOf }
+  const { status, provider, expiration, pieceCid } = found
+  // Earlier deal trackers do not name the piece.
+  const expected = toV1(aggregate).ok?.root
+  if (pieceCid !== undefined && pieceCid !== `${expected}`)
+    throw new W3Error(
+      'InvalidAnswer',
+      `${by} was asked for the aggregate ${expected}, and reports that ${describePlace(place)} contains ${pieceCid}`,
+      { hint: 'Ask another deal tracker, or look the place up on chain.' },
+    )
   return {
     by,
     status,
