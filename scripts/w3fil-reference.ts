@@ -18,7 +18,8 @@ const MEANINGS: Record<keyof typeof EXIT_CODES, string> = {
   usage: 'wrong command line; nothing was done',
   notYet: 'not yet, e.g. `status` or `proof` of a pending piece. `ops`: it has found something',
   unreachable: 'the service is unreachable or busy, after five attempts',
-  invalidProof: 'the proof is invalid, or the file is not its content',
+  invalidProof:
+    'the proof is invalid, the file is not its content, or the chain has another piece at its place',
   interrupted: 'interrupted by Ctrl-C or a signal; the same command continues',
 }
 
@@ -89,7 +90,7 @@ the report of a proof whose deal is not active. Its fields; those marked with ? 
 | \`cid\` | a list of files: \`file\`, \`bytes\`, \`content\`, \`piece\` |
 | \`status\` | \`subject\`, \`stage\` (\`offered\`, \`submitted\`, \`queued\`, \`aggregated\`, \`retried\`, \`accepted\`, \`failed\` or \`unknown\`), \`since\`?, \`waitsFor\`?, \`piece\`?, \`task\`?, \`aggregates\`, \`deals\` (\`deal\`, \`provider\`, \`status\`, \`expiration\`, \`aggregate\`), \`places\` (as in [protocol.md](protocol.md#abilities-arguments-and-results), \`aggregate\`), \`history\` (\`stage\`, \`at\`), \`trouble\`?, \`failure\`? |
 | \`proof\` | \`file\`, \`storefront\`, \`task\`, \`content\`, \`piece\`, \`aggregate\`, \`dealID\`?, \`place\`? |
-| \`verify\` | \`proof\` (path), \`trusted\` (where the DID of the storefront is from), \`storefront\`, \`key\`, \`task\`, \`content\`, \`piece\`, \`aggregate\`, \`pieceBytes\`, \`aggregateBytes\`, \`deal\`, \`place\`, \`file\` (\`same\` or \`not checked\`), \`tracker\`?, \`proves\`, \`doesNotProve\` |
+| \`verify\` | \`proof\` (path), \`trusted\` (where the DID of the storefront is from), \`storefront\`, \`key\`, \`task\`, \`content\`, \`piece\`, \`aggregate\`, \`pieceBytes\`, \`aggregateBytes\`, \`deal\`, \`place\`, \`file\` (\`same\` or \`not checked\`), \`tracker\`?, \`node\`? (\`by\`, \`status\`, \`epoch\`?), \`proves\`, \`doesNotProve\` |
 | \`key new\`, \`key show\` | \`did\`, \`file\` |
 | \`delegate\` | \`file\`, \`delegation\`, \`audience\`, \`abilities\`, \`with\`, \`expires\` (\`null\`: never) |
 | \`revoke\` | \`delegation\`, \`service\` |

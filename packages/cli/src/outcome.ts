@@ -61,6 +61,7 @@ const EXITS = new Map<string, keyof typeof EXIT_CODES>([
   ['Unreachable', 'unreachable'],
   ['InvalidProof', 'invalidProof'],
   ['FileMismatch', 'invalidProof'],
+  ['PlaceMismatch', 'invalidProof'],
   ['Interrupted', 'interrupted'],
 ])
 

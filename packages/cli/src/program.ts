@@ -151,6 +151,7 @@ continues the same workflows. A proof never replaces a different one.`),
     'w3fil verify photo.jpg.w3proof --file photo.jpg --storefront did:key:z6Mk…',
     'w3fil verify photo.jpg.w3proof --storefront did:web:storefront.example --document did.json',
     'w3fil verify photo.jpg.w3proof --online  # also asks the deal tracker of the local system',
+    'w3fil verify photo.jpg.w3proof --rpc https://node.example/rpc/v1  # also asks a node of the chain',
   ])
     .argument('<proof>', 'file with a proof')
     .option('--file <file>', 'check that this file is the content of the proof')
@@ -167,6 +168,14 @@ continues the same workflows. A proof never replaces a different one.`),
       'ask the deal tracker of W3FIL_TRACKER or of the local system whether the deal is active',
     )
     .option('--tracker <url>', 'ask this deal tracker')
+    .option(
+      '--rpc <url>',
+      'ask this node of the chain whether the deal or the PDP data set contains the aggregate',
+    )
+    .option(
+      '--pdp-verifier <address>',
+      'the contract PDPVerifier whose data sets count (default: that of Filecoin mainnet, and of Calibration)',
+    )
     .addOption(dataOption())
     .addOption(keyOption())
     .addOption(withOption())
@@ -175,8 +184,9 @@ continues the same workflows. A proof never replaces a different one.`),
     .addHelpText(
       'after',
       reflow(`
-Without --online, --tracker and a URL in --storefront, it sends nothing. It also prints what the proof does not prove.
-The exit code is 5 if the proof is invalid or the file is another one, 1 if the deal tracker knows no active deal.`),
+Without --online, --tracker, --rpc and a URL in --storefront, it sends nothing. It also prints what the proof does not prove.
+The exit code is 5 if the proof is invalid, the file is another one, or the chain has another piece at the place; 1 if the deal tracker or the
+node knows no active deal or place, or the node cannot check it.`),
     )
     .action(act('verify', async () => (await import('./user/verify.ts')).verify))
 

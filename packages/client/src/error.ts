@@ -14,6 +14,8 @@ export type ClientErrorCode =
   | 'KeyUnavailable'
   | 'InvalidProof'
   | 'FileMismatch'
+  | 'PlaceMismatch'
+  | 'WrongChain'
   | 'SaveFailed'
 
 interface Details {

@@ -33,6 +33,7 @@ export { type AnyLink, type InclusionPath, inclusionPaths, verifyInclusion } fro
 export type { Abilities, Ability } from './abilities.ts'
 export { Aggregator, aggregator, type OfferAllOptions, type PieceEvent } from './aggregator.ts'
 export { type ChainLink, followChain } from './chain.ts'
+export { type ChainNode, type ChainNodeOptions, chainNode, type ShownPlace } from './chain-node.ts'
 export { DealTracker, dealTracker } from './deal-tracker.ts'
 export { Dealer, dealer } from './dealer.ts'
 export { type DelegateOptions, decodeDelegation, delegate, encodeDelegation } from './delegation.ts'

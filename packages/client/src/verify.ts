@@ -9,6 +9,7 @@ import {
 } from '@w3filecoin/capabilities'
 import { decodePiece, type EncodedInclusion, toV1, verifyInclusion } from '@w3filecoin/piece'
 import type { CID } from 'multiformats/cid'
+import type { ChainNode, ShownPlace } from './chain-node.ts'
 import type { DealTracker } from './deal-tracker.ts'
 import { W3Error } from './error.ts'
 import { didOf, type Party, verifiersOf } from './keys.ts'
@@ -21,8 +22,10 @@ export interface VerifyOptions {
   storefront: Party
   /** The content: checks that it has the piece, and the content CID, of the proof. */
   file?: Source | undefined
-  /** Also asks this deal tracker about the deal. Without it, `verify` sends nothing. */
+  /** Also asks this deal tracker about the deal. Without it and `node`, `verify` sends nothing. */
   dealTracker?: DealTracker | undefined
+  /** Also asks this node of the chain whether the place contains the aggregate. */
+  node?: ChainNode | undefined
   /** Ends the call with the reason of the signal. */
   signal?: AbortSignal | undefined
 }
@@ -62,6 +65,8 @@ export interface Report {
   file: 'same' | 'not checked'
   /** The deal as the deal tracker reports it now. Absent if it was not asked. */
   tracker?: TrackedDeal
+  /** The place as a node of the chain shows it. Absent if none was asked. */
+  node?: ShownPlace
   /** The proven claims, as sentences for people. */
   proves: string[]
   /** Claims that the proof does not prove, as sentences for people. */
@@ -90,13 +95,13 @@ export interface TrackedDeal {
  * the aggregate (FRC-0058). Returns the proven claims.
  *
  * @param source the proof
- * @param options the storefront, and the file or the deal tracker to compare the proof with
+ * @param options the storefront, and the file, the deal tracker or the node of the chain to compare the proof with
  * @example const report = await verify('photo.jpg.w3proof', { storefront: 'did:key:z6Mk…', file: 'photo.jpg' })
- * @throws W3Error `InvalidProof`; `FileMismatch` if the proof is valid, but the file is another one; `UnknownKeys` for a
- * `did:web` without keys
+ * @throws W3Error `InvalidProof`; `FileMismatch` if the proof is valid, but the file is another one; `PlaceMismatch` if the
+ * chain has another piece at the place; `UnknownKeys` for a `did:web` without keys
  */
 export const verify = async (source: ProofSource, options: VerifyOptions): Promise<Report> => {
-  const { storefront, file, dealTracker, signal } = options
+  const { storefront, file, dealTracker, node, signal } = options
   const did = didOf(storefront)
   const verifiers = await verifiersOf(storefront)
   const proof = await Proof.read(source)
@@ -129,6 +134,7 @@ export const verify = async (source: ProofSource, options: VerifyOptions): Promi
 
   const isSame = file !== undefined && (await isSameFile(proof, file, signal))
   const tracker = dealTracker && (await track(proof, dealTracker, signal))
+  const shown = node && (await node.find(place, aggregate, { signal }))
   return {
     storefront: did,
     key,
@@ -142,7 +148,8 @@ export const verify = async (source: ProofSource, options: VerifyOptions): Promi
     place: place ? describePlace(place) : 'a place of a kind that this version does not know',
     file: isSame ? 'same' : 'not checked',
     ...(tracker && { tracker }),
-    ...describe(proof, { did, place, isSame, tracker }),
+    ...(shown && { node: shown }),
+    ...describe(proof, { did, place, isSame, tracker, shown }),
   }
 }
 
@@ -216,7 +223,14 @@ const describe = (
     place,
     isSame,
     tracker,
-  }: { did: string; place: Place | undefined; isSame: boolean; tracker: TrackedDeal | undefined },
+    shown,
+  }: {
+    did: string
+    place: Place | undefined
+    isSame: boolean
+    tracker: TrackedDeal | undefined
+    shown: ShownPlace | undefined
+  },
 ): Pick<Report, 'proves' | 'doesNotProve'> => {
   const deal = place ? describePlace(place) : 'a place on chain'
   return {
@@ -229,18 +243,43 @@ const describe = (
             `${tracker.by} states that ${deal} is ${tracker.status} now${tracker.faulty ? ', although its provider misses proofs' : ''}.`,
           ]
         : []),
+      ...(shown && isOnChain(shown)
+        ? [
+            `${shown.by} shows that ${deal} contains the aggregate, and is ${shown.status} at epoch ${shown.epoch}.`,
+          ]
+        : []),
     ],
     doesNotProve: [
-      ...(tracker ? [] : [`That ${deal} exists on chain now: ask a deal tracker, or look it up on chain.`]),
+      ...(tracker || shown
+        ? []
+        : [`That ${deal} exists on chain now: ask a deal tracker, or a node of the chain.`]),
       ...(tracker?.status === 'NotFound'
         ? [`That ${deal} exists on chain: ${tracker.by} does not know it.`]
         : []),
+      ...(shown && !isOnChain(shown) ? [`That ${deal} exists on chain: ${reasonOf(shown)}.`] : []),
       ...(isSame ? [] : ['That a file at hand is the content: pass the file.']),
       'That the storage provider serves the content.',
       ...(place?.type === 'pdp'
         ? ['That the data is sealed: PDP proves that the provider answers random challenges about it.']
         : []),
+      ...(place?.type === 'pdp' && !tracker
+        ? ['That the provider answers these challenges: ask a deal tracker.']
+        : []),
       'When the receipt was signed.',
     ],
+  }
+}
+
+const isOnChain = ({ status }: ShownPlace): boolean =>
+  status === 'Active' || status === 'Pending' || status === 'Expired' || status === 'Terminated'
+
+const reasonOf = ({ by, status, epoch }: ShownPlace): string => {
+  switch (status) {
+    case 'NotFound':
+      return `${by} does not show it at epoch ${epoch}`
+    case 'UnknownVerifier':
+      return 'its contract is not the PDPVerifier whose data sets count'
+    default:
+      return `a place of this kind cannot be checked at ${by}`
   }
 }

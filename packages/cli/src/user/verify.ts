@@ -1,6 +1,8 @@
 import { readFile } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import {
+  type ChainNode,
+  chainNode,
   connect,
   dealTracker,
   type Party,
@@ -21,6 +23,8 @@ export interface VerifyOptions {
   document?: string
   online?: boolean
   tracker?: string
+  rpc?: string
+  pdpVerifier?: string
   data?: string
   key?: string
   with?: string
@@ -36,6 +40,7 @@ export const verify = async (path: string, options: VerifyOptions, context: Cont
     storefront: trusted.party,
     file: options.file === undefined ? undefined : resolve(cwd, options.file),
     dealTracker: tracker,
+    node: nodeOf(options, context),
     signal,
   })
   const result = { proof: path, trusted: trusted.from, ...report }
@@ -98,17 +103,56 @@ const connectToTracker = async (options: VerifyOptions, context: Context) => {
   })
 }
 
-const errorOf = ({ tracker, place }: Report): W3Error | undefined =>
-  tracker === undefined || tracker.status === 'Active'
-    ? undefined
-    : new W3Error(
+const nodeOf = ({ rpc, pdpVerifier }: VerifyOptions, { fetch }: Context): ChainNode | undefined => {
+  if (rpc === undefined) {
+    if (pdpVerifier === undefined) return undefined
+    throw usageError('--pdp-verifier needs a node of the chain', 'Pass --rpc https://NODE/rpc/v1')
+  }
+  if (!/^https?:$/.test(URL.parse(rpc)?.protocol ?? ''))
+    throw usageError(`--rpc ${rpc} is not an http or https URL`, 'Pass --rpc https://NODE/rpc/v1')
+  if (pdpVerifier !== undefined && !/^0x[0-9a-fA-F]{40}$/.test(pdpVerifier))
+    throw usageError(
+      `--pdp-verifier ${pdpVerifier} is not an address`,
+      'Pass 0x and 40 hexadecimal digits, or leave out --pdp-verifier.',
+    )
+  return chainNode(rpc, { verifier: pdpVerifier, fetch })
+}
+
+const errorOf = ({ tracker, node, place }: Report): W3Error | undefined => {
+  if (tracker && tracker.status !== 'Active')
+    return new W3Error(
+      'DealNotActive',
+      `The proof is valid, but ${tracker.by} reports ${place} as ${tracker.status}`,
+      {
+        hint: 'Ask the storefront for a newer deal with w3fil status, or ask the deal tracker again later.',
+        retryable: tracker.status === 'NotFound',
+      },
+    )
+  switch (node?.status) {
+    case undefined:
+    case 'Active':
+      return undefined
+    case 'NotChecked':
+      return new W3Error('PlaceNotChecked', `The proof is valid, but ${place} cannot be checked with --rpc`, {
+        hint: 'Ask a deal tracker with --tracker, or look the place up with an explorer of the chain.',
+      })
+    case 'UnknownVerifier':
+      return new W3Error(
+        'PlaceNotChecked',
+        `The proof is valid, but it names another contract than the PDPVerifier that counts: ${place}`,
+        { hint: 'If you trust this contract, pass its address with --pdp-verifier.' },
+      )
+    default:
+      return new W3Error(
         'DealNotActive',
-        `The proof is valid, but ${tracker.by} reports ${place} as ${tracker.status}`,
+        `The proof is valid, but ${node?.by} shows ${place} as ${node?.status} at epoch ${node?.epoch}`,
         {
-          hint: 'Ask the storefront for a newer deal with w3fil status, or ask the deal tracker again later.',
-          retryable: tracker.status === 'NotFound',
+          hint: 'Ask the storefront for a newer deal with w3fil status, or ask the node again later.',
+          retryable: node?.status === 'NotFound',
         },
       )
+  }
+}
 
 const linesOf = (path: string, from: string, report: Report): string[] => [
   `${path} is valid`,
@@ -130,6 +174,7 @@ const linesOf = (path: string, from: string, report: Report): string[] => [
             ],
           ]
         : []),
+      ...(report.node ? [['chain', `${report.node.status}, says ${report.node.by}`]] : []),
     ],
   )
     .slice(1)

@@ -64,6 +64,21 @@ describe('w3fil', () => {
       ['verify', 'x', '--keys', 'a', '--document', 'b'],
       "Option '--document <file>' cannot be used",
     ],
+    [
+      'verify',
+      ['verify', 'x', '--storefront', 'did:key:z', '--rpc', 'node'],
+      '--rpc node is not an http or https URL',
+    ],
+    [
+      'verify',
+      ['verify', 'x', '--storefront', 'did:key:z', '--rpc', 'https://node.example', '--pdp-verifier', '0x12'],
+      '--pdp-verifier 0x12 is not an address',
+    ],
+    [
+      'verify',
+      ['verify', 'x', '--storefront', 'did:key:z', '--pdp-verifier', '0x12'],
+      '--pdp-verifier needs a node of the chain',
+    ],
     ['key show', ['key', 'show', '--key='], '--key needs a value'],
     ['delegate', ['delegate', 'did:key:x'], "Required option '--can <ability>' not specified"],
     ['delegate', ['delegate', 'x', '--can', 'a/b'], 'x is not a DID'],

@@ -1,7 +1,7 @@
 import { parseAbi } from 'viem'
 
 /**
- * The functions that the source `pdp` calls, as contracts of Filecoin Onchain Cloud have them (FilOzone/pdp 3.4 and 3.5,
+ * The functions that the source `pdp` calls, and those with which a reader checks a receipt, as contracts of Filecoin Onchain Cloud have them (FilOzone/pdp 3.4 and 3.5,
  * FilOzone/filecoin-services 1.3). They are written here and not taken from a package: an ABI of another release decodes
  * answers wrongly, and does not fail.
  */
@@ -14,6 +14,8 @@ export const VERIFIER = parseAbi([
   'function getScheduledRemovals(uint256 setId) view returns (uint256[])',
   'function getActivePiecesByCursor(uint256 setId, uint256 startPieceId, uint256 limit) view returns (Cid[] pieces, uint256[] pieceIds, bool hasMore)',
   'function pieceChallengable(uint256 setId, uint256 pieceId) view returns (bool)',
+  'function pieceLive(uint256 setId, uint256 pieceId) view returns (bool)',
+  'function getPieceCid(uint256 setId, uint256 pieceId) view returns (Cid)',
 ])
 
 /** The contract FilecoinWarmStorageService, to which payers and providers agree. */

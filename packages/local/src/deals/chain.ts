@@ -280,12 +280,16 @@ export class Chain {
         return BigInt(state?.deadline ?? 0)
       case 'dataSetLive':
         return isLive
+      case 'pieceLive':
+        return isLive && state.pieces[rest[0] as number]?.isRemoved === false
       default:
     }
     if (!isLive) throw new Revert('DataSetNotLive')
     const pieces = state.pieces.map((piece, n) => ({ ...piece, id: n })).filter(({ isRemoved }) => !isRemoved)
     const [first = 0, limit = 0] = rest
     switch (name) {
+      case 'getPieceCid':
+        return toCid(pieces.find(({ id }) => id === first)?.link)
       case 'getDataSetLastProvenEpoch':
         return BigInt(state.provenEpoch)
       case 'getScheduledRemovals':
@@ -297,7 +301,7 @@ export class Chain {
         const all = pieces.filter(piece => piece.id >= first)
         const page = all.slice(0, limit)
         return [
-          page.map(({ link }) => ({ data: toHex((link as unknown as { bytes: Uint8Array }).bytes) })),
+          page.map(({ link }) => toCid(link)),
           page.map(piece => BigInt(piece.id)),
           all.length > page.length,
         ]
@@ -318,6 +322,11 @@ interface Question {
   method: string
   params?: unknown[]
 }
+
+/** Returns the structure `Cid` of a piece; without a piece, an empty one. */
+const toCid = (link: AnyLink | undefined): { data: Hex } => ({
+  data: link ? toHex((link as unknown as { bytes: Uint8Array }).bytes) : '0x',
+})
 
 const describeSet = (id: number, { payer, providerId }: Versions, { endEpoch }: DataSet) => ({
   pdpRailId: BigInt(1_000 + id),
