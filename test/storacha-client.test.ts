@@ -1,11 +1,8 @@
 import { createRequire } from 'node:module'
 import { pathToFileURL } from 'node:url'
-import { type Client, create } from '@storacha/client'
-import * as Service from '@storacha/client/service'
-import { StoreMemory } from '@storacha/client/stores/memory'
+import type { Client, create } from '@storacha/client'
 import { Storefront } from '@storacha/filecoin-client'
 import { Delegation } from '@ucanto/core'
-import type { DID } from '@ucanto/interface'
 import { Absentee } from '@ucanto/principal'
 import { type FilecoinAcceptSuccess, placeIn, toPlaceKey } from '@w3filecoin/capabilities'
 import { type EncodedInclusion, verifyInclusion } from '@w3filecoin/piece'
@@ -13,6 +10,7 @@ import { parseSigner, principal } from '@w3filecoin/runtime'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { type Content, randomContent, upload } from './content.ts'
 import { awaitReceipt } from './receipts.ts'
+import { connectStoracha, createSpace, createStoracha } from './storacha-agent.ts'
 import { StorachaCli } from './storacha-cli.ts'
 import { useSystem } from './system.ts'
 
@@ -48,32 +46,6 @@ afterAll(() => {
   vi.unstubAllGlobals()
 })
 
-/** Returns the connections of a client to a service. */
-const connect = (service: { did: DID; url: string }) => {
-  const options = { id: principal(service.did), url: new URL(service.url) }
-  return {
-    access: Service.accessServiceConnection(options),
-    upload: Service.uploadServiceConnection(options),
-    filecoin: Service.filecoinServiceConnection(options),
-    gateway: Service.gatewayServiceConnection(options),
-  }
-}
-
-/** Creates a client as a Node application does, with an agent of its own. Its key is an Ed25519 key. */
-const createClient = (service: { did: DID; url: string }, build = { create }): Promise<Client> =>
-  build.create({
-    store: new StoreMemory(),
-    serviceConf: connect(service),
-    receiptsEndpoint: new URL('/receipt/', service.url),
-  })
-
-/** Creates a space that the client may use, and that the client uses from now on. */
-const createSpace = async (client: Client) => {
-  const space = await client.createSpace('photos', { skipGatewayAuthorization: true })
-  await space.save()
-  return space
-}
-
 describe.each([
   ['the did:key of a storefront', 'storefront', undefined],
   ['the did:web that is its default', 'storacha', DEFAULT_DID],
@@ -84,7 +56,7 @@ describe.each([
   let offered: Awaited<ReturnType<Client['capability']['filecoin']['offer']>>
 
   beforeAll(async () => {
-    client = await createClient(service())
+    client = await createStoracha(service())
     await createSpace(client)
     content = await randomContent(100_000)
     await upload(system.local, content, role)
@@ -132,7 +104,7 @@ describe.each([
   })
 
   test('K12: an agent with a delegation uses the space until the client revokes it', async () => {
-    const other = await createClient(service())
+    const other = await createStoracha(service())
     const delegation = await client.createDelegation(other.agent, ['filecoin/offer', 'filecoin/info'])
     await other.addSpace(delegation as never)
     expect((await other.capability.filecoin.offer(content.content, content.piece)).fx.join?.link()).toEqual(
@@ -151,7 +123,7 @@ describe.each([
     const space = await client.createSpace('photos', { skipGatewayAuthorization: true })
     const account = Absentee.from({ id: 'did:mailto:example.com:alice' })
     const recovery = await space.createRecovery('did:mailto:example.com:alice')
-    const session = await createClient(service())
+    const session = await createStoracha(service())
     const login = await Delegation.delegate({
       issuer: account,
       audience: session.agent,
@@ -187,7 +159,7 @@ describe('a client of the browser build', () => {
   let content: Content
 
   beforeAll(async () => {
-    client = await createClient(at('storefront'), await importBrowserBuild())
+    client = await createStoracha(at('storefront'), await importBrowserBuild())
     await createSpace(client)
     content = await randomContent(1_000)
   })
@@ -203,7 +175,7 @@ describe('a client of the browser build', () => {
   })
 
   test('K12: an agent with an RSA key delegates its space, and revokes the delegation', async () => {
-    const other = await createClient(at('storefront'), await importBrowserBuild())
+    const other = await createStoracha(at('storefront'), await importBrowserBuild())
     const delegation = await client.createDelegation(other.agent, ['filecoin/offer'])
     await other.addSpace(delegation as never)
     const offered = await other.capability.filecoin.offer(content.content, content.piece)
@@ -219,7 +191,7 @@ describe('a client of the browser build', () => {
     const { issuer } = client.agent
     const proofs = client.proofs([{ can: 'filecoin/offer', with: client.currentSpace()!.did() }])
     const conf = { issuer, with: issuer.did(), audience: principal(at('storefront').did), proofs }
-    const connection = connect(at('storefront')).filecoin
+    const connection = connectStoracha(at('storefront')).filecoin
     const { piece, content: root } = await randomContent(1_000)
     expect((await Storefront.filecoinOffer(conf, root, piece, { connection })).out).toEqual({ ok: { piece } })
   })
@@ -232,7 +204,7 @@ describe('the CLI', () => {
 
   beforeAll(async () => {
     cli = await StorachaCli.open(service())
-    client = await createClient(service())
+    client = await createStoracha(service())
     const space = await createSpace(client)
     const agent = await cli.run('whoami')
     const authorization = await space.createAuthorization(principal(agent.stdout.trim()))
