@@ -1,7 +1,7 @@
 import { messages as aggregatorMessages, tables as aggregatorTables } from '@w3filecoin/aggregator'
 import { messages as trackerMessages, tables as trackerTables } from '@w3filecoin/deal-tracker'
 import { messages as dealerMessages, tables as dealerTables } from '@w3filecoin/dealer'
-import type { AnyMessageFormats, RecordFormat } from '@w3filecoin/runtime'
+import type { AnyMessageFormats, RecordFormat, Row } from '@w3filecoin/runtime'
 import { messages as storefrontMessages, tables as storefrontTables } from '@w3filecoin/storefront'
 import { describe, expect, test } from 'vitest'
 import { continueJourney, readYesterday } from './simulation/yesterday.ts'
@@ -114,6 +114,30 @@ describe.each(Object.keys(STAGES))('records and messages of version %s', version
         }
   })
 
+  test('name the deals with which aggregates were accepted, and those on chain, as places', () => {
+    const read: Record<string, (row: Row) => object> = {
+      'storefront.aggregate': ({ dealID }) => ({ metadata: { dataType: 0, dataSource: { dealID } } }),
+      'dealer.aggregate': ({ dealID }) => ({ place: `${dealID}` }),
+      'tracker.deal': ({ id, provider }) => ({
+        place: { type: 'market', dealID: id },
+        provider: `f0${provider}`,
+      }),
+    }
+    for (const [name, expected] of Object.entries(read)) {
+      const [service, table] = name.split('.') as [string, string]
+      const rows = snapshots
+        .flatMap(({ services }) => services[service]?.tables[table] ?? [])
+        .filter(row => row.dealID !== undefined || name === 'tracker.deal')
+      expect(rows.length, name).toBeGreaterThan(0)
+      for (const row of rows) {
+        const record = TABLES[service]![table]!.decode(row)
+        expect(record, name).toMatchObject(expected(row))
+        for (const former of ['id', 'dealID', 'dataType'].filter(field => field !== 'id' || table === 'deal'))
+          expect(record, name).not.toHaveProperty(former)
+      }
+    }
+  })
+
   test('have the identifiers that the log line of a transition names', async () => {
     const found = new Set<string>()
     for (const { services } of snapshots)
@@ -138,6 +162,8 @@ describe.each(Object.keys(STAGES))('records and messages of version %s', version
         'aggregator.group collecting group',
         'aggregator.aggregate offered task',
         'dealer.aggregate offered task',
+        'dealer.aggregate accepted deal',
+        'storefront.aggregate accepted deal',
         'tracker.source written epoch',
       ]),
     )

@@ -11,6 +11,7 @@ import {
   configuredPeers,
   openQueues,
   openStores,
+  putValue,
   readConfig,
 } from '@w3filecoin/runtime'
 import { ask, type Provided, signersOf, somePiece, startWorld, type World } from '@w3filecoin/testing'
@@ -715,6 +716,29 @@ describe('the deal tracker', () => {
     expect(await update.handle([message])).toEqual([{ ok: {} }])
     expect([await deal(a, 101), await deal(b, 102)]).toEqual(written)
     expect(await source()).toMatchObject({ rangesToWrite: [] })
+  })
+
+  it('writes a range that earlier code stored, with ids and numbers of providers', async () => {
+    const { publish, sync, source, sources, blocks, update, info } = start('yesterday')
+    const piece = somePiece('yesterday', 30)
+    publish([])
+    await sync()
+    const row = { piece: toPieceKey(toV1(piece).ok!), provider: 1001, created: 5, updated: 5, run: 2 }
+    const rows = [
+      { ...row, deal: '81@yesterday', id: 81, endEpoch: END },
+      { ...row, deal: 'f01001@yesterday', id: 0, endEpoch: 0 },
+    ]
+    const changes = await putValue(blocks, [await putValue(blocks, rows)])
+    await sources.replace({ ...(await source())!, changesCid: changes, rangesToWrite: [0] })
+    expect(await update.handle([update.decode({ source: 'yesterday', changes, range: 0 })])).toEqual([
+      { ok: {} },
+    ])
+    expect(await info(piece)).toMatchObject({
+      ok: {
+        deals: { 81: { provider: 'f01001', status: 'Active' } },
+        places: [{ type: 'provider', key: 'f01001', provider: 'f01001', status: 'Active' }],
+      },
+    })
   })
 
   it('commits one of two concurrent runs', async () => {

@@ -28,9 +28,13 @@ const known = (id: number, change: Partial<KnownDeal> = {}): KnownDeal => ({
   ...change,
 })
 /** The deal as a place whose end is not known. */
-const endless = (deal: KnownDeal, place = at('f05')): KnownDeal => {
+const endless = (deal: KnownDeal, place: Pick<KnownDeal, 'place' | 'provider'> = at('f05')): KnownDeal => {
   const { endEpoch: _, ...rest } = { ...deal, ...place }
   return rest
+}
+const pdp = {
+  place: { type: 'pdp' as const, chain: 314, verifier: `0x${'ab'.repeat(20)}`, dataSet: 12, piece: 0 },
+  provider: 'pdp:3',
 }
 const byId = <D extends ChainDeal>(deals: D[]) => new Map(deals.map(deal => [identify(deal), deal]))
 const snapshot = (deals: KnownDeal[], stateEpoch = 100): Snapshot => ({ stateEpoch, deals: byId(deals) })
@@ -143,6 +147,9 @@ describe('the difference between two runs', () => {
       known(0, { ...place, seenEpoch: 99 }),
       known(0, { ...other, seenEpoch: 99 }),
       known(0, { piece: 'other', ...place, seenEpoch: 99 }),
+      known(0, { place: { type: 'sector', miner: 'f05', sector: 77 }, provider: 'f05', seenEpoch: 99 }),
+      endless(known(0, { condition: 'pending', activationEpoch: 90, seenEpoch: 99 }), pdp),
+      endless(known(1, { condition: 'faulty', provenEpoch: 95, seenEpoch: 99 }), pdp),
     ])
     const bytes = encode(toRows(deals))
     expect(fromRows(decode<SnapshotRow[]>(bytes))).toEqual(deals)

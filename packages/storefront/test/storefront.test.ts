@@ -9,7 +9,7 @@ import {
   toMetadata,
 } from '@w3filecoin/capabilities'
 import { verifyInclusion } from '@w3filecoin/piece'
-import { issueReceipt, isTask } from '@w3filecoin/runtime'
+import { issueReceipt, isTask, type Row } from '@w3filecoin/runtime'
 import { ask, CUT, call, effectsOf, served, signerOf, someContent, somePiece } from '@w3filecoin/testing'
 import { describe, expect, it } from 'vitest'
 import { MAX_INDEX_LAG_MS, MEMBER_SHARDS } from '../src/domain/member-shards.ts'
@@ -434,6 +434,22 @@ describe('the end of a workflow', () => {
     expect((receipt!.out.ok as FilecoinAcceptSuccess).aux, 'no other field').toEqual(metadata)
     const key = { id: (await recordOf(only))!.aggregateId! }
     expect(await dependencies.stores.aggregate.get(key)).toMatchObject({ stage: 'accepted', metadata })
+  })
+
+  it('is reached in an aggregate that earlier code accepted, whose record has the id of the deal', async () => {
+    const [only] = await queuePieces('accepted by earlier code')
+    const { acceptPiece } = await aggregateOf([only.piece])
+    await conclude(await acceptPiece(only.piece))
+    const id = (await recordOf(only))!.aggregateId!
+    const { revision: _, ...row } = (await aws.table<Row>('aggregate').get({ id }))!
+    const earlier = { ...row, v: 1, stage: 'accepted', dataType: 0, dealID: 81_234_567 }
+    await aws.table('aggregate').putMany([earlier])
+    await dependencies.queues.outcome.send([{ aggregate: id }])
+    await settle()
+    expect((await served(service.api, only.accept.cid))?.out.ok).toMatchObject({
+      piece: only.piece,
+      aux: { dataType: 0, dataSource: { dealID: 81_234_567 } },
+    })
   })
 
   it('is not reached with a receipt that names no place', async () => {
