@@ -10,7 +10,15 @@ import { Message } from '@ucanto/core'
 import type { Invocation, Receipt, Signer } from '@ucanto/interface'
 import { ed25519 } from '@ucanto/principal'
 import { CAR } from '@ucanto/transport'
-import { type Tasks as TaskBuilders, Tasks } from '@w3filecoin/capabilities'
+import {
+  describePlace,
+  type FilecoinInfoSuccess,
+  type Place,
+  type Tasks as TaskBuilders,
+  Tasks,
+  toMetadata,
+  toPlaceKey,
+} from '@w3filecoin/capabilities'
 import { connect, identify, Proof, verify } from '@w3filecoin/client'
 import type { Local } from '@w3filecoin/local'
 import { issueReceipt } from '@w3filecoin/runtime'
@@ -31,6 +39,9 @@ const axe = await readFile(createRequire(import.meta.url).resolve('axe-core/axe.
 const PHONE = { width: 390, height: 844 }
 const DESKTOP = { width: 1100, height: 900 }
 const TEXT = 'content of a visitor'
+
+const SECTOR: Place = { type: 'sector', miner: 'f020378', sector: 77 }
+const PDP: Place = { type: 'pdp', chain: 314, verifier: `0x${'ab'.repeat(20)}`, dataSet: 12, piece: 0 }
 
 /** Checks the storefront's page: see docs/store-files.md. A folder in SCREENSHOTS gets a picture of each state. */
 export const checkPage = async ({
@@ -166,10 +177,29 @@ export const checkPage = async ({
       /proof leads to/,
     ],
     ['another piece', () => issue({ change: { piece: proof.aggregate } }), /the receipt is for the piece/],
-    ['no deal', () => issue({ change: { aux: { ...aux, dataSource: {} } } }), /names no deal/],
+    ['no deal', () => issue({ change: { aux: { ...aux, dataSource: {} } } }), /names no place/],
+    ...[SECTOR, PDP].map((place): (typeof forgeries)[number] => [
+      `a malformed place of type ${place.type}`,
+      () => {
+        const { dataType, dataSource } = toMetadata(place, 6_543_210)
+        return issue({ change: { aux: { dataType, dataSource: { ...dataSource, network: 'fil:x' } } } })
+      },
+      /names no place/,
+    ]),
     ['a wrong storefront', () => issue({ by: stranger }), /it is about a task of/],
     ['a changed byte', async () => proof.bytes.map((byte, n) => (n === 200 ? byte ^ 1 : byte)), /not valid/],
   ]
+  for (const place of [SECTOR, PDP])
+    await check(`page: a proof with a place of type ${place.type} is verified`, async () => {
+      const page = await open()
+      const bytes = await issue({ change: { aux: toMetadata(place, 6_543_210) } })
+      await choose(page, ['photo.jpg.w3proof', bytes], ['photo.jpg', TEXT])
+      await show(page, 'Verified in this browser')
+      await show(page, describePlace(place))
+      await inspect(page, `proof-${place.type}`)
+      await page.close()
+    })
+
   for (const [name, forge, reason] of forgeries)
     await check(`page: a proof with ${name} is shown as not verified`, async () => {
       const page = await open()
@@ -223,28 +253,55 @@ export const checkPage = async ({
     await page.close()
   })
 
-  await check('page: an aggregate whose inclusion proof is forged is shown as not verified', async () => {
+  /** Opens the page of the piece, where the storefront signs another answer to `filecoin/info`. */
+  const openChanged = async (change: (info: FilecoinInfoSuccess) => object) => {
     const page = await context.newPage()
     await page.route(`${url}/`, async route => {
       const request = route.request()
       if (request.method() !== 'POST') return route.continue()
-      // The storefront itself lies: it signs its answer.
       const asked = await decode(CAR.request, request.postDataBuffer()!)
       const answer = await route.fetch()
       const told = await decode(CAR.response, await answer.body())
       const [ran] = asked.invocations
-      const { ok: info } = told.get(`${ran!.cid}`).out as { ok: { aggregates: { inclusion: object }[] } }
-      const aggregates = info.aggregates.map(one => ({
-        ...one,
-        inclusion: { ...inclusion, subtree: [offset, other] },
-      }))
-      const lie = await issueReceipt(storefront, ran as never, { out: { ok: { ...info, aggregates } } })
-      const { body } = await CAR.response.encode((await Message.build({ receipts: [lie] as never })) as never)
+      const { ok: info } = told.get(`${ran!.cid}`).out as { ok: FilecoinInfoSuccess }
+      const ok = { ...info, ...change(info) }
+      const changed = await issueReceipt(storefront, ran as never, { out: { ok } })
+      const { body } = await CAR.response.encode(
+        (await Message.build({ receipts: [changed] as never })) as never,
+      )
       return route.fulfill({ response: answer, body: Buffer.from(body) })
     })
     await page.goto(`${url}/?of=${proof.piece}`)
+    return page
+  }
+
+  await check('page: an aggregate whose inclusion proof is forged is shown as not verified', async () => {
+    const page = await openChanged(info => ({
+      aggregates: info.aggregates.map(one => ({
+        ...one,
+        inclusion: { ...inclusion, subtree: [offset, other] },
+      })),
+    }))
     await show(page, 'The inclusion proof is not valid')
     equal(await page.locator('#result .badge.verified').count(), 0)
+    await page.close()
+  })
+
+  await check('page: a piece is shown with its places other than deals', async () => {
+    const { aggregate } = proof
+    const known = { aggregate, provider: 'f020378', status: 'Active', epoch: 6_543_210 } as const
+    const page = await openChanged(() => ({
+      deals: [],
+      places: [
+        { ...known, type: 'sector', key: toPlaceKey(SECTOR), expiration: '2028-05-14T20:30:00.000Z' },
+        { ...known, type: 'pdp', key: toPlaceKey(PDP), provider: 'pdp:3', faulty: true },
+        { ...known, type: 'provider', key: 'f020378' },
+      ],
+    }))
+    for (const place of [SECTOR, PDP]) await show(page, describePlace(place))
+    await show(page, 'Active, misses proofs')
+    await show(page, 'a place without a deal')
+    await inspect(page, 'places')
     await page.close()
   })
 
