@@ -455,7 +455,9 @@ describe('the package', () => {
       const w3 = await connect('https://storefront.example')
       const proof = await w3.add('photo.jpg', { onProgress: (event: AddEvent) => event.type === 'stage' && event.stage })
       const report: Report = await verify(proof, { storefront: w3.did })
-      const id: number = report.deal.dataSource.dealID
+      const id: number | undefined = report.deal.dataType === 0 ? report.deal.dataSource.dealID : undefined
+      // @ts-expect-error a sector and a PDP data set have no id of a deal
+      report.deal.dataSource.dealID
       const { content, piece } = await identify('photo.jpg')
       // @ts-expect-error the content is missing
       await w3.invoke('filecoin/offer', { piece })

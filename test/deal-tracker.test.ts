@@ -84,6 +84,9 @@ const awaitDeals = (piece: PieceLink, expected: Record<string, unknown>): Promis
 /** A time in ISO 8601. */
 const TIME = expect.stringMatching(/^\d{4}-\d\d-\d\dT.*Z$/)
 
+/** The kinds of places that the source of the system can see. */
+const TYPES = ['market', 'provider']
+
 /** Returns a deal in the form of `deal/info`. */
 const infoOf = (piece: PieceLink, { provider, endEpoch }: ChainDeal, status: string) => ({
   provider: `f0${provider}`,
@@ -161,7 +164,7 @@ test('T2: deal/info of an aggregate without a deal on chain fails with DealNotFo
         ),
       ),
       piece: aggregate,
-      asOf: [{ source: 'chain', at: TIME, epoch: expect.any(Number) }],
+      asOf: [{ source: 'chain', types: TYPES, at: TIME, epoch: expect.any(Number) }],
     },
   })
   const [{ epoch }] = (out.error as unknown as DealNotFound).asOf as [SourceState]
@@ -183,13 +186,17 @@ test('T1, A4: deal/info reports a piece on chain without a market id as a place,
     deals: {},
     places: [
       {
+        type: 'provider',
+        key: 'f01004',
         provider: 'f01004',
         status: 'Active',
         expiration: timeOf(place.endEpoch),
         pieceCid: `${toV1(aggregate).ok?.root}`,
+        epoch: expect.any(Number),
+        seen: { at: TIME, epoch: expect.any(Number) },
       },
     ],
-    asOf: [{ source: 'chain', at: TIME, epoch: expect.any(Number) }],
+    asOf: [{ source: 'chain', types: TYPES, at: TIME, epoch: expect.any(Number) }],
   })
 })
 

@@ -257,10 +257,17 @@ const MUTANTS: Mutant[] = [
   {
     what: 'A4: treat a market id of 0 as a deal',
     file: 'deal-tracker/src/domain/deal.ts',
-    from: 'records.filter(({ id }) => id !== 0),',
+    from: "records.filter(({ place }) => place.type === 'market'),",
     to: 'records,',
     element: 'late-market-ids',
     tests: 'packages/deal-tracker/test/deal.test.ts',
+  },
+  {
+    what: 'accept an aggregate with a place of a kind that the settings rule out',
+    file: 'capabilities/src/live-places.ts',
+    from: 'types.includes(place.type) && ',
+    to: '',
+    tests: 'packages/dealer/test/verdict.test.ts',
   },
   {
     what: 'A5: end an attempt with the outcome of an earlier one',
