@@ -14,6 +14,8 @@ const READ_TABLE = ['dynamodb:GetItem', 'dynamodb:BatchGetItem', 'dynamodb:Query
 const WRITE_TABLE = ['dynamodb:PutItem', 'dynamodb:UpdateItem', 'dynamodb:BatchWriteItem']
 const READ_OBJECT = ['s3:GetObject']
 const WRITE_OBJECT = ['s3:PutObject']
+/** Of objects that are written in parts, and removed by the service. */
+const REPLACE_OBJECT = ['s3:AbortMultipartUpload', 's3:DeleteObject']
 
 /** Returns environment and permissions of a function: for exactly the resources that it uses. */
 export const grant = (uses: Uses, made: Made, resources: Resources) => {
@@ -38,7 +40,9 @@ export const grant = (uses: Uses, made: Made, resources: Resources) => {
   for (const [name, mode] of Object.entries(uses.buckets ?? {})) {
     const { arn, name: bucket } = described(made.buckets, 'bucket', name, resources)
     environment[variable('bucket', name)] = bucket
-    allow(mode === 'write' ? [...READ_OBJECT, ...WRITE_OBJECT] : READ_OBJECT, $interpolate`${arn}/*`)
+    const isInParts = resources.buckets[name]?.uploadDays !== undefined
+    const write = [...WRITE_OBJECT, ...(isInParts ? REPLACE_OBJECT : [])]
+    allow(mode === 'write' ? [...READ_OBJECT, ...write] : READ_OBJECT, $interpolate`${arn}/*`)
     // Without this, S3 answers AccessDenied instead of NoSuchKey for a missing object.
     allow(['s3:ListBucket'], arn)
   }

@@ -241,7 +241,11 @@ const letSend = (name: string, { arn, url }: sst.aws.Queue, principals: readonly
   })
 
 /** Private, over HTTPS only, and not versioned, because objects never change. */
-const makeBucket = (name: string, { webMethods, keepDays }: BucketSpec, readers: readonly string[] = []) =>
+const makeBucket = (
+  name: string,
+  { webMethods, keepDays, uploadDays }: BucketSpec,
+  readers: readonly string[] = [],
+) =>
   new sst.aws.Bucket(name, {
     ...(readers.length === 0
       ? {}
@@ -256,7 +260,24 @@ const makeBucket = (name: string, { webMethods, keepDays }: BucketSpec, readers:
     // The default of SST for the other properties: all origins and headers.
     cors: webMethods === undefined ? false : { allowMethods: [...webMethods] },
     ...(keepDays === undefined ? {} : { lifecycle: [{ id: 'temporary', expiresIn: `${keepDays} days` }] }),
-    transform: { bucket: { forceDestroy: !isProduction() } },
+    ...(uploadDays === undefined ? {} : { lifecycle: [{ id: 'uploads' }] }),
+    transform: {
+      bucket: { forceDestroy: !isProduction() },
+      // SST has no argument for it.
+      ...(uploadDays === undefined
+        ? {}
+        : {
+            lifecycle: {
+              rules: [
+                {
+                  id: 'uploads',
+                  status: 'Enabled',
+                  abortIncompleteMultipartUpload: { daysAfterInitiation: uploadDays },
+                },
+              ],
+            },
+          }),
+    },
   })
 
 /**

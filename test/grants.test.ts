@@ -5,6 +5,7 @@ import type { Resources } from '@w3filecoin/runtime/resources'
 import { resources as storefront } from '@w3filecoin/storefront/resources'
 import { grantsOf } from '@w3filecoin/testing'
 import { expect, test } from 'vitest'
+import { ordersTour } from './simulation/orders-tour.ts'
 import { simulateSeed } from './simulation/simulate.ts'
 import { tour } from './simulation/tour.ts'
 import { continueJourney, readYesterday } from './simulation/yesterday.ts'
@@ -12,7 +13,7 @@ import { continueJourney, readYesterday } from './simulation/yesterday.ts'
 /** Seeds in which sweeps mend lost messages of every kind. The first one has offers in dialects. */
 const SEEDS = [1, 51]
 
-const reports = [await tour()]
+const reports = [await tour(), await ordersTour()]
 for (const seed of SEEDS) reports.push(await simulateSeed(seed))
 // Some resources are only there for records of earlier code.
 const { snapshots, messages } = readYesterday('2026-11-27')

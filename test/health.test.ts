@@ -215,7 +215,7 @@ describe('a system whose surroundings change', () => {
     expect(code).toBe(0)
     expect(out).toMatch(/^All is well: 0 unfinished records, \d+ checks pass, no dead letters\n/)
     expect(out).toMatch(/\n {2}chain +\d+ +\d+ s ago +ok\n/)
-    expect(out).toContain('QUEUES: all 18 are empty')
+    expect(out).toContain('QUEUES: all 20 are empty')
 
     const json = await status(data, '--json')
     const { attention, checks, sources, queues } = JSON.parse(json.out)
@@ -224,7 +224,7 @@ describe('a system whose surroundings change', () => {
     expect(sources).toEqual([
       { source: 'chain', at: expect.any(Number), epoch: expect.any(Number), problems: [] },
     ])
-    expect(queues).toHaveLength(18)
+    expect(queues).toHaveLength(20)
   }, 60_000)
 
   test('an unreachable peer, a page instead of it, and a peer under another DID have different messages', async () => {

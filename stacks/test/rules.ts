@@ -41,11 +41,15 @@ const DERIVED = [
   'StorefrontUploadRecordsTable',
   'StorefrontReadingRecordsTable',
   'AggregatorTallyRecordsTable',
+  'DealerPartRecordsTable',
   'StorefrontHealthRecordsTable',
   'AggregatorHealthRecordsTable',
   'DealerHealthRecordsTable',
   'DealTrackerHealthRecordsTable',
 ]
+
+/** The bucket whose objects are written in parts, and removed by the service. */
+const IN_PARTS = 'DealerWholesDataBucket'
 
 /** The buckets whose objects are superseded, or were never offered, with the days for which they are kept. */
 const TEMPORARY: Record<string, number> = { DealTrackerBlocksDataBucket: 30, StorefrontUploadsDataBucket: 7 }
@@ -75,7 +79,13 @@ const ACTIONS: Record<string, readonly string[]> = {
     'sqs:GetQueueAttributes',
     'sqs:ChangeMessageVisibility',
   ],
-  'aws:s3/bucket:Bucket': ['s3:GetObject', 's3:PutObject', 's3:ListBucket'],
+  'aws:s3/bucket:Bucket': [
+    's3:GetObject',
+    's3:PutObject',
+    's3:ListBucket',
+    's3:AbortMultipartUpload',
+    's3:DeleteObject',
+  ],
   'aws:cloudwatch/logGroup:LogGroup': ['logs:CreateLogStream', 'logs:PutLogEvents'],
   'aws:lambda/function:Function': ['lambda:InvokeFunction'],
   'aws:ssm/parameter:Parameter': ['ssm:GetParameter'],
@@ -629,6 +639,32 @@ export const RULES: readonly Rule[] = [
         `${days}` !== `${TEMPORARY[name] ?? ''}` &&
         `deletes objects after ${days.join() || 'no'} days, not ${TEMPORARY[name] ?? 'never'}`
       )
+    },
+  },
+  {
+    title: 'S3 removes the parts of unfinished uploads where objects are written in parts, and only there',
+    of: buckets,
+    defect: ({ name, inputs: { bucket } }, stack) => {
+      const rules = ofType('BucketLifecycleConfiguration')(stack)
+        .filter(({ inputs }) => inputs.bucket === bucket)
+        .flatMap(({ inputs }) => inputs.rules)
+      const days = rules.flatMap(rule => rule.abortIncompleteMultipartUpload?.daysAfterInitiation ?? [])
+      const expected = name === IN_PARTS ? '3' : ''
+      return `${days}` !== expected && `removes unfinished uploads after ${days.join() || 'no'} days`
+    },
+  },
+  {
+    title: 'only functions that write objects in parts may delete objects, and only these objects',
+    of: roles,
+    defect: (role, stack) => {
+      for (const { Action, Resource } of grantsOf(role)) {
+        if (![Action].flat().includes('s3:DeleteObject')) continue
+        for (const arn of [Resource].flat()) {
+          const owner = ownerOf(stack, arn ?? '')
+          if (owner?.name !== IN_PARTS) return `may delete objects of ${owner?.name}`
+        }
+      }
+      return undefined
     },
   },
   {

@@ -1,6 +1,6 @@
 import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
-import { copyFileSync, mkdirSync, readdirSync, readFileSync, statSync } from 'node:fs'
+import { copyFileSync, mkdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { LambdaFunction } from '@w3filecoin/local/invoke'
 import type { LogFile } from '@w3filecoin/local/log-file'
@@ -62,11 +62,19 @@ export class FunctionProcess {
     copyFileSync(new URL('./bootstrap.mjs', import.meta.url), join(options.directory, 'bootstrap.mjs'))
   }
 
-  /** Bytes of the code, without native modules. */
+  /** Bytes of the code that each start loads, without native modules and without code that is imported when it is needed. */
   get bundleBytes(): number {
-    return readdirSync(this.directory)
-      .filter(name => name.endsWith('.mjs') && name !== 'bootstrap.mjs')
-      .reduce((bytes, name) => bytes + statSync(join(this.directory, name)).size, 0)
+    const loaded = new Set<string>()
+    const visit = (name: string): number => {
+      if (loaded.has(name)) return 0
+      loaded.add(name)
+      const code = readFileSync(join(this.directory, name), 'utf8')
+      const imports = [...code.matchAll(/(?:\bfrom|\bimport)\s*"\.\/([\w.-]+\.mjs)"/g)].map(
+        ([, file = '']) => file,
+      )
+      return imports.reduce((bytes, file) => bytes + visit(file), Buffer.byteLength(code))
+    }
+    return visit(`${this.deployed.handler.split('.')[0]}.mjs`)
   }
 
   /** Runs the function, after the events before. Rejects with the error of the function, or if its process ends. */

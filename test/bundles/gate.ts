@@ -144,7 +144,14 @@ const OBJECT_ACTIONS: Record<string, string> = {
   HEAD: 's3:GetObject',
   PUT: 's3:PutObject',
   DELETE: 's3:DeleteObject',
+  // Begins and completes an upload in parts.
+  POST: 's3:PutObject',
 }
+
+const actionOnObject = ({ method, url }: IncomingMessage): string =>
+  method === 'DELETE' && url?.includes('uploadId=')
+    ? 's3:AbortMultipartUpload'
+    : (OBJECT_ACTIONS[method!] ?? `s3:${method}`)
 
 const accessOfObject = (request: IncomingMessage): Access => {
   const [, bucket, ...key] = new URL(request.url!, 'http://localhost').pathname.split('/')
@@ -154,7 +161,7 @@ const accessOfObject = (request: IncomingMessage): Access => {
         resource: `arn:aws:s3:::${bucket}`,
       }
     : {
-        action: OBJECT_ACTIONS[request.method!] ?? `s3:${request.method}`,
+        action: actionOnObject(request),
         resource: `arn:aws:s3:::${bucket}/${decodeURIComponent(key.join('/'))}`,
       }
 }

@@ -6,11 +6,13 @@ import { json } from 'node:stream/consumers'
 import { CreateTableCommand, DynamoDBClient } from '@aws-sdk/client-dynamodb'
 import { CreateBucketCommand } from '@aws-sdk/client-s3'
 import { CreateQueueCommand, SQSClient } from '@aws-sdk/client-sqs'
+import type { DealMaking } from '@w3filecoin/local/deal-making'
 import { type Engines, s3Client, sqsClient, startEngines } from '@w3filecoin/local/engines'
 import { type Api, serveHttp } from '@w3filecoin/local/http-source'
 import type { LambdaFunction } from '@w3filecoin/local/invoke'
 import { LogFile } from '@w3filecoin/local/log-file'
 import { openMarket } from '@w3filecoin/local/market'
+import { openPdpDeals } from '@w3filecoin/local/pdp-deals'
 import { queueUrl } from '@w3filecoin/local/provision'
 import { pollQueue } from '@w3filecoin/local/queue-source'
 import { runSchedule } from '@w3filecoin/local/schedule-source'
@@ -61,17 +63,22 @@ interface SystemOptions {
 }
 
 /** What an operator would set in stacks/settings.ts for a stage on one machine. */
-const settingsFor = (activeReplicas: string, clients: readonly string[]): StageSettings => {
+const settingsFor = (
+  activeReplicas: string,
+  { dealer, sources = [], aggregateBytes }: DealMaking,
+  clients: readonly string[],
+): StageSettings => {
   // A poison message is a dead letter after 19 s.
   const timing = { retrySeconds: 5, pollSeconds: 5, redeliverySeconds: 0.2 }
   return {
     storefront: { timing },
-    aggregator: { timing, limits: { minPaddedBytes: 0, maxWaitSeconds: 3 } },
-    dealer: { timing: { ...timing, pollSeconds: 1 } },
+    aggregator: { timing, limits: { paddedBytes: aggregateBytes, minPaddedBytes: 0, maxWaitSeconds: 3 } },
+    // Targets and storefronts are on this machine.
+    dealer: { timing: { ...timing, pollSeconds: 1 }, didWeb: { allowPrivate: true }, ...dealer },
     dealTracker: {
       timing,
       clients: clients.map(did => ({ did: did as `did:key:${string}` })),
-      sources: [{ name: 'market', kind: 'active-replicas', url: activeReplicas }],
+      sources: [{ name: 'market', kind: 'active-replicas', url: activeReplicas }, ...sources],
     },
   }
 }
@@ -85,6 +92,8 @@ export const startSystem = async ({ directory, stage, faulty, clients }: SystemO
   }
   const market = await openMarket({ port: 0, log: openLog('market') })
   running.defer(() => market.stop())
+  const deals = await openPdpDeals({ port: 0, log: openLog('deals') })
+  running.defer(() => deals.stop())
   const engines = await startEngines({
     data: directory,
     tables: 'dynamodb',
@@ -93,7 +102,7 @@ export const startSystem = async ({ directory, stage, faulty, clients }: SystemO
   })
   running.defer(() => engines.stop())
 
-  const stack = await synthesize(stage, settingsFor(market.activeReplicas, clients))
+  const stack = await synthesize(stage, settingsFor(market.activeReplicas, deals, clients))
   const deployment = readDeployment(stack)
   await createResources(deployment, engines)
 
@@ -155,6 +164,14 @@ export const startSystem = async ({ directory, stage, faulty, clients }: SystemO
     })
   }
 
+  const { SERVICE_KEY_PARAMETER = '' } = deployment.functions.find(({ name }) => name === 'DealerApi')!.env
+  await deals.start({
+    engines,
+    data: directory,
+    dealDelayMs: DEAL_DELAY_MS,
+    faulty: [],
+    dealerKey: deployment.parameters[SERVICE_KEY_PARAMETER]!,
+  })
   await market.start({
     engines,
     data: directory,

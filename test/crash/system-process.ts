@@ -49,7 +49,20 @@ export class SystemProcess {
     this.#engine = engine
     this.#child = spawn(
       process.execPath,
-      [MAIN, 'dev', '--json', '--port', '0', '--data', data, '--engine', engine, ...journey],
+      [
+        MAIN,
+        'dev',
+        '--deals',
+        'offers',
+        '--json',
+        '--port',
+        '0',
+        '--data',
+        data,
+        '--engine',
+        engine,
+        ...journey,
+      ],
       // The key of the user who runs the test is not its concern.
       { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, W3FIL_KEY: `${data}.key` } },
     )

@@ -1,7 +1,9 @@
 import type { Receipt } from '@ucanto/interface'
+import { placeIn, toPlaceKey } from '@w3filecoin/capabilities'
 import { type Clock, unpackTask } from '@w3filecoin/runtime'
 import type { Findings } from './invariants.ts'
 import { type Market, type MarketDeal, timeOfEpoch } from './market.ts'
+import type { Providers } from './providers.ts'
 import { receiptOf, receiptsOf } from './receipts.ts'
 import { SETTINGS, type Simulated, type System } from './services.ts'
 
@@ -23,6 +25,7 @@ type Item = Record<string, unknown>
 export class DealWatch {
   readonly #now: Clock
   readonly #market: Market
+  readonly #providers: Providers | undefined
   /** When the dealer's record of each aggregate was written first, and when it failed. */
   readonly #records = new Map<string, { offeredAt: number; failedAt?: number }>()
   /** The good runs of the deal tracker: their reports were accepted, and all changes are written. */
@@ -32,9 +35,10 @@ export class DealWatch {
   /** When each deal was credited to an offer. */
   readonly #credited = new Map<number, number>()
 
-  constructor(now: Clock, market: Market) {
+  constructor(now: Clock, market: Market, providers?: Providers) {
     this.#now = now
     this.#market = market
+    this.#providers = providers
   }
 
   wrote(service: string, table: string, item: Item): void {
@@ -118,8 +122,25 @@ export class DealWatch {
 
   /** Checks that the deal of an accepted offer was made for it, and proves no other offer. */
   #checkDeal(findings: Findings, offer: string, { out }: Receipt, accepted: Map<string, string>): void {
-    const { dealID } = (out.ok as { dataSource: { dealID: unknown } }).dataSource
-    const key = `${dealID}`
+    const place = placeIn(out.ok)
+    const key = place ? toPlaceKey(place) : ''
+    if (place?.type === 'sector') {
+      const copy = this.#providers?.copies.find(
+        ({ miner, sector }) => miner === place.miner && sector === place.sector,
+      )
+      findings.check(
+        'a deal proves the offer that it was made for',
+        offer.startsWith(`${copy?.piece}/`),
+        () => `${offer} has the place ${key}, which has ${copy?.piece}`,
+      )
+      findings.check(
+        'a deal proves one offer',
+        !accepted.has(key),
+        () => `${offer} and ${accepted.get(key)} have the place ${key}`,
+      )
+      accepted.set(key, offer)
+      return
+    }
     const deal = this.#market.deals.find(({ id }) => `${id}` === key)
     findings.check(
       'a deal proves the offer that it was made for',

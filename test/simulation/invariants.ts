@@ -31,6 +31,7 @@ export const INVARIANTS = [
   'every offer of an aggregate has its own document and task',
   'a deal proves the offer that it was made for',
   'a deal proves one offer',
+  'a copy has at most one order in flight',
   'no aggregate fails while its deal is unknown',
   'a piece is in the group of its space',
   'a repeated offer gets the same promise',
@@ -72,6 +73,9 @@ const FINISHED: Record<string, (item: Item) => boolean> = {
   'aggregator.group': ({ idleSince }) => idleSince !== undefined,
   'aggregator.aggregate': ({ stage, openRanges }) => isEnded(stage) && isEmpty(openRanges),
   'dealer.aggregate': ({ stage, openRanges = [] }) => isEnded(stage) && isEmpty(openRanges),
+  // A live copy is checked until it ends.
+  'dealer.order': ({ stage }) => !['planned', 'asked', 'storing'].includes(stage as string),
+  'dealer.whole': ({ stage }) => stage !== 'filling' && stage !== 'removing',
   // Its row is removed when it has the receipt, or after the last attempt.
   'storefront.listener': () => false,
   'storefront.translation': ({ stage }) => stage === 'done',

@@ -165,7 +165,7 @@ export class Market {
 }
 
 /** Returns the epoch of the chain at a time in milliseconds since 1970. */
-const epochAt = (time: number): number => Math.floor((time / 1000 - GENESIS) / EPOCH)
+export const epochAt = (time: number): number => Math.floor((time / 1000 - GENESIS) / EPOCH)
 
 /** Returns the time of an epoch in milliseconds since 1970. */
 export const timeOfEpoch = (epoch: number): number => (GENESIS + epoch * EPOCH) * 1000

@@ -48,7 +48,9 @@ import type * as z from 'zod'
 import { Clockwork } from './clockwork.ts'
 import type { ContentStore } from './content-store.ts'
 import { network } from './network.ts'
+import type { Providers } from './providers.ts'
 import { DELEGATING, delegations } from './scenario.ts'
+import { SimulatedWholes } from './whole-objects.ts'
 
 const SECOND = 1000
 const MINUTE = 60 * SECOND
@@ -85,6 +87,7 @@ export const SETTINGS = {
     pageRecords: 1,
     pageRows: 1,
     lookaheadRows: 2,
+    partBytes: 127 * 2 ** 6,
   },
   /** Most receipts are large: they are stored as blocks, and some are served from there. */
   receipts: { maxInlineBytes: 700, maxServedBytes: 4_000, minShared: 2 },
@@ -120,6 +123,8 @@ export interface Options {
   addresses: { fetch: Fetch }
   /** Minimum size of an aggregate of the default group, in padded bytes. */
   minPaddedBytes: number
+  /** Providers that store copies on order. Without them, deals are made by the offer documents only. */
+  providers?: Providers | undefined
   /** Receives the offer documents of the dealer. */
   market: { offer(name: string, document: OfferDocument): void }
   /** Returns the file of active replicas. */
@@ -145,8 +150,8 @@ export interface System {
 }
 
 export const createSystem = (options: Options): System => {
-  const { world, signers, storefronts, aggregators, content, market, chain, onWrite, lag, duplicates } =
-    options
+  const { world, signers, storefronts, aggregators, content, providers } = options
+  const { market, chain, onWrite, lag, duplicates } = options
   const services = new Map<string, Simulated>()
   /** While operators list the peers, nothing observes the tables. */
   let starting = true
@@ -388,8 +393,20 @@ export const createSystem = (options: Options): System => {
     connect(
       createDealer({
         ...common,
-        pieceSources: new Map(),
-        placeTypes: PLACE_TYPES,
+        pieceSources: new Map(
+          providers &&
+            [...storefronts.keys()].map(name => [did(name), `${urlOf(name)}/piece/{permit}/{piece}`]),
+        ),
+        policies: dealerFormats.policiesOf({ policies: [] }),
+        targets: providers?.targets ?? [],
+        wholes: new SimulatedWholes({
+          name: 'dealer.wholes',
+          world,
+          touch: access => grants.touch('buckets', 'wholes', access),
+        }),
+        door: urlOf('dealer'),
+        keepWholeMs: DAY,
+        fetchContent: providers?.fetchContent ?? fetch,
         checks: dealerFormats.dealerChecks({
           ...checking,
           config: {
@@ -439,6 +456,7 @@ export const createSystem = (options: Options): System => {
           { name: 'chain', kind: 'active-replicas', url: 'https://chain.test/' },
           { fetch: readChain },
         ),
+        ...(providers ? [providers.source] : []),
       ],
       limits: { maxAgeMs: 3 * DAY, maxLossShare: 0.1 },
     }),

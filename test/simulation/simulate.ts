@@ -25,6 +25,7 @@ import {
 } from './invariants.ts'
 import { Liar } from './liar.ts'
 import { BLINDNESS, CHAIN_FAULTS, type ChainFault, Market, type Moods } from './market.ts'
+import { Providers } from './providers.ts'
 import { type Offer, randomScenario, type Scenario, signers } from './scenario.ts'
 import { createSystem, SETTINGS, type System } from './services.ts'
 import { restore, type Snapshot } from './snapshot.ts'
@@ -94,8 +95,10 @@ export interface Course {
   missingContent?: 'wait' | 'refuse'
   /** The state that the services continue from. Offers that the scenario made before that time were acknowledged. */
   resume?: Snapshot
+  /** Time from an order of a copy to its place on chain, in milliseconds. Absent: the dealer has no targets. */
+  sealing?: [number, number]
   /** Schedules more than the offers of the scenario, when the services run. */
-  visit?: (world: DeterministicWorld, system: System) => void
+  visit?: (world: DeterministicWorld, system: System, providers: Providers | undefined) => void
 }
 
 /** The kinds of faults of a call, with the maximum probability of each. */
@@ -247,7 +250,17 @@ const run = async (seed: number, world: DeterministicWorld, course: Course, log:
   const addresses = new Addresses(world, () => !healed() && choices.chance(course.addressFaults))
   const findings = new Findings()
   const watch = new Watch(world.now, findings)
-  const deals = new DealWatch(world.now, market)
+  const { sealing } = course
+  const providers =
+    sealing &&
+    new Providers({
+      world,
+      scenario,
+      now: clockOf(world.now, start, clocks, MARKET),
+      sealing,
+      chainChanged: () => system.chainChanged(),
+    })
+  const deals = new DealWatch(world.now, market, providers)
   const system: System = createSystem({
     world,
     signers,
@@ -258,6 +271,7 @@ const run = async (seed: number, world: DeterministicWorld, course: Course, log:
       !healed() && choices.chance(course.contentFaults) ? choices.one(CONTENT_FAULTS) : undefined,
     ),
     market,
+    providers,
     addresses,
     missingContent: course.missingContent ?? 'wait',
     minPaddedBytes: scenario.minPaddedBytes,
@@ -271,6 +285,7 @@ const run = async (seed: number, world: DeterministicWorld, course: Course, log:
         if (restoring) return
         watch.wrote(system, service, table, item)
         deals.wrote(service, table, item)
+        watchOrders(findings, system, service, table)
         if (elements.has('lies') && scenario.storefronts.has(service) && table === 'aggregate')
           liar.wrote(service, item)
       }),
@@ -324,7 +339,7 @@ const run = async (seed: number, world: DeterministicWorld, course: Course, log:
   for (const { to } of clocks.jumps)
     schedule(Math.max(to, healsAt) + DAY, async () => checkWaits(findings, world.now, system))
 
-  course.visit?.(world, system)
+  course.visit?.(world, system, providers)
 
   const done = () =>
     visitors === 0 && world.running === 0 && (healed() || healsAt === Infinity) && hasEnded(system)
@@ -361,6 +376,19 @@ const run = async (seed: number, world: DeterministicWorld, course: Course, log:
     trace: world.trace(),
   }
   return { report, system }
+}
+
+/** Checks that each copy of an aggregate has at most one order that its target may be storing. */
+const watchOrders = (findings: Findings, system: System, service: string, table: string): void => {
+  if (service !== 'dealer' || table !== 'order') return
+  const orders = [...(system.services.get(service)?.tables.order?.items.values() ?? [])]
+  const inFlight = orders.filter(({ stage }) => stage === 'asked' || stage === 'storing')
+  const copies = inFlight.map(({ offer, copy }) => `${offer} ${copy}`)
+  findings.check(
+    'a copy has at most one order in flight',
+    new Set(copies).size === copies.length,
+    () => `${copies.find((copy, n) => copies.indexOf(copy) !== n)}`,
+  )
 }
 
 /** Returns when the last event of a course happens that may delay its end, in milliseconds from the start. */

@@ -431,6 +431,14 @@ const defineDev = (program: Command, stream: Runner['stream']): void => {
         .choices(['sqlite', 'dynamodb'])
         .default('sqlite'),
     )
+    .addOption(
+      new Option(
+        '--deals <way>',
+        'how deals are made, all with stand-ins: pdp (copies in data sets), curio (copies in sectors), offers (deals by the offer documents)',
+      )
+        .choices(['pdp', 'curio', 'offers'])
+        .default('pdp'),
+    )
     .option(
       '--port <base>',
       "listen on port BASE (storage providers' stand-in), BASE+1 (storefront), BASE+2 (aggregator), BASE+3 (dealer), BASE+4 (deal tracker) and BASE+5 (uploads); 0: any free ports",

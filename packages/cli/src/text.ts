@@ -1,4 +1,5 @@
 import { relative } from 'node:path'
+import type { Place } from '@w3filecoin/capabilities'
 import stringWidth from 'string-width'
 
 /** Formats a count. @example `1,234` */
@@ -126,4 +127,20 @@ export const shownPath = (path: string, cwd: string): string => {
 export const formatReason = (error: unknown): string => {
   const { name = 'Error', message = `${error}` } = error as { name?: string; message?: string }
   return name === 'Error' ? message : `${name}: ${message}`
+}
+
+/**
+ * Describes a place in few characters: without the chain and the contract of a data set.
+ *
+ * @example shortenPlace(pdp) // 'data set 1, piece 0'
+ */
+export const shortenPlace = (place: Place): string => {
+  switch (place.type) {
+    case 'market':
+      return `deal ${place.dealID}`
+    case 'sector':
+      return `${place.miner}, sector ${place.sector}`
+    case 'pdp':
+      return `data set ${place.dataSet}, piece ${place.piece}`
+  }
 }

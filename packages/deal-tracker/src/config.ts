@@ -16,6 +16,30 @@ const httpUrl = z.url({ protocol: /^https?$/, error: 'expected an http or https 
 /** The address of a contract or a wallet. Its letters may be of any case: no checksum is checked. */
 const contract = z.string().regex(/^0x[0-9a-fA-F]{40}$/, 'expected an address: 0x and 40 hexadecimal digits')
 
+/** The addresses of the nodes of a source that asks nodes of the chain. */
+const rpc = (methods: string) =>
+  z
+    .array(httpUrl)
+    .min(1)
+    .max(2)
+    .meta({
+      description: `Addresses of nodes of the chain that answer JSON-RPC (${methods}). With two, a run counts only if both agree.`,
+      examples: [['https://node-1.example.com/rpc/v1', 'https://node-2.example.com/rpc/v1']],
+    })
+/** The fields of a source that asks nodes of Filecoin with their native methods. */
+const filecoinFields = {
+  rpc: rpc('`Filecoin.…`'),
+  network: z
+    .string()
+    .min(1)
+    .max(64)
+    .default('mainnet')
+    .meta({
+      description: 'Name of the network, as `Filecoin.StateNetworkName` returns it.',
+      examples: ['calibrationnet'],
+    }),
+}
+
 /** A source of deals. `openSource` has a case for each kind. */
 const sourceSchema = z.discriminatedUnion('kind', [
   z.strictObject({
@@ -35,15 +59,7 @@ const sourceSchema = z.discriminatedUnion('kind', [
       description: 'Pieces in data sets that are proven with PDP, read from contracts of the chain.',
       examples: ['pdp'],
     }),
-    rpc: z
-      .array(httpUrl)
-      .min(1)
-      .max(2)
-      .meta({
-        description:
-          'Addresses of nodes of the chain that answer JSON-RPC (`eth_call`). With two, a run counts only if both agree.',
-        examples: [['https://node-1.example.com/rpc/v1', 'https://node-2.example.com/rpc/v1']],
-      }),
+    rpc: rpc('`eth_call`'),
     chain: z
       .int()
       .positive()
@@ -82,6 +98,39 @@ const sourceSchema = z.discriminatedUnion('kind', [
         description: 'Time after a missed proof from which on a place counts as terminated.',
         examples: [30],
       }),
+  }),
+  z.strictObject({
+    ...sourceFields,
+    kind: z.literal('sector').meta({
+      description: 'Pieces in sectors of some storage providers, read from the events of their actors.',
+      examples: ['sector'],
+    }),
+    ...filecoinFields,
+    miners: z
+      .array(z.string().regex(/^[ft]0[1-9]\d{0,14}$/, 'expected the id of an actor, e.g. f01000'))
+      .min(1)
+      .max(50)
+      .meta({
+        description: 'Ids of the storage providers. One that is added later is read from then on.',
+        examples: [['f01000']],
+      }),
+    fromEpoch: z
+      .int()
+      .nonnegative()
+      .optional()
+      .meta({
+        description:
+          'Epoch from which on the first run reads events. Default: the epoch of the first run. The nodes must keep events since then.',
+        examples: [6_543_210],
+      }),
+  }),
+  z.strictObject({
+    ...sourceFields,
+    kind: z.literal('f05').meta({
+      description: 'Deals of the built-in market whose ids were reported to the deal tracker.',
+      examples: ['f05'],
+    }),
+    ...filecoinFields,
   }),
 ])
 /** The configuration of a source, of one kind or of any. */
@@ -143,7 +192,7 @@ export const configSchema = z
       .meta({
         unit: 'share, 0 to 1',
         description:
-          'Share of its deals that a source may lose from one report to the next. Reports with a greater loss are rejected.',
+          'Share of its deals that a source may lose from one report to the next. Reports with a greater loss are rejected. It does not limit the kinds `sector` and `f05`, which see each deal end.',
         examples: [0.05],
       }),
   })

@@ -5,6 +5,7 @@ import type { Batching } from './domain/batching.ts'
 import type { Report } from './domain/report.ts'
 import type { Limits } from './domain/report-check.ts'
 import type { Snapshot } from './domain/snapshot.ts'
+import type { Watched } from './domain/watch.ts'
 import type { Queues } from './queues.ts'
 import type { Stores } from './stores.ts'
 
@@ -17,11 +18,13 @@ export interface Source {
   /** The kinds of places that it can see. */
   types: NonNullable<SourceState['types']>
   /**
-   * Reads the deals that are on chain now. Throws if the source cannot be reached or parsed.
+   * Reads all deals that are on chain now. A source that reads only changes adds them to those of the last accepted run. Throws if the
+   * source cannot be reached or parsed.
    *
-   * @param known the deals of the last accepted report. A report that must skip deals keeps these.
+   * @param previous the last accepted run. A report that must skip deals keeps the deals of this one.
+   * @param watched deals that were reported to the tracker
    */
-  read(known: Snapshot['deals']): Promise<Report>
+  read(previous: Snapshot, watched: Watched): Promise<Report>
 }
 
 /** The dependencies of the deal tracker's handlers, consumers and schedules. */

@@ -17,6 +17,12 @@ export const resources = describeResources({
     deal: { fields: { piece: 'string', deal: 'string' }, key: { hash: 'piece', range: 'deal' } },
     /** The chain sources, each with the result of its last accepted run, and with its last good run. */
     source: { fields: { name: 'string' }, key: { hash: 'name' } },
+    /** Deals that were reported to the tracker, for the source that then reads them; e.g. source `market`, deal `81234567`. */
+    watch: {
+      fields: { source: 'string', deal: 'string' },
+      key: { hash: 'source', range: 'deal' },
+      expires: 'expiresAt',
+    },
   },
   queues: {
     /** Writes one range of the deals that a run of a source changed. */
@@ -46,7 +52,7 @@ export const resources = describeResources({
         timeout: 600,
         memory: 3008,
         uses: {
-          tables: { source: 'write', health: 'write' },
+          tables: { source: 'write', watch: 'read', health: 'write' },
           queues: ['update'],
           buckets: { blocks: 'write' },
         },

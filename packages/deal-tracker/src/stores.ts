@@ -7,6 +7,7 @@ import {
 } from '@w3filecoin/runtime'
 import { type DealRecord, upgradeDeal } from './domain/deal.ts'
 import type { SourceRecord } from './domain/source.ts'
+import type { WatchRecord } from './domain/watch.ts'
 import type { resources } from './resources.ts'
 import { workflows } from './workflows.ts'
 
@@ -19,6 +20,7 @@ export const tables = {
     workflow: workflows.source,
     stored: { snapshotCid: 'snapshot', changesCid: 'changes', rangesToWrite: 'openRanges' },
   }),
+  watch: recordFormat<WatchRecord>(),
 } satisfies TableFormats<typeof resources>
 
 export type Stores = StoresOf<typeof tables>

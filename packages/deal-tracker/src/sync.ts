@@ -16,6 +16,7 @@ import { diffSnapshot, EMPTY_SNAPSHOT, fromRows, type Snapshot, toRows } from '.
 import { isComplete, recordGoodRun, type SourceRecord } from './domain/source.ts'
 import { resources } from './resources.ts'
 import { unfinished } from './unfinished.ts'
+import { listWatched } from './watch-deal.ts'
 
 type SyncDependencies = Pick<
   Dependencies,
@@ -88,7 +89,7 @@ const syncSource = async (dependencies: SyncDependencies, source: Source): Promi
   }
 
   const previous = await readSnapshot(stores, record)
-  const next = await source.read(previous.deals)
+  const next = await source.read(previous, await listWatched(dependencies, name))
   const at = now()
   const refusal = checkReport(previous, next, limits, at)
   if (refusal) throw Object.assign(new Error(refusal.message), { name: refusal.name })
@@ -164,5 +165,6 @@ const readSnapshot = async (
   if (record === undefined) return EMPTY_SNAPSHOT
   const rows = await getValue<Parameters<typeof fromRows>[0]>(stores.blocks, record.snapshotCid)
   await putValue(stores.blocks, rows)
-  return { stateEpoch: record.stateEpoch, deals: fromRows(rows) }
+  const { stateEpoch, refused = 0 } = record
+  return { stateEpoch, deals: fromRows(rows), refused }
 }

@@ -6,9 +6,12 @@ import { createZstdCompress, zstdCompressSync } from 'node:zlib'
 import { somePiece } from '@w3filecoin/testing'
 import { describe, expect, it } from 'vitest'
 import { MAX_SOURCES } from '../src/config.ts'
+import { EMPTY_SNAPSHOT } from '../src/domain/snapshot.ts'
+import { NOTHING_WATCHED } from '../src/domain/watch.ts'
 import { resources } from '../src/resources.ts'
-import { collectBlocks, MAX_READ_MS } from '../src/sources/active-replicas.ts'
+import { collectBlocks } from '../src/sources/active-replicas.ts'
 import { BoundedParser, MAX_VALUE_BYTES } from '../src/sources/bounded-parser.ts'
+import { MAX_READ_MS } from '../src/sources/network.ts'
 import { openSource } from '../src/sources/open-source.ts'
 import { replica } from './replica.ts'
 
@@ -17,7 +20,7 @@ const config = { name: 'a', kind: 'active-replicas' as const, url: 'https://a.te
 
 /** Reads a file that the source serves at once. */
 const read = (file: string | Uint8Array<ArrayBuffer>) =>
-  openSource(config, { fetch: async () => new Response(file) }).read(new Map())
+  openSource(config, { fetch: async () => new Response(file) }).read(EMPTY_SNAPSHOT, NOTHING_WATCHED)
 
 const record = (id: number, more = {}) => ({ ...replica(somePiece(`${id}`, 30), [id, 500]), ...more })
 const textOf = (records: unknown[]) => JSON.stringify({ state_epoch: 10, active_replicas: records })
@@ -128,7 +131,9 @@ describe('B4: a slow source', () => {
     await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
     const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/`
     const source = openSource({ ...config, url }, { fetch, maxReadMs: 300 })
-    await expect(source.read(new Map())).rejects.toThrow(`Reading ${url} took more than 0.3 seconds`)
+    await expect(source.read(EMPTY_SNAPSHOT, NOTHING_WATCHED)).rejects.toThrow(
+      `Reading ${url} took more than 0.3 seconds`,
+    )
     server.closeAllConnections()
     server.close()
   })

@@ -7,6 +7,7 @@ import type { SourceConfig } from '../src/config.ts'
 import { configSchema } from '../src/config.ts'
 import { type KnownDeal, toPieceKey, toStatus } from '../src/domain/deal.ts'
 import { diffSnapshot, EMPTY_SNAPSHOT, type Snapshot } from '../src/domain/snapshot.ts'
+import { NOTHING_WATCHED } from '../src/domain/watch.ts'
 import { openSource } from '../src/sources/open-source.ts'
 
 const PAYER = `0x${'01'.repeat(20)}` as const
@@ -49,7 +50,7 @@ const configOf = (rpc: string[], more: object = {}) =>
 
 /** Reads the source, and accepts its report as the tracker does. */
 const read = async (rpc: string[], more?: object) => {
-  const report = await openSource(configOf(rpc, more), { fetch }).read(snapshot.deals)
+  const report = await openSource(configOf(rpc, more), { fetch }).read(snapshot, NOTHING_WATCHED)
   const { changes, deals } = diffSnapshot(snapshot, report, 1)
   snapshot = { stateEpoch: report.stateEpoch, deals }
   return { report, changes }
@@ -114,6 +115,20 @@ describe('the source pdp', () => {
     chain.deleteDataSet(SET)
     chain.advance(10)
     expect(states((await read(rpc)).changes)).toEqual(['0 Terminated', '2 Terminated'])
+  })
+
+  it('loses any share of its places if the contract says that they are gone, and only then', async () => {
+    const rpc = [await listen()]
+    chain.createDataSet(SET, { payer: PAYER, providerId: 3 })
+    chain.addPieces(SET, links)
+    chain.advance(10)
+    await read(rpc)
+    for (const piece of [0, 1]) chain.remove(SET, piece)
+    chain.advance(10)
+    const { report } = await read(rpc)
+    expect(report).toMatchObject({ hasSeenEnds: true })
+    // The pieces are still there, but not listed for the payers of the settings.
+    expect((await read(rpc, { payers: [`0x${'99'.repeat(20)}`] })).report).not.toHaveProperty('hasSeenEnds')
   })
 
   it('takes a piece out after so many days without a proof', async () => {
@@ -184,9 +199,8 @@ describe('the source pdp', () => {
     // The selector of pieceChallengable: these calls alone are refused.
     for (const faults of [{ status: 429 }, { status: 503 }, { status: 429, only: 'dc635266' }, nullRound]) {
       chain.faults = faults
-      const fresh = { ...EMPTY_SNAPSHOT }
       const source = openSource(configOf([url]), { fetch })
-      await expect(source.read(fresh.deals), JSON.stringify(faults)).rejects.toThrow()
+      await expect(source.read(EMPTY_SNAPSHOT, NOTHING_WATCHED), JSON.stringify(faults)).rejects.toThrow()
     }
     chain.faults = {}
     // An internal error in answer to these calls alone.
@@ -198,9 +212,9 @@ describe('the source pdp', () => {
         answers.map(({ id }) => ({ id, error: { code: -32_603, message: 'out of memory' } })),
       )
     }
-    await expect(openSource(configOf([url]), { fetch: failing }).read(new Map())).rejects.toThrow(
-      'out of memory',
-    )
+    await expect(
+      openSource(configOf([url]), { fetch: failing }).read(EMPTY_SNAPSHOT, NOTHING_WATCHED),
+    ).rejects.toThrow('out of memory')
     chain.faults = { chainId: 314 }
     await expect(read([url])).rejects.toMatchObject({ name: 'WrongChain' })
     chain.faults = {}
@@ -249,7 +263,7 @@ describe('the source pdp', () => {
         ),
       maxReadMs: 20,
     })
-    await expect(hanging.read(new Map())).rejects.toThrow()
+    await expect(hanging.read(EMPTY_SNAPSHOT, NOTHING_WATCHED)).rejects.toThrow()
   })
 })
 

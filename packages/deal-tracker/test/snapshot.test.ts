@@ -217,6 +217,7 @@ describe('a report', () => {
       report([]),
       NOW,
     ],
+    [undefined, 'of a source that saw all deals end', before, report([], { hasSeenEnds: true }), NOW],
     [undefined, 'whose deals ended', before, report([], { stateEpoch: 500 }), epochToMs(500)],
     [
       undefined,

@@ -1,12 +1,15 @@
-import { openContext, putJson } from '@w3filecoin/aws'
+import { hostFetch, openContext, putJson } from '@w3filecoin/aws'
 import { type Environment, ListedPeers, mapPeers } from '@w3filecoin/runtime'
 import { dealerChecks } from './checks.ts'
-import { configSchema, peerLists } from './config.ts'
+import { configSchema, peerLists, policiesOf } from './config.ts'
 import { createDealer } from './dealer.ts'
+import type { OpenTarget } from './dependencies.ts'
 import { BATCHING } from './domain/batching.ts'
+import { deriveWallet } from './makers/wallet.ts'
 import { messages } from './queues.ts'
 import { resources } from './resources.ts'
 import { tables } from './stores.ts'
+import { wholesIn } from './wholes/bucket.ts'
 
 /** The dealer on AWS, from its environment. */
 export const createContext = async (env: Environment) => {
@@ -24,6 +27,13 @@ export const createContext = async (env: Environment) => {
       }),
     env,
   )
+  /** Most stages have no targets: their functions do not load the libraries of the makers. */
+  const openTargets = async ({ targets, walletNumber }: typeof config): Promise<OpenTarget[]> => {
+    if (targets.length === 0) return []
+    const { openTarget } = await import('./makers/open-target.ts')
+    const wallet = await deriveWallet(common.id, walletNumber)
+    return targets.map(target => openTarget(target, { wallet, fetch, now: Date.now }))
+  }
   const service = createDealer({
     ...common,
     offerDocuments: {
@@ -35,7 +45,12 @@ export const createContext = async (env: Environment) => {
     storefronts: peers.in('storefronts'),
     pieceSources: new Map(config.pieceSources.map(({ storefront, url }) => [storefront, url])),
     dealTracker: peer(config.dealTracker),
-    placeTypes: config.places,
+    policies: policiesOf(config),
+    targets: await openTargets(config),
+    wholes: wholesIn(() => aws.bucket('wholes')),
+    door: (config.door ?? config.self?.url)?.replace(/\/$/, ''),
+    keepWholeMs: config.keepWholeDays * 24 * 60 * 60 * 1000,
+    fetchContent: hostFetch(config.didWeb),
     batching: BATCHING,
     checks: dealerChecks({ ...checking, config }),
   })

@@ -1,4 +1,6 @@
 import { createHttpApp, onConclude, onTranslate, runChecks, Server, type Service } from '@w3filecoin/runtime'
+import { onFill } from './consumers/fill.ts'
+import { onOrder } from './consumers/order.ts'
 import { onReport } from './consumers/report.ts'
 import { onRetry } from './consumers/retry.ts'
 import { onTrack } from './consumers/track.ts'
@@ -10,6 +12,7 @@ import { aggregateOfferHandler } from './handlers/aggregate-offer.ts'
 import type { messages } from './queues.ts'
 import { resources } from './resources.ts'
 import { sweepDealer } from './sweep.ts'
+import { addWholeDoor, WHOLE_DOOR } from './whole-door.ts'
 
 /** Creates the dealer: aggregators offer aggregates to it, and it has deals made for them. */
 export const createDealer = (dependencies: Dependencies): Service<typeof resources, typeof messages> => {
@@ -26,19 +29,24 @@ export const createDealer = (dependencies: Dependencies): Service<typeof resourc
     receipts,
     log,
   })
+  const api = createHttpApp({
+    server,
+    receipts,
+    name: 'dealer',
+    paths: WHOLE_DOOR,
+    // No index leads from a task to the record of its aggregate.
+    progress: async tasks => tasks.map(() => 'unknown'),
+    log,
+  })
+  addWholeDoor(api, dependencies)
   return {
-    api: createHttpApp({
-      server,
-      receipts,
-      name: 'dealer',
-      // No index leads from a task to the record of its aggregate.
-      progress: async tasks => tasks.map(() => 'unknown'),
-      log,
-    }),
+    api,
     consumers: {
       track: onTrack(dependencies),
       report: onReport(dependencies),
       retry: onRetry(dependencies),
+      order: onOrder(dependencies),
+      fill: onFill(dependencies),
       conclude: onConclude({ id, receipts, peers: aggregators, log }),
       translate: onTranslate({
         id,

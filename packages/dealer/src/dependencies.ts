@@ -1,11 +1,18 @@
 import type { Signer } from '@ucanto/interface'
-import type { Dialect, Place } from '@w3filecoin/capabilities'
-import type { Authority, Check, Clock, Log, Metrics, Peer, Peers, Random } from '@w3filecoin/runtime'
+import type { Dialect } from '@w3filecoin/capabilities'
+import type { Authority, Check, Clock, Fetch, Log, Metrics, Peer, Peers, Random } from '@w3filecoin/runtime'
 import type { Timing } from './domain/aggregate.ts'
 import type { Batching } from './domain/batching.ts'
+import type { PolicyRule, Target } from './domain/policy.ts'
 import type { AllowedTenants } from './domain/tenant.ts'
+import type { Maker } from './makers/maker.ts'
 import type { Queues } from './queues.ts'
-import type { OfferDocuments, Stores } from './stores.ts'
+import type { OfferDocuments, Stores, WholeObjects } from './stores.ts'
+
+/** A target, and how orders reach it. */
+export interface OpenTarget extends Target {
+  maker: Maker
+}
 
 /** Everything that the dealer's handlers and consumers use. */
 export interface Dependencies {
@@ -22,8 +29,17 @@ export interface Dependencies {
   /** Storefronts whose delegation to an aggregator makes them the tenant. */
   storefronts: Peers
   dealTracker: Peer
-  /** The kinds of places with which an aggregate is accepted. */
-  placeTypes: readonly Place['type'][]
+  /** How many copies of aggregates are made and where, by tenant. The last one is for all. */
+  policies: readonly PolicyRule[]
+  /** The providers that store copies on order. */
+  targets: readonly OpenTarget[]
+  wholes: WholeObjects
+  /** URL of this service, from which targets fetch whole aggregates, without a slash at its end. */
+  door: string | undefined
+  /** Time for which a whole is kept after its copies are live, in milliseconds. */
+  keepWholeMs: number
+  /** Reads contents. It does not follow redirects, and decides which hosts may be called. */
+  fetchContent: Fetch
   authority: Authority
   /** The dialects in which it takes invocations. */
   dialects: readonly Dialect[]

@@ -51,11 +51,32 @@ export type ReportMessage = MessageOf<typeof reportMessage>
 export const retryMessage = messageFormat(z.object({ aggregate: z.string(), range: z.number().int() }))
 export type RetryMessage = MessageOf<typeof retryMessage>
 
+/**
+ * "Go on with the orders of this offer." It is the record id of the offered aggregate.
+ *
+ * @example { "v": 1, "offer": "kD3…" }
+ */
+export const orderMessage = messageFormat(z.object({ offer: z.string() }))
+export type OrderMessage = MessageOf<typeof orderMessage>
+
+/**
+ * "Write this part of the payload of an aggregate." Without a part: send a message for each part that is missing.
+ *
+ * @example { "v": 1, "aggregate": "bafkzci…" }
+ * @example { "v": 1, "aggregate": "bafkzci…", "part": 7 }
+ */
+export const fillMessage = messageFormat(
+  z.object({ aggregate: z.string(), part: z.int().nonnegative().optional() }),
+)
+export type FillMessage = MessageOf<typeof fillMessage>
+
 /** The messages of each queue. */
 export const messages = {
   track: trackMessage,
   report: reportMessage,
   retry: retryMessage,
+  order: orderMessage,
+  fill: fillMessage,
   conclude: concludeMessage,
   translate: translateMessage,
 } satisfies MessageFormats<typeof resources>

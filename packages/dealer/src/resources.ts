@@ -19,9 +19,11 @@ export const resources = describeResources({
         receipt: 'write',
         translation: 'write',
         peer: 'read',
+        whole: 'read',
+        order: 'write',
       },
-      queues: ['retry', 'translate'],
-      buckets: { blocks: 'write', offers: 'write' },
+      queues: ['retry', 'translate', 'order'],
+      buckets: { blocks: 'write', offers: 'write', wholes: 'read' },
     },
   },
   tables: {
@@ -39,6 +41,37 @@ export const resources = describeResources({
     },
     /** The offer that each deal is credited to. */
     credit: { fields: { deal: 'string' }, key: { hash: 'deal' } },
+    /** An order of one copy of an aggregate. The index `inFlight` finds those that a target is storing. */
+    order: {
+      fields: {
+        offer: 'string',
+        order: 'string',
+        due: 'string',
+        checkAt: 'number',
+        inFlightAt: 'string',
+        createdAt: 'number',
+      },
+      key: { hash: 'offer', range: 'order' },
+      indexes: {
+        due: { hash: 'due', range: 'checkAt' },
+        inFlight: { hash: 'inFlightAt', range: 'createdAt' },
+      },
+    },
+    /** A target that takes no orders now. */
+    target: { fields: { name: 'string' }, key: { hash: 'name' } },
+    /** The payload of an aggregate as one object. */
+    whole: {
+      fields: { id: 'string', due: 'string', checkAt: 'number' },
+      key: { hash: 'id' },
+      indexes: { due: { hash: 'due', range: 'checkAt' } },
+    },
+    /** A part of such an object that is written. */
+    part: {
+      fields: { upload: 'string', part: 'string' },
+      key: { hash: 'upload', range: 'part' },
+      expires: 'expiresAt',
+      derived: true,
+    },
   },
   queues: {
     /** Ask the deal tracker about aggregates. */
@@ -50,8 +83,8 @@ export const resources = describeResources({
         timeout: 300,
         memory: 3008,
         uses: {
-          tables: { aggregate: 'write', credit: 'write', receipt: 'write', peer: 'read' },
-          queues: ['report', 'retry', 'conclude', 'translate'],
+          tables: { aggregate: 'write', credit: 'write', receipt: 'write', peer: 'read', order: 'write' },
+          queues: ['report', 'retry', 'conclude', 'translate', 'order'],
           buckets: { blocks: 'write' },
         },
       },
@@ -84,6 +117,37 @@ export const resources = describeResources({
         uses: { tables: { aggregate: 'write', peer: 'read' }, buckets: { blocks: 'read' } },
       },
     },
+    /** Order copies of an aggregate from storage providers, and follow the orders. */
+    order: {
+      batch: 1,
+      concurrency: 10,
+      attempts: 5,
+      run: {
+        timeout: 300,
+        memory: 1024,
+        uses: {
+          tables: { aggregate: 'read', order: 'write', credit: 'write', target: 'write', whole: 'write' },
+          queues: ['order', 'fill', 'track', 'report'],
+          buckets: { wholes: 'write' },
+        },
+      },
+    },
+    /** Write the payload of an aggregate, a part in each run. */
+    fill: {
+      batch: 1,
+      concurrency: 20,
+      attempts: 5,
+      run: {
+        timeout: 600,
+        // A part of 64 MiB is in memory, and hashed.
+        memory: 1769,
+        uses: {
+          tables: { whole: 'write', part: 'write', aggregate: 'read' },
+          queues: ['fill', 'order'],
+          buckets: { blocks: 'read', wholes: 'write' },
+        },
+      },
+    },
     /** Issue the receipts of tasks that were promised in dialects. */
     translate: {
       batch: 1,
@@ -114,6 +178,7 @@ export const resources = describeResources({
   buckets: {
     blocks: { holds: 'the pieces of aggregates, and large receipts, by CID', webMethods: ['GET', 'HEAD'] },
     offers: { holds: 'the offer documents that deal making reads' },
+    wholes: { holds: 'the payloads of aggregates, until their copies are live', uploadDays: 3 },
   },
   schedules: {
     /** Send the messages of overdue aggregates again. */
@@ -123,8 +188,8 @@ export const resources = describeResources({
         timeout: 55,
         memory: 1024,
         uses: {
-          tables: { aggregate: 'write', translation: 'write' },
-          queues: ['track', 'retry', 'translate'],
+          tables: { aggregate: 'write', translation: 'write', order: 'write', whole: 'write' },
+          queues: ['track', 'retry', 'translate', 'order', 'fill'],
         },
       },
     },

@@ -1,5 +1,13 @@
 import { batchesOf, type Unfinished, unfinishedTranslations } from '@w3filecoin/runtime'
 import { type AggregateRecord, type AggregateStage, isFinal, isFinished } from './domain/aggregate.ts'
+import {
+  isUnfinished as isOrderUnfinished,
+  isWaiting,
+  LIVE_CHECK_MS,
+  type OrderRecord,
+  type OrderStage,
+} from './domain/order.ts'
+import { isUnfinished as isWholeUnfinished, type WholeRecord } from './domain/whole.ts'
 import { MAX_TRACKED_AGGREGATES, type Queues } from './queues.ts'
 
 /** The next step of an aggregate at each stage. */
@@ -27,5 +35,37 @@ const aggregate: Unfinished<AggregateRecord, Queues> = {
   },
 }
 
+/** The next step of an order at each stage. */
+const ORDER_STEPS: Record<OrderStage, string> = {
+  planned: 'its target must be asked',
+  asked: 'its target must accept it',
+  storing: 'a copy must be live on chain',
+  live: 'nothing, until the copy ends',
+  refused: 'another order',
+  lost: 'another order',
+  ended: 'another order',
+}
+
+const order: Unfinished<OrderRecord, Queues> = {
+  isUnfinished: isOrderUnfinished,
+  stageSince: ({ stageAt }) => stageAt,
+  describeNext: ({ stage, stuck }) => stuck ?? ORDER_STEPS[stage],
+  waitsOn: ({ stage }) => (stage === 'live' ? ['dealTracker'] : ['targets']),
+  needsOperator: ({ stuck }) => stuck !== undefined,
+  trouble: ({ progress }) => progress,
+  isWaiting,
+  longestMs: { waiting: LIVE_CHECK_MS },
+  messages: records => ({ order: [...new Set(records.map(({ offer }) => offer))].map(offer => ({ offer })) }),
+}
+
+const whole: Unfinished<WholeRecord, Queues> = {
+  isUnfinished: isWholeUnfinished,
+  stageSince: ({ stageAt }) => stageAt,
+  describeNext: ({ stage }) =>
+    stage === 'removing' ? 'its object must be removed' : 'its parts must be written',
+  waitsOn: ({ stage }) => (stage === 'filling' ? ['pieceSources'] : []),
+  messages: records => ({ fill: records.map(({ id }) => ({ aggregate: id })) }),
+}
+
 /** By table. */
-export const unfinished = { aggregate, translation: unfinishedTranslations }
+export const unfinished = { aggregate, order, whole, translation: unfinishedTranslations }

@@ -1,9 +1,11 @@
 import { cidOf, type Workflow } from '@w3filecoin/runtime'
-import { type AggregateRecord, isFinal } from './domain/aggregate.ts'
+import { type AggregateRecord, isFinal as isDecided } from './domain/aggregate.ts'
+import { isFinal, type OrderRecord } from './domain/order.ts'
+import { isUnfinished, type WholeRecord } from './domain/whole.ts'
 
 const aggregate: Workflow<AggregateRecord> = {
   stageOf: ({ stage }) => stage,
-  isFinal,
+  isFinal: isDecided,
   startedAt: ({ offeredAt }) => offeredAt,
   stageSince: ({ offeredAt, endedAt }) => endedAt ?? offeredAt,
   reasonOf: ({ reason }) => reason,
@@ -18,5 +20,23 @@ const aggregate: Workflow<AggregateRecord> = {
   }),
 }
 
+const order: Workflow<OrderRecord> = {
+  stageOf: ({ stage }) => stage,
+  isFinal,
+  startedAt: ({ createdAt }) => createdAt,
+  stageSince: ({ stageAt }) => stageAt,
+  reasonOf: ({ reason }) => reason,
+  identify: ({ aggregate, target, copy, attempt, place }) => ({ aggregate, target, copy, attempt, place }),
+}
+
+const whole: Workflow<WholeRecord> = {
+  stageOf: ({ stage }) => stage,
+  isFinal: whole => !isUnfinished(whole),
+  startedAt: ({ stageAt }) => stageAt,
+  stageSince: ({ stageAt }) => stageAt,
+  reasonOf: ({ fault }) => fault && { name: 'InvalidPieceCID', message: `${fault.piece}: ${fault.message}` },
+  identify: ({ id, storefront }) => ({ aggregate: id, storefront }),
+}
+
 /** By table. */
-export const workflows = { aggregate }
+export const workflows = { aggregate, order, whole }

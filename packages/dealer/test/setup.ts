@@ -10,7 +10,6 @@ import {
   type Failure,
   failure,
   type PieceLink,
-  PLACE_TYPES,
   type PlaceStatus,
   pieceOffer,
   type SourceState,
@@ -41,10 +40,12 @@ import {
 import { sha256 } from 'multiformats/hashes/sha2'
 import { create as createLink } from 'multiformats/link'
 import { afterAll, beforeAll, beforeEach, expect } from 'vitest'
+import { policiesOf } from '../src/config.ts'
 import { aggregateId, type Owner } from '../src/domain/aggregate.ts'
 import { BATCHING } from '../src/domain/batching.ts'
 import { createDealer, type Dependencies, messages, tables } from '../src/index.ts'
 import { resources } from '../src/resources.ts'
+import { wholesIn } from '../src/wholes/bucket.ts'
 
 export const { dealer, aggregator, rival, stranger, tracker, customer } = await signersOf(
   'dealer',
@@ -162,7 +163,12 @@ beforeAll(async () => {
     ]),
     storefronts: configuredPeers([{ did: customer.did() }]),
     dealTracker: peer(theTracker),
-    placeTypes: PLACE_TYPES,
+    policies: policiesOf({ policies: [] }),
+    targets: [],
+    wholes: wholesIn(() => aws.bucket('wholes')),
+    door: 'https://dealer.test',
+    keepWholeMs: 7 * DAY,
+    fetchContent: fetch,
     authority,
     dialects: [],
     timing,

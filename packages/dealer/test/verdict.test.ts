@@ -11,6 +11,7 @@ import {
 import type { Row } from '@w3filecoin/runtime'
 import { ask, cut, effectsOf, served, somePiece } from '@w3filecoin/testing'
 import { describe, expect, it } from 'vitest'
+import { policiesOf } from '../src/config.ts'
 import type { AggregateRecord, Owner } from '../src/domain/aggregate.ts'
 import { documentName } from '../src/domain/offer-document.ts'
 import { createDealer, type Dependencies } from '../src/index.ts'
@@ -42,6 +43,7 @@ import {
 const HOUR = 3_600_000
 const DAY = 24 * HOUR
 
+const DEALS_ONLY = policiesOf({ policies: [] }).map(policy => ({ ...policy, places: ['market' as const] }))
 const OTHER_STOREFRONT = { ...TENANT, storefront: 'did:web:other.example' } as const
 const OTHER_GROUP = { ...TENANT, group: 'did:web:paid.example' } as const
 const ownerOf = (tenant = TENANT, by = aggregator): Owner => ({ ...tenant, aggregator: by.did() })
@@ -300,13 +302,13 @@ describe('a place other than a deal', () => {
   })
 
   it('does not end an offer if the settings allow deals only, and does not let it fail either', async () => {
-    const strict = aws.host(createDealer({ ...dependencies, placeTypes: ['market'] }))
+    const strict = aws.host(createDealer({ ...dependencies, policies: DEALS_ONLY }))
     const offered = anAggregate('deals only')
     const promise = await offer(offered)
     state.places.set(`${offered.aggregate}`, [reported('sector:f01001/79')])
     clock.now += timing.dealWaitMs
     await track([await recordOf(offered)], strict)
-    const waitsFor = 'it is on chain as sector 79 of f01001, which the setting `places` does not accept'
+    const waitsFor = 'it is on chain as sector 79 of f01001, which its policy does not accept'
     expect(await recordOf(offered)).toMatchObject({ stage: 'offered', waitsFor })
     publish(offered, { [nextDeal()]: {} })
     await track([await recordOf(offered)], strict)
@@ -315,7 +317,7 @@ describe('a place other than a deal', () => {
   })
 
   it('is not waited for by sources that cannot see the accepted kinds', async () => {
-    const strict = aws.host(createDealer({ ...dependencies, placeTypes: ['market'] }))
+    const strict = aws.host(createDealer({ ...dependencies, policies: DEALS_ONLY }))
     const offered = anAggregate('two sources')
     await offer(offered)
     const { offeredAt } = await recordOf(offered)

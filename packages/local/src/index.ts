@@ -1,3 +1,4 @@
+export { DEAL_WAYS, type DealWay } from './deals/deal-making.ts'
 export type { Address, Identity } from './identity.ts'
 export {
   type Config,

@@ -7,10 +7,12 @@ import type { DealerSettings } from '@w3filecoin/dealer/config'
 import type { Resources } from '@w3filecoin/runtime/resources'
 import { UserError } from '@w3filecoin/runtime/user-error'
 import type { StorefrontSettings } from '@w3filecoin/storefront/config'
+import type { DealMaking, DealWay } from './deals/deal-making.ts'
+import { serveSpoiledPieces } from './deals/spoiled-pieces.ts'
 import { type Engines, startEngines } from './engines.ts'
 import { type Address, type Identities, type Identity, openIdentities, writePlaces } from './identity.ts'
 import { LogFile } from './log-file.ts'
-import { type Market, openMarket } from './market.ts'
+import { openMarket } from './market.ts'
 import { makePrivate } from './private-files.ts'
 import { placesOf } from './provision.ts'
 import type { Wake } from './schedule-source.ts'
@@ -39,8 +41,10 @@ export interface World {
   agent: Identity
   /** URL of the S3 engine. */
   s3: string
-  /** URL of the file of active replicas, which lists the chain's deals. */
-  activeReplicas: string
+  /** How deals are made. */
+  deals: Pick<DealMaking, 'dealer' | 'sources' | 'aggregateBytes'>
+  /** Returns the URL template of the pieces of a storefront, by its role. */
+  piecesOf: (role: string) => string
 }
 
 export interface LocalOptions {
@@ -49,7 +53,7 @@ export interface LocalOptions {
   /** The engine for tables. The default is `sqlite`. */
   engine?: TableEngine
   /**
-   * The market's port. The services listen on the following ports, in order, and S3 on the port after the last service.
+   * The port of the market, or of the node of the chain. The services listen on the following ports, in order, and S3 on the port after the last service.
    * 0: any free ports.
    */
   port?: number
@@ -63,9 +67,11 @@ export interface LocalOptions {
   everySeconds?: number
   /** The same for schedules that no work waits for, e.g. the checks of a service. */
   unhurriedSeconds?: number
-  /** The market makes a deal this long after the offer. */
+  /** How deals are made. The default is `offers`: by the offer documents. */
+  deals?: DealWay
+  /** With `offers`, a deal is made this long after the offer. */
   dealDelayMs?: number
-  /** CIDs of pieces that storage providers reject: an aggregate with one of them gets no deal. */
+  /** CIDs of pieces that storage providers reject, or whose bytes are wrong: an aggregate with one of them gets no deal. */
   faulty?: readonly string[]
   logLevel?: 'debug' | 'info' | 'warn' | 'error'
   /** The directory of the web page, which storefronts serve. Its files are read when a browser asks for them. */
@@ -83,7 +89,7 @@ export interface Local {
   agent: Identity
   /** Addresses of the engines, and environment variables that point the AWS SDK at them. */
   engines: Pick<Engines, 's3' | 'sqs' | 'env'>
-  market: { url: string }
+  market: Pick<DealMaking, 'url' | 'rpc' | 'verifier'>
   stop(): Promise<void>
 }
 
@@ -95,7 +101,7 @@ const TIMING = { retrySeconds: 10, pollSeconds: 10, redeliverySeconds: REDELIVER
 
 /** A piece waits this long for other pieces of its aggregate. */
 const SEAL_WAIT_SECONDS = 1
-/** The event of a new deal of the market. */
+/** The event of a change on chain. */
 const DEAL = 'market'
 /** The dealer may ask about an aggregate this long after its offer. It does so when the deal tracker has new deals. */
 const DEAL_POLL_SECONDS = 0.1
@@ -136,12 +142,16 @@ const fourServices = (storefronts: readonly string[]): ServiceSpec[] => [
     name: 'aggregator',
     resources: '@w3filecoin/aggregator/resources',
     functions: '@w3filecoin/aggregator/functions',
-    config: ({ services }): AggregatorSettings => ({
+    config: ({ services, deals }): AggregatorSettings => ({
       dialects: [...DIALECTS],
       storefronts: ['storefront', ...storefronts].map(role => peer(services[role])),
       dealer: peer(services.dealer),
       // Aggregates have the size that storage providers accept, but they need not be full, and do not wait for long.
-      limits: { minPaddedBytes: 0, maxWaitSeconds: SEAL_WAIT_SECONDS },
+      limits: {
+        minPaddedBytes: 0,
+        maxWaitSeconds: SEAL_WAIT_SECONDS,
+        ...(deals.aggregateBytes !== undefined && { paddedBytes: deals.aggregateBytes }),
+      },
       timing: TIMING,
     }),
     wakes: { sweep: { after: 'aggregator-api', seconds: SEAL_WAIT_SECONDS } },
@@ -151,31 +161,35 @@ const fourServices = (storefronts: readonly string[]): ServiceSpec[] => [
     name: 'dealer',
     resources: '@w3filecoin/dealer/resources',
     functions: '@w3filecoin/dealer/functions',
-    config: ({ services }): DealerSettings => ({
+    config: ({ services, deals, piecesOf }): DealerSettings => ({
+      // Storefronts are on this machine.
+      didWeb: { allowPrivate: true },
       dialects: [...DIALECTS],
       aggregators: [{ ...peer(services.aggregator), tenants: 'all' }],
       dealTracker: peer(services.dealTracker),
       pieceSources: ['storefront', ...storefronts].map(role => ({
         storefront: services[role]!.did,
-        url: `${services[role]!.url}/piece/{permit}/{piece}`,
+        url: piecesOf(role),
       })),
+      ...deals.dealer,
+      door: services.dealer!.url,
       timing: { ...TIMING, pollSeconds: DEAL_POLL_SECONDS },
     }),
-    wakes: { sweep: { after: 'deal-tracker-update', seconds: 0 } },
+    wakes: { sweep: { after: ['deal-tracker-update', DEAL], seconds: 0 } },
   },
   {
     role: 'dealTracker',
     name: 'deal-tracker',
     resources: '@w3filecoin/deal-tracker/resources',
     functions: '@w3filecoin/deal-tracker/functions',
-    config: ({ services, agent, activeReplicas }): DealTrackerSettings => ({
+    config: ({ services, agent, deals }): DealTrackerSettings => ({
       dialects: [...DIALECTS],
       // The agent verifies deals with the deal tracker.
       clients: [
         ...['storefront', ...storefronts, 'aggregator', 'dealer'].map(role => peer(services[role])),
         { did: agent.did },
       ],
-      sources: [{ name: 'local', kind: 'active-replicas', url: activeReplicas }],
+      sources: [...deals.sources!],
       timing: { redeliverySeconds: REDELIVERY_SECONDS },
     }),
     wakes: { sync: { after: DEAL, seconds: 0 } },
@@ -227,6 +241,13 @@ const createDirectory = (path: string): void => {
   }
 }
 
+/** How the stand-ins of each way are opened. Their libraries are loaded only if they are used. */
+const OPEN_DEALS: Record<DealWay, (options: { port: number; log: LogFile }) => Promise<DealMaking>> = {
+  pdp: async options => (await import('./deals/pdp-deals.ts')).openPdpDeals(options),
+  curio: async options => (await import('./deals/curio-deals.ts')).openCurioDeals(options),
+  offers: openMarket,
+}
+
 /** Starts the whole system. Resolves when every service answers. */
 export const startLocal = async ({
   data,
@@ -237,6 +258,7 @@ export const startLocal = async ({
   services: specs = fourServices(storefronts),
   everySeconds = 2,
   unhurriedSeconds = Number.POSITIVE_INFINITY,
+  deals: way = 'offers',
   dealDelayMs = 300,
   faulty = [],
   logLevel = 'info',
@@ -265,18 +287,24 @@ export const startLocal = async ({
       whenLocked: openKeys,
       onCrash,
     }),
-    openMarket({ port: portOf(0), log: openLog('market') }),
+    OPEN_DEALS[way]({ port: portOf(0), log: openLog('market') }),
     openServices({ ports: specs.map((_, n) => portOf(n + 1)), log: openLog('services'), onCrash }),
   ] as const)
-  const [engines, market, services] = opened.map(part =>
+  const [engines, deals, services] = opened.map(part =>
     part.status === 'fulfilled' ? part.value : undefined,
-  ) as [Engines, Market, Services]
+  ) as [Engines, DealMaking, Services]
   running.defer(async () => engines?.stop())
   // Stop these together, because each depends on the other.
   running.defer(async () => {
-    await Promise.all([market, services].map(part => part?.stop()))
+    await Promise.all([deals, services].map(part => part?.stop()))
   })
   for (const part of opened) if (part.status === 'rejected') throw part.reason
+
+  const addresses = new Map(specs.map(({ role }, n) => [role, services.urls[n]!]))
+  // The market rejects pieces itself; a dealer that orders copies rejects wrong bytes.
+  const spoiled =
+    way !== 'offers' && faulty.length > 0 ? await serveSpoiledPieces(faulty, addresses) : undefined
+  running.defer(async () => spoiled?.stop())
 
   const identityOf = (role: string) => identities[role] as Identity
   const world: World = {
@@ -288,7 +316,9 @@ export const startLocal = async ({
     ),
     agent: identityOf('agent'),
     s3: engines.s3,
-    activeReplicas: market.activeReplicas,
+    deals,
+    piecesOf: role =>
+      `${spoiled ? `${spoiled.url}/${role}` : `${addresses.get(role)}/piece`}/{permit}/{piece}`,
   }
   const resources = await Promise.all(
     specs.map(async ({ name, resources }) => {
@@ -307,12 +337,13 @@ export const startLocal = async ({
   })
 
   await Promise.all([
-    market.start({
+    deals.start({
       engines,
       data: directory,
       dealDelayMs,
       faulty,
       storefronts: new Map(Object.values(world.services).map(({ did, url }) => [did, url])),
+      ...(identities.dealer && { dealerKey: identities.dealer.key }),
       onDeal: () => services.notify(DEAL),
     }),
     services.start({
@@ -340,7 +371,7 @@ export const startLocal = async ({
     services: world.services,
     agent: world.agent,
     engines,
-    market: { url: market.url },
+    market: deals,
     stop: () => started.disposeAsync(),
   }
 }

@@ -9,6 +9,7 @@ import { SendMessageCommand } from '@aws-sdk/client-sqs'
 import { parsePiece, toV1 } from '@w3filecoin/piece'
 import { jsonLog, type Log } from '@w3filecoin/runtime'
 import { UserError } from '@w3filecoin/runtime/user-error'
+import type { DealMaking, DealOptions } from './deals/deal-making.ts'
 import { type Engines, s3Client, sqsClient } from './engines.ts'
 import { listen } from './listen.ts'
 import type { LogFile } from './log-file.ts'
@@ -22,28 +23,13 @@ import { bucketDirectory } from './s3.ts'
  * An aggregate gets no deal if one of its pieces is faulty or cannot be fetched, or if the bytes make another aggregate; the
  * market reports it to the dealer.
  */
-export interface Market {
-  url: string
+export interface Market extends DealMaking {
   /** URL of the published deals, e.g. `http://127.0.0.1:4000/active-replicas.json.zst`. */
   activeReplicas: string
   start(options: MarketOptions): Promise<void>
-  stop(): Promise<void>
 }
 
-interface MarketOptions {
-  engines: Pick<Engines, 's3' | 'sqs'>
-  data: string
-  /** A deal is made this long after its offer. */
-  dealDelayMs: number
-  /** CIDs of pieces that get no deal. */
-  faulty: readonly string[]
-  /**
-   * The present URL of each storefront, by its DID: the ports in the documents of an earlier start may be others. The default
-   * is the address in the document.
-   */
-  storefronts?: ReadonlyMap<string, string>
-  /** Called when a deal was published. */
-  onDeal?: () => void
+interface MarketOptions extends DealOptions {
   /** The dealer's bucket of offer documents. The default is that of the local system. */
   offers?: string
   /** The dealer's queue for reports of failed deals. The default is that of the local system. */
@@ -118,6 +104,8 @@ export const openMarket = async ({ port, log: file }: { port: number; log: LogFi
   return {
     url,
     activeReplicas: `${url}${PATH}`,
+    dealer: {},
+    sources: [{ name: 'local', kind: 'active-replicas', url: `${url}${PATH}` }],
     start: async ({
       engines,
       data,

@@ -13,6 +13,7 @@ const PRIVATE_UMASK = 0o077
 
 /** The files and directories in a data directory. SQLite and atomic writes add endings, e.g. `fauxqs.db-wal`. */
 const ENTRIES = new Set([
+  'chain.json',
   'dynamodb.pid',
   'dynamodb.sqlite',
   'fauxqs.db',

@@ -9,12 +9,14 @@ import { pipeline } from 'node:stream/promises'
 import { type ContentHash, contentHash } from '@w3filecoin/storefront/content-hash'
 import { listen } from './listen.ts'
 import { checkPresigned, isPresigned } from './presigned-url.ts'
+import { S3Error } from './s3-error.ts'
+import { abortUpload, beginUpload, completeUpload, partFile, UPLOADS_DIRECTORY } from './s3-uploads.ts'
 
 /**
  * A small S3. Each object is a file, streamed in and out, so that objects of any size take constant memory. (The SQS
  * engine has an S3 too, but it holds several copies of each object in memory.) It has the features that the services and
- * the SDK use: buckets by path, objects without metadata, conditional writes, copies, SHA-256 checksums, ranges, lists, CORS
- * for all origins. It checks the signature and the expiry of presigned URLs, and no other credentials. In a bucket of content
+ * the SDK use: buckets by path, objects without metadata, conditional writes, copies, uploads in parts, SHA-256 checksums, ranges,
+ * lists, CORS for all origins. It checks the signature and the expiry of presigned URLs, and no other credentials. In a bucket of content
  * it refuses bytes that do not hash to the CID in their key. In a bucket of uploads it refuses a PUT without credentials.
  */
 export interface S3 {
@@ -64,17 +66,6 @@ interface Storage {
 /** The directory of uploads in progress. It is not a valid bucket name. */
 const INCOMING = '.incoming'
 
-class S3Error extends Error {
-  readonly status: number
-  readonly code: string
-
-  constructor(status: number, code: string, message: string) {
-    super(message)
-    this.status = status
-    this.code = code
-  }
-}
-
 const answer = async (
   storage: Storage,
   request: IncomingMessage,
@@ -114,7 +105,8 @@ const route = async (
     () => true,
     () => false,
   )
-  const what = `${request.method} ${key === '' ? 'bucket' : 'object'}${searchParams.has('cors') ? '?cors' : ''}`
+  const about = ['cors', 'uploads', 'uploadId'].find(parameter => searchParams.has(parameter))
+  const what = `${request.method} ${key === '' ? 'bucket' : 'object'}${about === undefined ? '' : `?${about}`}`
   if (what === 'PUT bucket') {
     await mkdir(bucket, { recursive: true })
     response.end()
@@ -142,6 +134,9 @@ const route = async (
     'x-id',
     'encoding-type',
     'response-content-type',
+    'uploads',
+    'uploadId',
+    'partNumber',
   ]
   const asked = [...searchParams.keys()].find(
     parameter => !known.includes(parameter) && !/^x-amz-/i.test(parameter),
@@ -170,7 +165,35 @@ const route = async (
   else if (what === 'DELETE object') {
     await rm(fileOf(bucket, key), { force: true })
     response.writeHead(204).end()
-  } else throw new S3Error(405, 'MethodNotAllowed', `This S3 does not support ${what}`)
+  } else if (what === 'POST object?uploads') await beginUpload(directory, { bucket: name, key }, response)
+  else if (what.endsWith('object?uploadId'))
+    await routeUpload(directory, fileOf(bucket, key), searchParams, request, response)
+  else throw new S3Error(405, 'MethodNotAllowed', `This S3 does not support ${what}`)
+}
+
+/** Answers a request about an upload in parts. */
+const routeUpload = async (
+  directory: string,
+  file: string,
+  parameters: URLSearchParams,
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> => {
+  const upload = parameters.get('uploadId') as string
+  switch (request.method) {
+    case 'PUT': {
+      const part = await partFile(directory, upload, Number(parameters.get('partNumber')))
+      return putObject(directory, part, request, response, undefined)
+    }
+    case 'POST': {
+      const incoming = join(directory, INCOMING, randomUUID())
+      return completeUpload({ directory, upload, etagOf, incoming, file }, await text(request), response)
+    }
+    case 'DELETE':
+      return abortUpload(directory, upload, response)
+    default:
+      throw new S3Error(405, 'MethodNotAllowed', `This S3 does not support ${request.method} of an upload`)
+  }
 }
 
 /** Reads the methods of a PutBucketCors request. Its other properties are always those of `provision`. */
@@ -364,7 +387,9 @@ const etagOf = ({ size, mtimeMs }: { size: number; mtimeMs: number }): string =>
   `"${size.toString(16)}-${Math.round(mtimeMs * 1000).toString(16)}"`
 
 const listBuckets = async (directory: string, response: ServerResponse): Promise<void> => {
-  const names = (await readdir(directory)).filter(name => name !== INCOMING).sort()
+  const names = (await readdir(directory))
+    .filter(name => name !== INCOMING && name !== UPLOADS_DIRECTORY)
+    .sort()
   const buckets = names.map(name => `<Bucket><Name>${name}</Name></Bucket>`)
   response.writeHead(200, { 'content-type': 'application/xml' })
   response.end(`<ListAllMyBucketsResult><Buckets>${buckets.join('')}</Buckets></ListAllMyBucketsResult>`)

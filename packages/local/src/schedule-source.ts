@@ -7,8 +7,11 @@ import { type EventSource, invoke, type LambdaFunction } from './invoke.ts'
 
 /** An event after which a schedule runs, without waiting for its interval. */
 export interface Wake {
-  /** Name of the queue or the API whose function has run, e.g. `deal-tracker-update` or `aggregator-api`; `market` after a deal. */
-  after: string
+  /**
+   * Names of the queues and APIs whose functions have run, e.g. `deal-tracker-update` or `aggregator-api`; `market` after a change
+   * on chain.
+   */
+  after: string | readonly string[]
   /** The schedule runs this long after the event, when its work is due. */
   seconds: number
 }
@@ -57,7 +60,8 @@ export const runSchedule = ({
     wakes.push(lastWakeAt)
     replan()
   }
-  if (wake) events.on(wake.after, onEvent)
+  const names = [wake?.after ?? []].flat()
+  for (const name of names) events.on(name, onEvent)
 
   const pause = (): Promise<void> =>
     new Promise(resolve => {
@@ -91,7 +95,7 @@ export const runSchedule = ({
   return {
     stop: () => {
       stopped = true
-      events.off(wake?.after ?? '', onEvent)
+      for (const name of names) events.off(name, onEvent)
       replan()
       return repeating
     },

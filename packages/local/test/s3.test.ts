@@ -8,6 +8,7 @@ import {
   DeleteObjectCommand,
   GetObjectCommand,
   HeadObjectCommand,
+  ListBucketsCommand,
   ListObjectsV2Command,
   NoSuchBucket,
   NoSuchKey,
@@ -16,7 +17,7 @@ import {
   PutObjectCommand,
   S3Client,
 } from '@aws-sdk/client-s3'
-import { copyObject, presignUpload } from '@w3filecoin/aws'
+import { abortUpload, beginUpload, completeUpload, copyObject, presignUpload, putPart } from '@w3filecoin/aws'
 import { CID } from 'multiformats/cid'
 import { create as createDigest } from 'multiformats/hashes/digest'
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest'
@@ -93,6 +94,47 @@ describe('the small S3', () => {
       ContinuationToken = page.NextContinuationToken
     } while (ContinuationToken)
     expect(listed).toEqual([...keys].sort())
+  })
+
+  describe('an upload in parts', () => {
+    const object = (key: string) => ({ client: s3, bucket: Bucket, key })
+    const begin = async (key: string) => ({
+      ...object(key),
+      upload: await beginUpload({ ...object(key), type: 'text/plain' }),
+    })
+
+    it('makes one object of its parts, whatever their order and their repetitions', async () => {
+      const upload = await begin('in parts')
+      const put = (part: number, text: string) => putPart({ ...upload, part, bytes: Buffer.from(text) })
+      const third = await put(2, 'three')
+      await put(0, 'other')
+      const etags = [await put(0, 'one '), await put(1, 'two '), third] as string[]
+      expect(await completeUpload({ ...upload, etags, bytes: 13 })).toBe(true)
+      expect(await read('in parts')).toBe('one two three')
+      // A repeated request finds the object.
+      expect(await completeUpload({ ...upload, etags, bytes: 13 })).toBe(true)
+      expect(await put(0, 'late')).toBeUndefined()
+    })
+
+    it('is refused with a tag of another part, and stays as it is', async () => {
+      const upload = await begin('wrong tag')
+      const first = (await putPart({ ...upload, part: 0, bytes: Buffer.from('first') })) as string
+      const etags = [first]
+      await expect(completeUpload({ ...upload, etags: ['"0-0"'], bytes: 5 })).rejects.toThrow(/another tag/)
+      expect(await completeUpload({ ...upload, etags, bytes: 5 })).toBe(true)
+    })
+
+    it('leaves nothing when it is aborted, and is not a bucket', async () => {
+      const upload = await begin('aborted')
+      const etags = [(await putPart({ ...upload, part: 0, bytes: Buffer.from('x') })) as string]
+      await abortUpload(upload)
+      await abortUpload(upload)
+      expect(await completeUpload({ ...upload, etags, bytes: 1 })).toBe(false)
+      expect(await putPart({ ...upload, part: 0, bytes: Buffer.from('x') })).toBeUndefined()
+      expect(readdirSync(join(directory.path, '.uploads'))).toEqual([])
+      const { Buckets = [] } = await s3.send(new ListBucketsCommand({}))
+      expect(Buckets.map(({ Name }) => Name)).not.toContain('.uploads')
+    })
   })
 
   it('refuses to replace an object with If-None-Match: *', async () => {

@@ -19,6 +19,7 @@ export {
 export { capacityOf, indexEntries } from './limits.ts'
 export {
   type AnyLink,
+  contentSizeOf,
   decodePiece,
   encodePiece,
   FIL_COMMITMENT_UNSEALED,
@@ -35,4 +36,4 @@ export {
 export type { Result } from './result.ts'
 export { canHold, Selection, type SelectionLimits, select } from './selection.ts'
 export { hasher } from './sha256.ts'
-export { layOut, type Stretch, type Whole } from './whole.ts'
+export { joinPieces, layOut, type Stretch, type Whole } from './whole.ts'

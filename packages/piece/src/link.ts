@@ -65,6 +65,10 @@ export const sizeOf = (height: number): number => 2 ** (height + LOG2_NODE_SIZE)
 /** Payload bytes that fit into a piece of the given height. */
 export const payloadSizeOf = (height: number): number => QUAD_PAYLOAD_SIZE * 2 ** (height - MIN_HEIGHT)
 
+/** Bytes of the content of a piece: its payload without the zeros that fill it. */
+export const contentSizeOf = ({ height, padding }: Pick<Piece, 'height' | 'padding'>): number =>
+  payloadSizeOf(height) - Number(padding)
+
 /**
  * Decodes a piece link ("piece CID v2"): CIDv1, raw codec, multihash 0x1011 whose digest is `uvarint padding |
  * uint8 height | 32 bytes root`.

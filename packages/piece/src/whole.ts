@@ -1,7 +1,8 @@
 import { type InvalidPiece, indexOf, place } from './aggregate.ts'
 import { QUAD_PAYLOAD_SIZE, QUAD_SIZE, unpadQuads } from './fr32.ts'
 import { capacityOf } from './limits.ts'
-import { type AnyLink, decodePiece, type PieceLink, payloadSizeOf, sizeOf } from './link.ts'
+import { type AnyLink, contentSizeOf, decodePiece, encodePiece, type Piece, type PieceLink } from './link.ts'
+import { hashPair } from './merkle.ts'
 import type { Result } from './result.ts'
 import { type Sha256, sha256 } from './sha256.ts'
 
@@ -58,10 +59,10 @@ export const layOut = ({
   const { links, parts } = contents
   const placed: Placed[] = []
   for (const [n, link] of links.entries()) {
-    const { height, padding } = decodePiece(link).ok as NonNullable<ReturnType<typeof decodePiece>['ok']>
-    const length = payloadSizeOf(height) - Number(padding)
+    const piece = decodePiece(link).ok as Piece
+    const length = contentSizeOf(piece)
     const { index } = (parts[n] as (typeof parts)[number]).location
-    const at = toPayload(Number(index) * sizeOf(height))
+    const at = toPayload(Number(index) * piece.size)
     if (length > 0) placed.push({ at, stretch: { length, piece: link, from: 0 } })
   }
   const entries = indexOf(parts, backend)
@@ -70,6 +71,26 @@ export const layOut = ({
   const bytes = unpadQuads(index)
   placed.push({ at: toPayload(capacityOf(size)), stretch: { length: bytes.byteLength, bytes } })
   return { ok: new LaidOut(toPayload(size), placed) }
+}
+
+/**
+ * Returns the piece of a payload from the pieces of its parts. So a payload can be hashed part by part, in any order.
+ *
+ * @param parts pieces of one size without padding, a power of two of them
+ * @throws RangeError if they are not
+ */
+export const joinPieces = (parts: readonly AnyLink[]): PieceLink => {
+  const pieces = parts.map(link => decodePiece(link).ok)
+  const { height = 0 } = pieces[0] ?? {}
+  const levels = Math.log2(parts.length)
+  if (!Number.isInteger(levels) || pieces.some(piece => piece?.height !== height || piece.padding !== 0n))
+    throw new RangeError('Expected full pieces of one size, a power of two of them')
+  let roots = pieces.map(piece => (piece as { root: Uint8Array }).root)
+  while (roots.length > 1)
+    roots = Array.from({ length: roots.length / 2 }, (_, n) =>
+      hashPair(roots[2 * n] as Uint8Array, roots[2 * n + 1] as Uint8Array),
+    )
+  return encodePiece({ root: roots[0] as Uint8Array, height: height + levels, padding: 0n })
 }
 
 /** Converts a padded size or offset, a multiple of 128, to that in the payload. */

@@ -4,6 +4,7 @@ import { padQuads, unpadQuads } from '../src/fr32.ts'
 import {
   buildAggregate,
   createHasher,
+  joinPieces,
   layOut,
   layout,
   type PieceLink,
@@ -65,6 +66,28 @@ describe('the payload of an aggregate', () => {
         hasher.write(read(whole, contents, at, Math.min(at + part, whole.length)))
       expect(`${hasher.digest()}`).toBe(`${aggregate.link}`)
     }
+  })
+
+  it('has the aggregate as the piece that the pieces of its parts make', () => {
+    const { aggregate, contents } = aggregateOf(1 << 20, [1_000, 127, 1, 65_000, 200_000, 126, 128, 3_000])
+    const whole = ok(layOut({ pieces: aggregate.pieces, size: 1 << 20 }))
+    for (const count of [1, 2, 16, 128]) {
+      const part = whole.length / count
+      const parts = Array.from({ length: count }, (_, n) =>
+        pieceOf(read(whole, contents, n * part, (n + 1) * part)),
+      )
+      expect(`${joinPieces(parts)}`).toBe(`${aggregate.link}`)
+    }
+  })
+
+  it('is not joined from parts that are not full, of several sizes, or not a power of two', () => {
+    const [full, long, short] = [127, 254, 100].map(length => pieceOf(bytesOf(length, length))) as [
+      PieceLink,
+      PieceLink,
+      PieceLink,
+    ]
+    for (const parts of [[], [full, full, full], [full, long], [full, short], [short]])
+      expect(() => joinPieces(parts)).toThrow(RangeError)
   })
 
   it('has the aggregate as its piece if every entry of the index is used: 8,192 pieces in 1 GiB', () => {

@@ -112,6 +112,8 @@ export interface BucketSpec {
    * before. The default is to keep objects. The local engine does not delete objects.
    */
   keepDays?: number
+  /** Days after which S3 removes the parts of an upload that was not completed. The local engine keeps them. */
+  uploadDays?: number
 }
 
 export interface ScheduleSpec {

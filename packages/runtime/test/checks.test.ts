@@ -21,7 +21,7 @@ import {
   failing,
   fine,
   hasherCheck,
-  listHealth,
+  listAll,
   openStores,
   ownDocumentChecks,
   Peer,
@@ -74,7 +74,7 @@ describe('the schedule check', () => {
       elsewhere,
     })()
   const rows = async () =>
-    Object.fromEntries((await listHealth(stores.health, SERVICE)).map(row => [row.name, row]))
+    Object.fromEntries((await listAll(stores.health, SERVICE)).map(row => [row.name, row]))
 
   beforeEach(async () => {
     findings = {}

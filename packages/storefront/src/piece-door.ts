@@ -1,5 +1,13 @@
-import { FIL_COMMITMENT_UNSEALED, parsePiece, payloadSizeOf } from '@w3filecoin/piece'
-import { type OpenApiPaths, readPermit } from '@w3filecoin/runtime'
+import { contentSizeOf, FIL_COMMITMENT_UNSEALED, parsePiece } from '@w3filecoin/piece'
+import {
+  answerLater,
+  DOOR_RESPONSES,
+  describeParameter,
+  headersOf,
+  type OpenApiPaths,
+  readPermit,
+  redirectToBytes,
+} from '@w3filecoin/runtime'
 import type { Context, Hono } from 'hono'
 import { parse as parseLink } from 'multiformats/link'
 import { bytesInCid } from './content/content-hash.ts'
@@ -15,37 +23,12 @@ type DoorDependencies = Pick<
   'id' | 'authority' | 'dealer' | 'stores' | 'content' | 'pieceAccess' | 'now'
 >
 
-/** Pause after which a storage provider shall ask again for a piece that cannot be fetched yet. */
-const RETRY_AFTER_SECONDS = 60
 /** Workflows and aggregates of one piece that are looked at. */
 const MAX_RECORDS = 100
 
-const text = { 'text/plain': { schema: { type: 'string' } } }
-const describeParameter = (name: string, description: string) => ({
-  name,
-  in: 'path' as const,
-  required: true,
-  schema: { type: 'string' },
-  description,
-})
 const PIECE_PARAMETER = describeParameter('piece', 'Piece CID v2, or v1 if only one size of it was offered')
-const RESPONSES = {
-  200: {
-    description: 'The content, if its CID contains it; to HEAD, the length of the content',
-    content: { 'application/octet-stream': { schema: { type: 'string', format: 'binary' } } },
-  },
-  302: { description: 'The address of the content' },
-  400: { description: 'The text is not a piece CID, or names pieces of several sizes', content: text },
-  403: { description: 'The permit is missing, is not valid, or is not for this piece', content: text },
-  404: { description: 'The piece was not offered here, or its content cannot be fetched', content: text },
-  429: {
-    description: 'The piece cannot be fetched yet',
-    headers: { 'Retry-After': { description: 'Seconds', schema: { type: 'integer' } } },
-    content: text,
-  },
-}
 const describeDoor = (summary: string, parameters: (typeof PIECE_PARAMETER)[]) => {
-  const operation = { summary, parameters, responses: RESPONSES }
+  const operation = { summary, parameters, responses: DOOR_RESPONSES }
   return { get: operation, head: operation }
 }
 
@@ -109,26 +92,18 @@ const serve = async (
   const [piece] = pieces
   if (piece === undefined) return context.text(`The piece ${text} was not offered here`, 404)
   const waitOr = (reason: string, status: 403 | 404) =>
-    records.every(isFinal)
-      ? context.text(reason, status)
-      : context.text(`${reason}, but may be soon`, 429, { 'retry-after': `${RETRY_AFTER_SECONDS}` })
+    records.every(isFinal) ? context.text(reason, status) : answerLater(context, reason)
   // The storefront learns of an aggregate some time after the dealer.
   if (aggregate !== undefined && !(await isIn(stores, piece, aggregate)))
     return waitOr(`The piece ${piece} is not in ${aggregate}`, 403)
   const record = records.find(isFetchable)
   if (record === undefined) return waitOr(`The content of ${piece} cannot be fetched`, 404)
 
-  const headers = {
-    'content-type': 'application/octet-stream',
-    'content-length': `${payloadBytesOf(piece)}`,
-    'cache-control': 'no-store',
-  }
-  const bytes = bytesInCid(record.content)
-  if (bytes !== undefined) return context.body(bytes as Uint8Array<ArrayBuffer>, 200, headers)
-  if (context.req.method === 'HEAD')
-    return new Response(null, { status: 200, headers: { ...headers, 'accept-ranges': 'bytes' } })
-  context.header('cache-control', 'no-store')
-  return context.redirect(await content.locate(record.content))
+  const bytes = contentSizeOf(parsePiece(piece).ok!)
+  const inCid = bytesInCid(record.content)
+  return inCid === undefined
+    ? redirectToBytes(context, bytes, () => content.locate(record.content))
+    : context.body(inCid as Uint8Array<ArrayBuffer>, 200, headersOf(bytes))
 }
 
 const readQuery = (text: string): PieceQuery | undefined => {
@@ -150,10 +125,4 @@ const isIn = async (
 ): Promise<boolean> => {
   const { items } = await inclusion.list(piece, { limit: MAX_RECORDS })
   return items.some(item => item.aggregate === aggregate)
-}
-
-/** The bytes of the content that has this piece. */
-const payloadBytesOf = (piece: string): number => {
-  const { height, padding } = parsePiece(piece).ok!
-  return payloadSizeOf(height) - Number(padding)
 }

@@ -1,7 +1,19 @@
 import { styleText } from 'node:util'
 import { describePlace, toPlaceKey } from '@w3filecoin/client'
 import stringWidth from 'string-width'
-import { bytes, count, duration, fit, fitWords, left, right, shortCid, table, wrap } from '../text.ts'
+import {
+  bytes,
+  count,
+  duration,
+  fit,
+  fitWords,
+  left,
+  right,
+  shortCid,
+  shortenPlace,
+  table,
+  wrap,
+} from '../text.ts'
 import { describeSkipped, type Skipped } from './content.ts'
 import type { Stage, Trip } from './journey.ts'
 
@@ -25,6 +37,8 @@ export interface Results {
   details: string
   /** Path of the directory with the proofs. */
   proofs: string
+  /** Whether the chain was asked for every place. */
+  askedChain?: boolean
 }
 
 /** The running system. */
@@ -254,20 +268,20 @@ class PlainDisplay implements Display {
     this.report(trips, results)
   }
 
-  protected report(trips: readonly Trip[], { details, proofs }: Results): void {
+  protected report(trips: readonly Trip[], { details, proofs, askedChain }: Results): void {
     const { files, accepted, failed, earlier, underWay } = tally(trips)
-    // The other columns take 58.
-    const name = Math.max(8, Math.min(MAX_NAME, (this.output.columns ?? Infinity) - 58))
+    // The other columns take 72.
+    const name = Math.max(8, Math.min(MAX_NAME, (this.output.columns ?? Infinity) - 72))
     const rows = trips
       .slice(0, MAX_ROWS)
       .map(({ file, piece, aggregate, place, tookMs, failure, before }) => [
         fit(file.name, name),
         piece ? shortCid(`${piece}`) : '',
         aggregate ? shortCid(aggregate) : '',
-        place ? toPlaceKey(place) : '',
+        place ? shortenPlace(place) : '',
         failure !== undefined ? 'failed' : before === 'end' ? 'earlier' : duration(tookMs!),
       ])
-    const [heads, ...lines] = table(['file', 'piece', 'aggregate', 'deal', 'time'], rows)
+    const [heads, ...lines] = table(['file', 'piece', 'aggregate', 'on chain', 'time'], rows)
     this.line(`  ${this.style('dim', heads!)}`)
     for (const line of lines) this.line(`  ${line}`)
     if (trips.length > MAX_ROWS) this.line(`  … and ${count(trips.length - MAX_ROWS)} more`)
@@ -283,7 +297,7 @@ class PlainDisplay implements Display {
     if (failed > 0) this.line()
     if (accepted > 0) {
       this.sentences(
-        'Every filecoin/accept receipt was verified: its signature, its task, the proof that the piece and its index entry are in the aggregate, and that the deal tracker knows the deal.',
+        `Every filecoin/accept receipt was verified: its signature, its task, the proof that the piece and its index entry are in the aggregate, and that ${askedChain ? 'the deal tracker and the chain have' : 'the deal tracker knows'} the aggregate at this place.`,
       )
     }
     if (earlier > 0)

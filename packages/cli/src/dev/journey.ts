@@ -15,7 +15,7 @@ import {
   type Task,
   toPlaceKey,
 } from '@w3filecoin/capabilities'
-import { Proof, verify } from '@w3filecoin/client'
+import { chainNode, Proof, verify } from '@w3filecoin/client'
 import type { Local } from '@w3filecoin/local'
 import { s3Client } from '@w3filecoin/local/engines'
 import type { PieceLink } from '@w3filecoin/piece'
@@ -61,7 +61,7 @@ export interface JourneyOptions {
   files: readonly ContentFile[]
   /** The directory for proofs. A proof has the name of its file, and the ending `.w3proof`. */
   proofs: string
-  local: Pick<Local, 'services' | 'agent' | 'engines'>
+  local: Pick<Local, 'services' | 'agent' | 'engines' | 'market'>
   /** Called when a file makes progress or fails. */
   onProgress: (trip: Trip) => void
   /** The journey fails its remaining files after this long without progress. */
@@ -264,6 +264,8 @@ export class Journey {
     if (error) this.#fail(trip, error)
     else if (!known.has(toPlaceKey(place)))
       this.#fail(trip, new Error(`The deal tracker does not know ${describePlace(place)} of ${aggregate}`))
+    else if (!(await this.#isOnChain(place, aggregate)))
+      this.#fail(trip, new Error(`The chain does not have ${aggregate} as ${describePlace(place)}`))
     else {
       Object.assign(trip, {
         aggregate: `${aggregate}`,
@@ -290,6 +292,14 @@ export class Journey {
     } catch (cause) {
       return { error: cause as Error }
     }
+  }
+
+  /** Asks the chain itself. The stand-in of deals by offer documents has no chain. */
+  async #isOnChain(place: Place, aggregate: PieceLink): Promise<boolean> {
+    const { rpc, verifier } = this.#options.local.market
+    if (rpc === undefined) return true
+    const { status } = await chainNode(rpc, { verifier }).find(place, aggregate)
+    return status === 'Active'
   }
 
   /** Writes the proof of a file, and returns its path. */

@@ -1,5 +1,6 @@
 import { join, relative, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import type { DealWay } from '@w3filecoin/local'
 import { UserError } from '@w3filecoin/runtime/user-error'
 
 const SAMPLES = fileURLToPath(new URL('../../../../samples/', import.meta.url))
@@ -14,6 +15,8 @@ export interface DevOptions {
   files?: string
   data?: string
   engine: 'sqlite' | 'dynamodb'
+  /** How deals are made. */
+  deals: DealWay
   port: number
   fault: string[]
   /** Seconds without progress. */
@@ -81,6 +84,7 @@ export const dev = async ({
     const local = await startLocal({
       data: options.data,
       engine: options.engine,
+      deals: options.deals,
       port: options.port,
       page,
       faulty: await Promise.all(pieces),
@@ -117,7 +121,11 @@ export const dev = async ({
         await journey.travel()
         const details = join(options.data, 'journey.json')
         writePrivateFile(details, `${JSON.stringify(journey.trips.map(toEntry), null, 2)}\n`)
-        display.finished(journey.trips, { details: shortenPath(details), proofs: shortenPath(proofs) })
+        display.finished(journey.trips, {
+          details: shortenPath(details),
+          proofs: shortenPath(proofs),
+          askedChain: market.rpc !== undefined,
+        })
         failed = tally(journey.trips).failed + skipped.filter(({ reason }) => reason === 'unreadable').length
       }
       if (options.once) return failed > 0 ? 1 : 0

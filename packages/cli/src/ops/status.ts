@@ -8,7 +8,7 @@ import {
   type Environment,
   formatted,
   type HealthRecord,
-  listHealth,
+  listAll,
   MAX_CHECK_AGE_MS,
   type Row,
   type Stored,
@@ -180,7 +180,7 @@ const readService = async (
 }
 
 const readChecks = ({ resources, tables }: Service, { aws }: Context): Promise<HealthRecord[]> =>
-  listHealth(formatted(aws.table('health'), tables.health!), resources.service)
+  listAll(formatted(aws.table('health'), tables.health!), resources.service)
 
 const attentionOfChecks = (service: string, checks: readonly HealthRecord[], now: number): string[] => {
   const failed = checks.filter(({ ok }) => !ok).map(({ message }) => `${service}: ${message}`)

@@ -1,9 +1,9 @@
 import { join, resolve } from 'node:path'
-import { type AddEvent, describePlace, type Storefront, toPlaceKey } from '@w3filecoin/client'
+import { type AddEvent, describePlace, parsePlaceKey, type Storefront, toPlaceKey } from '@w3filecoin/client'
 import pLimit from 'p-limit'
 import type { Context } from '../context.ts'
 import { CommandError, hintOf, type Outcome, type Reason, toReason, usageError } from '../outcome.ts'
-import { bytes, duration, shownPath, table } from '../text.ts'
+import { bytes, duration, shortenPlace, shownPath, table } from '../text.ts'
 import { type ConnectionOptions, connectToStorefront } from './connection.ts'
 import { findFiles, type NamedFile, PROOF_ENDING } from './files.ts'
 import { Followed } from './followed.ts'
@@ -191,11 +191,17 @@ const amount = (done: number, total: number, elapsedMs: number): string => {
   return `${bytes(done)} of ${bytes(total)}${rate}`
 }
 
+const describeState = ({ proof, task, place: key = '' }: AddedFacts): string => {
+  if (proof === undefined) return `task ${task}`
+  const place = parsePlaceKey(key)
+  return place ? shortenPlace(place) : 'a place of another kind'
+}
+
 const linesOf = (files: readonly AddedFile[]): string[] => {
   const rows = files.map(file => [
     file.file,
     file.piece ?? '',
-    file.ok ? (file.proof ? `deal ${file.deal ?? ''}` : `task ${file.task}`) : file.error.code,
+    file.ok ? describeState(file) : file.error.code,
     file.proof ?? '',
   ])
   return table(['file', 'piece', 'state', 'proof'], rows)

@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { ed25519 } from '@ucanto/principal'
-import { verify } from '@w3filecoin/client'
+import { placeIn, toPlaceKey, verify } from '@w3filecoin/client'
 import { beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest'
 import { findFiles } from '../../src/dev/content.ts'
 import { Journey } from '../../src/dev/journey.ts'
@@ -46,13 +46,11 @@ describe('npm start with files', () => {
   it('keeps a proof of every file, which verifies with the key of the storefront only', async () => {
     const { storefront } = JSON.parse(readFileSync(join(data, 'local.json'), 'utf8'))
     const journey = JSON.parse(readFileSync(join(data, 'journey.json'), 'utf8'))
-    for (const { file, proof, accept, dealID } of journey) {
+    for (const { file, proof, accept, place } of journey) {
       expect(proof).toBe(join(data, 'proofs', `${file}.w3proof`))
-      expect(await verify(proof, { storefront: storefront.did, file: join(files, file) })).toMatchObject({
-        task: accept,
-        deal: { dataSource: { dealID } },
-        file: 'same',
-      })
+      const report = await verify(proof, { storefront: storefront.did, file: join(files, file) })
+      expect(report).toMatchObject({ task: accept, file: 'same' })
+      expect(toPlaceKey(placeIn(report.deal)!)).toBe(place)
     }
     expect(journey).toHaveLength(3)
   })
@@ -130,6 +128,7 @@ describe('a journey whose storefront fails', () => {
         services: { storefront: await someone(), dealTracker: await someone() },
         agent: await someone(),
         engines: { s3: url, sqs: url, env: {} },
+        market: { url },
       },
       patienceMs: 60_000,
       signal: stop.signal,

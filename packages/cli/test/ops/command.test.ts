@@ -133,7 +133,7 @@ describe('npm run ops', () => {
     [
       'a queue of another service',
       ['dlq', '--service', 'dealer', '--queue', 'seal'],
-      'Unknown queue: seal. The queues are track, report, retry, translate, conclude.',
+      'Unknown queue: seal. The queues are track, report, retry, order, fill, translate, conclude.',
     ],
     [
       'a data directory without a running system',
@@ -236,7 +236,7 @@ describe.each(ENGINES)('npm run ops on a system with its tables in %s', engine =
     const shown = await ops('dlq', '--data', data)
     expect(shown.code).toBe(3)
     expect(shown.out).toContain('aggregator include: 1 dead letter\n')
-    expect(shown.out).toContain('1 dead letter in 18 queues; --send sends it back to its queue\n')
+    expect(shown.out).toContain('1 dead letter in 20 queues; --send sends it back to its queue\n')
 
     await sleep(1100)
     expect(await json('dlq', '--send')).toMatchObject({ code: 0, lines: [{ sent: true }] })
@@ -260,7 +260,7 @@ describe.each(ENGINES)('npm run ops on a system with its tables in %s', engine =
     })
     expect(await json('dlq', '--queue', 'deal')).toEqual({ code: 0, lines: [] })
     expect((await ops('dlq', '--drop', message, '--data', data)).err).toMatch(
-      /^w3fil: No dead letter of the message .* in these 18 queues\. /,
+      /^w3fil: No dead letter of the message .* in these 20 queues\. /,
     )
   })
 
@@ -368,7 +368,7 @@ describe.each(ENGINES)('npm run ops on a system with its tables in %s', engine =
     })
     expect(await opsWith(env, 'dlq', '--stage', 'production', '--service', 'dealer')).toEqual({
       code: 0,
-      out: 'No dead letters in 5 queues\n',
+      out: 'No dead letters in 7 queues\n',
       err: '',
     })
     expect(await opsWith(env, 'dlq', '--stage', 'other', '--service', 'dealer')).toEqual({
@@ -381,7 +381,7 @@ describe.each(ENGINES)('npm run ops on a system with its tables in %s', engine =
     const failed = await opsWith(env, 'dlq', '--stage', 'broken', '--service', 'dealer')
     expect(failed).toMatchObject({ code: 1, err: '' })
     expect(failed.out).toBe(
-      'dealer retry: failed\n  QueueDoesNotExist: The specified queue does not exist.\n\nNo dead letters in 4 queues; one queue failed\n',
+      'dealer retry: failed\n  QueueDoesNotExist: The specified queue does not exist.\n\nNo dead letters in 6 queues; one queue failed\n',
     )
     const line = await opsWith(env, 'dlq', '--stage', 'broken', '--service', 'dealer', '--json')
     expect([line.code, JSON.parse(line.out)]).toMatchObject([1, { service: 'dealer', queue: 'retry' }])

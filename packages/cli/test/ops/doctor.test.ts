@@ -186,7 +186,7 @@ describe('the queues of a service', () => {
 
   it('are well in one line if all answer and none has dead letters', async () => {
     expect(await ask({})).toEqual([
-      { ok: true, service: 'dealer', check: 'queues', finding: '5 can be reached, and have no dead letters' },
+      { ok: true, service: 'dealer', check: 'queues', finding: '7 can be reached, and have no dead letters' },
     ])
   })
 

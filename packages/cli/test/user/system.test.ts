@@ -38,7 +38,9 @@ describe('w3fil on the local system', { timeout: 300_000 }, () => {
 
     const added = await w3fil('add', 'photos')
     expect(added.code, added.err).toBe(0)
-    expect(added.out).toMatch(/photos\/cat\.jpg +bafkzci\w+ +deal \d+ +photos\/cat\.jpg\.w3proof/)
+    expect(added.out).toMatch(
+      /photos\/cat\.jpg +bafkzci\w+ +data set \d+, piece \d+ +photos\/cat\.jpg\.w3proof/,
+    )
     for (const text of ['hashing', 'uploading', 'in a deal', '✓ photos/2026/dog.jpg'])
       expect(added.err).toContain(text)
 
@@ -60,7 +62,7 @@ describe('w3fil on the local system', { timeout: 300_000 }, () => {
     const proof = readFileSync(join(home, 'photos', 'cat.jpg.w3proof'))
     const again = await json('add', 'photos')
     expect(again.result).toMatchObject([
-      { file: 'photos/2026/dog.jpg', ok: true, bytes: 3_000, deal: expect.any(Number) },
+      { file: 'photos/2026/dog.jpg', ok: true, bytes: 3_000, place: expect.stringMatching(/^pdp:/) },
       {
         file: 'photos/cat.jpg',
         ok: true,

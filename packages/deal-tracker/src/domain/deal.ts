@@ -6,8 +6,9 @@ import {
   parsePlaceKey,
   toPlaceKey,
 } from '@w3filecoin/capabilities'
-import type { PieceV1 } from '@w3filecoin/piece'
+import { fromV1, type PieceV1 } from '@w3filecoin/piece'
 import type { Row, Stored } from '@w3filecoin/runtime'
+import { parse as parseLink } from 'multiformats/link'
 
 /** A place, or only the provider of one: the source says that the provider has the piece, and not where. */
 export type ChainPlace = Place | { type: 'provider'; provider: string }
@@ -72,6 +73,21 @@ export interface DealRecord extends KnownDeal {
  */
 export const toPieceKey = ({ root, log2Size }: { root: { toString(): string }; log2Size: number }): string =>
   `${root}/${log2Size}`
+
+/**
+ * Returns {@link toPieceKey} of a piece as the chain names it; `undefined` if it is not one.
+ *
+ * @param cid piece CID v1, e.g. `baga6ea4seaqao7s…`
+ * @param log2Size base-2 logarithm of the padded size in bytes, e.g. 35
+ */
+export const parsePiece = (cid: string, log2Size: number): string | undefined => {
+  try {
+    const root = parseLink(cid)
+    return fromV1(root, log2Size).ok && toPieceKey({ root, log2Size })
+  } catch {
+    return undefined
+  }
+}
 
 /** Identifies a deal in the reports and snapshots of one source: its id, or the key of another place and the piece. */
 export type DealIdentity = number | string

@@ -8,7 +8,10 @@ import { isMissing, type Snapshot } from './snapshot.ts'
 export interface Limits {
   /** The greatest age of the chain state in a report. */
   maxAgeMs: number
-  /** The greatest share of its live deals, from 0 to 1, that a source may lose from one accepted report to the next. */
+  /**
+   * The greatest share of its live deals, from 0 to 1, that a source may lose from one accepted report to the next, unless it saw them
+   * end.
+   */
   maxLossShare: number
 }
 
@@ -43,6 +46,7 @@ export const checkReport = (
     )
   if (next.deals.size === 0 && malformed > 0)
     return failure('UnreadableSource', `None of its ${malformed} records could be parsed`)
+  if (next.hasSeenEnds) return undefined
   const { live, lost } = countLosses(previous, next)
   if (lost > live * maxLossShare)
     return failure('SourceLostDeals', `It lost ${lost} of the ${live} live deals in the last accepted report`)

@@ -14,8 +14,13 @@ export interface Report {
   deals: ReadonlyMap<DealIdentity, ChainDeal>
   /** The number of records and deals that could not be parsed. */
   malformed: number
-  /** The number of new deals that were skipped because of {@link MAX_DEALS}. */
+  /** The number of new deals that were skipped because of {@link MAX_DEALS}, or of a lower limit of the source. */
   refused: number
   /** Known deals that the source lists but that could not be parsed. The tracker does not treat them as gone. */
   unreadable: ReadonlySet<DealIdentity>
+  /**
+   * Set if the source saw on chain that each missing deal ended, e.g. by its state. Then the share of losses is not limited: of ten
+   * sectors, two may well end in one run.
+   */
+  hasSeenEnds?: true
 }

@@ -18,6 +18,8 @@ import type { Report } from './report.ts'
 export interface Snapshot {
   stateEpoch: number
   deals: ReadonlyMap<DealIdentity, KnownDeal>
+  /** New deals that the run skipped because of a limit. A source that reads only changes adds its own to them. */
+  refused?: number
 }
 
 /** The snapshot before the first run. */

@@ -1,20 +1,15 @@
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { createZstdDecompress } from 'node:zlib'
-import { type Fetch, loggedUrl } from '@w3filecoin/runtime'
+import { loggedUrl } from '@w3filecoin/runtime'
 import type { SourceConfig } from '../config.ts'
 import type { Source } from '../dependencies.ts'
 import type { Report } from '../domain/report.ts'
 import type { Snapshot } from '../domain/snapshot.ts'
 import { BoundedParser } from './bounded-parser.ts'
+import { MAX_READ_MS, type Network } from './network.ts'
 import { ReplicaParser } from './replica-parser.ts'
 import { isZstd, splitFrames } from './zstd-frames.ts'
-
-/**
- * The time limit for reading one source: download, decompression and parsing. Four sources take at most 400 of the 600
- * seconds of a run, which leaves 50 seconds for comparing and storing each.
- */
-export const MAX_READ_MS = 100_000
 
 /** The greatest size of a file, as it is sent and decompressed. One million deals are 5 MB of zstd, or 300 MB of JSON. */
 const MAX_DOWNLOAD_BYTES = 512 * 1024 * 1024
@@ -47,12 +42,12 @@ type Chunks = AsyncIterable<Uint8Array>
  */
 export const openActiveReplicas = (
   { name, url }: SourceConfig<'active-replicas'>,
-  { fetch, maxReadMs = MAX_READ_MS }: { fetch: Fetch; maxReadMs?: number },
+  { fetch, maxReadMs = MAX_READ_MS }: Network,
 ): Source => ({
   name,
   url: loggedUrl(url),
   types: ['market', 'provider'],
-  read: async known => {
+  read: async ({ deals: known }) => {
     const signal = AbortSignal.timeout(maxReadMs)
     try {
       const { ok, status, body } = await fetch(url, { signal })

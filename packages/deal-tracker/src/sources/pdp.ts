@@ -1,24 +1,23 @@
+import { BATCH, type ChainNode, isRevert, openNode, SERVICE, VERIFIER, VIEW } from '@w3filecoin/chain'
 import { decodePiece, toV1 } from '@w3filecoin/piece'
-import { type Fetch, loggedUrl } from '@w3filecoin/runtime'
+import { loggedUrl } from '@w3filecoin/runtime'
 import { CID } from 'multiformats/cid'
 import pMap from 'p-map'
-import { type Abi, type Address, BaseError, createPublicClient, type Hex, hexToBytes, http } from 'viem'
+import { type Hex, hexToBytes } from 'viem'
 import type { SourceConfig } from '../config.ts'
 import type { Source } from '../dependencies.ts'
 import { type ChainDeal, type DealIdentity, identify, toPieceKey } from '../domain/deal.ts'
+import { EPOCHS_OF_DAY } from '../domain/epoch.ts'
 import { MAX_DEALS, type Report } from '../domain/report.ts'
 import type { Snapshot } from '../domain/snapshot.ts'
-import { SERVICE, VERIFIER, VIEW } from './pdp-abi.ts'
+import { requireSameReports } from './agreement.ts'
+import { MAX_READ_MS, type Network } from './network.ts'
+import { newSourceError } from './source-error.ts'
 
-/** Time for all calls of one run, in milliseconds: see `MAX_READ_MS` of the files of active replicas. */
-const MAX_READ_MS = 100_000
 /** Data sets of a payer, and pieces of a data set, that one call returns. */
 const PAGE = 100n
-/** Calls that share a request, and requests at a time. */
-const BATCH = 50
+/** Data sets that are read at a time. */
 const MAX_PARALLEL = 4
-/** A day. Data sets prove once in such a period. */
-const EPOCHS_OF_DAY = 2_880
 
 type Config = SourceConfig<'pdp'>
 
@@ -33,10 +32,7 @@ type Config = SourceConfig<'pdp'>
  * chain: 314, verifier: '0xbadd0b92c1c71d02e7d520f64c0876538fa2557f', service: '0x8408502033c418e1bbc97ce9ac48e5528f371a9f',
  * payers: ['0x1234…'] }
  */
-export const openPdp = (
-  settings: Config,
-  { fetch, maxReadMs = MAX_READ_MS }: { fetch: Fetch; maxReadMs?: number },
-): Source => {
+export const openPdp = (settings: Config, { fetch, maxReadMs = MAX_READ_MS }: Network): Source => {
   // viem takes letters of both cases as a checksum, which the settings do not promise.
   const lower = (address: string) => address.toLowerCase()
   const config = {
@@ -49,71 +45,30 @@ export const openPdp = (
     name: config.name,
     url: config.rpc.map(loggedUrl).join(', '),
     types: ['pdp'],
-    read: async known => {
+    read: async ({ deals: known }) => {
       const signal = AbortSignal.timeout(maxReadMs)
-      const nodes = config.rpc.map(url => openNode(url, config, { fetch, signal }))
-      const heights = await Promise.all(nodes.map(node => node.finalized()))
+      const nodes = config.rpc.map(url => openNode(url, { chain: config.chain, fetch, signal }))
+      const heights = await Promise.all(nodes.map(async node => (await node.blocks()).final.number))
       // Both have this one: a node that is behind decides.
       const height = heights.toSorted((a, b) => Number(a - b))[0] as bigint
-      const [first, ...others] = await Promise.all(nodes.map(node => readPayers(node, config, known, height)))
-      const report = first as Report
-      for (const [n, other] of others.entries())
-        if (!isSameReport(report, other))
-          throw Object.assign(
-            new Error(
-              `${config.rpc[0]} and ${config.rpc[n + 1]} do not agree about the chain at epoch ${height}`,
-            ),
-            { name: 'SourcesDisagree' },
-          )
-      return report
+      return requireSameReports(
+        config.rpc,
+        await Promise.all(nodes.map(node => readPayers(node, config, known, height))),
+      )
     },
-  }
-}
-
-/** A node of the chain. */
-interface Node {
-  finalized(): Promise<bigint>
-  /** Calls a getter. Throws if there is no answer. */
-  call(address: Address, abi: Abi, name: string, args: readonly unknown[], at: bigint): Promise<unknown>
-}
-
-const openNode = (
-  url: string,
-  { chain }: Config,
-  { fetch, signal }: { fetch: Fetch; signal: AbortSignal },
-): Node => {
-  const client = createPublicClient({
-    transport: http(url, {
-      batch: { batchSize: BATCH },
-      retryCount: 0,
-      timeout: 0,
-      fetchFn: (input, init) => fetch(`${input}`, { ...init, signal }),
-    }),
-  })
-  return {
-    finalized: async () => {
-      const id = await client.getChainId()
-      if (id !== chain)
-        throw Object.assign(new Error(`${url} is a node of the chain ${id}, not ${chain}`), {
-          name: 'WrongChain',
-        })
-      const { number } = await client.getBlock({ blockTag: 'finalized' })
-      return number
-    },
-    call: (address, abi, functionName, args, blockNumber) =>
-      client.readContract({ address, abi, functionName, args, blockNumber }),
   }
 }
 
 /** Reads all pieces of all payers at one epoch. */
 const readPayers = async (
-  node: Node,
+  node: ChainNode,
   config: Config,
   known: Snapshot['deals'],
   at: bigint,
 ): Promise<Report> => {
-  const view = (await node.call(config.service as Address, SERVICE, 'viewContractAddress', [], at)) as Address
+  const view = (await node.call(config.service, SERVICE, 'viewContractAddress', [], at)) as string
   const report = { deals: new Map<DealIdentity, ChainDeal>(), malformed: 0, refused: 0 }
+  const abandoned = new Set<number>()
   for (const payer of config.payers) {
     const sets = await readPages(0n, async offset => {
       const ids = (await node.call(view, VIEW, 'clientDataSets', [payer, offset, PAGE], at)) as bigint[]
@@ -122,8 +77,9 @@ const readPayers = async (
     const found = await pMap(sets, set => readSet(node, { config, view, payer, at }, set, known), {
       concurrency: MAX_PARALLEL,
     })
-    for (const { deals, malformed } of found) {
+    for (const [n, { deals, malformed, isAbandoned }] of found.entries()) {
       report.malformed += malformed
+      if (isAbandoned) abandoned.add(Number(sets[n]))
       for (const deal of deals) {
         const identity = identify(deal)
         if (!known.has(identity) && report.deals.size >= MAX_DEALS) report.refused += 1
@@ -131,24 +87,59 @@ const readPayers = async (
       }
     }
   }
-  return { ...report, stateEpoch: Number(at), unreadable: new Set() }
+  const missing = [...known.values()].flatMap(({ place, terminated, ...deal }) =>
+    place.type === 'pdp' && !terminated && !report.deals.has(identify({ place, ...deal })) ? [place] : [],
+  )
+  const unseen = missing.filter(({ dataSet }) => !abandoned.has(dataSet))
+  const hasSeenEnds = unseen.length <= MAX_ENDS && !(await isAnyLive(node, unseen, at))
+  return {
+    ...report,
+    stateEpoch: Number(at),
+    unreadable: new Set(),
+    ...(hasSeenEnds && { hasSeenEnds }),
+  }
+}
+
+/** Missing pieces that are asked for one by one. If there are more, the share of losses is limited instead. */
+const MAX_ENDS = 5_000
+
+/** Whether any of these pieces is still in its data set, although the lists of the payers do not have it. */
+const isAnyLive = async (
+  node: ChainNode,
+  places: readonly { verifier: string; dataSet: number; piece: number }[],
+  at: bigint,
+): Promise<boolean> => {
+  const answers = await pMap(
+    places,
+    ({ verifier, dataSet, piece }) =>
+      node.call(verifier, VERIFIER, 'pieceLive', [BigInt(dataSet), BigInt(piece)], at),
+    { concurrency: BATCH },
+  )
+  return answers.includes(true)
 }
 
 interface DataSet {
-  payer: Address
+  payer: Hex
   providerId: bigint
   pdpEndEpoch: bigint
   dataSetId: bigint
 }
 
+/** The pieces of a data set. It is abandoned if proofs are missed for so long that its pieces count as gone. */
+interface SetReport {
+  deals: ChainDeal[]
+  malformed: number
+  isAbandoned?: true
+}
+
 /** Reads the pieces of a data set. One that is not live has none: the tracker then knows that its pieces are gone. */
 const readSet = async (
-  node: Node,
-  { config, view, payer, at }: { config: Config; view: Address; payer: string; at: bigint },
+  node: ChainNode,
+  { config, view, payer, at }: { config: Config; view: string; payer: string; at: bigint },
   set: bigint,
   known: Snapshot['deals'],
-): Promise<{ deals: ChainDeal[]; malformed: number }> => {
-  const verifier = config.verifier as Address
+): Promise<SetReport> => {
+  const { verifier } = config
   const ask = (name: string, ...args: readonly unknown[]) =>
     node.call(verifier, VERIFIER, name, [set, ...args], at)
   const [info, isLive] = (await Promise.all([
@@ -157,9 +148,7 @@ const readSet = async (
   ])) as [DataSet, boolean]
   // A struct of another release decodes to other values.
   if (info.dataSetId !== set || info.payer.toLowerCase() !== payer)
-    throw Object.assign(new Error(`The view contract ${view} answers in another form than expected`), {
-      name: 'UnknownContract',
-    })
+    throw newSourceError('UnknownContract', `The view contract ${view} answers in another form than expected`)
   if (!isLive) return { deals: [], malformed: 0 }
   const [proven, removals, deadline] = (await Promise.all([
     ask('getDataSetLastProvenEpoch'),
@@ -167,7 +156,7 @@ const readSet = async (
     node.call(view, VIEW, 'provingDeadline', [set], at),
   ])) as [bigint, bigint[], bigint]
   const missedDays = deadline > 0n && at > deadline ? Number(at - deadline) / EPOCHS_OF_DAY : 0
-  if (missedDays > config.maxFaultDays) return { deals: [], malformed: 0 }
+  if (missedDays > config.maxFaultDays) return { deals: [], malformed: 0, isAbandoned: true }
   const leaving = new Set(removals)
   const pieces = await readPages(0n, async from => {
     const [links, ids, hasMore] = (await ask('getActivePiecesByCursor', from, PAGE)) as [
@@ -237,13 +226,6 @@ const isChallengeable = async (
   }
 }
 
-/** Whether the contract reverted the call. viem names an internal error of the node so too. */
-const isRevert = (cause: unknown): boolean => {
-  const isIn = (name: string) =>
-    cause instanceof BaseError && cause.walk(error => (error as Error).name === name) !== null
-  return isIn('ContractFunctionRevertedError') && !isIn('InternalRpcError')
-}
-
 /** Reads pages until the last one. */
 const readPages = async <T>(
   first: bigint,
@@ -268,8 +250,3 @@ const toKey = (data: Hex): string | undefined => {
     return undefined
   }
 }
-
-const isSameReport = (a: Report, b: Report): boolean => a.malformed === b.malformed && toText(a) === toText(b)
-
-const toText = ({ deals }: Report): string =>
-  JSON.stringify([...deals].toSorted(([x], [y]) => (x < y ? -1 : 1)))

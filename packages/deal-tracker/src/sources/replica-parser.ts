@@ -1,9 +1,7 @@
-import { fromV1 } from '@w3filecoin/piece'
 import { CID } from 'multiformats/cid'
-import { parse as parseLink } from 'multiformats/link'
 import * as z from 'zod'
-import { type ChainDeal, type DealIdentity, identify, isSameDeal, toPieceKey } from '../domain/deal.ts'
-import { MAX_EPOCH } from '../domain/epoch.ts'
+import { type ChainDeal, type DealIdentity, identify, isSameDeal, parsePiece } from '../domain/deal.ts'
+import { epochSchema } from '../domain/epoch.ts'
 import { MAX_DEALS, type Report } from '../domain/report.ts'
 import type { Snapshot } from '../domain/snapshot.ts'
 
@@ -11,15 +9,14 @@ import type { Snapshot } from '../domain/snapshot.ts'
 const MAX_TEXT_LENGTH = 200
 
 const id = z.int().nonnegative()
-const epoch = z.int().nonnegative().max(MAX_EPOCH)
 /** Text that is equal after it was stored: lone surrogates would be replaced. */
-const text = z
+export const textSchema = z
   .string()
   .min(1)
   .max(MAX_TEXT_LENGTH)
   .refine(value => value.isWellFormed())
 /** A CID in its usual text form: base 32 or 36 if its version is 1. */
-const cid = text.transform((value, { issues }) => {
+const cid = textSchema.transform((value, { issues }) => {
   try {
     // Create it anew: a parsed CID keeps its text, e.g. with padding.
     const { version, code, multihash } = CID.parse(value)
@@ -50,14 +47,14 @@ const contractSchema = z.object({
   provider_id: id,
   legacy_market_id: marketId,
   legacy_market_end_epoch: z.unknown().optional(),
-  label: text.optional().catch(undefined),
+  label: textSchema.optional().catch(undefined),
   /** Actor id of the client, or its address. */
   client_id: z
-    .union([id.transform(actor => `f0${actor}`), text])
+    .union([id.transform(actor => `f0${actor}`), textSchema])
     .optional()
     .catch(undefined),
   /** Epoch at which the deal became active. Spade's file does not have it. */
-  activation_epoch: epoch.optional().catch(undefined),
+  activation_epoch: epochSchema.optional().catch(undefined),
 })
 /** The deal ids that a malformed record may still have. */
 const remainsSchema = z.object({
@@ -99,7 +96,7 @@ export class ReplicaParser {
   /** Adds an element of `active_replicas`. */
   add(value: unknown): void {
     const replica = replicaSchema.safeParse(value).data
-    const piece = replica && parsePieceKey(replica)
+    const piece = replica && parsePiece(replica.piece_cid, replica.piece_log2_size)
     if (replica === undefined || piece === undefined) {
       this.#skip(value)
       return
@@ -110,7 +107,7 @@ export class ReplicaParser {
 
   /** Returns the report, after the whole file was read. Throws if the file has no valid `state_epoch`. */
   finish(): Report {
-    const stateEpoch = epoch.safeParse(this.#stateEpoch)
+    const stateEpoch = epochSchema.safeParse(this.#stateEpoch)
     if (!stateEpoch.success) throw new Error('The file of active replicas has no state_epoch')
     return {
       stateEpoch: stateEpoch.data,
@@ -168,7 +165,7 @@ const parseContract = ({ piece, dataCid }: ParsedReplica, value: unknown): Chain
   const { provider_id, legacy_market_id: dealID, label, client_id: client } = contract
   const provider = `f0${provider_id}`
   const { activation_epoch: activationEpoch } = contract
-  const end = epoch.safeParse(contract.legacy_market_end_epoch).data
+  const end = epochSchema.safeParse(contract.legacy_market_end_epoch).data
   if (dealID === 0)
     return {
       place: { type: 'provider', provider },
@@ -190,13 +187,3 @@ const parseContract = ({ piece, dataCid }: ParsedReplica, value: unknown): Chain
 }
 
 const isLonger = (a: ChainDeal, b: ChainDeal): boolean => (a.endEpoch ?? Infinity) > (b.endEpoch ?? Infinity)
-
-/** Returns the piece's key, or `undefined` if its CID or size is invalid. */
-const parsePieceKey = ({ piece_cid, piece_log2_size }: z.infer<typeof replicaSchema>): string | undefined => {
-  try {
-    const root = parseLink(piece_cid)
-    return fromV1(root, piece_log2_size).ok && toPieceKey({ root, log2Size: piece_log2_size })
-  } catch {
-    return undefined
-  }
-}

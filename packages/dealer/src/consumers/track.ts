@@ -1,38 +1,31 @@
-import type { Receipt } from '@ucanto/interface'
 import {
   type AggregateAcceptSuccess,
-  type DealInfoSuccess,
   type Failure,
   findLivePlaces,
   type LivePlace,
   parsePieceLink,
   toMetadata,
 } from '@w3filecoin/capabilities'
-import {
-  type Consumer,
-  DONE,
-  each,
-  type Outcome,
-  reach,
-  type Stored,
-  trackerQuestion,
-  update,
-} from '@w3filecoin/runtime'
+import { type Consumer, DONE, each, listAll, type Outcome, type Stored, update } from '@w3filecoin/runtime'
 import pMap from 'p-map'
 import type { Dependencies } from '../dependencies.ts'
 import { type AggregateRecord, isFinal, markWaiting } from '../domain/aggregate.ts'
-import { findDeal } from '../domain/credit.ts'
+import { countCopies, findDeal } from '../domain/credit.ts'
 import { explainWait, isOverdue } from '../domain/deadline.ts'
 import { documentName } from '../domain/offer-document.ts'
+import { explainOrders } from '../domain/order.ts'
+import { policyFor, targetsOf } from '../domain/policy.ts'
+import { startOrders } from '../orders/start-orders.ts'
 import { type ReportMessage, type TrackMessage, trackMessage } from '../queues.ts'
+import { askTracker, type TrackerAnswer } from '../settlement/ask-tracker.ts'
 import { creditDeal, readClaims } from '../settlement/credit-deal.ts'
 import { settleAggregate } from '../settlement/settle-aggregate.ts'
 
 /**
- * On `track`, ask the deal tracker about aggregates, in one HTTP message. An offer is accepted with a live deal that is
- * credited to it. For an offer that has waited too long, this sends a report as deal making would: failing one aggregate
+ * On `track`, ask the deal tracker about aggregates, in one HTTP message. An offer is accepted with a live place that is
+ * credited to it, if as many copies are live as its policy wants. For an offer that has waited too long, this sends a report as deal making would: failing one aggregate
  * takes as much time and memory as one run has. An offer does not fail while a deal may be live that the tracker does not
- * know: its record says why it still waits. The sweep asks about the remaining aggregates again.
+ * know, or while an order of a copy is open: its record says why it still waits. The sweep asks about the remaining aggregates again.
  */
 export const onTrack = (
   dependencies: Pick<
@@ -42,7 +35,8 @@ export const onTrack = (
     | 'queues'
     | 'aggregators'
     | 'dealTracker'
-    | 'placeTypes'
+    | 'policies'
+    | 'targets'
     | 'timing'
     | 'batching'
     | 'now'
@@ -50,13 +44,7 @@ export const onTrack = (
     | 'log'
   >,
 ): Consumer<TrackMessage> => {
-  const { id, stores, queues, dealTracker, placeTypes, timing, now, random, log } = dependencies
-  const askTracker = async (records: readonly AggregateRecord[]) => {
-    const questions = records.map(({ aggregate }) =>
-      trackerQuestion(id, dealTracker, { piece: parsePieceLink(aggregate), nonce: random() }),
-    )
-    return dealTracker.execute(await Promise.all(questions))
-  }
+  const { stores, queues, policies, targets, timing, now, log } = dependencies
 
   const createOverdueReport = (record: AggregateRecord): ReportMessage => {
     const days = Number((timing.dealWaitMs / 86_400_000).toPrecision(2))
@@ -81,31 +69,36 @@ export const onTrack = (
     )
   }
 
-  const handleAnswer = async (record: Stored<AggregateRecord>, answer: Receipt): Promise<void> => {
-    const refusal = answer.out.error as Failure | undefined
-    if (refusal && refusal.name !== 'DealNotFound') {
-      log('warn', 'deal tracker refused', {
-        ...dealTracker.address,
-        aggregate: record.aggregate,
-        refusal,
-      })
-      const reason = `the deal tracker refuses to answer: ${refusal.name}: ${refusal.message}`
-      return keepWaiting(record, reason, reason)
-    }
-    const {
-      deals = {},
-      places = [],
-      asOf = [],
-    } = (answer.out.ok ?? answer.out.error) as Partial<DealInfoSuccess>
-    const claims = await readClaims(dependencies, record, findLivePlaces({ deals, places }, placeTypes))
+  const handleRefusal = (record: Stored<AggregateRecord>, { name, message }: Failure): Promise<void> => {
+    if (name === 'PeerUnreachable') return keepWaiting(record, 'the deal tracker does not answer', message)
+    const reason = `the deal tracker refuses to answer: ${name}: ${message}`
+    return keepWaiting(record, reason, reason)
+  }
+
+  const handleAnswer = async (
+    record: Stored<AggregateRecord>,
+    { deals, places, asOf }: TrackerAnswer,
+  ): Promise<void> => {
+    const policy = policyFor(policies, record)
+    const claims = await readClaims(dependencies, record, findLivePlaces({ deals, places }, policy.places))
     const deal = findDeal(record, claims, now())
     if (deal) {
+      const live = countCopies(record, claims)
+      if (live < policy.minLive)
+        return keepWaiting(record, `${live} of the ${policy.minLive} copies that it must have are live`)
       // If another offer was faster, the next check finds another deal, or none.
       if (await creditDeal(dependencies, record, deal, claims))
         await settleAggregate(dependencies, record, createSuccessOutcome(record, deal))
       return
     }
-    const reason = explainWait(record, claims, { places, asOf }, placeTypes, now(), timing)
+    const hasTargets = targetsOf(policy, targets).length > 0
+    const orders =
+      hasTargets || isOverdue(record, now(), timing) ? await listAll(stores.order, record.id) : []
+    // There was no target when it was offered.
+    if (hasTargets && orders.length === 0) return startOrders(dependencies, record)
+    const reason =
+      explainOrders(orders, policy) ??
+      explainWait(record, claims, { places, asOf }, policy.places, now(), timing)
     if (reason === undefined) await queues.report.send([createOverdueReport(record)])
     else await keepWaiting(record, reason)
   }
@@ -116,20 +109,15 @@ export const onTrack = (
       const found = await stores.aggregate.getMany(aggregates.map(id => ({ id })))
       const waiting = found.filter(record => record !== undefined).filter(record => !isFinal(record))
       if (waiting.length === 0) return DONE
-      const answers = await reach(dealTracker, () => askTracker(waiting), log)
+      const answers = await askTracker(
+        dependencies,
+        waiting.map(({ aggregate }) => aggregate),
+      )
       await pMap(
         waiting,
-        async (record, n) => {
-          const answer = answers.ok?.[n]
-          if (answer?.ok) return handleAnswer(record, answer.ok)
-          if (answer?.error)
-            log('warn', 'deal tracker did not answer', {
-              ...dealTracker.address,
-              aggregate: record.aggregate,
-              reason: answer.error,
-            })
-          const problem = (answers.error ?? answer?.error)?.message ?? 'The deal tracker gives no answer'
-          return keepWaiting(record, 'the deal tracker does not answer', problem)
+        (record, n) => {
+          const { ok, error } = answers[n]!
+          return error ? handleRefusal(record, error) : handleAnswer(record, ok)
         },
         { concurrency: 10 },
       )

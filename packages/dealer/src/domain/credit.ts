@@ -13,6 +13,8 @@ export interface CreditRecord {
   deal: string
   /** Record id of the offer. */
   aggregateId: string
+  /** Record id of the order that the place was made for. Absent if no order of this dealer made it. */
+  orderId?: string | undefined
   /** In milliseconds since 1970. */
   creditedAt: number
 }
@@ -68,6 +70,10 @@ export const findPossibleDeal = (
           !others.some(offer => isSeenAfter(deal, offer, now)))),
   )
 }
+
+/** Counts the live places that are not another offer's. */
+export const countCopies = (record: AggregateRecord, claims: Claims): number =>
+  claims.deals.filter(deal => !isReserved(deal, record, claims)).length
 
 /**
  * Whether a deal is credited to another offer. The credit is void if that offer ended without the deal: a run may have

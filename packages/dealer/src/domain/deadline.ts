@@ -5,6 +5,7 @@ import {
   type Place,
   type PlaceStatus,
   parsePlaceKey,
+  type SourceState,
 } from '@w3filecoin/capabilities'
 import { type AggregateRecord, CHAIN_TOLERANCE_MS, type Timing } from './aggregate.ts'
 import { type Claims, findPossibleDeal } from './credit.ts'
@@ -42,20 +43,45 @@ export const explainWait = (
   if (deal)
     return `${describePlace(deal.place)} is live, and may be for this offer or for another one: report a failure if it is not for this one`
   if (asOf.length === 0) return 'the deal tracker does not say how recent its knowledge is'
-  // Sources of earlier deal trackers do not say what they see.
-  const able = asOf.filter(({ types = placeTypes }) => types.some(type => isAccepted(type, placeTypes)))
-  if (able.length === 0)
+  if (ableSources({ asOf }, placeTypes).length === 0)
     return `no source of the deal tracker sees places of the accepted kinds: ${placeTypes.join(', ')}`
   const deadline = deadlineOf(record, timing)
-  const blind = able.filter(({ epoch }) => {
-    const time = epoch === undefined ? 0 : epochToMs(epoch)
-    return !(deadline < time && time <= now + CHAIN_TOLERANCE_MS)
-  })
+  const blind = blindSources({ asOf }, placeTypes, deadline, now)
   if (blind.length === 0) return undefined
   const time = new Date(deadline).toISOString()
   const runs = blind.map(({ source, at }) => `${source} (last: ${at ?? 'never'})`)
   return `the deal tracker cannot say that there is no deal: no good run later than ${time} of ${runs.join(', ')}`
 }
+
+/** Returns the sources that see places of some kinds. Those of earlier deal trackers do not say what they see. */
+const ableSources = (
+  { asOf }: Pick<Knowledge, 'asOf'>,
+  placeTypes: readonly Place['type'][],
+): SourceState[] => asOf.filter(({ types = placeTypes }) => types.some(type => isAccepted(type, placeTypes)))
+
+/**
+ * Returns the sources that see places of some kinds, and had no good run with a chain state later than a deadline. If there is
+ * none, the tracker knows of every such place until then.
+ */
+const blindSources = (
+  knowledge: Pick<Knowledge, 'asOf'>,
+  placeTypes: readonly Place['type'][],
+  deadline: number,
+  now: number,
+): SourceState[] =>
+  ableSources(knowledge, placeTypes).filter(({ epoch }) => {
+    const time = epoch === undefined ? 0 : epochToMs(epoch)
+    return !(deadline < time && time <= now + CHAIN_TOLERANCE_MS)
+  })
+
+/** Whether the tracker knows of every place of some kinds that was on chain at a time. */
+export const isKnownUntil = (
+  knowledge: Pick<Knowledge, 'asOf'>,
+  placeTypes: readonly Place['type'][],
+  time: number,
+  now: number,
+): boolean =>
+  ableSources(knowledge, placeTypes).length > 0 && blindSources(knowledge, placeTypes, time, now).length === 0
 
 /** Whether a source that sees such places may see one that is accepted. A provider without a place may have any. */
 const isAccepted = (type: Place['type'] | 'provider', accepted: readonly Place['type'][]): boolean =>
@@ -70,5 +96,5 @@ const describeOtherPlace = ({ key, type, status, provider, epoch }: PlaceStatus)
   if (status === 'Pending') return `${where}, and not proven yet`
   return epoch === undefined
     ? `${where}, and no source of the deal tracker had a complete run yet`
-    : `${where}, which the setting \`places\` does not accept`
+    : `${where}, which its policy does not accept`
 }

@@ -18,6 +18,8 @@ export const aggregateOfferHandler = (
     | 'queues'
     | 'offerDocuments'
     | 'pieceSources'
+    | 'policies'
+    | 'targets'
     | 'aggregators'
     | 'allowedTenants'
     | 'storefronts'
@@ -25,6 +27,7 @@ export const aggregateOfferHandler = (
     | 'batching'
     | 'dialects'
     | 'now'
+    | 'log'
   >,
 ): Handler =>
   provide(

@@ -27,6 +27,7 @@ import {
 } from '../domain/aggregate.ts'
 import { documentName, newOfferDocument } from '../domain/offer-document.ts'
 import type { TenantFields } from '../domain/tenant.ts'
+import { startOrders } from '../orders/start-orders.ts'
 import { createFailureOutcome } from '../settlement/failure-outcome.ts'
 import { boundReceiptBytes } from '../settlement/receipt-size.ts'
 import { sendRetries, storeRetries } from '../settlement/retries.ts'
@@ -60,10 +61,13 @@ type OfferDependencies = Pick<
   | 'queues'
   | 'offerDocuments'
   | 'pieceSources'
+  | 'policies'
+  | 'targets'
   | 'aggregators'
   | 'timing'
   | 'batching'
   | 'now'
+  | 'log'
 >
 
 /**
@@ -101,7 +105,7 @@ export const offerAggregate = async (
     return newAggregate({ ...fields, id: key, acceptTask: await packTask(accept) }, now(), timing)
   })
   // Written after the record: deal making may report on the document at once.
-  if (!isFinal(current)) await writeDocument(dependencies, current, checked.ok)
+  if (!isFinal(current)) await startDeals(dependencies, current, checked.ok)
   return answerFrom(dependencies, current)
 }
 
@@ -145,9 +149,9 @@ const repeatAnswer = async (
   { cid }: Task,
 ): Promise<Offered> => {
   const { stores } = dependencies
-  // Without a receipt, the first run may have been interrupted before it wrote the document.
+  // Without a receipt, the first run may have been interrupted before it wrote the document and the orders.
   if (!isFinal(record) && !(await stores.receipts.get(`${cid}`)))
-    await writeDocument(dependencies, record, await getValue<PieceLink[]>(stores.blocks, record.piecesCid))
+    await startDeals(dependencies, record, await getValue<PieceLink[]>(stores.blocks, record.piecesCid))
   return answerFrom(dependencies, record)
 }
 
@@ -161,15 +165,16 @@ const answerFrom = async (
   return refusal ? { refusal: outcomeOf(refusal) } : { record }
 }
 
-const writeDocument = async (
-  dependencies: Pick<Dependencies, 'id' | 'offerDocuments' | 'pieceSources' | 'timing'>,
+/** Writes the document in which deal making finds the offer, and orders copies from the targets of its policy. */
+const startDeals = async (
+  dependencies: OfferDependencies,
   record: AggregateRecord,
   pieces: readonly PieceLink[],
-): Promise<void> =>
-  dependencies.offerDocuments.put(
-    documentName(record),
-    newOfferDocument(record, pieces, await sourceOf(dependencies, record)),
-  )
+): Promise<void> => {
+  const document = newOfferDocument(record, pieces, await sourceOf(dependencies, record))
+  await dependencies.offerDocuments.put(documentName(record), document)
+  await startOrders(dependencies, record)
+}
 
 /** Returns the URL template of the pieces of an aggregate, with a permit if the storefront expects one. */
 const sourceOf = async (

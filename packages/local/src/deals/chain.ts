@@ -1,20 +1,43 @@
-import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
-import { SERVICE, VERIFIER, VIEW } from '@w3filecoin/deal-tracker/pdp-abi'
+import { PAYMENTS, PROVIDERS, SERVICE, SESSION_KEYS, VERIFIER, VIEW } from '@w3filecoin/chain'
 import type { AnyLink } from '@w3filecoin/piece'
-import { type Abi, decodeFunctionData, encodeFunctionResult, type Hex, numberToHex, toHex } from 'viem'
+import {
+  type Abi,
+  decodeFunctionData,
+  encodeFunctionResult,
+  type Hex,
+  numberToHex,
+  toHex,
+  zeroAddress,
+} from 'viem'
+import {
+  epochToSeconds,
+  type Faults,
+  forkHistories,
+  type History,
+  listenRpc,
+  type NodePart,
+  prune,
+  RpcError,
+  stateAt,
+} from './node.ts'
 
-/** Time of epoch 0, in seconds since 1970, as on mainnet; and length of an epoch. */
-const GENESIS_SECONDS = 1_598_306_400
-const EPOCH_SECONDS = 30
+export type { Faults } from './node.ts'
+
 /** Epochs of a proving period: one day. */
 const PROVING_PERIOD = 2_880
+
+/** Calls whose methods are kept, for tests. */
+const MAX_CALLS = 100_000
 
 /** The contracts of the stand-in. */
 export const CONTRACTS = {
   verifier: `0x${'a1'.repeat(20)}`,
   service: `0x${'f5'.repeat(20)}`,
   view: `0x${'f6'.repeat(20)}`,
+  payments: `0x${'b1'.repeat(20)}`,
+  token: `0x${'b2'.repeat(20)}`,
+  sessionKeys: `0x${'c1'.repeat(20)}`,
+  providers: `0x${'d1'.repeat(20)}`,
 } as const satisfies Record<string, Hex>
 
 /** A data set as of some epoch. */
@@ -29,26 +52,38 @@ interface DataSet {
   isDeleted: boolean
 }
 
-interface Versions {
+/** Facts of a data set that never change. */
+export interface DataSetFacts {
   payer: Hex
   providerId: number
-  /** By the epoch from which on they hold, in order. */
-  history: { epoch: number; state: DataSet }[]
+  /** Id that the payer gave to it; default: its id. */
+  clientDataSetId?: bigint
 }
 
-/** Faults of the node. */
-export interface Faults {
-  /** Status of HTTP that requests get, and a text that a request must have to get it. */
-  status?: number
-  only?: string
-  /** Epochs without a block: a call at one of them is an error. */
-  nullRounds?: ReadonlySet<number>
-  /** Id of the chain that the node says instead of its own. */
-  chainId?: number
+interface Versions extends DataSetFacts {
+  /** By the epoch from which on they hold, in order. */
+  history: History<DataSet>
+}
+
+/** Getters with answers beside those of data sets, and their answers while {@link Chain.record} gave them none. */
+const NOTHING_RECORDED: Record<string, unknown> = {
+  clientNonces: 0n,
+  authorizationExpiry: 0n,
+  getAccountInfoIfSettled: [0n, 0n, 0n, 0n],
+  operatorApprovals: [false, 0n, 0n, 0n, 0n, 0n],
+  pdpVerifierAddress: CONTRACTS.verifier,
+  paymentsContractAddress: CONTRACTS.payments,
+  usdfcTokenAddress: CONTRACTS.token,
+  serviceProviderRegistry: CONTRACTS.providers,
+  sessionKeyRegistry: CONTRACTS.sessionKeys,
 }
 
 /** A call that the contract reverted. */
-class Revert extends Error {}
+export class Revert extends RpcError {
+  constructor(reason: string) {
+    super(3, `message execution failed (exit=[33], revert reason=[${reason}])`, '0x')
+  }
+}
 
 /**
  * A stand-in for a node of the chain: JSON-RPC over a small model of the contracts of Filecoin Onchain Cloud. Its state has a history,
@@ -64,7 +99,11 @@ export class Chain {
   faults: Faults = {}
   /** The methods that were called, e.g. `eth_call`. */
   readonly calls: string[] = []
+  /** Other parts of the node, which answer further methods by the same clock. */
+  readonly parts: NodePart[] = []
   readonly #sets = new Map<number, Versions>()
+  /** Answers of getters, by name and arguments, each with the epoch from which on it holds. */
+  readonly #answers = new Map<string, { epoch: number; answer: unknown }[]>()
 
   constructor({ chainId = 31_415_926, head = 10_000, lag = 5 } = {}) {
     this.chainId = chainId
@@ -72,11 +111,53 @@ export class Chain {
     this.lag = lag
   }
 
+  /** The epoch of the finalized block. */
+  get finalized(): number {
+    return this.head - this.lag
+  }
+
   advance(epochs: number): void {
     this.head += epochs
   }
 
-  createDataSet(id: number, { payer, providerId }: { payer: Hex; providerId: number }): void {
+  /**
+   * Lets a getter return an answer from the head on.
+   *
+   * @example chain.record('clientNonces', [payer, 7n], (1n << 128n) | 12n)
+   */
+  record(name: string, args: readonly unknown[], answer: unknown): void {
+    const key = toAnswerKey(name, args)
+    this.#answers.set(key, [...(this.#answers.get(key) ?? []), { epoch: this.head, answer }])
+  }
+
+  /** Returns the answer of a getter that {@link record} gave it, or that it has without one; `undefined` for other getters. */
+  recorded(name: string, args: readonly unknown[], epoch = this.head): unknown {
+    const versions = this.#answers.get(toAnswerKey(name, args))
+    return versions?.findLast(version => version.epoch <= epoch)?.answer ?? NOTHING_RECORDED[name]
+  }
+
+  /** The data set with an id, as of the head; `undefined` if there is none, or no more. */
+  dataSet(id: number): (DataSetFacts & { endEpoch: number }) | undefined {
+    const state = this.#at(id, this.head)
+    return state && !state.isDeleted ? { ...this.#sets.get(id)!, endEpoch: state.endEpoch } : undefined
+  }
+
+  /** The pieces of a data set, as of the head, without those that were removed. */
+  pieces(id: number): AnyLink[] {
+    return (this.#at(id, this.head)?.pieces ?? []).filter(piece => !piece.isRemoved).map(({ link }) => link)
+  }
+
+  /** Id of the next data set. */
+  get nextDataSetId(): number {
+    return Math.max(0, ...this.#sets.keys()) + 1
+  }
+
+  /** Time of the head, in seconds since 1970. */
+  get timestampSeconds(): number {
+    return epochToSeconds(this.head)
+  }
+
+  createDataSet(id: number, facts: DataSetFacts): void {
     const state: DataSet = {
       pieces: [],
       removals: [],
@@ -86,7 +167,7 @@ export class Chain {
       endEpoch: 0,
       isDeleted: false,
     }
-    this.#sets.set(id, { payer, providerId, history: [{ epoch: this.head, state }] })
+    this.#sets.set(id, { ...facts, history: [{ epoch: this.head, state }] })
   }
 
   /** Adds pieces to a data set. Returns their ids. */
@@ -139,14 +220,12 @@ export class Chain {
   /** Returns a function that undoes all that happens until it is called: a reorganization of the chain. */
   fork(): () => void {
     const { head } = this
-    const lengths = new Map([...this.#sets].map(([id, { history }]) => [id, history.length]))
+    const answers = new Map(this.#answers)
+    const undo = [forkHistories(this.#sets), ...this.parts.map(part => part.fork())]
     return () => {
       this.head = head
-      for (const [id, { history }] of this.#sets) {
-        const length = lengths.get(id)
-        if (length === undefined) this.#sets.delete(id)
-        else history.length = length
-      }
+      for (const key of this.#answers.keys()) this.#answers.set(key, answers.get(key) ?? [])
+      for (const one of undo) one()
     }
   }
 
@@ -162,51 +241,56 @@ export class Chain {
     history.push({ epoch: this.head, state: next })
   }
 
-  /** Answers requests of JSON-RPC at 127.0.0.1. */
-  async listen(): Promise<{ url: string; close: () => Promise<void> }> {
-    const server = createServer(async (request, response) => {
-      const chunks: Buffer[] = []
-      for await (const chunk of request) chunks.push(chunk)
-      const body = `${Buffer.concat(chunks)}`
-      const { status, only } = this.faults
-      if (status !== undefined && (only === undefined || body.includes(only))) {
-        response.writeHead(status, { 'retry-after': '1' }).end('slow down')
-        return
-      }
-      const question = JSON.parse(body) as Question | Question[]
-      const answer = Array.isArray(question) ? question.map(one => this.#answer(one)) : this.#answer(question)
-      response.setHeader('content-type', 'application/json').end(JSON.stringify(answer))
-    })
-    await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
-    const { port } = server.address() as AddressInfo
+  /** Forgets the states before an epoch, and returns the others, for {@link restore}. */
+  dump(epoch: number): unknown {
+    const parts = this.parts.map(part => part.dump(epoch))
     return {
-      url: `http://127.0.0.1:${port}/rpc/v1`,
-      close: () =>
-        new Promise(resolve => {
-          server.closeAllConnections()
-          server.close(() => resolve())
-        }),
+      head: this.head,
+      sets: [...this.#sets].map(([id, { history, ...facts }]) => {
+        prune(history, epoch)
+        return [id, facts, history]
+      }),
+      answers: [...this.#answers].map(([key, versions]) => {
+        prune(versions, epoch)
+        return [key, versions]
+      }),
+      parts,
     }
   }
 
-  #answer({ id, method, params = [] }: Question): object {
-    this.calls.push(method)
-    try {
-      return { jsonrpc: '2.0', id, result: this.#run(method, params) }
-    } catch (cause) {
-      const { message } = cause as Error
-      return cause instanceof Revert
-        ? {
-            jsonrpc: '2.0',
-            id,
-            error: {
-              code: 3,
-              message: `message execution failed (exit=[33], revert reason=[${message}])`,
-              data: '0x',
-            },
-          }
-        : { jsonrpc: '2.0', id, error: { code: -32_000, message } }
+  /** Replaces all states by those that {@link dump} returned. */
+  restore(dumped: unknown): void {
+    const { head, sets, answers, parts } = dumped as {
+      head: number
+      sets: [number, DataSetFacts, History<DataSet>][]
+      answers: [string, { epoch: number; answer: unknown }[]][]
+      parts: unknown[]
     }
+    this.head = head
+    for (const [id, facts, history] of sets) this.#sets.set(id, { ...facts, history })
+    for (const [key, versions] of answers) this.#answers.set(key, versions)
+    for (const [n, part] of this.parts.entries()) part.restore(parts[n])
+  }
+
+  /** The data sets that are not deleted, as of the head, each with whether it has pieces that were never challenged. */
+  dataSets(): { id: number; isUnchallenged: boolean }[] {
+    return [...this.#sets.keys()].flatMap(id => {
+      const state = this.#at(id, this.head)
+      if (state === undefined || state.isDeleted) return []
+      return [{ id, isUnchallenged: state.challenged < state.pieces.length }]
+    })
+  }
+
+  /** Answers requests of JSON-RPC at 127.0.0.1. With port 0, the operating system chooses one. */
+  listen(port = 0): Promise<{ url: string; close: () => Promise<void> }> {
+    return listenRpc(
+      port,
+      () => this.faults,
+      (method, params) => {
+        if (this.calls.length < MAX_CALLS) this.calls.push(method)
+        return this.#run(method, params)
+      },
+    )
   }
 
   #run(method: string, params: readonly unknown[]): unknown {
@@ -219,15 +303,18 @@ export class Chain {
         const epoch = this.#epochOf(params[0])
         return {
           number: numberToHex(epoch),
-          timestamp: numberToHex(GENESIS_SECONDS + epoch * EPOCH_SECONDS),
+          timestamp: numberToHex(epochToSeconds(epoch)),
           hash: numberToHex(epoch, { size: 32 }),
           transactions: [],
         }
       }
       case 'eth_call':
         return this.#call(params[0] as { to: Hex; data?: Hex; input?: Hex }, this.#epochOf(params[1]))
-      default:
-        throw new Error(`method '${method}' not found`)
+      default: {
+        const run = this.parts.map(part => part.methods[method]).find(found => found !== undefined)
+        if (run === undefined) throw new Error(`method '${method}' not found`)
+        return run(params)
+      }
     }
   }
 
@@ -237,7 +324,7 @@ export class Chain {
       case 'latest':
         return this.head
       case 'finalized':
-        return this.head - this.lag
+        return this.finalized
       default:
         return Number(tag)
     }
@@ -256,26 +343,32 @@ export class Chain {
   #abiOf(contract: string): Abi | undefined {
     if (contract === CONTRACTS.verifier) return VERIFIER
     if (contract === CONTRACTS.service) return SERVICE
+    if (contract === CONTRACTS.payments) return PAYMENTS
+    if (contract === CONTRACTS.sessionKeys) return SESSION_KEYS
+    if (contract === CONTRACTS.providers) return PROVIDERS
     return contract === this.view ? VIEW : undefined
   }
 
   #get(name: string, args: readonly unknown[], epoch: number): unknown {
     if (name === 'viewContractAddress') return this.view
+    const answer = this.recorded(name, args, epoch)
+    if (answer !== undefined) return answer
     if (name === 'clientDataSets') {
       const [payer, offset, limit] = args as [string, bigint, bigint]
       const ids = [...this.#sets].filter(
-        ([id, set]) => set.payer.toLowerCase() === payer.toLowerCase() && this.#at(id, epoch),
+        ([id, set]) =>
+          set.payer.toLowerCase() === payer.toLowerCase() && this.#at(id, epoch)?.isDeleted === false,
       )
       return ids.slice(Number(offset), Number(offset + limit)).map(([id]) => BigInt(id))
     }
+    if (name === 'getProviderPayee') throw new Revert('Provider does not exist')
     const [id, ...rest] = (args as bigint[]).map(Number) as [number, ...number[]]
     const set = this.#sets.get(id)
     const state = this.#at(id, epoch)
     const isLive = state !== undefined && !state.isDeleted
     switch (name) {
       case 'getDataSet':
-        if (set === undefined || state === undefined) throw new Revert('InvalidDataSetId')
-        return describeSet(id, set, state)
+        return describeSet(id, isLive ? set : undefined, state)
       case 'provingDeadline':
         return BigInt(state?.deadline ?? 0)
       case 'dataSetLive':
@@ -313,33 +406,33 @@ export class Chain {
 
   /** The state of a data set as of an epoch. */
   #at(id: number, epoch: number): DataSet | undefined {
-    return this.#sets.get(id)?.history.findLast(version => version.epoch <= epoch)?.state
+    return stateAt(this.#sets.get(id)?.history, epoch)
   }
 }
 
-interface Question {
-  id: number
-  method: string
-  params?: unknown[]
+/** The structure of a data set. One that never was, or is deleted, has zeros, and its id. */
+const describeSet = (id: number, set?: Versions, state?: DataSet) => {
+  const payer = set?.payer ?? zeroAddress
+  return {
+    pdpRailId: set ? BigInt(1_000 + id) : 0n,
+    cacheMissRailId: 0n,
+    cdnRailId: 0n,
+    payer,
+    payee: payer,
+    serviceProvider: payer,
+    commissionBps: 0n,
+    clientDataSetId: set ? (set.clientDataSetId ?? BigInt(id)) : 0n,
+    pdpEndEpoch: set ? BigInt(state?.endEpoch ?? 0) : 0n,
+    providerId: BigInt(set?.providerId ?? 0),
+    pendingOneTimePayments: set ? 800_000_000_000_000n : 0n,
+    lifecycleReserveBalance: 0n,
+    dataSetId: BigInt(id),
+  }
 }
 
+const toAnswerKey = (name: string, args: readonly unknown[]): string =>
+  [name, ...args].join(' ').toLowerCase()
 /** Returns the structure `Cid` of a piece; without a piece, an empty one. */
 const toCid = (link: AnyLink | undefined): { data: Hex } => ({
   data: link ? toHex((link as unknown as { bytes: Uint8Array }).bytes) : '0x',
-})
-
-const describeSet = (id: number, { payer, providerId }: Versions, { endEpoch }: DataSet) => ({
-  pdpRailId: BigInt(1_000 + id),
-  cacheMissRailId: 0n,
-  cdnRailId: 0n,
-  payer,
-  payee: payer,
-  serviceProvider: payer,
-  commissionBps: 0n,
-  clientDataSetId: BigInt(id),
-  pdpEndEpoch: BigInt(endEpoch),
-  providerId: BigInt(providerId),
-  pendingOneTimePayments: 800_000_000_000_000n,
-  lifecycleReserveBalance: 0n,
-  dataSetId: BigInt(id),
 })

@@ -1,5 +1,6 @@
 import pMap from 'p-map'
 import type { Clock, Log, Metrics, Stored, Table } from '../ports.ts'
+import { listAll } from '../records/record.ts'
 import { CHECK_SECONDS } from '../resources.ts'
 
 /** Kinds of checks, for metrics. Each has a row in docs/operations.md. */
@@ -60,8 +61,6 @@ const MAX_MESSAGE = 2_000
 const MAX_PARALLEL_CHECKS = 10
 /** A finding that is older than three intervals does not show the present state: the schedule does not run. */
 export const MAX_CHECK_AGE_MS = 3 * CHECK_SECONDS * 1000
-/** Rows in one page. */
-const PAGE_ROWS = 100
 
 interface HealthDependencies {
   /** Name of the service. */
@@ -111,21 +110,6 @@ export const recordFinding = async (
   return record
 }
 
-/** Returns all rows of a service. */
-export const listHealth = async (
-  table: Pick<Table<HealthRecord>, 'list'>,
-  service: string,
-): Promise<Stored<HealthRecord>[]> => {
-  const rows: Stored<HealthRecord>[] = []
-  let after: string | undefined
-  do {
-    const page = await table.list(service, { limit: PAGE_ROWS, after })
-    rows.push(...page.items)
-    after = page.next
-  } while (after !== undefined)
-  return rows
-}
-
 /**
  * Returns the function of the schedule `check`: runs the checks of a service, stores their findings, and removes the rows of
  * checks that the service no longer has.
@@ -145,7 +129,7 @@ export const runChecks =
   }) =>
   async (): Promise<void> => {
     const { service, table, log } = dependencies
-    const before = new Map((await listHealth(table, service)).map(row => [row.name, row]))
+    const before = new Map((await listAll(table, service)).map(row => [row.name, row]))
     const records = await pMap(
       checks,
       async check => {

@@ -68,3 +68,18 @@ export const update = async <R>(
     `Other writers changed the record ${JSON.stringify(key)} in each of ${MAX_UPDATE_ATTEMPTS} attempts. Try again later.`,
   )
 }
+
+/** Rows that {@link listAll} reads in one call. */
+const PAGE_ROWS = 1_000
+
+/** Reads all rows of a partition that has few of them, in the order of their range key. */
+export const listAll = async <R>(table: Pick<Table<R>, 'list'>, partition: string): Promise<Stored<R>[]> => {
+  const rows: Stored<R>[] = []
+  let after: string | undefined
+  do {
+    const page = await table.list(partition, { limit: PAGE_ROWS, after })
+    rows.push(...page.items)
+    after = page.next
+  } while (after !== undefined)
+  return rows
+}

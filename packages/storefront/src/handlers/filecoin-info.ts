@@ -9,7 +9,7 @@ import {
   Tasks,
   type UnknownLink,
 } from '@w3filecoin/capabilities'
-import { type Handler, listHealth, provide, reach, type Stored, trackerQuestion } from '@w3filecoin/runtime'
+import { type Handler, listAll, provide, reach, type Stored, trackerQuestion } from '@w3filecoin/runtime'
 import { parse as parseLink } from 'multiformats/link'
 import type { Dependencies } from '../dependencies.ts'
 import {
@@ -87,7 +87,7 @@ export const filecoinInfoHandler = (dependencies: InfoDependencies): Handler => 
     const memberships = [...inclusions.items, ...(await readMemberships(stores, earlier.records)).flat()]
     const [{ described, answers }, health] = await Promise.all([
       askOthers(piece, memberships, records),
-      records.every(isFinal) ? [] : listHealth(stores.health, resources.service),
+      records.every(isFinal) ? [] : listAll(stores.health, resources.service),
     ])
     return {
       ok: {

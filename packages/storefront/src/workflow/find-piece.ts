@@ -1,5 +1,5 @@
 import { parsePieceLink } from '@w3filecoin/capabilities'
-import { decodePiece, payloadSizeOf } from '@w3filecoin/piece'
+import { contentSizeOf, decodePiece } from '@w3filecoin/piece'
 import type { Stored } from '@w3filecoin/runtime'
 import { type Reading, readContent } from '../content/read.ts'
 import type { Dependencies } from '../dependencies.ts'
@@ -37,7 +37,7 @@ export const findPiece = async (
     return { verdict: 'mismatch', message: `No content hashes to ${piece}: ${decoded.error.message}` }
   const startedAt = now()
   const read = await readContent(source, content, {
-    maxBytes: payloadSizeOf(decoded.ok.height) - Number(decoded.ok.padding),
+    maxBytes: contentSizeOf(decoded.ok),
     maxReadMs: MAX_READ_MS,
     claim: claim.hold,
     renewalMs: timing.retryMs / 2,

@@ -1,4 +1,4 @@
-import { type FindProgress, listHealth } from '@w3filecoin/runtime'
+import { type FindProgress, listAll } from '@w3filecoin/runtime'
 import type { Dependencies } from '../dependencies.ts'
 import { progressOf } from '../domain/info.ts'
 import { resources } from '../resources.ts'
@@ -20,7 +20,7 @@ export const findProgress =
     const ids = [...new Set(rows.flatMap(row => row?.id ?? []))]
     const [records, health] = await Promise.all([
       stores.piece.getMany(ids.map(id => ({ id }))),
-      ids.length === 0 ? [] : listHealth(stores.health, resources.service),
+      ids.length === 0 ? [] : listAll(stores.health, resources.service),
     ])
     const found = new Map(records.map(record => [record?.id, record]))
     return rows.map(row => {

@@ -1,5 +1,5 @@
 import { bind, type Tables } from '@w3filecoin/aws'
-import { type Clock, type Environment, listHealth, MAX_CHECK_AGE_MS } from '@w3filecoin/runtime'
+import { type Clock, type Environment, listAll, MAX_CHECK_AGE_MS } from '@w3filecoin/runtime'
 import { type Resources, variable } from '@w3filecoin/runtime/resources'
 import * as z from 'zod'
 import { describeError } from '../describe-error.ts'
@@ -24,7 +24,7 @@ const readRows = async (
 ): Promise<z.infer<typeof CheckRow>[] | undefined> => {
   if (places[variable('table', 'health')] === undefined) return undefined
   const { table } = bind(resources, places, tables)
-  return z.array(CheckRow).parse(await listHealth(table('health'), resources.service))
+  return z.array(CheckRow).parse(await listAll(table('health'), resources.service))
 }
 
 /** Returns a diagnosis for each check that a service runs on schedule. */

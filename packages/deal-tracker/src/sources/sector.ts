@@ -1,0 +1,225 @@
+import { loggedUrl } from '@w3filecoin/runtime'
+import pMap from 'p-map'
+import * as z from 'zod'
+import type { SourceConfig } from '../config.ts'
+import type { Source } from '../dependencies.ts'
+import { type ChainDeal, identify, keyOf } from '../domain/deal.ts'
+import { epochSchema, hasTurn } from '../domain/epoch.ts'
+import type { Report } from '../domain/report.ts'
+import type { Snapshot } from '../domain/snapshot.ts'
+import {
+  type FilecoinNode,
+  MAX_PARALLEL_CALLS,
+  newUnknownAnswer,
+  readFinal,
+  requireType,
+  stateEpochOf,
+  type Tipset,
+} from './filecoin.ts'
+import type { Network } from './network.ts'
+import { fromBase64, readEvents, toBase64 } from './sector-events.ts'
+
+/** The greatest number of pieces in sectors of one source. The state of each sector is read once a day. */
+export const MAX_SECTOR_PIECES = 100_000
+/** Known sectors whose state one run reads. After a gap of a day all have their turn, and those above the limit wait for the next one. */
+const MAX_TURNS = 5_000
+
+/** The first version of the network in which actors of providers say whether a sector is faulty or gone (FIP-0112). */
+const LOCATION_VERSION = 28
+const GENERATE_SECTOR_LOCATION = 1_321_604_665
+
+/**
+ * Opens the pieces in sectors of some storage providers. Each run reads the events since the run before, until the last final tipset,
+ * and adds them to the pieces of the run before. Events show when a sector begins, but not every end: one that the chain terminates by
+ * itself has none. So the state of a sector is read when it is new, at its end, and once a day.
+ *
+ * Nothing is skipped: `read` throws `HistoryMissing` if a node does not keep the events since the last run. A piece above
+ * {@link MAX_SECTOR_PIECES} is refused, and every later report says so, because its event is not read again.
+ *
+ * @example { name: 'sectors', kind: 'sector', rpc: ['https://node-1.example/rpc/v1'], network: 'mainnet', miners: ['f01000'] }
+ */
+export const openSector = (config: SourceConfig<'sector'>, network: Network): Source => ({
+  name: config.name,
+  url: config.rpc.map(loggedUrl).join(', '),
+  types: ['sector'],
+  read: async previous => {
+    requireType(previous, 'sector')
+    return readFinal(config, network, (node, tipset) => readSectors(node, tipset, config, previous))
+  },
+})
+
+/** A sector with the pieces that are in it. */
+interface Sector {
+  miner: string
+  number: number
+  pieces: ChainDeal[]
+  /** Whether a piece of it is new, so that its end is not known. */
+  isNew: boolean
+}
+
+/** The state of a sector. A faulty one counts as live. */
+interface SectorState {
+  endEpoch: number
+  isFaulty: boolean
+}
+
+const readSectors = async (
+  node: FilecoinNode,
+  tipset: Tipset,
+  { miners, fromEpoch }: Pick<SourceConfig<'sector'>, 'miners' | 'fromEpoch'>,
+  previous: Snapshot,
+): Promise<Report> => {
+  // The events of the epoch of the tipset are for the next run: the state at the tipset does not have their sectors yet.
+  const last = stateEpochOf(tipset)
+  const first = previous.stateEpoch === 0 ? Math.min(fromEpoch ?? last, last) : previous.stateEpoch + 1
+  const { events, until } = await readEvents(node, tipset, miners, { first, last })
+  const stateEpoch = Math.min(until, last)
+
+  const sectors = toSectors(previous)
+  let count = [...sectors.values()].reduce((sum, { pieces }) => sum + pieces.length, 0)
+  let refused = previous.refused ?? 0
+  for (const { type, miner, sector: number, epoch, pieces } of events) {
+    const place = { type: 'sector' as const, miner, sector: number }
+    const key = keyOf(place)
+    const sector = sectors.get(key) ?? { miner, number, pieces: [], isNew: true }
+    if (type === 'sector-terminated') {
+      sectors.delete(key)
+      count -= sector.pieces.length
+      continue
+    }
+    for (const piece of new Set(pieces)) {
+      if (sector.pieces.some(known => known.piece === piece)) continue
+      if (count >= MAX_SECTOR_PIECES) {
+        refused += 1
+        continue
+      }
+      count += 1
+      sector.isNew = true
+      sector.pieces.push({ place, piece, provider: miner, activationEpoch: epoch })
+      sectors.set(key, sector)
+    }
+  }
+
+  const states = await readStates(node, tipset, [...sectors.values()], previous.stateEpoch, stateEpoch)
+  const deals = [...sectors.values()].flatMap(sector => {
+    if (!states.has(sector)) return sector.pieces
+    const state = states.get(sector)
+    return state === undefined || state.endEpoch <= stateEpoch ? [] : sector.pieces.map(withState(state))
+  })
+  return {
+    stateEpoch,
+    deals: new Map(deals.map(deal => [identify(deal), deal])),
+    malformed: 0,
+    refused,
+    unreadable: new Set(),
+    hasSeenEnds: true,
+  }
+}
+
+/** Returns the sectors of the last accepted run, by the key of their place. */
+const toSectors = ({ deals }: Snapshot): Map<string, Sector> => {
+  const sectors = new Map<string, Sector>()
+  for (const deal of deals.values()) {
+    const { place, terminated } = deal
+    if (terminated || place.type !== 'sector') continue
+    const key = keyOf(place)
+    const sector = sectors.get(key) ?? { miner: place.miner, number: place.sector, pieces: [], isNew: false }
+    sector.pieces.push(deal)
+    sectors.set(key, sector)
+  }
+  return sectors
+}
+
+const withState =
+  ({ endEpoch, isFaulty }: SectorState) =>
+  ({ condition: _, ...piece }: ChainDeal): ChainDeal => ({
+    ...piece,
+    endEpoch,
+    ...(isFaulty && { condition: 'faulty' as const }),
+  })
+
+/**
+ * Reads the states of the sectors that are new, that are at their end, or whose daily turn it is. A sector with `undefined` is gone.
+ * One that is not in the map was not read.
+ */
+const readStates = async (
+  node: FilecoinNode,
+  tipset: Tipset,
+  sectors: readonly Sector[],
+  previousEpoch: number,
+  epoch: number,
+): Promise<Map<Sector, SectorState | undefined>> => {
+  const isEnding = ({ pieces }: Sector) => (pieces[0]?.endEpoch ?? 0) <= epoch
+  const due = sectors
+    .filter(sector => !sector.isNew && (isEnding(sector) || hasTurn(sector.number, previousEpoch, epoch)))
+    .slice(0, MAX_TURNS)
+  const hasLocations =
+    due.length > 0 &&
+    (await node.call('Filecoin.StateNetworkVersion', [tipset.Cids], z.int())) >= LOCATION_VERSION
+  const read = [...sectors.filter(({ isNew }) => isNew), ...due]
+  return new Map(
+    await pMap(
+      read,
+      async (sector): Promise<[Sector, SectorState | undefined]> => [
+        sector,
+        await readState(node, tipset, sector, hasLocations),
+      ],
+      { concurrency: MAX_PARALLEL_CALLS },
+    ),
+  )
+}
+
+const infoSchema = z.object({ SectorNumber: z.int(), Expiration: epochSchema }).nullable()
+
+const readState = async (
+  node: FilecoinNode,
+  tipset: Tipset,
+  { miner, number, isNew }: Sector,
+  hasLocations: boolean,
+): Promise<SectorState | undefined> => {
+  const method = 'Filecoin.StateSectorGetInfo'
+  const info = await node.call(method, [miner, number, tipset.Cids], infoSchema)
+  if (info === null) return undefined
+  if (info.SectorNumber !== number) throw newUnknownAnswer(node, method)
+  // One that is new was live a moment ago. The search of the actor is expensive.
+  const status = !isNew && hasLocations ? await readStatus(node, tipset, miner, number) : 'active'
+  return status === 'dead' ? undefined : { endEpoch: info.Expiration, isFaulty: status === 'faulty' }
+}
+
+/** The numbers of the statuses of a sector, in the answer of its actor. */
+const STATUSES = ['dead', 'active', 'faulty'] as const
+
+const receiptSchema = z.object({ MsgRct: z.object({ ExitCode: z.literal(0), Return: z.base64() }) })
+/** The status, and where the sector is in the state of its actor, which is not needed. */
+const locationSchema = z.tuple([
+  z
+    .int()
+    .min(0)
+    .max(STATUSES.length - 1),
+  z.unknown(),
+])
+
+/**
+ * Asks the actor of a provider for the status of a sector. The entry of a terminated sector stays in the state until the actor
+ * compacts it.
+ */
+const readStatus = async (
+  node: FilecoinNode,
+  tipset: Tipset,
+  miner: string,
+  sector: number,
+): Promise<(typeof STATUSES)[number]> => {
+  const method = 'Filecoin.StateCall'
+  const message = {
+    To: miner,
+    // The actor of the system: a message without effects needs no wallet.
+    From: `${miner.charAt(0)}00`,
+    Value: '0',
+    Method: GENERATE_SECTOR_LOCATION,
+    Params: toBase64([sector]),
+  }
+  const { MsgRct } = await node.call(method, [message, tipset.Cids], receiptSchema)
+  const location = locationSchema.safeParse(fromBase64(MsgRct.Return))
+  if (!location.success) throw newUnknownAnswer(node, method, location.error)
+  return STATUSES[location.data[0]] as (typeof STATUSES)[number]
+}

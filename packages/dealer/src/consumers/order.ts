@@ -1,0 +1,262 @@
+import { type Failure, failure, type PlaceStatus, parsePieceLink, toPlaceKey } from '@w3filecoin/capabilities'
+import { type Consumer, DONE, each, listAll, type Stored, signPermit, update } from '@w3filecoin/runtime'
+import type { Dependencies, OpenTarget } from '../dependencies.ts'
+import type { AggregateRecord } from '../domain/aggregate.ts'
+import { documentName } from '../domain/offer-document.ts'
+import {
+  endOrder,
+  findCandidates,
+  isFinal,
+  isInFlight,
+  isLive,
+  isLost,
+  isOpen,
+  markAsked,
+  markLive,
+  type OrderRecord,
+  recordOrderProblem,
+  recordStep,
+  setStuck,
+} from '../domain/order.ts'
+import { planOrders } from '../domain/plan-orders.ts'
+import { HOLD_MS, isPausedNow, policyFor } from '../domain/policy.ts'
+import { markRemoving, type WholeRecord } from '../domain/whole.ts'
+import { claimPlace } from '../orders/claim-place.ts'
+import { type OrderMessage, orderMessage } from '../queues.ts'
+import { askTracker, type TrackerAnswer } from '../settlement/ask-tracker.ts'
+import { beginWhole } from '../wholes/begin-whole.ts'
+
+/** A permit to fetch a whole is valid for this long after the deadline of the order. */
+const PERMIT_MS = 24 * 60 * 60 * 1000
+
+/**
+ * On `order`, go on with the orders of one offer: ask the deal tracker for their places, take the next step of each with its target,
+ * and order another copy where one ended or ends soon. The whole aggregate is filled while an order needs it, and removed when the
+ * copies have been live for long enough.
+ */
+export const onOrder = (
+  dependencies: Pick<
+    Dependencies,
+    | 'id'
+    | 'stores'
+    | 'queues'
+    | 'wholes'
+    | 'dealTracker'
+    | 'policies'
+    | 'targets'
+    | 'door'
+    | 'keepWholeMs'
+    | 'timing'
+    | 'now'
+    | 'random'
+    | 'log'
+  >,
+): Consumer<OrderMessage> => {
+  const { id, stores, queues, policies, targets, door, keepWholeMs, timing, now, log } = dependencies
+
+  const change = async (
+    order: Stored<OrderRecord>,
+    apply: (current: Stored<OrderRecord>) => Stored<OrderRecord> | undefined,
+  ): Promise<Stored<OrderRecord>> => {
+    const { record } = await update(stores.order, { offer: order.offer, order: order.order }, apply, {
+      known: order,
+    })
+    return record as Stored<OrderRecord>
+  }
+  const end = (order: Stored<OrderRecord>, stage: 'refused' | 'lost' | 'ended', reason: Failure) =>
+    change(order, current => endOrder(current, stage, reason, now(), timing))
+
+  const readPaused = async (): Promise<(name: string) => boolean> => {
+    const rows = await stores.target.getMany(targets.map(({ name }) => ({ name })))
+    const paused = new Set(rows.flatMap(row => (row && isPausedNow(row, now()) ? [row.name] : [])))
+    return name => paused.has(name)
+  }
+
+  /** Sends a target no orders for a day. A pause of an operator stays. */
+  const hold = async (name: string, reason: string): Promise<void> => {
+    const row = { name, reason, until: now() + HOLD_MS }
+    const { error } = await stores.target.insert(row)
+    if (error?.record.until !== undefined) await stores.target.replace({ ...error.record, ...row })
+  }
+
+  const hasRoom = async ({ name, maxInFlight }: OpenTarget): Promise<boolean> => {
+    const { items } = await stores.order.find('inFlight', name, { limit: maxInFlight })
+    return items.length < maxInFlight
+  }
+
+  /** Makes the next request of an order to its target, and records the answer. */
+  const advance = async (order: Stored<OrderRecord>, target: OpenTarget): Promise<Stored<OrderRecord>> => {
+    const { aggregate, deadline } = order
+    const expires = Math.ceil(((deadline ?? now() + target.deadlineMs) + PERMIT_MS) / 1000)
+    const permit = await signPermit(id, { storefront: id.did(), aggregate, expires })
+    const progress = await target.maker.advance(
+      { ...order, aggregate: parsePieceLink(aggregate) },
+      `${door}/${permit}/piece/${aggregate}`,
+    )
+    if (progress.state === 'refused') {
+      const { error, blames } = progress
+      log('warn', 'order refused', { target: target.name, aggregate, order: order.id, error, blames })
+      if (blames === 'target') {
+        const reason = `${error.name}: ${error.message}`.slice(0, 500)
+        await hold(target.name, reason)
+      }
+      return end(order, 'refused', error)
+    }
+    const { state, message, remote } = progress
+    const place = progress.state === 'storing' && progress.place ? toPlaceKey(progress.place) : undefined
+    // The chain names the place of this order: no other offer may be accepted with it.
+    if (place !== undefined) await claimPlace(dependencies, order, place)
+    const afterMs = progress.state === 'asked' ? progress.retryAfterMs : undefined
+    return change(order, current =>
+      recordStep(current, { stage: state, remote, place, progress: message, afterMs }, now(), timing),
+    )
+  }
+
+  const goOn = async (
+    order: Stored<OrderRecord>,
+    whole: WholeRecord | undefined,
+    knowledge: TrackerAnswer | undefined,
+    isPaused: (name: string) => boolean,
+  ): Promise<Stored<OrderRecord>> => {
+    const target = targets.find(({ name }) => name === order.target)
+    if (order.stage === 'planned') {
+      if (target === undefined)
+        return end(
+          order,
+          'refused',
+          failure('UnknownTarget', `The configuration has no target ${order.target}`),
+        )
+      if (isPaused(target.name))
+        return end(order, 'refused', failure('TargetPaused', `${target.name} takes no orders now`))
+      if (door === undefined)
+        return change(order, current =>
+          recordOrderProblem(
+            current,
+            'The configuration has no `door`, so targets cannot fetch aggregates',
+            now(),
+            timing,
+          ),
+        )
+      if (whole?.stage === 'faulty')
+        return end(order, 'refused', failure('WrongPiece', `The bytes of ${whole.fault!.piece} are wrong`))
+      if (whole?.stage !== 'ready' || now() < order.notBefore || !(await hasRoom(target))) return order
+      const asked = await change(order, current => markAsked(current, target, now(), timing))
+      return asked.stage === 'asked' ? advance(asked, target) : asked
+    }
+    const type = target?.place ?? (order.provider.startsWith('pdp:') ? 'pdp' : 'sector')
+    const place = knowledge && (await findPlace(order, type, knowledge))
+    if (order.stage === 'live') {
+      if (place?.status === 'Terminated' || place?.status === 'Expired')
+        return end(
+          order,
+          'ended',
+          failure('CopyEnded', `The place ${order.place} is ${place.status.toLowerCase()}`),
+        )
+      return place ? change(order, current => markLive(current, place, now(), timing)) : order
+    }
+    if (place && isLive(place)) return change(order, current => markLive(current, place, now(), timing))
+    if (knowledge && isLost(order, type, knowledge, now()))
+      return end(
+        order,
+        'lost',
+        failure('NoCopy', `No copy is live at ${order.target} after the deadline of the order`),
+      )
+    // Once the chain has named the place, only the chain can say more.
+    if (target === undefined || door === undefined || order.place !== undefined) return order
+    return advance(order, target)
+  }
+
+  /** Returns the place of an order: the one that it has, or else a live one that it may claim. */
+  const findPlace = async (
+    order: OrderRecord,
+    type: OpenTarget['place'],
+    { places }: TrackerAnswer,
+  ): Promise<PlaceStatus | undefined> => {
+    if (order.place !== undefined) return places.find(({ key }) => key === order.place)
+    if (!places.some(({ provider }) => provider === order.provider)) return undefined
+    const credits = await stores.credit.getMany(places.map(({ key }) => ({ deal: key })))
+    const known = credits.filter(credit => credit !== undefined)
+    for (const place of findCandidates(order, type, { places }, known))
+      if (await claimPlace(dependencies, order, place.key)) return place
+    return undefined
+  }
+
+  /** Orders further copies where they are needed, and records where none can be ordered. */
+  const planNext = async (
+    record: AggregateRecord,
+    orders: readonly Stored<OrderRecord>[],
+    whole: WholeRecord | undefined,
+  ): Promise<void> => {
+    const obstacle = whole?.fault && `the bytes of the piece ${whole.fault.piece} are wrong`
+    const context = { targets, isPaused: await readPaused(), obstacle }
+    const plans = planOrders(record, orders, policyFor(policies, record), context, now())
+    for (const { order } of plans) if (order) await stores.order.insert(order)
+    for (const order of orders) {
+      const stuck = plans.find(({ stuck }) => stuck?.last?.id === order.id)?.stuck?.reason
+      if (order.stuck !== stuck) await change(order, current => setStuck(current, stuck, now(), timing))
+    }
+    if (plans.some(({ order }) => order)) await queues.order.send([{ offer: record.id }])
+  }
+
+  /** Removes the whole when all copies have been live for long enough. */
+  const removeWhole = async (
+    orders: readonly OrderRecord[],
+    { aggregate }: AggregateRecord,
+  ): Promise<void> => {
+    const since = Math.max(...orders.map(({ stageAt }) => stageAt))
+    if (now() < since + keepWholeMs) return
+    const { changed } = await update(stores.whole, { id: aggregate }, current =>
+      markRemoving(current, now(), timing.retryMs),
+    )
+    if (changed) await queues.fill.send([{ aggregate }])
+  }
+
+  return each(
+    orderMessage,
+    async ({ offer }) => {
+      const record = await stores.aggregate.get({ id: offer })
+      let orders = await listAll(stores.order, offer)
+      if (record === undefined || orders.length === 0) return DONE
+      const isPaused = await readPaused()
+
+      if (record.stage === 'failed') {
+        const reason = failure('AggregateFailed', `${record.aggregate} failed`)
+        for (const order of orders) if (order.stage === 'planned') await end(order, 'refused', reason)
+        orders = await listAll(stores.order, offer)
+      }
+      const needsWhole = orders.some(order => isOpen(order) && order.stage !== 'live')
+      const whole = needsWhole
+        ? await beginWhole(dependencies, record)
+        : await stores.whole.get({ id: record.aggregate })
+      if (whole?.stage === 'faulty' && record.stage === 'offered') {
+        const { piece, message } = whole.fault!
+        await queues.report.send([
+          {
+            offer: documentName(record),
+            message: 'The bytes of a piece are wrong',
+            invalid: [{ piece, message }],
+          },
+        ])
+        return DONE
+      }
+
+      const [answer] = orders.some(order => isInFlight(order) || order.stage === 'live')
+        ? await askTracker(dependencies, [record.aggregate])
+        : []
+      const wasLive = orders.filter(({ stage }) => stage === 'live').length
+      // A target whose maker fails must not stop the orders at the other ones.
+      const settled = await Promise.allSettled(
+        orders.map(async order => (isFinal(order) ? order : goOn(order, whole, answer?.ok, isPaused))),
+      )
+      const failed = settled.find(result => result.status === 'rejected')
+      const next = settled.map((result, n) => (result.status === 'fulfilled' ? result.value : orders[n]!))
+
+      if (record.stage !== 'failed') await planNext(record, next, whole)
+      if (!needsWhole) await removeWhole(next, record)
+      if (record.stage === 'offered' && next.filter(({ stage }) => stage === 'live').length > wasLive)
+        await queues.track.send([{ aggregates: [offer] }])
+      return failed ? { error: failed.reason as Error } : DONE
+    },
+    { concurrency: 1 },
+  )
+}

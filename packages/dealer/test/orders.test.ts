@@ -1,0 +1,608 @@
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import type { Invocation } from '@ucanto/interface'
+import {
+  failure,
+  type PieceLink,
+  type Place,
+  type PlaceStatus,
+  placeIn,
+  toPlaceKey,
+} from '@w3filecoin/capabilities'
+import { buildAggregate, createHasher, layout } from '@w3filecoin/piece'
+import { listAll, signPermit } from '@w3filecoin/runtime'
+import { bytesOf, served } from '@w3filecoin/testing'
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { policiesOf } from '../src/config.ts'
+import type { OpenTarget } from '../src/dependencies.ts'
+import type { OrderRecord } from '../src/domain/order.ts'
+import type { Policy } from '../src/domain/policy.ts'
+import { createDealer } from '../src/index.ts'
+import type { MakerOrder, Progress } from '../src/makers/maker.ts'
+import {
+  aggregator,
+  aws,
+  clock,
+  dealer,
+  delivered,
+  dependencies,
+  type Offered,
+  offer as offerTo,
+  recordOf,
+  retried,
+  rival,
+  sourceAt,
+  state,
+  TENANT,
+  timing,
+} from './setup.ts'
+
+const HOUR = 3_600_000
+const DAY = 24 * HOUR
+/** Parts of 8 KiB after padding, so that a small aggregate has several. */
+const PART_BYTES = 127 * 2 ** 6
+
+/** Contents by piece CID, and the answers of the storefront's door. */
+const contents = new Map<string, Uint8Array>()
+const door = { status: 200, requests: 0, ignoresRanges: false }
+const pieces = createServer((request, response) => {
+  door.requests++
+  const piece = request.url!.split('/').at(-1)!
+  if (request.url!.startsWith('/door/')) {
+    response.writeHead(door.status === 200 ? 302 : door.status, { location: `/content/${piece}` }).end()
+    return
+  }
+  const bytes = contents.get(piece)
+  if (bytes === undefined) return void response.writeHead(404).end()
+  const [, from, to] = /^bytes=(\d+)-(\d+)$/.exec(request.headers.range ?? '') ?? []
+  if (door.ignoresRanges || from === undefined) return void response.writeHead(200).end(bytes)
+  const range = `bytes ${from}-${to}/${bytes.byteLength}`
+  response.writeHead(206, { 'content-range': range }).end(bytes.subarray(Number(from), Number(to) + 1))
+})
+let origin: string
+beforeAll(async () => {
+  await new Promise<void>(resolve => pieces.listen(0, '127.0.0.1', resolve))
+  origin = `http://127.0.0.1:${(pieces.address() as AddressInfo).port}`
+})
+afterAll(() => pieces.close())
+
+/** Targets whose answers the tests choose. By default, a target stores what it is asked to. */
+const asked: { target: string; order: MakerOrder; url: string }[] = []
+const answers = new Map<string, (order: MakerOrder) => Progress | Promise<Progress>>()
+const STORING: Progress = { state: 'storing', message: 'it seals' }
+const target = (name: string, provider: string, fields: Partial<OpenTarget> = {}): OpenTarget => ({
+  name,
+  provider,
+  place: 'sector',
+  maxInFlight: 100,
+  deadlineMs: 5 * DAY,
+  maker: {
+    advance: async (order, url) => {
+      asked.push({ target: name, order, url })
+      return answers.get(name)?.(order) ?? STORING
+    },
+  },
+  ...fields,
+})
+const TARGETS = [target('one', 'f01001'), target('two', 'f01002'), target('three', 'f01003')]
+
+const start = (
+  policy: Partial<Policy> = {},
+  { targets = TARGETS, ...changed }: Partial<typeof dependencies> = {},
+) =>
+  aws.host(
+    createDealer({
+      ...dependencies,
+      policies: policiesOf({ policies: [] }).map(rule => ({ ...rule, ...policy })),
+      targets,
+      pieceSources: new Map([[TENANT.storefront, `${origin}/door/{permit}/{piece}`]]),
+      batching: { ...dependencies.batching, partBytes: PART_BYTES },
+      ...changed,
+    }),
+  )
+type Dealer = ReturnType<typeof start>
+let service: Dealer
+
+beforeEach(async () => {
+  for (const queue of ['order', 'fill'] as const) await aws.drain(queue)
+  asked.length = 0
+  answers.clear()
+  Object.assign(door, { status: 200, requests: 0, ignoresRanges: false })
+  service = start()
+  for (const { name } of TARGETS) await dependencies.stores.target.removeMany([{ name }])
+})
+
+/** An aggregate of contents that the storefront serves. */
+const anAggregate = (
+  name: string,
+  lengths: readonly number[] = [20_000, 3_000, 100, 1],
+  size = 2 ** 16,
+): Offered => {
+  const links = lengths.map((length, n) => {
+    const bytes = bytesOf(`${name} ${n}`, length)
+    const link = createHasher().write(bytes).digest()
+    contents.set(`${link}`, bytes)
+    return link
+  })
+  const { ok, error } = buildAggregate({ pieces: layout(links), size })
+  if (error) throw new Error(error.message)
+  return { aggregate: ok.link, pieces: ok.pieces }
+}
+
+/** The requests to targets about an aggregate. */
+const askedFor = ({ aggregate }: Offered) =>
+  asked.filter(({ order }) => `${order.aggregate}` === `${aggregate}`)
+
+const settle = () => aws.settle(service.consumers)
+const later = async (milliseconds: number) => {
+  clock.now += milliseconds
+  await service.schedules.sweep?.()
+  await settle()
+}
+/** Offers an aggregate, and handles all messages that follow. */
+const offer = async (offered: Offered, options?: Parameters<typeof offerTo>[1]) => {
+  clock.now += 1
+  const receipt = await offerTo(offered, options, service.api)
+  await settle()
+  return receipt
+}
+const ordersOf = async (offered: Offered): Promise<OrderRecord[]> =>
+  listAll(dependencies.stores.order, (await recordOf(offered)).id)
+const stagesOf = async (offered: Offered) =>
+  (await ordersOf(offered)).map(({ order, target, stage }) => `${order} ${target} ${stage}`)
+const wholeOf = ({ aggregate }: Offered) => dependencies.stores.whole.get({ id: `${aggregate}` })
+
+/** Reports a place to the deal tracker, live unless the fields say otherwise. */
+const report = ({ aggregate }: Offered, place: Place, fields: Partial<PlaceStatus> = {}) => {
+  const { epoch = 0 } = sourceAt(clock.now)
+  const key = toPlaceKey(place)
+  const known = state.places.get(`${aggregate}`) ?? []
+  const status: PlaceStatus = {
+    type: place.type as 'sector',
+    key,
+    provider: place.type === 'sector' ? place.miner : 'pdp:1',
+    status: 'Active',
+    pieceCid: 'baga…',
+    epoch,
+    seen: { at: new Date(clock.now).toISOString(), epoch },
+    ...fields,
+  }
+  state.places.set(`${aggregate}`, [...known.filter(known => known.key !== key), status])
+}
+let sector = 0
+/** Reports live sectors at the providers of all open orders. */
+const seal = async (offered: Offered, providers?: readonly string[]) => {
+  for (const { provider, stage } of await ordersOf(offered))
+    if (stage === 'storing' && (providers?.includes(provider) ?? true))
+      report(offered, { type: 'sector', miner: provider, sector: ++sector })
+}
+
+describe('the payload of an aggregate', () => {
+  const fetchWhole = async ({ aggregate }: Offered, init: RequestInit = {}, signer = dealer) => {
+    const expires = Math.ceil(clock.now / 1000) + 60
+    const permit = await signPermit(signer, { storefront: dealer.did(), aggregate: `${aggregate}`, expires })
+    const response = await service.api.request(`/${permit}/piece/${aggregate}`, init)
+    if (response.status !== 302) return response
+    return fetch(response.headers.get('location')!, init)
+  }
+
+  it.each([
+    ['pieces of several sizes', [20_000, 3_000, 100, 1], 2 ** 16],
+    ['one piece that is larger than a part', [30_000], 2 ** 16],
+    ['many small pieces', Array.from({ length: 32 }, (_, n) => 1 + n * 3), 2 ** 22, 127 * 2 ** 13],
+    ['one small piece in one part', [5], 2 ** 9],
+  ] as [string, number[], number, number?][])(
+    'is fetched from the door, and has the aggregate as its piece: %s',
+    async (name, lengths, size, partBytes = PART_BYTES) => {
+      service = start({}, { batching: { ...dependencies.batching, partBytes } })
+      const offered = anAggregate(name, lengths, size)
+      await offer(offered)
+      expect(await wholeOf(offered)).toMatchObject({ stage: 'ready' })
+      const response = await fetchWhole(offered)
+      const bytes = new Uint8Array(await response.arrayBuffer())
+      expect(bytes.byteLength).toBe((size / 128) * 127)
+      expect(`${createHasher().write(bytes).digest()}`).toBe(`${offered.aggregate}`)
+
+      const head = await fetchWhole(offered, { method: 'HEAD' })
+      expect([head.status, head.headers.get('content-length')]).toEqual([200, `${bytes.byteLength}`])
+      const part = await fetchWhole(offered, { headers: { range: 'bytes=100-199' } })
+      expect(part.status).toBe(206)
+      expect(Buffer.from(await part.arrayBuffer()).equals(bytes.subarray(100, 200))).toBe(true)
+    },
+  )
+
+  it('is filled although the storefront ignores ranges', async () => {
+    door.ignoresRanges = true
+    const offered = anAggregate('no ranges')
+    await offer(offered)
+    expect(await wholeOf(offered)).toMatchObject({ stage: 'ready' })
+  })
+
+  it('is not served without a permit of this dealer for it, and not before it is complete', async () => {
+    door.status = 429
+    const offered = anAggregate('doors')
+    await offer(offered)
+    const early = await fetchWhole(offered)
+    expect([early.status, early.headers.get('retry-after')]).toEqual([429, '60'])
+    expect((await fetchWhole(offered, {}, aggregator)).status).toBe(403)
+    const other = anAggregate('another')
+    const expires = Math.ceil(clock.now / 1000) + 60
+    const permit = await signPermit(dealer, {
+      storefront: dealer.did(),
+      aggregate: `${other.aggregate}`,
+      expires,
+    })
+    expect((await service.api.request(`/${permit}/piece/${offered.aggregate}`)).status).toBe(403)
+    expect((await service.api.request(`/${permit}/piece/x`)).status).toBe(400)
+    expect((await fetchWhole(other)).status).toBe(404)
+  })
+
+  it.each([429, 404, 503])('waits while the storefront answers %i, and no order is sent', async status => {
+    door.status = status
+    const offered = anAggregate(`status ${status}`)
+    await offer(offered)
+    expect(await wholeOf(offered)).toMatchObject({
+      stage: 'filling',
+      trouble: { message: `${origin} answers with status ${status}` },
+    })
+    expect(askedFor(offered)).toEqual([])
+    door.status = 200
+    await later(timing.retryMs * 2)
+    await later(HOUR)
+    expect(await wholeOf(offered)).toMatchObject({ stage: 'ready' })
+    expect(askedFor(offered).length).toBeGreaterThan(0)
+  })
+
+  it('is filled although messages of its parts are lost', async () => {
+    const offered = anAggregate('lost parts')
+    await offerTo(offered, undefined, service.api)
+    await aws.deliver('order', service.consumers.order as never)
+    await aws.drain('fill')
+    await aws.drain('order')
+    expect(await wholeOf(offered)).toMatchObject({ stage: 'filling' })
+    await later(timing.retryMs + 1)
+    expect(await wholeOf(offered)).toMatchObject({ stage: 'ready' })
+  })
+
+  it.each([
+    ['inside of a part', 1],
+    ['larger than a part', 0],
+  ])('fails for a piece whose bytes are wrong, and names it: %s', async (name, n) => {
+    const offered = anAggregate(name, [20_000, 3_000, 100])
+    const wrong = [...offered.pieces].sort(
+      (a, b) => contents.get(`${b}`)!.length - contents.get(`${a}`)!.length,
+    )[n]!
+    contents.get(`${wrong}`)![7]! ^= 1
+    await offer(offered)
+    expect(await wholeOf(offered)).toMatchObject({ stage: 'faulty', fault: { piece: `${wrong}` } })
+    await later(timing.retryMs + 1)
+    expect(await recordOf(offered)).toMatchObject({ stage: 'failed' })
+    expect(delivered.at(-1)?.out.error).toMatchObject({ cause: [{ name: 'InvalidPieceCID', piece: wrong }] })
+    expect(
+      retried.map(({ capabilities: [{ nb }] }) => `${(nb as { piece: PieceLink }).piece}`).toSorted(),
+    ).toEqual(
+      offered.pieces
+        .map(String)
+        .filter(piece => piece !== `${wrong}`)
+        .toSorted(),
+    )
+    expect(askedFor(offered)).toEqual([])
+    await later(HOUR)
+    expect(new Set((await ordersOf(offered)).map(({ stage }) => stage))).toEqual(new Set(['refused']))
+  })
+
+  it('is removed when the copies have been live for a week, and filled again for another copy', async () => {
+    const offered = anAggregate('removed')
+    await offer(offered)
+    await seal(offered)
+    await later(HOUR)
+    expect(await stagesOf(offered)).toEqual([
+      expect.stringMatching(/^00\/0000 \w+ live$/),
+      expect.stringMatching(/^01\/0000 \w+ live$/),
+    ])
+    await later(8 * DAY)
+    expect(await wholeOf(offered)).toMatchObject({ stage: 'gone' })
+    expect((await fetchWhole(offered)).status).toBe(429)
+    const [place] = state.places.get(`${offered.aggregate}`)!
+    Object.assign(place!, { status: 'Terminated' })
+    await later(2 * DAY)
+    expect(await wholeOf(offered)).toMatchObject({ stage: 'ready' })
+    const bytes = new Uint8Array(await (await fetchWhole(offered)).arrayBuffer())
+    expect(`${createHasher().write(bytes).digest()}`).toBe(`${offered.aggregate}`)
+  })
+})
+
+describe('orders', () => {
+  it('are sent to different providers, and the aggregate is accepted with its first live copy', async () => {
+    const offered = anAggregate('two copies')
+    const promise = await offer(offered)
+    const [first, second] = await ordersOf(offered)
+    expect([first!.stage, second!.stage]).toEqual(['storing', 'storing'])
+    expect(first!.provider).not.toBe(second!.provider)
+    expect(asked.map(({ order }) => order.id).toSorted()).toEqual([first!.id, second!.id].toSorted())
+    expect(asked[0]!.url).toMatch(
+      new RegExp(
+        `^https://dealer\\.test/\\d+\\.${offered.aggregate}\\.[\\w-]{86}/piece/${offered.aggregate}$`,
+      ),
+    )
+
+    await seal(offered, [second!.provider])
+    await later(HOUR)
+    const accepted = await served(service.api, (promise.fx.join as Invocation).link())
+    expect(placeIn(accepted?.out.ok)).toMatchObject({ type: 'sector', miner: second!.provider })
+    expect((await ordersOf(offered)).map(({ stage }) => stage)).toEqual(['storing', 'live'])
+    // The other copy goes on behind it.
+    await seal(offered, [first!.provider])
+    await later(HOUR)
+    expect((await ordersOf(offered)).map(({ stage }) => stage)).toEqual(['live', 'live'])
+  })
+
+  it('wait with the receipt until as many copies are live as the policy says', async () => {
+    service = start({ minLive: 2 })
+    const offered = anAggregate('both')
+    await offer(offered)
+    const [first, second] = await ordersOf(offered)
+    await seal(offered, [first!.provider])
+    await later(HOUR)
+    expect(await recordOf(offered)).toMatchObject({ stage: 'offered' })
+    await seal(offered, [second!.provider])
+    await later(HOUR)
+    expect(await recordOf(offered)).toMatchObject({ stage: 'accepted' })
+  })
+
+  it('are made again elsewhere after a refusal, and an operator is asked after three', async () => {
+    for (const { name } of TARGETS)
+      answers.set(name, () => ({
+        state: 'refused',
+        error: failure('TooLarge', 'too large'),
+        blames: 'order',
+      }))
+    service = start({ copies: 1 })
+    const offered = anAggregate('refused')
+    await offer(offered)
+    const orders = await ordersOf(offered)
+    expect(new Set(orders.map(({ target }) => target)).size).toBe(3)
+    expect(orders.map(({ stage }) => stage)).toEqual(['refused', 'refused', 'refused'])
+    expect(orders.at(-1)?.stuck).toBe('copy 0 is not ordered: 3 orders in a row had no success')
+    // It does not fail by itself.
+    await later(timing.dealWaitMs + DAY)
+    expect(await recordOf(offered)).toMatchObject({
+      stage: 'offered',
+      waitsFor: expect.stringContaining('no order of it is open'),
+    })
+    // An operator permits further attempts.
+    answers.clear()
+    const last = (await listAll(dependencies.stores.order, orders[0]!.offer)).at(-1)!
+    await dependencies.stores.order.replace({ ...last, isPardoned: true })
+    await dependencies.queues.order.send([{ offer: last.offer }])
+    await settle()
+    await later(4 * HOUR)
+    expect((await ordersOf(offered)).at(-1)).toMatchObject({ attempt: 3, stage: 'storing' })
+    expect((await ordersOf(offered))[2]).not.toHaveProperty('stuck', expect.anything())
+  })
+
+  it('fail the aggregate after the last one if the policy says so', async () => {
+    for (const { name } of TARGETS)
+      answers.set(name, () => ({
+        state: 'refused',
+        error: failure('TooLarge', 'too large'),
+        blames: 'order',
+      }))
+    service = start({ giveUp: 'automatic' })
+    const offered = anAggregate('automatic')
+    await offer(offered)
+    await later(timing.dealWaitMs + HOUR)
+    expect(await recordOf(offered)).toMatchObject({ stage: 'failed' })
+  })
+
+  it('go to other targets for a day after one refuses for a reason that is its own', async () => {
+    const [first] = TARGETS as [OpenTarget]
+    service = start({ copies: 1 }, { targets: [first, target('two', 'f01002')] })
+    answers.set('one', () => ({
+      state: 'refused',
+      error: failure('KeyExpired', 'the key expired'),
+      blames: 'target',
+    }))
+    const all = Array.from({ length: 8 }, (_, n) => anAggregate(`held ${n}`))
+    for (const offered of all) await offer(offered)
+    expect(asked.filter(({ target }) => target === 'one')).toHaveLength(1)
+    for (const offered of all)
+      expect((await ordersOf(offered)).at(-1)).toMatchObject({ target: 'two', stage: 'storing' })
+    clock.now += DAY
+    const next = Array.from({ length: 8 }, (_, n) => anAggregate(`not held ${n}`))
+    answers.clear()
+    asked.length = 0
+    for (const offered of next) await offer(offered)
+    expect(asked.some(({ target }) => target === 'one')).toBe(true)
+  })
+
+  it('keep their ids when the target does not answer, and ask again later and less often', async () => {
+    let isDown = true
+    for (const { name } of TARGETS)
+      answers.set(name, () => (isDown ? { state: 'asked', message: 'no answer' } : STORING))
+    service = start({ copies: 1 })
+    const offered = anAggregate('down')
+    await offer(offered)
+    for (let n = 0; n < 24; n++) await later(HOUR)
+    expect(new Set(askedFor(offered).map(({ order }) => order.id)).size).toBe(1)
+    expect(askedFor(offered).length).toBeLessThan(40)
+    isDown = false
+    await later(HOUR)
+    expect(await stagesOf(offered)).toEqual([expect.stringMatching(/storing$/)])
+  })
+
+  it('are not made again while the deal tracker is blind, however long it is', async () => {
+    service = start({ copies: 1 })
+    const offered = anAggregate('blind')
+    await offer(offered)
+    const [{ provider }] = (await ordersOf(offered)) as [OrderRecord]
+    const blind = { source: 'chain', types: ['sector' as const] }
+    for (const asOf of [[], [blind], [{ ...blind, ...sourceAt(clock.now) }]]) {
+      state.asOf = asOf
+      await later(20 * DAY)
+      expect(await stagesOf(offered)).toEqual([expect.stringMatching(/storing$/)])
+      expect(await recordOf(offered)).toMatchObject({ stage: 'offered' })
+    }
+    state.trackerDown = true
+    await later(20 * DAY)
+    expect(await stagesOf(offered)).toEqual([expect.stringMatching(/storing$/)])
+    // The copy was live for all that time.
+    state.trackerDown = false
+    state.asOf = [{ ...sourceAt(clock.now), types: ['sector'] }]
+    report(offered, { type: 'sector', miner: provider, sector: ++sector })
+    await later(HOUR)
+    expect(await recordOf(offered)).toMatchObject({ stage: 'accepted' })
+  })
+
+  it('are lost when a later state of the chain shows no copy, and made again', async () => {
+    service = start({ copies: 1 })
+    const offered = anAggregate('lost')
+    await offer(offered)
+    state.asOf = [{ ...sourceAt(clock.now + 6 * DAY), types: ['sector'] }]
+    await later(6 * DAY)
+    const [first, second] = await ordersOf(offered)
+    expect([first?.stage, second?.stage]).toEqual(['lost', 'storing'])
+    expect(second?.target).not.toBe(first?.target)
+    expect(second?.id).not.toBe(first?.id)
+  })
+
+  it('take another target when a provider loses its copy, and the aggregate stays accepted', async () => {
+    const offered = anAggregate('dies')
+    await offer(offered)
+    await seal(offered)
+    await later(HOUR)
+    const [dead, alive] = await ordersOf(offered)
+    const place = state.places
+      .get(`${offered.aggregate}`)!
+      .find(({ provider }) => provider === dead!.provider)!
+    Object.assign(place, { status: 'Terminated' })
+    await later(2 * DAY)
+    const orders = await ordersOf(offered)
+    expect(orders.map(({ stage }) => stage)).toEqual(['ended', 'storing', 'live'])
+    expect([dead!.provider, alive!.provider]).not.toContain(orders[1]!.provider)
+    expect(await recordOf(offered)).toMatchObject({ stage: 'accepted' })
+  })
+
+  it('are made before the place of a copy ends, and the old one counts until then', async () => {
+    service = start({ copies: 1 })
+    const offered = anAggregate('renewed')
+    await offer(offered)
+    const [{ provider }] = (await ordersOf(offered)) as [OrderRecord]
+    const expiration = new Date(clock.now + 90 * DAY).toISOString()
+    report(offered, { type: 'sector', miner: provider, sector: ++sector }, { expiration })
+    await later(HOUR)
+    await later(29 * DAY)
+    expect(await stagesOf(offered)).toEqual([expect.stringMatching(/live$/)])
+    await later(2 * DAY)
+    expect((await ordersOf(offered)).map(({ stage }) => stage)).toEqual(['live', 'storing'])
+    expect(await wholeOf(offered)).toMatchObject({ stage: 'ready' })
+  })
+
+  it('are not moved by a change of the policy while their copies are live', async () => {
+    const offered = anAggregate('policy')
+    await offer(offered)
+    await seal(offered)
+    await later(HOUR)
+    const before = await stagesOf(offered)
+    service = start({ copies: 1, targets: ['three'], places: ['pdp'] })
+    asked.length = 0
+    for (let n = 0; n < 3; n++) await later(2 * DAY)
+    expect(await stagesOf(offered)).toEqual(before)
+    expect(askedFor(offered)).toEqual([])
+  })
+
+  it('have a place that no offer of another aggregator is accepted with', async () => {
+    const place: Place = { type: 'pdp', chain: 314, verifier: `0x${'a1'.repeat(20)}`, dataSet: 7, piece: 3 }
+    const pdp = target('pdp', 'pdp:1', { place: 'pdp' })
+    service = start({ copies: 1 }, { targets: [pdp] })
+    answers.set('pdp', () => ({ state: 'storing', message: 'added', place }))
+    const offered = anAggregate('credited')
+    const theirs = await offer(offered, { issuer: rival, nonce: 'theirs' })
+    expect(theirs.out.ok).toBeDefined()
+    const rivals = await recordOf(offered, 'theirs')
+    // The rival's order has the place. An offer of another aggregator, without an order, does not get it.
+    service = start({ copies: 1 }, { targets: [] })
+    const ours = await offer(offered, { nonce: 'ours' })
+    expect(ours.out.ok).toBeDefined()
+    report(offered, place)
+    await later(HOUR)
+    await later(HOUR)
+    expect(await recordOf(offered, 'ours')).toMatchObject({ stage: 'offered' })
+    expect(await dependencies.stores.aggregate.get({ id: rivals.id })).toMatchObject({
+      stage: 'accepted',
+      place: toPlaceKey(place),
+    })
+  })
+
+  it('are planned once, whatever is lost or repeated', async () => {
+    const offered = anAggregate('planned once')
+    clock.now += 1
+    await offerTo(offered, undefined, service.api)
+    await aws.drain('order')
+    await offerTo(offered, { attach: false }, service.api)
+    await settle()
+    await later(timing.retryMs + 1)
+    expect((await ordersOf(offered)).map(({ order }) => order)).toEqual(['00/0000', '01/0000'])
+    expect(new Set(askedFor(offered).map(({ order }) => order.id)).size).toBe(2)
+  })
+
+  it('are not counted as attempts while all targets are paused, and a pause of an operator outlives a refusal', async () => {
+    const { stores } = dependencies
+    service = start({ copies: 1, attempts: 1 }, { targets: [target('fragile', 'f01007')] })
+    const offered = anAggregate('paused')
+    await stores.target.insert({ name: 'fragile', reason: 'maintenance' })
+    await offer(offered)
+    expect((await ordersOf(offered)).at(-1)).toMatchObject({
+      stage: 'refused',
+      stuck: 'copy 0 is not ordered: no target is left that may store another copy',
+    })
+    await later(2 * DAY)
+    expect(askedFor(offered)).toEqual([])
+    await stores.target.removeMany([{ name: 'fragile' }])
+    answers.set('fragile', () => {
+      void stores.target.insert({ name: 'fragile', reason: 'maintenance' })
+      return { state: 'refused', error: failure('KeyExpired', 'the key expired'), blames: 'target' }
+    })
+    await dependencies.queues.order.send([{ offer: (await recordOf(offered)).id }])
+    await settle()
+    expect(askedFor(offered)).toHaveLength(1)
+    expect(await stores.target.get({ name: 'fragile' })).toMatchObject({ reason: 'maintenance' })
+    expect(await stores.target.get({ name: 'fragile' })).not.toHaveProperty('until', expect.anything())
+  })
+
+  it('are for targets that store aggregates of this size', async () => {
+    const small = target('small', 'f01001', { maxPaddedBytes: 2 ** 15 })
+    service = start({ copies: 1 }, { targets: [small, target('large', 'f01002')] })
+    for (let n = 0; n < 4; n++) {
+      const offered = anAggregate(`size ${n}`)
+      await offer(offered)
+      expect((await ordersOf(offered)).map(({ target }) => target)).toEqual(['large'])
+    }
+  })
+
+  it('are made for offers that waited before there was a target', async () => {
+    service = start({}, { targets: [] })
+    const offered = anAggregate('no target yet')
+    await offer(offered)
+    expect(await ordersOf(offered)).toEqual([])
+    service = start()
+    await later(timing.pollMs + 1)
+    expect((await ordersOf(offered)).map(({ stage }) => stage)).toEqual(['storing', 'storing'])
+  })
+
+  it('wait for room at a target', async () => {
+    service = start({ copies: 1 }, { targets: [target('narrow', 'f01009', { maxInFlight: 2 })] })
+    const all = Array.from({ length: 4 }, (_, n) => anAggregate(`room ${n}`))
+    for (const offered of all) await offer(offered)
+    const stages = async () =>
+      (await Promise.all(all.map(ordersOf)))
+        .flat()
+        .map(({ stage }) => stage)
+        .toSorted()
+    expect(await stages()).toEqual(['planned', 'planned', 'storing', 'storing'])
+    for (const offered of all) await seal(offered)
+    await later(HOUR)
+    await later(2 * HOUR)
+    expect(await stages()).toEqual(['live', 'live', 'storing', 'storing'])
+  })
+})

@@ -1,0 +1,69 @@
+import { join } from 'node:path'
+import { parsePiece } from '@w3filecoin/piece'
+import type { LogFile } from '../log-file.ts'
+import { CurioProvider } from './curio-provider.ts'
+import type { DealMaking } from './deal-making.ts'
+import { openLocalChain } from './local-chain.ts'
+
+const MINERS = ['f01001', 'f01002', 'f01003']
+/** Duration of a sector: 540 days. */
+const SECTOR_EPOCHS = 540 * 2_880
+/** Padded bytes of an aggregate. Real ones have 32 GiB. */
+const AGGREGATE_BYTES = 2 ** 25
+
+/** Three providers with Curio that store in sectors, and their chain. */
+export const openCurioDeals = async ({ port, log }: { port: number; log: LogFile }): Promise<DealMaking> => {
+  const local = await openLocalChain({ port, log })
+  const { chain, node, url } = local
+  let sealed = 0
+  const providers = await Promise.all(
+    MINERS.map(async miner => {
+      const provider = new CurioProvider({
+        miners: [miner],
+        onSealed: ({ piece }) => {
+          const { link } = parsePiece(`${piece}`).ok!
+          node.activate(miner, node.nextSector(miner), [link], chain.head + SECTOR_EPOCHS)
+          sealed += 1
+        },
+      })
+      return { miner, provider, ...(await provider.listen()) }
+    }),
+  )
+  return {
+    url,
+    rpc: url,
+    aggregateBytes: AGGREGATE_BYTES,
+    dealer: {
+      targets: providers.map(({ miner, url }, n) => ({
+        kind: 'curio' as const,
+        name: `provider-${n + 1}`,
+        url,
+        miner,
+        maxInFlight: 100,
+      })),
+      policies: [{ copies: 2, minLive: 2 }],
+      keepWholeDays: 0,
+    },
+    sources: [{ name: 'sectors', kind: 'sector', rpc: [url], network: 'localnet', miners: MINERS }],
+    start: async ({ data, onDeal = () => {} }) => {
+      let before: number | undefined
+      local.start({
+        file: join(data, 'chain.json'),
+        onChange: onDeal,
+        step: async () => {
+          for (const { provider } of providers) await provider.step()
+          const isBusy = providers.some(({ provider }) =>
+            [...provider.deals.values()].some(({ state }) => state !== 'complete'),
+          )
+          const hasSealed = sealed !== before
+          before = sealed
+          return hasSealed || isBusy
+        },
+      })
+    },
+    stop: async () => {
+      await local.stop()
+      await Promise.all(providers.map(({ close }) => close()))
+    },
+  }
+}
