@@ -294,10 +294,10 @@ export class Journey {
     }
   }
 
-  /** Asks the chain itself. The stand-in of deals by offer documents has no chain. */
+  /** Asks the chain itself about a data set. Sectors take a search for events, which the client does not make. */
   async #isOnChain(place: Place, aggregate: PieceLink): Promise<boolean> {
     const { rpc, verifier } = this.#options.local.market
-    if (rpc === undefined) return true
+    if (rpc === undefined || place.type !== 'pdp') return true
     const { status } = await chainNode(rpc, { verifier }).find(place, aggregate)
     return status === 'Active'
   }

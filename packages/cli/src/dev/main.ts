@@ -124,7 +124,7 @@ export const dev = async ({
         display.finished(journey.trips, {
           details: shortenPath(details),
           proofs: shortenPath(proofs),
-          askedChain: market.rpc !== undefined,
+          askedChain: market.verifier !== undefined,
         })
         failed = tally(journey.trips).failed + skipped.filter(({ reason }) => reason === 'unreadable').length
       }
