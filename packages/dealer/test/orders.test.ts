@@ -559,8 +559,8 @@ describe('orders', () => {
     await later(2 * DAY)
     expect(askedFor(offered)).toEqual([])
     await stores.target.removeMany([{ name: 'fragile' }])
-    answers.set('fragile', () => {
-      void stores.target.insert({ name: 'fragile', reason: 'maintenance' })
+    answers.set('fragile', async () => {
+      await stores.target.insert({ name: 'fragile', reason: 'maintenance' })
       return { state: 'refused', error: failure('KeyExpired', 'the key expired'), blames: 'target' }
     })
     await dependencies.queues.order.send([{ offer: (await recordOf(offered)).id }])
