@@ -79,6 +79,6 @@ export const countNearMemory = (
 export const CHECKS: Record<ServiceName, readonly CheckKind[]> = {
   storefront: ['peer', 'self', 'hasher', 'gateway'],
   aggregator: ['peer', 'self', 'hasher'],
-  dealer: ['peer', 'self', 'hasher', 'pieces'],
+  dealer: ['peer', 'self', 'hasher', 'pieces', 'target', 'order'],
   'deal-tracker': ['source', 'peer', 'self'],
 }

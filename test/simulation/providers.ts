@@ -50,7 +50,10 @@ export class Providers {
       place: 'sector',
       maxInFlight: 100,
       deadlineMs: 5 * DAY,
-      maker: { advance: order => this.#advance(provider, order) },
+      maker: {
+        advance: order => this.#advance(provider, order),
+        check: async () => ({ ok: { message: 'It stores copies' } }),
+      },
     }))
   }
 

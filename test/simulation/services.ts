@@ -409,6 +409,8 @@ export const createSystem = (options: Options): System => {
         fetchContent: providers?.fetchContent ?? fetch,
         checks: dealerFormats.dealerChecks({
           ...checking,
+          targets: [],
+          stores: common.stores,
           config: {
             aggregators: aggregators.map(name => ({ ...configOf(name), tenants: 'all' })),
             storefronts: [],

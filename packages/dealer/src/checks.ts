@@ -13,17 +13,31 @@ import {
   reasonOf,
 } from '@w3filecoin/runtime'
 import type { DealerConfig } from './config.ts'
+import type { OpenTarget } from './dependencies.ts'
 import { resources } from './resources.ts'
+import type { Stores } from './stores.ts'
 
 interface Checked extends Checking {
   config: Pick<DealerConfig, 'aggregators' | 'storefronts' | 'pieceSources' | 'dealTracker'>
+  targets: readonly Pick<OpenTarget, 'name' | 'maker'>[]
+  stores: Pick<Stores, 'order'>
 }
 
 /** Maximum time for the answer of a piece source. */
 const TIMEOUT_MS = 10_000
+/** Stuck orders that are counted. */
+const MAX_STUCK = 100
 
 /** Returns the checks of a dealer. */
-export const dealerChecks = ({ config, id, peer: open, random, ...others }: Checked): Check[] => {
+export const dealerChecks = ({
+  config,
+  targets,
+  stores,
+  id,
+  peer: open,
+  random,
+  ...others
+}: Checked): Check[] => {
   const { service } = resources
   const tools = { service, ...others }
   const dealTracker = open(config.dealTracker)
@@ -51,6 +65,39 @@ export const dealerChecks = ({ config, id, peer: open, random, ...others }: Chec
     },
   })
 
+  const checkTarget = ({ name, maker }: Pick<OpenTarget, 'name' | 'maker'>): Check => ({
+    name: `target ${name}`,
+    check: 'target',
+    subject: name,
+    setting: 'targets',
+    run: async () => {
+      const { ok, error } = await maker.check()
+      return ok
+        ? fine(ok.message)
+        : failing(
+            error.name,
+            `The target ${name} in the settings of the ${service} gets no copies, or soon gets none: ${error.message}`,
+          )
+    },
+  })
+
+  const stuckOrders: Check = {
+    name: 'orders',
+    check: 'order',
+    run: async () => {
+      const { items } = await stores.order.find('needs', 'operator', { limit: MAX_STUCK })
+      // The index lags behind.
+      const stuck = (await stores.order.getMany(items)).flatMap(order => (order?.stuck ? [order] : []))
+      const [first] = stuck
+      if (first === undefined) return fine('No order needs an operator')
+      const many = `${items.length < MAX_STUCK ? '' : 'at least '}${stuck.length}`
+      return failing(
+        'OrdersStuck',
+        `${many} orders of the ${service} need an operator, since ${new Date(first.stuckAt ?? first.stageAt).toISOString()}. The first one is of ${first.aggregate}: ${first.stuck}. See w3fil ops orders --stuck`,
+      )
+    },
+  }
+
   return [
     ...peerChecks(
       {
@@ -71,6 +118,8 @@ export const dealerChecks = ({ config, id, peer: open, random, ...others }: Chec
       peerChecks({ config: storefront, peer: open(storefront), setting: 'storefronts' }, tools),
     ),
     ...config.pieceSources.map(checkPieceSource),
+    ...targets.map(checkTarget),
+    stuckOrders,
     ...ownDocumentChecks(id, tools),
     hasherCheck(hasher, service),
   ]

@@ -31,9 +31,13 @@ export const createContext = async (env: Environment) => {
   const openTargets = async ({ targets, walletNumber }: typeof config): Promise<OpenTarget[]> => {
     if (targets.length === 0) return []
     const { openTarget } = await import('./makers/open-target.ts')
+    const { privateKeyToAddress } = await import('viem/accounts')
     const wallet = await deriveWallet(common.id, walletNumber)
+    // An operator must log this address in, or have providers allow it.
+    common.log('info', 'wallet opened', { address: privateKeyToAddress(wallet), walletNumber })
     return targets.map(target => openTarget(target, { wallet, fetch, now: Date.now }))
   }
+  const targets = await openTargets(config)
   const service = createDealer({
     ...common,
     offerDocuments: {
@@ -46,13 +50,13 @@ export const createContext = async (env: Environment) => {
     pieceSources: new Map(config.pieceSources.map(({ storefront, url }) => [storefront, url])),
     dealTracker: peer(config.dealTracker),
     policies: policiesOf(config),
-    targets: await openTargets(config),
+    targets,
     wholes: wholesIn(() => aws.bucket('wholes')),
     door: (config.door ?? config.self?.url)?.replace(/\/$/, ''),
     keepWholeMs: config.keepWholeDays * 24 * 60 * 60 * 1000,
     fetchContent: hostFetch(config.didWeb),
     batching: BATCHING,
-    checks: dealerChecks({ ...checking, config }),
+    checks: dealerChecks({ ...checking, config, targets, stores: common.stores }),
   })
   return { service, log: common.log, deadLetters: aws.deadLetters, flushMetrics }
 }

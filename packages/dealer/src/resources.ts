@@ -41,7 +41,10 @@ export const resources = describeResources({
     },
     /** The offer that each deal is credited to. */
     credit: { fields: { deal: 'string' }, key: { hash: 'deal' } },
-    /** An order of one copy of an aggregate. The index `inFlight` finds those that a target is storing. */
+    /**
+     * An order of one copy of an aggregate. The index `inFlight` finds those that a target is storing, the index `needs` those that an
+     * operator must decide.
+     */
     order: {
       fields: {
         offer: 'string',
@@ -50,11 +53,14 @@ export const resources = describeResources({
         checkAt: 'number',
         inFlightAt: 'string',
         createdAt: 'number',
+        needs: 'string',
+        stuckAt: 'number',
       },
       key: { hash: 'offer', range: 'order' },
       indexes: {
         due: { hash: 'due', range: 'checkAt' },
         inFlight: { hash: 'inFlightAt', range: 'createdAt' },
+        needs: { hash: 'needs', range: 'stuckAt' },
       },
     },
     /** A target that takes no orders now. */
@@ -99,7 +105,7 @@ export const resources = describeResources({
         memory: 3008,
         uses: {
           tables: { aggregate: 'write', receipt: 'write', peer: 'read' },
-          queues: ['retry', 'conclude', 'translate'],
+          queues: ['retry', 'order', 'conclude', 'translate'],
           buckets: { blocks: 'write' },
         },
       },
@@ -193,7 +199,7 @@ export const resources = describeResources({
         },
       },
     },
-    /** Check what only this service can see: its peers, its sources, its own address. */
-    check: checkSchedule({ tables: { health: 'write' } }),
+    /** Check what only this service can see: its peers, its targets, its own address, and which orders are stuck. */
+    check: checkSchedule({ tables: { health: 'write', order: 'read' } }),
   },
 })

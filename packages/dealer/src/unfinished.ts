@@ -49,21 +49,32 @@ const ORDER_STEPS: Record<OrderStage, string> = {
 const order: Unfinished<OrderRecord, Queues> = {
   isUnfinished: isOrderUnfinished,
   stageSince: ({ stageAt }) => stageAt,
-  describeNext: ({ stage, stuck }) => stuck ?? ORDER_STEPS[stage],
+  describeNext: ({ stage, stuck, trouble }) => stuck ?? trouble?.message ?? ORDER_STEPS[stage],
   waitsOn: ({ stage }) => (stage === 'live' ? ['dealTracker'] : ['targets']),
-  needsOperator: ({ stuck }) => stuck !== undefined,
-  trouble: ({ progress }) => progress,
+  // Only the settings of the dealer cause a trouble.
+  needsOperator: ({ stuck, trouble }) => (stuck ?? trouble) !== undefined,
+  trouble: ({ progress, trouble }) => trouble?.message ?? progress,
   isWaiting,
   longestMs: { waiting: LIVE_CHECK_MS },
   messages: records => ({ order: [...new Set(records.map(({ offer }) => offer))].map(offer => ({ offer })) }),
 }
 
+/** A whole that still has problems so long after it was begun needs an operator. */
+const LONGEST_FILL_MS = 24 * 60 * 60 * 1000
+
+const needsOperatorToFill = ({ stageAt, trouble }: WholeRecord): boolean =>
+  trouble !== undefined && trouble.at - stageAt > LONGEST_FILL_MS
+
 const whole: Unfinished<WholeRecord, Queues> = {
   isUnfinished: isWholeUnfinished,
   stageSince: ({ stageAt }) => stageAt,
-  describeNext: ({ stage }) =>
-    stage === 'removing' ? 'its object must be removed' : 'its parts must be written',
+  describeNext: record =>
+    record.stage === 'removing'
+      ? 'its object must be removed'
+      : `its parts must be written${needsOperatorToFill(record) ? `: ${record.trouble?.message}` : ''}`,
   waitsOn: ({ stage }) => (stage === 'filling' ? ['pieceSources'] : []),
+  needsOperator: needsOperatorToFill,
+  trouble: ({ trouble }) => trouble?.message,
   messages: records => ({ fill: records.map(({ id }) => ({ aggregate: id })) }),
 }
 

@@ -185,7 +185,9 @@ describe('the maker for Curio', () => {
 
   it('blames the target that does not take such deals now', async () => {
     const { provider, maker } = await start()
-    expect(await maker.check()).toEqual({ ok: {} })
+    expect((await maker.check()).ok?.message).toContain(
+      `takes whole aggregates for f01000 from the client ${maker.client}`,
+    )
     const off = { state: 'refused', blames: 'target', error: { name: 'TargetOff' } }
     provider.sources.http = false
     expect(await maker.advance(order(), SOURCE)).toMatchObject(off)

@@ -15,7 +15,8 @@ import { bytesOf, served } from '@w3filecoin/testing'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { policiesOf } from '../src/config.ts'
 import type { OpenTarget } from '../src/dependencies.ts'
-import type { OrderRecord } from '../src/domain/order.ts'
+import { documentName } from '../src/domain/offer-document.ts'
+import { type OrderRecord, pardon } from '../src/domain/order.ts'
 import type { Policy } from '../src/domain/policy.ts'
 import { createDealer } from '../src/index.ts'
 import type { MakerOrder, Progress } from '../src/makers/maker.ts'
@@ -81,6 +82,7 @@ const target = (name: string, provider: string, fields: Partial<OpenTarget> = {}
       asked.push({ target: name, order, url })
       return answers.get(name)?.(order) ?? STORING
     },
+    check: async () => ({ ok: { message: `${name} takes orders` } }),
   },
   ...fields,
 })
@@ -370,15 +372,38 @@ describe('orders', () => {
       stage: 'offered',
       waitsFor: expect.stringContaining('no order of it is open'),
     })
+    const findStuck = () => dependencies.stores.order.find('needs', 'operator', { limit: 100 })
+    expect(await dependencies.stores.order.getMany((await findStuck()).items)).toContainEqual(
+      expect.objectContaining({ id: orders.at(-1)!.id, stuckAt: orders.at(-1)!.stuckAt }),
+    )
     // An operator permits further attempts.
     answers.clear()
     const last = (await listAll(dependencies.stores.order, orders[0]!.offer)).at(-1)!
-    await dependencies.stores.order.replace({ ...last, isPardoned: true })
+    await dependencies.stores.order.replace(pardon(last)!)
     await dependencies.queues.order.send([{ offer: last.offer }])
     await settle()
     await later(4 * HOUR)
     expect((await ordersOf(offered)).at(-1)).toMatchObject({ attempt: 3, stage: 'storing' })
-    expect((await ordersOf(offered))[2]).not.toHaveProperty('stuck', expect.anything())
+    for (const field of ['stuck', 'stuckAt', 'needs'])
+      expect((await ordersOf(offered))[2]).not.toHaveProperty(field, expect.anything())
+    expect((await findStuck()).items).not.toContainEqual(
+      expect.objectContaining({ offer: last.offer, order: last.order }),
+    )
+  })
+
+  it('no longer need an operator when the aggregate was reported as failed', async () => {
+    service = start({}, { targets: [target('one', 'f01001')] })
+    answers.set('one', () => ({ state: 'refused', error: failure('TooLarge', 'too large'), blames: 'order' }))
+    const offered = anAggregate('dropped')
+    await offer(offered)
+    expect((await ordersOf(offered)).some(({ stuck }) => stuck)).toBe(true)
+    const message = 'No provider takes it'
+    const report = { offer: documentName(await recordOf(offered)), message, invalid: [] }
+    await dependencies.queues.report.send([report])
+    await settle()
+    expect(await recordOf(offered)).toMatchObject({ stage: 'failed', reason: { message } })
+    for (const order of await ordersOf(offered)) expect(order).not.toMatchObject({ needs: 'operator' })
+    expect((await ordersOf(offered)).filter(({ due }) => due !== undefined)).toEqual([])
   })
 
   it('fail the aggregate after the last one if the policy says so', async () => {
@@ -414,6 +439,17 @@ describe('orders', () => {
     asked.length = 0
     for (const offered of next) await offer(offered)
     expect(asked.some(({ target }) => target === 'one')).toBe(true)
+  })
+
+  it('leave a target paused that an operator paused while it refuses one', async () => {
+    service = start({ copies: 1 }, { targets: [target('one', 'f01001')] })
+    answers.set('one', async () => {
+      await dependencies.stores.target.insert({ name: 'one', reason: 'maintenance' })
+      return { state: 'refused', error: failure('KeyExpired', 'the key expired'), blames: 'target' }
+    })
+    await offer(anAggregate('paused meanwhile'))
+    expect(await dependencies.stores.target.get({ name: 'one' })).toMatchObject({ reason: 'maintenance' })
+    expect(await dependencies.stores.target.get({ name: 'one' })).not.toHaveProperty('until')
   })
 
   it('keep their ids when the target does not answer, and ask again later and less often', async () => {

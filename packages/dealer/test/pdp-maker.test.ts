@@ -585,7 +585,8 @@ describe('the maker of PDP orders', () => {
     const until = BigInt(chain.timestampSeconds - 300 + YEAR)
     expect(await maker.readFunds()).toEqual({
       epoch: chain.head - chain.lag,
-      fundedUntilEpoch: 96_400n,
+      timestampSeconds: chain.timestampSeconds - 30 * chain.lag,
+      fundedUntilEpoch: 2n ** 256n - 1n,
       funds: 10n ** 18n,
       availableFunds: 10n ** 18n,
       ratePerEpoch: 0n,
@@ -603,5 +604,28 @@ describe('the maker of PDP orders', () => {
       },
     })
     await expect(openMaker({ chain: 314 }).readFunds()).rejects.toThrow('is a node of the chain')
+  })
+
+  it('checks that the chain can be read, and names the dates of the funds and of the key', async () => {
+    const { ok } = await maker.check()
+    expect(ok?.message).toMatch(
+      /^The payer 0x(0a){20} is funded without an end\. The wallet 0x[0-9a-f]{40} may sign for it until \d{4}-\d\d-\d\d$/i,
+    )
+    expect((await openMaker({ chain: 314 }).check()).error).toMatchObject({
+      name: 'ChainUnreadable',
+      message: expect.stringContaining(rpc),
+    })
+    deposit(chain, { payer: PAYER, funds: 1n, untilEpoch: BigInt(chain.head + 86_400) })
+    chain.advance(2_880)
+    expect((await maker.check()).error).toMatchObject({
+      name: 'FundsLow',
+      message: expect.stringMatching(/The funds last for 29 days: deposit USDFC for the payer$/),
+    })
+    login(chain, { payer: PAYER, key: SIGNER, until: chain.timestampSeconds + 20 * 86_400 })
+    chain.advance(10)
+    expect((await maker.check()).error).toMatchObject({
+      name: 'SessionKeyExpires',
+      message: expect.stringMatching(/It ends in \d+ days.*The funds last for/),
+    })
   })
 })

@@ -19,9 +19,10 @@ import {
   setStuck,
 } from '../domain/order.ts'
 import { planOrders } from '../domain/plan-orders.ts'
-import { HOLD_MS, isPausedNow, policyFor } from '../domain/policy.ts'
+import { isPausedNow, policyFor } from '../domain/policy.ts'
 import { markRemoving, type WholeRecord } from '../domain/whole.ts'
 import { claimPlace } from '../orders/claim-place.ts'
+import { holdTarget } from '../orders/hold-target.ts'
 import { type OrderMessage, orderMessage } from '../queues.ts'
 import { askTracker, type TrackerAnswer } from '../settlement/ask-tracker.ts'
 import { beginWhole } from '../wholes/begin-whole.ts'
@@ -72,13 +73,6 @@ export const onOrder = (
     return name => paused.has(name)
   }
 
-  /** Sends a target no orders for a day. A pause of an operator stays. */
-  const hold = async (name: string, reason: string): Promise<void> => {
-    const row = { name, reason, until: now() + HOLD_MS }
-    const { error } = await stores.target.insert(row)
-    if (error?.record.until !== undefined) await stores.target.replace({ ...error.record, ...row })
-  }
-
   const hasRoom = async ({ name, maxInFlight }: OpenTarget): Promise<boolean> => {
     const { items } = await stores.order.find('inFlight', name, { limit: maxInFlight })
     return items.length < maxInFlight
@@ -96,10 +90,7 @@ export const onOrder = (
     if (progress.state === 'refused') {
       const { error, blames } = progress
       log('warn', 'order refused', { target: target.name, aggregate, order: order.id, error, blames })
-      if (blames === 'target') {
-        const reason = `${error.name}: ${error.message}`.slice(0, 500)
-        await hold(target.name, reason)
-      }
+      if (blames === 'target') await holdTarget(dependencies, target.name, error)
       return end(order, 'refused', error)
     }
     const { state, message, remote } = progress
@@ -221,7 +212,11 @@ export const onOrder = (
 
       if (record.stage === 'failed') {
         const reason = failure('AggregateFailed', `${record.aggregate} failed`)
-        for (const order of orders) if (order.stage === 'planned') await end(order, 'refused', reason)
+        for (const order of orders) {
+          const last = order.stage === 'planned' ? await end(order, 'refused', reason) : order
+          if (last.stuck !== undefined)
+            await change(last, current => setStuck(current, undefined, now(), timing))
+        }
         orders = await listAll(stores.order, offer)
       }
       const needsWhole = orders.some(order => isOpen(order) && order.stage !== 'live')

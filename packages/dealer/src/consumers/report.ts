@@ -10,7 +10,7 @@ import { settleAggregate } from '../settlement/settle-aggregate.ts'
 /**
  * On `report`, fail an aggregate that deal making has abandoned, or that waited too long for a deal. The report names
  * the invalid pieces, if any; the other pieces are retried. A report that names an unknown aggregate, or a piece that
- * is not in the aggregate, goes to the dead-letter queue.
+ * is not in the aggregate, goes to the dead-letter queue. Orders that were not sent to a target end with the aggregate.
  */
 export const onReport = (
   dependencies: Pick<
@@ -38,6 +38,7 @@ export const onReport = (
       )
       const outcome = await createFailureOutcome(id, record, pieces, { message, invalid })
       await settleAggregate(dependencies, record, outcome)
+      await dependencies.queues.order.send([{ offer: record.id }])
       return DONE
     },
     { concurrency: 1 },

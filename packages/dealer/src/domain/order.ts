@@ -86,6 +86,10 @@ export interface OrderRecord extends Due, Entered {
   inFlightAt?: string | undefined
   /** Why no further order of this copy could be made. An operator must act. */
   stuck?: string | undefined
+  /** Since when, in milliseconds since 1970. Present together with `stuck`. */
+  stuckAt?: number | undefined
+  /** `operator` while it is stuck: the key of the index that finds such orders. */
+  needs?: 'operator' | undefined
   /** Whether an operator permitted further attempts after this one. */
   isPardoned?: boolean | undefined
 }
@@ -133,6 +137,7 @@ const schedule = (
   afterMs = 0,
 ): Stored<OrderRecord> => ({
   ...order,
+  ...(order.stuck === undefined ? { stuckAt: undefined, needs: undefined } : { needs: 'operator' }),
   ...(isUnfinished(order)
     ? dueAt(order.id, now + Math.max(afterMs, nextCheckMs(order, now, times)), laneOf(order))
     : notDue),
@@ -217,7 +222,16 @@ export const setStuck = (
   now: number,
   times: Times,
 ): Stored<OrderRecord> | undefined =>
-  order.stuck === stuck ? undefined : schedule({ ...order, stuck }, now, times)
+  order.stuck === stuck ? undefined : schedule({ ...order, stuck, stuckAt: order.stuckAt ?? now }, now, times)
+
+/**
+ * Permits further orders of a copy after the last one, on the word of an operator. Returns `undefined` if the order is not stuck, or
+ * if it is not for its failures: then a target is missing, not a permission.
+ */
+export const pardon = (order: Stored<OrderRecord>): Stored<OrderRecord> | undefined =>
+  order.stuck === undefined || order.isPardoned || !isFailure(order)
+    ? undefined
+    : { ...order, isPardoned: true }
 
 const STUCK_MS = 6 * 60 * 60 * 1000
 /** Interval at which a live copy is checked. */
@@ -285,5 +299,5 @@ export const explainOrders = (orders: readonly OrderRecord[], { giveUp }: Policy
   if (open) return `an order of it is open: ${describeOrder(open)}`
   const last = orders.at(-1)
   if (last === undefined || giveUp === 'automatic') return undefined
-  return `no order of it is open: ${describeOrder(last)}. Permit further orders with \`w3fil ops orders retry\`, or report a failure`
+  return `no order of it is open: ${describeOrder(last)}. Permit further orders with \`w3fil ops order retry\`, or end it with \`w3fil ops order drop\``
 }

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { type Failure, failure, type Result } from '@w3filecoin/capabilities'
+import { type Failure, failure } from '@w3filecoin/capabilities'
 import { type Clock, type Fetch, readBody, reasonOf } from '@w3filecoin/runtime'
 import type { PrivateKeyAccount } from 'viem/accounts'
 import * as z from 'zod'
@@ -10,8 +10,6 @@ import type { Maker, MakerOrder, Progress } from './maker.ts'
 export interface CurioMaker extends Maker {
   /** The address of the account. The provider must allow it, and it must exist on chain: see decision 0083. */
   client: string
-  /** Checks that the provider knows the account, and takes whole aggregates by URL. It changes nothing. */
-  check(): Promise<Result<Record<never, never>>>
 }
 
 /** Time for one answer. Curio ends its own work on a request after 10 s. A step makes at most five requests. */
@@ -171,6 +169,7 @@ export const openCurioMaker = (
       if (found.is === 'missing') return send(order, sourceUrl, id)
       return storing(id, found.is === 'known' ? found.message : `${found.answer.summary}; it was accepted`)
     },
+    // It must know the account, and take whole aggregates by URL.
     check: async () => {
       const error = (name: string, message: string): { error: Failure } => ({
         error: failure(name, `${url} (${miner}): ${message}`),
@@ -188,7 +187,7 @@ export const openCurioMaker = (
       ]
       return missing.length > 0
         ? error('TargetOff', `it does not take ${missing.join(', ')}. Ask the provider to enable it`)
-        : { ok: {} }
+        : { ok: { message: `${url} takes whole aggregates for ${miner} from the client ${client}` } }
     },
   }
 }

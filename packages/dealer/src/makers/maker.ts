@@ -1,4 +1,4 @@
-import type { Failure, Place } from '@w3filecoin/capabilities'
+import type { Failure, Place, Result } from '@w3filecoin/capabilities'
 import type { PieceLink } from '@w3filecoin/piece'
 
 /** An order as its maker needs it: have one copy of an aggregate stored by one target. */
@@ -41,4 +41,6 @@ export interface Maker {
    * @param sourceUrl URL at which the target can fetch the bytes of the aggregate
    */
   advance(order: MakerOrder, sourceUrl: string): Promise<Progress>
+  /** Checks whether the target can store orders now, and in the next weeks. It changes nothing. The texts are for operators. */
+  check(): Promise<Result<{ message: string }>>
 }

@@ -21,6 +21,7 @@ import { decodeErrorResult, type Hex } from 'viem'
 import { privateKeyToAccount } from 'viem/accounts'
 import * as z from 'zod'
 import type { Maker, MakerOrder, Progress } from './maker.ts'
+import { judgeFunds } from './pdp-funds.ts'
 
 /** Time for all calls of the chain of one step, and for one request to the provider, in milliseconds. */
 const MAX_CHAIN_MS = 30_000
@@ -65,8 +66,9 @@ export interface PdpMakerConfig {
  * 18 decimals.
  */
 export interface PdpFunds {
-  /** The epoch of the block. */
+  /** The epoch of the block, and its time in seconds since 1970. */
   epoch: number
+  timestampSeconds: number
   /** The epoch until which all agreements of the payer are paid. Without payments, far in the future. */
   fundedUntilEpoch: bigint
   funds: bigint
@@ -298,36 +300,47 @@ export const openPdpMaker = (
     return { state: 'storing', message: 'The provider sent a transaction', remote: path }
   }
 
+  const readFunds = async (): Promise<PdpFunds> => {
+    const chain = await openChain()
+    const key = { payer: config.payer, signer }
+    const names = ['paymentsContractAddress', 'usdfcTokenAddress', 'sessionKeyRegistry'] as const
+    const [payments, token, keys] = (await Promise.all(
+      names.map(name => chain.call(config.service, SERVICE, name, [])),
+    )) as [string, string, string]
+    const [account, approval, createDataSetUntilSeconds, addPiecesUntilSeconds] = (await Promise.all([
+      chain.call(payments, PAYMENTS, 'getAccountInfoIfSettled', [token, config.payer]),
+      chain.call(payments, PAYMENTS, 'operatorApprovals', [token, config.payer, config.service]),
+      readExpiry(chain, keys, { ...key, permission: PERMISSIONS.createDataSet }),
+      readExpiry(chain, keys, { ...key, permission: PERMISSIONS.addPieces }),
+    ])) as [
+      [bigint, bigint, bigint, bigint],
+      [boolean, bigint, bigint, bigint, bigint, bigint],
+      bigint,
+      bigint,
+    ]
+    const [fundedUntilEpoch, funds, availableFunds, ratePerEpoch] = account
+    const [isApproved, rateAllowance, lockupAllowance, rateUsage, lockupUsage] = approval
+    return {
+      epoch: Number(chain.final.number),
+      timestampSeconds: Number(chain.final.timestamp),
+      fundedUntilEpoch,
+      funds,
+      availableFunds,
+      ratePerEpoch,
+      approval: { isApproved, rateAllowance, rateUsage, lockupAllowance, lockupUsage },
+      sessionKey: { address: signer, createDataSetUntilSeconds, addPiecesUntilSeconds },
+    }
+  }
+
   return {
     advance,
-    readFunds: async () => {
-      const chain = await openChain()
-      const key = { payer: config.payer, signer }
-      const names = ['paymentsContractAddress', 'usdfcTokenAddress', 'sessionKeyRegistry'] as const
-      const [payments, token, keys] = (await Promise.all(
-        names.map(name => chain.call(config.service, SERVICE, name, [])),
-      )) as [string, string, string]
-      const [account, approval, createDataSetUntilSeconds, addPiecesUntilSeconds] = (await Promise.all([
-        chain.call(payments, PAYMENTS, 'getAccountInfoIfSettled', [token, config.payer]),
-        chain.call(payments, PAYMENTS, 'operatorApprovals', [token, config.payer, config.service]),
-        readExpiry(chain, keys, { ...key, permission: PERMISSIONS.createDataSet }),
-        readExpiry(chain, keys, { ...key, permission: PERMISSIONS.addPieces }),
-      ])) as [
-        [bigint, bigint, bigint, bigint],
-        [boolean, bigint, bigint, bigint, bigint, bigint],
-        bigint,
-        bigint,
-      ]
-      const [fundedUntilEpoch, funds, availableFunds, ratePerEpoch] = account
-      const [isApproved, rateAllowance, lockupAllowance, rateUsage, lockupUsage] = approval
-      return {
-        epoch: Number(chain.final.number),
-        fundedUntilEpoch,
-        funds,
-        availableFunds,
-        ratePerEpoch,
-        approval: { isApproved, rateAllowance, rateUsage, lockupAllowance, lockupUsage },
-        sessionKey: { address: signer, createDataSetUntilSeconds, addPiecesUntilSeconds },
+    readFunds,
+    check: async () => {
+      try {
+        return judgeFunds(await readFunds(), config)
+      } catch (cause) {
+        const message = `The chain cannot be read at ${loggedUrl(config.rpc)}: ${reasonOf(cause)}`
+        return { error: failure('ChainUnreadable', message) }
       }
     },
   }

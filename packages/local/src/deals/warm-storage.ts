@@ -7,6 +7,7 @@ import {
   decodeAbiParameters,
   encodeErrorResult,
   type Hex,
+  maxUint256,
   recoverTypedDataAddress,
   toHex,
 } from 'viem'
@@ -48,9 +49,15 @@ export const login = (chain: Chain, { payer, key, until }: { payer: Hex; key: He
     chain.record('authorizationExpiry', [payer, key, permission], BigInt(until))
 }
 
-/** Sets the available funds of a payer, in the smallest unit of the token, and approves the service as operator. */
-export const deposit = (chain: Chain, { payer, funds }: { payer: Hex; funds: bigint }): void => {
-  const account = [BigInt(chain.head + 86_400), funds, funds, 0n]
+/**
+ * Sets the available funds of a payer, in the smallest unit of the token, and approves the service as operator. The payer pays
+ * nothing, so by default the funds last for ever, as the contract has it.
+ */
+export const deposit = (
+  chain: Chain,
+  { payer, funds, untilEpoch = maxUint256 }: { payer: Hex; funds: bigint; untilEpoch?: bigint },
+): void => {
+  const account = [untilEpoch, funds, funds, 0n]
   chain.record('getAccountInfoIfSettled', [CONTRACTS.token, payer], account)
   const approval = [true, 2n ** 200n, 2n ** 200n, 0n, 0n, 86_400n]
   chain.record('operatorApprovals', [CONTRACTS.token, payer, CONTRACTS.service], approval)

@@ -4,7 +4,7 @@ import { listAll } from '../records/record.ts'
 import { CHECK_SECONDS } from '../resources.ts'
 
 /** Kinds of checks, for metrics. Each has a row in docs/operations.md. */
-export type CheckKind = 'peer' | 'self' | 'source' | 'hasher' | 'gateway' | 'pieces'
+export type CheckKind = 'peer' | 'self' | 'source' | 'hasher' | 'gateway' | 'pieces' | 'target' | 'order'
 
 /**
  * A check of the configuration or the surroundings of a service, which nothing else reports. It changes nothing at other
@@ -14,7 +14,7 @@ export interface Check {
   /** Key of its row, unique in the service. */
   name: string
   check: CheckKind
-  /** DID of the peer, or name of the source. */
+  /** DID of the peer, or name of the source or target. */
   subject?: string | undefined
   /** The setting that it checks, e.g. `dealTracker` or `storefronts`. */
   setting?: string | undefined
