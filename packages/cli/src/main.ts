@@ -1,4 +1,4 @@
-import { CommanderError } from 'commander'
+import { type Command, CommanderError } from 'commander'
 import type { Context } from './context.ts'
 import {
   CommandError,
@@ -79,12 +79,13 @@ const runner: Runner = {
 }
 
 /** Options that npm has too: their values may come from npm's own configuration. */
-const NPM_OPTIONS = new Set(['--json', '--all', '--key', '--version'])
+const NPM_OPTIONS = new Set(['--json', '--all', '--force', '--key', '--version'])
 
 /** Rejects options that npm consumed. Without `--`, it passes them on in the environment only. */
 const rejectOptionsOfNpm = (): void => {
   if (!['start', 'ops', 'w3fil'].includes(script)) return
-  const all = program.commands.flatMap(command => [command, ...command.commands])
+  const withAll = (command: Command): Command[] => [command, ...command.commands.flatMap(withAll)]
+  const all = program.commands.flatMap(withAll)
   for (const { long, required, negate } of all.flatMap(({ options }) => options)) {
     if (NPM_OPTIONS.has(long!)) continue
     const name = long!.replace(negate ? '--no-' : '--', '').replaceAll('-', '_')

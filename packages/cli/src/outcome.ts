@@ -58,6 +58,7 @@ export const EXIT_CODES = {
 const EXITS = new Map<string, keyof typeof EXIT_CODES>([
   ['Usage', 'usage'],
   ['OutcomePending', 'notYet'],
+  ['NeedsOperator', 'notYet'],
   ['Unreachable', 'unreachable'],
   ['InvalidProof', 'invalidProof'],
   ['FileMismatch', 'invalidProof'],

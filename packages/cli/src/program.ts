@@ -1,7 +1,9 @@
 import { Argument, Command, InvalidArgumentError, Option } from 'commander'
 import type { Shell } from './completion.ts'
 import type { Context } from './context.ts'
+import type { Dealer } from './ops/dealer.ts'
 import type { OpsOptions } from './ops/main.ts'
+import type { TargetOptions } from './ops/open-target.ts'
 import type { ListName, PeerOptions } from './ops/peers.ts'
 import { type Outcome, usageError } from './outcome.ts'
 import { wrap } from './text.ts'
@@ -479,12 +481,26 @@ Examples:
     )
 }
 
+/** Returns a parser of texts with at most so many characters. */
+const textOf = (maxLength: number) => (text: string) => {
+  if (text.length <= maxLength) return text
+  throw new InvalidArgumentError(`It must have at most ${maxLength} characters.`)
+}
+
+/** Parses the name of a target, as the schema of the dealer's settings does. */
+const targetName = (text: string) => {
+  if (/^[a-z0-9-]{1,64}$/.test(text)) return text
+  throw new InvalidArgumentError(
+    'It must be the name of a target: 1 to 64 lower case letters, digits and hyphens.',
+  )
+}
+
 const defineOps = (program: Command, { run, stream }: Runner): void => {
   const ops = program
     .command('ops')
     .helpCommand(false)
     .description(
-      'Shows the state of the services, tells the story of a piece, finds and resends stuck work, and seals groups: of the local system, or of a deployed stage (npm run ops)',
+      'Shows the state of the services, tells the story of a piece, finds and resends stuck work, seals groups, and decides about orders of copies: of the local system, or of a deployed stage (npm run ops)',
     )
     .addHelpText(
       'after',
@@ -495,6 +511,7 @@ command failed, or failed for some queues; 2 for a wrong command line.
 Examples:
   w3fil ops status
   w3fil ops trace bafkzcib…
+  w3fil ops orders --stuck
   w3fil ops dlq
   w3fil ops reconcile --stage production --send
   w3fil ops seal local`),
@@ -503,8 +520,9 @@ Examples:
     name: string,
     description: string,
     json = 'print one JSON line per letter, record or seal, and nothing else',
+    parent = ops,
   ) =>
-    ops
+    parent
       .command(name)
       .description(description)
       .addOption(
@@ -525,6 +543,10 @@ Examples:
     new Option('--service <name>', 'only this service: storefront, aggregator, dealer or deal-tracker')
   const start = (command: OpsOptions['command'], options: object, group = '') =>
     stream(async context => (await import('./ops/main.ts')).ops({ command, group, ...options }, context))
+
+  /** Runs a command on the dealer of the system that its options name. */
+  const onDealer = (command: string, options: TargetOptions, work: (dealer: Dealer) => Promise<Outcome>) =>
+    run(command, async context => (await import('./ops/dealer.ts')).withDealer(options, context, work))
 
   define('status', 'Shows what needs attention, and how the services are')
     .addOption(service())
@@ -660,6 +682,157 @@ Examples:
   w3fil ops seal did:web:storage.example --stage production`),
     )
     .action((group, options) => start('seal', options, group))
+
+  const offer = () =>
+    new Argument('<offer>', 'piece CID (v2) of an aggregate, or id of one offer of it, as ops orders shows')
+  define(
+    'orders',
+    'Shows the orders of copies at storage providers, and which ones need an operator',
+    JSON_ENVELOPE,
+  )
+    .option(
+      '--aggregate <offer>',
+      'all orders of this aggregate, by its piece CID (v2) or by the id of an offer',
+    )
+    .option('--stuck', 'only orders that need an operator')
+    .addOption(limit('orders'))
+    .addHelpText(
+      'after',
+      reflow(`
+It shows the orders that are stuck, then those whose copies are not live yet, then the live ones: their target, stage, place and
+deadline, and below each its last progress, or the reason of its end. With --aggregate it also shows orders that have ended, and the state
+of the payload from which targets fetch the aggregate. It changes nothing. The exit code is 3 if an order that it shows is stuck.
+
+Examples:
+  w3fil ops orders --stuck --stage production
+  w3fil ops orders --aggregate bafkzci…`),
+    )
+    .action(options =>
+      onDealer('ops orders', options, async dealer =>
+        (await import('./ops/orders.ts')).listOrders(dealer, options),
+      ),
+    )
+
+  const order = ops
+    .command('order')
+    .helpCommand(false)
+    .description('Decides about the orders of an aggregate')
+  define(
+    'retry',
+    'Permits further orders where the dealer stopped, and has it go on now',
+    JSON_ENVELOPE,
+    order,
+  )
+    .addArgument(offer())
+    .addHelpText(
+      'after',
+      reflow(`
+The dealer orders a copy at most as often as its policy says (attempts), then it asks an operator. This permits as many
+orders again. An order that is stuck for want of a target needs another target instead.
+
+Examples:
+  w3fil ops order retry bafkzci… --stage production`),
+    )
+    .action((subject, options) =>
+      onDealer('ops order retry', options, async dealer =>
+        (await import('./ops/orders.ts')).retryOrders(dealer, subject),
+      ),
+    )
+  define('drop', 'Fails an aggregate that gets no copy: its pieces are offered again', JSON_ENVELOPE, order)
+    .addArgument(offer())
+    .addOption(
+      new Option('--reason <text>', 'why; the receipt of the aggregate quotes it')
+        .argParser(textOf(1_000))
+        .makeOptionMandatory(),
+    )
+    .option('--force', 'also if a copy of it is live, or may become live: that copy is paid, and not used')
+    .addHelpText(
+      'after',
+      reflow(`
+It sends the report that deal making would send. The dealer then issues the receipt of the failure. Without --force it refuses if an order
+of the aggregate is live or in flight.
+
+Examples:
+  w3fil ops order drop bafkzci… --reason 'No provider takes it' --stage production`),
+    )
+    .action((subject, options) =>
+      onDealer('ops order drop', options, async dealer =>
+        (await import('./ops/orders.ts')).dropOffer(dealer, subject, options),
+      ),
+    )
+
+  const target = ops
+    .command('target')
+    .helpCommand(false)
+    .description('Pauses and resumes the storage providers that get orders')
+  const name = () =>
+    new Argument('<name>', 'name of the target in the settings of the dealer').argParser(targetName)
+  define('list', 'Shows the targets, and which ones get no orders', JSON_ENVELOPE, target)
+    .addOption(limit('open orders are read, for the targets that they name', 1000))
+    .addHelpText(
+      'after',
+      reflow(`
+A target is paused by an operator, or held for a day after it refused an order for a reason that is its own, e.g. an expired key. The
+settings of the dealer cannot be read from outside, so the list has the targets that the dealer checks, those that are paused or held, and
+those that open orders name.
+
+Examples:
+  w3fil ops target list --stage production`),
+    )
+    .action(options =>
+      onDealer('ops target list', options, async dealer =>
+        (await import('./ops/targets.ts')).listTargets(dealer, options),
+      ),
+    )
+  define('pause', 'Has the dealer send no further orders to a target', JSON_ENVELOPE, target)
+    .addArgument(name())
+    .addOption(
+      new Option('--reason <text>', 'why, for ops target list')
+        .argParser(textOf(500))
+        .default('An operator paused it'),
+    )
+    .addHelpText(
+      'after',
+      reflow(`
+Orders that the target has go on. It is in force at once, until ops target resume.
+
+Examples:
+  w3fil ops target pause example-pdp --reason 'It moves' --stage production`),
+    )
+    .action((target, options) =>
+      onDealer('ops target pause', options, async dealer =>
+        (await import('./ops/targets.ts')).pauseTarget(dealer, target, options),
+      ),
+    )
+  define('resume', 'Ends the pause of a target, or the day for which it is held', JSON_ENVELOPE, target)
+    .addArgument(name())
+    .addHelpText(
+      'after',
+      reflow(`
+Examples:
+  w3fil ops target resume example-pdp --stage production`),
+    )
+    .action((target, options) =>
+      onDealer('ops target resume', options, async dealer =>
+        (await import('./ops/targets.ts')).resumeTarget(dealer, target),
+      ),
+    )
+
+  define('funds', 'Shows whether targets take orders: funds of payers, keys and accounts', JSON_ENVELOPE)
+    .addHelpText(
+      'after',
+      reflow(`
+It prints the last checks of the targets, which the dealer makes every five minutes, because only the dealer has the key that signs orders.
+For a target with PDP: until when the payer is funded, whether it approved the service, and when the key that signs expires. A check
+fails 30 days before the end. For a target with Curio: whether the provider knows the account and takes whole aggregates. The exit code is 3
+if a check fails or is old.
+
+Examples:
+  w3fil ops funds --stage production`),
+    )
+    .action(options =>
+      onDealer('ops funds', options, async dealer => (await import('./ops/targets.ts')).showFunds(dealer)),
+    )
 
   define('doctor', 'Checks a system from outside, e.g. after a deploy: names, keys, clocks, queues, peers')
     .addOption(service())

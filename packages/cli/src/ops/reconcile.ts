@@ -126,8 +126,9 @@ const readTable = async (
     { row, record, keeper, cause: fault }: Decoded,
     checkOf: (keeper: Keeper) => number | undefined,
   ): { found: FoundRecord; record?: Stored<AnyRecord> } | undefined => {
+    const { hash, range } = resources.tables[table]!.key
     const found = {
-      key: `${row[resources.tables[table]!.key.hash]}`,
+      key: range === undefined ? `${row[hash]}` : `${row[hash]} ${row[range]}`,
       stage: row.stage === undefined ? undefined : `${row.stage}`,
     }
     try {
