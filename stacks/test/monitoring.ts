@@ -127,7 +127,7 @@ export const CUSTOM_METRICS = {
   Overdue: 10,
   OldestSeconds: 12,
   GroupsBelowMinimum: 1,
-  FailedChecks: 14,
+  FailedChecks: 16,
   SourceAgeSeconds: 1,
   SourceEpoch: 1,
 } satisfies Record<keyof typeof OWN_METRICS, number>

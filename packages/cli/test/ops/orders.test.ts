@@ -41,20 +41,18 @@ beforeEach(async () => {
 const anOffer = async (name: string, { nonce = '', ...fields }: { nonce?: string; stage?: string } = {}) => {
   const aggregate = `${somePiece(name)}`
   const id = recordId(name, nonce)
-  await aws
-    .table<object>('aggregate')
-    .putMany([
-      {
-        v: 2,
-        id,
-        aggregate,
-        stage: 'offered',
-        offeredAt: NOW - HOUR,
-        group: 'g',
-        storefront: 's',
-        ...fields,
-      },
-    ])
+  await aws.table<object>('aggregate').putMany([
+    {
+      v: 2,
+      id,
+      aggregate,
+      stage: 'offered',
+      offeredAt: NOW - HOUR,
+      group: 'g',
+      storefront: 's',
+      ...fields,
+    },
+  ])
   return { id, aggregate }
 }
 

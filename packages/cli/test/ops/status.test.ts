@@ -98,6 +98,50 @@ describe('ops status', () => {
     ])
   })
 
+  it('finds stuck orders, each copy for itself, orders without a door, and payloads with problems for a day', async () => {
+    const order = (copy: number, fields: object) => {
+      const id = `order ${copy}`
+      const key = { offer: 'an offer', order: `0${copy}/0000`, id, copy, attempt: 0 }
+      return { ...key, stage: 'refused', stageAt: NOW - HOUR, ...fields, ...dueAt(id, NOW + HOUR, 'waiting') }
+    }
+    const door = { message: 'The configuration has no `door`', at: NOW, times: 1 }
+    await dealer
+      .table('order')
+      .putMany([
+        order(0, { stuck: 'no target is left' }),
+        order(1, { stuck: 'no target is left' }),
+        order(2, { stage: 'planned', trouble: door }),
+        order(3, { stage: 'live' }),
+      ])
+    const trouble = { message: 'the storefront answers 503', at: NOW, times: 9 }
+    const whole = (id: string, hours: number, fields: object = {}) => ({
+      ...{ id, stage: 'filling', stageAt: NOW - hours * HOUR, upload: id, ...fields },
+      ...dueAt(id, NOW + HOUR),
+    })
+    await dealer
+      .table('whole')
+      .putMany([whole('new', 1, { trouble }), whole('old', 25, { trouble }), whole('long', 25)])
+    const { attention, stages } = await read('dealer')
+    expect(attention.filter(line => / (order|whole): /.test(line)).toSorted()).toEqual([
+      'dealer order: 1 record cannot go on: The configuration has no `door`',
+      'dealer order: 2 records cannot go on: no target is left',
+      'dealer whole: 1 record cannot go on: its parts must be written: the storefront answers 503',
+    ])
+    expect(stages.find(({ table }) => table === 'whole')).toMatchObject({
+      records: 3,
+      why: 'the storefront answers 503 (2 of them)',
+    })
+    for (const table of ['order', 'whole'] as const)
+      for await (const rows of dealer.scan(table))
+        await dealer
+          .table(table)
+          .removeMany(
+            rows.map(({ id, offer, order }) =>
+              table === 'whole' ? { id: `${id}` } : { offer: `${offer}`, order: `${order}` },
+            ),
+          )
+  })
+
   it('explains a stage by the failing check of the party that must act', async () => {
     const name = 'peer dealTracker did:web:tracker.test'
     const failed = row('dealer', {
