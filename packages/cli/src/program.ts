@@ -684,7 +684,10 @@ Examples:
     .action((group, options) => start('seal', options, group))
 
   const offer = () =>
-    new Argument('<offer>', 'piece CID (v2) of an aggregate, or id of one offer of it, as ops orders shows')
+    new Argument(
+      '<offer>',
+      'piece CID (v2) of an aggregate, or id of one offer of it, as ops orders shows (behind -- if it begins with -)',
+    )
   define(
     'orders',
     'Shows the orders of copies at storage providers, and which ones need an operator',

@@ -103,6 +103,24 @@ describe('npm run ops', () => {
     ],
     ['a copy of no letter', ['dlq', '--copy', 'a'], '--copy needs --drop', 'ops dlq'],
     ['a trace of nothing', ['trace'], "Missing required argument 'cid'", 'ops trace'],
+    [
+      'the failure of an aggregate without a reason',
+      ['order', 'drop', 'bafkzci'],
+      "Required option '--reason <text>' not specified",
+      'ops order drop',
+    ],
+    [
+      'a reason that no message can have',
+      ['order', 'drop', 'bafkzci', '--reason', 'x'.repeat(1_001)],
+      `Option '--reason <text>' argument '${'x'.repeat(1_001)}' is invalid. It must have at most 1000 characters.`,
+      'ops order drop',
+    ],
+    [
+      'a target that no setting can have',
+      ['target', 'pause', 'One'],
+      "Command-argument value 'One' is invalid for argument 'name'. It must be the name of a target: 1 to 64 lower case letters, digits and hyphens.",
+      'ops target pause',
+    ],
     ['a seal of no group', ['seal'], "Missing required argument 'group'", 'ops seal'],
     [
       'a seal of two groups',
@@ -320,6 +338,41 @@ describe.each(ENGINES)('npm run ops on a system with its tables in %s', engine =
       })
     }
     await pieces.removeMany([{ id: 'odd' }])
+  })
+
+  it('shows orders and the checks of targets, and pauses a target until it is resumed', async () => {
+    const ran = async (...args: string[]) => {
+      const { code, lines } = await json(...args)
+      return { code, ...lines[0] }
+    }
+    expect(await ran('orders', '--stuck')).toEqual({
+      code: 0,
+      ok: true,
+      command: 'ops orders',
+      result: { orders: [], more: false },
+    })
+    expect(await ran('funds')).toMatchObject({ code: 0, command: 'ops funds', result: { targets: [] } })
+    expect(await ran('target', 'pause', 'some-target', '--reason', 'It moves')).toMatchObject({
+      code: 0,
+      command: 'ops target pause',
+      result: { target: 'some-target', reason: 'It moves' },
+    })
+    const listed = await ran('target', 'list')
+    expect(listed.result.targets).toMatchObject([
+      { name: 'some-target', state: 'paused', reason: 'It moves' },
+    ])
+    expect((await ran('target', 'resume', 'some-target')).code).toBe(0)
+    const again = await ops('target', 'resume', 'some-target', '--data', data)
+    expect(again).toEqual({
+      code: 1,
+      out: '',
+      err: 'w3fil: The target some-target is not paused\nSee w3fil ops target list.\n',
+    })
+    const unknown = await ops('order', 'retry', `${somePiece('no order')}`, '--data', data)
+    expect([unknown.code, unknown.err.split('\n')[0]]).toEqual([
+      1,
+      `w3fil: The dealer has no offer of ${somePiece('no order')}`,
+    ])
   })
 
   it.runIf(engine === 'dynamodb')('finds the resources of a stage in the Parameter Store', async () => {
