@@ -230,45 +230,34 @@ const readWholes = async (
 
 const keyOf = ({ offer, order }: OrderRecord) => ({ offer, order })
 
+/** The fields of an order that programs get, besides the time since when it is at its stage. */
+const SHOWN = [
+  'offer',
+  'order',
+  'aggregate',
+  'copy',
+  'attempt',
+  'target',
+  'provider',
+  'stage',
+  'place',
+  'endsAt',
+  'deadline',
+  'progress',
+  'trouble',
+  'reason',
+  'stuck',
+  'stuckAt',
+  'isPardoned',
+] as const satisfies (keyof OrderRecord)[]
+
 /** An order for programs. Times are in milliseconds since 1970. */
-const describe = ({
-  offer,
-  order,
-  aggregate,
-  copy,
-  attempt,
-  target,
-  provider,
-  stage,
-  stageAt,
-  place,
-  endsAt,
-  deadline,
-  progress,
-  trouble,
-  reason,
-  stuck,
-  stuckAt,
-  isPardoned,
-}: OrderRecord) => ({
-  offer,
-  order,
-  aggregate,
-  copy,
-  attempt,
-  target,
-  provider,
-  stage,
-  since: stageAt,
-  place,
-  endsAt,
-  deadline,
-  progress,
-  trouble,
-  reason,
-  stuck,
-  stuckAt,
-  isPardoned,
+const describe = (order: OrderRecord) => ({
+  ...(Object.fromEntries(SHOWN.map(name => [name, order[name]])) as Pick<
+    OrderRecord,
+    (typeof SHOWN)[number]
+  >),
+  since: order.stageAt,
 })
 
 const headOf = (
