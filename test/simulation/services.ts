@@ -389,6 +389,7 @@ export const createSystem = (options: Options): System => {
         tenants: [...storefronts.keys()].filter(name => name !== DELEGATING).map(did),
       })),
       storefronts: [{ did: did(DELEGATING) }],
+      brokers: aggregators.map(name => ({ did: did(name) })),
     })
     connect(
       createDealer({
@@ -430,6 +431,7 @@ export const createSystem = (options: Options): System => {
         aggregators: mapPeers(listed.in('aggregators'), openPeer),
         allowedTenants: listed.in('aggregators'),
         storefronts: listed.in('storefronts'),
+        brokers: listed.in('brokers'),
         dealTracker: peer('tracker'),
         timing: { ...SETTINGS.timing, dealWaitMs: SETTINGS.dealWaitMs },
       }),
@@ -454,10 +456,14 @@ export const createSystem = (options: Options): System => {
       }),
       clients: listed.in('clients'),
       sources: [
-        openSource(
-          { name: 'chain', kind: 'active-replicas', url: 'https://chain.test/' },
-          { fetch: readChain },
-        ),
+        {
+          ...openSource(
+            { name: 'chain', kind: 'active-replicas', url: 'https://chain.test/' },
+            { fetch: readChain },
+          ),
+          // It knows all deals. So reports change nothing but the table `watch`.
+          searchesReported: true,
+        },
         ...(providers ? [providers.source] : []),
       ],
       limits: { maxAgeMs: 3 * DAY, maxLossShare: 0.1 },

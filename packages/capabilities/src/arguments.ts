@@ -1,5 +1,6 @@
 import type { Capability } from '@ucanto/interface'
 import { parse as parseLink } from 'multiformats/link'
+import { MAX_LISTED_OFFERS } from './dealer.ts'
 import { cutText, describeValue, isLink } from './describe-value.ts'
 import { type Failure, failure } from './result.ts'
 import { pieceLink, type UnknownLink } from './schema.ts'
@@ -48,7 +49,12 @@ const piece: Expected = {
 const link = (what: string): Expected => ({ kind: 'link', description: `${what}, as a link` })
 const text = (what: string): Expected => ({ kind: 'other', description: `${what}, as text` })
 
-/** The fields of `nb` by name. A name has one meaning in all abilities. */
+const number = (what: string): Expected => ({
+  kind: 'other',
+  description: `a whole number ${what}, as integer`,
+})
+
+/** The fields of `nb` by name. A name has one meaning in all abilities, but for {@link OTHER_MEANINGS}. */
 const FIELDS: Record<string, Expected> = {
   blob: {
     kind: 'other',
@@ -66,6 +72,14 @@ const FIELDS: Record<string, Expected> = {
   PDP: link('the CIDv1 of a `pdp/accept` task'),
   task: link('the CID of a promised task'),
   after: text('the field `next` of an earlier answer'),
+  limit: number(`from 1 to ${MAX_LISTED_OFFERS}`),
+  dealID: number('from 1: the id of a deal of the built-in market'),
+  source: text('the name of a source of deals'),
+  place: text('the key of a place, e.g. "81234567", "sector:f020378/77" or "pdp:314/0xbadd…557f/12/0"'),
+  fault: {
+    kind: 'other',
+    description: 'the reason, and the invalid pieces as links, as { message, invalid: [{ piece, message }] }',
+  },
   receipt: link('the CID of the receipt'),
   ucan: link('the CIDv1 of a delegation'),
   proof: link('a list of CIDv1s of delegations, each'),
@@ -75,6 +89,12 @@ const FIELDS: Record<string, Expected> = {
   storefront: text('the DID of the storefront'),
   label: text('the label of the deal'),
   deal: { kind: 'other', description: 'the tenant of the deal and its label, as { tenantId, label }' },
+}
+
+/** Fields with another meaning in one ability. */
+const OTHER_MEANINGS: Record<string, Expected> = {
+  // In dialects, `offer` is the list of pieces.
+  'deal/report offer': text('the name of an offer document, e.g. "bafkzci…/kD3wbPzc….json"'),
 }
 
 /**
@@ -125,7 +145,8 @@ const checkField = (
     field: isInList ? `nb.${name}[${error.at}]` : `nb.${name}`,
     value: isInList ? value[error.at as number] : value,
     // An ability outside the protocol: the schema describes itself.
-    ...(Object.hasOwn(FIELDS, name) ? FIELDS[name]! : { kind: 'other', description: error.message }),
+    ...(OTHER_MEANINGS[`${can} ${name}`] ??
+      (Object.hasOwn(FIELDS, name) ? FIELDS[name]! : { kind: 'other', description: error.message })),
     isAggregate: name === 'aggregate' || can === 'deal/info',
   })
 }

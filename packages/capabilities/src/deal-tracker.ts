@@ -17,6 +17,29 @@ export const dealInfo = capability({
   derives: (claim, delegated) => covers({ ...claim, nb: nameAggregate(claim.nb) }, delegated),
 })
 
+/**
+ * A client has the tracker search a deal of the built-in market, so that a source which knows deals only by their ids reads it. An
+ * addition of this project to the protocol.
+ */
+export const dealWatch = capability({
+  can: 'deal/watch',
+  /** As in `deal/info`. */
+  with: Schema.did(),
+  nb: Schema.struct({
+    /** Id of the deal. */
+    dealID: Schema.integer().greaterThan(0),
+    /** Name of the source. Default: every source that searches reported deals. */
+    source: Schema.text().optional(),
+  }),
+  derives: covers,
+})
+
+/** The result of `deal/watch`. */
+export interface DealWatchSuccess {
+  /** Names of the sources that search the deal. */
+  sources: string[]
+}
+
 /** The caveats of `deal/info`. */
 export interface DealInfoQuestion {
   aggregate?: PieceLink | undefined

@@ -189,6 +189,9 @@ export const describePlaceKey = (key: string): string => {
   return place ? describePlace(place) : 'a place without a deal'
 }
 
+/** Whether a text is the key of a place that can be on chain. The deal 0 cannot: some lists have it for a place without a deal. */
+export const isPlaceKey = (text: string): boolean => text !== '0' && parsePlaceKey(text) !== undefined
+
 /** Returns the place if its addresses are in their only form, the numbers are counts, and a chain has an id above 0. */
 const checked = (place: SectorPlace | PdpPlace, numbers: readonly unknown[]): Place | undefined => {
   const isAddress =

@@ -212,6 +212,13 @@ export const dealInfo = (
   authority?: Authority,
 ) => buildTask({ issuer, audience: tracker, can: 'deal/info', nb: { piece }, nonce, ...authority })
 
+/** Builds a `deal/watch` invocation. The nonce must be fresh, as that of {@link dealInfo}. */
+export const dealWatch = (
+  issuer: Signer,
+  tracker: Principal,
+  { dealID, nonce }: { dealID: number; nonce: string },
+) => buildTask({ issuer, audience: tracker, can: 'deal/watch', nb: { dealID }, nonce })
+
 /**
  * Builds the storefront's `blob/allocate` task.
  *

@@ -34,9 +34,17 @@ const VALID: Record<string, unknown> = {
   index: content,
   root: content,
   shards: [content],
+  limit: 100,
+  dealID: 1,
+  source: 'market',
+  offer: `${piece}/id.json`,
+  place: 'sector:f01000/77',
+  fault: { message: 'No provider accepted it', invalid: [{ piece, message: 'No content has it' }] },
 }
 /** The fields that may be an empty list. */
 const LISTS = new Set(['proof', 'shards'])
+/** The fields that are numbers. */
+const NUMBERS = new Set(['limit', 'dealID'])
 const validNb = ({ descriptor }: Ability) =>
   Object.fromEntries(Object.keys(descriptor.nb.shape).map(name => [name, VALID[name]]))
 const find = (ability: Ability, nb: unknown, resource: unknown = alice) =>
@@ -52,6 +60,11 @@ const OPTIONAL = new Set([
   'ucan/revoke proof',
   'space/index/add content',
   'upload/add shards',
+  'aggregate/list after',
+  'aggregate/list limit',
+  'deal/report place',
+  'deal/report fault',
+  'deal/watch source',
 ])
 const fields = abilities.flatMap(ability =>
   Object.keys(ability.descriptor.nb.shape).map(name => [ability.can, name, ability] as const),
@@ -61,8 +74,11 @@ describe('findInvalidArgument', () => {
   it('knows all abilities of the protocol', () => {
     expect(abilities.map(({ can }) => can).toSorted()).toEqual([
       'aggregate/accept',
+      'aggregate/list',
       'aggregate/offer',
       'deal/info',
+      'deal/report',
+      'deal/watch',
       'filecoin/accept',
       'filecoin/info',
       'filecoin/offer',
@@ -81,14 +97,17 @@ describe('findInvalidArgument', () => {
   it.each(fields)('%s: names the field %s, its value, and the expected value', (can, name, ability) => {
     const valid = validNb(ability)
     expect(find(ability, valid)).toBeUndefined()
-    const values = [{ a: 1 }, 5, true, null, [], new Uint8Array(3), { '/': `${v1}` }]
+    const number = NUMBERS.has(name) ? 0.5 : 5
+    const values = [{ a: 1 }, number, true, null, [], new Uint8Array(3), { '/': `${v1}` }]
     for (const value of values.filter(value => !(LISTS.has(name) && Array.isArray(value)))) {
       const error = find(ability, { ...valid, [name]: value })
       expect(error).toMatchObject({
         name: 'MalformedCapability',
         field: `nb.${name}`,
         found: describeValue(value),
-        expected: expect.stringMatching(/, (as a link|each, as a link|as text|as \{ digest, size \})$/),
+        expected: expect.stringMatching(
+          /, (as a link|each, as a link|as text|as integer|as \{ digest, size \}|as \{ message, .*\})$/,
+        ),
       })
       expect(error?.message).toContain(
         `nb.${name} of ${can} is ${error?.found}. Expected ${error?.expected}.`,
@@ -128,6 +147,23 @@ describe('findInvalidArgument', () => {
       field: 'nb.proof[1]',
       found: '7',
     })
+  })
+
+  it.each([
+    [capabilities.aggregateList, { limit: 0 }],
+    [capabilities.aggregateList, { limit: 101 }],
+    [capabilities.dealWatch, { dealID: 0 }],
+    [capabilities.dealWatch, { dealID: -1 }],
+    [capabilities.dealReport, { offer: 'a', place: '0' }],
+    [capabilities.dealReport, { offer: 'a', place: '007' }],
+    [capabilities.dealReport, { offer: 'a', place: 'sector:f01000' }],
+    [
+      capabilities.dealReport,
+      { offer: 'a', fault: { message: 'No', invalid: [{ piece: `${piece}`, message: 'No' }] } },
+    ],
+  ])('%o refuses the arguments %o, which are out of range', (ability, nb) => {
+    const field = Object.keys(nb).at(-1)
+    expect(find(ability as never, nb)).toMatchObject({ name: 'MalformedCapability', field: `nb.${field}` })
   })
 
   it('ignores missing arguments of a delegation, and no others', () => {

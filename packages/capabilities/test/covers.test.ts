@@ -7,6 +7,7 @@ import {
   Draft1,
   Draft2,
   dealInfo,
+  dealReport,
   filecoinOffer,
   findUnknownCaveat,
   pieceOffer,
@@ -32,6 +33,24 @@ describe('covers', () => {
   ])('%s → %s from %s: %s', (_, claimed, delegated, expected) => {
     const result = covers({ with: alice, nb: claimed }, { with: alice, nb: delegated })
     expect('ok' in result).toBe(expected)
+  })
+
+  it('of deal/report covers only the fault that a delegation names', () => {
+    const derives = (claimed: object, delegated: object) =>
+      'ok' in
+      (dealReport as unknown as { descriptor: { derives: typeof covers } }).descriptor.derives(
+        { with: alice, nb: { offer: 'a', ...claimed } },
+        { with: alice, nb: delegated },
+      )
+    const fault = (...invalid: object[]) => ({ fault: { message: 'No', invalid } })
+    const wrong = { piece, message: 'wrong' }
+    expect(derives(fault(wrong), fault(wrong))).toBe(true)
+    expect(derives({ fault: { message: 'No' } }, fault())).toBe(true)
+    expect(derives(fault(wrong), { offer: 'a' })).toBe(true)
+    expect(derives(fault(wrong, { piece: other, message: 'wrong' }), fault(wrong))).toBe(false)
+    expect(derives(fault({ piece: other, message: 'wrong' }), fault(wrong))).toBe(false)
+    expect(derives({ place: '7' }, fault(wrong))).toBe(false)
+    expect(derives({ place: '7' }, { place: '8' })).toBe(false)
   })
 
   it('K7: of deal/info treats `piece` and `aggregate` as two names of the aggregate', () => {

@@ -4,6 +4,7 @@ import { onUpdate } from './consumers/update.ts'
 import type { Dependencies } from './dependencies.ts'
 import { questionsIn } from './dialects/questions.ts'
 import { dealInfoHandler } from './handlers/deal-info.ts'
+import { dealWatchHandler } from './handlers/deal-watch.ts'
 import type { messages } from './queues.ts'
 import { resources } from './resources.ts'
 import { syncSources } from './sync.ts'
@@ -16,9 +17,10 @@ export const createDealTracker = (dependencies: Dependencies): Service<typeof re
       setting: 'sources',
     })
   const { receipts } = dependencies.stores
-  const handlers = [undefined, ...questionsIn(dialects)].map(question =>
-    dealInfoHandler(dependencies, question),
-  )
+  const handlers = [
+    ...[undefined, ...questionsIn(dialects)].map(question => dealInfoHandler(dependencies, question)),
+    dealWatchHandler(dependencies),
+  ]
   const server = new Server({ id, authority, handlers, receipts, log })
   return {
     api: createHttpApp({ server, receipts, name: 'deal-tracker', log }),

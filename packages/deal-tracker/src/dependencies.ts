@@ -17,6 +17,8 @@ export interface Source {
   url?: string
   /** The kinds of places that it can see. */
   types: NonNullable<SourceState['types']>
+  /** Whether it searches deals that were reported to the tracker. Default: it does not, because it finds all deals itself. */
+  searchesReported?: boolean
   /**
    * Reads all deals that are on chain now. A source that reads only changes adds them to those of the last accepted run. Throws if the
    * source cannot be reached or parsed.
@@ -32,7 +34,7 @@ export interface Dependencies {
   id: Signer
   stores: Stores
   queues: Queues
-  /** Principals that may invoke `deal/info` with their own DID as the resource. */
+  /** Principals that may invoke `deal/info` and `deal/watch` with their own DID as the resource. */
   clients: Peers
   /** The dialects in which it takes invocations. */
   dialects: readonly Dialect[]

@@ -7,7 +7,14 @@ export const resources = describeResources({
     timeout: 29,
     memory: 1024,
     uses: {
-      tables: { revocation: 'write', deal: 'read', source: 'read', receipt: 'read', peer: 'read' },
+      tables: {
+        revocation: 'write',
+        deal: 'read',
+        source: 'read',
+        receipt: 'read',
+        peer: 'read',
+        watch: 'write',
+      },
     },
   },
   tables: {

@@ -224,7 +224,7 @@ const policySchema = z
   })
 
 /** The lists of peers that the table `peer` extends. */
-export const peerLists = { aggregators: aggregatorSchema, storefronts: peerSchema }
+export const peerLists = { aggregators: aggregatorSchema, storefronts: peerSchema, brokers: peerSchema }
 
 /** The dealer's configuration: JSON in the environment variable `CONFIG`. */
 export const configSchema = z
@@ -237,6 +237,10 @@ export const configSchema = z
     storefronts: peersSchema.default([]).meta({
       description:
         'Storefronts that authorize deals themselves: an aggregator may offer an aggregate with the DID of one of these, and a delegation of `aggregate/offer` from it. Their URLs are not called. `w3fil storefront add --at dealer` lists further ones, without a deploy.',
+    }),
+    brokers: peersSchema.default([]).meta({
+      description:
+        'Principals that make deals, and need no access to AWS: they list the open offers and report places and failures with their own DID. A broker can make every offer fail. Their URLs are not called. `w3fil broker add` lists further ones, without a deploy.',
     }),
     pieceSources: z
       .array(

@@ -16,10 +16,10 @@ export const createContext = async (env: Environment) => {
   const { config, aws, peers, peer, checking, common, flushMetrics } = await openContext(
     { resources, tables, messages },
     configSchema,
-    ({ aggregators, storefronts, dealTracker }, { stores, now, log }) =>
+    ({ aggregators, storefronts, brokers, dealTracker }, { stores, now, log }) =>
       new ListedPeers({
         lists: peerLists,
-        configured: { aggregators, storefronts },
+        configured: { aggregators, storefronts, brokers },
         services: [dealTracker],
         table: stores.peer,
         now,
@@ -47,6 +47,7 @@ export const createContext = async (env: Environment) => {
     aggregators: mapPeers(peers.in('aggregators'), peer),
     allowedTenants: peers.in('aggregators'),
     storefronts: peers.in('storefronts'),
+    brokers: peers.in('brokers'),
     pieceSources: new Map(config.pieceSources.map(({ storefront, url }) => [storefront, url])),
     dealTracker: peer(config.dealTracker),
     policies: policiesOf(config),

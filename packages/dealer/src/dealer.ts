@@ -8,7 +8,9 @@ import type { Dependencies } from './dependencies.ts'
 import { dialectHandlers } from './dialects/handlers.ts'
 import { translateAccept } from './dialects/translate.ts'
 import { aggregateAcceptHandler } from './handlers/aggregate-accept.ts'
+import { aggregateListHandler } from './handlers/aggregate-list.ts'
 import { aggregateOfferHandler } from './handlers/aggregate-offer.ts'
+import { dealReportHandler } from './handlers/deal-report.ts'
 import type { messages } from './queues.ts'
 import { resources } from './resources.ts'
 import { sweepDealer } from './sweep.ts'
@@ -24,6 +26,8 @@ export const createDealer = (dependencies: Dependencies): Service<typeof resourc
     handlers: [
       aggregateOfferHandler(dependencies),
       aggregateAcceptHandler(stores),
+      aggregateListHandler(dependencies),
+      dealReportHandler(dependencies),
       ...dialectHandlers(dependencies),
     ],
     receipts,

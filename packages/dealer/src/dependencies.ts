@@ -28,6 +28,8 @@ export interface Dependencies {
   allowedTenants: Peers<AllowedTenants>
   /** Storefronts whose delegation to an aggregator makes them the tenant. */
   storefronts: Peers
+  /** Principals that may list offers and report about them with their own DID. */
+  brokers: Peers
   dealTracker: Peer
   /** How many copies of aggregates are made and where, by tenant. The last one is for all. */
   policies: readonly PolicyRule[]

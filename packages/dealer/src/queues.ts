@@ -24,23 +24,22 @@ export const trackMessage = messageFormat(
 export type TrackMessage = MessageOf<typeof trackMessage>
 
 /**
- * "There will be no deal for this aggregate." Deal making sends it, and `track` sends it when the aggregate has waited
+ * "There will be no deal for this aggregate." Deal making sends it, `deal/report` does so for a broker, and `track` sends it when the aggregate has waited
  * too long. `offer` is the name of the offer document; `invalid` lists the invalid pieces, if any.
  *
  * @example { "offer": "bafkzci…/kD3….json", "message": "No provider accepted it" }
  * @example { "offer": "bafkzci…/kD3….json", "message": "One piece is invalid", "invalid": [{ "piece": "bafkzci…",
  * "message": "No content has this piece CID" }] }
  */
-export const reportMessage = messageFormat(
-  z.strictObject({
-    offer: z.string().max(300),
-    message: z.string().min(1).max(1000),
-    invalid: z
-      .array(z.strictObject({ piece: z.string().max(200), message: z.string().min(1).max(500) }))
-      .max(MAX_INVALID_PIECES)
-      .default([]),
-  }),
-)
+export const reportSchema = z.strictObject({
+  offer: z.string().max(300),
+  message: z.string().min(1).max(1000),
+  invalid: z
+    .array(z.strictObject({ piece: z.string().max(200), message: z.string().min(1).max(500) }))
+    .max(MAX_INVALID_PIECES)
+    .default([]),
+})
+export const reportMessage = messageFormat(reportSchema)
 export type ReportMessage = MessageOf<typeof reportMessage>
 
 /**

@@ -22,7 +22,7 @@ export const resources = describeResources({
         whole: 'read',
         order: 'write',
       },
-      queues: ['retry', 'translate', 'order'],
+      queues: ['retry', 'translate', 'order', 'report'],
       buckets: { blocks: 'write', offers: 'write', wholes: 'read' },
     },
   },
@@ -30,13 +30,25 @@ export const resources = describeResources({
     ...COMMON_TABLES,
     ...TRANSLATION_TABLE,
     ...PEER_TABLE,
-    /** An aggregate that deals are made for: one offer of it. The index `aggregate` finds all offers of an aggregate. */
+    /**
+     * An aggregate that deals are made for: one offer of it. The index `aggregate` finds all offers of an aggregate, and `open` those
+     * that need a deal, because only they have an `openKey`.
+     */
     aggregate: {
-      fields: { id: 'string', due: 'string', checkAt: 'number', aggregate: 'string', offeredAt: 'number' },
+      fields: {
+        id: 'string',
+        due: 'string',
+        checkAt: 'number',
+        aggregate: 'string',
+        offeredAt: 'number',
+        stage: 'string',
+        openKey: 'string',
+      },
       key: { hash: 'id' },
       indexes: {
         due: { hash: 'due', range: 'checkAt' },
         aggregate: { hash: 'aggregate', range: 'offeredAt' },
+        open: { hash: 'stage', range: 'openKey' },
       },
     },
     /** The offer that each deal is credited to. */

@@ -6,6 +6,7 @@ import {
   type Deal,
   type DealInfoSuccess,
   dealInfo,
+  dealWatch,
   epochToMs,
   type Failure,
   failure,
@@ -47,13 +48,14 @@ import { createDealer, type Dependencies, messages, tables } from '../src/index.
 import { resources } from '../src/resources.ts'
 import { wholesIn } from '../src/wholes/bucket.ts'
 
-export const { dealer, aggregator, rival, stranger, tracker, customer } = await signersOf(
+export const { dealer, aggregator, rival, stranger, tracker, customer, broker } = await signersOf(
   'dealer',
   'aggregator',
   'rival',
   'stranger',
   'tracker',
   'customer',
+  'broker',
 )
 
 let world: World
@@ -72,6 +74,7 @@ interface State {
   /** The last good runs of the tracker's sources. By default, one source was read a moment ago. */
   asOf?: SourceState[] | undefined
   trackerRefusal?: Failure | undefined
+  watchRefusal?: Failure | undefined
   trackerDown: boolean
   aggregatorDown: boolean
 }
@@ -80,11 +83,14 @@ const initial = (): State => ({
   places: new Map(),
   asOf: undefined,
   trackerRefusal: undefined,
+  watchRefusal: undefined,
   trackerDown: false,
   aggregatorDown: false,
 })
 export const state = initial()
 export const asked: Invocation[] = []
+/** The ids of the deals that the tracker was asked to search. */
+export const watched: number[] = []
 export const delivered: Receipt[] = []
 /** The retries that reached the aggregator, and its refusals by piece. */
 export const retried: Invocation[] = []
@@ -109,6 +115,11 @@ beforeAll(async () => {
         return Object.keys(deals).length + places.length === 0
           ? { out: { error: failure('DealNotFound', 'No deal is known', { piece, asOf }) } }
           : { out: { ok: { deals, places, asOf } } }
+      }),
+      provide(dealWatch, async ({ capability: { nb } }) => {
+        if (state.watchRefusal) return { out: { error: state.watchRefusal } }
+        watched.push(nb.dealID)
+        return { out: { ok: { sources: ['market'] } } }
       }),
     ],
   })
@@ -162,6 +173,7 @@ beforeAll(async () => {
       { did: rival.did(), tenants: [TENANT.storefront] },
     ]),
     storefronts: configuredPeers([{ did: customer.did() }]),
+    brokers: configuredPeers([{ did: broker.did() }]),
     dealTracker: peer(theTracker),
     policies: policiesOf({ policies: [] }),
     targets: [],
@@ -187,7 +199,7 @@ afterAll(() => world?.stop())
 beforeEach(async () => {
   for (const queue of ['track', 'report', 'retry', 'conclude'] as const) await aws.drain(queue)
   Object.assign(state, initial())
-  for (const seen of [asked, delivered, retried]) seen.length = 0
+  for (const seen of [asked, watched, delivered, retried]) seen.length = 0
   refusals.clear()
 })
 

@@ -79,8 +79,8 @@ export interface ListOptions {
 }
 
 export interface FindOptions extends ListOptions {
-  from?: number
-  upTo?: number
+  from?: number | string
+  upTo?: number | string
 }
 
 export interface RecordExists<R> {

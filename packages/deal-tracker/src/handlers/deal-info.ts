@@ -11,7 +11,8 @@ import {
   type SourceState,
 } from '@w3filecoin/capabilities'
 import { toV1 } from '@w3filecoin/piece'
-import { type Handler, newNotListed, provide } from '@w3filecoin/runtime'
+import { type Handler, provide } from '@w3filecoin/runtime'
+import { refuseStranger } from '../authorize-client.ts'
 import type { Dependencies } from '../dependencies.ts'
 import type { DialectQuestion } from '../dialects/questions.ts'
 import { type DealRecord, toDeals, toPieceKey, toPlaces } from '../domain/deal.ts'
@@ -26,9 +27,10 @@ const MAX_PIECE_DEALS = 5000
  * every known deal with its present status, and how recent the knowledge is.
  */
 export const dealInfoHandler = (
-  { id, stores, clients, sources, now }: Pick<Dependencies, 'id' | 'stores' | 'clients' | 'sources' | 'now'>,
+  dependencies: Pick<Dependencies, 'id' | 'stores' | 'clients' | 'sources' | 'now'>,
   ability: typeof dealInfo | DialectQuestion = dealInfo,
 ): Handler => {
+  const { stores, sources, now } = dependencies
   /** Returns `undefined` if the piece has more deals than one answer reports. */
   const listDeals = async (piece: string): Promise<DealRecord[] | undefined> => {
     const deals: DealRecord[] = []
@@ -47,21 +49,10 @@ export const dealInfoHandler = (
     return sources.map((source, n) => toSourceState(source, records[n], now()))
   }
 
-  return provide(ability as typeof dealInfo, async ({ capability, invocation }) => {
-    // The server has verified the delegation of an issuer that invokes with our DID. Any other resource is the issuer's
-    // own DID, or one that delegated to it, and must be in the configuration.
-    if (capability.with !== id.did() && !(await clients.find(capability.with)))
-      return {
-        out: {
-          error: newNotListed('UnknownClient', {
-            did: capability.with,
-            setting: 'clients',
-            command: 'w3fil client add',
-            self: id,
-            invocation,
-          }),
-        },
-      }
+  return provide(ability as typeof dealInfo, async input => {
+    const stranger = await refuseStranger(dependencies, input)
+    if (stranger) return { out: { error: stranger } }
+    const { capability } = input
     const named = findAggregate(capability.nb)
     if (named.error) return { out: named }
     const piece = named.ok

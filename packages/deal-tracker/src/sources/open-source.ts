@@ -20,7 +20,10 @@ export const openSource = (config: SourceConfig, network: Network): Source => {
         (await import('./sector.ts')).openSector(config, network),
       )
     case 'f05':
-      return loadSource(config, ['market'], async () => (await import('./f05.ts')).openF05(config, network))
+      return {
+        ...loadSource(config, ['market'], async () => (await import('./f05.ts')).openF05(config, network)),
+        searchesReported: true,
+      }
   }
 }
 

@@ -1,5 +1,5 @@
 import { type Failure, failure, type PlaceStatus, parsePieceLink, toPlaceKey } from '@w3filecoin/capabilities'
-import { type Consumer, DONE, each, listAll, type Stored, signPermit, update } from '@w3filecoin/runtime'
+import { type Consumer, DONE, each, listAll, type Stored, update } from '@w3filecoin/runtime'
 import type { Dependencies, OpenTarget } from '../dependencies.ts'
 import type { AggregateRecord } from '../domain/aggregate.ts'
 import { documentName } from '../domain/offer-document.ts'
@@ -21,6 +21,7 @@ import {
 import { planOrders } from '../domain/plan-orders.ts'
 import { isPausedNow, policyFor } from '../domain/policy.ts'
 import { markRemoving, type WholeRecord } from '../domain/whole.ts'
+import { locateWhole } from '../offers/locate.ts'
 import { claimPlace } from '../orders/claim-place.ts'
 import { holdTarget } from '../orders/hold-target.ts'
 import { type OrderMessage, orderMessage } from '../queues.ts'
@@ -81,11 +82,10 @@ export const onOrder = (
   /** Makes the next request of an order to its target, and records the answer. */
   const advance = async (order: Stored<OrderRecord>, target: OpenTarget): Promise<Stored<OrderRecord>> => {
     const { aggregate, deadline } = order
-    const expires = Math.ceil(((deadline ?? now() + target.deadlineMs) + PERMIT_MS) / 1000)
-    const permit = await signPermit(id, { storefront: id.did(), aggregate, expires })
+    const endMs = (deadline ?? now() + target.deadlineMs) + PERMIT_MS
     const progress = await target.maker.advance(
       { ...order, aggregate: parsePieceLink(aggregate) },
-      `${door}/${permit}/piece/${aggregate}`,
+      await locateWhole({ id, door: door as string }, aggregate, endMs),
     )
     if (progress.state === 'refused') {
       const { error, blames } = progress

@@ -1,10 +1,9 @@
-import { failure, type PieceLink } from '@w3filecoin/capabilities'
-import { type Consumer, DONE, each, getValue } from '@w3filecoin/runtime'
+import { type Consumer, DONE, each } from '@w3filecoin/runtime'
 import type { Dependencies } from '../dependencies.ts'
 import { isFinal } from '../domain/aggregate.ts'
-import { parseDocumentName } from '../domain/offer-document.ts'
 import { type ReportMessage, reportMessage } from '../queues.ts'
 import { createFailureOutcome } from '../settlement/failure-outcome.ts'
+import { findReported, readInvalid } from '../settlement/read-report.ts'
 import { settleAggregate } from '../settlement/settle-aggregate.ts'
 
 /**
@@ -18,24 +17,16 @@ export const onReport = (
     'id' | 'stores' | 'queues' | 'aggregators' | 'timing' | 'batching' | 'now'
   >,
 ): Consumer<ReportMessage> => {
-  const { id, stores } = dependencies
+  const { id } = dependencies
   return each(
     reportMessage,
     async ({ offer, message, invalid: reported }) => {
-      const key = parseDocumentName(offer)
-      const record = key === undefined ? undefined : await stores.aggregate.get({ id: key })
-      if (record === undefined)
-        return {
-          error: failure('UnknownOffer', `${offer} is not the name of an offer document of this dealer`),
-        }
+      const { ok: record, error } = await findReported(dependencies, offer)
+      if (error) return { error }
       if (isFinal(record)) return DONE
-      const pieces = await getValue<PieceLink[]>(stores.blocks, record.piecesCid)
-      const links = new Map(pieces.map(piece => [`${piece}`, piece]))
-      const stray = reported.find(({ piece }) => !links.has(piece))
-      if (stray) return { error: failure('UnknownPiece', `${stray.piece} is not in ${record.aggregate}`) }
-      const invalid = reported.map(({ piece, message }) =>
-        failure('InvalidPieceCID', message, { piece: links.get(piece) as PieceLink }),
-      )
+      const read = await readInvalid(dependencies, record, reported)
+      if (read.error) return read
+      const { pieces, invalid } = read.ok
       const outcome = await createFailureOutcome(id, record, pieces, { message, invalid })
       await settleAggregate(dependencies, record, outcome)
       await dependencies.queues.order.send([{ offer: record.id }])

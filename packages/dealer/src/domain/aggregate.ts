@@ -54,6 +54,10 @@ export interface AggregateRecord extends Due, Entered, Translated {
   offeredAt: number
   /** In milliseconds since 1970. Present when the stage is final. */
   endedAt?: number | undefined
+  /** Its place in the index `open`: see {@link toOpenKey}. Present while it is `offered`. */
+  openKey?: string | undefined
+  /** Keys of the deals that brokers reported for it: see {@link MAX_REPORTED_DEALS}. */
+  reportedDeals?: string[] | undefined
   /** The promised `aggregate/accept`, packed. Absent if the offer was refused, because then nothing is promised. */
   acceptTask?: Uint8Array | undefined
   /** CID of the `aggregate/offer` whose receipt is the refusal. */
@@ -72,11 +76,37 @@ export interface AggregateRecord extends Due, Entered, Translated {
   trouble?: Trouble | undefined
 }
 
-/** Returns a row in the present form. Earlier code stored the id of the deal. */
+/** Returns a row in the present form. Earlier code stored the id of the deal, and had no index `open`. */
 export const upgradeAggregate = ({ dealID, ...row }: Row): Row => ({
   ...row,
   ...(dealID !== undefined && { place: `${dealID}` }),
+  ...(row.stage === 'offered' && { openKey: toOpenKey(row as never) }),
 })
+
+/**
+ * Returns the place of an offer in the order of the index `open`: by time, then by id.
+ *
+ * @example toOpenKey({ offeredAt: 1767225600000, id: 'kD3wbPzc…' }) // '1767225600000-kD3wbPzc…'
+ */
+export const toOpenKey = ({ offeredAt, id }: Pick<AggregateRecord, 'offeredAt' | 'id'>): string =>
+  `${`${offeredAt}`.padStart(13, '0')}-${id}`
+
+/** Whether a text has the form of {@link toOpenKey}. */
+export const isOpenKey = (text: string): boolean => /^\d{13}-[\w-]{43}$/.test(text)
+
+/** Deals that brokers may report for an offer. Each report of a further one makes the deal tracker search it for days. */
+export const MAX_REPORTED_DEALS = 50
+
+/** Records that a broker reported a deal. Returns `undefined` if it is recorded already, or may not be. */
+export const recordReport = (
+  record: Stored<AggregateRecord>,
+  deal: string,
+): Stored<AggregateRecord> | undefined => {
+  const { reportedDeals = [] } = record
+  const isFull = reportedDeals.length >= MAX_REPORTED_DEALS
+  if (isFinal(record) || isFull || reportedDeals.includes(deal)) return undefined
+  return { ...record, reportedDeals: [...reportedDeals, deal] }
+}
 
 /** Invalid pieces that a receipt names, each with the reason. */
 export const MAX_INVALID_PIECES = 1_000
@@ -156,7 +186,13 @@ export const newAggregate = (
   offer: Offer & Pick<AggregateRecord, 'id'>,
   now: number,
   { pollMs }: Timing,
-): AggregateRecord => ({ ...offer, stage: 'offered', offeredAt: now, ...dueAt(offer.id, now + pollMs) })
+): AggregateRecord => ({
+  ...offer,
+  stage: 'offered',
+  offeredAt: now,
+  openKey: toOpenKey({ offeredAt: now, id: offer.id }),
+  ...dueAt(offer.id, now + pollMs),
+})
 
 export const markAccepted = (
   record: Stored<AggregateRecord>,
@@ -167,6 +203,7 @@ export const markAccepted = (
     ? {
         ...record,
         stage: 'accepted',
+        openKey: undefined,
         place,
         endedAt: now,
         waitsFor: undefined,
@@ -226,6 +263,7 @@ export const markFailed = <R extends AggregateRecord>(
         {
           ...record,
           stage: 'failed',
+          openKey: undefined,
           endedAt: now,
           waitsFor: undefined,
           reason: toReason(reason),

@@ -24,19 +24,23 @@ export interface OfferDocument {
   orderID: number
 }
 
+type Described = Pick<AggregateRecord, 'aggregate' | 'storefront' | 'group' | 'label' | 'offeredAt'>
+
 export const newOfferDocument = (
-  {
-    aggregate,
-    storefront,
-    group,
-    label,
-    offeredAt,
-  }: Pick<AggregateRecord, 'aggregate' | 'storefront' | 'group' | 'label' | 'offeredAt'>,
+  record: Described,
   pieces: readonly { toString(): string }[],
   source?: string,
 ): OfferDocument => ({
-  aggregate,
+  aggregate: record.aggregate,
   pieces: pieces.map(piece => `${piece}`),
+  ...describeOffer(record, source),
+})
+
+/** Returns the facts of an offer that deal making needs, without the aggregate and its pieces. */
+export const describeOffer = (
+  { storefront, group, label, offeredAt }: Described,
+  source?: string,
+): Omit<OfferDocument, 'aggregate' | 'pieces'> => ({
   ...(source !== undefined && { source }),
   collection: group,
   tenant: storefront,

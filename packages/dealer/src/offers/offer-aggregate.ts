@@ -10,7 +10,6 @@ import {
   outcomeOf,
   packTask,
   type Stored,
-  signPermit,
 } from '@w3filecoin/runtime'
 import type { Dependencies } from '../dependencies.ts'
 import {
@@ -32,6 +31,7 @@ import { createFailureOutcome } from '../settlement/failure-outcome.ts'
 import { boundReceiptBytes } from '../settlement/receipt-size.ts'
 import { sendRetries, storeRetries } from '../settlement/retries.ts'
 import { checkPieces, type InvalidPieces } from './check-pieces.ts'
+import { locatePieces, permitEndMs } from './locate.ts'
 
 /** An aggregate that an aggregator wants deals for. */
 export interface AggregateOffer {
@@ -171,24 +171,11 @@ const startDeals = async (
   record: AggregateRecord,
   pieces: readonly PieceLink[],
 ): Promise<void> => {
-  const document = newOfferDocument(record, pieces, await sourceOf(dependencies, record))
+  const end = permitEndMs(record.offeredAt, dependencies.timing)
+  const document = newOfferDocument(record, pieces, await locatePieces(dependencies, record, end))
   await dependencies.offerDocuments.put(documentName(record), document)
   await startOrders(dependencies, record)
 }
-
-/** Returns the URL template of the pieces of an aggregate, with a permit if the storefront expects one. */
-const sourceOf = async (
-  { id, pieceSources, timing }: Pick<Dependencies, 'id' | 'pieceSources' | 'timing'>,
-  { storefront, aggregate, offeredAt }: AggregateRecord,
-): Promise<string | undefined> => {
-  const template = pieceSources.get(storefront)
-  if (!template?.includes('{permit}')) return template
-  const expires = Math.ceil((offeredAt + PERMIT_WAITS * timing.dealWaitMs) / 1000)
-  return template.replace('{permit}', await signPermit(id, { storefront, aggregate, expires }))
-}
-
-/** A permit ends after this multiple of the wait for a deal: the dealer waits longer if the deal tracker is blind. */
-const PERMIT_WAITS = 2
 
 const refusePieces = ({ aggregate }: AggregateOffer, message: string): Outcome => ({
   out: { error: failure('InvalidPiece', message, { aggregate, cause: [] }) },

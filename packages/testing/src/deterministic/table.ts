@@ -149,8 +149,8 @@ export class DeterministicTable<R extends object> implements Table<R> {
         item =>
           item[keys.hash] === partition &&
           item[range] !== undefined &&
-          (from === undefined || (item[range] as number) >= from) &&
-          (upTo === undefined || (item[range] as number) <= upTo),
+          (from === undefined || (item[range] as typeof from) >= from) &&
+          (upTo === undefined || (item[range] as typeof upTo) <= upTo),
       )
       return page(
         rows,
