@@ -1,6 +1,16 @@
 import { code as CBOR, encode } from '@ipld/dag-cbor'
 import type { Signer } from '@ucanto/interface'
-import { failure, parsePieceLink, revoke, spaceBlobAdd, Tasks } from '@w3filecoin/capabilities'
+import {
+  aggregateList,
+  dealReport,
+  failure,
+  type PieceLink,
+  parsePieceLink,
+  revoke,
+  spaceBlobAdd,
+  Tasks,
+} from '@w3filecoin/capabilities'
+import { buildAggregate } from '@w3filecoin/piece'
 import {
   dueAt,
   encodeMessage,
@@ -107,6 +117,7 @@ const scheduleVisits = (world: DeterministicWorld, system: System, offer: Offer)
   }
   at(14, () => addBlob(system, offer))
   at(2, () => offerInvalidAggregate(system))
+  at(14, () => visitAsBroker(system))
   for (const hours of [50, 100, 150]) at(hours, () => concludeWithoutEffects(system))
   at(152, () => nameAddress(system, offer))
   at(155, () => forgetAggregation(world, system))
@@ -211,16 +222,42 @@ const revokeAt = async (system: System, { name, id, url }: Simulated, offer: Off
 /** The aggregator offers pieces of which one is larger than the aggregate. */
 const offerInvalidAggregate = async (system: System): Promise<void> => {
   const pieces = [somePiece('fits', 4), somePiece('too large', 20)]
+  await offerAggregate(system, somePiece('an aggregate of 32 KiB', 10), pieces, 'invalid')
+}
+
+const offerAggregate = async (
+  system: System,
+  aggregate: PieceLink,
+  pieces: readonly PieceLink[],
+  group: string,
+): Promise<void> => {
   const bytes = encode(pieces)
   const cid = linkOf(bytes, CBOR)
   const { id } = serviceOf(system, 'aggregator')
   const offer = await Tasks.aggregateOffer(id, principal(serviceOf(system, 'dealer').id.did()), {
-    aggregate: somePiece('an aggregate of 32 KiB', 10),
+    aggregate,
     pieces: cid as never,
-    tenant: { storefront: id.did(), group: 'invalid', label: 'invalid' },
+    tenant: { storefront: id.did(), group, label: group },
     block: { cid, bytes } as never,
   })
   await post(system, 'dealer', offer)
+}
+
+/** The aggregator, which the dealer lists as a broker too, offers an aggregate, lists the open offers, and reports a deal and a failure. */
+const visitAsBroker = async (system: System): Promise<void> => {
+  const { ok } = buildAggregate({ pieces: [somePiece('brokered', 4)], size: 2 ** 15 })
+  await offerAggregate(system, ok!.link, ok!.pieces, 'brokered')
+  const { id, tables } = serviceOf(system, 'dealer')
+  const record = [...tables.aggregate!.items.values()].find(({ aggregate }) => aggregate === `${ok!.link}`)
+  const offer = `${record?.aggregate}/${record?.id}.json`
+  const broker = serviceOf(system, 'aggregator').id
+  const by = { issuer: broker, audience: principal(id.did()), with: broker.did(), expiration: Infinity }
+  const invocations = [
+    aggregateList.invoke({ ...by, nb: {} }),
+    dealReport.invoke({ ...by, nb: { offer, place: '4711' } }),
+    dealReport.invoke({ ...by, nb: { offer, fault: { message: 'No provider accepted it' } } }),
+  ]
+  for (const invocation of invocations) await post(system, 'dealer', await invocation.buildIPLDView())
 }
 
 /** The dealer hands over the receipts of failed aggregates, as it does when they have too many effects to attach. */

@@ -860,7 +860,7 @@ Examples:
 }
 
 interface PeerCommand {
-  name: 'storefront' | 'aggregator' | 'client'
+  name: 'storefront' | 'aggregator' | 'client' | 'broker'
   description: string
   /** The lists of services that it changes; the first one is the default. `without` are options that a list does not have. */
   lists: readonly (ListName & { without?: readonly (keyof PeerOptions)[] })[]
@@ -927,8 +927,23 @@ to an aggregator: that is not necessary if the dealer lets the aggregator name i
     ],
   },
   {
+    name: 'broker',
+    description: 'Lists the brokers that make deals for the dealer without access to AWS',
+    lists: [{ service: 'dealer', list: 'brokers' }],
+    settings: {
+      noun: 'a broker',
+      list: 'brokers',
+      note: `
+
+It may list the open offers of all tenants, and report that an offer gets no deal, which makes the offer fail. List only brokers that
+you trust with that.`,
+      options: () => [],
+    },
+    examples: ['w3fil broker add did:key:z6Mk… --stage production'],
+  },
+  {
     name: 'client',
-    description: 'Lists the clients that may ask the deal tracker for deals',
+    description: 'Lists the clients that may ask the deal tracker for deals, and report deals to it',
     lists: [{ service: 'deal-tracker', list: 'clients' }],
     settings: { noun: 'a client', list: 'clients', note: '', options: () => [] },
     examples: ['w3fil client add did:key:z6Mk… --stage production'],

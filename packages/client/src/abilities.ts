@@ -1,8 +1,11 @@
 import type {
   AggregateAcceptSuccess,
+  AggregateListSuccess,
   AggregateOfferSuccess,
   ConcludeSuccess,
   DealInfoSuccess,
+  DealReportSuccess,
+  DealWatchSuccess,
   FilecoinAcceptSuccess,
   FilecoinInfoSuccess,
   FilecoinOfferSuccess,
@@ -48,10 +51,22 @@ export interface Abilities {
   'piece/info': { nb: Grouped & { nonce?: string | undefined }; ok: PieceInfoSuccess }
   /** Dealer: offers an aggregate with the list of its pieces. */
   'aggregate/offer': { nb: Aggregated; ok: AggregateOfferSuccess }
+  /** Dealer: the offers that need a deal, for a broker. */
+  'aggregate/list': {
+    nb: { after?: string | undefined; limit?: number | undefined }
+    ok: AggregateListSuccess
+  }
+  /** Dealer: a place of an offered aggregate, or why the offer gets no deal, from a broker. */
+  'deal/report': {
+    nb: { offer: string } & ({ place: string; fault?: undefined } | { fault: DealFault; place?: undefined })
+    ok: DealReportSuccess
+  }
   /** Dealer, for itself: states the deal of an aggregate. */
   'aggregate/accept': { nb: Aggregated; ok: AggregateAcceptSuccess }
   /** Deal tracker: the deals of an aggregate, which `aggregate` or `piece` names. */
   'deal/info': { nb: { aggregate: AnyLink } | { piece: AnyLink }; ok: DealInfoSuccess }
+  /** Deal tracker: has sources that know deals only by their ids search a deal. */
+  'deal/watch': { nb: { dealID: number; source?: string | undefined }; ok: DealWatchSuccess }
   /** Storefront and aggregator: delivers a receipt, whose blocks are attached. */
   'ucan/conclude': { nb: { receipt: AnyLink }; ok: ConcludeSuccess }
   /** Every service: revokes a delegation, whose blocks are attached. */
@@ -60,6 +75,18 @@ export interface Abilities {
 
 /** The name of an ability, e.g. `filecoin/offer`. */
 export type Ability = keyof Abilities
+
+/**
+ * Why an offer gets no deal.
+ *
+ * @example { message: 'One piece is invalid', invalid: [{ piece, message: 'No content has this piece CID' }] }
+ */
+export interface DealFault {
+  /** For people. At most 1,000 characters. */
+  message: string
+  /** The invalid pieces, each with the reason in at most 500 characters. Absent: none. */
+  invalid?: { piece: AnyLink; message: string }[] | undefined
+}
 
 interface Content {
   content: AnyLink

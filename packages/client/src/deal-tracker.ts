@@ -1,4 +1,4 @@
-import type { DealInfoSuccess, DealNotFound } from '@w3filecoin/capabilities'
+import type { DealInfoSuccess, DealNotFound, DealWatchSuccess } from '@w3filecoin/capabilities'
 import type { AnyLink } from '@w3filecoin/piece'
 import { toError } from './error.ts'
 import { openService, Service, type ServiceOptions } from './service.ts'
@@ -38,6 +38,25 @@ export class DealTracker extends Service {
       return { deals: {}, places: [], asOf: (error as DealNotFound).asOf ?? [] }
     if (error) throw toError(error)
     return { deals: ok.deals, places: ok.places ?? [], asOf: ok.asOf ?? [] }
+  }
+
+  /**
+   * Reports a deal of the built-in market by its id, so that sources which know deals only by their ids search it for two weeks. A
+   * report may be repeated.
+   *
+   * @param dealID the id of the deal
+   * @param options the source, and a signal that ends the call
+   * @param options.source name of the source. Default: every source that searches reported deals
+   * @returns the names of the sources that search the deal
+   * @throws W3Error `NoSource` if no source searches reported deals; `TooManyDeals` if a source searches too many already
+   */
+  async watch(
+    dealID: number,
+    { source, signal }: { source?: string | undefined; signal?: AbortSignal | undefined } = {},
+  ): Promise<DealWatchSuccess> {
+    const { out } = await this.invoke('deal/watch', { dealID, source }, { signal })
+    if (out.error) throw toError(out.error)
+    return out.ok
   }
 
   async #ask(piece: AnyLink, { signal }: { signal?: AbortSignal | undefined }) {

@@ -11,13 +11,17 @@ import type { Signer } from '@ucanto/interface'
 import { platform } from '#platform'
 
 export type {
+  AggregateListSuccess,
   DealInfoSuccess,
   DealMetadata,
+  DealReportSuccess,
   DealSummary,
+  DealWatchSuccess,
   Failure,
   FilecoinAcceptSuccess,
   FilecoinInfoSuccess,
   Inclusion,
+  OpenOffer,
   PieceInfoSuccess,
   PieceLink,
   Place,
@@ -30,7 +34,7 @@ export type {
 } from '@w3filecoin/capabilities'
 export { describePlace, describePlaceKey, parsePlaceKey, placeIn, toPlaceKey } from '@w3filecoin/capabilities'
 export { type AnyLink, type InclusionPath, inclusionPaths, verifyInclusion } from '@w3filecoin/piece'
-export type { Abilities, Ability } from './abilities.ts'
+export type { Abilities, Ability, DealFault } from './abilities.ts'
 export { Aggregator, aggregator, type OfferAllOptions, type PieceEvent } from './aggregator.ts'
 export { type ChainLink, followChain } from './chain.ts'
 export { type ChainNode, type ChainNodeOptions, chainNode, type ShownPlace } from './chain-node.ts'

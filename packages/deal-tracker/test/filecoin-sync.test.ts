@@ -1,4 +1,5 @@
-import type { Signer } from '@ucanto/interface'
+import { Delegation, invoke } from '@ucanto/core'
+import type { DID, Proof, Signer } from '@ucanto/interface'
 import { dealInfo, epochToMs } from '@w3filecoin/capabilities'
 import type { FilecoinNode } from '@w3filecoin/local/filecoin-node'
 import type { PieceLink } from '@w3filecoin/piece'
@@ -21,14 +22,14 @@ const DAY_MS = 24 * 60 * 60 * 1000
 describe('the deal tracker with nodes of Filecoin', () => {
   let world: World
   let aws: Provided<typeof resources>
-  let signers: Record<'tracker' | 'client', Signer>
+  let signers: Record<'tracker' | 'client' | 'stranger', Signer>
   let node: FilecoinNode
   let server: { url: string; close: () => Promise<void> }
 
   beforeAll(async () => {
     world = await startWorld()
     aws = await world.provide(resources)
-    signers = await signersOf('tracker', 'client')
+    signers = await signersOf('tracker', 'client', 'stranger')
     node = startNode()
     server = await node.chain.listen()
   })
@@ -71,6 +72,15 @@ describe('the deal tracker with nodes of Filecoin', () => {
     return {
       stores,
       now,
+      watch: async (
+        nb: { dealID: number; source?: string },
+        issuer = client,
+        { proofs = [], ...by }: { with?: DID; proofs?: Proof[] } = {},
+      ) => {
+        const capability = { can: 'deal/watch', with: issuer.did(), nb, ...by } as const
+        const invocation = invoke({ issuer, audience: tracker, capability, nonce: `${nonce++}`, proofs })
+        return (await ask(api, invocation)).out
+      },
       run: async () => {
         clock.now = epochToMs(node.chain.head)
         await schedules.sync!()
@@ -91,7 +101,7 @@ describe('the deal tracker with nodes of Filecoin', () => {
   }
 
   it('answers deal/info with sectors, and with deals whose ids were reported, as of a final epoch', async () => {
-    const { run, info, ...dependencies } = start()
+    const { run, info, watch } = start()
     const link = somePiece('filecoin-sync', 35)
     await run()
     expect((await info(link)).error).toMatchObject({
@@ -105,7 +115,7 @@ describe('the deal tracker with nodes of Filecoin', () => {
     node.activate('f01000', 77, [link], END)
     node.publishDeal(123, { link, client: 'f01131298', provider: 'f020378', endEpoch: END })
     node.startDeal(123)
-    expect(await watchDeal(dependencies, 'market', 123)).toEqual({ ok: {} })
+    expect(await watch({ dealID: 123 })).toEqual({ ok: { sources: ['market'] } })
     node.chain.advance(30)
     await run()
     expect((await info(link)).ok).toMatchObject({
@@ -135,6 +145,41 @@ describe('the deal tracker with nodes of Filecoin', () => {
     expect([after?.refused, after?.stateEpoch]).toEqual([2, node.chain.finalized - 1])
     expect(after?.good).toEqual(record?.good)
     expect(dependencies.now()).toBe(epochToMs(node.chain.head))
+  })
+
+  it('takes reports of deals from its clients and holders of its delegation, and refuses other issuers', async () => {
+    const { watch, stores } = start()
+    const { tracker, stranger } = signers
+    const rowOf = (dealID: number) => stores.watch.get({ source: 'market', deal: `${dealID}` })
+    expect(await watch({ dealID: 401 }, stranger)).toMatchObject({ error: { name: 'UnknownClient' } })
+    const by = { with: tracker.did() }
+    expect(await watch({ dealID: 401 }, stranger, by)).toMatchObject({ error: { name: 'Unauthorized' } })
+    expect(await rowOf(401)).toBeUndefined()
+    const proof = await Delegation.delegate({
+      issuer: tracker,
+      audience: stranger,
+      capabilities: [{ can: 'deal/watch', with: tracker.did() }],
+    })
+    expect(await watch({ dealID: 401 }, stranger, { ...by, proofs: [proof] })).toHaveProperty('ok')
+    const row = await rowOf(401)
+    expect(row).toMatchObject({ source: 'market', deal: '401' })
+    expect(await watch({ dealID: 401, source: 'market' })).toEqual({ ok: { sources: ['market'] } })
+    expect(await rowOf(401), 'a repeated report').toEqual(row)
+  })
+
+  it('refuses reports for a source that does not read them, and of deals that cannot exist', async () => {
+    const { watch, stores } = start()
+    for (const source of ['sectors', 'absent', ''])
+      expect(await watch({ dealID: 402, source })).toMatchObject({
+        error: { name: 'NoSource', message: expect.stringContaining('Those that do: market') },
+      })
+    for (const dealID of [0, -1, 0.5])
+      expect(await watch({ dealID })).toMatchObject({
+        error: { name: 'MalformedCapability', field: 'nb.dealID' },
+      })
+    const { items } = await stores.watch.list('market', { limit: 1000 })
+    expect(items.map(({ deal }) => deal)).not.toContain('402')
+    expect(items.every(({ deal }) => /^[1-9]\d*$/.test(deal))).toBe(true)
   })
 
   it('searches a reported deal for two weeks, and longer if it is reported again', async () => {

@@ -201,6 +201,17 @@ export const tableContract = (make: () => Promise<Tables> | Tables): void => {
       )
     })
 
+    it('finds keys by an index with text, between bounds that no record needs to have', async () => {
+      const word = fresh('word')
+      const ids = ['1', '2', '10'].map(end => fresh(`between-${word}-`) + end).toSorted()
+      await table.putMany(ids.map(id => ({ id, word })))
+      const find = (bounds: object) => table.find('word', word, { limit: 10, ...bounds })
+      expect(await find({ from: ids[1] })).toEqual({ items: keys(ids.slice(1)) })
+      expect(await find({ from: `${ids[1]} ` })).toEqual({ items: keys(ids.slice(2)) })
+      expect(await find({ upTo: ids[1] })).toEqual({ items: keys(ids.slice(0, 2)) })
+      expect(await find({ from: 'z' })).toEqual({ items: [] })
+    })
+
     it('removes a record without the attribute from an index', async () => {
       const word = fresh('word')
       const record = (await table.insert({ id: fresh(), word })).ok!
