@@ -6,14 +6,23 @@ import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { buffer } from 'node:stream/consumers'
+import { decode } from '@ipld/dag-cbor'
 import { Delegation } from '@ucanto/core'
 import type { DID, Receipt, Signer } from '@ucanto/interface'
 import { ed25519 } from '@ucanto/principal'
 import { resources as aggregatorResources } from '@w3filecoin/aggregator/resources'
 import { bind, openTables } from '@w3filecoin/aws'
 import type { Failure } from '@w3filecoin/capabilities'
-import { aggregator as connect, encodeDelegation, receiveReceipts, verifyInclusion } from '@w3filecoin/client'
+import {
+  aggregator as connect,
+  dealer as connectDealer,
+  encodeDelegation,
+  type OpenOffer,
+  receiveReceipts,
+  verifyInclusion,
+} from '@w3filecoin/client'
 import { placesOf } from '@w3filecoin/local/provision'
+import { buildAggregate } from '@w3filecoin/piece'
 import { linkOf, somePiece } from '@w3filecoin/testing'
 import { afterAll, expect, test, vi } from 'vitest'
 import type { Context } from '../packages/cli/src/context.ts'
@@ -22,7 +31,14 @@ import { createProgram } from '../packages/cli/src/program.ts'
 import { ask, invoke } from './invoke.ts'
 import { useSystem } from './system.ts'
 
-const system = useSystem()
+/** The storefront of an aggregate that gets no deal: its pieces cannot be fetched. */
+const brokered = await ed25519.generate()
+const system = useSystem({
+  configure: (role, config) =>
+    role === 'dealer'
+      ? { ...config, pieceSources: [{ storefront: brokered.did(), url: 'http://127.0.0.1:9/{piece}' }] }
+      : config,
+})
 const { at } = system
 const home = mkdtempSync(join(tmpdir(), 'peers-'))
 afterAll(() => rmSync(home, { recursive: true, force: true }))
@@ -222,6 +238,55 @@ test.concurrent('a client that w3fil lists may ask the deal tracker', async () =
     name: 'UnknownClient',
     message: expect.stringContaining(`\`w3fil client add ${stranger.did()}\``),
   })
+})
+
+test.concurrent('K14: a broker that w3fil lists reads the open offers, and reports places and failures', async () => {
+  const [broker, stranger] = await Promise.all([ed25519.generate(), ed25519.generate()])
+  await must('aggregator', 'add', brokered.did())
+  await must('broker', 'add', broker.did())
+  const connectAs = (signer: Signer) => connectDealer(at('dealer').url, { signer })
+  const { ok } = buildAggregate({ pieces: [somePiece('brokered', 4)], size: 2 ** 15 })
+  const { aggregate, pieces } = { aggregate: ok!.link, pieces: ok!.pieces }
+  await (await connectAs(brokered)).offer(aggregate, pieces)
+
+  const dealer = await connectAs(broker)
+  const found: OpenOffer[] = []
+  let after: string | undefined
+  do {
+    const page = await dealer.list({ after, limit: 10 })
+    found.push(...page.aggregates)
+    after = page.next
+  } while (after !== undefined)
+  const opened = found.find(offer => `${offer.aggregate}` === `${aggregate}`)!
+  expect(opened).toMatchObject({
+    tenant: brokered.did(),
+    collection: opened.group,
+    source: 'http://127.0.0.1:9/{piece}',
+  })
+  const block = new Uint8Array(await (await fetch(opened.piecesUrl)).arrayBuffer())
+  expect(`${linkOf(block, 0x71)}`).toBe(`${opened.pieces}`)
+  expect(decode(block)).toEqual(pieces)
+
+  const place = { type: 'sector', miner: 'f01000', sector: 77 } as const
+  expect(await dealer.reportPlace(opened.offer, place)).toMatchObject({
+    stage: 'offered',
+    asOf: expect.any(Array),
+  })
+  const refused = await connectAs(stranger)
+  const fault = {
+    message: 'One piece is invalid',
+    invalid: [{ piece: pieces[0]!, message: 'No content has it' }],
+  }
+  for (const attempt of [() => refused.list(), () => refused.reportFault(opened.offer, fault)])
+    await expect(attempt()).rejects.toMatchObject({
+      code: 'UnknownBroker',
+      message: expect.stringContaining(`\`w3fil broker add ${stranger.did()}\``),
+    })
+  expect(await dealer.reportFault(opened.offer, fault)).toEqual({ stage: 'offered' })
+  await vi.waitFor(
+    async () => expect(await dealer.reportFault(opened.offer, fault)).toEqual({ stage: 'failed' }),
+    { timeout: 20_000, interval: 200 },
+  )
 })
 
 test.concurrent('the commands report each change, and change nothing by accident', async () => {
