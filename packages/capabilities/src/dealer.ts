@@ -125,6 +125,7 @@ export interface AggregateListSuccess {
 export interface OpenOffer {
   /** Name of the offer, for `deal/report`. A deal with this label is for this offer. */
   offer: string
+  /** Piece CID of the aggregate. */
   aggregate: PieceLink
   /** Link of the DAG-CBOR block that lists the pieces, as in `aggregate/offer`. */
   pieces: UnknownLink
@@ -132,10 +133,11 @@ export interface OpenOffer {
   piecesUrl: string
   /** URL of each piece, with `{piece}` in place of its CID. Absent if the dealer has none for the storefront. */
   source?: string
-  /** The group, under the name in the offer document. */
+  /** Name under which deal making collects deals: the group. */
   collection: string
   /** The storefront that the pieces are from. */
   tenant: string
+  /** The group of the pieces. */
   group: string
   /** Name of the aggregate for people, e.g. `free #7`. */
   label: string
