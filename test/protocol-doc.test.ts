@@ -19,7 +19,7 @@ const IDS = [
   ...rows('T', 3),
   ...rows('U', 3),
   ...rows('R', 1),
-  ...rows('K', 13),
+  ...rows('K', 14),
   ...rows('L', 7),
 ]
 
