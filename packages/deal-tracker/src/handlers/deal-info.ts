@@ -12,7 +12,7 @@ import {
 } from '@w3filecoin/capabilities'
 import { toV1 } from '@w3filecoin/piece'
 import { type Handler, provide } from '@w3filecoin/runtime'
-import { refuseStranger } from '../authorize-client.ts'
+import { refuseUnlessClient } from '../authorize-client.ts'
 import type { Dependencies } from '../dependencies.ts'
 import type { DialectQuestion } from '../dialects/questions.ts'
 import { type DealRecord, toDeals, toPieceKey, toPlaces } from '../domain/deal.ts'
@@ -50,7 +50,7 @@ export const dealInfoHandler = (
   }
 
   return provide(ability as typeof dealInfo, async input => {
-    const stranger = await refuseStranger(dependencies, input)
+    const stranger = await refuseUnlessClient(dependencies, input)
     if (stranger) return { out: { error: stranger } }
     const { capability } = input
     const named = findAggregate(capability.nb)

@@ -1,6 +1,6 @@
 import { type DealWatchSuccess, dealWatch, failure } from '@w3filecoin/capabilities'
 import { type Handler, provide } from '@w3filecoin/runtime'
-import { refuseStranger } from '../authorize-client.ts'
+import { refuseUnlessClient } from '../authorize-client.ts'
 import type { Dependencies } from '../dependencies.ts'
 import { watchDeal } from '../watch-deal.ts'
 
@@ -14,7 +14,7 @@ export const dealWatchHandler = (
   provide(
     dealWatch,
     async input => {
-      const stranger = await refuseStranger(dependencies, input)
+      const stranger = await refuseUnlessClient(dependencies, input)
       if (stranger) return { out: { error: stranger } }
       const { dealID, source } = input.capability.nb
       const names = dependencies.sources

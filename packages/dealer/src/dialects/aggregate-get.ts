@@ -1,5 +1,5 @@
 import { type DealInfoSuccess, Draft1, type Failure, failure } from '@w3filecoin/capabilities'
-import { type Handler, newNotListed, provide, reach, trackerQuestion } from '@w3filecoin/runtime'
+import { type Handler, provide, reach, refuseStranger, trackerQuestion } from '@w3filecoin/runtime'
 import type { Dependencies } from '../dependencies.ts'
 
 /** Maximum number of invocations in one message: each asks the deal tracker. */
@@ -14,25 +14,21 @@ export const aggregateGetHandler = ({
   random,
   log,
 }: Pick<Dependencies, 'id' | 'aggregators' | 'storefronts' | 'dealTracker' | 'random' | 'log'>): Handler => {
-  const isListed = async (did: string) =>
-    (await aggregators.find(did)) !== undefined || (await storefronts.find(did)) !== undefined
+  const listed = {
+    find: async (did: string) => (await aggregators.find(did)) ?? (await storefronts.find(did)),
+  }
 
   return provide(
     Draft1.aggregateGet,
-    async ({ capability, invocation }) => {
-      const { with: did, nb } = capability
-      if (did !== id.did() && !(await isListed(did)))
-        return {
-          out: {
-            error: newNotListed('UnknownClient', {
-              did,
-              setting: 'storefronts',
-              command: 'w3fil storefront add --at dealer',
-              self: id,
-              invocation,
-            }),
-          },
-        }
+    async input => {
+      const stranger = await refuseStranger('UnknownClient', input, {
+        self: id,
+        listed,
+        setting: 'storefronts',
+        command: 'w3fil storefront add --at dealer',
+      })
+      if (stranger) return { out: { error: stranger } }
+      const { nb } = input.capability
       const question = await trackerQuestion(id, dealTracker, { piece: nb.piece, nonce: random() })
       const answers = await reach(dealTracker, () => dealTracker.execute([question]), log)
       const answer = answers.ok?.[0]

@@ -14,7 +14,7 @@ import type { Dependencies } from '../dependencies.ts'
 import { type AggregateRecord, isFinal, isOpenKey, toOpenKey } from '../domain/aggregate.ts'
 import { describeOffer, documentName } from '../domain/offer-document.ts'
 import type { WholeRecord } from '../domain/whole.ts'
-import { refuseStranger } from '../offers/authorize-broker.ts'
+import { refuseUnlessBroker } from '../offers/authorize-broker.ts'
 import { locatePieces, locateWhole, permitEndMs } from '../offers/locate.ts'
 
 /** Maximum number of invocations in one message: the answers of 100 offers each must fit into one message. */
@@ -54,7 +54,7 @@ export const aggregateListHandler = (
   return provide(
     aggregateList,
     async input => {
-      const stranger = await refuseStranger(dependencies, input)
+      const stranger = await refuseUnlessBroker(dependencies, input)
       if (stranger) return { out: { error: stranger } }
       const { after, limit = MAX_LISTED_OFFERS } = input.capability.nb
       if (after !== undefined && !isOpenKey(after)) return { out: { error: newInvalidCursor(after) } }

@@ -10,7 +10,7 @@ import {
 import { describeIssue, type Handler, provide, type Stored, update } from '@w3filecoin/runtime'
 import type { Dependencies } from '../dependencies.ts'
 import { type AggregateRecord, isFinal, MAX_REPORTED_DEALS, recordReport } from '../domain/aggregate.ts'
-import { refuseStranger } from '../offers/authorize-broker.ts'
+import { refuseUnlessBroker } from '../offers/authorize-broker.ts'
 import { reportSchema } from '../queues.ts'
 import { askTracker, type TrackerAnswer } from '../settlement/ask-tracker.ts'
 import { findReported, readInvalid } from '../settlement/read-report.ts'
@@ -88,7 +88,7 @@ export const dealReportHandler = (
   return provide(
     dealReport,
     async input => {
-      const stranger = await refuseStranger(dependencies, input)
+      const stranger = await refuseUnlessBroker(dependencies, input)
       if (stranger) return { out: { error: stranger } }
       const { offer, place: key, fault } = input.capability.nb
       const place = key === undefined ? undefined : parsePlaceKey(key)

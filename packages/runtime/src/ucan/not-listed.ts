@@ -1,5 +1,6 @@
-import type { Invocation, Signer } from '@ucanto/interface'
+import type { DID, Invocation, Signer } from '@ucanto/interface'
 import { type Failure, failure } from '@w3filecoin/capabilities'
+import type { Peers } from './peers.ts'
 
 /**
  * Returns the failure of a principal that the service does not list. The message names the ways to be accepted: the
@@ -34,3 +35,33 @@ export const newNotListed = (
     `${did} is not in the setting ${setting} of ${service}, nor in its table of peers. Ask its operator to list it, with \`${command} ${did}\`; or to delegate ${can} with ${service} to the audience ${invocation.issuer.did()}, and then invoke with ${service} and this delegation in the proofs.`,
   )
 }
+
+/**
+ * Returns the failure of an invocation, which the server has verified, if its resource is neither the service nor a principal that it
+ * lists; `undefined` if the issuer may invoke. With the service as the resource, the issuer has its delegation.
+ *
+ * @param name name of the failure
+ * @param options.listed the principals of the setting
+ * @example
+ * await refuseStranger('UnknownBroker', input, { self, listed: brokers, setting: 'brokers', command: 'w3fil broker add' })
+ */
+export const refuseStranger = async (
+  name: string,
+  {
+    capability: { with: did },
+    invocation,
+  }: { capability: { with: DID }; invocation: Pick<Invocation, 'issuer' | 'capabilities'> },
+  {
+    self,
+    listed,
+    ...list
+  }: {
+    self: Pick<Signer, 'did'>
+    listed: Pick<Peers<{ did: DID }>, 'find'>
+    setting: string
+    command: string
+  },
+): Promise<Failure | undefined> =>
+  did === self.did() || (await listed.find(did))
+    ? undefined
+    : newNotListed(name, { did, ...list, self, invocation })
