@@ -1,3 +1,9 @@
+import {
+  readSectorStatus,
+  type SectorStatus,
+  STATUS_VERSION,
+  toStatusMessage,
+} from '@w3filecoin/chain/sectors'
 import { loggedUrl } from '@w3filecoin/runtime'
 import pMap from 'p-map'
 import * as z from 'zod'
@@ -17,16 +23,12 @@ import {
   type Tipset,
 } from './filecoin.ts'
 import type { Network } from './network.ts'
-import { fromBase64, readEvents, toBase64 } from './sector-events.ts'
+import { readEvents } from './sector-events.ts'
 
 /** The greatest number of pieces in sectors of one source. The state of each sector is read once a day. */
 export const MAX_SECTOR_PIECES = 100_000
 /** Known sectors whose state one run reads. After a gap of a day all have their turn, and those above the limit wait for the next one. */
 const MAX_TURNS = 5_000
-
-/** The first version of the network in which actors of providers say whether a sector is faulty or gone (FIP-0112). */
-const LOCATION_VERSION = 28
-const GENERATE_SECTOR_LOCATION = 1_321_604_665
 
 /**
  * Opens the pieces in sectors of some storage providers. Each run reads the events since the run before, until the last final tipset,
@@ -153,16 +155,16 @@ const readStates = async (
   const due = sectors
     .filter(sector => !sector.isNew && (isEnding(sector) || hasTurn(sector.number, previousEpoch, epoch)))
     .slice(0, MAX_TURNS)
-  const hasLocations =
+  const hasStatuses =
     due.length > 0 &&
-    (await node.call('Filecoin.StateNetworkVersion', [tipset.Cids], z.int())) >= LOCATION_VERSION
+    (await node.call('Filecoin.StateNetworkVersion', [tipset.Cids], z.int())) >= STATUS_VERSION
   const read = [...sectors.filter(({ isNew }) => isNew), ...due]
   return new Map(
     await pMap(
       read,
       async (sector): Promise<[Sector, SectorState | undefined]> => [
         sector,
-        await readState(node, tipset, sector, hasLocations),
+        await readState(node, tipset, sector, hasStatuses),
       ],
       { concurrency: MAX_PARALLEL_CALLS },
     ),
@@ -175,51 +177,26 @@ const readState = async (
   node: FilecoinNode,
   tipset: Tipset,
   { miner, number, isNew }: Sector,
-  hasLocations: boolean,
+  hasStatuses: boolean,
 ): Promise<SectorState | undefined> => {
   const method = 'Filecoin.StateSectorGetInfo'
   const info = await node.call(method, [miner, number, tipset.Cids], infoSchema)
   if (info === null) return undefined
   if (info.SectorNumber !== number) throw newUnknownAnswer(node, method)
   // One that is new was live a moment ago. The search of the actor is expensive.
-  const status = !isNew && hasLocations ? await readStatus(node, tipset, miner, number) : 'active'
+  const status = !isNew && hasStatuses ? await readStatus(node, tipset, miner, number) : 'active'
   return status === 'dead' ? undefined : { endEpoch: info.Expiration, isFaulty: status === 'faulty' }
 }
 
-/** The numbers of the statuses of a sector, in the answer of its actor. */
-const STATUSES = ['dead', 'active', 'faulty'] as const
-
-const receiptSchema = z.object({ MsgRct: z.object({ ExitCode: z.literal(0), Return: z.base64() }) })
-/** The status, and where the sector is in the state of its actor, which is not needed. */
-const locationSchema = z.tuple([
-  z
-    .int()
-    .min(0)
-    .max(STATUSES.length - 1),
-  z.unknown(),
-])
-
-/**
- * Asks the actor of a provider for the status of a sector. The entry of a terminated sector stays in the state until the actor
- * compacts it.
- */
 const readStatus = async (
   node: FilecoinNode,
   tipset: Tipset,
   miner: string,
   sector: number,
-): Promise<(typeof STATUSES)[number]> => {
+): Promise<SectorStatus> => {
   const method = 'Filecoin.StateCall'
-  const message = {
-    To: miner,
-    // The actor of the system: a message without effects needs no wallet.
-    From: `${miner.charAt(0)}00`,
-    Value: '0',
-    Method: GENERATE_SECTOR_LOCATION,
-    Params: toBase64([sector]),
-  }
-  const { MsgRct } = await node.call(method, [message, tipset.Cids], receiptSchema)
-  const location = locationSchema.safeParse(fromBase64(MsgRct.Return))
-  if (!location.success) throw newUnknownAnswer(node, method, location.error)
-  return STATUSES[location.data[0]] as (typeof STATUSES)[number]
+  const answer = await node.call(method, [toStatusMessage(miner, sector), tipset.Cids], z.unknown())
+  const status = readSectorStatus(answer)
+  if (status === undefined) throw newUnknownAnswer(node, method)
+  return status
 }
