@@ -172,11 +172,15 @@ continues the same workflows. A proof never replaces a different one.`),
     .option('--tracker <url>', 'ask this deal tracker')
     .option(
       '--rpc <url>',
-      'ask this node of the chain whether the deal or the PDP data set contains the aggregate',
+      'ask this node of the chain whether the deal, the sector or the PDP data set contains the aggregate',
     )
     .option(
       '--pdp-verifier <address>',
       'the contract PDPVerifier whose data sets count (default: that of Filecoin mainnet, and of Calibration)',
+    )
+    .option(
+      '--network <name>',
+      'the network whose deals and sectors count (default: mainnet; calibrationnet for a sector of an address t0…)',
     )
     .addOption(dataOption())
     .addOption(keyOption())

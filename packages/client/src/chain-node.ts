@@ -1,4 +1,12 @@
 import { describePlace, type Place } from '@w3filecoin/capabilities'
+import {
+  EVENT_WINDOW_EPOCHS,
+  readSectorEvents,
+  readSectorStatus,
+  type SectorEvent,
+  toEventFilter,
+  toStatusMessage,
+} from '@w3filecoin/chain/sectors'
 import { type AnyLink, decodePiece, toV1 } from '@w3filecoin/piece'
 import { platform } from '#platform'
 import { reasonOf, W3Error } from './error.ts'
@@ -17,11 +25,20 @@ const VERIFIERS = new Map([
   [314_159, '0x85e366cf9dd2c0ae37e963d9556f5f4718d6417c'],
 ])
 
+/** Networks of Filecoin, as their nodes name them. */
+const MAINNET = 'mainnet'
+const CALIBRATION = 'calibrationnet'
+/** How nodes say that a provider does not exist, and Forest that a sector does not. Lotus returns `null` for a sector. */
+const NO_SECTOR = /actor not found|info for sector number \d+ not found/i
+
 /** Selectors of PDPVerifier: the first four bytes of the hash of `pieceLive(uint256,uint256)` and of `getPieceCid(uint256,uint256)`. */
 const PIECE_LIVE = '1a271225'
 const GET_PIECE_CID = '25bbbedf'
 const TRUE = `0x${'1'.padStart(64, '0')}`
 const FALSE = `0x${'0'.padStart(64, '0')}`
+
+/** Windows of events that one question searches for the update of a sector: the month before its place was seen. */
+const MAX_WINDOWS = 30
 
 /** Options of {@link chainNode}. */
 export interface ChainNodeOptions {
@@ -30,6 +47,11 @@ export interface ChainNodeOptions {
    * and of the test network Calibration.
    */
   verifier?: string | undefined
+  /**
+   * The network whose deals and sectors count, as its nodes name it, e.g. `calibrationnet`. The default is `mainnet`, and for a sector
+   * at an address `t0…` the test network Calibration.
+   */
+  network?: string | undefined
   /** Sends the requests. The default is the global `fetch`. */
   fetch?: Fetch | undefined
 }
@@ -38,6 +60,7 @@ export interface ChainNodeOptions {
  * A place of an aggregate as a node of the chain shows it.
  *
  * @example { by: 'https://node.example', status: 'Active', epoch: 6543300 }
+ * @example { by: 'https://node.example', status: 'Active', faulty: true, epoch: 6543300 }
  */
 export interface ShownPlace {
   /** Origin of the node. */
@@ -45,27 +68,33 @@ export interface ShownPlace {
   /**
    * - `Active`: it contains the aggregate. For a deal: its sector is active. For PDP: the piece is in the data set
    * - `Pending`: the deal is not in a sector yet
-   * - `Expired`, `Terminated`: the deal has ended
+   * - `Expired`, `Terminated`: the deal or the sector has ended. The contents of such a sector are not checked
    * - `NotFound`: the chain does not have it, or not any more
-   * - `NotChecked`: it is in a sector, which takes a node with an index of events; or of a kind that this version does not know
+   * - `NotChecked`: it is of a kind that this version does not know
    * - `UnknownVerifier`: it names another contract than the PDPVerifier that counts
    */
   status: 'Active' | 'Pending' | 'Expired' | 'Terminated' | 'NotFound' | 'NotChecked' | 'UnknownVerifier'
+  /** The provider misses proofs of the sector. */
+  faulty?: true
   /** The finalized epoch of the answer. Absent if the node was not asked. */
   epoch?: number
 }
+
+type SectorPlace = Place & { type: 'sector' }
 
 /** A node of the chain, which knows places without any service of this protocol. */
 export class ChainNode {
   /** The address of the node. */
   readonly url: string
   readonly #verifier: string | undefined
+  readonly #network: string | undefined
   readonly #fetch: Fetch
 
   /** @internal */
-  constructor(url: string | URL, { verifier, fetch = platform.fetch }: ChainNodeOptions = {}) {
+  constructor(url: string | URL, { verifier, network, fetch = platform.fetch }: ChainNodeOptions = {}) {
     this.url = new URL(url).href
     this.#verifier = verifier?.toLowerCase()
+    this.#network = network
     this.#fetch = fetch
   }
 
@@ -74,14 +103,15 @@ export class ChainNode {
    *
    * @param place the place that a receipt names
    * @param aggregate its piece CID v2
-   * @param options a signal that ends the call
+   * @param options a signal that ends the call; the epoch in the receipt, before which a sector is searched that was filled after its
+   * activation
    * @throws W3Error `PlaceMismatch` if the place contains another piece; `WrongChain` if the node is one of another chain;
-   * `InvalidAnswer`, `Unreachable`
+   * `HistoryMissing` if the node does not keep the event that names the pieces of a sector; `InvalidAnswer`, `Unreachable`
    */
   async find(
     place: Place | undefined,
     aggregate: AnyLink,
-    { signal }: { signal?: AbortSignal | undefined } = {},
+    { signal, epoch }: { signal?: AbortSignal | undefined; epoch?: number | undefined } = {},
   ): Promise<ShownPlace> {
     const by = new URL(this.url).origin
     switch (place?.type) {
@@ -90,6 +120,7 @@ export class ChainNode {
       case 'pdp':
         return { by, ...(await this.#findPiece(place, aggregate, signal)) }
       case 'sector':
+        return { by, ...(await this.#findSector(place, aggregate, epoch, signal)) }
       case undefined:
         return { by, status: 'NotChecked' }
     }
@@ -100,10 +131,7 @@ export class ChainNode {
     aggregate: AnyLink,
     signal: AbortSignal | undefined,
   ): Promise<Omit<ShownPlace, 'by'>> {
-    const { Cids, Height } = mapOf(await this.#ask('Filecoin.ChainGetFinalizedTipSet', [], signal))
-    const [epoch] = this.#integers(Height)
-    // Without a tipset, the node would answer for a block that may not be final.
-    if (!Array.isArray(Cids)) throw this.#invalid('the tipset has no `Cids`')
+    const { Cids, epoch } = await this.#readFinal(this.#network ?? MAINNET, signal)
     const { result, error } = await this.#call(
       'Filecoin.StateMarketStorageDeal',
       [place.dealID, Cids],
@@ -115,14 +143,102 @@ export class ChainNode {
     const state = mapOf(mapOf(result).State)
     const [size, end] = this.#integers(proposal.PieceSize, proposal.EndEpoch)
     const [start, slashed] = this.#integers(state.SectorStartEpoch, state.SlashEpoch)
-    if (
-      mapOf(proposal.PieceCID)['/'] !== `${toV1(aggregate).ok?.root}` ||
-      size !== decodePiece(aggregate).ok?.size
-    )
-      throw this.#mismatch(place, aggregate)
+    if (!isPiece(aggregate, mapOf(proposal.PieceCID)['/'], size)) throw this.#mismatch(place, aggregate)
     if (slashed >= 0) return { status: 'Terminated', epoch }
     if (end <= epoch) return { status: 'Expired', epoch }
     return { status: start > 0 ? 'Active' : 'Pending', epoch }
+  }
+
+  async #findSector(
+    place: SectorPlace,
+    aggregate: AnyLink,
+    seenEpoch: number | undefined,
+    signal: AbortSignal | undefined,
+  ): Promise<Omit<ShownPlace, 'by'>> {
+    const { miner, sector } = place
+    const network = this.#network ?? (miner.startsWith('f') ? MAINNET : CALIBRATION)
+    const { Cids, epoch } = await this.#readFinal(network, signal)
+    const method = 'Filecoin.StateSectorGetInfo'
+    const { result, error } = await this.#call(method, [miner, sector, Cids], signal)
+    if (result === null || NO_SECTOR.test(error ?? '')) return { status: 'NotFound', epoch }
+    if (error !== undefined) throw this.#invalid(`${method} fails: ${error}`)
+    const { SectorNumber, Activation, PowerBaseEpoch, Expiration, SectorKeyCID } = mapOf(result)
+    const [number, activation, powerBase, end] = this.#integers(
+      SectorNumber,
+      Activation,
+      PowerBaseEpoch,
+      Expiration,
+    )
+    if (number !== sector || SectorKeyCID === undefined)
+      throw this.#invalid(`${method} does not return the sector`)
+    if (end <= epoch) return { status: 'Expired', epoch }
+    // The entry of a terminated sector stays in the state for a time.
+    const message = toStatusMessage(miner, sector)
+    const status = readSectorStatus(await this.#ask('Filecoin.StateCall', [message, Cids], signal))
+    if (status === undefined)
+      throw this.#invalid(
+        'the actor of the provider returns no status, which it does from network version 28 on',
+      )
+    if (status === 'dead') return { status: 'Terminated', epoch }
+
+    // The state does not name the pieces of a sector. An event of the time when it got them does.
+    const isUpdated = SectorKeyCID !== null
+    const filled = isUpdated
+      ? await this.#findUpdate(place, { activation, powerBase, seenEpoch }, signal)
+      : (await this.#eventsOf(place, activation, activation, signal)).find(
+          ({ type }) => type === 'sector-activated',
+        )
+    if (filled === undefined)
+      throw this.#missing(
+        place,
+        `it has no event of the time when the sector was ${isUpdated ? 'updated' : 'activated'}`,
+      )
+    if (!filled.pieces.some(({ root, paddedBytes }) => isPiece(aggregate, root, paddedBytes)))
+      throw this.#mismatch(place, aggregate)
+    return { status: 'Active', ...(status === 'faulty' && { faulty: true as const }), epoch }
+  }
+
+  /**
+   * Searches the update in which a sector got its pieces, after its activation. Its power is computed since then, unless it was extended
+   * later: then search back from the epoch at which its place was seen.
+   */
+  async #findUpdate(
+    place: SectorPlace,
+    {
+      activation,
+      powerBase,
+      seenEpoch = powerBase,
+    }: { activation: number; powerBase: number; seenEpoch: number | undefined },
+    signal: AbortSignal | undefined,
+  ): Promise<SectorEvent | undefined> {
+    const findLast = async (first: number, last: number) =>
+      (await this.#eventsOf(place, first, last, signal)).findLast(({ type }) => type === 'sector-updated')
+    const atBase = await findLast(powerBase, powerBase)
+    if (atBase) return atBase
+    let last = Math.min(seenEpoch, powerBase - 1)
+    for (let n = 0; n < MAX_WINDOWS && last > activation; n++) {
+      const first = Math.max(activation + 1, last - EVENT_WINDOW_EPOCHS + 1)
+      const found = await findLast(first, last)
+      if (found) return found
+      last = first - 1
+    }
+    return undefined
+  }
+
+  /** Reads the events of a sector from one epoch to another, both inclusive. */
+  async #eventsOf(
+    place: SectorPlace,
+    first: number,
+    last: number,
+    signal: AbortSignal | undefined,
+  ): Promise<SectorEvent[]> {
+    const method = 'Filecoin.GetActorEventsRaw'
+    const query = { miners: [place.miner], sector: place.sector, first, last }
+    const { result, error } = await this.#call(method, [toEventFilter(query)], signal)
+    if (error !== undefined) throw this.#missing(place, `${method} of epoch ${first} fails: ${error}`)
+    const events = readSectorEvents(result, query)
+    if (events === undefined) throw this.#invalid(`${method} returns another form, or other events`)
+    return events
   }
 
   async #findPiece(
@@ -148,6 +264,24 @@ export class ChainNode {
     if (isLive === FALSE) return { status: 'NotFound', epoch }
     if ((await call(GET_PIECE_CID)) !== encodeCid(aggregate)) throw this.#mismatch(place, aggregate)
     return { status: 'Active', epoch }
+  }
+
+  /** Reads the last finalized tipset, at which the node answers further calls. Throws if the node serves another network. */
+  async #readFinal(
+    network: string,
+    signal: AbortSignal | undefined,
+  ): Promise<{ Cids: unknown[]; epoch: number }> {
+    const found = await this.#ask('Filecoin.StateNetworkName', [], signal)
+    if (typeof found !== 'string') throw this.#invalid('the network has no name')
+    if (found !== network)
+      throw new W3Error('WrongChain', `${this.url} is a node of the network ${found}, not of ${network}`, {
+        hint: `Ask a node of ${network}, or name the network of the proof.`,
+      })
+    const { Cids, Height } = mapOf(await this.#ask('Filecoin.ChainGetFinalizedTipSet', [], signal))
+    const [epoch] = this.#integers(Height)
+    // Without a tipset, the node would answer for a block that may not be final.
+    if (!Array.isArray(Cids) || Cids.length === 0) throw this.#invalid('the tipset has no `Cids`')
+    return { Cids, epoch }
   }
 
   /** Calls a method of JSON-RPC. Throws if its answer is an error. */
@@ -192,6 +326,16 @@ export class ChainNode {
     })
   }
 
+  #missing(place: SectorPlace, reason: string): W3Error {
+    return new W3Error(
+      'HistoryMissing',
+      `${this.url} shows that ${describePlace(place)} is live, but not which pieces it contains: ${reason}`,
+      {
+        hint: 'Ask a node that keeps the events of that time: Lotus does with EnableActorEventsAPI and its chain index. Or ask a deal tracker.',
+      },
+    )
+  }
+
   #mismatch(place: Place, aggregate: AnyLink): W3Error {
     return new W3Error(
       'PlaceMismatch',
@@ -204,11 +348,15 @@ export class ChainNode {
  * Returns a node of the chain to ask about places. It sends nothing before the first question.
  *
  * @param url the address of its JSON-RPC, e.g. `https://node.example/rpc/v1`
- * @param options the contract that counts, and `fetch`
+ * @param options the contract and the network that count, and `fetch`
  * @example const report = await verify(proof, { storefront, node: chainNode('https://node.example/rpc/v1') })
  */
 export const chainNode = (url: string | URL, options?: ChainNodeOptions): ChainNode =>
   new ChainNode(url, options)
+
+/** Whether a piece CID v1 and a size in padded bytes are those of an aggregate. */
+const isPiece = (aggregate: AnyLink, root: unknown, paddedBytes: number): boolean =>
+  root === `${toV1(aggregate).ok?.root}` && paddedBytes === decodePiece(aggregate).ok?.size
 
 /** Encodes an unsigned integer as the ABI of Ethereum does: a word of 32 bytes, in hexadecimal digits. */
 const toWord = (value: number): string => value.toString(16).padStart(64, '0')

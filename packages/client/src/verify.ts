@@ -5,6 +5,7 @@ import {
   type FilecoinAcceptSuccess,
   type Place,
   placeIn,
+  readMetadata,
   toPlaceKey,
 } from '@w3filecoin/capabilities'
 import { decodePiece, type EncodedInclusion, toV1, verifyInclusion } from '@w3filecoin/piece'
@@ -98,7 +99,8 @@ export interface TrackedDeal {
  * @param options the storefront, and the file, the deal tracker or the node of the chain to compare the proof with
  * @example const report = await verify('photo.jpg.w3proof', { storefront: 'did:key:z6Mk…', file: 'photo.jpg' })
  * @throws W3Error `InvalidProof`; `FileMismatch` if the proof is valid, but the file is another one; `PlaceMismatch` if the
- * chain has another piece at the place; `UnknownKeys` for a `did:web` without keys
+ * chain has another piece at the place; `WrongChain` and `HistoryMissing` if the node cannot check the place; `UnknownKeys` for a
+ * `did:web` without keys
  */
 export const verify = async (source: ProofSource, options: VerifyOptions): Promise<Report> => {
   const { storefront, file, dealTracker, node, signal } = options
@@ -134,7 +136,8 @@ export const verify = async (source: ProofSource, options: VerifyOptions): Promi
 
   const isSame = file !== undefined && (await isSameFile(proof, file, signal))
   const tracker = dealTracker && (await track(proof, dealTracker, signal))
-  const shown = node && (await node.find(place, aggregate, { signal }))
+  const { epoch } = { ...readMetadata(aux)?.dataSource } as { epoch?: number }
+  const shown = node && (await node.find(place, aggregate, { epoch, signal }))
   return {
     storefront: did,
     key,
@@ -233,19 +236,18 @@ const describe = (
   },
 ): Pick<Report, 'proves' | 'doesNotProve'> => {
   const deal = place ? describePlace(place) : 'a place on chain'
+  const isShown = shown && isOnChain(shown, place)
   return {
     proves: [
       `The piece ${piece} and its index entry are in the aggregate ${aggregate}.`,
       `${did} states that the content ${content} has this piece, and that ${deal} contains the aggregate.`,
       ...(isSame ? ['The file has this piece.'] : []),
       ...(tracker && tracker.status !== 'NotFound'
-        ? [
-            `${tracker.by} states that ${deal} is ${tracker.status} now${tracker.faulty ? ', although its provider misses proofs' : ''}.`,
-          ]
+        ? [`${tracker.by} states that ${deal} is ${tracker.status} now${althoughFaulty(tracker)}.`]
         : []),
-      ...(shown && isOnChain(shown)
+      ...(isShown
         ? [
-            `${shown.by} shows that ${deal} contains the aggregate, and is ${shown.status} at epoch ${shown.epoch}.`,
+            `${shown.by} shows that ${deal} contains the aggregate, and is ${shown.status} at epoch ${shown.epoch}${althoughFaulty(shown)}.`,
           ]
         : []),
     ],
@@ -256,7 +258,7 @@ const describe = (
       ...(tracker?.status === 'NotFound'
         ? [`That ${deal} exists on chain: ${tracker.by} does not know it.`]
         : []),
-      ...(shown && !isOnChain(shown) ? [`That ${deal} exists on chain: ${reasonOf(shown)}.`] : []),
+      ...(shown && !isShown ? [`That ${deal} exists on chain: ${reasonOf(shown)}.`] : []),
       ...(isSame ? [] : ['That a file at hand is the content: pass the file.']),
       'That the storage provider serves the content.',
       ...(place?.type === 'pdp'
@@ -270,8 +272,13 @@ const describe = (
   }
 }
 
-const isOnChain = ({ status }: ShownPlace): boolean =>
-  status === 'Active' || status === 'Pending' || status === 'Expired' || status === 'Terminated'
+/** Whether the chain shows that a place contains the aggregate. The contents of a sector that has ended are not checked. */
+const isOnChain = ({ status }: ShownPlace, place: Place | undefined): boolean =>
+  status === 'Active' ||
+  (place?.type !== 'sector' && (status === 'Pending' || status === 'Expired' || status === 'Terminated'))
+
+const althoughFaulty = ({ faulty }: { faulty?: true }): string =>
+  faulty ? ', although its provider misses proofs' : ''
 
 const reasonOf = ({ by, status, epoch }: ShownPlace): string => {
   switch (status) {
@@ -279,6 +286,9 @@ const reasonOf = ({ by, status, epoch }: ShownPlace): string => {
       return `${by} does not show it at epoch ${epoch}`
     case 'UnknownVerifier':
       return 'its contract is not the PDPVerifier whose data sets count'
+    case 'Expired':
+    case 'Terminated':
+      return `${by} shows that it is ${status} at epoch ${epoch}`
     default:
       return `a place of this kind cannot be checked at ${by}`
   }

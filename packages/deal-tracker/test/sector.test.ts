@@ -99,7 +99,7 @@ describe('the source sector', () => {
     node.chain.advance(10)
     await reading.read(rpc)
     node.changeSector(MINER, 1, { status: 'faulty' })
-    node.changeSector(MINER, 2, { expiration: 2 * END })
+    node.extend(MINER, 2, 2 * END)
     // The entry of a terminated sector stays in the state.
     node.endByCron(MINER, 3)
     await readDay(rpc)
@@ -143,7 +143,7 @@ describe('the source sector', () => {
     node.chain.advance(10)
     await reading.read(rpc)
     node.chain.advance(80)
-    node.changeSector(MINER, 77, { expiration: END })
+    node.extend(MINER, 77, END)
     node.chain.advance(100)
     await reading.read(rpc)
     expect(statesOf(reading.snapshot.deals.values(), epochToMs(10_150))).toEqual(['77 Active'])

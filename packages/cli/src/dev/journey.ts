@@ -294,11 +294,11 @@ export class Journey {
     }
   }
 
-  /** Asks the chain itself about a data set. Sectors take a search for events, which the client does not make. */
+  /** Asks the chain itself about a place. That of this system has no deals: one is of an earlier start with `--deals offers`. */
   async #isOnChain(place: Place, aggregate: PieceLink): Promise<boolean> {
-    const { rpc, verifier } = this.#options.local.market
-    if (rpc === undefined || place.type !== 'pdp') return true
-    const { status } = await chainNode(rpc, { verifier }).find(place, aggregate)
+    const { rpc, verifier, network } = this.#options.local.market
+    if (rpc === undefined || place.type === 'market') return true
+    const { status } = await chainNode(rpc, { verifier, network }).find(place, aggregate)
     return status === 'Active'
   }
 

@@ -124,7 +124,8 @@ export const dev = async ({
         display.finished(journey.trips, {
           details: shortenPath(details),
           proofs: shortenPath(proofs),
-          askedChain: market.verifier !== undefined,
+          askedChain:
+            market.rpc !== undefined && journey.trips.every(({ place }) => place?.type !== 'market'),
         })
         failed = tally(journey.trips).failed + skipped.filter(({ reason }) => reason === 'unreadable').length
       }

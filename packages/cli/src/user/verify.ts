@@ -25,6 +25,7 @@ export interface VerifyOptions {
   tracker?: string
   rpc?: string
   pdpVerifier?: string
+  network?: string
   data?: string
   key?: string
   with?: string
@@ -103,10 +104,11 @@ const connectToTracker = async (options: VerifyOptions, context: Context) => {
   })
 }
 
-const nodeOf = ({ rpc, pdpVerifier }: VerifyOptions, { fetch }: Context): ChainNode | undefined => {
+const nodeOf = ({ rpc, pdpVerifier, network }: VerifyOptions, { fetch }: Context): ChainNode | undefined => {
   if (rpc === undefined) {
-    if (pdpVerifier === undefined) return undefined
-    throw usageError('--pdp-verifier needs a node of the chain', 'Pass --rpc https://NODE/rpc/v1')
+    if (pdpVerifier === undefined && network === undefined) return undefined
+    const option = network === undefined ? '--pdp-verifier' : '--network'
+    throw usageError(`${option} needs a node of the chain`, 'Pass --rpc https://NODE/rpc/v1')
   }
   if (!/^https?:$/.test(URL.parse(rpc)?.protocol ?? ''))
     throw usageError(`--rpc ${rpc} is not an http or https URL`, 'Pass --rpc https://NODE/rpc/v1')
@@ -115,7 +117,7 @@ const nodeOf = ({ rpc, pdpVerifier }: VerifyOptions, { fetch }: Context): ChainN
       `--pdp-verifier ${pdpVerifier} is not an address`,
       'Pass 0x and 40 hexadecimal digits, or leave out --pdp-verifier.',
     )
-  return chainNode(rpc, { verifier: pdpVerifier, fetch })
+  return chainNode(rpc, { verifier: pdpVerifier, network, fetch })
 }
 
 const errorOf = ({ tracker, node, place }: Report): W3Error | undefined => {
@@ -154,6 +156,9 @@ const errorOf = ({ tracker, node, place }: Report): W3Error | undefined => {
   }
 }
 
+const statusOf = ({ status, faulty }: { status: string; faulty?: true }): string =>
+  `${status}${faulty ? ', but its provider misses proofs' : ''}`
+
 const linesOf = (path: string, from: string, report: Report): string[] => [
   `${path} is valid`,
   '',
@@ -166,15 +171,8 @@ const linesOf = (path: string, from: string, report: Report): string[] => [
       ['aggregate', report.aggregate],
       ['on chain', report.place],
       ['task', report.task],
-      ...(report.tracker
-        ? [
-            [
-              'now',
-              `${report.tracker.status}${report.tracker.faulty ? ', but its provider misses proofs' : ''}, says ${report.tracker.by}`,
-            ],
-          ]
-        : []),
-      ...(report.node ? [['chain', `${report.node.status}, says ${report.node.by}`]] : []),
+      ...(report.tracker ? [['now', `${statusOf(report.tracker)}, says ${report.tracker.by}`]] : []),
+      ...(report.node ? [['chain', `${statusOf(report.node)}, says ${report.node.by}`]] : []),
     ],
   )
     .slice(1)

@@ -14,7 +14,7 @@ const AGGREGATE_BYTES = 2 ** 25
 /** Three providers with Curio that store in sectors, and their chain. */
 export const openCurioDeals = async ({ port, log }: { port: number; log: LogFile }): Promise<DealMaking> => {
   const local = await openLocalChain({ port, log })
-  const { chain, node, url } = local
+  const { chain, node, facts } = local
   let sealed = 0
   const providers = await Promise.all(
     MINERS.map(async miner => {
@@ -30,8 +30,7 @@ export const openCurioDeals = async ({ port, log }: { port: number; log: LogFile
     }),
   )
   return {
-    url,
-    rpc: url,
+    ...facts,
     aggregateBytes: AGGREGATE_BYTES,
     dealer: {
       targets: providers.map(({ miner, url }, n) => ({
@@ -44,7 +43,7 @@ export const openCurioDeals = async ({ port, log }: { port: number; log: LogFile
       policies: [{ copies: 2, minLive: 2 }],
       keepWholeDays: 0,
     },
-    sources: [{ name: 'sectors', kind: 'sector', rpc: [url], network: 'localnet', miners: MINERS }],
+    sources: [{ name: 'sectors', kind: 'sector', rpc: [facts.rpc], network: facts.network, miners: MINERS }],
     start: async ({ data, onDeal = () => {} }) => {
       let before: number | undefined
       local.start({

@@ -12,8 +12,9 @@ export interface DealMaking {
   url: string
   /** The address of a node of the chain that answers JSON-RPC, if it has one. */
   rpc?: string
-  /** The contract PDPVerifier of that chain. */
+  /** The contract PDPVerifier, and the name, of that chain. */
   verifier?: string
+  network?: string
   /** The settings with which the dealer has deals made. */
   dealer: Pick<DealerSettings, 'targets' | 'policies' | 'keepWholeDays'>
   /** The sources of the deal tracker. */

@@ -11,12 +11,21 @@ import {
   stateAt,
 } from './node.ts'
 
+/** Name of the network of the stand-in. */
+export const NETWORK = 'localnet'
+
 /** Number of the method GenerateSectorLocation of the actors of providers (FIP-0112). */
 const GENERATE_SECTOR_LOCATION = 1_321_604_665
 const STATUSES = ['dead', 'active', 'faulty'] as const
 
 /** A sector as of some epoch. */
 interface Sector {
+  /** Epoch of its activation. */
+  activation: number
+  /** Epoch since which its power is computed: of the activation, or of the last update or extension. */
+  powerBase: number
+  /** Whether its pieces are those of an update. */
+  isUpdated: boolean
   expiration: number
   status: (typeof STATUSES)[number]
   /** The actor removes a terminated sector from its state some time after its end. */
@@ -89,7 +98,9 @@ export class FilecoinNode implements NodePart {
 
   /** Activates a sector with pieces, or with none. */
   activate(miner: string, sector: number, links: readonly AnyLink[], expiration: number): void {
-    this.#setSector(miner, sector, { expiration, status: 'active', isCompacted: false })
+    const { head } = this.chain
+    const times = { activation: head, powerBase: head, expiration }
+    this.#setSector(miner, sector, { ...times, isUpdated: false, status: 'active', isCompacted: false })
     this.#emit(miner, 'sector-activated', sector, links)
   }
 
@@ -100,6 +111,7 @@ export class FilecoinNode implements NodePart {
 
   /** Puts pieces in a sector that has none. */
   update(miner: string, sector: number, links: readonly AnyLink[]): void {
+    this.changeSector(miner, sector, { isUpdated: true, powerBase: this.chain.head })
     this.#emit(miner, 'sector-updated', sector, links)
   }
 
@@ -114,7 +126,12 @@ export class FilecoinNode implements NodePart {
     this.changeSector(miner, sector, { status: 'dead' })
   }
 
-  /** Changes a sector without an event, e.g. extends it. */
+  /** Extends a sector, which has no event. */
+  extend(miner: string, sector: number, expiration: number): void {
+    this.changeSector(miner, sector, { expiration, powerBase: this.chain.head })
+  }
+
+  /** Changes a sector without an event. */
   changeSector(miner: string, sector: number, change: Partial<Sector>): void {
     const { state } = this.#sectors.get(`${miner}/${sector}`)!.history.at(-1)!
     this.#setSector(miner, sector, { ...state, ...change })
@@ -179,7 +196,7 @@ export class FilecoinNode implements NodePart {
 
   readonly methods: NodePart['methods'] = Object.fromEntries(
     Object.entries<(...params: never[]) => unknown>({
-      StateNetworkName: () => this.filecoinFaults.network ?? 'localnet',
+      StateNetworkName: () => this.filecoinFaults.network ?? NETWORK,
       StateNetworkVersion: () => this.networkVersion,
       ChainHead: () => this.#tipset(this.chain.head),
       ChainGetFinalizedTipSet: () => this.#tipset(this.chain.finalized),
@@ -269,6 +286,7 @@ export class FilecoinNode implements NodePart {
       ({ emitter, height, entries }) =>
         height >= Math.max(fromHeight, indexedFrom) &&
         height <= toHeight &&
+        !this.#isNullRound(height) &&
         addresses.includes(emitter) &&
         Object.entries(fields).every(([key, wanted]) =>
           entries.some(({ Key, Value }) => Key === key && wanted.some(({ value }) => value === Value)),
@@ -289,16 +307,36 @@ export class FilecoinNode implements NodePart {
   }
 
   #sectorInfo(miner: string, sector: number, key: Key): object | null {
-    const state = stateAt(this.#sectors.get(`${miner}/${sector}`)?.history, this.#stateEpoch(key))
+    const state = this.#sectorAt(miner, sector, key)
     if (state === undefined || state.isCompacted) return null
-    return { SectorNumber: sector, SealProof: 8, Expiration: state.expiration, DealWeight: '0', Flags: 0 }
+    return {
+      SectorNumber: sector,
+      SealProof: 8,
+      SealedCID: SEALED_CID,
+      Activation: state.activation,
+      Expiration: state.expiration,
+      DealWeight: '0',
+      PowerBaseEpoch: state.powerBase,
+      SectorKeyCID: state.isUpdated ? SEALED_CID : null,
+      Flags: 1,
+    }
+  }
+
+  /** The state of a sector at a tipset. Throws if there is no such provider: one exists from its first sector on. */
+  #sectorAt(miner: string, sector: number, key: Key): Sector | undefined {
+    const epoch = this.#stateEpoch(key)
+    const isKnown = [...this.#sectors].some(
+      ([name, { history }]) => name.startsWith(`${miner}/`) && stateAt(history, epoch) !== undefined,
+    )
+    if (!isKnown) throw new RpcError(1, '(get sset) failed to load miner actor: actor not found')
+    return stateAt(this.#sectors.get(`${miner}/${sector}`)?.history, epoch)
   }
 
   #call({ To, Method, Params }: Message, key: Key): object {
     const isKnown = Method === GENERATE_SECTOR_LOCATION && this.networkVersion >= 28
     if (!isKnown) return { MsgRct: { ExitCode: 22, Return: null, GasUsed: 1 }, Error: 'unhandled message' }
     const [sector] = decodeCbor(Buffer.from(Params, 'base64')) as [number]
-    const state = stateAt(this.#sectors.get(`${To}/${sector}`)?.history, this.#stateEpoch(key))
+    const state = this.#sectorAt(To, sector, key)
     const status = state === undefined || state.isCompacted ? 'dead' : state.status
     const location = encodeCbor(status === 'dead' ? [-1, -1] : [3, 0])
     return {
@@ -354,6 +392,9 @@ interface Message {
   Method: number
   Params: string
 }
+
+/** The commitment to the sealed bytes of every sector: the stand-in seals nothing. */
+const SEALED_CID = { '/': 'bagboea4b5abcstandin' }
 
 /** Whether nodes index the key and the value, only the key, or none. */
 const FLAGS = { indexed: 3, key: 1 }

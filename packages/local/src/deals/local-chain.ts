@@ -5,8 +5,9 @@ import { jsonLog, type Log } from '@w3filecoin/runtime'
 import { UserError } from '@w3filecoin/runtime/user-error'
 import type { LogFile } from '../log-file.ts'
 import { writePrivateFile } from '../private-files.ts'
-import { Chain } from './chain.ts'
-import { FilecoinNode } from './filecoin-node.ts'
+import { Chain, CONTRACTS } from './chain.ts'
+import type { DealMaking } from './deal-making.ts'
+import { FilecoinNode, NETWORK } from './filecoin-node.ts'
 import { epochToSeconds } from './node.ts'
 
 /** Pause between two steps of the providers. */
@@ -25,7 +26,8 @@ const KEPT_EPOCHS = 100
 export interface LocalChain {
   chain: Chain
   node: FilecoinNode
-  url: string
+  /** Its address, and the names under which a reader finds its data sets and sectors. */
+  facts: Required<Pick<DealMaking, 'url' | 'rpc' | 'verifier' | 'network'>>
   log: Log
   /**
    * Restores the state, and lets the providers work until `stop`.
@@ -79,7 +81,7 @@ export const openLocalChain = async ({
   return {
     chain,
     node,
-    url: server.url,
+    facts: { url: server.url, rpc: server.url, verifier: CONTRACTS.verifier, network: NETWORK },
     log,
     start: options => {
       const state = read(options.file)

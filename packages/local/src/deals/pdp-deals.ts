@@ -22,21 +22,19 @@ const AGGREGATE_BYTES = 2 ** 25
 /** Three providers that prove with PDP, and their chain. */
 export const openPdpDeals = async ({ port, log }: { port: number; log: LogFile }): Promise<DealMaking> => {
   const local = await openLocalChain({ port, log })
-  const { chain, url } = local
+  const { chain, facts } = local
   const providers = await Promise.all(
     PROVIDER_IDS.map(id => startPdpProvider({ chain, id, address: addressOf(id) })),
   )
   const contracts = { chain: chain.chainId, service: CONTRACTS.service }
   return {
-    url,
-    rpc: url,
-    verifier: CONTRACTS.verifier,
+    ...facts,
     aggregateBytes: AGGREGATE_BYTES,
     dealer: {
       targets: PROVIDER_IDS.map((id, n) => ({
         kind: 'pdp' as const,
         name: `provider-${id}`,
-        rpc: url,
+        rpc: facts.rpc,
         ...contracts,
         payer: PAYER,
         provider: { id, url: providers[n]!.url },
@@ -49,9 +47,9 @@ export const openPdpDeals = async ({ port, log }: { port: number; log: LogFile }
       {
         name: 'pdp',
         kind: 'pdp',
-        rpc: [url],
+        rpc: [facts.rpc],
         ...contracts,
-        verifier: CONTRACTS.verifier,
+        verifier: facts.verifier,
         payers: [PAYER],
       },
     ],
