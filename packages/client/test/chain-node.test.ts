@@ -2,6 +2,7 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { type Place, toMetadata } from '@w3filecoin/capabilities'
 import { Chain, CONTRACTS } from '@w3filecoin/local/chain'
+import { FilecoinNode } from '@w3filecoin/local/filecoin-node'
 import { type AnyLink, decodePiece, encodePiece, toV1 } from '@w3filecoin/piece'
 import { somePiece } from '@w3filecoin/testing'
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
@@ -19,10 +20,12 @@ beforeAll(async () => {
   aggregate = (await world.issue()).aggregate
 })
 
-const naming = (place: Place): Promise<Proof> =>
-  world.issue({ out: { ok: { ...world.ok, aux: toMetadata(place, 9_000) } } })
-const verifyAt = async (place: Place, url: string, options?: ChainNodeOptions) =>
-  verify(await naming(place), { storefront: world.storefront.did(), node: chainNode(url, options) })
+const naming = (aux: object): Promise<Proof> => world.issue({ out: { ok: { ...world.ok, aux } } })
+const verifyAt = async (place: Place, url: string, options?: ChainNodeOptions, epoch = 9_000) =>
+  verify(await naming(toMetadata(place, epoch)), {
+    storefront: world.storefront.did(),
+    node: chainNode(url, options),
+  })
 
 describe('verify with a node of the chain, a proof that names a PDP data set,', () => {
   const place: Place = { type: 'pdp', chain: 31_415_926, verifier, dataSet: 7, piece: 1 }
@@ -119,6 +122,7 @@ describe('verify with a node of the chain, a proof that names a PDP data set,', 
 describe('verify with a node of the chain, a proof that names a deal,', () => {
   const place: Place = { type: 'market', dealID: 42 }
   const head = { Cids: [{ '/': 'bafy2bzace' }], Blocks: [], Height: 5_000 }
+  let network: string
   /** The answers of the node, by method. Another text is the message of an error. */
   let answers: Record<string, unknown>
   let asked: { method: string; params: unknown[] }[]
@@ -137,6 +141,7 @@ describe('verify with a node of the chain, a proof that names a deal,', () => {
 
   beforeEach(async () => {
     asked = []
+    network = 'mainnet'
     answers = { 'Filecoin.ChainGetFinalizedTipSet': head, 'Filecoin.StateMarketStorageDeal': deal() }
     const server = createServer(async (request, response) => {
       let body = ''
@@ -146,6 +151,7 @@ describe('verify with a node of the chain, a proof that names a deal,', () => {
       const answer = answers[method]
       const outcome =
         typeof answer === 'string' ? { error: { code: 1, message: answer } } : { result: answer }
+      if (method === 'Filecoin.StateNetworkName') outcome.result = network
       response.end(JSON.stringify({ jsonrpc: '2.0', id, ...outcome }))
     })
     await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
@@ -160,6 +166,7 @@ describe('verify with a node of the chain, a proof that names a deal,', () => {
       epoch: 5_000,
     })
     expect(asked).toEqual([
+      { method: 'Filecoin.StateNetworkName', params: [] },
       { method: 'Filecoin.ChainGetFinalizedTipSet', params: [] },
       { method: 'Filecoin.StateMarketStorageDeal', params: [42, head.Cids] },
     ])
@@ -213,10 +220,248 @@ describe('verify with a node of the chain, a proof that names a deal,', () => {
     }
   })
 
-  it('says that it cannot check a sector, and sends nothing', async () => {
-    const { node, doesNotProve } = await verifyAt({ type: 'sector', miner: 'f01001', sector: 77 }, url)
+  it('needs a node of the same network: another one has other deals by the same ids', async () => {
+    network = 'calibrationnet'
+    const other = { PieceCID: { '/': `${toV1(somePiece('another', 16)).ok!.root}` } }
+    answers['Filecoin.StateMarketStorageDeal'] = deal({ proposal: other })
+    await expect(verifyAt(place, url)).rejects.toMatchObject({
+      code: 'WrongChain',
+      message: expect.stringContaining('a node of the network calibrationnet, not of mainnet'),
+    })
+    answers['Filecoin.StateMarketStorageDeal'] = deal()
+    const { node } = await verifyAt(place, url, { network: 'calibrationnet' })
+    expect(node).toMatchObject({ status: 'Active' })
+  })
+
+  it('says that it cannot check a place of a later kind, and sends nothing', async () => {
+    const proof = await naming({ dataType: 3, dataSource: { moon: 1 } })
+    const { node, doesNotProve } = await verify(proof, {
+      storefront: world.storefront.did(),
+      node: chainNode(url),
+    })
     expect(node).toEqual({ by: new URL(url).origin, status: 'NotChecked' })
     expect(doesNotProve.join()).toContain('a place of this kind cannot be checked')
     expect(asked).toEqual([])
+  })
+})
+
+describe('verify with a node of the chain, a proof that names a sector,', () => {
+  const place = { type: 'sector', miner: 'f01001', sector: 77 } as const
+  const DAY = 2_880
+  const END = 600_000
+  let chain: Chain
+  let filecoin: FilecoinNode
+  let url: string
+  let by: string
+
+  beforeEach(async () => {
+    chain = new Chain()
+    filecoin = new FilecoinNode(chain)
+    filecoin.filecoinFaults = { network: 'mainnet' }
+    const server = await chain.listen()
+    open.push(server)
+    url = server.url
+    by = new URL(url).origin
+    filecoin.activate(place.miner, 77, [somePiece('beside', 30), aggregate], END)
+    chain.advance(10)
+  })
+  const ask = (change: object = {}, epoch?: number) => verifyAt({ ...place, ...change }, url, {}, epoch)
+  const fail = (faults: FilecoinNode['filecoinFaults']) => {
+    filecoin.filecoinFaults = { network: 'mainnet', ...faults }
+  }
+
+  it('shows at the last finalized tipset that the sector is live, and was activated with the aggregate', async () => {
+    const { node, place: words, proves, doesNotProve } = await ask()
+    expect(node).toEqual({ by, status: 'Active', epoch: 10_005 })
+    expect(proves.at(-1)).toBe(
+      `${by} shows that ${words} contains the aggregate, and is Active at epoch 10005.`,
+    )
+    expect(doesNotProve.join()).not.toContain('exists on chain')
+    expect(chain.calls.map(method => method.replace('Filecoin.', ''))).toEqual([
+      'StateNetworkName',
+      'ChainGetFinalizedTipSet',
+      'StateSectorGetInfo',
+      'StateCall',
+      'GetActorEventsRaw',
+    ])
+  })
+
+  it('reports that the provider misses proofs', async () => {
+    filecoin.changeSector(place.miner, 77, { status: 'faulty' })
+    chain.advance(10)
+    const { node, proves } = await ask()
+    expect(node).toEqual({ by, status: 'Active', faulty: true, epoch: 10_015 })
+    expect(proves.at(-1)).toContain('at epoch 10015, although its provider misses proofs.')
+  })
+
+  it('rejects a proof that names the sector of another aggregate', async () => {
+    const { root, height } = decodePiece(aggregate).ok!
+    const another = somePiece('another', 16)
+    filecoin.activate('f01002', 77, [another], END)
+    filecoin.activate(place.miner, 78, [another], END)
+    filecoin.activate(place.miner, 79, [], END)
+    // The root alone is not the piece: it has a size.
+    filecoin.activate(place.miner, 80, [encodePiece({ root, height: height + 1, padding: 0n })], END)
+    chain.advance(10)
+    for (const other of [{ miner: 'f01002' }, { sector: 78 }, { sector: 79 }, { sector: 80 }])
+      await expect(ask(other), JSON.stringify(other)).rejects.toMatchObject({
+        code: 'PlaceMismatch',
+        message: expect.stringContaining(`does not contain the aggregate ${aggregate}`),
+      })
+  })
+
+  it.each([
+    ['a sector that never existed', () => ({ sector: 78 })],
+    ['a provider that never existed', () => ({ miner: 'f01009' })],
+    [
+      'a terminated sector that the provider has removed from its state',
+      () => {
+        filecoin.terminate(place.miner, 77)
+        filecoin.changeSector(place.miner, 77, { isCompacted: true })
+      },
+    ],
+  ])('does not find %s', async (_, change) => {
+    const more = change() ?? {}
+    chain.advance(10)
+    const { node, doesNotProve } = await ask(more)
+    expect(node).toEqual({ by, status: 'NotFound', epoch: 10_015 })
+    expect(doesNotProve.join()).toContain('does not show it at epoch 10015')
+  })
+
+  it('does not find a sector of which a node of Forest says that it has none', async () => {
+    const server = createServer((_, response) => {
+      const error = { code: -32_603, message: 'Info for sector number 77 not found' }
+      const result = mainnet.shift()
+      response.end(
+        JSON.stringify({ jsonrpc: '2.0', id: 1, ...(result === undefined ? { error } : { result }) }),
+      )
+    })
+    const mainnet: unknown[] = ['mainnet', { Cids: [{ '/': 'bafy2bzace' }], Blocks: [], Height: 5_000 }]
+    await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
+    open.push({ close: () => server.close() })
+    const { port } = server.address() as AddressInfo
+    expect((await verifyAt(place, `http://127.0.0.1:${port}`)).node).toMatchObject({ status: 'NotFound' })
+  })
+
+  it('does not find a sector that is not final', async () => {
+    filecoin.activate(place.miner, 78, [aggregate], END)
+    expect((await ask({ sector: 78 })).node?.status).toBe('NotFound')
+    chain.advance(10)
+    expect((await ask({ sector: 78 })).node?.status).toBe('Active')
+  })
+
+  it.each([
+    ['Terminated', 'by its provider', () => filecoin.terminate(place.miner, 77)],
+    ['Terminated', 'by the chain itself', () => filecoin.endByCron(place.miner, 77)],
+    ['Expired', 'after its end', () => chain.advance(END)],
+  ])('reports a sector that is %s %s, also if its event is gone', async (status, _, end) => {
+    end()
+    chain.advance(10)
+    fail({ indexedFrom: chain.head - 5 })
+    const { node, place: words, proves, doesNotProve } = await ask()
+    expect(node).toEqual({ by, status, epoch: chain.finalized })
+    expect(proves.join()).not.toContain(by)
+    expect(doesNotProve).toContain(
+      `That ${words} exists on chain: ${by} shows that it is ${status} at epoch ${chain.finalized}.`,
+    )
+  })
+
+  describe('which got its pieces after its activation,', () => {
+    beforeEach(() => {
+      filecoin.activate(place.miner, 78, [], END)
+      chain.advance(DAY)
+      filecoin.update(place.miner, 78, [aggregate])
+      chain.advance(10)
+    })
+    const updated = 10_010 + DAY
+
+    it('shows them by the event of the update', async () => {
+      expect((await ask({ sector: 78 })).node).toMatchObject({ status: 'Active' })
+      filecoin.activate(place.miner, 79, [], END)
+      chain.advance(10)
+      filecoin.update(place.miner, 79, [somePiece('another', 16)])
+      chain.advance(10)
+      await expect(ask({ sector: 79 })).rejects.toMatchObject({ code: 'PlaceMismatch' })
+    })
+
+    it('searches the month before the place was seen if the sector was extended later', async () => {
+      const askAt = (epoch: number) => ask({ sector: 78 }, epoch)
+      const countQueries = () => chain.calls.filter(method => method.endsWith('EventsRaw')).length
+      chain.advance(200 * DAY)
+      filecoin.extend(place.miner, 78, 2 * END)
+      chain.advance(10)
+      expect((await askAt(updated)).node).toMatchObject({ status: 'Active' })
+      expect(countQueries()).toBe(2)
+      expect((await askAt(updated + 30 * DAY - 1)).node).toMatchObject({ status: 'Active' })
+      expect(countQueries()).toBe(2 + 31)
+      for (const epoch of [updated - 1, updated + 30 * DAY, 2 ** 50])
+        await expect(askAt(epoch), `${epoch}`).rejects.toMatchObject({
+          code: 'HistoryMissing',
+          message: expect.stringContaining('has no event of the time when the sector was updated'),
+        })
+      expect(countQueries()).toBe(2 + 31 + 2 + 31 + 31)
+    })
+  })
+
+  it.each<[string, () => void]>([
+    ['the index does not have the epoch', () => fail({ indexedFrom: 10_001 })],
+    ['a gateway does not answer about the epoch', () => fail({ lookback: 5 })],
+    ['it has no block at the epoch', () => (chain.faults = { nullRounds: new Set([10_000]) })],
+    ['it does not have the event', () => fail({ answers: { 'Filecoin.GetActorEventsRaw': null } })],
+  ])(
+    'cannot check the contents of a live sector if the node does not show its event: %s',
+    async (_, spoil) => {
+      spoil()
+      await expect(ask()).rejects.toMatchObject({
+        code: 'HistoryMissing',
+        message: expect.stringContaining('sector 77 of f01001 is live, but not which pieces it contains'),
+        hint: expect.stringContaining('EnableActorEventsAPI'),
+      })
+    },
+  )
+
+  it('needs a node of the network of the provider', async () => {
+    const test = { miner: 't01001' }
+    await expect(ask(test)).rejects.toMatchObject({ code: 'WrongChain' })
+    filecoin.activate('t01001', 77, [aggregate], END)
+    chain.advance(10)
+    fail({ network: 'calibrationnet' })
+    expect((await ask(test)).node?.status).toBe('Active')
+    await expect(ask()).rejects.toMatchObject({
+      code: 'WrongChain',
+      message: expect.stringContaining('a node of the network calibrationnet, not of mainnet'),
+    })
+    fail({ network: 'localnet' })
+    const options = { network: 'localnet' }
+    expect((await verifyAt(place, url, options)).node?.status).toBe('Active')
+    await expect(ask(test)).rejects.toMatchObject({ code: 'WrongChain' })
+  })
+
+  it('knows nothing if the node fails, or answers in another form', async () => {
+    const info = { SectorNumber: 77, Activation: 10_000, PowerBaseEpoch: 10_000, Expiration: END }
+    const status = (Return: unknown, ExitCode = 0) => ({ MsgRct: { ExitCode, Return } })
+    const event = { entries: [], emitter: place.miner, reverted: false, height: 10_000 }
+    for (const [method, ...wrong] of [
+      ['StateNetworkName', null, 7, {}],
+      ['ChainGetFinalizedTipSet', null, {}, { Height: 5_000 }, { Cids: [], Height: 5_000 }],
+      // The last one does not say whether the sector was updated.
+      ['StateSectorGetInfo', 7, {}, { ...info, SectorKeyCID: null, SectorNumber: 78 }, info],
+      ['StateCall', null, {}, status('gUA='), status('ggNA'), status('ggFA', 1), status(''), status(null)],
+      ['GetActorEventsRaw', 7, {}, [null], [event], [{ ...event, emitter: 'f01002' }]],
+    ] as const)
+      for (const answer of wrong) {
+        fail({ answers: { [`Filecoin.${method}`]: answer } })
+        await expect(ask(), `${method} ${JSON.stringify(answer)}`).rejects.toMatchObject({
+          code: 'InvalidAnswer',
+        })
+      }
+    fail({})
+    filecoin.networkVersion = 27
+    await expect(ask()).rejects.toMatchObject({
+      code: 'InvalidAnswer',
+      message: expect.stringContaining('from network version 28 on'),
+    })
+    chain.faults = { status: 403 }
+    await expect(ask()).rejects.toMatchObject({ code: 'InvalidAnswer' })
   })
 })

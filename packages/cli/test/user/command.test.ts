@@ -79,6 +79,11 @@ describe('w3fil', () => {
       ['verify', 'x', '--storefront', 'did:key:z', '--pdp-verifier', '0x12'],
       '--pdp-verifier needs a node of the chain',
     ],
+    [
+      'verify',
+      ['verify', 'x', '--storefront', 'did:key:z', '--network', 'calibrationnet'],
+      '--network needs a node of the chain',
+    ],
     ['key show', ['key', 'show', '--key='], '--key needs a value'],
     ['delegate', ['delegate', 'did:key:x'], "Required option '--can <ability>' not specified"],
     ['delegate', ['delegate', 'x', '--can', 'a/b'], 'x is not a DID'],

@@ -5,6 +5,7 @@ import { ed25519 } from '@ucanto/principal'
 import { type Place, Tasks, toMetadata } from '@w3filecoin/capabilities'
 import { identify, Proof } from '@w3filecoin/client'
 import { Chain, CONTRACTS } from '@w3filecoin/local/chain'
+import { FilecoinNode } from '@w3filecoin/local/filecoin-node'
 import { type AnyLink, buildAggregate } from '@w3filecoin/piece'
 import { issueReceipt } from '@w3filecoin/runtime'
 import { somePiece } from '@w3filecoin/testing'
@@ -23,11 +24,13 @@ const pdp: Place = { type: 'pdp', chain: 31_415_926, verifier, dataSet: 7, piece
 let storefront: Signer
 let aggregate: AnyLink
 let chain: Chain
+let filecoin: FilecoinNode
 let rpc: { url: string; close: () => Promise<void> }
 
 beforeAll(async () => {
   storefront = (await ed25519.generate()) as Signer
   chain = new Chain()
+  filecoin = new FilecoinNode(chain)
   rpc = await chain.listen()
 })
 afterAll(async () => {
@@ -114,10 +117,64 @@ describe('w3fil verify', () => {
     })
   })
 
-  it('exits with 1 if a node cannot check the place', async () => {
-    expect(await verify(await save('sector', toMetadata(sector, 9_000)), '--rpc', rpc.url)).toMatchObject({
+  it('asks a node of the chain with --rpc whether a sector has the aggregate', async () => {
+    const path = await save('sector', toMetadata(sector, 9_000))
+    filecoin.activate('f01001', 77, [somePiece('another', 16), aggregate], 600_000)
+    filecoin.activate('f01001', 78, [somePiece('another', 16)], 600_000)
+    chain.advance(10)
+    const ask = (proof: string, ...args: string[]) => verify(proof, '--rpc', rpc.url, ...args)
+    const network = ['--network', 'localnet']
+    expect(await ask(path, ...network)).toMatchObject({
+      code: 0,
+      result: { node: { status: 'Active', epoch: chain.finalized } },
+    })
+    expect(await ask(path), 'not a node of mainnet').toMatchObject({
       code: 1,
-      error: { code: 'PlaceNotChecked', message: expect.stringContaining('sector 77 of f01001') },
+      error: { code: 'WrongChain', message: expect.stringContaining('localnet, not of mainnet') },
+    })
+    const other = await save('other', toMetadata({ ...sector, sector: 78 }, 9_000))
+    expect(await ask(other, ...network)).toMatchObject({ code: 5, error: { code: 'PlaceMismatch' } })
+
+    filecoin.filecoinFaults = { indexedFrom: chain.head }
+    expect(await ask(path, ...network)).toMatchObject({
+      code: 1,
+      error: { code: 'HistoryMissing', hint: expect.stringContaining('EnableActorEventsAPI') },
+    })
+    filecoin.filecoinFaults = {}
+    filecoin.changeSector('f01001', 77, { status: 'faulty' })
+    chain.advance(10)
+    const { out } = await w3fil(
+      'verify',
+      path,
+      '--storefront',
+      storefront.did(),
+      '--rpc',
+      rpc.url,
+      ...network,
+    )
+    expect(out).toContain(
+      `chain      Active, but its provider misses proofs, says ${new URL(rpc.url).origin}`,
+    )
+    filecoin.terminate('f01001', 77)
+    chain.advance(10)
+    expect(await ask(path, ...network)).toMatchObject({
+      code: 1,
+      error: {
+        code: 'DealNotActive',
+        retryable: false,
+        message: expect.stringContaining('sector 77 of f01001 as Terminated'),
+      },
+    })
+  })
+
+  it('exits with 1 if a node cannot check the place', async () => {
+    const aux = { dataType: 3, dataSource: { moon: 1 } }
+    expect(await verify(await save('later', aux), '--rpc', rpc.url)).toMatchObject({
+      code: 1,
+      error: {
+        code: 'PlaceNotChecked',
+        message: expect.stringContaining('a place of a kind that this version'),
+      },
       result: { node: { status: 'NotChecked' } },
     })
   })
