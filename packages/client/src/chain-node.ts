@@ -103,26 +103,42 @@ export class ChainNode {
    *
    * @param place the place that a receipt names
    * @param aggregate its piece CID v2
-   * @param options a signal that ends the call; the epoch in the receipt, before which a sector is searched that was filled after its
-   * activation
+   * @param options a signal that ends the call; the epoch in the receipt, at which the place was seen: `seenEpoch`
    * @throws W3Error `PlaceMismatch` if the place contains another piece; `WrongChain` if the node is one of another chain;
-   * `HistoryMissing` if the node does not keep the event that names the pieces of a sector; `InvalidAnswer`, `Unreachable`
+   * `NodeBehind` if it does not find the place, and knows the chain only until before the epoch in the receipt; `HistoryMissing` if it
+   * does not keep the event that names the pieces of a sector; `InvalidAnswer`, `Unreachable`
    */
   async find(
     place: Place | undefined,
     aggregate: AnyLink,
-    { signal, epoch }: { signal?: AbortSignal | undefined; epoch?: number | undefined } = {},
+    { signal, seenEpoch }: { signal?: AbortSignal | undefined; seenEpoch?: number | undefined } = {},
   ): Promise<ShownPlace> {
     const by = new URL(this.url).origin
-    switch (place?.type) {
+    if (place === undefined) return { by, status: 'NotChecked' }
+    const shown = await this.#find(place, aggregate, seenEpoch, signal)
+    const { status, epoch = 0 } = shown
+    if (status === 'NotFound' && seenEpoch !== undefined && epoch < seenEpoch)
+      throw new W3Error(
+        'NodeBehind',
+        `${this.url} knows the chain until epoch ${epoch}, and ${describePlace(place)} was seen at epoch ${seenEpoch}`,
+        { hint: 'Ask again later, or another node.', retryable: true },
+      )
+    return { by, ...shown }
+  }
+
+  #find(
+    place: Place,
+    aggregate: AnyLink,
+    seenEpoch: number | undefined,
+    signal: AbortSignal | undefined,
+  ): Promise<Omit<ShownPlace, 'by'>> {
+    switch (place.type) {
       case 'market':
-        return { by, ...(await this.#findDeal(place, aggregate, signal)) }
+        return this.#findDeal(place, aggregate, signal)
       case 'pdp':
-        return { by, ...(await this.#findPiece(place, aggregate, signal)) }
+        return this.#findPiece(place, aggregate, signal)
       case 'sector':
-        return { by, ...(await this.#findSector(place, aggregate, epoch, signal)) }
-      case undefined:
-        return { by, status: 'NotChecked' }
+        return this.#findSector(place, aggregate, seenEpoch, signal)
     }
   }
 
@@ -170,7 +186,7 @@ export class ChainNode {
       Expiration,
     )
     if (number !== sector || SectorKeyCID === undefined)
-      throw this.#invalid(`${method} does not return the sector`)
+      throw this.#invalid(`${method} does not return this sector, or not all of it`)
     if (end <= epoch) return { status: 'Expired', epoch }
     // The entry of a terminated sector stays in the state for a time.
     const message = toStatusMessage(miner, sector)

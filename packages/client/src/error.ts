@@ -16,6 +16,7 @@ export type ClientErrorCode =
   | 'FileMismatch'
   | 'PlaceMismatch'
   | 'WrongChain'
+  | 'NodeBehind'
   | 'HistoryMissing'
   | 'SaveFailed'
 

@@ -99,7 +99,7 @@ export interface TrackedDeal {
  * @param options the storefront, and the file, the deal tracker or the node of the chain to compare the proof with
  * @example const report = await verify('photo.jpg.w3proof', { storefront: 'did:key:z6Mk…', file: 'photo.jpg' })
  * @throws W3Error `InvalidProof`; `FileMismatch` if the proof is valid, but the file is another one; `PlaceMismatch` if the
- * chain has another piece at the place; `WrongChain` and `HistoryMissing` if the node cannot check the place; `UnknownKeys` for a
+ * chain has another piece at the place; `WrongChain`, `NodeBehind` and `HistoryMissing` if the node cannot check the place; `UnknownKeys` for a
  * `did:web` without keys
  */
 export const verify = async (source: ProofSource, options: VerifyOptions): Promise<Report> => {
@@ -136,8 +136,8 @@ export const verify = async (source: ProofSource, options: VerifyOptions): Promi
 
   const isSame = file !== undefined && (await isSameFile(proof, file, signal))
   const tracker = dealTracker && (await track(proof, dealTracker, signal))
-  const { epoch } = { ...readMetadata(aux)?.dataSource } as { epoch?: number }
-  const shown = node && (await node.find(place, aggregate, { epoch, signal }))
+  const { epoch: seenEpoch } = { ...readMetadata(aux)?.dataSource } as { epoch?: number }
+  const shown = node && (await node.find(place, aggregate, { seenEpoch, signal }))
   return {
     storefront: did,
     key,

@@ -340,7 +340,18 @@ describe('verify with a node of the chain, a proof that names a sector,', () => 
     await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
     open.push({ close: () => server.close() })
     const { port } = server.address() as AddressInfo
-    expect((await verifyAt(place, `http://127.0.0.1:${port}`)).node).toMatchObject({ status: 'NotFound' })
+    const answer = await verifyAt(place, `http://127.0.0.1:${port}`, {}, 4_000)
+    expect(answer.node).toMatchObject({ status: 'NotFound' })
+  })
+
+  it('cannot deny a sector that was seen at a later epoch than the node knows', async () => {
+    await expect(ask({ sector: 78 }, 10_006)).rejects.toMatchObject({
+      code: 'NodeBehind',
+      message: expect.stringContaining('until epoch 10005, and sector 78 of f01001 was seen at epoch 10006'),
+      retryable: true,
+    })
+    expect((await ask({ sector: 78 }, 10_005)).node?.status).toBe('NotFound')
+    expect((await ask({}, 10_006)).node?.status).toBe('Active')
   })
 
   it('does not find a sector that is not final', async () => {
