@@ -214,7 +214,7 @@ describe('verify with a node of the chain, a proof that names a deal,', () => {
         code: 'InvalidAnswer',
       })
     }
-    for (const tipset of [{}, { Height: 5_000 }, { Cids: [], Height: '5000' }]) {
+    for (const tipset of [{}, { Height: 5_000 }, { ...head, Cids: [] }, { ...head, Height: '5000' }]) {
       answers = { 'Filecoin.ChainGetFinalizedTipSet': tipset, [answer]: deal() }
       await expect(verifyAt(place, url)).rejects.toMatchObject({ code: 'InvalidAnswer' })
     }
@@ -411,6 +411,18 @@ describe('verify with a node of the chain, a proof that names a sector,', () => 
           message: expect.stringContaining('has no event of the time when the sector was updated'),
         })
       expect(countQueries()).toBe(2 + 31 + 2 + 31 + 31)
+    })
+
+    it('does not search before the activation, which a gateway may refuse', async () => {
+      filecoin.activate(place.miner, 79, [], END)
+      const activation = chain.head
+      chain.advance(5)
+      filecoin.update(place.miner, 79, [aggregate])
+      chain.advance(5)
+      filecoin.extend(place.miner, 79, 2 * END)
+      chain.advance(10)
+      fail({ lookback: chain.head - activation - 1 })
+      expect((await ask({ sector: 79 }, activation + 5)).node?.status).toBe('Active')
     })
   })
 
