@@ -291,7 +291,7 @@ export class ChainNode {
     if (typeof found !== 'string') throw this.#invalid('the network has no name')
     if (found !== network)
       throw new W3Error('WrongChain', `${this.url} is a node of the network ${found}, not of ${network}`, {
-        hint: `Ask a node of ${network}, or name the network of the proof.`,
+        hint: `Ask a node of ${network}. If the proof is of ${found}, pass this name in \`network\` (--network).`,
       })
     const { Cids, Height } = mapOf(await this.#ask('Filecoin.ChainGetFinalizedTipSet', [], signal))
     const [epoch] = this.#integers(Height)
