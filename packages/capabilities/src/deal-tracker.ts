@@ -97,6 +97,8 @@ export interface Deal {
   storageProvider: string
   /** `Active`, `Expired` (past its end) or `Terminated` (the sources dropped it before its end). */
   status: string
+  /** Why it was terminated, in a sentence, if a source has said so. `updated` is the time at which the tracker learned it. */
+  reason?: string
   /** Piece CID v1 of the aggregate, as the chain names it, e.g. `baga…`. */
   pieceCid: string
   /** CID of the data in the aggregate, e.g. `bafybei…`, if a source reports it. */
@@ -138,6 +140,9 @@ export interface PlaceStatus {
   status: 'Active' | 'Pending' | 'Leaving' | 'Expired' | 'Terminated'
   /** The provider misses proofs. The place still counts as live. */
   faulty?: true
+  /** Of a terminated place: the time at which the tracker learned that it is gone, and why, in a sentence, if it knows. */
+  ended?: string
+  reason?: string
   /** Piece CID v1 of the aggregate, as the chain names it, e.g. `baga…`. */
   pieceCid: string
   /** Time at which it became live, if the source reports it. */

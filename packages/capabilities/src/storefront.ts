@@ -140,6 +140,8 @@ export interface DealSummary {
   aux: DealMetadata & { dataType: 0 }
   /** As in `deal/info`: `Active`, `Expired` or `Terminated`. */
   status: string
+  /** Why it was terminated, as in `deal/info`. */
+  reason?: string
   /** The end of the deal (ISO 8601). */
   expiration: string
 }

@@ -91,6 +91,27 @@ describe('a deal', () => {
     })
   })
 
+  it('is reported as terminated with the reason; a record of earlier code has none', () => {
+    const gone = { terminated: true as const, updated: epochToMs(30) }
+    const reason = 'The deal was slashed at epoch 29'
+    expect(toDeals([recordOf({ ...gone, reason })], piece, epochToMs(50))['7']).toMatchObject({
+      status: 'Terminated',
+      reason,
+      updated: '2020-08-24T22:15:00.000Z',
+    })
+    expect(toDeals([recordOf(gone)], piece, epochToMs(50))['7']).not.toHaveProperty('reason')
+    const [place] = toPlaces(
+      [toDealRecord('a', { ...pdp, ...gone, reason }, 1)],
+      piece,
+      epochToMs(50),
+      noEpoch,
+    )
+    expect(place).toMatchObject({ status: 'Terminated', reason, ended: '2020-08-24T22:15:00.000Z' })
+    const [earlier] = toPlaces([toDealRecord('a', { ...pdp, ...gone }, 1)], piece, epochToMs(50), noEpoch)
+    expect(earlier).toMatchObject({ status: 'Terminated', ended: '2020-08-24T22:15:00.000Z' })
+    expect(earlier).not.toHaveProperty('reason')
+  })
+
   it('of several sources is reported once, by the latest source that still lists it', () => {
     const lost = recordOf({ terminated: true, updated: epochToMs(30) }, 'b')
     const longer = recordOf({ endEpoch: 200, updated: epochToMs(25) }, 'c')

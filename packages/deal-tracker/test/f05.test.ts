@@ -85,6 +85,10 @@ describe('the source f05', () => {
     node.chain.advance(DAY)
     const { changes } = await reading.read(rpc)
     expect(statesOf(changes)).toEqual(['123 Terminated', '124 Terminated'])
+    expect(changes).toMatchObject([
+      { reason: expect.stringMatching(/^The deal was slashed at epoch \d+$/) },
+      { reason: expect.stringMatching(/^The chain does not have the deal any more/) },
+    ])
     // Nothing asks for it again, and it does not change any more.
     const calls = countCalls()
     node.chain.advance(DAY)

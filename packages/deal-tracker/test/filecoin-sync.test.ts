@@ -101,7 +101,7 @@ describe('the deal tracker with nodes of Filecoin', () => {
   }
 
   it('answers deal/info with sectors, and with deals whose ids were reported, as of a final epoch', async () => {
-    const { run, info, watch } = start()
+    const { run, info, watch, now } = start()
     const link = somePiece('filecoin-sync', 35)
     await run()
     expect((await info(link)).error).toMatchObject({
@@ -130,7 +130,15 @@ describe('the deal tracker with nodes of Filecoin', () => {
     await run()
     expect((await info(link)).ok).toMatchObject({
       deals: { '123': { status: 'Active' } },
-      places: [{ key: 'sector:f01000/77', status: 'Terminated' }],
+      places: [
+        {
+          key: 'sector:f01000/77',
+          status: 'Terminated',
+          ended: new Date(now()).toISOString(),
+          reason: 'The sector was terminated',
+          expiration: new Date(epochToMs(END)).toISOString(),
+        },
+      ],
     })
   })
 

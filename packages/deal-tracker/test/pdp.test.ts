@@ -110,11 +110,17 @@ describe('the source pdp', () => {
     chain.remove(SET, 1)
     chain.terminate(SET, 90_000)
     chain.advance(10)
-    expect(states((await read(rpc)).changes)).toEqual(['1 Terminated', '0 Active', '2 Active'])
+    const { changes } = await read(rpc)
+    expect(states(changes)).toEqual(['1 Terminated', '0 Active', '2 Active'])
+    expect(changes[0]).toMatchObject({ reason: 'The piece was removed from data set 7' })
     expect([...snapshot.deals.values()][0]).toMatchObject({ endEpoch: 90_000 })
     chain.deleteDataSet(SET)
     chain.advance(10)
-    expect(states((await read(rpc)).changes)).toEqual(['0 Terminated', '2 Terminated'])
+    const deleted = (await read(rpc)).changes
+    expect(states(deleted)).toEqual(['0 Terminated', '2 Terminated'])
+    expect(new Set(deleted.map(({ reason }) => reason))).toEqual(
+      new Set(['The data set 7 is not live any more']),
+    )
   })
 
   it('loses any share of its places if the contract says that they are gone, and only then', async () => {
@@ -145,7 +151,11 @@ describe('the source pdp', () => {
     await read(rpc, { graceDays: 12 })
     expect(states()).toEqual(['0 Active'])
     chain.advance(5 * DAY)
-    expect(states((await read(rpc)).changes)).toEqual(['0 Terminated'])
+    const { changes } = await read(rpc)
+    expect(states(changes)).toEqual(['0 Terminated'])
+    expect(changes[0]).toMatchObject({
+      reason: 'The proofs of data set 7 are missing for more than 14 days',
+    })
   })
 
   it('writes a later proof down once a week: a proof each day would cost a write for each piece', async () => {

@@ -69,6 +69,10 @@ describe('the source sector', () => {
     node.chain.advance(10)
     const { changes } = await reading.read(rpc)
     expect(statesOf(changes)).toEqual(['77 Terminated', '77 Terminated'])
+    expect(changes).toMatchObject([
+      { reason: 'The sector was terminated' },
+      { reason: 'The sector was terminated' },
+    ])
 
     // Its last run before the end has it, and the one after the end has not.
     node.chain.advance(END - node.chain.head + 4)

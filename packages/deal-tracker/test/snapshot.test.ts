@@ -49,7 +49,9 @@ const report = (deals: ChainDeal[], change: Partial<Report> = {}): Report => ({
 
 describe('the difference between two runs', () => {
   const AT = 9
-  const terminated = known(1, { terminated: true, updated: AT })
+  /** Fields of a deal that the report lacks. */
+  const gone = { terminated: true as const, reason: 'The source does not list it any more', updated: AT }
+  const terminated = known(1, gone)
   /** Fields of a deal that the report shows first. */
   const seen = { created: AT, seenEpoch: 101, updated: AT }
   const place = at('f05')
@@ -65,6 +67,13 @@ describe('the difference between two runs', () => {
       [known(1, { endEpoch: 600, updated: AT })],
     ],
     ['a deal dropped before its end', [known(1)], report([]), [terminated], [terminated]],
+    [
+      'a deal whose end the source explains',
+      [known(1)],
+      report([], { ends: new Map([[1, 'The deal was slashed at epoch 99']]) }),
+      [known(1, { ...gone, reason: 'The deal was slashed at epoch 99' })],
+      [known(1, { ...gone, reason: 'The deal was slashed at epoch 99' })],
+    ],
     ['a deal dropped at its end', [known(1)], report([], { stateEpoch: 500 }), [], []],
     ['a terminated deal that is still missing', [terminated], report([]), [], [terminated]],
     ['a terminated deal past its end', [terminated], report([], { stateEpoch: 500 }), [], []],
@@ -111,8 +120,8 @@ describe('the difference between two runs', () => {
       'a place dropped before its end',
       [known(0, place)],
       report([]),
-      [known(0, { ...place, terminated: true, updated: AT })],
-      [known(0, { ...place, terminated: true, updated: AT })],
+      [known(0, { ...place, ...gone })],
+      [known(0, { ...place, ...gone })],
     ],
     ['a place dropped at its end', [known(0, place)], report([], { stateEpoch: 500 }), [], []],
     [
@@ -126,7 +135,7 @@ describe('the difference between two runs', () => {
       'a place whose end is not known, and that is dropped',
       [endless(known(0))],
       report([]),
-      [endless(known(0, { terminated: true, updated: AT }))],
+      [endless(known(0, gone))],
       [],
     ],
   ])('%s', (_, before, next, changes, after) => {

@@ -89,7 +89,7 @@ export interface Local {
   agent: Identity
   /** Addresses of the engines, and environment variables that point the AWS SDK at them. */
   engines: Pick<Engines, 's3' | 'sqs' | 'env'>
-  market: Pick<DealMaking, 'url' | 'rpc' | 'verifier' | 'network'>
+  market: Pick<DealMaking, 'url' | 'rpc' | 'verifier' | 'network' | 'die'>
   stop(): Promise<void>
 }
 

@@ -40,6 +40,8 @@ export interface ChainDeal {
 export interface KnownDeal extends ChainDeal {
   /** The source dropped the deal before its end. */
   terminated?: true
+  /** Why it was dropped, in a sentence. Present together with `terminated`, except in records of earlier code. */
+  reason?: string
   /** Time at which the tracker saw the deal first, in milliseconds since 1970. */
   created: number
   /** Epoch of the report that showed the deal first. Absent for deals that earlier code stored. */
@@ -215,14 +217,16 @@ export const toDeals = (
       const activationEpoch = sources.find(
         ({ activationEpoch }) => activationEpoch !== undefined,
       )?.activationEpoch
-      const { provider, endEpoch = 0 } = best
+      const { provider, endEpoch = 0, reason } = best
+      const status = toStatus(best, now)
       const created = toIso(first.created)
       return [
         id,
         {
           provider,
           storageProvider: provider,
-          status: toStatus(best, now),
+          status,
+          ...(status === 'Terminated' && reason !== undefined && { reason }),
           pieceCid: `${root}`,
           ...(dataCid === undefined ? {} : { dataCid }),
           ...(activationEpoch === undefined ? {} : { activation: toIso(epochToMs(activationEpoch)) }),
@@ -257,7 +261,7 @@ export const toPlaces = (
   return [...places].map(([key, sources]): PlaceStatus => {
     const [best] = sources.sort(compare) as [DealRecord]
     const first = sources.reduce((a, b) => (b.created < a.created ? b : a))
-    const { place, provider, endEpoch, condition, activationEpoch, provenEpoch } = best
+    const { place, provider, endEpoch, condition, activationEpoch, provenEpoch, reason } = best
     const status = toStatus(best, now)
     const epoch = epochOf(sourceOf(best))
     // A run whose changes are not all written may have added it after the last good run.
@@ -268,6 +272,7 @@ export const toPlaces = (
       provider,
       status,
       ...(status === 'Active' && condition === 'faulty' && { faulty: true as const }),
+      ...(status === 'Terminated' && { ended: toIso(best.updated), ...(reason !== undefined && { reason }) }),
       pieceCid: `${root}`,
       ...(activationEpoch !== undefined && { since: toIso(epochToMs(activationEpoch)) }),
       ...(provenEpoch !== undefined && { lastProof: toIso(epochToMs(provenEpoch)) }),

@@ -23,4 +23,6 @@ export interface Report {
    * sectors, two may well end in one run.
    */
   hasSeenEnds?: true
+  /** Why known deals that are missing ended, each in a sentence, as far as the source knows. */
+  ends?: ReadonlyMap<DealIdentity, string>
 }

@@ -33,6 +33,9 @@ export interface SnapshotDiff {
   deals: Snapshot['deals']
 }
 
+/** Why a deal ended whose source knows no more. */
+const NOT_LISTED = 'The source does not list it any more'
+
 /** Whether a report lacks a deal that should be live, or lists it for another piece. */
 export const isMissing = (known: KnownDeal, { deals, stateEpoch }: Report): boolean =>
   !known.terminated && !hasEnded(known, stateEpoch) && deals.get(identify(known))?.piece !== known.piece
@@ -52,7 +55,8 @@ export const diffSnapshot = (previous: Snapshot, next: Report, at: number): Snap
   for (const [identity, known] of previous.deals) {
     const reported = next.deals.get(identity)
     if (isMissing(known, next) && !(reported === undefined && next.unreadable.has(identity))) {
-      const terminated: KnownDeal = { ...known, terminated: true, updated: at }
+      const reason = next.ends?.get(identity) ?? NOT_LISTED
+      const terminated: KnownDeal = { ...known, terminated: true, reason, updated: at }
       changes.push(terminated)
       if (reported === undefined && !isEndless(terminated)) deals.set(identity, terminated)
     } else if (reported === undefined) {

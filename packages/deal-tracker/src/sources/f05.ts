@@ -63,22 +63,20 @@ const readDeals = async (
   ])
   const found = await pMap(
     asked,
-    async (id): Promise<[DealIdentity, ChainDeal] | undefined> => {
-      const deal = await readDeal(node, tipset, id)
-      return deal && [id, deal]
-    },
+    async (id): Promise<[number, ChainDeal | EndedDeal]> => [id, await readDeal(node, tipset, id)],
     { concurrency: MAX_PARALLEL_CALLS },
   )
   return {
     stateEpoch,
     deals: new Map<DealIdentity, ChainDeal>([
       ...known.filter(([id]) => !asked.has(Number(id))),
-      ...found.filter(entry => entry !== undefined),
+      ...found.flatMap(([id, deal]) => ('reason' in deal ? [] : [[id, deal] as const])),
     ]),
     malformed: 0,
     refused: watched.refused,
     unreadable: new Set(),
     hasSeenEnds: true,
+    ends: new Map(found.flatMap(([id, deal]) => ('reason' in deal ? [[id, deal.reason]] : []))),
   }
 }
 
@@ -105,14 +103,24 @@ const dealSchema = z.object({
   State: z.object({ SectorStartEpoch: pastEpoch, SlashEpoch: pastEpoch }),
 })
 
-/** Reads a deal. Returns `undefined` if the chain does not have it, or it was slashed. */
+/** Why the chain has no such deal, in a sentence. */
+interface EndedDeal {
+  reason: string
+}
+
+/** Reads a deal. Returns the reason if the chain does not have it, or it was slashed. */
 const readDeal = async (
   node: FilecoinNode,
   tipset: Tipset,
   dealID: number,
-): Promise<ChainDeal | undefined> => {
+): Promise<ChainDeal | EndedDeal> => {
   const answer = await orNotFound(dealID, () => node.call(METHOD, [dealID, tipset.Cids], dealSchema))
-  if (answer === undefined || answer.State.SlashEpoch > 0) return undefined
+  if (answer === undefined)
+    return {
+      reason: 'The chain does not have the deal any more: it was terminated, or did not begin in time',
+    }
+  if (answer.State.SlashEpoch > 0)
+    return { reason: `The deal was slashed at epoch ${answer.State.SlashEpoch}` }
   const { PieceCID, PieceSize, Client: client, Provider: provider, Label: label, EndEpoch } = answer.Proposal
   const { SectorStartEpoch: start } = answer.State
   const piece = parsePiece(PieceCID['/'], Math.log2(PieceSize))

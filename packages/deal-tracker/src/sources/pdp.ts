@@ -68,7 +68,7 @@ const readPayers = async (
 ): Promise<Report> => {
   const view = (await node.call(config.service, SERVICE, 'viewContractAddress', [], at)) as string
   const report = { deals: new Map<DealIdentity, ChainDeal>(), malformed: 0, refused: 0 }
-  const abandoned = new Set<number>()
+  const states = new Map<number, SetReport['state']>()
   for (const payer of config.payers) {
     const sets = await readPages(0n, async offset => {
       const ids = (await node.call(view, VIEW, 'clientDataSets', [payer, offset, PAGE], at)) as bigint[]
@@ -77,9 +77,9 @@ const readPayers = async (
     const found = await pMap(sets, set => readSet(node, { config, view, payer, at }, set, known), {
       concurrency: MAX_PARALLEL,
     })
-    for (const [n, { deals, malformed, isAbandoned }] of found.entries()) {
+    for (const [n, { deals, malformed, state }] of found.entries()) {
       report.malformed += malformed
-      if (isAbandoned) abandoned.add(Number(sets[n]))
+      states.set(Number(sets[n]), state)
       for (const deal of deals) {
         const identity = identify(deal)
         if (!known.has(identity) && report.deals.size >= MAX_DEALS) report.refused += 1
@@ -87,16 +87,38 @@ const readPayers = async (
       }
     }
   }
-  const missing = [...known.values()].flatMap(({ place, terminated, ...deal }) =>
-    place.type === 'pdp' && !terminated && !report.deals.has(identify({ place, ...deal })) ? [place] : [],
+  const missing = [...known].flatMap(([identity, { place, terminated }]) =>
+    place.type === 'pdp' && !terminated && !report.deals.has(identity) ? [{ identity, ...place }] : [],
   )
-  const unseen = missing.filter(({ dataSet }) => !abandoned.has(dataSet))
+  const isAbandoned = ({ dataSet }: { dataSet: number }) => states.get(dataSet) === 'abandoned'
+  const unseen = missing.filter(place => !isAbandoned(place))
   const hasSeenEnds = unseen.length <= MAX_ENDS && !(await isAnyLive(node, unseen, at))
+  const seen = hasSeenEnds ? missing : missing.filter(isAbandoned)
   return {
     ...report,
     stateEpoch: Number(at),
     unreadable: new Set(),
+    ends: new Map(
+      seen.map(({ identity, dataSet }) => [identity, describeEnd(dataSet, states.get(dataSet), config)]),
+    ),
     ...(hasSeenEnds && { hasSeenEnds }),
+  }
+}
+
+/** Says why a piece of a data set is missing, given the state of the data set. One that no payer has any more has none. */
+const describeEnd = (
+  dataSet: number,
+  state: SetReport['state'] | undefined,
+  { maxFaultDays }: Pick<Config, 'maxFaultDays'>,
+): string => {
+  switch (state) {
+    case 'abandoned':
+      return `The proofs of data set ${dataSet} are missing for more than ${maxFaultDays} days`
+    case 'live':
+      return `The piece was removed from data set ${dataSet}`
+    case 'deleted':
+    case undefined:
+      return `The data set ${dataSet} is not live any more`
   }
 }
 
@@ -129,7 +151,7 @@ interface DataSet {
 interface SetReport {
   deals: ChainDeal[]
   malformed: number
-  isAbandoned?: true
+  state: 'live' | 'deleted' | 'abandoned'
 }
 
 /** Reads the pieces of a data set. One that is not live has none: the tracker then knows that its pieces are gone. */
@@ -149,14 +171,14 @@ const readSet = async (
   // A struct of another release decodes to other values.
   if (info.dataSetId !== set || info.payer.toLowerCase() !== payer)
     throw newSourceError('UnknownContract', `The view contract ${view} answers in another form than expected`)
-  if (!isLive) return { deals: [], malformed: 0 }
+  if (!isLive) return { deals: [], malformed: 0, state: 'deleted' }
   const [proven, removals, deadline] = (await Promise.all([
     ask('getDataSetLastProvenEpoch'),
     ask('getScheduledRemovals'),
     node.call(view, VIEW, 'provingDeadline', [set], at),
   ])) as [bigint, bigint[], bigint]
   const missedDays = deadline > 0n && at > deadline ? Number(at - deadline) / EPOCHS_OF_DAY : 0
-  if (missedDays > config.maxFaultDays) return { deals: [], malformed: 0, isAbandoned: true }
+  if (missedDays > config.maxFaultDays) return { deals: [], malformed: 0, state: 'abandoned' }
   const leaving = new Set(removals)
   const pieces = await readPages(0n, async from => {
     const [links, ids, hasMore] = (await ask('getActivePiecesByCursor', from, PAGE)) as [
@@ -210,7 +232,7 @@ const readSet = async (
     },
     { concurrency: BATCH },
   )
-  return { deals: deals.filter(deal => deal !== undefined), malformed }
+  return { deals: deals.filter(deal => deal !== undefined), malformed, state: 'live' }
 }
 
 /** Whether a piece is challenged by now. The contract reverts before the first proving period of its data set. */

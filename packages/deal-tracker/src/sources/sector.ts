@@ -9,7 +9,7 @@ import pMap from 'p-map'
 import * as z from 'zod'
 import type { SourceConfig } from '../config.ts'
 import type { Source } from '../dependencies.ts'
-import { type ChainDeal, identify, keyOf } from '../domain/deal.ts'
+import { type ChainDeal, type DealIdentity, identify, keyOf } from '../domain/deal.ts'
 import { epochSchema, hasTurn } from '../domain/epoch.ts'
 import type { Report } from '../domain/report.ts'
 import type { Snapshot } from '../domain/snapshot.ts'
@@ -80,12 +80,17 @@ const readSectors = async (
   const sectors = toSectors(previous)
   let count = [...sectors.values()].reduce((sum, { pieces }) => sum + pieces.length, 0)
   let refused = previous.refused ?? 0
+  const ends = new Map<DealIdentity, string>()
+  const end = ({ pieces }: Sector, reason: string) => {
+    for (const piece of pieces) ends.set(identify(piece), reason)
+  }
   for (const { type, miner, sector: number, epoch, pieces } of events) {
     const place = { type: 'sector' as const, miner, sector: number }
     const key = keyOf(place)
     const sector = sectors.get(key) ?? { miner, number, pieces: [], isNew: true }
     if (type === 'sector-terminated') {
       sectors.delete(key)
+      end(sector, 'The sector was terminated')
       count -= sector.pieces.length
       continue
     }
@@ -106,6 +111,8 @@ const readSectors = async (
   const deals = [...sectors.values()].flatMap(sector => {
     if (!states.has(sector)) return sector.pieces
     const state = states.get(sector)
+    if (state === undefined)
+      end(sector, 'The sector is not in the state of its provider any more: it was terminated')
     return state === undefined || state.endEpoch <= stateEpoch ? [] : sector.pieces.map(withState(state))
   })
   return {
@@ -115,6 +122,7 @@ const readSectors = async (
     refused,
     unreadable: new Set(),
     hasSeenEnds: true,
+    ends,
   }
 }
 

@@ -15,7 +15,8 @@ const AGGREGATE_BYTES = 2 ** 25
 export const openCurioDeals = async ({ port, log }: { port: number; log: LogFile }): Promise<DealMaking> => {
   const local = await openLocalChain({ port, log })
   const { chain, node, facts } = local
-  let sealed = 0
+  /** Counts the changes of sectors. */
+  let changes = 0
   const providers = await Promise.all(
     MINERS.map(async miner => {
       const provider = new CurioProvider({
@@ -23,7 +24,7 @@ export const openCurioDeals = async ({ port, log }: { port: number; log: LogFile
         onSealed: ({ piece }) => {
           const { link } = parsePiece(`${piece}`).ok!
           node.activate(miner, node.nextSector(miner), [link], chain.head + SECTOR_EPOCHS)
-          sealed += 1
+          changes += 1
         },
       })
       return { miner, provider, ...(await provider.listen()) }
@@ -35,7 +36,7 @@ export const openCurioDeals = async ({ port, log }: { port: number; log: LogFile
     dealer: {
       targets: providers.map(({ miner, url }, n) => ({
         kind: 'curio' as const,
-        name: `provider-${n + 1}`,
+        name: targetOf(n),
         url,
         miner,
         maxInFlight: 100,
@@ -51,14 +52,21 @@ export const openCurioDeals = async ({ port, log }: { port: number; log: LogFile
         onChange: onDeal,
         step: async () => {
           for (const { provider } of providers) await provider.step()
-          const isBusy = providers.some(({ provider }) =>
-            [...provider.deals.values()].some(({ state }) => state !== 'complete'),
+          const isBusy = providers.some(
+            ({ provider: { deals, faults } }) =>
+              !faults.isStuck && [...deals.values()].some(({ state }) => state !== 'complete'),
           )
-          const hasSealed = sealed !== before
-          before = sealed
-          return hasSealed || isBusy
+          const hasChanged = changes !== before
+          before = changes
+          return hasChanged || isBusy
         },
       })
+    },
+    die: target => {
+      const { miner, provider } = providers.find((_, n) => targetOf(n) === target)!
+      provider.faults = { answer: { status: 'none' }, isStuck: true }
+      for (let sector = 1; sector < node.nextSector(miner); sector++) node.terminate(miner, sector)
+      changes += 1
     },
     stop: async () => {
       await local.stop()
@@ -66,3 +74,6 @@ export const openCurioDeals = async ({ port, log }: { port: number; log: LogFile
     },
   }
 }
+
+/** @example targetOf(0) // 'provider-1' */
+const targetOf = (n: number): string => `provider-${n + 1}`

@@ -22,6 +22,8 @@ export interface DealMaking {
   /** Padded bytes of the aggregates that its providers accept; absent: 32 GiB. */
   aggregateBytes?: number
   start(options: DealOptions): Promise<void>
+  /** Lets the provider of a target die: it answers no request any more, and all its places on chain end. Absent without targets. */
+  die?(target: string): void
   stop(): Promise<void>
 }
 

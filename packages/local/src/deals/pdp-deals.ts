@@ -33,7 +33,7 @@ export const openPdpDeals = async ({ port, log }: { port: number; log: LogFile }
     dealer: {
       targets: PROVIDER_IDS.map((id, n) => ({
         kind: 'pdp' as const,
-        name: `provider-${id}`,
+        name: targetOf(id),
         rpc: facts.rpc,
         ...contracts,
         payer: PAYER,
@@ -74,11 +74,20 @@ export const openPdpDeals = async ({ port, log }: { port: number; log: LogFile }
       login(chain, { payer: PAYER, key: address, until })
       deposit(chain, { payer: PAYER, funds: FUNDS })
     },
+    die: target => {
+      const n = PROVIDER_IDS.findIndex(id => targetOf(id) === target)
+      providers[n]!.faults.isDead = true
+      for (const { id } of chain.dataSets())
+        if (chain.dataSet(id)?.providerId === PROVIDER_IDS[n]) chain.deleteDataSet(id)
+    },
     stop: async () => {
       await local.stop()
       await Promise.all(providers.map(provider => provider.close()))
     },
   }
 }
+
+/** @example targetOf(1) // 'provider-1' */
+const targetOf = (id: number): string => `provider-${id}`
 
 const addressOf = (id: number): Hex => `0x${`${id}`.padStart(2, '0').repeat(20)}`

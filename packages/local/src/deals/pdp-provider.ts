@@ -31,6 +31,8 @@ export interface PdpProviderFaults {
   rejects?: boolean
   /** It says that it has everything and sent everything, and does nothing. */
   lies?: boolean
+  /** It is gone: connections are cut, and its work rests. */
+  isDead?: boolean
 }
 
 /** A stand-in for a storage provider that serves PDP. */
@@ -272,6 +274,10 @@ export const startPdpProvider = async ({
   }
 
   const server = createServer(async (request, response) => {
+    if (faults.isDead) {
+      request.socket.destroy()
+      return
+    }
     const { method = 'GET' } = request
     const path = new URL(request.url ?? '/', 'http://provider').pathname
     const answer = await answerOf(async () => {
@@ -296,9 +302,11 @@ export const startPdpProvider = async ({
     faults,
     log,
     isBusy: () =>
-      [...pulls.values()].flat().some(({ status }) => status === 'pending' || status === 'retrying') ||
-      [...transactions.values()].some(({ status }) => status === 'pending'),
+      !faults.isDead &&
+      ([...pulls.values()].flat().some(({ status }) => status === 'pending' || status === 'retrying') ||
+        [...transactions.values()].some(({ status }) => status === 'pending')),
     pull: async () => {
+      if (faults.isDead) return
       for (const item of [...pulls.values()].flat()) {
         if (item.status !== 'pending' && item.status !== 'retrying') continue
         item.attempts += 1
@@ -308,6 +316,7 @@ export const startPdpProvider = async ({
       }
     },
     mine: async () => {
+      if (faults.isDead) return
       for (const transaction of transactions.values()) {
         if (transaction.status !== 'pending') continue
         transaction.status = 'confirmed'

@@ -221,7 +221,7 @@ export const aggregatesOf = (
 
 /** The part of an answer to `deal/info` that is reported. An earlier deal tracker has neither `places` nor `asOf`. */
 export interface DealAnswer {
-  deals?: Record<string, Pick<Deal, 'provider' | 'status' | 'expiration'>>
+  deals?: Record<string, Pick<Deal, 'provider' | 'status' | 'reason' | 'expiration'>>
   places?: PlaceStatus[]
   /** The sources that the deal tracker reads. */
   asOf?: object[]
@@ -235,11 +235,12 @@ export const reportDeals = (aggregates: readonly PieceLink[], answers: readonly 
     aggregates.flatMap((aggregate, n) => list(answers[n] ?? {}).map(item => shape(aggregate, item)))
   const all = about(
     ({ deals = {} }) => Object.entries(deals),
-    (aggregate, [deal, { provider, status, expiration }]): DealSummary => ({
+    (aggregate, [deal, { provider, status, reason, expiration }]): DealSummary => ({
       aggregate,
       provider,
       aux: { dataType: 0, dataSource: { dealID: Number(deal) } },
       status,
+      ...(reason !== undefined && { reason }),
       expiration,
     }),
   )
