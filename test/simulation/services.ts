@@ -411,6 +411,7 @@ export const createSystem = (options: Options): System => {
         checks: dealerFormats.dealerChecks({
           ...checking,
           targets: [],
+          door: undefined,
           stores: common.stores,
           config: {
             aggregators: aggregators.map(name => ({ ...configOf(name), tenants: 'all' })),
@@ -433,7 +434,7 @@ export const createSystem = (options: Options): System => {
         storefronts: listed.in('storefronts'),
         brokers: listed.in('brokers'),
         dealTracker: peer('tracker'),
-        timing: { ...SETTINGS.timing, dealWaitMs: SETTINGS.dealWaitMs },
+        timing: { ...SETTINGS.timing, dealWaitMs: SETTINGS.dealWaitMs, liveMs: DAY },
       }),
     )
   }

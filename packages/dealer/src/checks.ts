@@ -14,24 +14,28 @@ import {
 } from '@w3filecoin/runtime'
 import type { DealerConfig } from './config.ts'
 import type { OpenTarget } from './dependencies.ts'
+import type { AggregateRecord } from './domain/aggregate.ts'
 import { resources } from './resources.ts'
 import type { Stores } from './stores.ts'
 
 interface Checked extends Checking {
   config: Pick<DealerConfig, 'aggregators' | 'storefronts' | 'pieceSources' | 'dealTracker'>
   targets: readonly Pick<OpenTarget, 'name' | 'maker'>[]
-  stores: Pick<Stores, 'order'>
+  /** URL at which targets fetch aggregates. */
+  door: string | undefined
+  stores: Pick<Stores, 'order' | 'aggregate'>
 }
 
 /** Maximum time for the answer of a piece source. */
 const TIMEOUT_MS = 10_000
-/** Stuck orders that are counted. */
-const MAX_STUCK = 100
+/** Stuck orders, and aggregates that lack copies, that are counted. */
+const MAX_COUNTED = 100
 
 /** Returns the checks of a dealer. */
 export const dealerChecks = ({
   config,
   targets,
+  door,
   stores,
   id,
   peer: open,
@@ -85,15 +89,39 @@ export const dealerChecks = ({
     name: 'orders',
     check: 'order',
     run: async () => {
-      const { items } = await stores.order.find('needs', 'operator', { limit: MAX_STUCK })
+      if (targets.length > 0 && door === undefined)
+        return failing(
+          'NoDoor',
+          `The targets of the ${service} get no orders, because they cannot fetch aggregates: set \`door\` in its settings`,
+        )
+      const { items } = await stores.order.find('needs', 'operator', { limit: MAX_COUNTED })
       // The index lags behind.
       const stuck = (await stores.order.getMany(items)).flatMap(order => (order?.stuck ? [order] : []))
       const [first] = stuck
       if (first === undefined) return fine('No order needs an operator')
-      const many = `${items.length < MAX_STUCK ? '' : 'at least '}${stuck.length}`
       return failing(
         'OrdersStuck',
-        `${many} orders of the ${service} need an operator, since ${new Date(first.stuckAt ?? first.stageAt).toISOString()}. The first one is of ${first.aggregate}: ${first.stuck}. See w3fil ops orders --stuck`,
+        `${countOf(stuck, items)} orders of the ${service} need an operator, since ${new Date(first.stuckAt ?? first.stageAt).toISOString()}. The first one is of ${first.aggregate}: ${first.stuck}. See w3fil ops orders --stuck`,
+      )
+    },
+  }
+
+  const missingCopies: Check = {
+    name: 'copies',
+    check: 'order',
+    run: async () => {
+      const stage: AggregateRecord['stage'] = 'accepted'
+      const { items } = await stores.aggregate.find('open', stage, { limit: MAX_COUNTED })
+      // The index lags behind.
+      const lacking = (await stores.aggregate.getMany(items)).flatMap(record =>
+        record?.lack ? [record] : [],
+      )
+      const first = lacking.find(({ lack }) => lack!.problem === 'TooFewCopies') ?? lacking[0]
+      if (first === undefined) return fine('No accepted aggregate lacks copies')
+      const { problem, message, at } = first.lack!
+      return failing(
+        problem,
+        `${countOf(lacking, items)} accepted aggregates of the ${service} lack copies. ${first.aggregate}, since ${new Date(at).toISOString()}: ${message}. See w3fil ops orders --aggregate ${first.aggregate}`,
       )
     },
   }
@@ -120,7 +148,12 @@ export const dealerChecks = ({
     ...config.pieceSources.map(checkPieceSource),
     ...targets.map(checkTarget),
     stuckOrders,
+    missingCopies,
     ...ownDocumentChecks(id, tools),
     hasherCheck(hasher, service),
   ]
 }
+
+/** The number of records that were found, which are those of all items, or more. */
+const countOf = (found: readonly object[], items: readonly object[]): string =>
+  `${items.length < MAX_COUNTED ? '' : 'at least '}${found.length}`

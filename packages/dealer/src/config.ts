@@ -312,6 +312,17 @@ export const configSchema = z
         description: 'Time for which the payload of an aggregate is kept after its copies are live.',
         examples: [3],
       }),
+    liveCheckSeconds: z
+      .number()
+      .positive()
+      .max(24 * 60 * 60)
+      .default(24 * 60 * 60)
+      .meta({
+        unit: 'seconds',
+        description:
+          'Interval at which the dealer checks that a copy which a target stores is still live. If it has ended, another one is ordered.',
+        examples: [3600],
+      }),
     dealWaitSeconds: z
       .number()
       .positive()

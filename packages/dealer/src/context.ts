@@ -38,12 +38,17 @@ export const createContext = async (env: Environment) => {
     return targets.map(target => openTarget(target, { wallet, fetch, now: Date.now }))
   }
   const targets = await openTargets(config)
+  const door = (config.door ?? config.self?.url)?.replace(/\/$/, '')
   const service = createDealer({
     ...common,
     offerDocuments: {
       put: (key, document) => putJson({ ...aws.bucket('offers'), key, value: document }),
     },
-    timing: { ...common.timing, dealWaitMs: config.dealWaitSeconds * 1000 },
+    timing: {
+      ...common.timing,
+      dealWaitMs: config.dealWaitSeconds * 1000,
+      liveMs: config.liveCheckSeconds * 1000,
+    },
     aggregators: mapPeers(peers.in('aggregators'), peer),
     allowedTenants: peers.in('aggregators'),
     storefronts: peers.in('storefronts'),
@@ -53,11 +58,11 @@ export const createContext = async (env: Environment) => {
     policies: policiesOf(config),
     targets,
     wholes: wholesIn(() => aws.bucket('wholes')),
-    door: (config.door ?? config.self?.url)?.replace(/\/$/, ''),
+    door,
     keepWholeMs: config.keepWholeDays * 24 * 60 * 60 * 1000,
     fetchContent: hostFetch(config.didWeb),
     batching: BATCHING,
-    checks: dealerChecks({ ...checking, config, targets, stores: common.stores }),
+    checks: dealerChecks({ ...checking, config, targets, door, stores: common.stores }),
   })
   return { service, log: common.log, deadLetters: aws.deadLetters, flushMetrics }
 }

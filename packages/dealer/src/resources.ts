@@ -144,7 +144,7 @@ export const resources = describeResources({
         timeout: 300,
         memory: 1024,
         uses: {
-          tables: { aggregate: 'read', order: 'write', credit: 'write', target: 'write', whole: 'write' },
+          tables: { aggregate: 'write', order: 'write', credit: 'write', target: 'write', whole: 'write' },
           queues: ['order', 'fill', 'track', 'report'],
           buckets: { wholes: 'write' },
         },
@@ -211,7 +211,7 @@ export const resources = describeResources({
         },
       },
     },
-    /** Check what only this service can see: its peers, its targets, its own address, and which orders are stuck. */
-    check: checkSchedule({ tables: { health: 'write', order: 'read' } }),
+    /** Check what only this service can see: its peers, its targets, its own address, and which orders and copies need an operator. */
+    check: checkSchedule({ tables: { health: 'write', order: 'read', aggregate: 'read' } }),
   },
 })

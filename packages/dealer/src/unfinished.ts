@@ -46,6 +46,12 @@ const ORDER_STEPS: Record<OrderStage, string> = {
   ended: 'another order',
 }
 
+/** The states of a live place that are not sound. */
+const CONDITIONS: Record<NonNullable<OrderRecord['condition']>, string> = {
+  faulty: 'its provider misses proofs',
+  leaving: 'its provider removes it',
+}
+
 const order: Unfinished<OrderRecord, Queues> = {
   isUnfinished: isOrderUnfinished,
   stageSince: ({ stageAt }) => stageAt,
@@ -53,7 +59,8 @@ const order: Unfinished<OrderRecord, Queues> = {
   waitsOn: ({ stage }) => (stage === 'live' ? ['dealTracker'] : ['targets']),
   // Only the settings of the dealer cause a trouble.
   needsOperator: ({ stuck, trouble }) => (stuck ?? trouble) !== undefined,
-  trouble: ({ progress, trouble }) => trouble?.message ?? progress,
+  trouble: ({ progress, trouble, condition }) =>
+    trouble?.message ?? progress ?? (condition && CONDITIONS[condition]),
   isWaiting,
   longestMs: { waiting: LIVE_CHECK_MS },
   messages: records => ({ order: [...new Set(records.map(({ offer }) => offer))].map(offer => ({ offer })) }),

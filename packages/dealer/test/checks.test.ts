@@ -29,6 +29,7 @@ const runChecks = async (targets: readonly Pick<OpenTarget, 'name' | 'maker'>[] 
       dealTracker: { did: tracker.did() } as never,
     },
     targets,
+    door: 'https://dealer.test',
     stores: dependencies.stores,
     id: dependencies.id,
     peer: () => dependencies.dealTracker,

@@ -65,7 +65,7 @@ export let service: ReturnType<typeof createDealer>
 
 export const clock = { now: 1_700_000_000_000 }
 const DAY = 24 * 3_600_000
-export const timing = { retryMs: 60_000, pollMs: 900_000, dealWaitMs: 14 * DAY }
+export const timing = { retryMs: 60_000, pollMs: 900_000, dealWaitMs: 14 * DAY, liveMs: DAY }
 
 /** What the tracker knows, by aggregate; how the tracker and the aggregators behave, and what reached them. */
 interface State {

@@ -1,7 +1,15 @@
-import { type Failure, failure, type PlaceStatus, parsePieceLink, toPlaceKey } from '@w3filecoin/capabilities'
+import {
+  type Failure,
+  failure,
+  findLivePlaces,
+  type PlaceStatus,
+  parsePieceLink,
+  toPlaceKey,
+} from '@w3filecoin/capabilities'
 import { type Consumer, DONE, each, listAll, type Stored, update } from '@w3filecoin/runtime'
 import type { Dependencies, OpenTarget } from '../dependencies.ts'
-import type { AggregateRecord } from '../domain/aggregate.ts'
+import { type AggregateRecord, setLack } from '../domain/aggregate.ts'
+import { findLack } from '../domain/missing-copies.ts'
 import { documentName } from '../domain/offer-document.ts'
 import {
   endOrder,
@@ -138,11 +146,7 @@ export const onOrder = (
     const place = knowledge && (await findPlace(order, type, knowledge))
     if (order.stage === 'live') {
       if (place?.status === 'Terminated' || place?.status === 'Expired')
-        return end(
-          order,
-          'ended',
-          failure('CopyEnded', `The place ${order.place} is ${place.status.toLowerCase()}`),
-        )
+        return end(order, 'ended', failure('CopyEnded', describeEnd(place)))
       return place ? change(order, current => markLive(current, place, now(), timing)) : order
     }
     if (place && isLive(place)) return change(order, current => markLive(current, place, now(), timing))
@@ -187,6 +191,23 @@ export const onOrder = (
       if (order.stuck !== stuck) await change(order, current => setStuck(current, stuck, now(), timing))
     }
     if (plans.some(({ order }) => order)) await queues.order.send([{ offer: record.id }])
+  }
+
+  /** Records which copies an accepted aggregate lacks. The operator then sees them, and the alarm rings. */
+  const judgeCopies = async (
+    record: Stored<AggregateRecord>,
+    orders: readonly OrderRecord[],
+    knowledge: TrackerAnswer,
+  ): Promise<void> => {
+    const hasOtherPlace =
+      !orders.some(({ place }) => place === record.place) &&
+      findLivePlaces(knowledge).some(({ key }) => key === record.place)
+    const policy = policyFor(policies, record)
+    const lack = findLack({ aggregate: record, orders, policy, hasOtherPlace }, now())
+    const { changed } = await update(stores.aggregate, { id: record.id }, current => setLack(current, lack), {
+      known: record,
+    })
+    if (changed && lack) log('warn', 'aggregate lacks copies', { aggregate: record.aggregate, lack })
   }
 
   /** Removes the whole when all copies have been live for long enough. */
@@ -235,9 +256,11 @@ export const onOrder = (
         return DONE
       }
 
-      const [answer] = orders.some(order => isInFlight(order) || order.stage === 'live')
-        ? await askTracker(dependencies, [record.aggregate])
-        : []
+      const isAsked = record.stage === 'accepted' || orders.some(order => isInFlight(order))
+      const [answer] =
+        isAsked || orders.some(({ stage }) => stage === 'live')
+          ? await askTracker(dependencies, [record.aggregate])
+          : []
       const wasLive = orders.filter(({ stage }) => stage === 'live').length
       // A target whose maker fails must not stop the orders at the other ones.
       const settled = await Promise.allSettled(
@@ -247,6 +270,7 @@ export const onOrder = (
       const next = settled.map((result, n) => (result.status === 'fulfilled' ? result.value : orders[n]!))
 
       if (record.stage !== 'failed') await planNext(record, next, whole)
+      if (record.stage === 'accepted' && answer?.ok) await judgeCopies(record, next, answer.ok)
       if (!needsWhole) await removeWhole(next, record)
       if (record.stage === 'offered' && next.filter(({ stage }) => stage === 'live').length > wasLive)
         await queues.track.send([{ aggregates: [offer] }])
@@ -254,4 +278,10 @@ export const onOrder = (
     },
     { concurrency: 1 },
   )
+}
+
+/** @example 'The place sector:f020378/77 is terminated since 2026-11-27T10:00:00.000Z: The sector was terminated' */
+const describeEnd = ({ key, status, ended, expiration, reason }: PlaceStatus): string => {
+  const since = status === 'Expired' ? expiration : ended
+  return `The place ${key} is ${status.toLowerCase()}${since ? ` since ${since}` : ''}${reason ? `: ${reason}` : ''}`
 }

@@ -54,7 +54,10 @@ export interface AggregateRecord extends Due, Entered, Translated {
   offeredAt: number
   /** In milliseconds since 1970. Present when the stage is final. */
   endedAt?: number | undefined
-  /** Its place in the index `open`: see {@link toOpenKey}. Present while it is `offered`. */
+  /**
+   * Its place in the index `open`: see {@link toOpenKey}. Present while it is `offered`; and while it is `accepted` and has a lack,
+   * with the time of that instead of the offer's.
+   */
   openKey?: string | undefined
   /** Keys of the deals that brokers reported for it: see {@link MAX_REPORTED_DEALS}. */
   reportedDeals?: string[] | undefined
@@ -70,10 +73,24 @@ export interface AggregateRecord extends Due, Entered, Translated {
   retriesCid?: string | undefined
   /** Numbers of the ranges that must still be sent to the aggregator. */
   rangesToRetry?: number[] | undefined
+  /** Which copies it lacks although it is accepted, for the operator. */
+  lack?: Lack | undefined
   /** Why the offer still waits after its deadline, for the operator: see `explainWait`. */
   waitsFor?: string | undefined
   /** The last problem with the deal tracker, or with the aggregator of its retries, while the step is still being retried. */
   trouble?: Trouble | undefined
+}
+
+/**
+ * A problem with the copies of an accepted aggregate that an operator must know: too few are live, or one ends without a successor.
+ *
+ * @example { problem: 'TooFewCopies', message: '1 of 2 copies is live, fewer than 2 since 2026-12-24', at: 1767225600000 }
+ */
+export interface Lack {
+  problem: 'TooFewCopies' | 'CopyEnds'
+  message: string
+  /** Since when it is a problem, in milliseconds since 1970. */
+  at: number
 }
 
 /** Returns a row in the present form. Earlier code stored the id of the deal, and had no index `open`. */
@@ -131,6 +148,8 @@ export interface Timing {
   pollMs: number
   /** Until an aggregate without a deal fails. */
   dealWaitMs: number
+  /** Until a live copy is checked again. */
+  liveMs: number
 }
 
 /** An aggregate as it is offered, with the promised task or the refusal. */
@@ -211,6 +230,17 @@ export const markAccepted = (
         ...notDue,
       }
     : undefined
+
+/** Records which copies an accepted aggregate lacks, or that it lacks none. Returns `undefined` if that is recorded already. */
+export const setLack = (
+  record: Stored<AggregateRecord>,
+  lack: Lack | undefined,
+): Stored<AggregateRecord> | undefined => {
+  const before = record.lack
+  const isSame = before?.problem === lack?.problem && before?.message === lack?.message
+  if (record.stage !== 'accepted' || isSame) return undefined
+  return { ...record, lack, openKey: lack && toOpenKey({ offeredAt: lack.at, id: record.id }) }
+}
 
 /**
  * Records why an offer still waits after its deadline, and a problem with the deal tracker, or that there is none any more.

@@ -67,6 +67,8 @@ export interface OrderRecord extends Due, Entered {
   createdAt: number
   /** When it reached its stage, in milliseconds since 1970. */
   stageAt: number
+  /** Its stages so far, in order, each with its time. Absent in records of earlier code. */
+  history?: { stage: OrderStage; at: number }[] | undefined
   /** The target is not asked before, in milliseconds since 1970. */
   notBefore: number
   /** A copy must be live by then, in milliseconds since 1970. Present once the target was asked. */
@@ -77,6 +79,8 @@ export interface OrderRecord extends Due, Entered {
   place?: string | undefined
   /** The end of the place, in milliseconds since 1970; absent if it has none. */
   endsAt?: number | undefined
+  /** The state of the live place, as the deal tracker last reported it. Absent if it is sound. */
+  condition?: 'faulty' | 'leaving' | undefined
   /** The state of the order in the words of the target, for operators. */
   progress?: string | undefined
   /** Why it ended. */
@@ -122,10 +126,11 @@ export const isWaiting = ({ stage, stuck }: Pick<OrderRecord, 'stage' | 'stuck'>
 
 const laneOf = (order: OrderRecord): Lane => (isWaiting(order) ? 'waiting' : 'own')
 
-type Times = { retryMs: number; pollMs: number }
+type Times = { retryMs: number; pollMs: number; liveMs: number }
 
 const enter = (order: Stored<OrderRecord>, stage: OrderStage, now: number, times: Times) => {
-  const next: Stored<OrderRecord> = { ...order, stage, stageAt: now, trouble: undefined }
+  const history = [...(order.history ?? []), { stage, at: now }]
+  const next: Stored<OrderRecord> = { ...order, stage, stageAt: now, history, trouble: undefined }
   next.inFlightAt = isInFlight(next) ? order.target : undefined
   return schedule(next, now, times)
 }
@@ -180,14 +185,20 @@ export const recordStep = (
 
 export const markLive = (
   order: Stored<OrderRecord>,
-  { key, expiration }: PlaceStatus,
+  { key, expiration, status, faulty }: PlaceStatus,
   now: number,
   times: Times,
 ): Stored<OrderRecord> | undefined => {
   const endsAt = expiration === undefined ? undefined : Date.parse(expiration)
-  if (order.stage === 'live') return schedule({ ...order, endsAt }, now, times)
+  const condition = status === 'Leaving' ? 'leaving' : faulty ? 'faulty' : undefined
+  if (order.stage === 'live') return schedule({ ...order, endsAt, condition }, now, times)
   return canBecome(order, 'live')
-    ? enter({ ...order, place: key, endsAt, progress: undefined, stuck: undefined }, 'live', now, times)
+    ? enter(
+        { ...order, place: key, endsAt, condition, progress: undefined, stuck: undefined },
+        'live',
+        now,
+        times,
+      )
     : undefined
 }
 
@@ -234,19 +245,19 @@ export const pardon = (order: Stored<OrderRecord>): Stored<OrderRecord> | undefi
     : { ...order, isPardoned: true }
 
 const STUCK_MS = 6 * 60 * 60 * 1000
-/** Interval at which a live copy is checked. */
+/** The longest interval at which a live copy is checked. */
 export const LIVE_CHECK_MS = 24 * 60 * 60 * 1000
 
 /**
  * Returns the milliseconds until the next check of an order. Before it is live, the interval is the time since it reached its
- * stage, between the two settings `retryMs` and `pollMs`, whichever is shorter.
+ * stage, between the two settings `retryMs` and `pollMs`, whichever is shorter. A live copy is checked every `liveMs`.
  */
 export const nextCheckMs = (
   order: Pick<OrderRecord, 'stage' | 'stageAt' | 'notBefore' | 'stuck'>,
   now: number,
-  { retryMs, pollMs }: Times,
+  { retryMs, pollMs, liveMs }: Times,
 ): number => {
-  if (order.stage === 'live') return LIVE_CHECK_MS
+  if (order.stage === 'live') return liveMs
   if (order.stuck !== undefined) return STUCK_MS
   const wait = isFromWrongClock(order.notBefore, now, LIVE_CHECK_MS) ? 0 : order.notBefore - now
   const bounds = [retryMs, pollMs].toSorted((a, b) => a - b) as [number, number]

@@ -86,7 +86,9 @@ export const planOrders = (
 
 /** Whether a copy whose last order this is needs another one. A live copy needs it before its place ends. */
 const needsSuccessor = (last: OrderRecord, { renewBeforeMs }: Policy, now: number): boolean =>
-  last.stage === 'live' ? last.endsAt !== undefined && now >= last.endsAt - renewBeforeMs : isFinal(last)
+  last.stage === 'live'
+    ? last.condition === 'leaving' || (last.endsAt !== undefined && now >= last.endsAt - renewBeforeMs)
+    : isFinal(last)
 
 /** Counts the orders without success after the last copy that was live, or the last pardon. */
 const countFailures = (orders: readonly OrderRecord[]): number => {
@@ -113,6 +115,7 @@ const newOrder = (
     stage: 'planned',
     createdAt: now,
     stageAt: now,
+    history: [{ stage: 'planned', at: now }],
     notBefore,
     ...dueAt(id, notBefore),
   }
@@ -120,7 +123,7 @@ const newOrder = (
 
 /**
  * Chooses the target of the next order of a copy: not one that is paused, nor one with the label of another copy. Targets at
- * which the fewest orders of this offer ended come first. Among equals, the hash of the offer decides, which spreads offers evenly and
+ * which the fewest orders of this offer ended, or end soon, come first. Among equals, the hash of the offer decides, which spreads offers evenly and
  * moves few of them when a target is added.
  *
  * @param orders all orders of the offer
@@ -141,7 +144,9 @@ const chooseTarget = <T extends Target>(
         return target ? [labelOf(target, policy)] : []
       }),
   )
-  const endedAt = (name: string) => orders.filter(order => order.target === name && isFinal(order)).length
+  // A live order of the copy itself is one that ends soon.
+  const endedAt = (name: string) =>
+    orders.filter(order => order.target === name && (isFinal(order) || order.copy === copy)).length
   return targetsOf(policy, targets)
     .filter(target => !isPaused(target.name) && !used.has(labelOf(target, policy)))
     .map(target => ({
