@@ -17,6 +17,7 @@ import type { OpenTarget } from './dependencies.ts'
 import type { AggregateRecord } from './domain/aggregate.ts'
 import { resources } from './resources.ts'
 import type { Stores } from './stores.ts'
+import { ORDERS_CHECK } from './unfinished.ts'
 
 interface Checked extends Checking {
   config: Pick<DealerConfig, 'aggregators' | 'storefronts' | 'pieceSources' | 'dealTracker'>
@@ -86,7 +87,7 @@ export const dealerChecks = ({
   })
 
   const stuckOrders: Check = {
-    name: 'orders',
+    name: ORDERS_CHECK,
     check: 'order',
     run: async () => {
       if (targets.length > 0 && door === undefined)

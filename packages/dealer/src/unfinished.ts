@@ -1,6 +1,7 @@
 import { batchesOf, type Unfinished, unfinishedTranslations } from '@w3filecoin/runtime'
 import { type AggregateRecord, type AggregateStage, isFinal, isFinished } from './domain/aggregate.ts'
 import {
+  CONDITIONS,
   isUnfinished as isOrderUnfinished,
   isWaiting,
   LIVE_CHECK_MS,
@@ -35,6 +36,9 @@ const aggregate: Unfinished<AggregateRecord, Queues> = {
   },
 }
 
+/** Name of the check that fails while orders need an operator. */
+export const ORDERS_CHECK = 'orders'
+
 /** The next step of an order at each stage. */
 const ORDER_STEPS: Record<OrderStage, string> = {
   planned: 'its target must be asked',
@@ -46,12 +50,6 @@ const ORDER_STEPS: Record<OrderStage, string> = {
   ended: 'another order',
 }
 
-/** The states of a live place that are not sound. */
-const CONDITIONS: Record<NonNullable<OrderRecord['condition']>, string> = {
-  faulty: 'its provider misses proofs',
-  leaving: 'its provider removes it',
-}
-
 const order: Unfinished<OrderRecord, Queues> = {
   isUnfinished: isOrderUnfinished,
   stageSince: ({ stageAt }) => stageAt,
@@ -59,6 +57,8 @@ const order: Unfinished<OrderRecord, Queues> = {
   waitsOn: ({ stage }) => (stage === 'live' ? ['dealTracker'] : ['targets']),
   // Only the settings of the dealer cause a trouble.
   needsOperator: ({ stuck, trouble }) => (stuck ?? trouble) !== undefined,
+  // Only a missing `door` is a trouble of an order.
+  reportedBy: () => ORDERS_CHECK,
   trouble: ({ progress, trouble, condition }) =>
     trouble?.message ?? progress ?? (condition && CONDITIONS[condition]),
   isWaiting,

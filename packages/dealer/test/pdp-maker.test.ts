@@ -615,6 +615,18 @@ describe('the maker of PDP orders', () => {
       name: 'ChainUnreadable',
       message: expect.stringContaining(rpc),
     })
+    provider.faults.status = 503
+    expect((await maker.check()).error).toMatchObject({
+      name: 'TargetUnreachable',
+      message: expect.stringContaining('503'),
+    })
+    delete provider.faults.status
+    provider.faults.isDead = true
+    expect((await maker.check()).error).toMatchObject({
+      name: 'TargetUnreachable',
+      message: expect.stringContaining('did not answer'),
+    })
+    delete provider.faults.isDead
     deposit(chain, { payer: PAYER, funds: 1n, untilEpoch: BigInt(chain.head + 86_400) })
     chain.advance(2_880)
     expect((await maker.check()).error).toMatchObject({

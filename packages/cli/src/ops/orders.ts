@@ -1,5 +1,6 @@
 import {
   type AggregateRecord,
+  CONDITIONS,
   describeOrder,
   documentName,
   isInFlight,
@@ -42,7 +43,7 @@ export const listOrders = async ({ stores }: Dealer, options: OrdersOptions): Pr
   return {
     result: {
       ...(aggregate !== undefined && {
-        offers: offers.map(({ id, aggregate, stage, storefront, group, offeredAt, waitsFor }) => ({
+        offers: offers.map(({ id, aggregate, stage, storefront, group, offeredAt, waitsFor, lack }) => ({
           offer: id,
           aggregate,
           stage,
@@ -50,6 +51,7 @@ export const listOrders = async ({ stores }: Dealer, options: OrdersOptions): Pr
           group,
           offeredAt,
           waitsFor,
+          lack,
         })),
         wholes: wholes.map(({ id, stage, stageAt, trouble, fault }) => ({
           aggregate: id,
@@ -242,6 +244,8 @@ const SHOWN = [
   'stage',
   'place',
   'endsAt',
+  'condition',
+  'history',
   'deadline',
   'progress',
   'trouble',
@@ -261,7 +265,7 @@ const describe = (order: OrderRecord) => ({
 })
 
 const headOf = (
-  { id, aggregate, stage, waitsFor }: AggregateRecord,
+  { id, aggregate, stage, waitsFor, lack }: AggregateRecord,
   wholes: readonly WholeRecord[],
 ): string[] => {
   const whole = wholes.find(({ id }) => id === aggregate)
@@ -270,6 +274,7 @@ const headOf = (
     : whole?.trouble?.message
   return [
     `Offer ${id} of ${aggregate}: ${stage}${waitsFor === undefined ? '' : `; it waits: ${waitsFor}`}`,
+    ...(lack ? [`  LACKS COPIES since ${time(lack.at)} UTC: ${lack.message}`] : []),
     whole === undefined
       ? '  Its payload was not written for targets yet.'
       : `  Its payload is ${whole.stage} since ${time(whole.stageAt)} UTC${problem === undefined ? '' : `: ${problem}`}`,
@@ -297,7 +302,9 @@ const linesOf = (orders: readonly OrderRecord[]): string[] => {
   ]
 }
 
-const notesOf = ({ stage, progress, trouble, reason, stuck }: OrderRecord): string[] => [
+const notesOf = ({ stage, endsAt, condition, progress, trouble, reason, stuck }: OrderRecord): string[] => [
+  ...(stage === 'live' && endsAt !== undefined ? [`It ends ${time(endsAt)} UTC`] : []),
+  ...(stage === 'live' && condition ? [CONDITIONS[condition]] : []),
   ...(reason ? [`${reason.name}: ${reason.message}`] : []),
   ...(progress !== undefined && isInFlight({ stage }) ? [progress] : []),
   ...(trouble ? [trouble.message] : []),

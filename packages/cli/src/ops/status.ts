@@ -225,7 +225,7 @@ const readTable = async (
         why: explain(unfinished, some, checks),
       }),
     )
-    return { stages, attention: attentionOfRecords(where, unfinished, records, context.now()) }
+    return { stages, attention: attentionOfRecords(where, unfinished, records, checks, context.now()) }
   } catch (cause) {
     return { stages: [], attention: [`${where} cannot be read: ${describeError(cause)}`] }
   }
@@ -382,12 +382,18 @@ const countBy = (texts: readonly string[]): [text: string, times: number][] =>
 
 const attentionOfRecords = (
   where: string,
-  { needsOperator, describeNext }: Unfinished<AnyRecord, AnyQueues>,
+  { needsOperator, reportedBy, describeNext }: Unfinished<AnyRecord, AnyQueues>,
   records: readonly AnyRecord[],
+  checks: readonly HealthRecord[],
   now: number,
 ): string[] => {
   const overdue = records.filter(({ checkAt = now }) => checkAt < now - GRACE_MS)
-  const stuck = countBy(records.filter(record => needsOperator?.(record)).map(describeNext))
+  const failed = new Set(checks.flatMap(({ ok, name }) => (ok ? [] : [name])))
+  const stuck = countBy(
+    records
+      .filter(record => needsOperator?.(record) && !failed.has(reportedBy?.(record) ?? ''))
+      .map(describeNext),
+  )
   return [
     ...stuck.map(([reason, times]) => `${where}: ${countOf(times, 'record')} cannot go on: ${reason}`),
     ...(overdue.length === 0

@@ -297,6 +297,12 @@ export const isLost = (
   now: number,
 ): boolean => deadline !== undefined && now > deadline && isKnownUntil({ asOf }, [type], deadline, now)
 
+/** The conditions of a live place, for operators. */
+export const CONDITIONS: Record<NonNullable<OrderRecord['condition']>, string> = {
+  faulty: 'Its provider misses proofs',
+  leaving: 'Its provider removes it',
+}
+
 /** Describes an order for people, e.g. `copy 1 at example-pdp: storing`. */
 export const describeOrder = ({ copy, target, stage, reason }: OrderRecord): string =>
   `copy ${copy} at ${target}: ${stage}${reason ? ` (${reason.name}: ${reason.message})` : ''}`

@@ -336,12 +336,18 @@ export const openPdpMaker = (
     advance,
     readFunds,
     check: async () => {
+      let funds: PdpFunds
       try {
-        return judgeFunds(await readFunds(), config)
+        funds = await readFunds()
       } catch (cause) {
         const message = `The chain cannot be read at ${loggedUrl(config.rpc)}: ${reasonOf(cause)}`
         return { error: failure('ChainUnreadable', message) }
       }
+      const judged = judgeFunds(funds, config)
+      if (judged.error) return judged
+      const answer = await ask('pdp/ping')
+      if (typeof answer !== 'string' && answer.status < 500) return judged
+      return { error: failure('TargetUnreachable', typeof answer === 'string' ? answer : quote(answer)) }
     },
   }
 }

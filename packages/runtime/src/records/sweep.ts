@@ -92,6 +92,8 @@ export interface Unfinished<R, Q> {
   describeNext: (record: R) => string
   /** Whether the record counts as stalled although the sweep checks it: the services alone may never finish it. */
   needsOperator?: (record: R) => boolean
+  /** Name of the check of the service that fails while the record needs an operator, e.g. `orders`: status then names it once. */
+  reportedBy?: (record: R) => string | undefined
   /** The settings of the service that name the parties which must act next, e.g. `aggregator`. Default: only the service itself. */
   waitsOn?: (record: R) => readonly string[]
   /** The last problem of the next step, in words for the operator. */

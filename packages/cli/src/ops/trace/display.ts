@@ -98,16 +98,25 @@ const stepLines = (step: Step): string[] => {
 const textOf = (step: Step): string => {
   switch (step.kind) {
     case 'stage': {
-      const { record, stage, aggregate, lastedMs, note } = step
-      const what = record === 'piece' ? `piece ${stage}` : `aggregate ${aggregate} ${stage}`
-      const where = record === 'piece' && aggregate !== undefined ? ` (aggregate ${aggregate})` : ''
+      const { record, stage, aggregate, copy, target, lastedMs, note } = step
+      const what =
+        record === 'order'
+          ? `copy ${copy} at ${target} ${stage}`
+          : record === 'piece'
+            ? `piece ${stage}`
+            : `aggregate ${aggregate} ${stage}`
+      const where = record !== 'aggregate' && aggregate !== undefined ? ` (aggregate ${aggregate})` : ''
       const how = [note, lastedMs === undefined ? undefined : `for ${duration(lastedMs)}`]
         .filter(part => part !== undefined)
         .join(', ')
       return `${what}${where}${how ? `: ${how}` : ''}`
     }
-    case 'deal':
-      return `${describePlaceKey(step.deal)} of aggregate ${step.aggregate} seen at ${step.provider}: ${step.status} (source ${step.source})`
+    case 'deal': {
+      const { deal, aggregate, provider, status, source, isEnd, reason } = step
+      const place = `${describePlaceKey(deal)} of aggregate ${aggregate}`
+      if (isEnd) return `${place} ${status.toLowerCase()}${reason ? `: ${reason}` : ''} (source ${source})`
+      return `${place} seen at ${provider}: ${status} (source ${source})`
+    }
     case 'receipt': {
       const { name, error, forks, join, unreadBytes } = step
       if (unreadBytes !== undefined) return `receipt ${name}: ${unreadBytes} bytes, too large to read here`

@@ -6,7 +6,7 @@ import {
   type PieceRecord as OfferedPiece,
   pieceId,
 } from '@w3filecoin/aggregator'
-import { describePlaceKey, parsePieceLink, Tasks } from '@w3filecoin/capabilities'
+import { describePlaceKey, epochToMs, parsePieceLink, Tasks } from '@w3filecoin/capabilities'
 import { keyOf, sourceOf, toPieceKey, toStatus } from '@w3filecoin/deal-tracker'
 import {
   type AggregateRecord as DealerAggregate,
@@ -41,6 +41,9 @@ export interface StageStep {
   lastedMs?: number
   /** Number of the aggregate in the story, from 1. */
   aggregate?: number | undefined
+  /** Of an order: the number of the copy, and the target. */
+  copy?: number
+  target?: string
   note?: string | undefined
 }
 
@@ -55,6 +58,9 @@ export interface DealStep {
   status: string
   source: string
   aggregate: number
+  /** Whether this is the end of the place, and why it ended, if the deal tracker knows. */
+  isEnd?: true
+  reason?: string | undefined
 }
 
 export type Step = StageStep | ReceiptStep | DealStep
@@ -121,10 +127,20 @@ export type Origin =
 const MAX_ATTEMPTS = 20
 /** Deals of an aggregate, and sources of the deal tracker, that are read. */
 const MAX_DEALS = 100
+/** Orders of an aggregate that are read. */
+const MAX_ORDERS = 100
 /** A sweep runs each minute. */
 const SWEEP_MS = 60_000
 /** Stages in which nothing happens to a record. */
-const FINAL: ReadonlySet<string> = new Set(['accepted', 'failed', 'included', 'done'])
+const FINAL: ReadonlySet<string> = new Set([
+  'accepted',
+  'failed',
+  'included',
+  'done',
+  'refused',
+  'lost',
+  'ended',
+])
 
 /** One attempt to get a piece into a deal: its record at the aggregator, and the aggregate that it is in. */
 interface Attempt {
@@ -267,7 +283,10 @@ export const traceAggregate = async (
 ): Promise<Story> => {
   const draft = new Draft(services, now)
   if (sealed) await addAggregate(draft, sealed, 1)
-  else if (offered) await addOffer(draft, offered, 1)
+  else if (offered) {
+    await addOffer(draft, offered, 1)
+    await addDealWork(draft, offered, 1)
+  }
   const { group, storefront, nonce } = (sealed ?? offered)!
   const steps = draft.finish()
   const { stage } = draft.aggregates[0]!
@@ -531,17 +550,61 @@ const addDeals = async (draft: Draft, { aggregate }: DealerAggregate, number: nu
   const { ok: chain } = toV1(parsePieceLink(aggregate))
   if (chain === undefined) return
   const { items } = await draft.services.tracker.deal.list(toPieceKey(chain), { limit: MAX_DEALS })
-  for (const record of items)
-    draft.steps.push({
+  for (const record of items) {
+    const { place, provider, created, updated, endEpoch, reason } = record
+    const status = toStatus(record, draft.now)
+    const step: DealStep = {
       kind: 'deal',
-      at: record.created,
+      at: created,
       service: 'deal-tracker',
-      deal: keyOf(record.place),
-      provider: record.provider,
-      status: toStatus(record, draft.now),
+      deal: keyOf(place),
+      provider,
+      status,
       source: sourceOf(record),
       aggregate: number,
-    })
+    }
+    draft.steps.push(step)
+    if (status === 'Terminated') draft.steps.push({ ...step, at: updated, isEnd: true, reason })
+    if (status === 'Expired' && endEpoch !== undefined)
+      draft.steps.push({ ...step, at: epochToMs(endEpoch), isEnd: true })
+  }
+}
+
+/** Adds the orders of an offer: each with its stages, and the open ones as work. A live one is only checked until it ends. */
+const addOrders = async (
+  draft: Draft,
+  { id, aggregate }: Stored<DealerAggregate>,
+  number: number,
+): Promise<void> => {
+  const { order: table, whole: wholes } = draft.services.dealer
+  const { items: orders } = await table.list(id, { limit: MAX_ORDERS })
+  for (const order of orders) {
+    const { copy, target, place, reason, stage, stageAt, createdAt } = order
+    const key = `${order.offer} ${order.order}`
+    const planned = { stage: 'planned', at: createdAt }
+    // Earlier code recorded the last stage only.
+    const history = order.history ?? (stage === 'planned' ? [planned] : [planned, { stage, at: stageAt }])
+    for (const step of history)
+      draft.stage({
+        ...step,
+        service: 'dealer',
+        record: 'order',
+        key,
+        aggregate: number,
+        copy,
+        target,
+        note:
+          step.stage === 'live'
+            ? place && describePlaceKey(place)
+            : step.stage === stage && reason
+              ? `${reason.name}: ${reason.message}`
+              : undefined,
+      })
+    if (stage !== 'live')
+      draft.work('dealer', 'order', order, { aggregate: number, note: `copy ${copy} at ${target}` })
+  }
+  const whole = orders.length > 0 ? await wholes.get({ id: aggregate }) : undefined
+  if (whole) draft.work('dealer', 'whole', whole, { aggregate: number })
 }
 
 /** Adds the open work of the dealer. While it waits for a deal, the last good runs of the deal tracker's sources belong to it. */
@@ -563,6 +626,7 @@ const addDealWork = async (draft: Draft, record: Stored<DealerAggregate>, number
         ? sources.join('; ') || 'the deal tracker has read no source yet'
         : undefined,
   })
+  await addOrders(draft, record, number)
 }
 
 /** Adds the tasks that a service promised in dialects for an attempt, and their receipts. */
