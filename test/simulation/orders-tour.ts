@@ -10,7 +10,7 @@ const HOUR = 3_600_000
 
 /**
  * A tour on which the dealer orders copies: of offers that waited before there was a target, and of later ones. A target refuses once
- * for a reason that is its own, the door serves wrong bytes of one piece, a provider loses a copy, and messages are lost.
+ * for a reason that is its own, the door serves wrong bytes of one piece, providers lose all copies of an aggregate, and messages are lost.
  */
 export const ordersTour = async (): Promise<Report> => {
   const planned = plannedCourse()
@@ -39,7 +39,11 @@ const scheduleVisits = (world: DeterministicWorld, system: System, providers: Pr
   at(7.5, () => providers.targets.splice(0))
   at(14, () => providers.targets.push(...targets))
   at(20, () => fetchWhole(dealer, system))
-  at(100, () => providers.end(providers.copies[0]!))
+  at(100, () => {
+    const [first] = providers.copies
+    for (const copy of providers.copies.filter(({ piece }) => `${piece}` === `${first!.piece}`))
+      providers.end(copy)
+  })
 }
 
 /** A provider fetches a whole aggregate. */

@@ -3,6 +3,7 @@ import { listAll } from '@w3filecoin/runtime'
 import { beforeEach, describe, expect, it } from 'vitest'
 import { dealerChecks } from '../src/checks.ts'
 import type { OpenTarget } from '../src/dependencies.ts'
+import { type AggregateRecord, type Lack, setLack } from '../src/domain/aggregate.ts'
 import { type OrderRecord, setStuck } from '../src/domain/order.ts'
 import { createDealer } from '../src/index.ts'
 import type { Maker } from '../src/makers/maker.ts'
@@ -19,7 +20,10 @@ const target = (name: string, check: Maker['check']): Pick<OpenTarget, 'name' | 
 })
 
 /** Runs the checks of a dealer with these targets. Returns the rows, and the numbers of failed checks by kind. */
-const runChecks = async (targets: readonly Pick<OpenTarget, 'name' | 'maker'>[] = []) => {
+const runChecks = async (
+  targets: readonly Pick<OpenTarget, 'name' | 'maker'>[] = [],
+  { door }: { door?: string } = { door: 'https://dealer.test' },
+) => {
   const failed: Record<string, number> = {}
   const checks = dealerChecks({
     config: {
@@ -29,7 +33,7 @@ const runChecks = async (targets: readonly Pick<OpenTarget, 'name' | 'maker'>[] 
       dealTracker: { did: tracker.did() } as never,
     },
     targets,
-    door: 'https://dealer.test',
+    door,
     stores: dependencies.stores,
     id: dependencies.id,
     peer: () => dependencies.dealTracker,
@@ -133,5 +137,55 @@ describe('the check of orders', () => {
     await change(second, undefined)
     clock.now += 300_000
     expect(await runChecks()).toMatchObject({ failed: { order: 0 } })
+  })
+
+  it('fails while targets cannot fetch aggregates', async () => {
+    const check = () => runChecks([target('one', async () => ({ ok: { message: 'fine' } }))], {})
+    expect((await check()).row('orders')).toMatchObject({
+      ok: false,
+      problem: 'NoDoor',
+      message: expect.stringContaining('set `door` in its settings'),
+    })
+    clock.now += 300_000
+    expect((await runChecks([], {})).row('orders')).toMatchObject({ ok: true })
+  })
+})
+
+describe('the check of copies', () => {
+  it('fails while an accepted aggregate lacks copies, and names one with too few before one that ends', async () => {
+    const { stores } = dependencies
+    const anAccepted = async (id: string, lack: Lack) => {
+      const aggregate = `aggregate of ${id}`
+      const record = { id, aggregate, stage: 'accepted', offeredAt: 0, group: 'g' } as AggregateRecord
+      await stores.aggregate.insert(record)
+      const change = async (lack: Lack | undefined) =>
+        stores.aggregate.replace(setLack((await stores.aggregate.get({ id }))!, lack)!)
+      await change(lack)
+      return () => change(undefined)
+    }
+    expect((await runChecks()).row('copies')).toMatchObject({
+      ok: true,
+      message: 'No accepted aggregate lacks copies',
+    })
+    const at = clock.now
+    const ends = { problem: 'CopyEnds', message: 'copy 0 at one ends on 2026-01-01', at: at - 1 } as const
+    const few = { problem: 'TooFewCopies', message: '0 of 2 copies are live', at } as const
+    const renew = await anAccepted('ending', ends)
+    const restore = await anAccepted('few', few)
+    clock.now += 300_000
+    const { row, failed } = await runChecks()
+    expect(row('copies')).toMatchObject({
+      check: 'order',
+      ok: false,
+      problem: 'TooFewCopies',
+      message: `2 accepted aggregates of the dealer lack copies. aggregate of few, since ${new Date(at).toISOString()}: ${few.message}. See w3fil ops orders --aggregate aggregate of few`,
+    })
+    expect(failed).toMatchObject({ order: 1 })
+    await restore()
+    clock.now += 300_000
+    expect((await runChecks()).row('copies')).toMatchObject({ problem: 'CopyEnds' })
+    await renew()
+    clock.now += 300_000
+    expect((await runChecks()).row('copies')).toMatchObject({ ok: true })
   })
 })

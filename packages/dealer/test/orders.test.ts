@@ -530,8 +530,100 @@ describe('orders', () => {
     await later(29 * DAY)
     expect(await stagesOf(offered)).toEqual([expect.stringMatching(/live$/)])
     await later(2 * DAY)
-    expect((await ordersOf(offered)).map(({ stage }) => stage)).toEqual(['live', 'storing'])
+    const [old, next] = (await ordersOf(offered)) as [OrderRecord, OrderRecord]
+    expect([old.stage, next.stage]).toEqual(['live', 'storing'])
+    expect(next.target, 'not where it ends').not.toBe(old.target)
     expect(await wholeOf(offered)).toMatchObject({ stage: 'ready' })
+    await seal(offered, [next.provider])
+    await later(HOUR)
+    Object.assign(state.places.get(`${offered.aggregate}`)![0]!, { status: 'Expired' })
+    await later(2 * DAY)
+    const orders = await ordersOf(offered)
+    expect(orders.map(({ stage }) => stage)).toEqual(['ended', 'live'])
+    expect(orders[0]!.reason?.message).toBe(`The place ${old.place} is expired since ${expiration}`)
+    expect(orders[1]!.history?.map(({ stage }) => stage)).toEqual(['planned', 'asked', 'storing', 'live'])
+  })
+
+  it('are made when a provider removes a copy, and name the state of a live place', async () => {
+    const offered = anAggregate('leaving')
+    await offer(offered)
+    await seal(offered)
+    await later(HOUR)
+    const [place] = state.places.get(`${offered.aggregate}`)!
+    const conditionOf = async () =>
+      (await ordersOf(offered)).find(({ place: key }) => key === place!.key)?.condition
+    Object.assign(place!, { faulty: true })
+    await later(2 * DAY)
+    expect(await conditionOf()).toBe('faulty')
+    expect((await ordersOf(offered)).map(({ stage }) => stage)).toEqual(['live', 'live'])
+    Object.assign(place!, { status: 'Leaving', faulty: undefined })
+    await later(2 * DAY)
+    expect(await conditionOf()).toBe('leaving')
+    expect((await ordersOf(offered)).map(({ stage }) => stage).toSorted()).toEqual([
+      'live',
+      'live',
+      'storing',
+    ])
+    const ended = '2026-11-27T10:00:00.000Z'
+    Object.assign(place!, { status: 'Terminated', ended, reason: 'The sector was terminated' })
+    await later(2 * DAY)
+    expect((await ordersOf(offered)).find(({ stage }) => stage === 'ended')?.reason).toMatchObject({
+      name: 'CopyEnded',
+      message: `The place ${place!.key} is terminated since ${ended}: The sector was terminated`,
+    })
+  })
+
+  it('say which copies an accepted aggregate lacks for too long, until they are live', async () => {
+    service = start({ minLive: 2 }, { targets: TARGETS.slice(0, 2) })
+    const offered = anAggregate('lacking')
+    await offer(offered)
+    await seal(offered)
+    await later(HOUR)
+    const findLacking = async () =>
+      (await dependencies.stores.aggregate.find('open', 'accepted', { limit: 100 })).items.map(({ id }) => id)
+    const { id } = await recordOf(offered)
+    expect(await recordOf(offered)).toMatchObject({ stage: 'accepted' })
+    const [place] = state.places.get(`${offered.aggregate}`)!
+    Object.assign(place!, { status: 'Terminated' })
+    await later(2 * DAY)
+    const endedAt = (await ordersOf(offered)).find(({ stage }) => stage === 'ended')!.stageAt
+    expect(await recordOf(offered)).not.toHaveProperty('lack', expect.anything())
+    expect(await findLacking()).not.toContain(id)
+    await later(3 * DAY)
+    const since = new Date(endedAt).toISOString().slice(0, 10)
+    expect(await recordOf(offered)).toMatchObject({
+      stage: 'accepted',
+      lack: {
+        problem: 'TooFewCopies',
+        message: `1 of 2 copies is live, fewer than 2 since ${since}`,
+        at: endedAt + 3 * DAY,
+      },
+    })
+    expect(await findLacking()).toContain(id)
+    await seal(offered)
+    await later(DAY)
+    expect((await ordersOf(offered)).map(({ stage }) => stage).toSorted()).toEqual(['ended', 'live', 'live'])
+    expect(await recordOf(offered)).not.toHaveProperty('lack', expect.anything())
+    expect(await findLacking()).not.toContain(id)
+  })
+
+  it('leave it to a deal of a broker to be the live copy', async () => {
+    const offered = anAggregate('deal beside')
+    await offer(offered)
+    const at = new Date(clock.now).toISOString()
+    const fields = { provider: 'f01009', storageProvider: 'f01009', status: 'Active', pieceCid: 'baga…' }
+    const times = { expiration: '2030-01-01T00:00:00.000Z', created: at, updated: at }
+    const seen = { at, epoch: sourceAt(clock.now).epoch! }
+    state.deals.set(`${offered.aggregate}`, { '81234567': { ...fields, ...times, seen } })
+    await later(HOUR)
+    await later(HOUR)
+    expect(await recordOf(offered)).toMatchObject({ stage: 'accepted', place: '81234567' })
+    expect(await recordOf(offered)).not.toHaveProperty('lack', expect.anything())
+    state.deals.get(`${offered.aggregate}`)!['81234567']!.status = 'Terminated'
+    await later(HOUR)
+    expect(await recordOf(offered)).toMatchObject({
+      lack: { problem: 'TooFewCopies', message: expect.stringMatching(/^0 of 2 copies are live/) },
+    })
   })
 
   it('are not moved by a change of the policy while their copies are live', async () => {

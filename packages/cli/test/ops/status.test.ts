@@ -122,11 +122,23 @@ describe('ops status', () => {
       .table('whole')
       .putMany([whole('new', 1, { trouble }), whole('old', 25, { trouble }), whole('long', 25)])
     const { attention, stages } = await read('dealer')
-    expect(attention.filter(line => / (order|whole): /.test(line)).toSorted()).toEqual([
+    const ofRecords = (lines: readonly string[]) =>
+      lines.filter(line => / (order|whole): /.test(line)).toSorted()
+    expect(ofRecords(attention)).toEqual([
       'dealer order: 1 record cannot go on: The configuration has no `door`',
       'dealer order: 2 records cannot go on: no target is left',
       'dealer whole: 1 record cannot go on: its parts must be written: the storefront answers 503',
     ])
+    // The check of orders names them once it has run.
+    const check = { service: 'dealer', name: 'orders', check: 'order', since: NOW, checkedAt: NOW }
+    const message = '2 orders of the dealer need an operator'
+    await dealer.table('health').putMany([{ ...check, ok: false, problem: 'OrdersStuck', message }])
+    const checked = (await read('dealer')).attention
+    expect(checked).toContain(`dealer: ${message}`)
+    expect(ofRecords(checked)).toEqual([
+      'dealer whole: 1 record cannot go on: its parts must be written: the storefront answers 503',
+    ])
+    await dealer.table('health').removeMany([{ service: 'dealer', name: 'orders' }])
     expect(stages.find(({ table }) => table === 'whole')).toMatchObject({
       records: 3,
       why: 'the storefront answers 503 (2 of them)',

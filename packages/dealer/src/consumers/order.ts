@@ -204,10 +204,9 @@ export const onOrder = (
       findLivePlaces(knowledge).some(({ key }) => key === record.place)
     const policy = policyFor(policies, record)
     const lack = findLack({ aggregate: record, orders, policy, hasOtherPlace }, now())
-    const { changed } = await update(stores.aggregate, { id: record.id }, current => setLack(current, lack), {
-      known: record,
-    })
-    if (changed && lack) log('warn', 'aggregate lacks copies', { aggregate: record.aggregate, lack })
+    if (setLack(record, lack) === undefined) return
+    await update(stores.aggregate, { id: record.id }, current => setLack(current, lack), { known: record })
+    if (lack) log('warn', 'aggregate lacks copies', { aggregate: record.aggregate, lack })
   }
 
   /** Removes the whole when all copies have been live for long enough. */
