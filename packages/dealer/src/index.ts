@@ -2,7 +2,13 @@ export * from './checks.ts'
 export * from './config.ts'
 export { createDealer } from './dealer.ts'
 export type * from './dependencies.ts'
-export { type AggregateRecord, type AggregateStage, aggregateId, isSameOwner } from './domain/aggregate.ts'
+export {
+  type AggregateRecord,
+  type AggregateStage,
+  aggregateId,
+  isSameOwner,
+  toOpenKey,
+} from './domain/aggregate.ts'
 export { documentName, type OfferDocument } from './domain/offer-document.ts'
 export { CONDITIONS, describeOrder, isInFlight, type OrderRecord, pardon } from './domain/order.ts'
 export { isPausedNow, type TargetRecord } from './domain/policy.ts'

@@ -27,7 +27,10 @@ interface OrdersOptions {
 /** Orders that are read in one call. */
 const PAGE_ORDERS = 100
 
-/** Shows the open and stuck orders, up to a limit: stuck ones first, live ones last. Or all orders of one aggregate. */
+/**
+ * Shows the aggregates that lack copies, and the open and stuck orders, each up to a limit: stuck ones first, live ones last. Or all
+ * orders of one aggregate.
+ */
 export const listOrders = async ({ stores }: Dealer, options: OrdersOptions): Promise<Outcome> => {
   const { aggregate, limit, stuck: onlyStuck = false } = options
   const offers = aggregate === undefined ? [] : await findOffers(stores, aggregate)
@@ -40,6 +43,8 @@ export const listOrders = async ({ stores }: Dealer, options: OrdersOptions): Pr
   const shown = orders.filter(({ stuck }) => !onlyStuck || stuck !== undefined)
   const wholes = aggregate === undefined ? [] : await readWholes(stores, offers)
   const stuck = shown.filter(order => order.stuck !== undefined).length
+  const lacking =
+    aggregate === undefined ? await readLacking(stores, limit) : offers.filter(({ lack }) => lack)
   return {
     result: {
       ...(aggregate !== undefined && {
@@ -61,10 +66,14 @@ export const listOrders = async ({ stores }: Dealer, options: OrdersOptions): Pr
           fault,
         })),
       }),
+      ...(aggregate === undefined && {
+        lacking: lacking.map(({ id, aggregate, lack }) => ({ offer: id, aggregate, lack })),
+      }),
       orders: shown.map(describe),
       more,
     },
     lines: [
+      ...(aggregate === undefined ? lacking.flatMap(lackLines) : []),
       ...(aggregate === undefined
         ? [...Map.groupBy(shown, ({ offer }) => offer)].flatMap(([offer, some]) => [
             `${some[0]!.aggregate}, offer ${offer}`,
@@ -77,7 +86,7 @@ export const listOrders = async ({ stores }: Dealer, options: OrdersOptions): Pr
       ...(shown.length === 0 ? [noOrders(options)] : []),
       ...(more ? [`There are more: pass a greater --limit than ${limit}.`] : []),
     ],
-    ...(stuck > 0 && { error: needsOperator(stuck) }),
+    ...(stuck + lacking.length > 0 && { error: needsOperator(stuck, lacking.length) }),
   }
 }
 
@@ -222,6 +231,19 @@ const readOrdersOf = async (
   return { orders, more: false }
 }
 
+/** Reads the accepted aggregates that lack copies, those with the oldest lack first. */
+const readLacking = async (
+  { aggregate: table }: Stores,
+  limit: number,
+): Promise<Stored<AggregateRecord>[]> => {
+  const stage: AggregateRecord['stage'] = 'accepted'
+  const { items } = await table.find('open', stage, { limit })
+  // The index lags behind.
+  return (await table.getMany(items)).filter(
+    record => record?.lack !== undefined,
+  ) as Stored<AggregateRecord>[]
+}
+
 const readWholes = async (
   { whole: table }: Stores,
   offers: readonly AggregateRecord[],
@@ -274,7 +296,7 @@ const headOf = (
     : whole?.trouble?.message
   return [
     `Offer ${id} of ${aggregate}: ${stage}${waitsFor === undefined ? '' : `; it waits: ${waitsFor}`}`,
-    ...(lack ? [`  LACKS COPIES since ${time(lack.at)} UTC: ${lack.message}`] : []),
+    ...(lack ? [`  ${describeLack(lack)}`] : []),
     whole === undefined
       ? '  Its payload was not written for targets yet.'
       : `  Its payload is ${whole.stage} since ${time(whole.stageAt)} UTC${problem === undefined ? '' : `: ${problem}`}`,
@@ -320,10 +342,23 @@ const noOrders = ({ aggregate, stuck }: OrdersOptions): string =>
       ? 'None of its orders needs an operator.'
       : 'It has no orders: without a target for it, deal making finds the offer document.'
 
-const needsOperator = (orders: number): CommandError =>
+const lackLines = ({ id, aggregate, lack }: AggregateRecord): string[] =>
+  lack ? [`${aggregate}, offer ${id}`, `  ${describeLack(lack)}`] : []
+
+const describeLack = ({ at, message }: NonNullable<AggregateRecord['lack']>): string =>
+  `LACKS COPIES since ${time(at)} UTC: ${message}`
+
+const needsOperator = (orders: number, lacking: number): CommandError =>
   new CommandError(
     'NeedsOperator',
-    orders === 1 ? 'One order needs an operator' : `${count(orders)} orders need an operator`,
+    [
+      ...(orders === 0
+        ? []
+        : [orders === 1 ? 'One order needs an operator' : `${count(orders)} orders need an operator`]),
+      ...(lacking === 0
+        ? []
+        : [lacking === 1 ? 'One aggregate lacks copies' : `${count(lacking)} aggregates lack copies`]),
+    ].join('. '),
     {
       hint: 'Repair the cause, then pass the aggregate to w3fil ops order retry, or to w3fil ops order drop.',
     },

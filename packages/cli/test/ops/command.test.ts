@@ -349,7 +349,7 @@ describe.each(ENGINES)('npm run ops on a system with its tables in %s', engine =
       code: 0,
       ok: true,
       command: 'ops orders',
-      result: { orders: [], more: false },
+      result: { lacking: [], orders: [], more: false },
     })
     expect(await ran('funds')).toMatchObject({ code: 0, command: 'ops funds', result: { targets: [] } })
     expect(await ran('target', 'pause', 'some-target', '--reason', 'It moves')).toMatchObject({

@@ -1,5 +1,5 @@
 import { openTables } from '@w3filecoin/aws'
-import type { OrderRecord } from '@w3filecoin/dealer'
+import { type OrderRecord, toOpenKey } from '@w3filecoin/dealer'
 import { resources } from '@w3filecoin/dealer/resources'
 import { placesOf } from '@w3filecoin/local/provision'
 import { dueAt, type HealthRecord, type Lane, recordId } from '@w3filecoin/runtime'
@@ -115,7 +115,7 @@ describe('ops orders', () => {
   it('shows that no order is open', async () => {
     const all = await listOrders(dealer, { limit: 100 })
     expect(all.lines).toEqual(['No order is open.'])
-    expect(all.result).toEqual({ orders: [], more: false })
+    expect(all.result).toEqual({ lacking: [], orders: [], more: false })
     expect(exitCodeOf(all.error)).toBe(0)
   })
 
@@ -151,6 +151,32 @@ describe('ops orders', () => {
       orders: [{ stage: 'refused' }, { stage: 'storing' }],
     })
     expect(textOf(first)).toContain('There are more: pass a greater --limit than 2.')
+  })
+
+  it('shows accepted aggregates that lack copies, and the end and the state of a live copy', async () => {
+    const lack = { problem: 'TooFewCopies', message: '1 of 2 copies is live', at: NOW - HOUR }
+    const one = await anOffer('lacking')
+    const openKey = toOpenKey({ offeredAt: lack.at, id: one.id })
+    await aws
+      .table<object>('aggregate')
+      .putMany([{ v: 2, ...one, stage: 'accepted', offeredAt: NOW - 9 * HOUR, lack, openKey }])
+    await anOffer('open')
+    await anOrder(one, { stage: 'ended', reason: { name: 'CopyEnded', message: 'The place is terminated' } })
+    await anOrder(one, { copy: 1, stage: 'live', endsAt: NOW + HOUR, condition: 'faulty' })
+    const all = await listOrders(dealer, { limit: 100 })
+    expect(resultOf(all).lacking).toEqual([{ offer: one.id, aggregate: one.aggregate, lack }])
+    expect(all.lines.slice(0, 2)).toEqual([
+      `${one.aggregate}, offer ${one.id}`,
+      '  LACKS COPIES since 2025-12-31 23:00:00 UTC: 1 of 2 copies is live',
+    ])
+    expect(textOf(all)).toContain('    It ends 2026-01-01 01:00:00 UTC\n    Its provider misses proofs')
+    expect(all.error).toMatchObject({ code: 'NeedsOperator', message: 'One aggregate lacks copies' })
+
+    const some = await listOrders(dealer, { limit: 100, aggregate: one.aggregate })
+    expect(textOf(some)).toMatch(/^Offer .*: accepted\n {2}LACKS COPIES since/)
+    expect(textOf(some)).toContain('CopyEnded: The place is terminated')
+    expect(resultOf(some).offers).toMatchObject([{ lack }])
+    expect(exitCodeOf(some.error)).toBe(3)
   })
 
   it('shows all orders of one aggregate, of all its offers, and the state of its payload', async () => {

@@ -207,3 +207,42 @@ describe('the answer', () => {
     })
   })
 })
+
+describe('the orders and places of an aggregate', () => {
+  it('name the copy, the target and the reason of an end', () => {
+    const order = {
+      kind: 'stage',
+      at: NOW,
+      service: 'dealer',
+      record: 'order',
+      key: 'kD3wbPzc 00/0000',
+    } as const
+    const text = (step: Step) =>
+      stepLines(step)
+        .map(line => line.slice(35))
+        .join(' ')
+    expect(
+      text({ ...order, stage: 'storing', aggregate: 1, copy: 0, target: 'pdp-3', lastedMs: MINUTE }),
+    ).toBe('copy 0 at pdp-3 storing (aggregate 1): for 1 min 0 s')
+    const note = 'CopyEnded: The place sector:f01000/7 is terminated'
+    expect(text({ ...order, stage: 'ended', aggregate: 2, copy: 1, target: 'curio-1', note })).toBe(
+      `copy 1 at curio-1 ended (aggregate 2): ${note}`,
+    )
+    const place = {
+      kind: 'deal',
+      at: NOW,
+      service: 'deal-tracker',
+      deal: 'sector:f01000/7',
+      provider: 'f01000',
+      status: 'Terminated',
+      source: 'sectors',
+      aggregate: 1,
+    } as const
+    expect(text({ ...place, isEnd: true, reason: 'The sector was terminated' })).toBe(
+      'sector 7 of f01000 of aggregate 1 terminated: The sector was terminated (source sectors)',
+    )
+    expect(text({ ...place, status: 'Expired', isEnd: true })).toBe(
+      'sector 7 of f01000 of aggregate 1 expired (source sectors)',
+    )
+  })
+})
