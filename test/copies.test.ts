@@ -46,10 +46,11 @@ describe.each<[DealWay, ends: string]>([
   })
   const { at } = system
 
-  const ops = (...args: string[]) =>
+  const w3fil = (...args: string[]) =>
     new Promise<string>(resolve => {
-      execFile(process.execPath, [MAIN, 'ops', ...args, '--data', system.data], (_, out) => resolve(out))
+      execFile(process.execPath, [MAIN, ...args, '--data', system.data], (_, out) => resolve(out))
     })
+  const ops = (...args: string[]) => w3fil('ops', ...args)
   const readJson = async <T>(...args: string[]): Promise<T> => JSON.parse(await ops(...args, '--json')).result
   const readOrders = (aggregate: string) => readJson<Orders>('orders', '--aggregate', aggregate)
 
@@ -139,6 +140,9 @@ describe.each<[DealWay, ends: string]>([
       expect(placeOf(order)).toMatchObject({ provider: order.provider, status: 'Active' })
       expect(placeOf(order)).not.toHaveProperty('ended')
     }
+    expect(await w3fil('status', `${content.piece}`)).toContain(
+      `${describePlaceKey(dying.place!)} with ${dying.provider}, Terminated since ${dead!.ended}: ${dead!.reason}`,
+    )
     // A sector has an end.
     if (deals === 'curio') for (const place of places) expect(place).toHaveProperty('expiration')
   })

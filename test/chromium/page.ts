@@ -117,7 +117,7 @@ export const checkPage = async ({
     await page.getByRole('button', { name: 'Store it on Filecoin' }).click()
     await page.waitForURL(/\/receipt\/bafy/)
     await show(page, 'Verified in this browser')
-    await show(page, 'Deal live')
+    await show(page, 'Stored on Filecoin')
     const abilities = await page.locator('.chain .ability').allTextContents()
     deepEqual(abilities, [
       'filecoin/submit',

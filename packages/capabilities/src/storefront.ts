@@ -183,14 +183,14 @@ export interface TaskState {
  * - `offered`: the storefront has not checked the content yet
  * - `submitted`: the content is checked, and the aggregator does not have the piece yet
  * - `queued`: the aggregator has the piece, which waits for an aggregate
- * - `aggregated`: the piece is in an aggregate, which waits for a deal
- * - `retried`: the aggregate got no deal, and the storefront offers the piece to the aggregator again
- * - `accepted`: the aggregate has a deal (final)
- * - `failed`: the piece gets no deal (final)
+ * - `aggregated`: the piece is in an aggregate, which waits to be stored
+ * - `retried`: the aggregate was not stored, and the storefront offers the piece to the aggregator again
+ * - `accepted`: the aggregate is stored: it has a deal, or another place on chain (final)
+ * - `failed`: the piece is not stored (final)
  */
 export type Stage = 'offered' | 'submitted' | 'queued' | 'aggregated' | 'retried' | 'accepted' | 'failed'
 
-/** The progress of a piece from an offer to a deal. Times are ISO 8601. */
+/** The progress of a piece from an offer to a place on chain. Times are ISO 8601. */
 export interface Workflow {
   /** CID of the content. */
   content: UnknownLink

@@ -66,16 +66,11 @@ ${EXIT_CODES_NOTE}`),
     (...args: [...Args, unknown]) =>
       run(command, async context => (await load())(...(args.slice(0, -1) as Args), context))
 
-  define(
-    program,
-    'add',
-    'Takes files, and those in directories, to a Filecoin deal, and saves their proofs',
-    [
-      'w3fil add photo.jpg                      # the proof is in photo.jpg.w3proof',
-      'w3fil add photos --proofs proofs         # keeps the names of the files below proofs/',
-      'w3fil add --no-wait photos               # ends after the offer; w3fil proof TASK fetches the proof later',
-    ],
-  )
+  define(program, 'add', 'Stores files, and those in directories, on Filecoin, and saves their proofs', [
+    'w3fil add photo.jpg                      # the proof is in photo.jpg.w3proof',
+    'w3fil add photos --proofs proofs         # keeps the names of the files below proofs/',
+    'w3fil add --no-wait photos               # ends after the offer; w3fil proof TASK fetches the proof later',
+  ])
     .argument(
       '<path...>',
       'files and directories; hidden files and .w3proof files in directories are left out',
@@ -100,7 +95,7 @@ ${EXIT_CODES_NOTE}`),
     .addHelpText(
       'after',
       reflow(`
-It waits until every file has a deal, which takes days with real storage providers. Ctrl-C does no harm: the same command
+It waits until every file is stored, which takes days with real storage providers. Ctrl-C does no harm: the same command
 continues the same workflows. A proof never replaces a different one.`),
     )
     .action(act('add', async () => (await import('./user/add.ts')).add))
@@ -115,7 +110,7 @@ continues the same workflows. A proof never replaces a different one.`),
 
   define(program, 'status', 'Shows how far a piece, a task or a proof is', [
     'w3fil status bafkzcib…                   # the CID of a piece or a task',
-    'w3fil status --watch photo.jpg.w3proof   # waits until there is a deal',
+    'w3fil status --watch photo.jpg.w3proof   # waits until it is stored',
   ])
     .argument('<subject>', 'CID of a piece, CID of a task, or file with a proof')
     .option('--watch', 'wait for the end')
@@ -127,7 +122,7 @@ continues the same workflows. A proof never replaces a different one.`),
     .addOption(json())
     .addHelpText(
       'after',
-      reflow('The exit code is 0 if there is a deal, 3 if there is none yet, 1 if the workflow failed.'),
+      reflow('The exit code is 0 if the piece is stored, 3 if it is not yet, 1 if the workflow failed.'),
     )
     .action(act('status', async () => (await import('./user/status.ts')).status))
 
@@ -411,16 +406,13 @@ const seconds = (range: 'from 0' | 'above 0') => (text: string) => {
 const defineDev = (program: Command, stream: Runner['stream']): void => {
   program
     .command('dev')
-    .description(
-      'Runs the whole W3 Filecoin system on this machine and takes files to a Filecoin deal (npm start)',
-    )
+    .description('Runs the whole W3 Filecoin system on this machine, and has files stored by it (npm start)')
     .addOption(
-      new Option(
-        '--once',
-        'stop after the journey; exit code 0 if every file was read and has a deal',
-      ).conflicts('journey'),
+      new Option('--once', 'stop after the journey; exit code 0 if every file was read and stored').conflicts(
+        'journey',
+      ),
     )
-    .option('--no-journey', 'only serve: take no files to a deal')
+    .option('--no-journey', 'only serve: take no files')
     .option(
       '--files <dir>',
       'take the files of this directory (default: samples/); hidden files and symbolic links are skipped',
@@ -440,7 +432,7 @@ const defineDev = (program: Command, stream: Runner['stream']): void => {
     .addOption(
       new Option(
         '--deals <way>',
-        'how deals are made, all with stand-ins: pdp (copies in data sets), curio (copies in sectors), offers (deals by the offer documents)',
+        'how files are stored, all with stand-ins: pdp (copies in data sets), curio (copies in sectors), offers (deals by the offer documents)',
       )
         .choices(['pdp', 'curio', 'offers'])
         .default('pdp'),
@@ -472,7 +464,7 @@ DATA/keys.json the private keys, and DATA/logs/ the services' logs. w3fil ops
 shows dead letters. Ctrl-C stops; a second Ctrl-C stops at once.
 
 Examples:
-  w3fil dev                         # takes the samples to a deal, then serves
+  w3fil dev                         # has the samples stored, then serves
   w3fil dev --once --files photos
   w3fil dev --no-journey --port 0`),
     )
@@ -581,7 +573,7 @@ Examples:
     .addHelpText(
       'after',
       reflow(`
-It shows everything that status shows, and the times from offer to aggregate and to deal as percentiles of a sample of pieces. It listens on
+It shows everything that status shows, and the times from offer to aggregate and to acceptance as percentiles of a sample of pieces. It listens on
 127.0.0.1, and prints an address with a key, which is new at each start: without the key, it shows nothing. It reads with your
 permissions, and changes nothing. With --json it prints the address as one JSON line. Ctrl-C stops it.
 
@@ -662,7 +654,8 @@ Examples:
       'after',
       reflow(`
 Prints every record and receipt of the four services in the order of time: the stages with their duration, the receipts with
-issuer, outcome and effects, the earlier aggregates of a piece that was retried, and the deals. For unfinished work it prints
+issuer, outcome and effects, the earlier aggregates of a piece that was retried, the orders of copies,
+and the places on chain, with their ends. For unfinished work it prints
 what is next, why that did not happen yet, and when it is tried again. It changes nothing.
 
 Examples:
@@ -680,7 +673,7 @@ Examples:
       'after',
       reflow(`
 A group below its minimum (minPaddedBytes) waits for more pieces, however long. This command has the aggregator make one
-aggregate of the pieces that the group has now. Every aggregate costs a deal.
+aggregate of the pieces that the group has now. Every aggregate costs its copies.
 
 Examples:
   w3fil ops seal did:web:storage.example --stage production`),
@@ -706,9 +699,10 @@ Examples:
     .addHelpText(
       'after',
       reflow(`
-It shows the orders that are stuck, then those whose copies are not live yet, then the live ones: their target, stage, place and
-deadline, and below each its last progress, or the reason of its end. With --aggregate it also shows orders that have ended, and the state
-of the payload from which targets fetch the aggregate. It changes nothing. The exit code is 3 if an order that it shows is stuck.
+It shows the accepted aggregates that lack copies, then the orders: those that are stuck, those whose copies are not live yet, and the
+live ones, each with target, stage, place and deadline, and below it its last progress, its end, or the reason of that. With --aggregate it also shows orders that have ended, and the state
+of the payload from which targets fetch the aggregate. It changes nothing. The exit code is 3 if an order that it shows is stuck,
+or an aggregate lacks copies.
 
 Examples:
   w3fil ops orders --stuck --stage production
@@ -852,8 +846,8 @@ Examples:
       'after',
       reflow(`
 It prints a line for each check: ✓ or ✗, the service, the check, and the finding. A line below ✗ says what to do. It shows the
-checks that the services themselves run on schedule, e.g. of their peers and of the sources of deals, and does not repeat them.
-Nothing changes, except that --canary adds a piece to an aggregate. A deal takes days, so the piece is fine when it is queued at
+checks that the services themselves run on schedule, e.g. of their peers and of the sources of the deal tracker, and does not repeat them.
+Nothing changes, except that --canary adds a piece to an aggregate. Storing takes days, so the piece is fine when it is queued at
 the aggregator. The exit code is 0 if all is well, and 3 if there is a ✗.
 
 Examples:

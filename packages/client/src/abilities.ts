@@ -51,19 +51,19 @@ export interface Abilities {
   'piece/info': { nb: Grouped & { nonce?: string | undefined }; ok: PieceInfoSuccess }
   /** Dealer: offers an aggregate with the list of its pieces. */
   'aggregate/offer': { nb: Aggregated; ok: AggregateOfferSuccess }
-  /** Dealer: the offers that need a deal, for a broker. */
+  /** Dealer: the offers that are not stored yet, for a broker. */
   'aggregate/list': {
     nb: { after?: string | undefined; limit?: number | undefined }
     ok: AggregateListSuccess
   }
-  /** Dealer: a place of an offered aggregate, or why the offer gets no deal, from a broker. */
+  /** Dealer: a place of an offered aggregate, or why the offer is not stored, from a broker. */
   'deal/report': {
     nb: { offer: string } & ({ place: string; fault?: undefined } | { fault: DealFault; place?: undefined })
     ok: DealReportSuccess
   }
-  /** Dealer, for itself: states the deal of an aggregate. */
+  /** Dealer, for itself: states the place of an aggregate. */
   'aggregate/accept': { nb: Aggregated; ok: AggregateAcceptSuccess }
-  /** Deal tracker: the deals of an aggregate, which `aggregate` or `piece` names. */
+  /** Deal tracker: the deals and other places of an aggregate, which `aggregate` or `piece` names. */
   'deal/info': { nb: { aggregate: AnyLink } | { piece: AnyLink }; ok: DealInfoSuccess }
   /** Deal tracker: has sources that know deals only by their ids search a deal. */
   'deal/watch': { nb: { dealID: number; source?: string | undefined }; ok: DealWatchSuccess }
@@ -77,7 +77,7 @@ export interface Abilities {
 export type Ability = keyof Abilities
 
 /**
- * Why an offer gets no deal.
+ * Why an offer is not stored.
  *
  * @example { message: 'One piece is invalid', invalid: [{ piece, message: 'No content has this piece CID' }] }
  */

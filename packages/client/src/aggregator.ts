@@ -24,9 +24,9 @@ import {
  *
  * - `queued`: the aggregator has the piece; `task` is the CID of the promised `piece/accept`
  * - `aggregated`: the piece is in `aggregate`, which `inclusion` proves
- * - `retried`: that aggregate got no deal, and the dealer offered the piece to the aggregator again
- * - `accepted`: the aggregate has the deal, or another place on chain
- * - `failed`: the piece gets no deal, for the reason in `error`
+ * - `retried`: that aggregate was not stored, and the dealer offered the piece to the aggregator again
+ * - `accepted`: the aggregate is stored: in the deal, or at another place on chain, that `deal` names
+ * - `failed`: the piece is not stored, for the reason in `error`
  *
  * @example
  * { piece: CID(bafkzci…), stage: 'accepted', aggregate: CID(bafkzci…), inclusion, deal: { dataType: 0, dataSource: { dealID: 100001 } } }
@@ -47,7 +47,7 @@ export interface OfferAllOptions {
   group: string
   /** Offers pieces anew that were offered before. */
   nonce?: string | undefined
-  /** The stage to follow the pieces to. Default: `accepted`, a deal. */
+  /** The stage to follow the pieces to. Default: `accepted`, a place on chain. */
   until?: 'queued' | 'aggregated' | 'accepted'
   /** Ends the generator with the reason of the signal. */
   signal?: AbortSignal | undefined
@@ -62,7 +62,7 @@ const MAX_ROUND = 1_000
 /** Attempts to offer a piece while the service fails. */
 const MAX_ATTEMPTS = 5
 const PAUSES = { firstMs: 500, maxMs: 30_000, factor: 1.5 }
-/** Pauses between two questions while no piece moves. A deal takes days: after 48 hours these were 30 questions. */
+/** Pauses between two questions while no piece moves. Storing takes days: after 48 hours these were 30 questions. */
 const ASKING = { firstMs: 500, maxMs: 3 * 60 * 60 * 1000 }
 
 /** The receipt that a followed piece waits for: of `piece/accept`, `aggregate/offer` or `aggregate/accept`, or of a retry. */
@@ -77,7 +77,7 @@ interface Followed {
 /** The aggregator: it collects pieces, and proves which aggregate contains a piece. */
 export class Aggregator extends Service {
   /**
-   * Offers pieces in batches, and follows each to its end through every aggregate that it is in: if an aggregate gets no deal,
+   * Offers pieces in batches, and follows each to its end through every aggregate that it is in: if an aggregate is not stored,
    * the dealer offers its pieces again. A refused piece fails, and the other ones go on. Offers of earlier runs are continued.
    *
    * Every receipt is verified, and so is every inclusion proof.

@@ -25,7 +25,7 @@ export interface ChainLink {
   error?: W3Error
 }
 
-/** A workflow has about eight tasks, and four more for each aggregate that got no deal. */
+/** A workflow has about eight tasks, and four more for each aggregate that was not stored. */
 const MAX_LINKS = 100
 /** The tasks of the protocol. A receipt may also name their forms in a dialect, which have the same outcome. */
 const PROTOCOL = /^(filecoin|piece|aggregate)\//

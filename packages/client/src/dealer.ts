@@ -14,7 +14,7 @@ import type { Abilities, DealFault } from './abilities.ts'
 import { toError } from './error.ts'
 import { type InvokeOptions, openService, type Receipt, Service, type ServiceOptions } from './service.ts'
 
-/** The dealer: it has storage providers make deals for aggregates. */
+/** The dealer: it has storage providers store aggregates. */
 export class Dealer extends Service {
   /**
    * Offers an aggregate. The receipt promises `aggregate/accept` as its join.
@@ -41,7 +41,7 @@ export class Dealer extends Service {
   }
 
   /**
-   * Returns a page of the offers that need a deal, the oldest first, to a broker. The last page has no `next`. To find later offers,
+   * Returns a page of the offers that are not stored yet, the oldest first, to a broker. The last page has no `next`. To find later offers,
    * list from the beginning again.
    *
    * @param page which page, and a signal that ends the call
@@ -82,7 +82,7 @@ export class Dealer extends Service {
   }
 
   /**
-   * Reports that an offer gets no deal. The dealer then has its pieces retried in another aggregate, except for the invalid ones. A
+   * Reports that an offer is not stored. The dealer then has its pieces retried in another aggregate, except for the invalid ones. A
    * report may be repeated.
    *
    * @param offer name of the offer: `offer` in the list

@@ -94,7 +94,7 @@ const HINTS = new Map([
   ],
   ['InvalidPieceCID', 'Compute the piece from the content with identify().'],
   ['InvalidContentPiece', 'Compute the piece from the content with identify(), and offer it again.'],
-  ['ProofNotFound', 'No aggregate with this piece got a deal. Offer the piece again with a new nonce.'],
+  ['ProofNotFound', 'No aggregate with this piece was stored. Offer the piece again with a new nonce.'],
   ['RecordNotFound', 'Check the piece CID: this service was never offered it.'],
   ['TaskNotFound', 'Check the CID of the task, and that the piece is the one that it was promised for.'],
   ['OutcomePending', 'The task has no outcome yet. Follow it with watch(), or repeat the call later.'],

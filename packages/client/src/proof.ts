@@ -31,7 +31,7 @@ export type ProofSource = Proof | string | URL | Blob | Uint8Array | ArrayBuffer
 export class Proof {
   /** The contents of a `.w3proof` file: a CAR (version 1) with two blocks, the receipt (its root) and the task. */
   readonly bytes: Uint8Array<ArrayBuffer>
-  /** The receipt. Its `out.ok` is the result of `filecoin/accept`: piece, aggregate, inclusion proof and deal. */
+  /** The receipt. Its `out.ok` is the result of `filecoin/accept`: piece, aggregate, inclusion proof and place on chain. */
   readonly receipt: Receipt<FilecoinAcceptSuccess>
   /** The task that the receipt is of, a UCAN. */
   readonly invocation: View<[Capability, ...Capability[]]>

@@ -169,7 +169,7 @@ const MAX_ROUND = 1_000
 /** The longest time that a timer can wait, in milliseconds: about 24 days. */
 const LONG_MS = 2 ** 31 - 1
 
-/** A storefront: it takes content, and has the proof of a deal in the end. */
+/** A storefront: it takes content, and has the proof in the end that it is stored. */
 export class Storefront extends Service {
   readonly #upload: string | Upload | undefined
   /** Whether to ask the storefront for addresses. */
@@ -183,7 +183,7 @@ export class Storefront extends Service {
   }
 
   /**
-   * Takes content to a deal, and returns the verified proof: identifies it, uploads it unless the storefront has it, offers it,
+   * Has content stored, and returns the verified proof: identifies it, uploads it unless the storefront has it, offers it,
    * and follows the workflow, which may take days. It may be interrupted at any point: adding the same content again continues
    * the same workflow, with the same tasks and the same proof.
    *
@@ -248,7 +248,7 @@ export class Storefront extends Service {
   }
 
   /**
-   * Returns where a piece is: its aggregates, its deals, and the workflows of the agent's space (`filecoin/info`).
+   * Returns where a piece is: its aggregates, its deals and other places on chain, and the workflows of the agent's space (`filecoin/info`).
    *
    * @param piece its piece CID v2
    * @param options a task, a place to read on from, and a signal

@@ -58,7 +58,7 @@ export interface Report {
   pieceBytes: number
   /** Size of the aggregate, in padded bytes. */
   aggregateBytes: number
-  /** The place on chain that the storefront names: usually a deal. */
+  /** The place on chain that the storefront names: a deal, a sector, or a piece of a data set. */
   deal: DealMetadata
   /** The same in words, e.g. `deal 100001`, or `sector 77 of f020378`. */
   place: string

@@ -13,7 +13,7 @@ import { MAX_TRACKED_AGGREGATES, type Queues } from './queues.ts'
 
 /** The next step of an aggregate at each stage. */
 const STEPS: Record<AggregateStage, string> = {
-  offered: 'a deal for it must be on chain',
+  offered: 'a copy of it must be live on chain',
   accepted: 'nothing',
   failed: 'its valid pieces must be offered to the aggregator again',
 }

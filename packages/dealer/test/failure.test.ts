@@ -211,7 +211,7 @@ describe('an aggregate that waits too long for a deal', () => {
     const receipt = (await served(service.api, promise.fx.join!.link())) as Receipt
     expect(errorOf(receipt)).toEqual({
       name: 'DealNotFound',
-      message: `No deal was made for ${offered.aggregate} within 14 days`,
+      message: `No copy of ${offered.aggregate} was live on chain within 14 days`,
       piece: offered.aggregate,
     })
     expect(effectsOf(receipt).fork.toSorted()).toEqual(await retriesOf(offered, offered.pieces))

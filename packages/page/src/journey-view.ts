@@ -56,7 +56,7 @@ const pieceOf = (link: ChainLink | undefined): AnyLink | undefined => {
   return capability?.nb.piece
 }
 
-/** Shows a workflow: its stages, its chain of tasks, its deals and its proof. */
+/** Shows a workflow: its stages, its chain of tasks, its places on chain and its proof. */
 export const journeyView = async (storefront: Storefront, journey: Journey): Promise<HTMLElement[]> => {
   const { asked, info, links, failure } = journey
   const final = links.find(({ can, receipt }) => can === 'filecoin/accept' && receipt?.out.ok)

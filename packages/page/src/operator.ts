@@ -146,7 +146,7 @@ const show = ({ at, status, times }: PageStatus): void => {
       ),
     sources.length > 0 &&
       section(
-        'Sources of deals',
+        'Sources of the deal tracker',
         table(
           ['Source', 'Epoch', 'Last good run', 'State'],
           sources.map(({ source, epoch, at: good, problems }) => [

@@ -109,11 +109,11 @@ export const placesSection = (places: readonly PlaceSummary[], storefront: strin
     ),
     table(
       ['Place', 'Storage provider', 'Status', 'Ends', 'Aggregate'],
-      places.map(({ key, provider, status, faulty, expiration, aggregate }) => [
+      places.map(({ key, provider, status, faulty, expiration, ended, reason, aggregate }) => [
         describePlaceKey(key),
         provider,
-        faulty ? `${status}, misses proofs` : status,
-        expiration ? time(expiration) : 'no end is known',
+        faulty ? `${status}, misses proofs` : reason ? `${status}: ${reason}` : status,
+        ended || expiration ? time((ended ?? expiration)!) : 'no end is known',
         identifier(`${aggregate}`),
       ]),
       'Places on chain',

@@ -3,7 +3,7 @@ import { element } from './element.ts'
 import { drawInclusion } from './merkle-drawing.ts'
 import { badge, dealsSection, identifier, placesSection, problem, section } from './parts.ts'
 
-/** Shows the public facts about a piece: its aggregates, each with its inclusion proof, and their deals. */
+/** Shows the public facts about a piece: its aggregates, each with its inclusion proof, and their places on chain. */
 export const pieceView = async (storefront: Storefront, piece: AnyLink): Promise<HTMLElement[]> => {
   const { aggregates, deals, places } = await storefront.info(piece)
   return [

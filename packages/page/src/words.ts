@@ -7,7 +7,7 @@ export const STAGES: Record<Stage | 'unknown', string> = {
   queued: 'With the aggregator',
   aggregated: 'In an aggregate',
   retried: 'Offered again',
-  accepted: 'Deal live',
+  accepted: 'Stored on Filecoin',
   failed: 'Failed',
   unknown: 'Unknown',
 }
@@ -16,9 +16,9 @@ export const STAGES: Record<Stage | 'unknown', string> = {
 export const TASKS: Record<string, { service: string; says: string; stage?: Stage }> = {
   'filecoin/offer': { service: 'Storefront', says: 'The offer is taken', stage: 'offered' },
   'filecoin/submit': { service: 'Storefront', says: 'The content has this piece', stage: 'submitted' },
-  'filecoin/accept': { service: 'Storefront', says: 'The piece has a deal', stage: 'accepted' },
+  'filecoin/accept': { service: 'Storefront', says: 'The piece is stored on Filecoin', stage: 'accepted' },
   'piece/offer': { service: 'Aggregator', says: 'The piece is queued', stage: 'queued' },
   'piece/accept': { service: 'Aggregator', says: 'The piece is in an aggregate', stage: 'aggregated' },
   'aggregate/offer': { service: 'Dealer', says: 'The aggregate is taken' },
-  'aggregate/accept': { service: 'Dealer', says: 'The aggregate has a deal' },
+  'aggregate/accept': { service: 'Dealer', says: 'The aggregate is stored on Filecoin' },
 }

@@ -20,7 +20,7 @@ const NEXT_STEP: Record<Stage, Step | undefined> = {
   offered: { queue: 'submit', description: 'the storefront must read and check its content' },
   submitted: { queue: 'aggregation', description: 'the aggregator must accept it' },
   queued: { queue: 'poll', description: 'the aggregator must put it into an aggregate' },
-  aggregated: { queue: 'outcome', description: 'its aggregate must get into a deal' },
+  aggregated: { queue: 'outcome', description: 'its aggregate must be stored on Filecoin' },
   retried: { queue: 'aggregation', description: 'the aggregator must accept it again' },
   accepted: undefined,
   failed: undefined,

@@ -262,7 +262,7 @@ describe('filecoin/info by task', () => {
     const found = await info(content.piece, { from: stranger, task: again.accept })
     expect(found.aggregates).toMatchObject([{ aggregate: link }])
     expect(found.deals).toMatchObject([{ aggregate: link }])
-    expect(found.task?.waitsFor).toBe(`The aggregate ${link} must get into a deal`)
+    expect(found.task?.waitsFor).toBe(`The aggregate ${link} must be stored on Filecoin`)
     expect((await info(content.piece, { task: plain.accept })).aggregates).toEqual([])
 
     const wrong = { ...(await uploadContent('wrong')), piece: somePiece('wrong') }

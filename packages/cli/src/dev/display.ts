@@ -62,7 +62,7 @@ export const createDisplay = (output: Output, { json, dumb }: { json: boolean; d
   json ? new JsonDisplay(output) : output.isTTY && !dumb ? new LiveDisplay(output) : new PlainDisplay(output)
 
 /**
- * Counts files. At the end of a journey, each file either has a deal (`accepted`) or has `failed`. Files with a receipt of
+ * Counts files. At the end of a journey, each file either is stored (`accepted`) or has `failed`. Files with a receipt of
  * `filecoin/offer` (`offered`) are in both counts.
  */
 export const tally = (trips: readonly Trip[]) => ({
@@ -446,7 +446,7 @@ class LiveDisplay extends PlainDisplay {
       stored: 'stored',
       offered: 'offered',
       submitted: 'waits for an aggregate',
-      aggregated: 'waits for a deal',
+      aggregated: 'waits to be stored',
       accepted: `${place ? describePlace(place) : ''}, ${before === 'end' ? 'earlier' : duration(tookMs ?? 0)}`,
     }
     return [

@@ -28,7 +28,7 @@ import { type ContentFile, identify, store } from './content.ts'
 /** The last stage that a file has reached. */
 export type Stage = 'found' | 'hashing' | 'stored' | 'offered' | 'submitted' | 'aggregated' | 'accepted'
 
-/** A file on the journey from the disk to a deal. */
+/** A file on the journey from the disk to a place on chain. */
 export interface Trip {
   readonly file: ContentFile
   stage: Stage
@@ -82,7 +82,7 @@ const MAX_ROUND = 100
 type Deals = Promise<Result<ReadonlySet<string>>>
 
 /**
- * Takes files from the disk to a deal: computes each piece CID, stores the content, offers it to the storefront as an
+ * Takes files from the disk to a place on chain: computes each piece CID, stores the content, offers it to the storefront as an
  * agent, follows the receipts, and verifies the last one.
  */
 export class Journey {

@@ -10,12 +10,12 @@ const cwd = process.env.npm_lifecycle_event === 'start' ? (process.env.INIT_CWD 
 
 export interface DevOptions {
   once?: boolean
-  /** Whether to take files to a deal. */
+  /** Whether to have files stored. */
   journey: boolean
   files?: string
   data?: string
   engine: 'sqlite' | 'dynamodb'
-  /** How deals are made. */
+  /** How files are stored. */
   deals: DealWay
   port: number
   fault: string[]

@@ -49,7 +49,7 @@ interface AddedFacts {
   proof?: string
 }
 
-/** Takes files to a deal, and saves their proofs. */
+/** Has files stored, and saves their proofs. */
 export const add = async (paths: string[], options: AddOptions, context: Context): Promise<Outcome> => {
   const files = withProofPaths(await findFiles(paths, context.cwd), options, context.cwd)
 

@@ -5,9 +5,9 @@ export const STAGE_WORDS: Record<Stage | 'unknown', string> = {
   offered: 'offered',
   submitted: 'checked by the storefront',
   queued: 'waits for an aggregate',
-  aggregated: 'in an aggregate, waits for a deal',
+  aggregated: 'in an aggregate, waits to be stored',
   retried: 'waits for another aggregate',
-  accepted: 'in a deal',
+  accepted: 'stored on Filecoin',
   failed: 'failed',
   unknown: 'not known yet',
 }

@@ -97,15 +97,25 @@ const outcomeOf = (
       'deal',
       `${deal ?? ''} with ${provider}, ${status} until ${expiration}`,
     ]),
-    ...result.places.map(({ key, provider, status, faulty, expiration }) => {
-      return [
-        'on chain',
-        `${describePlaceKey(key)} with ${provider}, ${status}${faulty ? ', misses proofs' : ''}${expiration ? ` until ${expiration}` : ''}`,
-      ]
-    }),
+    ...result.places.map(({ key, provider, ...place }) => [
+      'on chain',
+      `${describePlaceKey(key)} with ${provider}, ${describeState(place)}`,
+    ]),
   ]
   const lines = table(['', ''], rows).slice(1)
   return { result, lines, error: errorOf(found) }
+}
+
+/** @example 'Active until 2028-05-14T20:30:00.000Z', 'Terminated since 2026-11-27T10:00:00.000Z: The sector was terminated' */
+const describeState = ({
+  status,
+  faulty,
+  expiration,
+  ended,
+  reason,
+}: Pick<Status['places'][number], 'status' | 'faulty' | 'expiration' | 'ended' | 'reason'>): string => {
+  if (ended) return `${status} since ${ended}${reason ? `: ${reason}` : ''}`
+  return `${status}${faulty ? ', misses proofs' : ''}${expiration ? ` until ${expiration}` : ''}`
 }
 
 const errorOf = ({

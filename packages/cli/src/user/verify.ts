@@ -126,7 +126,7 @@ const errorOf = ({ tracker, node, place }: Report): W3Error | undefined => {
       'DealNotActive',
       `The proof is valid, but ${tracker.by} reports ${place} as ${tracker.status}`,
       {
-        hint: 'Ask the storefront for a newer deal with w3fil status, or ask the deal tracker again later.',
+        hint: 'Ask the storefront for the present places with w3fil status, or ask the deal tracker again later.',
         retryable: tracker.status === 'NotFound',
       },
     )
@@ -149,7 +149,7 @@ const errorOf = ({ tracker, node, place }: Report): W3Error | undefined => {
         'DealNotActive',
         `The proof is valid, but ${node?.by} shows ${place} as ${node?.status} at epoch ${node?.epoch}`,
         {
-          hint: 'Ask the storefront for a newer deal with w3fil status, or ask the node again later.',
+          hint: 'Ask the storefront for the present places with w3fil status, or ask the node again later.',
           retryable: node?.status === 'NotFound',
         },
       )

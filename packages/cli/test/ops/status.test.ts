@@ -93,7 +93,7 @@ describe('ops status', () => {
         records: 3,
         more: false,
         oldest: NOW - 9 * HOUR,
-        why: 'a deal for it must be on chain',
+        why: 'a copy of it must be live on chain',
       },
     ])
   })

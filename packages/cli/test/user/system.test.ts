@@ -41,7 +41,7 @@ describe('w3fil on the local system', { timeout: 300_000 }, () => {
     expect(added.out).toMatch(
       /photos\/cat\.jpg +bafkzci\w+ +data set \d+, piece \d+ +photos\/cat\.jpg\.w3proof/,
     )
-    for (const text of ['hashing', 'uploading', 'in a deal', '✓ photos/2026/dog.jpg'])
+    for (const text of ['hashing', 'uploading', 'stored on Filecoin', '✓ photos/2026/dog.jpg'])
       expect(added.err).toContain(text)
 
     const status = await w3fil('status', '--watch', 'photos/cat.jpg.w3proof')

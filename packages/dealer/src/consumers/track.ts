@@ -50,7 +50,7 @@ export const onTrack = (
     const days = Number((timing.dealWaitMs / 86_400_000).toPrecision(2))
     return {
       offer: documentName(record),
-      message: `No deal was made for ${record.aggregate} within ${days} days`,
+      message: `No copy of ${record.aggregate} was live on chain within ${days} days`,
       invalid: [],
     }
   }

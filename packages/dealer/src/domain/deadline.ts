@@ -33,7 +33,7 @@ export const explainWait = (
   now: number,
   timing: Timing,
 ): string | undefined => {
-  if (!isOverdue(record, now, timing)) return 'a deal for it must be on chain'
+  if (!isOverdue(record, now, timing)) return 'a copy of it must be live on chain'
   const place = places.find(
     ({ key, status }) =>
       status === 'Pending' || (status === 'Active' && !claims.deals.some(deal => deal.key === key)),

@@ -174,9 +174,9 @@ const describeWait = (
     case 'aggregated':
       return info?.aggregate?.stage === 'sealed'
         ? `The aggregate ${aggregate} must be offered to the dealer`
-        : `The aggregate ${aggregate} must get into a deal`
+        : `The aggregate ${aggregate} must be stored on Filecoin`
     case 'retried':
-      return `The aggregator must accept the piece again: ${former.at(-1)?.aggregate} got no deal`
+      return `The aggregator must accept the piece again: ${former.at(-1)?.aggregate} was not stored`
     case 'accepted':
     case 'failed':
       return undefined

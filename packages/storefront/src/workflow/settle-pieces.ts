@@ -91,7 +91,7 @@ const settleFailed = async (
         await endPiece(dependencies, record, {
           error: failure(
             'ProofNotFound',
-            `${aggregate} got no deal, and its dealer does not retry the piece`,
+            `${aggregate} was not stored, and its dealer does not retry the piece`,
           ),
         })
     },
