@@ -140,8 +140,9 @@ export interface PlaceStatus {
   status: 'Active' | 'Pending' | 'Leaving' | 'Expired' | 'Terminated'
   /** The provider misses proofs. The place still counts as live. */
   faulty?: true
-  /** Of a terminated place: the time at which the tracker learned that it is gone, and why, in a sentence, if it knows. */
+  /** Time at which the tracker learned that the place is gone. Only of a terminated one. */
   ended?: string
+  /** Why it was terminated, in a sentence, if a source has said so, e.g. `The sector was terminated`. */
   reason?: string
   /** Piece CID v1 of the aggregate, as the chain names it, e.g. `baga…`. */
   pieceCid: string

@@ -45,7 +45,7 @@ describe('w3fil on the local system', { timeout: 300_000 }, () => {
       expect(added.err).toContain(text)
 
     const status = await w3fil('status', '--watch', 'photos/cat.jpg.w3proof')
-    expect(status).toMatchObject({ code: 0, out: expect.stringMatching(/^stage +in a deal/) })
+    expect(status).toMatchObject({ code: 0, out: expect.stringMatching(/^stage +stored on Filecoin/) })
     const verified = await w3fil('verify', 'photos/cat.jpg.w3proof', '--file', 'photos/cat.jpg')
     expect(verified.code, verified.err).toBe(0)
     for (const text of [
