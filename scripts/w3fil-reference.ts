@@ -31,7 +31,7 @@ text there, then run \`npm run docs:w3fil\`.
 
 \`\`\`sh
 npx w3fil dev --no-journey      # in one terminal: the system
-npx w3fil add photos            # in another one: takes the files to a deal, and saves the proofs
+npx w3fil add photos            # in another one: has the files stored, and saves the proofs
 npx w3fil verify photos/cat.jpg.w3proof --file photos/cat.jpg
 \`\`\`
 

@@ -59,7 +59,7 @@ test('ops doctor finds a healthy system well, and takes a canary to its deal', a
   const { code, out, err } = await run('--data', system.data, '--canary', '--wait', '120')
   expect(err).toBe('')
   expect(out).toMatch(
-    /^✓ storefront {3}canary {5}the piece has a deal after .* \(offered, .*queued, .*accepted\)$/m,
+    /^✓ storefront {3}canary {5}the piece is stored after .* \(offered, .*queued, .*accepted\)$/m,
   )
   expect(out).toMatch(/\nAll is well: \d+ checks\n$/)
   expect(out).not.toContain('✗')

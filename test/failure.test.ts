@@ -317,7 +317,7 @@ describe('content that is missing or invalid', () => {
     expect(queued.trouble).toBeUndefined()
     await passes({
       stage: 'aggregated',
-      waitsFor: expect.stringMatching(/^The aggregate bafkzci\w+ must (?:be offered|get into a deal)/),
+      waitsFor: expect.stringMatching(/^The aggregate bafkzci\w+ must (?:be offered|be stored on Filecoin)/),
     })
     const end = await passes({ stage: 'accepted' })
     expect(end.waitsFor).toBeUndefined()

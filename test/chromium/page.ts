@@ -371,7 +371,7 @@ export const checkPage = async ({
       const page = await context.newPage()
       page.on('pageerror', error => failures.push(error.message))
       await page.goto(address.href)
-      for (const title of ['Attention', 'Times of pieces', 'Sources of deals', 'Queues'])
+      for (const title of ['Attention', 'Times of pieces', 'Sources of the deal tracker', 'Queues'])
         await show(page, title)
       await show(page, 'Peers in the table of the aggregator')
       await show(page, '0 of 1,234')

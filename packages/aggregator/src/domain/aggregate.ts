@@ -20,7 +20,7 @@ import type { GroupRecord, Seal } from './group.ts'
  *
  * - `sealed`: it must be offered to the dealer
  * - `offered`: the dealer makes deals for it
- * - `accepted`: it is in a deal; this stage is final
+ * - `accepted`: it is live in a deal, or at another place; this stage is final
  * - `failed`: it is in no deal, or the dealer refused it; this stage is final. The dealer offers its valid pieces again
  */
 export type AggregateStage = 'sealed' | 'offered' | 'accepted' | 'failed'

@@ -21,8 +21,8 @@ import {
  * The stage of an aggregate:
  *
  * - `offered`: no deal for it is on chain yet
- * - `accepted`: it is in a deal; this stage is final
- * - `failed`: it will not be in a deal; this stage is final
+ * - `accepted`: it is live in a deal, or at another place; this stage is final
+ * - `failed`: it will not be stored; this stage is final
  */
 export type AggregateStage = 'offered' | 'accepted' | 'failed'
 

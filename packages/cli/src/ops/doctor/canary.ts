@@ -82,7 +82,7 @@ export const sendCanary = async ({
       `the piece failed after ${took} (${passed}): ${last.error?.name ?? 'no reason'}`,
       `Follow it with ${follow}`,
     )
-  if (last.stage === 'accepted') return well(`the piece has a deal after ${took} (${passed})`)
+  if (last.stage === 'accepted') return well(`the piece is stored after ${took} (${passed})`)
   const state = `after ${took} the piece is ${describeStage(last)} (${passed})`
   return QUEUED.includes(last.stage)
     ? well(`${state}; a deal takes days, follow it with ${follow}`)
