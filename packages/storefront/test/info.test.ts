@@ -99,10 +99,17 @@ describe('filecoin/info by piece', () => {
     const renewed = await info(piece)
     expect(renewed.deals).toMatchObject([{ expiration: '2028-01-01' }, { provider: 'f02' }])
     expect(renewed.pastDeals).toEqual([])
-    state.deals = { 42: { ...DEAL, status: 'Expired' }, 43: { ...DEAL, status: 'Terminated' }, 44: DEAL }
+    state.deals = {
+      42: { ...DEAL, status: 'Expired' },
+      43: { ...DEAL, status: 'Terminated', reason: 'It was slashed' },
+      44: DEAL,
+    }
     const later = await info(piece)
     expect(dealIDs(later.deals)).toEqual([44])
-    expect(later.pastDeals.map(({ status }) => status)).toEqual(['Expired', 'Terminated'])
+    expect(later.pastDeals.map(({ status, reason }) => [status, reason])).toEqual([
+      ['Expired', undefined],
+      ['Terminated', 'It was slashed'],
+    ])
 
     state.tracked = { places: [{ provider: 'f03', status: 'Active', pieceCid: 'baga' }], asOf: [{}] }
     const placed = await info(piece)
