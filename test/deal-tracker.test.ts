@@ -97,6 +97,7 @@ const infoOf = (piece: PieceLink, { provider, endEpoch }: ChainDeal, status: str
   created: TIME,
   updated: TIME,
   seen: { at: TIME, epoch: expect.any(Number) },
+  ...(status === 'Terminated' && { reason: 'The source does not list it any more' }),
 })
 
 test('T1: deal/info returns every deal of an aggregate, and no others', async () => {
