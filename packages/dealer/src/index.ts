@@ -11,7 +11,7 @@ export {
 } from './domain/aggregate.ts'
 export { documentName, type OfferDocument } from './domain/offer-document.ts'
 export { CONDITIONS, describeOrder, isInFlight, type OrderRecord, pardon } from './domain/order.ts'
-export { isPausedNow, type TargetRecord } from './domain/policy.ts'
+export { isPausedNow, type PolicyRule, type TargetRecord } from './domain/policy.ts'
 export type { WholeRecord } from './domain/whole.ts'
 export type { Maker, MakerOrder, Progress } from './makers/maker.ts'
 export { messages, type Queues } from './queues.ts'

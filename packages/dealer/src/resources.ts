@@ -160,7 +160,7 @@ export const resources = describeResources({
         // A part of 64 MiB is in memory, and hashed.
         memory: 1769,
         uses: {
-          tables: { whole: 'write', part: 'write', aggregate: 'read' },
+          tables: { whole: 'write', part: 'write', aggregate: 'read', order: 'read' },
           queues: ['fill', 'order'],
           buckets: { blocks: 'read', wholes: 'write' },
         },

@@ -2,7 +2,7 @@ import { LONGEST_CHECK_MS, sendAll, sweep, sweepAll, sweepTranslations } from '@
 import type { Dependencies } from './dependencies.ts'
 import { nextCheckMs } from './domain/aggregate.ts'
 import { LIVE_CHECK_MS, nextCheckMs as nextOrderCheckMs } from './domain/order.ts'
-import { nextFillMs } from './domain/whole.ts'
+import { nextFillMs, READY_CHECK_MS } from './domain/whole.ts'
 import { resources } from './resources.ts'
 import { unfinished } from './unfinished.ts'
 
@@ -36,7 +36,8 @@ export const sweepDealer = ({
       kind: 'whole',
       table: stores.whole,
       intervalMs: record => nextFillMs(record, now(), timing.retryMs),
-      longestMs: { own: longestMs, waiting: longestMs },
+      longestMs: { own: longestMs, waiting: READY_CHECK_MS },
+      isWaiting: unfinished.whole.isWaiting,
       resend: records => sendAll(queues, unfinished.whole.messages(records)),
     }),
     sweepTranslations({ table: stores.translation, queue: queues.translate, retryMs: timing.retryMs, now }),

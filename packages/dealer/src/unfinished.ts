@@ -8,7 +8,7 @@ import {
   type OrderRecord,
   type OrderStage,
 } from './domain/order.ts'
-import { isUnfinished as isWholeUnfinished, type WholeRecord } from './domain/whole.ts'
+import { isChanging, isKept, READY_CHECK_MS, type WholeRecord, type WholeStage } from './domain/whole.ts'
 import { MAX_TRACKED_AGGREGATES, type Queues } from './queues.ts'
 
 /** The next step of an aggregate at each stage. */
@@ -72,16 +72,25 @@ const LONGEST_FILL_MS = 24 * 60 * 60 * 1000
 const needsOperatorToFill = ({ stageAt, trouble }: WholeRecord): boolean =>
   trouble !== undefined && trouble.at - stageAt > LONGEST_FILL_MS
 
+/** The next step of a whole at each stage. */
+const WHOLE_STEPS: Record<WholeStage, string> = {
+  filling: 'its parts must be written',
+  ready: 'nothing, until no order needs it',
+  faulty: 'nothing',
+  removing: 'its object must be removed',
+  gone: 'nothing',
+}
+
 const whole: Unfinished<WholeRecord, Queues> = {
-  isUnfinished: isWholeUnfinished,
+  isUnfinished: whole => isChanging(whole) || isKept(whole),
   stageSince: ({ stageAt }) => stageAt,
   describeNext: record =>
-    record.stage === 'removing'
-      ? 'its object must be removed'
-      : `its parts must be written${needsOperatorToFill(record) ? `: ${record.trouble?.message}` : ''}`,
+    `${WHOLE_STEPS[record.stage]}${needsOperatorToFill(record) ? `: ${record.trouble?.message}` : ''}`,
   waitsOn: ({ stage }) => (stage === 'filling' ? ['pieceSources'] : []),
   needsOperator: needsOperatorToFill,
   trouble: ({ trouble }) => trouble?.message,
+  isWaiting: isKept,
+  longestMs: { waiting: READY_CHECK_MS },
   messages: records => ({ fill: records.map(({ id }) => ({ aggregate: id })) }),
 }
 

@@ -1,7 +1,7 @@
 import { cidOf, type Workflow } from '@w3filecoin/runtime'
 import { type AggregateRecord, isFinal as isDecided } from './domain/aggregate.ts'
 import { isFinal, type OrderRecord } from './domain/order.ts'
-import { isUnfinished, type WholeRecord } from './domain/whole.ts'
+import { isChanging, type WholeRecord } from './domain/whole.ts'
 
 const aggregate: Workflow<AggregateRecord> = {
   stageOf: ({ stage }) => stage,
@@ -31,7 +31,7 @@ const order: Workflow<OrderRecord> = {
 
 const whole: Workflow<WholeRecord> = {
   stageOf: ({ stage }) => stage,
-  isFinal: whole => !isUnfinished(whole),
+  isFinal: whole => !isChanging(whole),
   startedAt: ({ stageAt }) => stageAt,
   stageSince: ({ stageAt }) => stageAt,
   reasonOf: ({ fault }) => fault && { name: 'InvalidPieceCID', message: `${fault.piece}: ${fault.message}` },

@@ -24,6 +24,7 @@ import {
   aggregator,
   aws,
   clock,
+  customer,
   dealer,
   delivered,
   dependencies,
@@ -55,6 +56,7 @@ const pieces = createServer((request, response) => {
   }
   const bytes = contents.get(piece)
   if (bytes === undefined) return void response.writeHead(404).end()
+  if (request.url!.startsWith('/wrong/')) return void response.writeHead(200).end(bytes.map(byte => byte ^ 1))
   const [, from, to] = /^bytes=(\d+)-(\d+)$/.exec(request.headers.range ?? '') ?? []
   if (door.ignoresRanges || from === undefined) return void response.writeHead(200).end(bytes)
   const range = `bytes ${from}-${to}/${bytes.byteLength}`
@@ -152,6 +154,15 @@ const ordersOf = async (offered: Offered): Promise<OrderRecord[]> =>
   listAll(dependencies.stores.order, (await recordOf(offered)).id)
 const stagesOf = async (offered: Offered) =>
   (await ordersOf(offered)).map(({ order, target, stage }) => `${order} ${target} ${stage}`)
+/** Has deal making report that an aggregate gets no deal. */
+const fail = async (offered: Offered) => {
+  const message = 'No provider takes it'
+  await dependencies.queues.report.send([
+    { offer: documentName(await recordOf(offered)), message, invalid: [] },
+  ])
+  await settle()
+  expect(await recordOf(offered)).toMatchObject({ stage: 'failed', reason: { message } })
+}
 const wholeOf = ({ aggregate }: Offered) => dependencies.stores.whole.get({ id: `${aggregate}` })
 
 /** Reports a place to the deal tracker, live unless the fields say otherwise. */
@@ -312,6 +323,81 @@ describe('the payload of an aggregate', () => {
     const bytes = new Uint8Array(await (await fetchWhole(offered)).arrayBuffer())
     expect(`${createHasher().write(bytes).digest()}`).toBe(`${offered.aggregate}`)
   })
+
+  it.each(['missing', 'wrong'])(
+    'is filled from another storefront that offers the aggregate, where the contents of the first one are %s',
+    async path => {
+      const others = { ...TENANT, storefront: customer.did() }
+      service = start(
+        {},
+        {
+          pieceSources: new Map([
+            [others.storefront, `${origin}/${path}/{permit}/{piece}${path === 'missing' ? '-' : ''}`],
+            [TENANT.storefront, `${origin}/door/{permit}/{piece}`],
+          ]),
+        },
+      )
+      const offered = anAggregate(path)
+      // Two offers, before any message is handled.
+      await offerTo(offered, { tenant: others, nonce: 'theirs' }, service.api)
+      await offer(offered)
+      await later(timing.retryMs * 2)
+      await later(HOUR)
+      expect(await wholeOf(offered)).toMatchObject({ stage: 'ready', storefront: TENANT.storefront })
+      expect((await ordersOf(offered)).map(({ stage }) => stage)).toEqual(['storing', 'storing'])
+    },
+  )
+
+  it('is removed within a day when the aggregate has failed, although all its orders have ended', async () => {
+    for (const { name } of TARGETS)
+      answers.set(name, () => ({ state: 'refused', error: failure('Full', 'full'), blames: 'order' }))
+    const offered = anAggregate('failed')
+    await offer(offered)
+    await fail(offered)
+    expect(await wholeOf(offered)).toMatchObject({ stage: 'ready' })
+    await later(DAY + HOUR)
+    expect(await wholeOf(offered)).toMatchObject({ stage: 'gone' })
+    expect((await fetchWhole(offered)).status).toBe(429)
+  })
+
+  it('is not filled any more when the aggregate has failed and the storefront does not serve its pieces', async () => {
+    door.status = 404
+    const offered = anAggregate('dropped while filled')
+    await offer(offered)
+    await fail(offered)
+    await later(HOUR)
+    expect(await wholeOf(offered)).toMatchObject({ stage: 'gone' })
+    expect(await wholeOf(offered)).not.toHaveProperty('checkAt', expect.anything())
+  })
+
+  it('is kept while an order of another offer of the aggregate needs it', async () => {
+    service = start({ copies: 1 })
+    const offered = anAggregate('shared')
+    await offer(offered)
+    await seal(offered)
+    await later(HOUR)
+    await later(6 * DAY)
+    state.places.delete(`${offered.aggregate}`)
+    await offer(offered, { issuer: rival, nonce: 'theirs' })
+    const [theirs] = await listAll(dependencies.stores.order, (await recordOf(offered, 'theirs')).id)
+    expect(theirs).toMatchObject({ stage: 'storing' })
+    await later(2 * DAY)
+    expect(await wholeOf(offered)).toMatchObject({ stage: 'ready' })
+    expect((await fetchWhole(offered)).status).toBe(200)
+  })
+
+  it('stays ready if an order needs it although its removal was begun', async () => {
+    service = start({ copies: 1 })
+    const offered = anAggregate('needed again')
+    await offer(offered)
+    const { whole } = dependencies.stores
+    const ready = (await wholeOf(offered))!
+    await whole.replace({ ...ready, stage: 'removing' })
+    await dependencies.queues.fill.send([{ aggregate: `${offered.aggregate}` }])
+    await settle()
+    expect(await wholeOf(offered)).toMatchObject({ stage: 'ready' })
+    expect((await fetchWhole(offered)).status).toBe(200)
+  })
 })
 
 describe('orders', () => {
@@ -397,11 +483,7 @@ describe('orders', () => {
     const offered = anAggregate('dropped')
     await offer(offered)
     expect((await ordersOf(offered)).some(({ stuck }) => stuck)).toBe(true)
-    const message = 'No provider takes it'
-    const report = { offer: documentName(await recordOf(offered)), message, invalid: [] }
-    await dependencies.queues.report.send([report])
-    await settle()
-    expect(await recordOf(offered)).toMatchObject({ stage: 'failed', reason: { message } })
+    await fail(offered)
     for (const order of await ordersOf(offered)) expect(order).not.toMatchObject({ needs: 'operator' })
     expect((await ordersOf(offered)).filter(({ due }) => due !== undefined)).toEqual([])
   })
@@ -662,6 +744,63 @@ describe('orders', () => {
     })
   })
 
+  it('are live in one sector with the copies of other aggregates', async () => {
+    service = start({ copies: 1 }, { targets: [target('one', 'f01001')] })
+    const both = [anAggregate('in a sector'), anAggregate('in the same sector')]
+    const place: Place = { type: 'sector', miner: 'f01001', sector: ++sector }
+    for (const offered of both) {
+      await offer(offered)
+      report(offered, place)
+    }
+    await later(HOUR)
+    await later(HOUR)
+    for (const offered of both) {
+      expect(await ordersOf(offered)).toMatchObject([{ stage: 'live', place: toPlaceKey(place) }])
+      expect(await recordOf(offered)).toMatchObject({ stage: 'accepted', place: toPlaceKey(place) })
+    }
+  })
+
+  it('are made again when another offer has been accepted with the place that the maker names', async () => {
+    const place: Place = { type: 'pdp', chain: 314, verifier: `0x${'b2'.repeat(20)}`, dataSet: 8, piece: 1 }
+    const offered = anAggregate('taken')
+    // The first offer has no orders, and is accepted with a place that it did not make.
+    service = start({}, { targets: [] })
+    await offer(offered, { issuer: rival, nonce: 'theirs' })
+    service = start(
+      { copies: 1 },
+      { targets: [target('pdp', 'pdp:1', { place: 'pdp' }), target('two', 'f01002')] },
+    )
+    answers.set('two', () => ({ state: 'refused', error: failure('Full', 'full'), blames: 'order' }))
+    await offer(offered, { nonce: 'ours' })
+    const ordersNow = async () => listAll(dependencies.stores.order, (await recordOf(offered, 'ours')).id)
+    report(offered, place)
+    await dependencies.queues.track.send([{ aggregates: [(await recordOf(offered, 'theirs')).id] }])
+    await settle()
+    const theirs = await recordOf(offered, 'theirs')
+    expect(theirs).toMatchObject({ stage: 'accepted', place: toPlaceKey(place) })
+
+    answers.set('pdp', () => ({ state: 'storing', message: 'added', place }))
+    answers.delete('two')
+    await later(HOUR)
+    const lost = (await ordersNow()).find(({ target }) => target === 'pdp')
+    expect(lost).toMatchObject({ stage: 'lost', reason: { name: 'PlaceTaken' } })
+    expect((await ordersNow()).at(-1)).toMatchObject({ target: 'two', stage: 'storing' })
+    expect(await recordOf(offered, 'ours')).toMatchObject({ stage: 'offered' })
+  })
+
+  it('do not claim a place before the deadline that their maker must name', async () => {
+    service = start({ copies: 1 }, { targets: [target('pdp', 'pdp:1', { place: 'pdp' })] })
+    const offered = anAggregate('named late')
+    await offer(offered)
+    const place: Place = { type: 'pdp', chain: 314, verifier: `0x${'c3'.repeat(20)}`, dataSet: 9, piece: 1 }
+    report(offered, place)
+    await later(HOUR)
+    expect(await stagesOf(offered)).toEqual(['00/0000 pdp storing'])
+    answers.set('pdp', () => ({ state: 'storing', message: 'added', place }))
+    await later(HOUR)
+    expect(await stagesOf(offered)).toEqual(['00/0000 pdp live'])
+  })
+
   it('are planned once, whatever is lost or repeated', async () => {
     const offered = anAggregate('planned once')
     clock.now += 1
@@ -716,6 +855,21 @@ describe('orders', () => {
     service = start()
     await later(timing.pollMs + 1)
     expect((await ordersOf(offered)).map(({ stage }) => stage)).toEqual(['storing', 'storing'])
+  })
+
+  it('are made for an offer that waits for a second copy, and had no target before the first one was live', async () => {
+    service = start({ minLive: 2 }, { targets: [] })
+    const offered = anAggregate('one copy, no target')
+    await offer(offered)
+    report(offered, { type: 'sector', miner: 'f09999', sector: ++sector })
+    await later(timing.pollMs + 1)
+    expect(await ordersOf(offered)).toEqual([])
+    service = start({ minLive: 2 })
+    await later(timing.pollMs + 1)
+    expect((await ordersOf(offered)).map(({ stage }) => stage)).toEqual(['storing', 'storing'])
+    await seal(offered)
+    await later(HOUR)
+    expect(await recordOf(offered)).toMatchObject({ stage: 'accepted' })
   })
 
   it('wait for room at a target', async () => {

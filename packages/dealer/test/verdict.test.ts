@@ -13,6 +13,7 @@ import { ask, cut, effectsOf, served, somePiece } from '@w3filecoin/testing'
 import { describe, expect, it } from 'vitest'
 import { policiesOf } from '../src/config.ts'
 import type { AggregateRecord, Owner } from '../src/domain/aggregate.ts'
+import { toCreditKey } from '../src/domain/credit.ts'
 import { documentName } from '../src/domain/offer-document.ts'
 import { createDealer, type Dependencies } from '../src/index.ts'
 import { tables } from '../src/stores.ts'
@@ -280,7 +281,9 @@ describe('a place other than a deal', () => {
       aggregate: offered.aggregate,
       ...toMetadata(place, status.epoch!),
     })
-    const credit = await dependencies.stores.credit.get({ deal: toPlaceKey(place) })
+    const credit = await dependencies.stores.credit.get({
+      deal: toCreditKey(toPlaceKey(place), `${offered.aggregate}`),
+    })
     expect(credit).toMatchObject({ aggregateId: (await recordOf(offered)).id })
   })
 

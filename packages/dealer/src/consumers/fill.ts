@@ -15,6 +15,8 @@ import {
   countParts,
   endFilling,
   markGone,
+  markKept,
+  markRemoving,
   PART_DAYS,
   type PartRecord,
   partKey,
@@ -25,6 +27,8 @@ import { type FillMessage, fillMessage } from '../queues.ts'
 import { restartWhole } from '../wholes/begin-whole.ts'
 import { checkParts } from '../wholes/check-parts.ts'
 import { fillPart, type WrongPiece } from '../wholes/fill-part.ts'
+import { isNeeded } from '../wholes/is-needed.ts'
+import { findOtherStorefronts } from '../wholes/other-storefronts.ts'
 import { readContent } from '../wholes/read-content.ts'
 
 /** Time for the contents of a part. The run has as much again to hash and write it. */
@@ -36,7 +40,7 @@ const MAX_OFFERS = 10
 /**
  * On `fill`, write one part of the payload of an aggregate: the contents of its pieces, which the storefront serves, and its
  * index. The bytes of each piece are hashed, so a provider is never offered a payload that is not the aggregate. When all parts
- * are written, the whole is ready. A piece whose bytes are wrong ends it. A whole that is not needed any more is removed.
+ * are written, the whole is ready. A piece whose bytes are wrong ends it. A whole that no order needs any more is removed.
  */
 export const onFill = (
   dependencies: Pick<
@@ -47,6 +51,7 @@ export const onFill = (
     | 'wholes'
     | 'pieceSources'
     | 'fetchContent'
+    | 'keepWholeMs'
     | 'batching'
     | 'timing'
     | 'now'
@@ -55,16 +60,24 @@ export const onFill = (
 ): Consumer<FillMessage> => {
   const { id, stores, queues, wholes, pieceSources, fetchContent, batching, timing, now, log } = dependencies
 
-  const postpone = async (record: WholeRecord, problem: string): Promise<Handled> => {
-    log('warn', 'part not filled', { aggregate: record.id, problem })
+  const postpone = async (record: WholeRecord, message: string): Promise<Handled> => {
+    log('warn', 'part not filled', { aggregate: record.id, problem: message })
+    const [storefront = record.storefront] = await findOtherStorefronts(dependencies, record)
     await update(stores.whole, { id: record.id }, current =>
-      recordFillProblem(current, problem, now(), timing.retryMs),
+      recordFillProblem(current, { message, storefront }, now(), timing.retryMs),
     )
     return DONE
   }
 
-  const fail = async ({ id: aggregate, upload }: WholeRecord, { piece, message }: WrongPiece) => {
-    log('warn', 'piece is wrong', { aggregate, piece: `${piece}`, message })
+  /** Ends the filling, unless another storefront serves the piece too. */
+  const fail = async (record: WholeRecord, { piece, message }: WrongPiece): Promise<void> => {
+    const { id: aggregate, upload, storefront } = record
+    log('warn', 'piece is wrong', { aggregate, storefront, piece: `${piece}`, message })
+    const [other] = await findOtherStorefronts(dependencies, record)
+    if (other !== undefined) {
+      await restartWhole(dependencies, record, other)
+      return
+    }
     await update(stores.whole, { id: aggregate }, current =>
       endFilling(current, { upload, fault: { piece: `${piece}`, message } }, now()),
     )
@@ -132,15 +145,39 @@ export const onFill = (
     await queues.order.send(items.map(({ id }) => ({ offer: id as string })))
   }
 
+  /** Removes the object, unless an order needs it. */
+  const removeUnneeded = async ({ id: aggregate, stage }: WholeRecord): Promise<void> => {
+    if (stage === 'ready') {
+      if (await isNeeded(dependencies, aggregate)) return
+      const { changed } = await update(stores.whole, { id: aggregate }, current =>
+        markRemoving(current, now(), timing.retryMs),
+      )
+      if (!changed) return
+    }
+    if (await isNeeded(dependencies, aggregate)) {
+      await update(stores.whole, { id: aggregate }, current => markKept(current, now()))
+      return
+    }
+    await wholes.remove(aggregate)
+    await update(stores.whole, { id: aggregate }, current => markGone(current, now()))
+  }
+
+  /** Ends the filling of a whole that has problems, if no order needs it any more. Returns whether it did. */
+  const stopFilling = async ({ id: aggregate, upload, trouble }: WholeRecord): Promise<boolean> => {
+    if (trouble === undefined || (await isNeeded(dependencies, aggregate))) return false
+    await update(stores.whole, { id: aggregate }, current =>
+      current.stage === 'filling' && current.upload === upload ? markGone(current, now()) : undefined,
+    )
+    await wholes.abort({ aggregate, upload })
+    return true
+  }
+
   return each(
     fillMessage,
     async ({ aggregate, part }) => {
       const record = await stores.whole.get({ id: aggregate })
-      if (record?.stage === 'removing') {
-        await wholes.remove(aggregate)
-        await update(stores.whole, { id: aggregate }, current => markGone(current, now()))
-      }
-      if (record?.stage !== 'filling') return DONE
+      if (record?.stage === 'ready' || record?.stage === 'removing') await removeUnneeded(record)
+      if (record?.stage !== 'filling' || (part === undefined && (await stopFilling(record)))) return DONE
       const pieces = await getValue<PieceLink[]>(stores.blocks, record.piecesCid)
       const { ok: whole, error } = layOut({ pieces, size: (parsePiece(aggregate).ok as Piece).size })
       if (error) throw new Error(`The pieces of ${aggregate} do not fit into it`, { cause: error })

@@ -9,6 +9,7 @@ import {
 import { type Consumer, DONE, each, listAll, type Stored, update } from '@w3filecoin/runtime'
 import type { Dependencies, OpenTarget } from '../dependencies.ts'
 import { type AggregateRecord, setLack } from '../domain/aggregate.ts'
+import { toCreditKey } from '../domain/credit.ts'
 import { findLack } from '../domain/missing-copies.ts'
 import { documentName } from '../domain/offer-document.ts'
 import {
@@ -18,9 +19,9 @@ import {
   isInFlight,
   isLive,
   isLost,
-  isOpen,
   markAsked,
   markLive,
+  needsWhole,
   type OrderRecord,
   recordOrderProblem,
   recordStep,
@@ -28,7 +29,7 @@ import {
 } from '../domain/order.ts'
 import { planOrders } from '../domain/plan-orders.ts'
 import { isPausedNow, policyFor } from '../domain/policy.ts'
-import { markRemoving, type WholeRecord } from '../domain/whole.ts'
+import type { WholeRecord } from '../domain/whole.ts'
 import { locateWhole } from '../offers/locate.ts'
 import { claimPlace } from '../orders/claim-place.ts'
 import { holdTarget } from '../orders/hold-target.ts'
@@ -41,8 +42,7 @@ const PERMIT_MS = 24 * 60 * 60 * 1000
 
 /**
  * On `order`, go on with the orders of one offer: ask the deal tracker for their places, take the next step of each with its target,
- * and order another copy where one ended or ends soon. The whole aggregate is filled while an order needs it, and removed when the
- * copies have been live for long enough.
+ * and order another copy where one ended or ends soon. The whole aggregate is filled when an order needs it.
  */
 export const onOrder = (
   dependencies: Pick<
@@ -55,14 +55,13 @@ export const onOrder = (
     | 'policies'
     | 'targets'
     | 'door'
-    | 'keepWholeMs'
     | 'timing'
     | 'now'
     | 'random'
     | 'log'
   >,
 ): Consumer<OrderMessage> => {
-  const { id, stores, queues, policies, targets, door, keepWholeMs, timing, now, log } = dependencies
+  const { id, stores, queues, policies, targets, door, timing, now, log } = dependencies
 
   const change = async (
     order: Stored<OrderRecord>,
@@ -104,7 +103,8 @@ export const onOrder = (
     const { state, message, remote } = progress
     const place = progress.state === 'storing' && progress.place ? toPlaceKey(progress.place) : undefined
     // The chain names the place of this order: no other offer may be accepted with it.
-    if (place !== undefined) await claimPlace(dependencies, order, place)
+    if (place !== undefined && !(await claimPlace(dependencies, order, place)))
+      return end(order, 'lost', failure('PlaceTaken', `The place ${place} is credited to another offer`))
     const afterMs = progress.state === 'asked' ? progress.retryAfterMs : undefined
     return change(order, current =>
       recordStep(current, { stage: state, remote, place, progress: message, afterMs }, now(), timing),
@@ -158,7 +158,8 @@ export const onOrder = (
       )
     // Once the chain has named the place, only the chain can say more.
     if (target === undefined || door === undefined || order.place !== undefined) return order
-    return advance(order, target)
+    const next = await advance(order, target)
+    return next.place === undefined ? next : goOn(next, whole, knowledge, isPaused)
   }
 
   /** Returns the place of an order: the one that it has, or else a live one that it may claim. */
@@ -169,7 +170,10 @@ export const onOrder = (
   ): Promise<PlaceStatus | undefined> => {
     if (order.place !== undefined) return places.find(({ key }) => key === order.place)
     if (!places.some(({ provider }) => provider === order.provider)) return undefined
-    const credits = await stores.credit.getMany(places.map(({ key }) => ({ deal: key })))
+    // The maker names the place. Before the deadline, another one may be that of an order of another offer.
+    if (type === 'pdp' && now() <= (order.deadline ?? Number.POSITIVE_INFINITY)) return undefined
+    const keys = places.map(({ key }) => ({ deal: toCreditKey(key, order.aggregate) }))
+    const credits = await stores.credit.getMany(keys)
     const known = credits.filter(credit => credit !== undefined)
     for (const place of findCandidates(order, type, { places }, known))
       if (await claimPlace(dependencies, order, place.key)) return place
@@ -209,19 +213,6 @@ export const onOrder = (
     if (lack) log('warn', 'aggregate lacks copies', { aggregate: record.aggregate, lack })
   }
 
-  /** Removes the whole when all copies have been live for long enough. */
-  const removeWhole = async (
-    orders: readonly OrderRecord[],
-    { aggregate }: AggregateRecord,
-  ): Promise<void> => {
-    const since = Math.max(...orders.map(({ stageAt }) => stageAt))
-    if (now() < since + keepWholeMs) return
-    const { changed } = await update(stores.whole, { id: aggregate }, current =>
-      markRemoving(current, now(), timing.retryMs),
-    )
-    if (changed) await queues.fill.send([{ aggregate }])
-  }
-
   return each(
     orderMessage,
     async ({ offer }) => {
@@ -239,8 +230,7 @@ export const onOrder = (
         }
         orders = await listAll(stores.order, offer)
       }
-      const needsWhole = orders.some(order => isOpen(order) && order.stage !== 'live')
-      const whole = needsWhole
+      const whole = orders.some(needsWhole)
         ? await beginWhole(dependencies, record)
         : await stores.whole.get({ id: record.aggregate })
       if (whole?.stage === 'faulty' && record.stage === 'offered') {
@@ -270,7 +260,6 @@ export const onOrder = (
 
       if (record.stage !== 'failed') await planNext(record, next, whole)
       if (record.stage === 'accepted' && answer?.ok) await judgeCopies(record, next, answer.ok)
-      if (!needsWhole) await removeWhole(next, record)
       if (record.stage === 'offered' && next.filter(({ stage }) => stage === 'live').length > wasLive)
         await queues.track.send([{ aggregates: [offer] }])
       return failed ? { error: failed.reason as Error } : DONE

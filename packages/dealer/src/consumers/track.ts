@@ -82,10 +82,8 @@ export const onTrack = (
     const policy = policyFor(policies, record)
     const claims = await readClaims(dependencies, record, findLivePlaces({ deals, places }, policy.places))
     const deal = findDeal(record, claims, now())
-    if (deal) {
-      const live = countCopies(record, claims)
-      if (live < policy.minLive)
-        return keepWaiting(record, `${live} of the ${policy.minLive} copies that it must have are live`)
+    const live = deal ? countCopies(record, claims) : 0
+    if (deal && live >= policy.minLive) {
       // If another offer was faster, the next check finds another deal, or none.
       if (await creditDeal(dependencies, record, deal, claims))
         await settleAggregate(dependencies, record, createSuccessOutcome(record, deal))
@@ -96,6 +94,7 @@ export const onTrack = (
       hasTargets || isOverdue(record, now(), timing) ? await listAll(stores.order, record.id) : []
     // There was no target when it was offered.
     if (hasTargets && orders.length === 0) return startOrders(dependencies, record)
+    if (deal) return keepWaiting(record, `${live} of the ${policy.minLive} copies that it must have are live`)
     const reason =
       explainOrders(orders, policy) ??
       explainWait(record, claims, { places, asOf }, policy.places, now(), timing)

@@ -1,4 +1,4 @@
-import type { LivePlace } from '@w3filecoin/capabilities'
+import { type LivePlace, parsePlaceKey } from '@w3filecoin/capabilities'
 import { type AggregateRecord, CHAIN_TOLERANCE_MS, isFinal, isSameOwner } from './aggregate.ts'
 import { documentName, parseDocumentName } from './offer-document.ts'
 
@@ -6,10 +6,10 @@ import { documentName, parseDocumentName } from './offer-document.ts'
  * The offer that a place is credited to. Only this offer may be accepted with the place. The key is the place.
  *
  * @example { deal: '81234567', aggregateId: 'kD3wbPzc…', creditedAt: 1767225600000 }
- * @example { deal: 'sector:f020378/77', aggregateId: 'kD3wbPzc…', creditedAt: 1767225600000 }
+ * @example { deal: 'sector:f020378/77 bafkzci…', aggregateId: 'kD3wbPzc…', creditedAt: 1767225600000 }
  */
 export interface CreditRecord {
-  /** Key of the place: see `toPlaceKey`. Of a deal, its id. */
+  /** @see {@link toCreditKey} */
   deal: string
   /** Record id of the offer. */
   aggregateId: string
@@ -19,6 +19,16 @@ export interface CreditRecord {
   creditedAt: number
 }
 
+/**
+ * Returns the key of the credit of a place for an aggregate: the key of the place, see `toPlaceKey`, and of a sector also the piece
+ * CID, because a sector may have several aggregates.
+ *
+ * @example toCreditKey('pdp:314/0xbadd…557f/12/0', 'bafkzci…') // 'pdp:314/0xbadd…557f/12/0'
+ * @example toCreditKey('sector:f020378/77', 'bafkzci…') // 'sector:f020378/77 bafkzci…'
+ */
+export const toCreditKey = (place: string, aggregate: string): string =>
+  parsePlaceKey(place)?.type === 'sector' ? `${place} ${aggregate}` : place
+
 /** The live places of an aggregate, the offers of it that are known, and the credits of these places. */
 export interface Claims {
   /** The first one is preferred. */
@@ -27,10 +37,11 @@ export interface Claims {
   credits: readonly CreditRecord[]
 }
 
+/** Returns the credit of a place, from those for one aggregate. */
 export const findCredit = <C extends CreditRecord>(
-  { key }: LivePlace,
+  { key }: { key: string },
   { credits }: { credits: readonly C[] },
-): C | undefined => credits.find(({ deal }) => deal === key)
+): C | undefined => credits.find(({ deal }) => deal.split(' ', 1)[0] === key)
 
 /**
  * Returns the deal that an offer may be accepted with, once the deal is credited to it. That is the lowest one that is

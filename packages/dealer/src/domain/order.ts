@@ -15,7 +15,7 @@ import {
   type Trouble,
   toReason,
 } from '@w3filecoin/runtime'
-import type { CreditRecord } from './credit.ts'
+import { type CreditRecord, findCredit } from './credit.ts'
 import { isKnownUntil, type Knowledge } from './deadline.ts'
 import type { Policy, Target } from './policy.ts'
 
@@ -115,6 +115,10 @@ export const isFailure = ({ stage, deadline }: Pick<OrderRecord, 'stage' | 'dead
 /** Whether the target may be storing a copy that is not live yet. */
 export const isInFlight = ({ stage }: Pick<OrderRecord, 'stage'>): boolean =>
   stage === 'asked' || stage === 'storing'
+
+/** Whether the target may have to fetch the whole aggregate. */
+export const needsWhole = (order: Pick<OrderRecord, 'stage'>): boolean =>
+  order.stage === 'planned' || isInFlight(order)
 
 /** Whether work is left for the order: a live copy is checked until it ends. */
 export const isUnfinished = (order: Pick<OrderRecord, 'stage' | 'stuck'>): boolean =>
@@ -279,7 +283,7 @@ export const findCandidates = (
   places.filter(place => {
     const { key, provider } = place
     if (!isLive(place) || provider !== order.provider || parsePlaceKey(key)?.type !== type) return false
-    const credit = credits.find(({ deal }) => deal === key)
+    const credit = findCredit(place, { credits })
     return (
       credit === undefined ||
       (credit.aggregateId === order.offer && (credit.orderId ?? order.id) === order.id)

@@ -16,16 +16,16 @@ import {
  * - `filling`: its parts are being written
  * - `ready`: storage providers may fetch it
  * - `faulty`: the bytes of a piece do not have its CID; this stage is final
- * - `removing`: its copies are live, so its object is not needed any more
- * - `gone`: its object is removed. It is filled again if another copy is needed.
+ * - `removing`: no order seems to need its object. No order is sent meanwhile, and the object is removed if none needs it.
+ * - `gone`: it has no object. It is filled again if another copy is needed.
  */
 export type WholeStage = 'filling' | 'ready' | 'faulty' | 'removing' | 'gone'
 
 const { canBecome } = stageRules<WholeStage>({
-  filling: ['ready', 'faulty'],
+  filling: ['ready', 'faulty', 'gone'],
   ready: ['removing'],
   faulty: [],
-  removing: ['gone'],
+  removing: ['gone', 'ready'],
   gone: ['filling'],
 })
 
@@ -39,8 +39,10 @@ export interface WholeRecord extends Due, Entered {
   id: string
   /** CID of the DAG-CBOR list of the pieces. */
   piecesCid: string
-  /** The storefront that serves the pieces. */
+  /** The storefront that serves the pieces. If several offer the aggregate, it changes while one does not serve them. */
   storefront: string
+  /** Storefronts that served wrong bytes of a piece. */
+  suspects?: string[] | undefined
   stage: WholeStage
   /** When it reached its stage, in milliseconds since 1970. */
   stageAt: number
@@ -84,17 +86,26 @@ export const newWhole = (whole: Filling, now: number, retryMs: number): WholeRec
   ...dueAt(whole.id, now + retryMs),
 })
 
-/** Fills a whole again that was removed, or whose upload does not exist any more. */
+/**
+ * Fills a whole again that was removed, or whose upload does not exist any more: unless it has changed since `before`.
+ *
+ * @param restart.storefront the one that serves the pieces from now on, if the one before served wrong bytes
+ */
 export const refill = (
   record: Stored<WholeRecord>,
-  { upload, before }: { upload: string; before: string },
+  { upload, before, storefront }: { upload: string; before: WholeRecord; storefront?: string | undefined },
   now: number,
   retryMs: number,
 ): Stored<WholeRecord> | undefined => {
   const isFilling = record.stage === 'filling'
-  if (record.upload !== before || !(isFilling || canBecome(record, 'filling'))) return undefined
+  if (record.upload !== before.upload || record.stage !== before.stage) return undefined
+  if (!isFilling && !canBecome(record, 'filling')) return undefined
   return {
     ...record,
+    ...(storefront !== undefined && {
+      storefront,
+      suspects: [...(record.suspects ?? []), before.storefront],
+    }),
     stage: 'filling',
     stageAt: isFilling ? record.stageAt : now,
     upload,
@@ -110,10 +121,20 @@ export const endFilling = (
 ): Stored<WholeRecord> | undefined => {
   const stage = fault ? 'faulty' : 'ready'
   if (record.upload !== upload || !canBecome(record, stage)) return undefined
-  return { ...record, stage, stageAt: now, fault, trouble: undefined, ...notDue }
+  const due = stage === 'ready' ? dueAt(record.id, now + READY_CHECK_MS, 'waiting') : notDue
+  return { ...record, stage, stageAt: now, fault, trouble: undefined, ...due }
 }
 
-/** Records that a whole is not needed any more. The object is removed after this write, so that it is not offered meanwhile. */
+/** Records that an order needs a whole after all. */
+export const markKept = (record: Stored<WholeRecord>, now: number): Stored<WholeRecord> | undefined =>
+  canBecome(record, 'ready') && record.stage === 'removing'
+    ? { ...record, stage: 'ready', stageAt: now, ...dueAt(record.id, now + READY_CHECK_MS, 'waiting') }
+    : undefined
+
+/**
+ * Records that no order seems to need a whole. From then on no order is sent to a target, so the orders that are read after this write
+ * decide whether the object is removed.
+ */
 export const markRemoving = (
   record: Stored<WholeRecord>,
   now: number,
@@ -123,28 +144,44 @@ export const markRemoving = (
     ? { ...record, stage: 'removing', stageAt: now, ...dueAt(record.id, now + retryMs) }
     : undefined
 
+/** Records that the object of a whole is removed, or that it is not filled any more. */
 export const markGone = (record: Stored<WholeRecord>, now: number): Stored<WholeRecord> | undefined =>
-  canBecome(record, 'gone') ? { ...record, stage: 'gone', stageAt: now, ...notDue } : undefined
+  canBecome(record, 'gone')
+    ? { ...record, stage: 'gone', stageAt: now, trouble: undefined, ...notDue }
+    : undefined
 
-/** Whether work is left for the whole: it is filled or removed. */
-export const isUnfinished = ({ stage }: Pick<WholeRecord, 'stage'>): boolean =>
+/** Whether the whole is being filled or removed. */
+export const isChanging = ({ stage }: Pick<WholeRecord, 'stage'>): boolean =>
   stage === 'filling' || stage === 'removing'
 
-/** Records why a part cannot be filled now. The sweep sends it again. */
+/** Whether the whole waits until no order needs it. */
+export const isKept = ({ stage }: Pick<WholeRecord, 'stage'>): boolean => stage === 'ready'
+
+/** Interval at which a whole that is ready is checked. */
+export const READY_CHECK_MS = 24 * 60 * 60 * 1000
+
+/** Records why a part cannot be filled now, and the storefront that is asked next. The sweep sends it again. */
 export const recordFillProblem = (
   record: Stored<WholeRecord>,
-  message: string,
+  { message, storefront }: { message: string; storefront: string },
   now: number,
   retryMs: number,
 ): Stored<WholeRecord> | undefined =>
   record.stage === 'filling'
     ? {
         ...record,
+        storefront,
         trouble: addTrouble(record.trouble, message, now),
         ...dueAt(record.id, now + nextFillMs(record, now, retryMs)),
       }
     : undefined
 
-/** Returns the milliseconds until missing parts are sent again: after as long as it has been filled, up to 6 hours. */
-export const nextFillMs = ({ stageAt }: Pick<WholeRecord, 'stageAt'>, now: number, retryMs: number): number =>
-  backoffMs(now - stageAt, retryMs)
+/**
+ * Returns the milliseconds until the next check of a whole. Missing parts are sent again after as long as it has been filled, up to 6
+ * hours.
+ */
+export const nextFillMs = (
+  whole: Pick<WholeRecord, 'stage' | 'stageAt'>,
+  now: number,
+  retryMs: number,
+): number => (isKept(whole) ? READY_CHECK_MS : backoffMs(now - whole.stageAt, retryMs))

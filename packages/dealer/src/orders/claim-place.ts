@@ -1,5 +1,6 @@
+import { update } from '@w3filecoin/runtime'
 import type { Dependencies } from '../dependencies.ts'
-import type { CreditRecord } from '../domain/credit.ts'
+import { type CreditRecord, toCreditKey } from '../domain/credit.ts'
 import type { OrderRecord } from '../domain/order.ts'
 
 /**
@@ -8,14 +9,22 @@ import type { OrderRecord } from '../domain/order.ts'
  */
 export const claimPlace = async (
   { stores, now }: Pick<Dependencies, 'stores' | 'now'>,
-  { id, offer }: Pick<OrderRecord, 'id' | 'offer'>,
+  { id, offer, aggregate }: Pick<OrderRecord, 'id' | 'offer' | 'aggregate'>,
   place: string,
 ): Promise<boolean> => {
-  const credit: CreditRecord = { deal: place, aggregateId: offer, orderId: id, creditedAt: now() }
-  const { ok, error } = await stores.credit.insert(credit)
-  if (ok) return true
-  const { record } = error
-  if (record.orderId !== undefined || record.aggregateId !== offer) return record.orderId === id
-  // The offer was accepted with the place before the order was known to have made it.
-  return (await stores.credit.replace({ ...record, orderId: id })).ok !== undefined
+  const deal = toCreditKey(place, aggregate)
+  const credit: CreditRecord = { deal, aggregateId: offer, orderId: id, creditedAt: now() }
+  const { error } = await stores.credit.insert(credit)
+  if (error === undefined) return true
+  // The offer may have been accepted with the place before the order was known to have made it.
+  const { record } = await update(
+    stores.credit,
+    { deal },
+    current =>
+      current.orderId === undefined && current.aggregateId === offer
+        ? { ...current, orderId: id }
+        : undefined,
+    { known: error.record },
+  )
+  return record?.orderId === id
 }

@@ -2,7 +2,7 @@ import type { LivePlace } from '@w3filecoin/capabilities'
 import type { Stored } from '@w3filecoin/runtime'
 import type { Dependencies } from '../dependencies.ts'
 import type { AggregateRecord } from '../domain/aggregate.ts'
-import { type Claims, type CreditRecord, findCredit } from '../domain/credit.ts'
+import { type Claims, type CreditRecord, findCredit, toCreditKey } from '../domain/credit.ts'
 import { parseDocumentName } from '../domain/offer-document.ts'
 
 /** Offers of one aggregate that are compared, the earliest ones first. */
@@ -21,7 +21,8 @@ export const readClaims = async (
 ): Promise<Reading> => {
   if (deals.length === 0) return { deals, offers: [record], credits: [] }
   const { items } = await stores.aggregate.find('aggregate', record.aggregate, { limit: MAX_OFFERS })
-  const stored = await stores.credit.getMany(deals.map(({ key }) => ({ deal: key })))
+  const keyOf = ({ key }: LivePlace) => toCreditKey(key, record.aggregate)
+  const stored = await stores.credit.getMany(deals.map(deal => ({ deal: keyOf(deal) })))
   const credits = stored.filter(credit => credit !== undefined)
   const ids = new Set([
     ...items.map(({ id }) => id as string),
@@ -34,7 +35,7 @@ export const readClaims = async (
   for (const { id, place } of others) {
     const deal = deals.find(({ key }) => key === place)
     if (deal === undefined || findCredit(deal, { credits })) continue
-    const inserted = await stores.credit.insert({ deal: deal.key, aggregateId: id, creditedAt: now() })
+    const inserted = await stores.credit.insert({ deal: keyOf(deal), aggregateId: id, creditedAt: now() })
     credits.push(inserted.ok ?? inserted.error.record)
   }
   return { deals, offers: [record, ...others], credits }
@@ -43,11 +44,12 @@ export const readClaims = async (
 /** Credits a deal to an offer, by one conditional write. Returns whether this offer has the credit now. */
 export const creditDeal = async (
   { stores, now }: Pick<Dependencies, 'stores' | 'now'>,
-  { id }: AggregateRecord,
+  { id, aggregate }: AggregateRecord,
   deal: LivePlace,
   claims: Reading,
 ): Promise<boolean> => {
-  const credit: CreditRecord = { deal: deal.key, aggregateId: id, creditedAt: now() }
+  const key = toCreditKey(deal.key, aggregate)
+  const credit: CreditRecord = { deal: key, aggregateId: id, creditedAt: now() }
   const known = findCredit(deal, claims)
   if (known?.aggregateId === id) return true
   // A void credit passes to this offer.

@@ -27,14 +27,20 @@ export const beginWhole = async (
   return ok
 }
 
-/** Fills a whole again, in another upload. */
+/**
+ * Fills a whole again, in another upload.
+ *
+ * @param storefront the one that serves the pieces from now on, because the one before served wrong bytes; default: no change
+ */
 export const restartWhole = async (
   { stores, queues, wholes, timing, now }: WholeDependencies,
-  { id: aggregate, upload: before }: WholeRecord,
+  before: WholeRecord,
+  storefront?: string,
 ): Promise<Stored<WholeRecord>> => {
+  const { id: aggregate } = before
   const upload = await wholes.begin(aggregate)
   const { record, changed } = await update(stores.whole, { id: aggregate }, current =>
-    refill(current, { upload, before }, now(), timing.retryMs),
+    refill(current, { upload, before, storefront }, now(), timing.retryMs),
   )
   if (changed) await queues.fill.send([{ aggregate }])
   else await wholes.abort({ aggregate, upload })
