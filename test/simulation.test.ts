@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { CRASHES, difference, type Journey, journey } from './simulation/crash-points.ts'
+import { CRASHES, difference, type Journey, type JourneyName, journey } from './simulation/crash-points.ts'
 import { simulateSeed } from './simulation/simulate.ts'
 
 /**
@@ -25,23 +25,27 @@ describe('nothing is lost', () => {
   })
 })
 
-describe('a journey with a crash ends like the journey without a crash', () => {
-  /** Visits every 23rd call; `npm run simulate -- --crash-points` visits all. */
-  const EVERY = 23
-  let undisturbed: Journey
+/** Of how many calls one is visited; `npm run simulate -- --crash-points` visits all. */
+const EVERY: Record<JourneyName, number> = { offers: 23, orders: 97 }
 
-  test('the journey without a crash has no violation', async () => {
-    undisturbed = await journey()
-    expect(undisturbed.report.violations).toEqual([])
-    expect(undisturbed.end.length).toBeGreaterThan(50)
-  })
+describe.each(Object.entries(EVERY) as [JourneyName, number][])(
+  'a journey of %s with a crash ends like the journey without a crash',
+  (name, every) => {
+    let undisturbed: Journey
 
-  test.each(CRASHES)('with %s', { timeout: 600_000 }, async how => {
-    for (let at = 0; at < undisturbed.report.calls; at += EVERY) {
-      const disturbed = await journey({ at, how })
-      const { report } = disturbed
-      expect(report.injected.get(how), `call ${at}`).toBe(1)
-      expect([...report.violations, ...difference(undisturbed, disturbed)], `call ${at}`).toEqual([])
-    }
-  })
-})
+    test('the journey without a crash has no violation', async () => {
+      undisturbed = await journey(name)
+      expect(undisturbed.report.violations).toEqual([])
+      expect(undisturbed.end.length).toBeGreaterThan(50)
+    })
+
+    test.each(CRASHES)('with %s', { timeout: 600_000 }, async how => {
+      for (let at = 0; at < undisturbed.report.calls; at += every) {
+        const disturbed = await journey(name, { at, how })
+        const { report } = disturbed
+        expect(report.injected.get(how), `call ${at}`).toBe(1)
+        expect([...report.violations, ...difference(undisturbed, disturbed)], `call ${at}`).toEqual([])
+      }
+    })
+  },
+)

@@ -32,8 +32,8 @@ export class DealWatch {
   readonly #runs: { at: number; chainAt: number }[] = []
   /** Names of the offer documents of failed aggregates. */
   readonly #failed = new Set<string>()
-  /** When each deal was credited to an offer. */
-  readonly #credited = new Map<number, number>()
+  /** When an offer was accepted with each place, by its key. */
+  readonly #credited = new Map<string, number>()
 
   constructor(now: Clock, market: Market, providers?: Providers) {
     this.#now = now
@@ -46,11 +46,11 @@ export class DealWatch {
     if (service === 'tracker' && table === 'source' && (item.openRanges as unknown[]).length === 0)
       this.#runs.push({ at: now, chainAt: timeOfEpoch(item.stateEpoch as number) })
     if (service !== 'dealer' || table !== 'aggregate') return
-    const { id, aggregate, stage, dealID } = item as {
+    const { id, aggregate, stage, place } = item as {
       id: string
       aggregate: string
       stage: string
-      dealID?: number
+      place?: string
     }
     const record = this.#records.get(id) ?? { offeredAt: now }
     this.#records.set(id, record)
@@ -58,7 +58,7 @@ export class DealWatch {
       record.failedAt ??= now
       this.#failed.add(`${aggregate}/${id}.json`)
     }
-    if (dealID !== undefined && !this.#credited.has(dealID)) this.#credited.set(dealID, now)
+    if (place !== undefined && !this.#credited.has(place)) this.#credited.set(place, now)
   }
 
   /** Checks the verdicts of the dealer at the end. */
@@ -124,21 +124,21 @@ export class DealWatch {
   #checkDeal(findings: Findings, offer: string, { out }: Receipt, accepted: Map<string, string>): void {
     const place = placeIn(out.ok)
     const key = place ? toPlaceKey(place) : ''
-    if (place?.type === 'sector') {
-      const copy = this.#providers?.copies.find(
-        ({ miner, sector }) => miner === place.miner && sector === place.sector,
-      )
+    if (place && place.type !== 'market') {
+      const [aggregate] = offer.split('/') as [string]
       findings.check(
-        'a deal proves the offer that it was made for',
-        offer.startsWith(`${copy?.piece}/`),
-        () => `${offer} has the place ${key}, which has ${copy?.piece}`,
+        'a place in a receipt is on chain',
+        this.#providers?.find(key, aggregate) !== undefined,
+        () => `${offer} has the place ${key}, where it never was`,
       )
+      // A sector may have several aggregates.
+      const claim = `${key} ${aggregate}`
       findings.check(
         'a deal proves one offer',
-        !accepted.has(key),
-        () => `${offer} and ${accepted.get(key)} have the place ${key}`,
+        !accepted.has(claim),
+        () => `${offer} and ${accepted.get(claim)} have the place ${key}`,
       )
-      accepted.set(key, offer)
+      accepted.set(claim, offer)
       return
     }
     const deal = this.#market.deals.find(({ id }) => `${id}` === key)
@@ -163,7 +163,7 @@ export class DealWatch {
     const isUnknown = ({ id, liveAt, offer: name }: MarketDeal) =>
       name === offer &&
       liveAt < failedAt - NEWS &&
-      !((this.#credited.get(id) ?? Infinity) < failedAt + HOUR) &&
+      !((this.#credited.get(`${id}`) ?? Infinity) < failedAt + HOUR) &&
       !this.#runs.some(
         ({ at, chainAt }) => liveAt <= at && at <= failedAt && chainAt >= deadline - CLOCK_DIFFERENCE,
       )
@@ -187,6 +187,11 @@ export class DealWatch {
     const documents = new Map<string, number>()
     for (const { aggregate, tenant, group } of this.#market.offers.values())
       count(documents, `${aggregate} ${tenant} ${group}`)
+    // An offer that ended before it was answered needs no document: the operator dropped it, or a piece had wrong bytes.
+    const { tables } = services.get('dealer') as Simulated
+    for (const { id, aggregate, storefront, group, stage } of tables.aggregate!.items.values())
+      if (stage === 'failed' && !this.#market.offers.has(`${aggregate}/${id}.json`))
+        count(documents, `${aggregate} ${storefront} ${group}`)
     for (const [key, times] of offered)
       findings.check(
         'every offer of an aggregate has its own document and task',

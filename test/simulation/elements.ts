@@ -20,6 +20,8 @@ export const ELEMENTS = {
   dialects: 0.25,
   /** A stranger offers one content with many nonces. */
   'nonce-flood': 0.03,
+  /** The dealer orders copies from providers that refuse, forget, lose copies, and lose answers. An operator intervenes. */
+  orders: 0.33,
   /** Many contents of one space arrive very slowly. Such a seed has no faults, so that delays can be measured. */
   'slow-content': 0.02,
 } as const

@@ -3,6 +3,7 @@ import { availableParallelism } from 'node:os'
 import { Worker } from 'node:worker_threads'
 import { z } from 'zod'
 import { FLAG, MAX_SEED, readOptions, refuseToRun, wholeNumber } from '../options.ts'
+import type { JourneyName } from './crash-points.ts'
 import { ELEMENTS, type Element } from './elements.ts'
 import type { Answer, Job } from './worker.ts'
 
@@ -18,7 +19,7 @@ const HELP = `Runs the four services in a simulated world with faults, and check
   --seed N         run only seed N, and print the log of the services
   --element NAME   give every seed this element and no other; without it, seeds choose among:
                    ${Object.keys(ELEMENTS).join(', ')}
-  --crash-points   run one planned journey for each of its calls, with a crash before and after the call
+  --crash-points   run two planned journeys, of offers and of orders, for each of their calls, with a crash before and after it
   --every N        with --crash-points: visit only every Nth call (default: 1)
   --stop           stop at the first violation
   --workers N      use N threads (default: one per processor)
@@ -127,13 +128,22 @@ const simulateSeeds = async (first: number, count: number, withLog: boolean): Pr
   return failingSeeds.length + failIfNothing({ seeds: done, offers, checks: sum(checked) })
 }
 
-/** Returns the number of crash points with a difference; a run that visited none is one failure. */
+/** Visits the crash points of all journeys. Returns the number of them with a difference. */
 const visitCrashPoints = async (every: number): Promise<number> => {
+  const { JOURNEYS } = await import('./crash-points.ts')
+  let wrong = 0
+  for (const name of Object.keys(JOURNEYS) as JourneyName[])
+    if (!stopped) wrong += await visitJourney(name, every)
+  return wrong
+}
+
+/** Returns the number of crash points with a difference; a run that visited none is one failure. */
+const visitJourney = async (name: JourneyName, every: number): Promise<number> => {
   const { CRASHES, journey } = await import('./crash-points.ts')
-  const undisturbed = await journey()
+  const undisturbed = await journey(name)
   const { report } = undisturbed
   print(
-    `The journey without a crash: ${report.offers} offers, ${format(report.calls)} calls, ${report.violations.length} violations`,
+    `The journey of ${name} without a crash: ${report.offers} offers, ${format(report.calls)} calls, ${report.violations.length} violations`,
   )
   let [visited, differences] = [0, 0]
   const jobs = (function* (): Generator<Job> {
@@ -146,7 +156,7 @@ const visitCrashPoints = async (every: number): Promise<number> => {
     if (wrong.length > 0) {
       stopped ||= stop
       differences += 1
-      print(`${crash?.how} call ${crash?.at}:`)
+      print(`${crash?.how} call ${crash?.at} of the journey of ${name}:`)
       for (const line of wrong.slice(0, 10)) print(`  ${line}`)
     }
     if (visited % 500 === 0) print(`${format(visited)} crash points after ${formatElapsed()}`)

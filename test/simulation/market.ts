@@ -7,7 +7,7 @@ import type { Choices, DeterministicWorld } from '@w3filecoin/testing/determinis
 /** Start of the chain, in seconds since 1970, and length of an epoch, in seconds. */
 const GENESIS = 1_598_306_400
 const EPOCH = 30
-const EPOCHS_PER_DAY = 86_400 / EPOCH
+export const EPOCHS_PER_DAY = 86_400 / EPOCH
 
 export interface MarketOptions {
   world: DeterministicWorld
@@ -24,6 +24,8 @@ export interface MarketOptions {
 
 /** How storage providers behave, and how the chain names deals. After `healed` they make every deal. */
 export interface Moods {
+  /** Whether no storage provider reads the offer documents: then copies are made on order only. */
+  isClosed?: boolean
   /** Probabilities that storage providers refuse a deal, and that they do not answer. */
   refusals: number
   silence: number
@@ -58,7 +60,7 @@ export class Market {
   readonly deals: MarketDeal[] = []
   /** The offer documents, by name. */
   readonly offers = new Map<string, Offered>()
-  /** Names of the offer documents that providers reported to the dealer. */
+  /** Names of the offer documents whose offers providers, or the operator, reported to the dealer as failed. */
   readonly reported = new Set<string>()
   readonly #options: MarketOptions
 
@@ -76,6 +78,7 @@ export class Market {
     if (this.offers.has(name)) return
     this.offers.set(name, document)
     const { world, choices, moods } = this.#options
+    if (moods.isClosed) return
     world.timeline.after(choices.between(...moods.decision), () => this.#decide(name, document))
   }
 

@@ -123,8 +123,9 @@ export interface Options {
   addresses: { fetch: Fetch }
   /** Minimum size of an aggregate of the default group, in padded bytes. */
   minPaddedBytes: number
-  /** Providers that store copies on order. Without them, deals are made by the offer documents only. */
+  /** Providers that store copies on order, by a policy. Without them, deals are made by the offer documents only. */
   providers?: Providers | undefined
+  policy?: dealerFormats.PolicyRule | undefined
   /** Receives the offer documents of the dealer. */
   market: { offer(name: string, document: OfferDocument): void }
   /** Returns the file of active replicas. */
@@ -143,6 +144,12 @@ export interface Options {
 
 export interface System {
   services: ReadonlyMap<string, Simulated>
+  /** The stores and queues of the dealer, as an operator uses them. */
+  dealer: { stores: dealerFormats.Stores; queues: dealerFormats.Queues }
+  /** The bucket of payloads. */
+  wholes: SimulatedWholes
+  /** Has the settings of the dealer name where the pieces of all tenants are, also of those that are no storefronts. */
+  nameSources(): void
   /** HTTP to the services. */
   fetch: Fetch
   /** Has the deal tracker read the chain. */
@@ -380,8 +387,16 @@ export const createSystem = (options: Options): System => {
       }),
     )
   }
+  const opened = open('dealer', dealerResources, dealerFormats)
+  const dealer = { stores: opened.common.stores, queues: opened.common.queues }
+  const pieceSources = new Map<string, string>()
+  if (providers) for (const name of storefronts.keys()) pieceSources.set(did(name), pieceSource(urlOf(name)))
+  const wholes = new SimulatedWholes({
+    name: 'dealer.wholes',
+    world,
+    touch: access => opened.grants.touch('buckets', 'wholes', access),
+  })
   {
-    const opened = open('dealer', dealerResources, dealerFormats)
     const { common, openPeer, peer, listPeers, checking, grants, connect } = opened
     const listed = listPeers(dealerFormats.peerLists, {
       aggregators: aggregators.map(name => ({
@@ -394,17 +409,10 @@ export const createSystem = (options: Options): System => {
     connect(
       createDealer({
         ...common,
-        pieceSources: new Map(
-          providers &&
-            [...storefronts.keys()].map(name => [did(name), `${urlOf(name)}/piece/{permit}/{piece}`]),
-        ),
-        policies: dealerFormats.policiesOf({ policies: [] }),
+        pieceSources,
+        policies: options.policy ? [options.policy] : dealerFormats.policiesOf({ policies: [] }),
         targets: providers?.targets ?? [],
-        wholes: new SimulatedWholes({
-          name: 'dealer.wholes',
-          world,
-          touch: access => grants.touch('buckets', 'wholes', access),
-        }),
+        wholes,
         door: urlOf('dealer'),
         keepWholeMs: DAY,
         fetchContent: providers?.fetchContent ?? fetch,
@@ -465,11 +473,23 @@ export const createSystem = (options: Options): System => {
           // It knows all deals. So reports change nothing but the table `watch`.
           searchesReported: true,
         },
-        ...(providers ? [providers.source] : []),
+        ...(providers?.sources ?? []),
       ],
       limits: { maxAgeMs: 3 * DAY, maxLossShare: 0.1 },
     }),
   )
   starting = false
-  return { services, fetch, chainChanged: () => clockwork.wake() }
+  return {
+    services,
+    dealer,
+    wholes,
+    nameSources: () => {
+      for (const name of aggregators) pieceSources.set(did(name), pieceSource(urlOf(name)))
+    },
+    fetch,
+    chainChanged: () => clockwork.wake(),
+  }
 }
+
+/** Returns the template of the addresses of the pieces of a storefront. */
+const pieceSource = (url: string): string => `${url}/piece/{permit}/{piece}`

@@ -25,6 +25,9 @@ import {
 } from './invariants.ts'
 import { Liar } from './liar.ts'
 import { BLINDNESS, CHAIN_FAULTS, type ChainFault, Market, type Moods } from './market.ts'
+import { Operator } from './operator.ts'
+import { OrderWatch } from './order-watch.ts'
+import { type Ordering, randomOrdering } from './ordering.ts'
 import { Providers } from './providers.ts'
 import { type Offer, randomScenario, type Scenario, signers } from './scenario.ts'
 import { createSystem, SETTINGS, type System } from './services.ts'
@@ -95,10 +98,10 @@ export interface Course {
   missingContent?: 'wait' | 'refuse'
   /** The state that the services continue from. Offers that the scenario made before that time were acknowledged. */
   resume?: Snapshot
-  /** Time from an order of a copy to its place on chain, in milliseconds. Absent: the dealer has no targets. */
-  sealing?: [number, number]
+  /** The targets of the dealer, and the behaviour of their providers. Absent: the dealer has none. */
+  ordering?: Ordering
   /** Schedules more than the offers of the scenario, when the services run. */
-  visit?: (world: DeterministicWorld, system: System, providers: Providers | undefined) => void
+  visit?: (world: DeterministicWorld, system: System) => void
 }
 
 /** The kinds of faults of a call, with the maximum probability of each. */
@@ -172,7 +175,21 @@ export const randomCourse = (choices: Choices, only?: Element): Course => {
     const to = from + SETTINGS.dealWaitMs + choices.between(DAY / 2, 4 * DAY)
     course.blindness = { from, to, kind: choices.one(BLINDNESS) }
   }
-  return course
+  return elements.has('orders') ? withOrders(choices, course) : course
+}
+
+/** Returns a course on which the dealer orders copies. In some, deals are made as well, by the offer documents. */
+const withOrders = (choices: Choices, course: Course): Course => {
+  const { healsAt, market } = course
+  const from = choices.between(0, healsAt)
+  const to = from + choices.between(HOUR, 5 * DAY)
+  const blindness = choices.chance(0.3) ? { from, to, kind: choices.one(BLINDNESS) } : undefined
+  return {
+    ...course,
+    ...(course.blindness === undefined && blindness && { blindness }),
+    market: { ...market, isClosed: choices.chance(0.7) },
+    ordering: randomOrdering(choices, healsAt),
+  }
 }
 
 /** The owner of the clock of the chain, in {@link Clocks}. */
@@ -216,7 +233,7 @@ export const simulate = async (
 
 const run = async (seed: number, world: DeterministicWorld, course: Course, log: Log) => {
   const { choices } = world
-  const { scenario, elements, clocks, faults, healsAt, lag, duplicates, losses, outages } = course
+  const { scenario, elements, clocks, faults, healsAt, lag, duplicates, losses, outages, ordering } = course
   const start = world.now()
   const elapsed = course.resume ? start - SCENARIO_START : 0
   const healed = () => world.now() - start >= healsAt
@@ -250,15 +267,26 @@ const run = async (seed: number, world: DeterministicWorld, course: Course, log:
   const addresses = new Addresses(world, () => !healed() && choices.chance(course.addressFaults))
   const findings = new Findings()
   const watch = new Watch(world.now, findings)
-  const { sealing } = course
+  const findFault = (): ChainFault | undefined => {
+    const fault = chainFault(course, world.now() - start, healed(), choices)
+    if (fault) world.count(`chain ${fault.kind}`)
+    return fault?.at === undefined ? fault : { ...fault, at: start + fault.at }
+  }
+  const orders =
+    ordering && new OrderWatch({ findings, now: world.now, system: () => system, market, ordering, lag })
   const providers =
-    sealing &&
+    ordering &&
     new Providers({
       world,
       scenario,
+      ordering,
+      start,
       now: clockOf(world.now, start, clocks, MARKET),
-      sealing,
+      fault: findFault,
       chainChanged: () => system.chainChanged(),
+      fetch: (url, init) => system.fetch(url, init),
+      onRequest: order => observe(() => orders?.requested(order)),
+      onFetched: (order, status, location) => observe(() => orders?.fetched(order, status, location)),
     })
   const deals = new DealWatch(world.now, market, providers)
   const system: System = createSystem({
@@ -272,20 +300,17 @@ const run = async (seed: number, world: DeterministicWorld, course: Course, log:
     ),
     market,
     providers,
+    policy: ordering?.policy,
     addresses,
     missingContent: course.missingContent ?? 'wait',
     minPaddedBytes: scenario.minPaddedBytes,
-    chain: () => {
-      const fault = chainFault(course, world.now() - start, healed(), choices)
-      if (fault) world.count(`chain ${fault.kind}`)
-      return market.file(fault?.at === undefined ? fault : { ...fault, at: start + fault.at })
-    },
+    chain: () => market.file(findFault()),
     onWrite: (service, table, item) =>
       observe(() => {
         if (restoring) return
         watch.wrote(system, service, table, item)
         deals.wrote(service, table, item)
-        watchOrders(findings, system, service, table)
+        orders?.wrote(service, table, item)
         if (elements.has('lies') && scenario.storefronts.has(service) && table === 'aggregate')
           liar.wrote(service, item)
       }),
@@ -297,6 +322,11 @@ const run = async (seed: number, world: DeterministicWorld, course: Course, log:
   })
   const liar = new Liar(world, system, scenario.storefronts)
   const agents = new Agents(world, system, start - elapsed)
+  if (ordering) {
+    const operator = new Operator(world, system, market, () => providers!.targets)
+    Object.assign(orders!, { providers, operator })
+    operator.schedule(start, ordering.acts, healsAt)
+  }
 
   if (course.resume) restore(course.resume, system, market)
   else
@@ -339,29 +369,31 @@ const run = async (seed: number, world: DeterministicWorld, course: Course, log:
   for (const { to } of clocks.jumps)
     schedule(Math.max(to, healsAt) + DAY, async () => checkWaits(findings, world.now, system))
 
-  course.visit?.(world, system, providers)
+  course.visit?.(world, system)
 
   const done = () =>
-    visitors === 0 && world.running === 0 && (healed() || healsAt === Infinity) && hasEnded(system)
+    visitors === 0 && world.running === 0 && (healed() || healsAt === Infinity) && hasEnded(system, orders)
   const ended = await world.timeline.run(done, start + LONGEST)
   if (defects.length > 0) throw defects[0]
   const took = world.now() - start
+  const lastEvent = Math.max(lastEventOf(course), (providers?.lastEnd ?? 0) - start)
   // Records of version 0.1.0 do not name their space, so it sees them only after another offer.
   if (!course.resume) await askFirstAgent(findings, world, agents, acknowledged)
   if (healsAt !== Infinity)
     findings.check(
       'everything ends soon after the last disturbance',
-      took <= lastEventOf(course) + LONGEST_END,
-      () => `It took ${Math.round((took - lastEventOf(course)) / DAY)} days`,
+      took <= lastEvent + LONGEST_END,
+      () => `It took ${Math.round((took - lastEvent) / DAY)} days`,
     )
   await checkEnd(findings, watch, system, scenario, acknowledged)
   checkDeliveries(findings, watch, system, addresses, acknowledged)
   await deals.checkEnd(findings, system)
+  orders?.checkEnd()
   findings.check(
     'an acknowledged offer ends in a final receipt',
     ended,
     () =>
-      `After ${LONGEST / DAY} days: ${[...unfinished(system)].join(', ') || `${visitors} offers not taken`}`,
+      `After ${LONGEST / DAY} days: ${[...unfinished(system, orders)].join(', ') || `${visitors} offers not taken`}`,
   )
   const report: Report = {
     seed,
@@ -376,19 +408,6 @@ const run = async (seed: number, world: DeterministicWorld, course: Course, log:
     trace: world.trace(),
   }
   return { report, system }
-}
-
-/** Checks that each copy of an aggregate has at most one order that its target may be storing. */
-const watchOrders = (findings: Findings, system: System, service: string, table: string): void => {
-  if (service !== 'dealer' || table !== 'order') return
-  const orders = [...(system.services.get(service)?.tables.order?.items.values() ?? [])]
-  const inFlight = orders.filter(({ stage }) => stage === 'asked' || stage === 'storing')
-  const copies = inFlight.map(({ offer, copy }) => `${offer} ${copy}`)
-  findings.check(
-    'a copy has at most one order in flight',
-    new Set(copies).size === copies.length,
-    () => `${copies.find((copy, n) => copies.indexOf(copy) !== n)}`,
-  )
 }
 
 /** Returns when the last event of a course happens that may delay its end, in milliseconds from the start. */
@@ -456,7 +475,7 @@ const touchedBy = ({ services }: System): Map<string, ReadonlySet<string>> => {
 }
 
 /** Describes everything that keeps a run from its end. */
-function* unfinished({ services }: System): Generator<string> {
+function* unfinished({ services }: System, orders: OrderWatch | undefined): Generator<string> {
   for (const service of services.values()) {
     for (const [queue, { size }] of Object.entries(service.queues))
       if (size > 0) yield `${size} messages in ${service.name}.${queue}`
@@ -464,6 +483,8 @@ function* unfinished({ services }: System): Generator<string> {
       for (const item of items.values())
         if (isWaiting(service, table, item)) yield `${service.name}.${table} ${item.id} at ${item.stage}`
   }
+  if (orders) yield* orders.unfinished()
 }
 
-const hasEnded = (system: System): boolean => unfinished(system).next().done === true
+const hasEnded = (system: System, orders: OrderWatch | undefined): boolean =>
+  unfinished(system, orders).next().done === true

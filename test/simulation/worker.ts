@@ -24,7 +24,7 @@ parentPort?.on('message', async (job: Job) => {
   const answer = async (): Promise<Answer> => {
     if ('seed' in job)
       return { report: await simulateSeed(job.seed, job.chatty ? print : undefined, job.only) }
-    const disturbed = await journey(job.crash)
+    const disturbed = await journey(job.undisturbed.name, job.crash)
     return { report: disturbed.report, crash: job.crash, difference: difference(job.undisturbed, disturbed) }
   }
   parentPort?.postMessage(await answer())
