@@ -10,13 +10,13 @@ import {
   toPlaceKey,
 } from '@w3filecoin/capabilities'
 import { buildAggregate, createHasher, layout } from '@w3filecoin/piece'
-import { listAll, signPermit } from '@w3filecoin/runtime'
+import { listAll, type Stored, signPermit } from '@w3filecoin/runtime'
 import { bytesOf, served } from '@w3filecoin/testing'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { policiesOf } from '../src/config.ts'
 import type { OpenTarget } from '../src/dependencies.ts'
 import { documentName } from '../src/domain/offer-document.ts'
-import { type OrderRecord, pardon } from '../src/domain/order.ts'
+import { markAsked, type OrderRecord, pardon } from '../src/domain/order.ts'
 import type { Policy } from '../src/domain/policy.ts'
 import { createDealer } from '../src/index.ts'
 import type { MakerOrder, Progress } from '../src/makers/maker.ts'
@@ -799,6 +799,49 @@ describe('orders', () => {
     answers.set('pdp', () => ({ state: 'storing', message: 'added', place }))
     await later(HOUR)
     expect(await stagesOf(offered)).toEqual(['00/0000 pdp live'])
+  })
+
+  it('are not sent where another copy will be, although two runs planned them there', async () => {
+    door.status = 429
+    service = start({ copies: 2 })
+    const offered = anAggregate('planned twice')
+    await offer(offered)
+    const [first, second] = await ordersOf(offered)
+    const { target, provider } = first!
+    await dependencies.stores.order.replace({ ...(second as Stored<OrderRecord>), target, provider })
+    door.status = 200
+    await later(timing.retryMs * 2)
+    await later(HOUR)
+    const orders = await ordersOf(offered)
+    expect(orders.map(({ stage }) => stage)).toEqual(['storing', 'refused', 'storing'])
+    expect(orders[1]).toMatchObject({ target, reason: { name: 'TargetTaken' } })
+    expect(orders[2]!.provider).not.toBe(provider)
+  })
+
+  it('go on if another run sent them just before their target was paused', async () => {
+    const { stores } = dependencies
+    door.status = 429
+    service = start({ copies: 1 }, { targets: [target('one', 'f01001')] })
+    const offered = anAggregate('sent and paused')
+    await offer(offered)
+    // While this run reads the pause, another one sends the order.
+    const paused = Object.assign(Object.create(stores.target), {
+      getMany: async () => {
+        const [order] = (await ordersOf(offered)) as [Stored<OrderRecord>]
+        if (order.stage === 'planned')
+          await stores.order.replace(
+            markAsked(order, { deadlineMs: DAY }, clock.now, timing) as Stored<OrderRecord>,
+          )
+        return [{ name: 'one', reason: 'maintenance', revision: 1 }]
+      },
+    })
+    service = start(
+      { copies: 1 },
+      { targets: [target('one', 'f01001')], stores: { ...stores, target: paused } },
+    )
+    await dependencies.queues.order.send([{ offer: (await recordOf(offered)).id }])
+    await settle()
+    expect(await stagesOf(offered)).toEqual([expect.stringMatching(/^00\/0000 one (asked|storing)$/)])
   })
 
   it('are planned once, whatever is lost or repeated', async () => {

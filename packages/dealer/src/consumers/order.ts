@@ -27,8 +27,8 @@ import {
   recordStep,
   setStuck,
 } from '../domain/order.ts'
-import { planOrders } from '../domain/plan-orders.ts'
-import { isPausedNow, policyFor } from '../domain/policy.ts'
+import { hasRival, planOrders } from '../domain/plan-orders.ts'
+import { isPausedNow, type Policy, policyFor } from '../domain/policy.ts'
 import type { WholeRecord } from '../domain/whole.ts'
 import { locateWhole } from '../offers/locate.ts'
 import { claimPlace } from '../orders/claim-place.ts'
@@ -39,6 +39,16 @@ import { beginWhole } from '../wholes/begin-whole.ts'
 
 /** A permit to fetch a whole is valid for this long after the deadline of the order. */
 const PERMIT_MS = 24 * 60 * 60 * 1000
+
+/** Everything that one run knows about the orders of an offer. */
+interface Context {
+  orders: readonly OrderRecord[]
+  policy: Policy
+  whole: WholeRecord | undefined
+  /** The answer of the deal tracker, if it was asked and answered. */
+  knowledge: TrackerAnswer | undefined
+  isPaused: (name: string) => boolean
+}
 
 /**
  * On `order`, go on with the orders of one offer: ask the deal tracker for their places, take the next step of each with its target,
@@ -74,6 +84,12 @@ export const onOrder = (
   }
   const end = (order: Stored<OrderRecord>, stage: 'refused' | 'lost' | 'ended', reason: Failure) =>
     change(order, current => endOrder(current, stage, reason, now(), timing))
+
+  /** Ends an order that was not sent. A concurrent run may have sent it: then it goes on. */
+  const drop = (order: Stored<OrderRecord>, reason: Failure) =>
+    change(order, current =>
+      current.stage === 'planned' ? endOrder(current, 'refused', reason, now(), timing) : undefined,
+    )
 
   const readPaused = async (): Promise<(name: string) => boolean> => {
     const rows = await stores.target.getMany(targets.map(({ name }) => ({ name })))
@@ -111,22 +127,16 @@ export const onOrder = (
     )
   }
 
-  const goOn = async (
-    order: Stored<OrderRecord>,
-    whole: WholeRecord | undefined,
-    knowledge: TrackerAnswer | undefined,
-    isPaused: (name: string) => boolean,
-  ): Promise<Stored<OrderRecord>> => {
+  const goOn = async (order: Stored<OrderRecord>, context: Context): Promise<Stored<OrderRecord>> => {
+    const { orders, policy, whole, knowledge, isPaused } = context
     const target = targets.find(({ name }) => name === order.target)
     if (order.stage === 'planned') {
       if (target === undefined)
-        return end(
-          order,
-          'refused',
-          failure('UnknownTarget', `The configuration has no target ${order.target}`),
-        )
+        return drop(order, failure('UnknownTarget', `The configuration has no target ${order.target}`))
       if (isPaused(target.name))
-        return end(order, 'refused', failure('TargetPaused', `${target.name} takes no orders now`))
+        return drop(order, failure('TargetPaused', `${target.name} takes no orders now`))
+      if (hasRival(order, orders, policy, targets))
+        return drop(order, failure('TargetTaken', `Another copy is, or will be, where ${target.name} is`))
       if (door === undefined)
         return change(order, current =>
           recordOrderProblem(
@@ -137,7 +147,7 @@ export const onOrder = (
           ),
         )
       if (whole?.stage === 'faulty')
-        return end(order, 'refused', failure('WrongPiece', `The bytes of ${whole.fault!.piece} are wrong`))
+        return drop(order, failure('WrongPiece', `The bytes of ${whole.fault!.piece} are wrong`))
       if (whole?.stage !== 'ready' || now() < order.notBefore || !(await hasRoom(target))) return order
       const asked = await change(order, current => markAsked(current, target, now(), timing))
       return asked.stage === 'asked' ? advance(asked, target) : asked
@@ -159,7 +169,7 @@ export const onOrder = (
     // Once the chain has named the place, only the chain can say more.
     if (target === undefined || door === undefined || order.place !== undefined) return order
     const next = await advance(order, target)
-    return next.place === undefined ? next : goOn(next, whole, knowledge, isPaused)
+    return next.place === undefined ? next : goOn(next, context)
   }
 
   /** Returns the place of an order: the one that it has, or else a live one that it may claim. */
@@ -224,7 +234,7 @@ export const onOrder = (
       if (record.stage === 'failed') {
         const reason = failure('AggregateFailed', `${record.aggregate} failed`)
         for (const order of orders) {
-          const last = order.stage === 'planned' ? await end(order, 'refused', reason) : order
+          const last = order.stage === 'planned' ? await drop(order, reason) : order
           if (last.stuck !== undefined)
             await change(last, current => setStuck(current, undefined, now(), timing))
         }
@@ -252,8 +262,9 @@ export const onOrder = (
           : []
       const wasLive = orders.filter(({ stage }) => stage === 'live').length
       // A target whose maker fails must not stop the orders at the other ones.
+      const context = { orders, policy: policyFor(policies, record), whole, knowledge: answer?.ok, isPaused }
       const settled = await Promise.allSettled(
-        orders.map(async order => (isFinal(order) ? order : goOn(order, whole, answer?.ok, isPaused))),
+        orders.map(async order => (isFinal(order) ? order : goOn(order, context))),
       )
       const failed = settled.find(result => result.status === 'rejected')
       const next = settled.map((result, n) => (result.status === 'fulfilled' ? result.value : orders[n]!))

@@ -122,6 +122,37 @@ const newOrder = (
 }
 
 /**
+ * Whether another copy is at a target with the label of this planned order, or will be: two runs may have planned orders without knowing
+ * each other's. Of two planned orders, the earlier one stays.
+ *
+ * @param orders all orders of the offer
+ */
+export const hasRival = (
+  order: OrderRecord,
+  orders: readonly OrderRecord[],
+  policy: Policy,
+  targets: readonly Target[],
+): boolean => {
+  const label = labelIn(targets, order, policy)
+  return orders.some(
+    other =>
+      other.copy !== order.copy &&
+      isOpen(other) &&
+      labelIn(targets, other, policy) === label &&
+      (other.stage !== 'planned' || isEarlier(other, order)),
+  )
+}
+
+const isEarlier = (a: OrderRecord, b: OrderRecord): boolean =>
+  a.createdAt < b.createdAt || (a.createdAt === b.createdAt && a.copy < b.copy)
+
+/** Returns the label of the target of an order; of one that the configuration lacks, its name. */
+const labelIn = (targets: readonly Target[], { target: name }: OrderRecord, policy: Policy): string => {
+  const target = targets.find(target => target.name === name)
+  return target ? labelOf(target, policy) : name
+}
+
+/**
  * Chooses the target of the next order of a copy: not one that is paused, nor one with the label of another copy. Targets at
  * which the fewest orders of this offer ended, or end soon, come first. Among equals, the hash of the offer decides, which spreads offers evenly and
  * moves few of them when a target is added.
