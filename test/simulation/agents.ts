@@ -1,5 +1,5 @@
 import type { IssuedInvocation, Receipt, Signer } from '@ucanto/interface'
-import { type FilecoinInfoSuccess, type Task, Tasks } from '@w3filecoin/capabilities'
+import { type FilecoinInfoSuccess, type PlaceSummary, type Task, Tasks } from '@w3filecoin/capabilities'
 import { encodeMessage, readReceipt } from '@w3filecoin/runtime'
 import type { DeterministicWorld } from '@w3filecoin/testing/deterministic'
 import { distinctionIn, receiptOf } from './receipts.ts'
@@ -122,17 +122,19 @@ export class Agents {
 
   /**
    * Asks about an offer until there is an answer, page by page. Returns the CIDs of the tasks that end the workflows in the
-   * answers.
+   * answers, and the places of its aggregates.
    */
-  async ask(offer: Offer): Promise<string[]> {
+  async ask(offer: Offer): Promise<{ accepts: string[]; places: PlaceSummary[] }> {
     const service = this.#service(offer.storefront)
     const accepts: string[] = []
+    const places: PlaceSummary[] = []
     for (let after: string | undefined; ; ) {
       const [receipt] = await this.#post(service, [await questionOf(offer, service.id, after)])
       const info = receipt?.out.ok as FilecoinInfoSuccess | undefined
       if (info) {
         accepts.push(...info.workflows.map(({ accept }) => `${accept}`))
-        if (info.next === undefined) return accepts
+        places.push(...info.places)
+        if (info.next === undefined) return { accepts, places }
         after = info.next
       } else await this.#pause()
     }

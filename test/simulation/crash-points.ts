@@ -70,6 +70,7 @@ export const plannedOrders = (): Course => {
       })),
       maxInFlight: 100,
       deadlineMs: 2 * DAY,
+      dealWaitMs: 5 * DAY,
       fateOf: ({ name }, _, earlier) => FATES[name]!(earlier === 0),
       finalityMs: HOUR,
       targetsFrom: 8 * HOUR,

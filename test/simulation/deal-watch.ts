@@ -5,7 +5,7 @@ import type { Findings } from './invariants.ts'
 import { type Market, type MarketDeal, timeOfEpoch } from './market.ts'
 import type { Providers } from './providers.ts'
 import { receiptOf, receiptsOf } from './receipts.ts'
-import { SETTINGS, type Simulated, type System } from './services.ts'
+import type { Simulated, System } from './services.ts'
 
 const MINUTE = 60_000
 const HOUR = 60 * MINUTE
@@ -21,11 +21,20 @@ const CLOCK_DIFFERENCE = 10 * MINUTE
 
 type Item = Record<string, unknown>
 
+interface WatchOptions {
+  now: Clock
+  market: Market
+  providers: Providers | undefined
+  /** Time that the dealer waits for a deal, in milliseconds. */
+  dealWaitMs: number
+}
+
 /** Watches the verdicts of the dealer, and what the deal tracker knew at the time of each. */
 export class DealWatch {
   readonly #now: Clock
   readonly #market: Market
   readonly #providers: Providers | undefined
+  readonly #dealWaitMs: number
   /** When the dealer's record of each aggregate was written first, and when it failed. */
   readonly #records = new Map<string, { offeredAt: number; failedAt?: number }>()
   /** The good runs of the deal tracker: their reports were accepted, and all changes are written. */
@@ -35,10 +44,11 @@ export class DealWatch {
   /** When an offer was accepted with each place, by its key. */
   readonly #credited = new Map<string, number>()
 
-  constructor(now: Clock, market: Market, providers?: Providers) {
+  constructor({ now, market, providers, dealWaitMs }: WatchOptions) {
     this.#now = now
     this.#market = market
     this.#providers = providers
+    this.#dealWaitMs = dealWaitMs
   }
 
   wrote(service: string, table: string, item: Item): void {
@@ -159,7 +169,7 @@ export class DealWatch {
   #checkFailure(findings: Findings, id: string, offer: string): void {
     const { offeredAt, failedAt } = this.#records.get(id) ?? {}
     if (offeredAt === undefined || failedAt === undefined || this.#market.reported.has(offer)) return
-    const deadline = offeredAt + SETTINGS.dealWaitMs
+    const deadline = offeredAt + this.#dealWaitMs
     const isUnknown = ({ id, liveAt, offer: name }: MarketDeal) =>
       name === offer &&
       liveAt < failedAt - NEWS &&

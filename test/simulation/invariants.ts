@@ -1,7 +1,7 @@
 import { decode } from '@ipld/dag-cbor'
 import type { Invocation, Receipt, Signer } from '@ucanto/interface'
 import { Verifier } from '@ucanto/principal'
-import { type PieceLink, Tasks } from '@w3filecoin/capabilities'
+import { type PieceLink, placeIn, Tasks, toPlaceKey } from '@w3filecoin/capabilities'
 import { capacityOf, decodePiece, type EncodedInclusion, verifyInclusion } from '@w3filecoin/piece'
 import { type Clock, isTask } from '@w3filecoin/runtime'
 import { type Addresses, DELIVERY_ATTEMPTS } from './addresses.ts'
@@ -34,8 +34,10 @@ export const INVARIANTS = [
   'a copy has at most one order in flight',
   'an order is recorded before its provider is asked',
   'an order makes one copy',
+  'an order is refused only if its provider makes no copy',
   'a place is credited to one order',
   'a place in a receipt is on chain',
+  'a place in an answer is on chain',
   'copies of an aggregate are at different providers',
   'a pause by an operator stays',
   'a payload is there while an order needs it',
@@ -434,12 +436,19 @@ const checkAggregateOf = (
     found.some(({ group }) => groups.has(group)),
     () => `${piece} is in ${found.map(({ group }) => group)}, not in ${[...groups]}`,
   )
-  const deals = found.map(({ receipt }) => `${(receipt?.out.ok as Proof['aux'])?.dataSource.dealID}`)
+  const keys = found.map(({ receipt }) => keyIn(receipt?.out.ok))
+  const key = keyIn(aux)
   findings.check(
     'a deal proves the offer that it was made for',
-    deals.includes(`${aux.dataSource.dealID}`),
-    () => `${piece} has the deal ${aux.dataSource.dealID}, and its aggregate ${aggregate} has ${deals}`,
+    key !== undefined && keys.includes(key),
+    () => `${piece} has the place ${key}, and its aggregate ${aggregate} has ${keys}`,
   )
+}
+
+/** Returns the key of the place in the result of a receipt. */
+const keyIn = (metadata: unknown): string | undefined => {
+  const place = placeIn(metadata)
+  return place && toPlaceKey(place)
 }
 
 interface Inclusion {
@@ -450,7 +459,7 @@ interface Inclusion {
 
 /** The result of `filecoin/accept`. */
 interface Proof extends Inclusion {
-  aux: { dataSource: { dealID: unknown } }
+  aux: unknown
 }
 
 const checkInclusion = (findings: Findings, claim: Inclusion): void => {

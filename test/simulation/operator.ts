@@ -5,10 +5,11 @@ import { dropOffer, retryOrders } from '../../packages/cli/src/ops/orders.ts'
 import { pauseTarget, resumeTarget } from '../../packages/cli/src/ops/targets.ts'
 import { CommandError } from '../../packages/cli/src/outcome.ts'
 import type { Market } from './market.ts'
-import type { Act } from './ordering.ts'
+import type { Act, Ordering } from './ordering.ts'
 import type { Simulated, System } from './services.ts'
 
 const HOUR = 3_600_000
+const DAY = 24 * HOUR
 
 /** Time from one look at the orders that need an operator to the next, in milliseconds. */
 const PATIENCE = 12 * HOUR
@@ -37,15 +38,15 @@ export class Operator {
   }
 
   /**
-   * Schedules some acts. From `healsAt` on, all targets get orders again, orders that need an operator are permitted, and settings that
-   * lack are there.
+   * Schedules some acts. From `healsAt` on, all targets get orders again, settings that lack are there, and orders that need an
+   * operator are permitted. If the policy lets aggregates fail by themselves, the operator first waits until this one must have failed.
    */
-  schedule(start: number, acts: readonly { at: number; act: Act }[], healsAt: number): void {
+  schedule(start: number, ordering: Ordering, healsAt: number): void {
     const { timeline } = this.#world
     const doNext = (run: () => Promise<void>) => () => {
       this.#busy = this.#busy.then(run)
     }
-    for (const { at, act } of acts)
+    for (const { at, act } of ordering.acts)
       timeline.at(
         start + at,
         doNext(() => this.#act(act)),
@@ -53,7 +54,7 @@ export class Operator {
     if (healsAt !== Infinity)
       timeline.at(
         start + healsAt,
-        doNext(() => this.#restore()),
+        doNext(() => this.#restore(ordering)),
       )
   }
 
@@ -62,12 +63,8 @@ export class Operator {
     const offers = [...this.#dealer.tables.aggregate!.items.values()].filter(
       ({ stage }) => stage === 'offered',
     )
-    const targets = this.#targets()
-    if (act === 'pause' || act === 'resume') {
-      if (targets.length === 0) return
-      const { name } = this.#world.choices.one(targets)
-      return act === 'pause' ? this.#pause(name) : this.#resume(name)
-    }
+    if (act === 'pause') return this.#pause()
+    if (act === 'resume') return this.#resume(this.#world.choices.one(this.#pausedNow))
     if (offers.length === 0) return
     const { id, aggregate } = this.#world.choices.one(offers) as unknown as { id: string; aggregate: string }
     if (act === 'retry') return this.#retry(id)
@@ -79,12 +76,25 @@ export class Operator {
     })
   }
 
-  async #pause(name: string): Promise<void> {
+  /** Pauses a target: if possible, one that does not take an order. */
+  async #pause(): Promise<void> {
+    const { choices } = this.#world
+    const orders = [...this.#dealer.tables.order!.items.values()] as unknown as OrderRecord[]
+    const slow = orders.filter(({ stage }) => stage === 'asked').map(({ target }) => target)
+    const names = slow.length > 0 ? slow : this.#targets().map(({ name }) => name)
+    if (names.length === 0) return
+    const name = choices.one(names)
     await attempt(() => pauseTarget(this.#tools, name, { reason: 'maintenance' }))
     this.paused.add(name)
   }
 
-  async #resume(name: string): Promise<void> {
+  /** Returns the names of the targets that get no orders now. */
+  get #pausedNow(): string[] {
+    return [...this.#dealer.tables.target!.items.values()].map(({ name }) => name as string)
+  }
+
+  async #resume(name: string | undefined): Promise<void> {
+    if (name === undefined) return
     this.paused.delete(name)
     await attempt(() => resumeTarget(this.#tools, name))
   }
@@ -94,16 +104,22 @@ export class Operator {
     return attempt(() => retryOrders(this.#tools, offer))
   }
 
-  async #restore(): Promise<void> {
+  async #restore({ policy, dealWaitMs }: Ordering): Promise<void> {
     this.#system.nameSources()
-    const { target } = this.#dealer.tables
-    for (const { name } of [...target!.items.values()] as unknown as TargetRecord[]) await this.#resume(name)
+    for (const name of this.#pausedNow) await this.#resume(name)
     for (;;) {
       const orders = [...this.#dealer.tables.order!.items.values()] as unknown as OrderRecord[]
       const stuck = new Set(orders.filter(({ needs }) => needs === 'operator').map(({ offer }) => offer))
-      for (const offer of stuck) await this.#retry(offer)
+      for (const offer of stuck)
+        if (policy.giveUp === 'operator' || this.#mustHaveFailed(offer, dealWaitMs)) await this.#retry(offer)
       await new Promise<void>(resolve => this.#world.timeline.after(PATIENCE, resolve))
     }
+  }
+
+  #mustHaveFailed(offer: string, dealWaitMs: number): boolean {
+    const record = this.#dealer.tables.aggregate!.items.get(JSON.stringify([offer]))
+    const deadline = (record?.offeredAt as number) + dealWaitMs
+    return record?.stage === 'accepted' || this.#world.now() > deadline + DAY
   }
 
   get #dealer(): Simulated {

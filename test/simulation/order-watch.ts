@@ -259,6 +259,12 @@ export class OrderWatch {
     const known = new Map<string, Copy[]>()
     for (const copy of this.providers.copies)
       if (copy.endedAt === undefined) known.set(copy.order, [...(known.get(copy.order) ?? []), copy])
+    for (const { order: id } of this.providers.copies)
+      findings.check(
+        'an order is refused only if its provider makes no copy',
+        orders.find(order => order.id === id)?.stage !== 'refused',
+        () => `${id} is refused, and its provider made a copy`,
+      )
     for (const [order, copies] of known)
       findings.check(
         'an order makes one copy',

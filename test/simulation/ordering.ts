@@ -37,12 +37,14 @@ export interface Fate {
 export const ACTS = ['pause', 'resume', 'retry', 'drop', 'drop --force'] as const
 export type Act = (typeof ACTS)[number]
 
-/** A stage whose dealer orders copies, and the behaviour of all who have to do with orders. Times are in milliseconds. */
+/** A stage whose dealer orders copies, and the behaviour of providers, sources and operator. Times are in milliseconds. */
 export interface Ordering {
   policy: PolicyRule
   providers: readonly Provider[]
   maxInFlight: number
   deadlineMs: number
+  /** Time after which an aggregate without a deal and without orders fails, if the policy says so. */
+  dealWaitMs: number
   /**
    * Returns the fate of an order.
    *
@@ -90,10 +92,10 @@ export const randomOrdering = (choices: Choices, healsAt: number): Ordering => {
   const slowest = choices.one([6 * HOUR, 30 * HOUR, 3 * DAY])
   const fateOf = (_: Provider, at: number): Fate => {
     if (at >= healsAt) return { sealsAfterMs: choices.between(HOUR, 20 * HOUR) }
-    const busy = choices.chance(rates.trouble) ? choices.between(1, 3) : 0
-    if (choices.chance(rates.refusals)) return { busy, refuses: choices.one(['order', 'target']) }
+    if (choices.chance(rates.refusals))
+      return { busy: choices.between(0, 4), refuses: choices.one(['order', 'target']) }
     return {
-      busy,
+      busy: choices.chance(rates.trouble) ? choices.between(1, 3) : 0,
       lostAnswers: choices.chance(rates.trouble) ? choices.between(1, 3) : 0,
       sharesSector: choices.chance(rates.shares),
       ...(!choices.chance(rates.silence) && { sealsAfterMs: choices.between(HOUR, slowest) }),
@@ -120,6 +122,7 @@ export const randomOrdering = (choices: Choices, healsAt: number): Ordering => {
     providers,
     maxInFlight: choices.one([1, 2, 100]),
     deadlineMs: choices.one([DAY, 3 * DAY]),
+    dealWaitMs: choices.one([2 * DAY, 5 * DAY]),
     fateOf,
     finalityMs: choices.one([0, 15 * MINUTE, 15 * HOUR]),
     targetsFrom: choices.chance(0.2) ? choices.between(HOUR, 30 * HOUR) : 0,

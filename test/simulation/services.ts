@@ -126,6 +126,8 @@ export interface Options {
   /** Providers that store copies on order, by a policy. Without them, deals are made by the offer documents only. */
   providers?: Providers | undefined
   policy?: dealerFormats.PolicyRule | undefined
+  /** Time that the dealer waits for a deal, in milliseconds. */
+  dealWaitMs: number
   /** Receives the offer documents of the dealer. */
   market: { offer(name: string, document: OfferDocument): void }
   /** Returns the file of active replicas. */
@@ -442,7 +444,7 @@ export const createSystem = (options: Options): System => {
         storefronts: listed.in('storefronts'),
         brokers: listed.in('brokers'),
         dealTracker: peer('tracker'),
-        timing: { ...SETTINGS.timing, dealWaitMs: SETTINGS.dealWaitMs, liveMs: DAY },
+        timing: { ...SETTINGS.timing, dealWaitMs: options.dealWaitMs, liveMs: DAY },
       }),
     )
   }

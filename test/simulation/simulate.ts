@@ -288,7 +288,8 @@ const run = async (seed: number, world: DeterministicWorld, course: Course, log:
       onRequest: order => observe(() => orders?.requested(order)),
       onFetched: (order, status, location) => observe(() => orders?.fetched(order, status, location)),
     })
-  const deals = new DealWatch(world.now, market, providers)
+  const { dealWaitMs } = ordering ?? SETTINGS
+  const deals = new DealWatch({ now: world.now, market, providers, dealWaitMs })
   const system: System = createSystem({
     world,
     signers,
@@ -301,6 +302,7 @@ const run = async (seed: number, world: DeterministicWorld, course: Course, log:
     market,
     providers,
     policy: ordering?.policy,
+    dealWaitMs,
     addresses,
     missingContent: course.missingContent ?? 'wait',
     minPaddedBytes: scenario.minPaddedBytes,
@@ -325,7 +327,7 @@ const run = async (seed: number, world: DeterministicWorld, course: Course, log:
   if (ordering) {
     const operator = new Operator(world, system, market, () => providers!.targets)
     Object.assign(orders!, { providers, operator })
-    operator.schedule(start, ordering.acts, healsAt)
+    operator.schedule(start, ordering, healsAt)
   }
 
   if (course.resume) restore(course.resume, system, market)
@@ -378,7 +380,7 @@ const run = async (seed: number, world: DeterministicWorld, course: Course, log:
   const took = world.now() - start
   const lastEvent = Math.max(lastEventOf(course), (providers?.lastEnd ?? 0) - start)
   // Records of version 0.1.0 do not name their space, so it sees them only after another offer.
-  if (!course.resume) await askFirstAgent(findings, world, agents, acknowledged)
+  if (!course.resume) await askFirstAgent(findings, world, agents, providers, acknowledged)
   if (healsAt !== Infinity)
     findings.check(
       'everything ends soon after the last disturbance',
@@ -437,6 +439,7 @@ const askFirstAgent = async (
   findings: Findings,
   { timeline }: DeterministicWorld,
   agents: Agents,
+  providers: Providers | undefined,
   acknowledged: readonly Acknowledged[],
 ): Promise<void> => {
   const [first] = acknowledged
@@ -446,16 +449,24 @@ const askFirstAgent = async (
   const accepts = new Set(
     acknowledged.filter(other => isSameWorkflow(other.offer, offer)).flatMap(({ accepts }) => accepts),
   )
-  let answer: string[] | undefined
-  void agents.ask(offer).then(workflows => {
-    answer = workflows
+  let answer: Awaited<ReturnType<Agents['ask']>> | undefined
+  void agents.ask(offer).then(found => {
+    answer = found
   })
   await timeline.run(() => answer !== undefined, timeline.now + DAY)
   findings.check(
     'an agent sees the workflow of its offer',
-    answer?.some(accept => accepts.has(accept)) === true,
-    () => `${offer.piece} of ${offer.space.did()}: ${answer ?? 'no answer'}, without ${[...accepts]}`,
+    answer?.accepts.some(accept => accepts.has(accept)) === true,
+    () =>
+      `${offer.piece} of ${offer.space.did()}: ${answer?.accepts ?? 'no answer'}, without ${[...accepts]}`,
   )
+  // The market reports a deal without its id as a provider without a place.
+  for (const { key, aggregate } of answer?.places.filter(({ type }) => type !== 'provider') ?? [])
+    findings.check(
+      'a place in an answer is on chain',
+      providers?.find(key, `${aggregate}`) !== undefined,
+      () => `filecoin/info names the place ${key} of ${aggregate}`,
+    )
 }
 
 const isSameWorkflow = (a: Offer, b: Offer): boolean =>
