@@ -1,10 +1,10 @@
 import { randomUUID } from 'node:crypto'
-import { createReadStream, createWriteStream, type Stats } from 'node:fs'
+import { createReadStream, type Stats } from 'node:fs'
 import { mkdir, rename, rm, stat } from 'node:fs/promises'
 import type { ServerResponse } from 'node:http'
 import { join } from 'node:path'
-import { pipeline } from 'node:stream/promises'
 import { S3Error } from './s3-error.ts'
+import { writeSparseFile } from './sparse-file.ts'
 
 /**
  * Uploads of objects in parts. Each part is a file, so that an upload survives a restart. S3 removes uploads that
@@ -16,6 +16,9 @@ export const UPLOADS_DIRECTORY = '.uploads'
 
 /** S3 permits part numbers from 1 to this one. */
 const MAX_PARTS = 10_000
+
+/** Bytes of a read while parts are joined. With the 64 KiB of Node, it takes half as much processor time again. */
+const READ_BYTES = 2 ** 20
 
 const directoryOf = async (directory: string, upload: string): Promise<string> => {
   const path = join(directory, UPLOADS_DIRECTORY, upload)
@@ -83,9 +86,10 @@ export const completeUpload = async (
   }
   try {
     async function* readParts() {
-      for (const { number } of parts) yield* createReadStream(join(path, `${number}`))
+      for (const { number } of parts)
+        yield* createReadStream(join(path, `${number}`), { highWaterMark: READ_BYTES })
     }
-    await pipeline(readParts, createWriteStream(incoming, { flush: true }))
+    await writeSparseFile(incoming, readParts())
     await rename(incoming, file)
   } catch (cause) {
     await rm(incoming, { force: true })

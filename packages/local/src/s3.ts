@@ -1,5 +1,5 @@
 import { createHash, randomUUID } from 'node:crypto'
-import { createReadStream, createWriteStream } from 'node:fs'
+import { createReadStream } from 'node:fs'
 import { access, link, mkdir, readdir, rename, rm, stat } from 'node:fs/promises'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import { join } from 'node:path'
@@ -11,9 +11,10 @@ import { listen } from './listen.ts'
 import { checkPresigned, isPresigned } from './presigned-url.ts'
 import { S3Error } from './s3-error.ts'
 import { abortUpload, beginUpload, completeUpload, partFile, UPLOADS_DIRECTORY } from './s3-uploads.ts'
+import { writeSparseFile } from './sparse-file.ts'
 
 /**
- * A small S3. Each object is a file, streamed in and out, so that objects of any size take constant memory. (The SQS
+ * A small S3. Each object is a file, streamed in and out, so that objects of any size take constant memory, and zeros no space. (The SQS
  * engine has an S3 too, but it holds several copies of each object in memory.) It has the features that the services and
  * the SDK use: buckets by path, objects without metadata, conditional writes, copies, uploads in parts, SHA-256 checksums, ranges,
  * lists, CORS for all origins. It checks the signature and the expiry of presigned URLs, and no other credentials. In a bucket of content
@@ -297,7 +298,7 @@ const putObject = async (
         done(null, chunk)
       },
     })
-    await pipeline(body, hashing, createWriteStream(incoming, { flush: true }))
+    await pipeline(body, hashing, chunks => writeSparseFile(incoming, chunks))
     if (sha256 && sha256.digest('base64') !== checksum)
       throw new S3Error(400, 'BadDigest', 'The SHA256 you specified did not match the calculated checksum.')
     if (hash && !hash.matches())

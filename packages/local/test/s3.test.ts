@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { readdirSync } from 'node:fs'
+import { readdirSync, statSync } from 'node:fs'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
@@ -122,6 +122,24 @@ describe('the small S3', () => {
       const etags = [first]
       await expect(completeUpload({ ...upload, etags: ['"0-0"'], bytes: 5 })).rejects.toThrow(/another tag/)
       expect(await completeUpload({ ...upload, etags, bytes: 5 })).toBe(true)
+    })
+
+    it('takes no space for zeros, and returns them', async () => {
+      const upload = await begin('sparse')
+      const bytes = Buffer.alloc(3 * 2 ** 20)
+      bytes.write('between zeros', 1_500_000)
+      const etags = []
+      for (const part of [0, 1, 2])
+        etags.push(
+          await putPart({ ...upload, part, bytes: bytes.subarray(part * 2 ** 20, (part + 1) * 2 ** 20) }),
+        )
+      expect(await completeUpload({ ...upload, etags: etags as string[], bytes: bytes.byteLength })).toBe(
+        true,
+      )
+      const { size, blocks } = statSync(join(directory.path, Bucket, 'sparse'))
+      expect(size).toBe(bytes.byteLength)
+      expect(blocks * 512).toBeLessThanOrEqual(2 ** 18)
+      expect(Buffer.from(await read('sparse')).equals(bytes)).toBe(true)
     })
 
     it('leaves nothing when it is aborted, and is not a bucket', async () => {
