@@ -398,6 +398,38 @@ describe('the payload of an aggregate', () => {
     expect(await wholeOf(offered)).toMatchObject({ stage: 'ready' })
     expect((await fetchWhole(offered)).status).toBe(200)
   })
+
+  it('is removed with the last copy that becomes live, if it shall not be kept', async () => {
+    service = start({}, { keepWholeMs: 0 })
+    const offered = anAggregate('not kept')
+    await offer(offered)
+    const [first, second] = await ordersOf(offered)
+    await seal(offered, [first!.provider])
+    await later(HOUR)
+    expect(await wholeOf(offered)).toMatchObject({ stage: 'ready' })
+    await seal(offered, [second!.provider])
+    await later(HOUR)
+    expect(await wholeOf(offered)).toMatchObject({ stage: 'gone' })
+  })
+
+  it('stays while another copy is ordered after a refusal, also if it shall not be kept', async () => {
+    service = start({ copies: 1 }, { keepWholeMs: 0 })
+    const offered = anAggregate('refused, not kept')
+    const uploads: string[] = []
+    for (const { name } of TARGETS)
+      answers.set(name, async () => {
+        uploads.push((await wholeOf(offered))!.upload)
+        if (uploads.length > 1) return STORING
+        return { state: 'refused', error: failure('Refused', 'no'), blames: 'order' }
+      })
+    await offer(offered)
+    await later(HOUR)
+    expect(await stagesOf(offered)).toEqual([
+      expect.stringMatching(/^00\/0000 \w+ refused$/),
+      expect.stringMatching(/^00\/0001 \w+ storing$/),
+    ])
+    expect(new Set(uploads).size).toBe(1)
+  })
 })
 
 describe('orders', () => {

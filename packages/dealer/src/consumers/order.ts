@@ -65,13 +65,14 @@ export const onOrder = (
     | 'policies'
     | 'targets'
     | 'door'
+    | 'keepWholeMs'
     | 'timing'
     | 'now'
     | 'random'
     | 'log'
   >,
 ): Consumer<OrderMessage> => {
-  const { id, stores, queues, policies, targets, door, timing, now, log } = dependencies
+  const { id, stores, queues, policies, targets, door, keepWholeMs, timing, now, log } = dependencies
 
   const change = async (
     order: Stored<OrderRecord>,
@@ -271,8 +272,11 @@ export const onOrder = (
 
       if (record.stage !== 'failed') await planNext(record, next, whole)
       if (record.stage === 'accepted' && answer?.ok) await judgeCopies(record, next, answer.ok)
-      if (record.stage === 'offered' && next.filter(({ stage }) => stage === 'live').length > wasLive)
-        await queues.track.send([{ aggregates: [offer] }])
+      const hasMoreLive = next.filter(({ stage }) => stage === 'live').length > wasLive
+      // Otherwise the daily check of the whole removes it.
+      if (hasMoreLive && keepWholeMs === 0 && !next.some(needsWhole))
+        await queues.fill.send([{ aggregate: record.aggregate }])
+      if (record.stage === 'offered' && hasMoreLive) await queues.track.send([{ aggregates: [offer] }])
       return failed ? { error: failed.reason as Error } : DONE
     },
     { concurrency: 1 },
