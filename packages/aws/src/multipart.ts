@@ -65,7 +65,8 @@ export const putPart = async ({
 }
 
 /**
- * Makes an object of all parts of an upload. Returns whether the object exists with these bytes: also if an earlier call made it.
+ * Makes an object of all parts of an upload. Returns whether the object exists with these bytes: also if an earlier call made it. If not,
+ * the upload does not exist any more, or a part has another tag: another call wrote it later.
  *
  * @param etags the tags of the parts, in order
  * @param bytes the size of the object
@@ -88,6 +89,7 @@ export const completeUpload = async ({
       }),
     )
   } catch (cause) {
+    if ((cause as Error).name === 'InvalidPart') return false
     if (!isUnknownUpload(cause)) throw cause
   }
   return (await findObject({ client, bucket, key }))?.bytes === bytes

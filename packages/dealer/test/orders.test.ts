@@ -304,6 +304,34 @@ describe('the payload of an aggregate', () => {
     expect(new Set((await ordersOf(offered)).map(({ stage }) => stage))).toEqual(new Set(['refused']))
   })
 
+  it('is filled again if two runs wrote a part at once, and the tag of the earlier one was stored last', async () => {
+    const { wholes } = dependencies
+    const firstParts: Parameters<typeof wholes.putPart>[0][] = []
+    let completions = 0
+    service = start(
+      {},
+      {
+        wholes: {
+          ...wholes,
+          putPart: part => {
+            if (part.part === 0) firstParts.push(part)
+            return wholes.putPart(part)
+          },
+          complete: async upload => {
+            if (++completions === 1) await wholes.putPart(firstParts[0]!)
+            return wholes.complete(upload)
+          },
+        },
+      },
+    )
+    const offered = anAggregate('written twice')
+    await offer(offered)
+    expect(await wholeOf(offered)).toMatchObject({ stage: 'ready', upload: firstParts[1]!.upload })
+    expect(await wholes.putPart(firstParts[0]!), 'the first upload is removed').toBeUndefined()
+    const bytes = new Uint8Array(await (await fetchWhole(offered)).arrayBuffer())
+    expect(`${createHasher().write(bytes).digest()}`).toBe(`${offered.aggregate}`)
+  })
+
   it('is removed when the copies have been live for a week, and filled again for another copy', async () => {
     const offered = anAggregate('removed')
     await offer(offered)

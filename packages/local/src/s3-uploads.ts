@@ -64,7 +64,7 @@ export const completeUpload = async (
     directory: string
     upload: string
     etagOf: (stats: Stats) => string
-    /** The file that the parts are joined in. */
+    /** A path for the file in which the parts are joined. */
     incoming: string
     /** The file of the object. */
     file: string
@@ -81,6 +81,8 @@ export const completeUpload = async (
     throw new S3Error(400, 'InvalidPartOrder', 'The list of parts was not in ascending order')
   for (const { number, etag } of parts) {
     const stats = await stat(join(path, `${number}`)).catch(() => undefined)
+    // Another request may have completed the upload meanwhile.
+    if (stats === undefined) await directoryOf(directory, upload)
     if (stats === undefined || etagOf(stats) !== etag)
       throw new S3Error(400, 'InvalidPart', `The part ${number} could not be found, or has another tag`)
   }
@@ -95,16 +97,28 @@ export const completeUpload = async (
     await rm(incoming, { force: true })
     throw cause
   }
-  await rm(path, { recursive: true, force: true })
+  await remove(path, incoming)
   response.writeHead(200, { 'content-type': 'application/xml' })
   response.end('<CompleteMultipartUploadResult></CompleteMultipartUploadResult>')
 }
 
 export const abortUpload = async (
-  directory: string,
-  upload: string,
+  { directory, upload, incoming }: { directory: string; upload: string; incoming: string },
   response: ServerResponse,
 ): Promise<void> => {
-  await rm(await directoryOf(directory, upload), { recursive: true, force: true })
+  await remove(await directoryOf(directory, upload), incoming)
   response.writeHead(204).end()
+}
+
+/**
+ * Removes the parts of an upload at once: requests must not find some of them. If another request removes them at the same time, this
+ * one does nothing.
+ *
+ * @param incoming a path to which the directory is moved
+ */
+const remove = async (path: string, incoming: string): Promise<void> => {
+  await rename(path, incoming).catch((cause: NodeJS.ErrnoException) => {
+    if (cause.code !== 'ENOENT') throw cause
+  })
+  await rm(incoming, { recursive: true, force: true })
 }

@@ -181,17 +181,16 @@ const routeUpload = async (
   response: ServerResponse,
 ): Promise<void> => {
   const upload = parameters.get('uploadId') as string
+  const incoming = join(directory, INCOMING, randomUUID())
   switch (request.method) {
     case 'PUT': {
       const part = await partFile(directory, upload, Number(parameters.get('partNumber')))
       return putObject(directory, part, request, response, undefined)
     }
-    case 'POST': {
-      const incoming = join(directory, INCOMING, randomUUID())
+    case 'POST':
       return completeUpload({ directory, upload, etagOf, incoming, file }, await text(request), response)
-    }
     case 'DELETE':
-      return abortUpload(directory, upload, response)
+      return abortUpload({ directory, upload, incoming }, response)
     default:
       throw new S3Error(405, 'MethodNotAllowed', `This S3 does not support ${request.method} of an upload`)
   }

@@ -136,6 +136,8 @@ export const onFill = (
     if (wrong) return fail(record, wrong)
     const etags = parts.map(({ etag }) => etag)
     if (!(await wholes.complete({ aggregate, upload, etags, bytes: whole.length }))) {
+      // It may still exist: two runs wrote a part at once, and the tag of the earlier one was stored last.
+      await wholes.abort({ aggregate, upload })
       await restartWhole(dependencies, record)
       return
     }
