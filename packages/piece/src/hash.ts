@@ -80,14 +80,7 @@ class StreamingHasher implements PieceHasher {
   }
 
   digest(): PieceLink {
-    const quads = Math.max(1, Math.ceil(this.bytes / QUAD_PAYLOAD_SIZE))
-    let height = MIN_HEIGHT
-    while (2 ** (height - MIN_HEIGHT) < quads) height++
-    return encodePiece({
-      root: this.#root(height),
-      height,
-      padding: BigInt(payloadSizeOf(height)) - BigInt(this.bytes),
-    })
+    return linkOf(this.bytes, height => this.#root(height))
   }
 
   #keep(bytes: Uint8Array) {
@@ -158,6 +151,21 @@ const rootOf = (leaves: Uint8Array, scratch: Uint8Array, height: number, backend
   }
   return level.slice(0, NODE_SIZE)
 }
+
+/** Returns the link of the smallest piece that has room for so many bytes, with the root of the tree of its height. */
+const linkOf = (bytes: number, rootAt: (height: number) => Uint8Array): PieceLink => {
+  const quads = Math.max(1, Math.ceil(bytes / QUAD_PAYLOAD_SIZE))
+  let height = MIN_HEIGHT
+  while (2 ** (height - MIN_HEIGHT) < quads) height++
+  return encodePiece({
+    root: rootAt(height),
+    height,
+    padding: BigInt(payloadSizeOf(height)) - BigInt(bytes),
+  })
+}
+
+/** Returns the piece link of so many zeros, which it does not hash. */
+export const pieceOfZeros = (bytes: number): PieceLink => linkOf(bytes, zeroCommitment)
 
 /** Bytes hashed before the event loop runs other work: 2 to 3 ms, or 10 ms without native SHA-256. */
 const TURN_SIZE = 2 ** 20

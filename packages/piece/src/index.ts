@@ -6,7 +6,7 @@
  * 127 bytes of payload. A piece occupies its padded size in an aggregate, and an aggregate in a deal.
  */
 export { type Aggregate, buildAggregate, type InvalidPiece, layout, recompute } from './aggregate.ts'
-export { createHasher, type PieceHasher, pieceOf } from './hash.ts'
+export { createHasher, type PieceHasher, pieceOf, pieceOfZeros } from './hash.ts'
 export {
   type EncodedInclusion,
   type Inclusion,

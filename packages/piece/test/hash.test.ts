@@ -5,7 +5,7 @@ import { create as createPublished } from 'fr32-sha2-256-trunc254-padded-binary-
 import { CID } from 'multiformats/cid'
 import * as Digest from 'multiformats/hashes/digest'
 import { describe, expect, it } from 'vitest'
-import { createHasher, pieceOf } from '../src/index.ts'
+import { createHasher, pieceOf, pieceOfZeros } from '../src/index.ts'
 import { native, type Sha256, wasm } from '../src/sha256.ts'
 import { bytesOf } from './samples.ts'
 
@@ -111,6 +111,13 @@ describe('content of fewer than 127 bytes', () => {
     expect(`${piece.link}`).toBe(publishedLinkOf(content))
   })
 })
+
+it.each([0, 1, 126, 127, 128, 254, 255, 1_000_000, 127 * 2 ** 13])(
+  '%i zeros have their piece without being hashed',
+  size => {
+    expect(`${pieceOfZeros(size)}`).toBe(publishedLinkOf(new Uint8Array(size)))
+  },
+)
 
 describe('a hasher', () => {
   it('continues after a digest as if there had been none', () => {

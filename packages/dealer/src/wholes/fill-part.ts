@@ -1,5 +1,5 @@
 import type { PieceLink, Result } from '@w3filecoin/capabilities'
-import { contentSizeOf, decodePiece, type Piece, pieceOf, type Whole } from '@w3filecoin/piece'
+import { contentSizeOf, decodePiece, type Piece, pieceOf, pieceOfZeros, type Whole } from '@w3filecoin/piece'
 import pMap from 'p-map'
 import type { ContentUnreadable } from './read-content.ts'
 
@@ -32,9 +32,13 @@ export const fillPart = async (
   read: ReadPiece,
 ): Promise<Result<{ bytes: Uint8Array; piece: PieceLink }, ContentUnreadable | WrongPiece>> => {
   const bytes = new Uint8Array(to - from)
+  const stretches = [...whole.stretches(from, to)]
+  // An aggregate that is not full has many such parts.
+  if (stretches.every(({ piece, bytes }) => !piece && !bytes))
+    return { ok: { bytes, piece: pieceOfZeros(bytes.byteLength) } }
   const contents: { piece: PieceLink; start: number; into: Uint8Array }[] = []
   let at = 0
-  for (const stretch of whole.stretches(from, to)) {
+  for (const stretch of stretches) {
     const into = bytes.subarray(at, at + stretch.length)
     if (stretch.bytes) into.set(stretch.bytes)
     if (stretch.piece) contents.push({ piece: stretch.piece, start: stretch.from, into })
