@@ -1,14 +1,14 @@
 import { randomUUID } from 'node:crypto'
-import { createReadStream, type Stats } from 'node:fs'
-import { mkdir, rename, rm, stat } from 'node:fs/promises'
+import { createReadStream, readdirSync, renameSync, rmSync } from 'node:fs'
+import { mkdir, readdir, rename, rm, stat } from 'node:fs/promises'
 import type { ServerResponse } from 'node:http'
 import { join } from 'node:path'
 import { S3Error } from './s3-error.ts'
 import { writeSparseFile } from './sparse-file.ts'
 
 /**
- * Uploads of objects in parts. Each part is a file, so that an upload survives a restart. S3 removes uploads that
- * are never completed by a rule of the bucket; this one keeps them.
+ * Uploads of objects in parts. Each part is a file, so that an upload survives a restart. Its tag is the hash of its bytes: as in S3, a
+ * repeated request gets the same tag. S3 removes uploads that are never completed by a rule of the bucket; this one keeps them.
  */
 
 /** The directory of the parts, by upload. It is not a valid bucket name. */
@@ -41,12 +41,36 @@ export const beginUpload = async (
   )
 }
 
-/** Returns the file of a part. */
-export const partFile = async (directory: string, upload: string, part: number): Promise<string> => {
+/** Throws an `S3Error` if an upload has no such part. */
+export const checkPart = async (directory: string, upload: string, part: number): Promise<void> => {
   if (!(Number.isInteger(part) && part >= 1 && part <= MAX_PARTS))
     throw new S3Error(400, 'InvalidArgument', `Part number must be an integer between 1 and ${MAX_PARTS}`)
-  return join(await directoryOf(directory, upload), `${part}`)
+  await directoryOf(directory, upload)
 }
+
+/**
+ * Moves a file to the parts of an upload, in place of an earlier version of the part. Returns its tag.
+ *
+ * @param options.sha256 the hash of its bytes, in hexadecimal digits
+ */
+export const storePart = async (
+  directory: string,
+  { upload, part, incoming, sha256 }: { upload: string; part: number; incoming: string; sha256: string },
+): Promise<string> => {
+  const path = await directoryOf(directory, upload)
+  const name = partName(part, sha256)
+  // Without a pause: of two requests at the same time, the later one must not remove the file of the earlier one, and be removed by it.
+  renameSync(incoming, join(path, name))
+  for (const other of readdirSync(path))
+    if (other.startsWith(partName(part, '')) && other !== name) rmSync(join(path, other))
+  return `"${sha256}"`
+}
+
+/** @example partName(7, '9f86d081…') // '7-9f86d081…' */
+const partName = (part: number, sha256: string): string => `${part}-${sha256}`
+
+/** Uploads whose parts are being joined, by their directories: a repeated request waits for the first one. */
+const joining = new Map<string, Promise<void>>()
 
 /**
  * Makes an object of the parts that a request lists, if they are there with these tags.
@@ -57,13 +81,11 @@ export const completeUpload = async (
   {
     directory,
     upload,
-    etagOf,
     incoming,
     file,
   }: {
     directory: string
     upload: string
-    etagOf: (stats: Stats) => string
     /** A path for the file in which the parts are joined. */
     incoming: string
     /** The file of the object. */
@@ -75,22 +97,32 @@ export const completeUpload = async (
   const path = await directoryOf(directory, upload)
   const parts = [...xml.matchAll(/<Part>(.*?)<\/Part>/gs)].map(([, part = '']) => ({
     number: Number(/<PartNumber>(\d+)<\/PartNumber>/.exec(part)?.[1]),
-    etag: /<ETag>(.*?)<\/ETag>/.exec(part)?.[1]?.replaceAll('&quot;', '"'),
+    sha256: /<ETag>(?:&quot;|")?(.*?)(?:&quot;|")?<\/ETag>/.exec(part)?.[1] ?? '',
   }))
   if (parts.length === 0 || parts.some(({ number }, n) => n > 0 && number <= parts[n - 1]!.number))
     throw new S3Error(400, 'InvalidPartOrder', 'The list of parts was not in ascending order')
-  for (const { number, etag } of parts) {
-    const stats = await stat(join(path, `${number}`)).catch(() => undefined)
-    // Another request may have completed the upload meanwhile.
-    if (stats === undefined) await directoryOf(directory, upload)
-    if (stats === undefined || etagOf(stats) !== etag)
-      throw new S3Error(400, 'InvalidPart', `The part ${number} could not be found, or has another tag`)
+  const stored = new Set(await readdir(path))
+  const missing = parts.find(({ number, sha256 }) => !stored.has(partName(number, sha256)))
+  if (missing)
+    throw new S3Error(400, 'InvalidPart', `The part ${missing.number} could not be found, or has another tag`)
+  const files = parts.map(({ number, sha256 }) => join(path, partName(number, sha256)))
+  const joined =
+    joining.get(path) ?? joinParts(files, { path, incoming, file }).finally(() => joining.delete(path))
+  joining.set(path, joined)
+  await joined
+  response.writeHead(200, { 'content-type': 'application/xml' })
+  response.end('<CompleteMultipartUploadResult></CompleteMultipartUploadResult>')
+}
+
+/** Makes an object of the parts of an upload, and removes the upload. */
+const joinParts = async (
+  files: readonly string[],
+  { path, incoming, file }: { path: string; incoming: string; file: string },
+): Promise<void> => {
+  async function* readParts() {
+    for (const part of files) yield* createReadStream(part, { highWaterMark: READ_BYTES })
   }
   try {
-    async function* readParts() {
-      for (const { number } of parts)
-        yield* createReadStream(join(path, `${number}`), { highWaterMark: READ_BYTES })
-    }
     await writeSparseFile(incoming, readParts())
     await rename(incoming, file)
   } catch (cause) {
@@ -98,8 +130,6 @@ export const completeUpload = async (
     throw cause
   }
   await remove(path, incoming)
-  response.writeHead(200, { 'content-type': 'application/xml' })
-  response.end('<CompleteMultipartUploadResult></CompleteMultipartUploadResult>')
 }
 
 export const abortUpload = async (

@@ -10,7 +10,14 @@ import { type ContentHash, contentHash } from '@w3filecoin/storefront/content-ha
 import { listen } from './listen.ts'
 import { checkPresigned, isPresigned } from './presigned-url.ts'
 import { S3Error } from './s3-error.ts'
-import { abortUpload, beginUpload, completeUpload, partFile, UPLOADS_DIRECTORY } from './s3-uploads.ts'
+import {
+  abortUpload,
+  beginUpload,
+  checkPart,
+  completeUpload,
+  storePart,
+  UPLOADS_DIRECTORY,
+} from './s3-uploads.ts'
 import { writeSparseFile } from './sparse-file.ts'
 
 /**
@@ -184,11 +191,17 @@ const routeUpload = async (
   const incoming = join(directory, INCOMING, randomUUID())
   switch (request.method) {
     case 'PUT': {
-      const part = await partFile(directory, upload, Number(parameters.get('partNumber')))
-      return putObject(directory, part, request, response, undefined)
+      const part = Number(parameters.get('partNumber'))
+      await checkPart(directory, upload, part)
+      const sha256 = createHash('sha256')
+      const etag = await receive(request, incoming, [sha256], () =>
+        storePart(directory, { upload, part, incoming, sha256: sha256.digest('hex') }),
+      )
+      response.writeHead(200, { etag }).end()
+      return
     }
     case 'POST':
-      return completeUpload({ directory, upload, etagOf, incoming, file }, await text(request), response)
+      return completeUpload({ directory, upload, incoming, file }, await text(request), response)
     case 'DELETE':
       return abortUpload({ directory, upload, incoming }, response)
     default:
@@ -284,22 +297,8 @@ const putObject = async (
 ): Promise<void> => {
   if (request.headers['if-none-match'] === '*' && (await stat(file).catch(() => undefined)))
     throw new S3Error(412, 'PreconditionFailed', 'The object exists')
-  const checksum = request.headers['x-amz-checksum-sha256']
-  const sha256 = checksum === undefined ? undefined : createHash('sha256')
   const incoming = join(directory, INCOMING, randomUUID())
-  const chunked = request.headers['content-encoding']?.includes('aws-chunked')
-  try {
-    const body = chunked ? decodeChunks(request) : request
-    const hashing = new Transform({
-      transform: (chunk, _, done) => {
-        hash?.update(chunk)
-        sha256?.update(chunk)
-        done(null, chunk)
-      },
-    })
-    await pipeline(body, hashing, chunks => writeSparseFile(incoming, chunks))
-    if (sha256 && sha256.digest('base64') !== checksum)
-      throw new S3Error(400, 'BadDigest', 'The SHA256 you specified did not match the calculated checksum.')
+  await receive(request, incoming, hash ? [hash] : [], async () => {
     if (hash && !hash.matches())
       throw new S3Error(
         400,
@@ -307,11 +306,42 @@ const putObject = async (
         `The bytes do not hash to the CID under which they are stored. Compute the CID again, or store other bytes.`,
       )
     await rename(incoming, file)
+  })
+  response.writeHead(200, { etag: etagOf(await stat(file)) }).end()
+}
+
+/**
+ * Writes the body of a request to a file, which is removed if that fails.
+ *
+ * @param hashes get all bytes
+ * @param finish is called when the file is complete and has the checksum that the request states. Its result is returned.
+ */
+const receive = async <T>(
+  request: IncomingMessage,
+  incoming: string,
+  hashes: readonly { update(bytes: Uint8Array): unknown }[],
+  finish: () => Promise<T>,
+): Promise<T> => {
+  const checksum = request.headers['x-amz-checksum-sha256']
+  const sha256 = checksum === undefined ? undefined : createHash('sha256')
+  const all = sha256 ? [...hashes, sha256] : hashes
+  const chunked = request.headers['content-encoding']?.includes('aws-chunked')
+  try {
+    const body = chunked ? decodeChunks(request) : request
+    const hashing = new Transform({
+      transform: (chunk, _, done) => {
+        for (const hash of all) hash.update(chunk)
+        done(null, chunk)
+      },
+    })
+    await pipeline(body, hashing, chunks => writeSparseFile(incoming, chunks))
+    if (sha256 && sha256.digest('base64') !== checksum)
+      throw new S3Error(400, 'BadDigest', 'The SHA256 you specified did not match the calculated checksum.')
+    return await finish()
   } catch (cause) {
     await rm(incoming, { force: true })
     throw cause
   }
-  response.writeHead(200, { etag: etagOf(await stat(file)) }).end()
 }
 
 /** Decodes a body with content encoding `aws-chunked`, without its signatures and trailers. */

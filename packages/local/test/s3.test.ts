@@ -116,12 +116,26 @@ describe('the small S3', () => {
       expect(await put(0, 'late')).toBeUndefined()
     })
 
-    it('is refused with a tag of another part, and stays as it is', async () => {
+    it('is refused with the tag of another part, or of an earlier version, and stays as it is', async () => {
       const upload = await begin('wrong tag')
-      const first = (await putPart({ ...upload, part: 0, bytes: Buffer.from('first') })) as string
-      const etags = [first]
-      expect(await completeUpload({ ...upload, etags: ['"0-0"'], bytes: 5 })).toBe(false)
+      const put = (text: string) => putPart({ ...upload, part: 0, bytes: Buffer.from(text) })
+      const earlier = (await put('other')) as string
+      const etags = [(await put('first')) as string]
+      for (const wrong of [earlier, '"0-0"', '"../lock"'])
+        expect(await completeUpload({ ...upload, etags: [wrong], bytes: 5 })).toBe(false)
+      expect(await put('first'), 'the same bytes have the same tag').toBe(etags[0])
       expect(await completeUpload({ ...upload, etags, bytes: 5 })).toBe(true)
+    })
+
+    it('is completed by several requests at the same time, each of which finds the object', async () => {
+      const upload = await begin('at once')
+      const bytes = Buffer.alloc(2 ** 20, 'x')
+      const etags = (await Promise.all(
+        Array.from({ length: 20 }, (_, part) => putPart({ ...upload, part, bytes })),
+      )) as string[]
+      const complete = () => completeUpload({ ...upload, etags, bytes: 20 * bytes.byteLength })
+      expect(await Promise.all([complete(), complete(), complete()])).toEqual([true, true, true])
+      expect(readdirSync(join(directory.path, '.incoming'))).toEqual([])
     })
 
     it('takes no space for zeros, and returns them', async () => {
