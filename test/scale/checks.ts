@@ -4,6 +4,8 @@ import { callInFreshProcess } from '../../bench/measure.ts'
 import type { FullIndexWork } from './full-index.ts'
 import type { Journey } from './journey.ts'
 import { describeWork, findFailures, MEGABYTE } from './report.ts'
+import type { WholeOptions, WholeWork } from './whole.ts'
+import { describeWhole, findWholeFailures } from './whole-report.ts'
 
 type Print = (line: string) => void
 
@@ -51,6 +53,13 @@ export const checkIndex = async (pieces: number, rate: number, print: Print): Pr
     ...differs('pieces are included', work.included, pieces),
     ...differs('rows are left in the list of the group', work.pending, 0),
   ]
+}
+
+/** Takes contents to whole copies of their aggregate on the engines of this machine, and returns the aims that this missed. */
+export const checkWhole = async (options: WholeOptions, print: Print): Promise<string[]> => {
+  const work = await callInFreshProcess<WholeWork>(moduleOf('whole.ts'), 'storeWhole', options)
+  for (const line of describeWhole(options, work)) print(line)
+  return findWholeFailures(options, work)
 }
 
 const differs = (text: string, seen: number, expected: number): string[] =>

@@ -2,6 +2,7 @@ export { DEAL_WAYS, type DealWay } from './deals/deal-making.ts'
 export type { Address, Identity } from './identity.ts'
 export {
   type Config,
+  fourServices,
   type Local,
   type LocalOptions,
   type ServiceSpec,

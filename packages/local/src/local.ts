@@ -134,8 +134,8 @@ const storefront = (role: string): ServiceSpec => ({
   }),
 })
 
-/** The four services with their configuration for one machine. */
-const fourServices = (storefronts: readonly string[]): ServiceSpec[] => [
+/** The four services with their configuration for one machine, and one more for each role of an additional storefront. */
+export const fourServices = (storefronts: readonly string[] = []): ServiceSpec[] => [
   storefront('storefront'),
   {
     role: 'aggregator',
