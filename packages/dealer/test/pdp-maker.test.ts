@@ -129,6 +129,11 @@ const placeOf = (dataSet: number, piece: number) => ({
   state: 'storing',
   place: { type: 'pdp', chain: chain.chainId, verifier: CONTRACTS.verifier, dataSet, piece },
 })
+/** @example permutations(['a', 'b']) // [['a', 'b'], ['b', 'a']] */
+const permutations = (items: readonly string[]): string[][] =>
+  items.length === 0
+    ? [[]]
+    : items.flatMap(item => permutations(items.filter(other => other !== item)).map(rest => [item, ...rest]))
 /** Pieces on chain, by data set. */
 const onChain = () => {
   const sets: number[] = []
@@ -314,6 +319,51 @@ describe('the maker of PDP orders', () => {
     expect(await settle([order])).toMatchObject([placeOf(1, 0)])
     expect(onChain()).toEqual([1])
   })
+
+  it.each(permutations(['lost answers', 'a late transaction', 'a reorganization', 'lies']))(
+    'names its place when it is final, and makes one copy, through %s, %s, %s and %s',
+    async (...troubles) => {
+      const order = orderOf(1)
+      /** The epoch at which the copy came on chain. */
+      let storedAt = Infinity
+      const go = async (rounds: number, { mines = true } = {}) => {
+        for (let round = 0; round < rounds; round++) {
+          const progress = await step(order)
+          if ('place' in progress) {
+            expect(progress).toMatchObject(placeOf(1, 0))
+            expect(chain.finalized).toBeGreaterThanOrEqual(storedAt)
+          }
+          await provider.pull()
+          if (mines) await provider.mine()
+          if (onChain().length > 0) storedAt = Math.min(storedAt, chain.head)
+          chain.advance(1)
+        }
+      }
+      const through: Record<string, () => Promise<void>> = {
+        'lost answers': async () => {
+          provider.faults.loseAnswers = /./
+          await go(3)
+          delete provider.faults.loseAnswers
+        },
+        'a late transaction': () => go(3, { mines: false }),
+        'a reorganization': async () => {
+          const undo = chain.fork()
+          await go(chain.lag - 1)
+          undo()
+          if (onChain().length === 0) storedAt = Infinity
+        },
+        lies: async () => {
+          provider.faults.lies = true
+          await go(3)
+          provider.faults.lies = false
+        },
+      }
+      for (const trouble of troubles) await through[trouble]!()
+      await go(20)
+      expect(await step(order)).toMatchObject(placeOf(1, 0))
+      expect(onChain()).toEqual([1])
+    },
+  )
 
   it.each([404, 503])(
     'loses an order whose bytes are answered %i once, and a new order succeeds',
