@@ -129,6 +129,14 @@ export const readSectorStatus = (answer: unknown): SectorStatus | undefined => {
   return STATUSES.find((_, number) => number === location[0])
 }
 
+/**
+ * Whether a node refused `Filecoin.StateSectorGetInfo` because the provider has no such sector: Forest does, and Lotus returns `null`.
+ *
+ * @example saysNoSector('Info for sector number 77 not found') // true
+ */
+export const saysNoSector = (refusal: string): boolean =>
+  /info for sector number \d+ not found/i.test(refusal)
+
 /** Encodes a value as nodes expect it in filters and parameters. @example toBase64([77]) // 'gRhN' */
 const toBase64 = (value: unknown): string => base64pad.baseEncode(encode(value))
 

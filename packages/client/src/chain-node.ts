@@ -4,6 +4,7 @@ import {
   readSectorEvents,
   readSectorStatus,
   type SectorEvent,
+  saysNoSector,
   toEventFilter,
   toStatusMessage,
 } from '@w3filecoin/chain/sectors'
@@ -28,8 +29,8 @@ const VERIFIERS = new Map([
 /** Networks of Filecoin, as their nodes name them. */
 const MAINNET = 'mainnet'
 const CALIBRATION = 'calibrationnet'
-/** How nodes say that a provider does not exist, and Forest that a sector does not. Lotus returns `null` for a sector. */
-const NO_SECTOR = /actor not found|info for sector number \d+ not found/i
+/** How nodes say that a provider does not exist. */
+const NO_PROVIDER = /actor not found/
 
 /** Selectors of PDPVerifier: the first four bytes of the hash of `pieceLive(uint256,uint256)` and of `getPieceCid(uint256,uint256)`. */
 const PIECE_LIVE = '1a271225'
@@ -176,7 +177,8 @@ export class ChainNode {
     const { Cids, epoch } = await this.#readFinal(network, signal)
     const method = 'Filecoin.StateSectorGetInfo'
     const { result, error } = await this.#call(method, [miner, sector, Cids], signal)
-    if (result === null || NO_SECTOR.test(error ?? '')) return { status: 'NotFound', epoch }
+    const isUnknown = error === undefined ? result === null : saysNoSector(error) || NO_PROVIDER.test(error)
+    if (isUnknown) return { status: 'NotFound', epoch }
     if (error !== undefined) throw this.#invalid(`${method} fails: ${error}`)
     const { SectorNumber, Activation, PowerBaseEpoch, Expiration, SectorKeyCID } = mapOf(result)
     const [number, activation, powerBase, end] = this.#integers(

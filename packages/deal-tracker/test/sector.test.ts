@@ -96,24 +96,28 @@ describe('the source sector', () => {
     expect(states()).toEqual(['77 Active', '77 Active', '77 Active'])
   })
 
-  it('sees within a day that a sector is faulty, recovers, is extended, or ends without an event', async () => {
-    const rpc = [await reading.listen(node)]
-    await reading.read(rpc)
-    for (const sector of [1, 2, 3]) node.activate(MINER, sector, [links[sector - 1]!], END)
-    node.chain.advance(10)
-    await reading.read(rpc)
-    node.changeSector(MINER, 1, { status: 'faulty' })
-    node.extend(MINER, 2, 2 * END)
-    // The entry of a terminated sector stays in the state.
-    node.endByCron(MINER, 3)
-    await readDay(rpc)
-    expect(states()).toEqual(['1 Active, faulty', '2 Active', '3 Terminated'])
-    expect(endOf(2)).toBe(2 * END)
-    node.changeSector(MINER, 1, { status: 'active' })
-    node.changeSector(MINER, 2, { isCompacted: true })
-    await readDay(rpc)
-    expect(states()).toEqual(['1 Active', '2 Terminated', '3 Terminated'])
-  })
+  it.each(['Lotus', 'Forest'])(
+    'sees within a day that a sector is faulty, recovers, is extended, or ends without an event, by %s',
+    async name => {
+      node.isForest = name === 'Forest'
+      const rpc = [await reading.listen(node)]
+      await reading.read(rpc)
+      for (const sector of [1, 2, 3]) node.activate(MINER, sector, [links[sector - 1]!], END)
+      node.chain.advance(10)
+      await reading.read(rpc)
+      node.changeSector(MINER, 1, { status: 'faulty' })
+      node.extend(MINER, 2, 2 * END)
+      // The entry of a terminated sector stays in the state.
+      node.endByCron(MINER, 3)
+      await readDay(rpc)
+      expect(states()).toEqual(['1 Active, faulty', '2 Active', '3 Terminated'])
+      expect(endOf(2)).toBe(2 * END)
+      node.changeSector(MINER, 1, { status: 'active' })
+      node.changeSector(MINER, 2, { isCompacted: true })
+      await readDay(rpc)
+      expect(states()).toEqual(['1 Active', '2 Terminated', '3 Terminated'])
+    },
+  )
 
   it('reads the state of a sector once when it is new, and then once a day', async () => {
     const rpc = [await reading.listen(node)]

@@ -1,7 +1,9 @@
+import { refusalOf } from '@w3filecoin/chain'
 import {
   readSectorStatus,
   type SectorStatus,
   STATUS_VERSION,
+  saysNoSector,
   toStatusMessage,
 } from '@w3filecoin/chain/sectors'
 import { loggedUrl } from '@w3filecoin/runtime'
@@ -188,7 +190,10 @@ const readState = async (
   hasStatuses: boolean,
 ): Promise<SectorState | undefined> => {
   const method = 'Filecoin.StateSectorGetInfo'
-  const info = await node.call(method, [miner, number, tipset.Cids], infoSchema)
+  const info = await node.call(method, [miner, number, tipset.Cids], infoSchema).catch((cause: unknown) => {
+    if (saysNoSector(refusalOf(cause) ?? '')) return null
+    throw cause
+  })
   if (info === null) return undefined
   if (info.SectorNumber !== number) throw newUnknownAnswer(node, method)
   // One that is new was live a moment ago. The search of the actor is expensive.

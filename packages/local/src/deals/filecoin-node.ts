@@ -84,6 +84,8 @@ export interface FilecoinFaults {
 export class FilecoinNode implements NodePart {
   readonly chain: Chain
   networkVersion = 28
+  /** Whether it says that it has no such sector as Forest does, by an error. */
+  isForest = false
   filecoinFaults: FilecoinFaults = {}
   readonly #sectors = new Map<string, { history: History<Sector> }>()
   readonly #deals = new Map<number, { history: History<MarketDeal> }>()
@@ -308,7 +310,10 @@ export class FilecoinNode implements NodePart {
 
   #sectorInfo(miner: string, sector: number, key: Key): object | null {
     const state = this.#sectorAt(miner, sector, key)
-    if (state === undefined || state.isCompacted) return null
+    if (state === undefined || state.isCompacted) {
+      if (this.isForest) throw new RpcError(-32_603, `Info for sector number ${sector} not found`)
+      return null
+    }
     return {
       SectorNumber: sector,
       SealProof: 8,
