@@ -41,7 +41,8 @@ export class OrderWatch {
   readonly #stages = new Map<string, string>()
   /** The latest epoch of a good run of each source. */
   readonly #goodEpochs = new Map<string, number>()
-  /** The offers that have failed. */
+  /** Offers that were accepted, and those that failed. */
+  readonly #accepted = new Set<string>()
   readonly #failed = new Set<string>()
 
   constructor(options: WatchOptions) {
@@ -170,7 +171,9 @@ export class OrderWatch {
   #checkOffer(offer: Offer): void {
     const { findings, ordering, market } = this.#options
     const { id, aggregate, stage, reason } = offer
-    if (stage === 'accepted') {
+    // Its record changes later too, e.g. when a copy ends.
+    if (stage === 'accepted' && !this.#accepted.has(id)) {
+      this.#accepted.add(id)
       const { minLive } = ordering.policy
       // Copies that ended lately may still be known as live.
       const copies = this.providers.copies.filter(
