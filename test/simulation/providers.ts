@@ -15,6 +15,9 @@ const DAY = 24 * HOUR
 /** The contract in the places of PDP. */
 const VERIFIER = `0x${'a1'.repeat(20)}`
 
+/** Longest time of an order in a healed world, in milliseconds: sealing, finality, and the pauses between the looks of the dealer. */
+const LONGEST_ORDER = 2 * DAY
+
 /** How often a provider asks for a payload that it does not get, once in an hour. */
 const MAX_FETCHES = 72
 
@@ -256,6 +259,14 @@ export class Providers {
   /** Returns when the last copy that has an end ends, in milliseconds since 1970. */
   get lastEnd(): number {
     return Math.max(0, ...this.copies.map(({ endsAt = 0, endedAt = 0 }) => Math.max(endsAt, endedAt)))
+  }
+
+  /** Returns how long the provider with the most copies needed for them, if all were ordered at once, in milliseconds. */
+  get longestQueue(): number {
+    const counts = [...Map.groupBy(this.copies, ({ provider }) => provider).values()].map(
+      copies => copies.length,
+    )
+    return (Math.max(0, ...counts) / this.#options.ordering.maxInFlight) * LONGEST_ORDER
   }
 
   /** Returns the copies that a source reported as live at an epoch. */
