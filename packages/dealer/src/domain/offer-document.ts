@@ -1,27 +1,15 @@
+import type { OpenOffer } from '@w3filecoin/capabilities'
 import type { AggregateRecord } from './aggregate.ts'
 
+/** The facts of an offer that deal making needs besides the aggregate and its pieces: brokers get the same ones. */
+type OfferFacts = Pick<OpenOffer, 'source' | 'collection' | 'tenant' | 'group' | 'label' | 'orderID'>
+
 /** A JSON document that describes one aggregate to deal making, in the shape that Spade reads. */
-export interface OfferDocument {
+export interface OfferDocument extends OfferFacts {
   /** Piece CID of the aggregate. */
   aggregate: string
   /** Piece CIDs in the order of the aggregate. */
   pieces: string[]
-  /**
-   * URL at which each piece can be fetched, with `{piece}` in place of its CID. Absent if the configuration has none for the
-   * storefront.
-   *
-   * @example 'https://storefront.example.com/piece/1769904000.bafkzci….x3Fq…/{piece}'
-   */
-  source?: string
-  /** Name under which deal making collects deals: the group. */
-  collection: string
-  /** The storefront that the pieces are from. */
-  tenant: string
-  group: string
-  /** Name of the aggregate for people, e.g. `free #7`. */
-  label: string
-  /** When the aggregate was offered, in milliseconds since 1970. */
-  orderID: number
 }
 
 type Described = Pick<AggregateRecord, 'aggregate' | 'storefront' | 'group' | 'label' | 'offeredAt'>
@@ -36,11 +24,10 @@ export const newOfferDocument = (
   ...describeOffer(record, source),
 })
 
-/** Returns the facts of an offer that deal making needs, without the aggregate and its pieces. */
 export const describeOffer = (
   { storefront, group, label, offeredAt }: Described,
   source?: string,
-): Omit<OfferDocument, 'aggregate' | 'pieces'> => ({
+): OfferFacts => ({
   ...(source !== undefined && { source }),
   collection: group,
   tenant: storefront,
