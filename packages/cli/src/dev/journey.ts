@@ -74,6 +74,8 @@ const MAX_READERS = 2
 /** Concurrent requests, and invocations in one message. */
 const MAX_REQUESTS = 8
 const MAX_BATCH = 50
+/** Invocations of `filecoin/info` that a storefront runs for one message. */
+const MAX_INFOS = 10
 /** Pause between two rounds of requests, and the files of one stage in a round. */
 const PAUSE_MS = 400
 const MAX_ROUND = 100
@@ -178,10 +180,7 @@ export class Journey {
     const each = (trips: Trip[], request: (trip: Trip) => Promise<unknown>) =>
       pMap(trips, trip => this.#try([trip], () => request(trip)), { concurrency: MAX_REQUESTS })
     const batches = async (trips: Trip[], request: (trips: Trip[]) => Promise<void>) => {
-      for (let at = 0; at < trips.length; at += MAX_BATCH) {
-        const batch = trips.slice(at, at + MAX_BATCH)
-        await this.#try(batch, () => request(batch))
-      }
+      for (const batch of batchesOf(trips, MAX_BATCH)) await this.#try(batch, () => request(batch))
     }
     await batches(this.#next('stored'), async trips => {
       const known = await this.#info(trips)
@@ -335,17 +334,22 @@ export class Journey {
   }
 
   async #info(trips: readonly Trip[]): Promise<(FilecoinInfoSuccess | undefined)[]> {
-    const receipts = await this.#invoke(this.#storefront, trips, ({ piece }) =>
-      filecoinInfo
-        .invoke({
-          issuer: this.#agent,
-          audience: this.#storefront.principal,
-          with: this.#agent.did(),
-          nb: { piece: piece! },
-        })
-        .buildIPLDView(),
+    const receipts = await pMap(
+      batchesOf(trips, MAX_INFOS),
+      batch =>
+        this.#invoke(this.#storefront, batch, ({ piece }) =>
+          filecoinInfo
+            .invoke({
+              issuer: this.#agent,
+              audience: this.#storefront.principal,
+              with: this.#agent.did(),
+              nb: { piece: piece! },
+            })
+            .buildIPLDView(),
+        ),
+      { concurrency: MAX_REQUESTS },
     )
-    return receipts.map(({ out }) => out.ok as FilecoinInfoSuccess | undefined)
+    return receipts.flat().map(({ out }) => out.ok as FilecoinInfoSuccess | undefined)
   }
 
   /** Sends one message with an invocation for each subject. */
@@ -406,3 +410,7 @@ export class Journey {
 }
 
 const isUnderWay = ({ stage, failure }: Trip): boolean => stage !== 'accepted' && failure === undefined
+
+/** @example batchesOf([1, 2, 3], 2) // [[1, 2], [3]] */
+const batchesOf = <T>(items: readonly T[], size: number): T[][] =>
+  Array.from({ length: Math.ceil(items.length / size) }, (_, n) => items.slice(n * size, (n + 1) * size))

@@ -23,6 +23,7 @@ describe('npm start with files', () => {
     writeFileSync(join(files, 'small.txt'), 'A small file\n')
     writeFileSync(join(files, 'more', 'the same.txt'), 'A small file\n')
     writeFileSync(join(files, 'large.bin'), pseudorandom(3_000_000))
+    for (let n = 0; n < 12; n++) writeFileSync(join(files, `${n}.txt`), `File ${n}\n`)
     writeFileSync(join(files, '.hidden'), 'Not for the journey')
     return () => directory.remove()
   })
@@ -36,7 +37,7 @@ describe('npm start with files', () => {
   it('takes every file to a deal', { timeout: 300_000 }, async () => {
     const once = run('--once', '--data', data, '--files', files, '--port', '0')
     expect(await once.ended, once.stderr).toBe(0)
-    expect(once.stdout.trimEnd().split('\n').at(-1)).toBe('3 files: 3 accepted, 0 failed')
+    expect(once.stdout.trimEnd().split('\n').at(-1)).toBe('15 files: 15 accepted, 0 failed')
     expect(once.stderr).toBe('')
     for (const name of ['small.txt', 'more/the same.txt', 'large.bin']) expect(once.stdout).toContain(name)
     expect(once.stdout).toContain('\nSkipped 1 entry: 1 hidden (.hidden).\n')
@@ -52,15 +53,15 @@ describe('npm start with files', () => {
       expect(report).toMatchObject({ task: accept, file: 'same' })
       expect(toPlaceKey(placeIn(report.deal)!)).toBe(place)
     }
-    expect(journey).toHaveLength(3)
+    expect(journey).toHaveLength(15)
   })
 
   it('reports files that already have a deal, with the same receipts', { timeout: 300_000 }, async () => {
     const first = JSON.parse(readFileSync(join(data, 'journey.json'), 'utf8')) as { accept: string }[]
     const again = run('--once', '--data', data, '--files', files, '--port', '0')
     expect(await again.ended, again.stderr).toBe(0)
-    expect(again.stdout).toContain('3 of 3 were accepted earlier; offers are idempotent')
-    expect(again.stdout.trimEnd().split('\n').at(-1)).toBe('3 files: 3 accepted, 0 failed')
+    expect(again.stdout).toContain('15 of 15 were accepted earlier; offers are idempotent')
+    expect(again.stdout.trimEnd().split('\n').at(-1)).toBe('15 files: 15 accepted, 0 failed')
     const second = JSON.parse(readFileSync(join(data, 'journey.json'), 'utf8')) as { accept: string }[]
     expect(second.map(({ accept }) => accept)).toEqual(first.map(({ accept }) => accept))
   })
@@ -72,7 +73,7 @@ describe('npm start with files', () => {
       () => events(serving.stdout.replace(/[^\n]*$/, '')).find(({ event }) => event === 'finished'),
       { timeout: 200_000 },
     )
-    expect(finished).toMatchObject({ files: 3, offered: 3, accepted: 3, failed: 0 })
+    expect(finished).toMatchObject({ files: 15, offered: 15, accepted: 15, failed: 0 })
 
     const { services } = events(serving.stdout).find(({ event }) => event === 'ready')
     expect(Object.keys(services)).toEqual(['storefront', 'aggregator', 'dealer', 'dealTracker'])
