@@ -40,6 +40,7 @@ const PHONE = { width: 390, height: 844 }
 const DESKTOP = { width: 1100, height: 900 }
 const TEXT = 'content of a visitor'
 
+const MARKET: Place = { type: 'market', dealID: 81_234_567 }
 const SECTOR: Place = { type: 'sector', miner: 'f020378', sector: 77 }
 const PDP: Place = { type: 'pdp', chain: 314, verifier: `0x${'ab'.repeat(20)}`, dataSet: 12, piece: 0 }
 
@@ -178,6 +179,15 @@ export const checkPage = async ({
     ],
     ['another piece', () => issue({ change: { piece: proof.aggregate } }), /the receipt is for the piece/],
     ['no deal', () => issue({ change: { aux: { ...aux, dataSource: {} } } }), /names no place/],
+    ...[MARKET, SECTOR, PDP].map((place): (typeof forgeries)[number] => [
+      `a forged place of type ${place.type}`,
+      () =>
+        issue({
+          by: stranger.withDID(did as never) as Signer,
+          change: { aux: toMetadata(place, 6_543_210) },
+        }),
+      /did not sign the receipt/,
+    ]),
     ...[SECTOR, PDP].map((place): (typeof forgeries)[number] => [
       `a malformed place of type ${place.type}`,
       () => {
@@ -189,7 +199,7 @@ export const checkPage = async ({
     ['a wrong storefront', () => issue({ by: stranger }), /it is about a task of/],
     ['a changed byte', async () => proof.bytes.map((byte, n) => (n === 200 ? byte ^ 1 : byte)), /not valid/],
   ]
-  for (const place of [SECTOR, PDP])
+  for (const place of [MARKET, SECTOR, PDP])
     await check(`page: a proof with a place of type ${place.type} is verified`, async () => {
       const page = await open()
       const bytes = await issue({ change: { aux: toMetadata(place, 6_543_210) } })

@@ -167,6 +167,19 @@ describe('w3fil verify', () => {
     })
   })
 
+  it('asks a node of the chain with --rpc whether a deal has the aggregate', async () => {
+    const path = await save('market', toMetadata(market, 9_000))
+    const deal = { client: 'f0200', provider: 'f01001', endEpoch: 600_000 }
+    filecoin.publishDeal(42, { ...deal, link: aggregate })
+    filecoin.publishDeal(43, { ...deal, link: somePiece('another', 16) })
+    for (const id of [42, 43]) filecoin.startDeal(id)
+    chain.advance(10)
+    const ask = (proof: string) => verify(proof, '--rpc', rpc.url, '--network', 'localnet')
+    expect(await ask(path)).toMatchObject({ code: 0, result: { node: { status: 'Active' } } })
+    const other = await save('other', toMetadata({ ...market, dealID: 43 }, 9_000))
+    expect(await ask(other)).toMatchObject({ code: 5, error: { code: 'PlaceMismatch' } })
+  })
+
   it('exits with 1 if a node cannot check the place', async () => {
     const aux = { dataType: 3, dataSource: { moon: 1 } }
     expect(await verify(await save('later', aux), '--rpc', rpc.url)).toMatchObject({
