@@ -17,9 +17,9 @@ code 0 if all pieces ended well, no run failed, no message became a dead letter,
 its memory and the payloads of AWS; 1 if not, 2 if an option is wrong. 10,000 offered pieces take about 3
 minutes and 1.3 GB, 65,536 hand-made ones about the same and 1.7 GB.
 
-With --whole, times are real. 1GiB is full of contents of 16 to 31 MiB and smaller ones, and goes to two providers with PDP: about 3
-minutes and 4 GB of disk on two busy cores. 32GiB has some contents of a few MiB, and zeros behind them, and goes to a provider with
-Curio: about 10 minutes and 50 MB of disk. The data are in the directory of the system for temporary files, and are removed.
+With --whole, times are real. 1GiB is full of contents of 16 to 31 MiB and smaller ones, and goes to two providers with PDP: about a
+minute and 4 GB of disk on two cores. 32GiB has some contents of a few MiB, and zeros behind them, and goes to a provider with
+Curio: about 5 minutes and 50 MB of disk. The data are in the directory of the system for temporary files, and are removed.
 `
 
 const options = readOptions({
