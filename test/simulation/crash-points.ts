@@ -94,7 +94,7 @@ const FATES: Record<string, (isFirst: boolean) => Fate> = {
 export const JOURNEYS = {
   offers: (): Course => {
     const planned = plannedCourse()
-    // Labels tell the deals of equal aggregates apart, whichever is made first.
+    // Labels distinguish the deals of equal aggregates, whichever is made first.
     return { ...planned, scenario: plannedTwins(), market: { ...planned.market, labels: true } }
   },
   orders: plannedOrders,

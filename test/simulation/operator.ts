@@ -11,7 +11,7 @@ import type { Simulated, System } from './services.ts'
 const HOUR = 3_600_000
 const DAY = 24 * HOUR
 
-/** Time from one look at the orders that need an operator to the next, in milliseconds. */
+/** Pause between two checks of the orders that need an operator, in milliseconds. */
 const PATIENCE = 12 * HOUR
 
 /** The operator of the dealer, who uses the commands of `w3fil ops`. They have no faults. */

@@ -150,7 +150,7 @@ export interface System {
   dealer: { stores: dealerFormats.Stores; queues: dealerFormats.Queues }
   /** The bucket of payloads. */
   wholes: SimulatedWholes
-  /** Has the settings of the dealer name where the pieces of all tenants are, also of those that are no storefronts. */
+  /** Has the settings of the dealer name where the pieces of all tenants are, also of those that are not storefronts. */
   nameSources(): void
   /** HTTP to the services. */
   fetch: Fetch

@@ -120,7 +120,7 @@ describe('a broker', () => {
     const { offered, name } = await offerNew('authority')
     const fault = { message: 'No provider accepted it' }
     for (const request of [list, (_: object, by: By) => report({ offer: name, fault }, by)]) {
-      // An aggregator is no broker.
+      // An aggregator is not a broker.
       for (const issuer of [stranger, aggregator])
         await expectUnchanged(offered, () => request({}, { issuer }), { name: 'UnknownBroker' })
       const otherResources = [dealer.did(), broker.did()].map(did => ({ issuer: stranger, with: did }))

@@ -19,7 +19,7 @@ import { chainNode, Proof, verify } from '@w3filecoin/client'
 import type { Local } from '@w3filecoin/local'
 import { s3Client } from '@w3filecoin/local/engines'
 import type { PieceLink } from '@w3filecoin/piece'
-import { Authority, type Failure, Peer, parseSigner, type Result } from '@w3filecoin/runtime'
+import { Authority, batchesOf, type Failure, Peer, parseSigner, type Result } from '@w3filecoin/runtime'
 import type { CID } from 'multiformats/cid'
 import pMap from 'p-map'
 import { formatReason } from '../text.ts'
@@ -410,7 +410,3 @@ export class Journey {
 }
 
 const isUnderWay = ({ stage, failure }: Trip): boolean => stage !== 'accepted' && failure === undefined
-
-/** @example batchesOf([1, 2, 3], 2) // [[1, 2], [3]] */
-const batchesOf = <T>(items: readonly T[], size: number): T[][] =>
-  Array.from({ length: Math.ceil(items.length / size) }, (_, n) => items.slice(n * size, (n + 1) * size))

@@ -5,7 +5,7 @@ import type { Dependencies } from '../dependencies.ts'
 /**
  * Has the deal tracker search a deal. Repeating it changes nothing.
  *
- * @returns `undefined`, or the failure: `PeerUnreachable` if there is no answer, `DealNotWatched` if the deal tracker refuses
+ * @returns `undefined`, or the failure: `PeerUnreachable` without an answer, `DealNotWatched` if the deal tracker refuses
  */
 export const watchDeal = async (
   { id, dealTracker, random, log }: Pick<Dependencies, 'id' | 'dealTracker' | 'random' | 'log'>,

@@ -327,7 +327,7 @@ export class FilecoinNode implements NodePart {
     }
   }
 
-  /** The state of a sector at a tipset. Throws if there is no such provider: one exists from its first sector on. */
+  /** The state of a sector at a tipset. Throws if the provider does not exist: one exists from its first sector on. */
   #sectorAt(miner: string, sector: number, key: Key): Sector | undefined {
     const epoch = this.#stateEpoch(key)
     const isKnown = [...this.#sectors].some(
