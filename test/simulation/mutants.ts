@@ -447,8 +447,8 @@ const MUTANTS: Mutant[] = [
   {
     what: 'orders: forget the targets that came after the first copy of an offer',
     file: 'dealer/src/consumers/track.ts',
-    from: 'if (hasTargets && orders.length === 0) return startOrders',
-    to: 'if (hasTargets && !deal && orders.length === 0) return startOrders',
+    from: 'if (hasTargets && orders.length === 0 && (await startOrders',
+    to: 'if (hasTargets && !deal && orders.length === 0 && (await startOrders',
     element: 'orders',
     tests: 'packages/dealer/test/orders.test.ts',
   },

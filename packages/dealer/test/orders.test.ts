@@ -378,6 +378,30 @@ describe('the payload of an aggregate', () => {
     },
   )
 
+  it('is filled from a storefront that offers the aggregate after another one served wrong bytes', async () => {
+    const others = { ...TENANT, storefront: customer.did() }
+    service = start(
+      {},
+      {
+        pieceSources: new Map([
+          [others.storefront, `${origin}/wrong/{permit}/{piece}`],
+          [TENANT.storefront, `${origin}/door/{permit}/{piece}`],
+        ]),
+      },
+    )
+    const offered = anAggregate('wrong before')
+    await offer(offered, { tenant: others, nonce: 'theirs' })
+    await later(timing.retryMs * 2)
+    expect(await wholeOf(offered)).toMatchObject({ stage: 'faulty' })
+    await offer(offered)
+    await later(timing.retryMs * 2)
+    await later(HOUR)
+    const whole = await wholeOf(offered)
+    expect(whole).toMatchObject({ stage: 'ready', storefront: TENANT.storefront })
+    expect(whole!.fault).toBeUndefined()
+    expect((await ordersOf(offered)).map(({ stage }) => stage)).toEqual(['storing', 'storing'])
+  })
+
   it('is removed within a day when the aggregate has failed, although all its orders have ended', async () => {
     for (const { name } of TARGETS)
       answers.set(name, () => ({ state: 'refused', error: failure('Full', 'full'), blames: 'order' }))
@@ -806,6 +830,29 @@ describe('orders', () => {
     })
   })
 
+  it('keep all their copies when their offer is accepted: none of them accepts another offer', async () => {
+    service = start({ copies: 2 })
+    const offered = anAggregate('two copies')
+    await offer(offered, { issuer: rival, nonce: 'theirs' })
+    const { id } = await recordOf(offered, 'theirs')
+    const orders = () => listAll(dependencies.stores.order, id)
+    const [first, second] = await orders()
+    report(offered, { type: 'sector', miner: first!.provider, sector: ++sector })
+    await later(HOUR)
+    await later(HOUR)
+    expect(await dependencies.stores.aggregate.get({ id })).toMatchObject({ stage: 'accepted' })
+
+    service = start({ copies: 1 }, { targets: [] })
+    await offer(offered, { nonce: 'ours' })
+    report(offered, { type: 'sector', miner: second!.provider, sector: ++sector })
+    await dependencies.queues.order.send([{ offer: id }])
+    await settle()
+    expect((await orders()).map(({ stage }) => stage)).toEqual(['live', 'live'])
+    await later(2 * HOUR)
+    await later(2 * HOUR)
+    expect(await recordOf(offered, 'ours')).toMatchObject({ stage: 'offered' })
+  })
+
   it('are live in one sector with the copies of other aggregates', async () => {
     service = start({ copies: 1 }, { targets: [target('one', 'f01001')] })
     const both = [anAggregate('in a sector'), anAggregate('in the same sector')]
@@ -950,6 +997,17 @@ describe('orders', () => {
       await offer(offered)
       expect((await ordersOf(offered)).map(({ target }) => target)).toEqual(['large'])
     }
+  })
+
+  it('do not keep an offer from its end if no target stores aggregates of its size', async () => {
+    service = start({ copies: 1 }, { targets: [target('small', 'f01001', { maxPaddedBytes: 2 ** 15 })] })
+    const offered = anAggregate('too large')
+    await offer(offered)
+    await later(timing.pollMs + 1)
+    expect(await recordOf(offered)).toMatchObject({ stage: 'offered' })
+    await later(timing.dealWaitMs + HOUR)
+    await later(HOUR)
+    expect(await recordOf(offered)).toMatchObject({ stage: 'failed' })
   })
 
   it('are made for offers that waited before there was a target', async () => {

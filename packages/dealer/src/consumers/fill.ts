@@ -75,7 +75,7 @@ export const onFill = (
     log('warn', 'piece is wrong', { aggregate, storefront, piece: `${piece}`, message })
     const [other] = await findOtherStorefronts(dependencies, record)
     if (other !== undefined) {
-      await restartWhole(dependencies, record, other)
+      await restartWhole(dependencies, record, { storefront: other })
       return
     }
     await update(stores.whole, { id: aggregate }, current =>

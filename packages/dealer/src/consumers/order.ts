@@ -63,6 +63,7 @@ export const onOrder = (
     | 'wholes'
     | 'dealTracker'
     | 'policies'
+    | 'pieceSources'
     | 'targets'
     | 'door'
     | 'keepWholeMs'

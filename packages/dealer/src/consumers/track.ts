@@ -93,7 +93,7 @@ export const onTrack = (
     const orders =
       hasTargets || isOverdue(record, now(), timing) ? await listAll(stores.order, record.id) : []
     // There was no target when it was offered.
-    if (hasTargets && orders.length === 0) return startOrders(dependencies, record)
+    if (hasTargets && orders.length === 0 && (await startOrders(dependencies, record))) return
     if (deal) return keepWaiting(record, `${live} of the ${policy.minLive} copies that it must have are live`)
     const reason =
       explainOrders(orders, policy) ??

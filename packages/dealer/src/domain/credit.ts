@@ -88,13 +88,15 @@ export const countCopies = (record: AggregateRecord, claims: Claims): number =>
 
 /**
  * Whether a deal is credited to another offer. The credit is void if that offer ended without the deal: a run may have
- * been interrupted after the credit, and the receipt that was filed meanwhile decides.
+ * been interrupted after the credit, and the receipt that was filed meanwhile decides. The copies that an accepted offer ordered besides
+ * the one in its receipt stay its own.
  */
 const isReserved = (deal: LivePlace, record: AggregateRecord, claims: Claims): boolean => {
   const credit = findCredit(deal, claims)
   if (credit === undefined || credit.aggregateId === record.id) return false
   const holder = claims.offers.find(({ id }) => id === credit.aggregateId)
-  return holder === undefined || !isFinal(holder) || holder.place === deal.key
+  if (holder === undefined || !isFinal(holder) || holder.place === deal.key) return true
+  return holder.stage === 'accepted' && credit.orderId !== undefined
 }
 
 /**

@@ -15,7 +15,7 @@ import {
  *
  * - `filling`: its parts are being written
  * - `ready`: storage providers may fetch it
- * - `faulty`: the bytes of a piece do not have its CID; this stage is final
+ * - `faulty`: the bytes of a piece do not have its CID. It is filled again only from another storefront that offers the aggregate later.
  * - `removing`: no order seems to need its object. No order is sent meanwhile, and the object is removed if none needs it.
  * - `gone`: it has no object. It is filled again if another copy is needed.
  */
@@ -24,7 +24,7 @@ export type WholeStage = 'filling' | 'ready' | 'faulty' | 'removing' | 'gone'
 const { canBecome } = stageRules<WholeStage>({
   filling: ['ready', 'faulty', 'gone'],
   ready: ['removing'],
-  faulty: [],
+  faulty: ['filling'],
   removing: ['gone', 'ready'],
   gone: ['filling'],
 })
@@ -90,10 +90,16 @@ export const newWhole = (whole: Filling, now: number, retryMs: number): WholeRec
  * Fills a whole again that was removed, or whose upload does not exist any more: unless it has changed since `before`.
  *
  * @param restart.storefront the one that serves the pieces from now on, if the one before served wrong bytes
+ * @param restart.piecesCid its list of the pieces, if it may be another one; default: no change
  */
 export const refill = (
   record: Stored<WholeRecord>,
-  { upload, before, storefront }: { upload: string; before: WholeRecord; storefront?: string | undefined },
+  {
+    upload,
+    before,
+    storefront,
+    piecesCid = record.piecesCid,
+  }: { upload: string; before: WholeRecord; storefront?: string | undefined; piecesCid?: string | undefined },
   now: number,
   retryMs: number,
 ): Stored<WholeRecord> | undefined => {
@@ -106,8 +112,10 @@ export const refill = (
       storefront,
       suspects: [...(record.suspects ?? []), before.storefront],
     }),
+    piecesCid,
     stage: 'filling',
     stageAt: isFilling ? record.stageAt : now,
+    fault: undefined,
     upload,
     ...dueAt(record.id, now + retryMs),
   }

@@ -6,14 +6,24 @@ import { newWhole, refill, type WholeRecord } from '../domain/whole.ts'
 
 type WholeDependencies = Pick<Dependencies, 'stores' | 'queues' | 'wholes' | 'timing' | 'now'>
 
-/** Returns the record of the whole of an aggregate. Begins to fill it, if it does not exist or is gone. */
+type Source = Pick<AggregateRecord, 'storefront' | 'piecesCid'>
+
+/**
+ * Returns the record of the whole of an aggregate. Begins to fill it, if it does not exist or is gone, or if the storefronts that were
+ * asked served wrong bytes and that of this offer was not asked: one tenant must not decide about the offers of others.
+ */
 export const beginWhole = async (
-  dependencies: WholeDependencies,
+  dependencies: WholeDependencies & Pick<Dependencies, 'pieceSources'>,
   { aggregate, piecesCid, storefront }: Pick<AggregateRecord, 'aggregate' | 'piecesCid' | 'storefront'>,
 ): Promise<Stored<WholeRecord>> => {
-  const { stores, queues, wholes, timing, now } = dependencies
+  const { stores, queues, wholes, pieceSources, timing, now } = dependencies
   const known = await stores.whole.get({ id: aggregate })
   if (known?.stage === 'gone') return restartWhole(dependencies, known)
+  if (known?.stage === 'faulty') {
+    const { suspects = [], storefront: last } = known
+    const isOther = storefront !== last && !suspects.includes(storefront) && pieceSources.has(storefront)
+    return isOther ? restartWhole(dependencies, known, { storefront, piecesCid }) : known
+  }
   if (known) return known
   const upload = await wholes.begin(aggregate)
   const { ok, error } = await stores.whole.insert(
@@ -30,17 +40,18 @@ export const beginWhole = async (
 /**
  * Fills a whole again, in another upload.
  *
- * @param storefront the one that serves the pieces from now on, because the one before served wrong bytes; default: no change
+ * @param source the storefront that serves the pieces from now on, because the one before served wrong bytes, and its list of them;
+ *   default: no change
  */
 export const restartWhole = async (
   { stores, queues, wholes, timing, now }: WholeDependencies,
   before: WholeRecord,
-  storefront?: string,
+  source: Partial<Source> = {},
 ): Promise<Stored<WholeRecord>> => {
   const { id: aggregate } = before
   const upload = await wholes.begin(aggregate)
   const { record, changed } = await update(stores.whole, { id: aggregate }, current =>
-    refill(current, { upload, before, storefront }, now(), timing.retryMs),
+    refill(current, { upload, before, ...source }, now(), timing.retryMs),
   )
   if (changed) await queues.fill.send([{ aggregate }])
   else await wholes.abort({ aggregate, upload })
