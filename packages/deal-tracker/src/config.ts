@@ -7,7 +7,8 @@ const sourceFields = {
     .string()
     .regex(/^[a-z0-9-]{1,64}$/, 'expected 1 to 64 lower case letters, digits and hyphens')
     .meta({
-      description: 'Name of the source in logs and tables. A renamed source is a new source without deals.',
+      description:
+        'Name of the source in logs and tables. A renamed source is a new source without deals, and a deal that only the old name reported is not known any more.',
       examples: ['active-replicas'],
     }),
 }

@@ -212,6 +212,28 @@ describe('the deal tracker', () => {
     expect(await start('a1-two').asOf(piece)).toEqual([{ source: 'a1-two', types }])
   })
 
+  it('A1: a source that is not configured any more cannot keep a deal live that another source lost', async () => {
+    const { publish, sync, settle } = start('a1-removed', 'a1-kept')
+    const piece = somePiece('a1 removed', 30)
+    const only = somePiece('a1 removed only', 30)
+    const rest = replica(somePiece('a1 removed rest', 30), [33, END])
+    publish([replica(piece, [31, END]), replica(only, [32, END]), rest])
+    publish([replica(piece, [31, END]), rest], { name: 'a1-kept' })
+    await sync()
+    await settle()
+
+    const after = start('a1-kept')
+    after.clock.now = epochToMs(EPOCH + 1)
+    after.publish([rest], { epoch: EPOCH + 1 })
+    await after.sync()
+    await after.settle()
+    expect(await after.info(piece)).toMatchObject({ ok: { deals: { '31': { status: 'Terminated' } } } })
+    expect(await after.info(only)).toMatchObject({ error: { name: 'DealNotFound' } })
+    // Its records are still there: it may be configured again.
+    const both = await start('a1-kept', 'a1-removed').info(only)
+    expect(both).toMatchObject({ ok: { deals: { '32': { status: 'Active' } } } })
+  })
+
   it('A1: a run that changes nothing counts as good; a failed run leaves the last good one', async () => {
     const { publish, sync, settle, asOf, clock } = start('a1-runs')
     const pieces = piecesOf('a1-runs', 4)
@@ -437,13 +459,13 @@ describe('the deal tracker', () => {
   })
 
   it('B4: deal/info refuses a piece with more deals than one answer may have', async () => {
-    const { deals, info } = start()
+    const { deals, info } = start('b4-many')
     const piece = somePiece('b4 many', 30)
     const key = toPieceKey(toV1(piece).ok!)
     await deals.putMany(
       Array.from({ length: 5001 }, (_, n) => ({
         piece: key,
-        deal: `${n + 1}@x`,
+        deal: `${n + 1}@b4-many`,
         place: { type: 'market' as const, dealID: n + 1 },
         provider: 'f01',
         endEpoch: END,
@@ -452,7 +474,7 @@ describe('the deal tracker', () => {
       })),
     )
     expect(await info(piece)).toMatchObject({ error: { name: 'TooManyDeals' } })
-    await deals.removeMany([{ piece: key, deal: '1@x' }])
+    await deals.removeMany([{ piece: key, deal: '1@b4-many' }])
     const { ok } = await info(piece)
     expect(Object.keys((ok as { deals: object }).deals)).toHaveLength(5000)
   })

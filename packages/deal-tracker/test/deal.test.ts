@@ -3,9 +3,11 @@ import { toV1 } from '@w3filecoin/piece'
 import { somePiece } from '@w3filecoin/testing'
 import { describe, expect, it } from 'vitest'
 import {
+  type DealRecord,
   identify,
   type KnownDeal,
   mergeChange,
+  type ReadSources,
   toDealRecord,
   toDeals,
   toPieceKey,
@@ -48,7 +50,8 @@ const pdp: KnownDeal = {
   place: { type: 'pdp', chain: 314, verifier, dataSet: 12, piece: 0 },
   provider: 'pdp:3',
 }
-const noEpoch = () => undefined
+/** Four sources that the tracker reads, without a good run yet. */
+const read: ReadSources = new Map(['a', 'b', 'c', 'd'].map(name => [name, undefined]))
 const recordOf = (change: Partial<KnownDeal> = {}, source = 'a', run = 1) =>
   toDealRecord(source, { ...deal, ...change }, run)
 
@@ -73,7 +76,7 @@ describe('a deal', () => {
   it('is reported with all its fields', () => {
     const label = 'bafkzci/kD3.json'
     const optional = { label, client: 'f02', dataCid: 'bafybei', activationEpoch: 8 }
-    expect(toDeals([recordOf(optional)], piece, epochToMs(50))).toEqual({
+    expect(toDeals([recordOf(optional)], piece, epochToMs(50), read)).toEqual({
       '7': {
         provider: 'f01001',
         storageProvider: 'f01001',
@@ -94,20 +97,15 @@ describe('a deal', () => {
   it('is reported as terminated with the reason; a record of earlier code has none', () => {
     const gone = { terminated: true as const, updated: epochToMs(30) }
     const reason = 'The deal was slashed at epoch 29'
-    expect(toDeals([recordOf({ ...gone, reason })], piece, epochToMs(50))['7']).toMatchObject({
+    expect(toDeals([recordOf({ ...gone, reason })], piece, epochToMs(50), read)['7']).toMatchObject({
       status: 'Terminated',
       reason,
       updated: '2020-08-24T22:15:00.000Z',
     })
-    expect(toDeals([recordOf(gone)], piece, epochToMs(50))['7']).not.toHaveProperty('reason')
-    const [place] = toPlaces(
-      [toDealRecord('a', { ...pdp, ...gone, reason }, 1)],
-      piece,
-      epochToMs(50),
-      noEpoch,
-    )
+    expect(toDeals([recordOf(gone)], piece, epochToMs(50), read)['7']).not.toHaveProperty('reason')
+    const [place] = toPlaces([toDealRecord('a', { ...pdp, ...gone, reason }, 1)], piece, epochToMs(50), read)
     expect(place).toMatchObject({ status: 'Terminated', reason, ended: '2020-08-24T22:15:00.000Z' })
-    const [earlier] = toPlaces([toDealRecord('a', { ...pdp, ...gone }, 1)], piece, epochToMs(50), noEpoch)
+    const [earlier] = toPlaces([toDealRecord('a', { ...pdp, ...gone }, 1)], piece, epochToMs(50), read)
     expect(earlier).toMatchObject({ status: 'Terminated', ended: '2020-08-24T22:15:00.000Z' })
     expect(earlier).not.toHaveProperty('reason')
   })
@@ -119,20 +117,20 @@ describe('a deal', () => {
       [lost, longer, recordOf()],
       [recordOf(), lost, longer],
     ])
-      expect(toDeals(records, piece, epochToMs(50))).toMatchObject({
+      expect(toDeals(records, piece, epochToMs(50), read)).toMatchObject({
         '7': { status: 'Active', expiration: new Date(epochToMs(200)).toISOString() },
       })
   })
 
   it('K7: of earlier code has neither the CID of its data nor its activation; another source may have them', () => {
-    expect(toDeals([recordOf()], piece, epochToMs(50))['7']).not.toHaveProperty('dataCid')
-    expect(toDeals([recordOf()], piece, epochToMs(50))['7']).not.toHaveProperty('activation')
+    expect(toDeals([recordOf()], piece, epochToMs(50), read)['7']).not.toHaveProperty('dataCid')
+    expect(toDeals([recordOf()], piece, epochToMs(50), read)['7']).not.toHaveProperty('activation')
     const other = recordOf({ dataCid: 'bafybei', activationEpoch: 0 }, 'b')
     for (const order of [
       [recordOf(), other],
       [other, recordOf()],
     ])
-      expect(toDeals(order, piece, epochToMs(50))['7']).toMatchObject({
+      expect(toDeals(order, piece, epochToMs(50), read)['7']).toMatchObject({
         dataCid: 'bafybei',
         activation: '2020-08-24T22:00:00.000Z',
       })
@@ -142,14 +140,32 @@ describe('a deal', () => {
     const late = { created: epochToMs(30), seenEpoch: 29, updated: epochToMs(30) }
     const records = [recordOf({ label: 'x.json', terminated: true }), recordOf(late, 'b')]
     for (const order of [records, records.toReversed()])
-      expect(toDeals(order, piece, epochToMs(50))).toMatchObject({
+      expect(toDeals(order, piece, epochToMs(50), read)).toMatchObject({
         '7': { status: 'Active', label: 'x.json', seen: { epoch: 9 }, created: '2020-08-24T22:05:00.000Z' },
       })
   })
 
+  it('of a source that is not read any more has its history and its end from it, and not its life', () => {
+    const old = { created: epochToMs(5), seenEpoch: 4, updated: epochToMs(45), label: 'x.json' }
+    const seen = { label: 'x.json', seen: { epoch: 4 } }
+    const removed = (change: Partial<KnownDeal> = {}) => recordOf({ ...old, ...change }, 'removed')
+    const statusOf = (...records: DealRecord[]) => toDeals(records, piece, epochToMs(50), read)
+    const lost = { terminated: true as const, updated: epochToMs(30) }
+    expect(statusOf(removed(), recordOf(lost))).toMatchObject({ '7': { status: 'Terminated', ...seen } })
+    expect(statusOf(removed(lost), recordOf())).toMatchObject({ '7': { status: 'Active', ...seen } })
+    expect(statusOf(removed(lost))).toMatchObject({ '7': { status: 'Terminated' } })
+    expect(statusOf(removed({ endEpoch: 40 }))).toMatchObject({ '7': { status: 'Expired' } })
+    expect(statusOf(removed())).toEqual({})
+
+    const places = [toDealRecord('removed', { ...pdp, updated: epochToMs(45) }, 1)]
+    expect(toPlaces(places, piece, epochToMs(50), read)).toEqual([])
+    places.push(toDealRecord('b', { ...pdp, ...lost }, 1))
+    expect(toPlaces(places, piece, epochToMs(50), read)).toMatchObject([{ status: 'Terminated' }])
+  })
+
   it('of earlier code has no epoch at which it was seen', () => {
     const { seenEpoch: _, ...earlier } = recordOf()
-    expect(toDeals([earlier], piece, epochToMs(50))['7']).not.toHaveProperty('seen')
+    expect(toDeals([earlier], piece, epochToMs(50), read)['7']).not.toHaveProperty('seen')
   })
 
   it('is changed only by later runs, and keeps the time at which it was created', () => {
@@ -206,10 +222,10 @@ describe('A4: a place', () => {
       toDealRecord('a', { ...endless, ...at('f01002') }, 1),
     ]
     const pieceCid = `${piece.root}`
-    expect(toDeals(records, piece, epochToMs(50))).toEqual({})
+    expect(toDeals(records, piece, epochToMs(50), read)).toEqual({})
     const seen = { at: '2020-08-24T22:05:00.000Z', epoch: 9 }
     const known = { type: 'provider', status: 'Active', pieceCid, seen }
-    expect(toPlaces(records, piece, epochToMs(50), noEpoch)).toEqual([
+    expect(toPlaces(records, piece, epochToMs(50), read)).toEqual([
       { ...known, key: 'f01001', provider: 'f01001', expiration: '2020-08-24T22:50:00.000Z' },
       { ...known, key: 'f01002', provider: 'f01002' },
     ])
@@ -224,7 +240,7 @@ describe('A4: a place', () => {
       pieceCid: `${piece.root}`,
       seen: { at: '2020-08-24T22:05:00.000Z', epoch: 9 },
     }
-    expect(toPlaces(records, piece, epochToMs(50), source => epochs.get(source))).toEqual([
+    expect(toPlaces(records, piece, epochToMs(50), new Map([...read, ...epochs]))).toEqual([
       {
         ...known,
         type: 'sector',
@@ -243,11 +259,12 @@ describe('A4: a place', () => {
         epoch: 45,
       },
     ])
-    expect(toDeals(records, piece, epochToMs(50))).toEqual({})
+    expect(toDeals(records, piece, epochToMs(50), read)).toEqual({})
   })
 
   it('has no epoch while the last good run of its source is one before the run that found it', () => {
-    const epochIn = (good: number) => toPlaces([recordOf(sector)], piece, epochToMs(50), () => good)[0]?.epoch
+    const epochIn = (good: number) =>
+      toPlaces([recordOf(sector)], piece, epochToMs(50), new Map([['a', good]]))[0]?.epoch
     expect([8, 9, 45].map(epochIn)).toEqual([undefined, 9, 45])
   })
 
@@ -264,7 +281,7 @@ describe('A4: a place', () => {
 
   it('that earlier code stored as the deal 0 is reported neither as a deal nor as a place', () => {
     const earlier = { ...recordOf(at()), deal: '0@a' }
-    expect(toDeals([earlier], piece, epochToMs(50))).toEqual({})
-    expect(toPlaces([earlier], piece, epochToMs(50), noEpoch)).toEqual([])
+    expect(toDeals([earlier], piece, epochToMs(50), read)).toEqual({})
+    expect(toPlaces([earlier], piece, epochToMs(50), read)).toEqual([])
   })
 })

@@ -193,28 +193,55 @@ export const toStatus = (
   }
 }
 
+/** The sources that the tracker reads, each with the epoch of its last good run, if it had one. */
+export type ReadSources = ReadonlyMap<string, number | undefined>
+
+/** The records of one place, of all sources. */
+interface Reports {
+  /** Sorted: the first one decides on the state of the place. */
+  all: readonly [DealRecord, ...DealRecord[]]
+  /** The one that was seen first: it determines when the place was created. */
+  first: DealRecord
+}
+
 /**
- * Returns the deals of a piece, by id, as `deal/info` reports them. If several sources report the same deal, one that still
- * lists it wins over one that lost it; after that, the record updated last wins. The first source that saw the deal
- * determines when it was created, and a source without one of the optional fields leaves it to the others.
+ * Combines the records of each place. If several sources report a place, one that still lists it wins over one that lost it; after
+ * that, the record updated last wins. A source that the tracker does not read any more cannot lose a place: its records
+ * tell the history of places, and how they ended, but not that one is still there.
+ */
+const combine = (records: readonly DealRecord[], sources: ReadSources, now: number): [string, Reports][] =>
+  [...Map.groupBy(records, ({ place }) => keyOf(place))].flatMap(([key, group]): [string, Reports][] => {
+    const isRead = (record: DealRecord): boolean => sources.has(sourceOf(record))
+    const all = group.toSorted(
+      (a, b) =>
+        Number(isRead(b)) - Number(isRead(a)) ||
+        Number(a.terminated ?? false) - Number(b.terminated ?? false) ||
+        b.updated - a.updated,
+    ) as [DealRecord, ...DealRecord[]]
+    const [best] = all
+    const first = all.reduce((a, b) => (b.created < a.created ? b : a))
+    const hasEnd = ['Terminated', 'Expired'].includes(toStatus(best, now))
+    return isRead(best) || hasEnd ? [[key, { all, first }]] : []
+  })
+
+/**
+ * Returns the deals of a piece, by id, as `deal/info` reports them, see {@link combine}. A source without one of the optional
+ * fields leaves it to the others.
  */
 export const toDeals = (
   records: readonly DealRecord[],
   { root }: Pick<PieceV1, 'root'>,
   now: number,
+  sources: ReadSources,
 ): Record<string, Deal> => {
-  const deals = Map.groupBy(
-    records.filter(({ place }) => place.type === 'market'),
-    ({ place }) => keyOf(place),
-  )
+  const deals = records.filter(({ place }) => place.type === 'market')
   return Object.fromEntries(
-    [...deals].map(([id, sources]): [string, Deal] => {
-      const [best] = sources.sort(compare) as [DealRecord]
-      const first = sources.reduce((a, b) => (b.created < a.created ? b : a))
-      const label = sources.find(({ label }) => label !== undefined)?.label
-      const client = sources.find(({ client }) => client !== undefined)?.client
-      const dataCid = sources.find(({ dataCid }) => dataCid !== undefined)?.dataCid
-      const activationEpoch = sources.find(
+    combine(deals, sources, now).map(([id, { all, first }]): [string, Deal] => {
+      const [best] = all
+      const label = all.find(({ label }) => label !== undefined)?.label
+      const client = all.find(({ client }) => client !== undefined)?.client
+      const dataCid = all.find(({ dataCid }) => dataCid !== undefined)?.dataCid
+      const activationEpoch = all.find(
         ({ activationEpoch }) => activationEpoch !== undefined,
       )?.activationEpoch
       const { provider, endEpoch = 0, reason } = best
@@ -242,28 +269,20 @@ export const toDeals = (
   )
 }
 
-/**
- * Returns the places of a piece other than deals, as `deal/info` reports them. Sources are combined as in {@link toDeals}.
- *
- * @param epochOf returns the epoch of the last good run of a source, if it had one
- */
+/** Returns the places of a piece other than deals, as `deal/info` reports them, see {@link combine}. */
 export const toPlaces = (
   records: readonly DealRecord[],
   { root }: Pick<PieceV1, 'root'>,
   now: number,
-  epochOf: (source: string) => number | undefined,
+  sources: ReadSources,
 ): PlaceStatus[] => {
-  const places = Map.groupBy(
-    // Earlier code stored a place as the deal 0 of its source, whose next run stored it as a place.
-    records.filter(({ place, deal }) => place.type !== 'market' && !deal.startsWith('0@')),
-    ({ place }) => keyOf(place),
-  )
-  return [...places].map(([key, sources]): PlaceStatus => {
-    const [best] = sources.sort(compare) as [DealRecord]
-    const first = sources.reduce((a, b) => (b.created < a.created ? b : a))
+  // Earlier code stored a place as the deal 0 of its source, whose next run stored it as a place.
+  const places = records.filter(({ place, deal }) => place.type !== 'market' && !deal.startsWith('0@'))
+  return combine(places, sources, now).map(([key, { all, first }]): PlaceStatus => {
+    const [best] = all
     const { place, provider, endEpoch, condition, activationEpoch, provenEpoch, reason } = best
     const status = toStatus(best, now)
-    const epoch = epochOf(sourceOf(best))
+    const epoch = sources.get(sourceOf(best))
     // A run whose changes are not all written may have added it after the last good run.
     const isSeen = epoch !== undefined && (best.seenEpoch ?? 0) <= epoch
     return {
@@ -301,9 +320,5 @@ export const upgradeDeal = (row: Row): Row => {
     ...(!(id === 0 && endEpoch === 0) && { endEpoch }),
   }
 }
-
-/** Sorts the records of a deal: those of sources that still list it first, then the one updated last. */
-const compare = (a: KnownDeal, b: KnownDeal): number =>
-  Number(a.terminated ?? false) - Number(b.terminated ?? false) || b.updated - a.updated
 
 const toIso = (ms: number): string => new Date(ms).toISOString()

@@ -71,9 +71,9 @@ export const dealInfoHandler = (
           ),
         },
       }
-    const deals = toDeals(records, chain.ok, now())
-    const epochs = new Map(asOf.map(({ source, epoch }) => [source, epoch]))
-    const places = toPlaces(records, chain.ok, now(), source => epochs.get(source))
+    const read = new Map(asOf.map(({ source, epoch }) => [source, epoch]))
+    const deals = toDeals(records, chain.ok, now(), read)
+    const places = toPlaces(records, chain.ok, now(), read)
     if (Object.keys(deals).length === 0 && places.length === 0)
       return { out: { error: newDealNotFound(piece, asOf) } }
     return { out: { ok: { deals, places, asOf } satisfies DealInfoSuccess } }
