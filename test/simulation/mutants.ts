@@ -371,8 +371,8 @@ const MUTANTS: Mutant[] = [
   {
     what: 'orders: order a copy again while its order is in flight',
     file: 'dealer/src/domain/plan-orders.ts',
-    from: ': isFinal(last)',
-    to: ": isFinal(last) || (last.attempt === 0 && last.stage === 'storing')",
+    from: ': isFinal(order)',
+    to: ": isFinal(order) || (order.attempt === 0 && order.stage === 'storing')",
     element: 'orders',
   },
   {

@@ -106,7 +106,7 @@ export class Providers {
   }
 
   /** Makes a request. It may be carried out although it fails. */
-  async #advance(provider: Provider, order: MakerOrder, url: string): Promise<Progress> {
+  async #advance(provider: Provider, order: MakerOrder, url: string | undefined): Promise<Progress> {
     const call = { port: 'http', name: provider.name, method: 'advance' } as const
     try {
       return await this.#options.world.call(call, { run: () => this.#receive(provider, order, url) })
@@ -116,8 +116,12 @@ export class Providers {
   }
 
   /** The provider takes an order once, however often it arrives. */
-  #receive(provider: Provider, order: MakerOrder, url: string): Progress {
+  #receive(provider: Provider, order: MakerOrder, url: string | undefined): Progress {
     const { world, ordering, start, onRequest } = this.#options
+    if (url === undefined) {
+      const { isTaken } = this.#jobs.get(order.id) ?? {}
+      return { state: isTaken ? 'storing' : 'asked', message: isTaken ? 'it is stored' : 'unknown' }
+    }
     onRequest(order)
     const earlier = [...this.#jobs.values()].filter(
       job => job.provider === provider && `${job.order.aggregate}` === `${order.aggregate}`,

@@ -113,6 +113,26 @@ describe('the maker for Curio', () => {
     expect([...provider.deals.keys()]).toEqual([id])
   })
 
+  it('only asks about a deal that is not wanted any more', async () => {
+    const { provider, maker, posts } = await start()
+    expect(await maker.advance(order(), undefined)).toMatchObject({ state: 'asked' })
+    expect(posts()).toEqual([])
+    await maker.advance(order(), SOURCE)
+    const [id] = provider.deals.keys()
+    // With and without the answer that the dealer may have lost.
+    for (const remote of [undefined, id])
+      expect(await maker.advance(order({ remote }), undefined)).toMatchObject({
+        state: 'storing',
+        remote: id,
+      })
+    provider.deals.clear()
+    expect(await maker.advance(order({ remote: id }), undefined)).toMatchObject({
+      state: 'storing',
+      message: expect.stringContaining('it was accepted'),
+    })
+    expect(posts()).toHaveLength(1)
+  })
+
   it('does not send an accepted deal again while the provider cannot be asked', async () => {
     const { provider, maker, posts } = await start()
     await maker.advance(order(), SOURCE)

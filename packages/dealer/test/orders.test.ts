@@ -70,7 +70,7 @@ beforeAll(async () => {
 afterAll(() => pieces.close())
 
 /** Targets whose answers the tests choose. By default, a target stores what it is asked to. */
-const asked: { target: string; order: MakerOrder; url: string }[] = []
+const asked: { target: string; order: MakerOrder; url: string | undefined }[] = []
 const answers = new Map<string, (order: MakerOrder) => Progress | Promise<Progress>>()
 const STORING: Progress = { state: 'storing', message: 'it seals' }
 const target = (name: string, provider: string, fields: Partial<OpenTarget> = {}): OpenTarget => ({
@@ -668,6 +668,90 @@ describe('orders', () => {
     expect([first?.stage, second?.stage]).toEqual(['lost', 'storing'])
     expect(second?.target).not.toBe(first?.target)
     expect(second?.id).not.toBe(first?.id)
+  })
+
+  it('are live when a provider stores a copy that it refused, and no further one is made while it is', async () => {
+    const isAtTarget: Record<string, Progress> = {}
+    const refusal: Progress = { state: 'refused', error: failure('TooLarge', 'too large'), blames: 'order' }
+    for (const { name } of TARGETS) answers.set(name, () => isAtTarget[name] ?? STORING)
+    service = start({ copies: 1 })
+    const offered = anAggregate('refused and stored')
+    door.status = 429
+    await offer(offered)
+    const [{ target: first = '', provider = '' } = {}] = await ordersOf(offered)
+    isAtTarget[first] = refusal
+    door.status = 200
+    await later(timing.retryMs * 2)
+    expect((await ordersOf(offered)).map(({ stage }) => stage)).toEqual(['refused', 'storing'])
+
+    const place: Place = { type: 'sector', miner: provider, sector: ++sector }
+    report(offered, place)
+    await later(HOUR)
+    await later(HOUR)
+    const [order, second] = await ordersOf(offered)
+    expect(order).toMatchObject({ stage: 'live', place: toPlaceKey(place) })
+    expect(order).not.toHaveProperty('reason', expect.anything())
+    expect(await recordOf(offered)).toMatchObject({ stage: 'accepted', place: toPlaceKey(place) })
+    // The copy is there, so no third one is ordered when the second one fails.
+    isAtTarget[second!.target] = refusal
+    for (let n = 0; n < 3; n++) await later(DAY)
+    expect((await ordersOf(offered)).map(({ stage }) => stage)).toEqual(['live', 'refused'])
+    // Until it ends.
+    report(offered, place, { status: 'Terminated' })
+    await later(2 * DAY)
+    expect((await ordersOf(offered)).map(({ stage }) => stage)).toEqual(['ended', 'refused', 'storing'])
+  })
+
+  it('do not count a second copy at one provider as a distinct one', async () => {
+    const [one, two, three] = TARGETS as [OpenTarget, OpenTarget, OpenTarget]
+    const startWith = (...targets: OpenTarget[]) => start({ copies: 2 }, { targets })
+    const storeAt = (miner: string, fields?: Partial<PlaceStatus>) =>
+      report(offered, { type: 'sector', miner, sector: ++sector }, fields)
+    answers.set('one', () => ({ state: 'refused', error: failure('Busy', 'busy'), blames: 'order' }))
+    service = startWith(one)
+    const offered = anAggregate('twice at one')
+    await offer(offered)
+    const refused = (await ordersOf(offered))[0]!
+    service = startWith(two, three)
+    await later(6 * HOUR)
+    await later(6 * HOUR)
+    await seal(offered)
+    await later(HOUR)
+    // The other copy is lost, and made again at the provider that refused the first one.
+    const other = (await ordersOf(offered)).find(
+      ({ copy, stage }) => copy !== refused.copy && stage === 'live',
+    )!
+    const places = state.places.get(`${offered.aggregate}`)!
+    Object.assign(places.find(({ key }) => key === other.place)!, { status: 'Terminated' })
+    answers.clear()
+    service = startWith(one)
+    await later(2 * DAY)
+    storeAt('f01001')
+    await later(DAY)
+    storeAt('f01001')
+    await later(2 * DAY)
+    const live = (await ordersOf(offered)).filter(({ stage }) => stage === 'live')
+    expect(live.map(({ copy, target }) => [copy, target])).toEqual([
+      [refused.copy, expect.stringMatching('two|three')],
+      [other.copy, 'one'],
+    ])
+  })
+
+  it('make no request from which a copy could arise after the offer has failed', async () => {
+    service = start({ copies: 1 })
+    const offered = anAggregate('failed meanwhile')
+    await offer(offered)
+    const [order] = await ordersOf(offered)
+    const urls = () => askedFor(offered).map(({ url }) => url)
+    expect(urls()).toEqual([expect.any(String)])
+    await fail(offered)
+    asked.length = 0
+    await later(HOUR)
+    expect(urls()).toEqual([undefined])
+    // Its copy may arise nevertheless, and is then known.
+    report(offered, { type: 'sector', miner: order!.provider, sector: ++sector })
+    await later(2 * HOUR)
+    expect((await ordersOf(offered)).map(({ stage }) => stage)).toEqual(['live'])
   })
 
   it('take another target when a provider loses its copy, and the aggregate stays accepted', async () => {

@@ -291,6 +291,27 @@ describe('the maker of PDP orders', () => {
     expect(await settle([order])).toMatchObject([placeOf(1, 0)])
   })
 
+  it('only follows an order whose copy is not wanted any more, and names a place that arises nevertheless', async () => {
+    const posts = () => provider.log.filter(line => line.startsWith('POST'))
+    const follow = async (order: MakerOrder) => maker.advance(order, undefined)
+    const order = orderOf(1)
+    expect(await follow(order)).toMatchObject({ state: 'asked' })
+    expect(posts()).toEqual([])
+    for (const remote of ['pull', 'add']) {
+      await step(order)
+      await provider.pull()
+      const requests = posts().length
+      expect(await follow(order)).toMatchObject({ state: 'storing', remote })
+      expect(posts()).toHaveLength(requests)
+    }
+    await step(order)
+    expect(await follow(order)).toMatchObject({ message: 'The transaction is pending' })
+    await provider.mine()
+    chain.advance(chain.lag)
+    expect(await follow(order)).toMatchObject(placeOf(1, 0))
+    expect(onChain()).toEqual([1])
+  })
+
   it('waits for a late transaction, and asks for no second one', async () => {
     const order = orderOf(1)
     await settle([order], { mines: false })

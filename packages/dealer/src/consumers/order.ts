@@ -15,6 +15,7 @@ import { documentName } from '../domain/offer-document.ts'
 import {
   endOrder,
   findCandidates,
+  isFailure,
   isFinal,
   isInFlight,
   isLive,
@@ -48,6 +49,8 @@ interface Context {
   /** The answer of the deal tracker, if it was asked and answered. */
   knowledge: TrackerAnswer | undefined
   isPaused: (name: string) => boolean
+  /** Whether further copies are wanted: the offer has not failed. */
+  isWanted: boolean
 }
 
 /**
@@ -104,13 +107,21 @@ export const onOrder = (
     return items.length < maxInFlight
   }
 
-  /** Makes the next request of an order to its target, and records the answer. */
-  const advance = async (order: Stored<OrderRecord>, target: OpenTarget): Promise<Stored<OrderRecord>> => {
+  /**
+   * Makes the next request of an order to its target, and records the answer.
+   *
+   * @param isWanted whether the copy is still wanted: otherwise the target is only asked how the order stands
+   */
+  const advance = async (
+    order: Stored<OrderRecord>,
+    target: OpenTarget,
+    isWanted: boolean,
+  ): Promise<Stored<OrderRecord>> => {
     const { aggregate, deadline } = order
     const endMs = (deadline ?? now() + target.deadlineMs) + PERMIT_MS
     const progress = await target.maker.advance(
       { ...order, aggregate: parsePieceLink(aggregate) },
-      await locateWhole({ id, door: door as string }, aggregate, endMs),
+      isWanted ? await locateWhole({ id, door: door as string }, aggregate, endMs) : undefined,
     )
     if (progress.state === 'refused') {
       const { error, blames } = progress
@@ -130,7 +141,7 @@ export const onOrder = (
   }
 
   const goOn = async (order: Stored<OrderRecord>, context: Context): Promise<Stored<OrderRecord>> => {
-    const { orders, policy, whole, knowledge, isPaused } = context
+    const { orders, policy, whole, knowledge, isPaused, isWanted } = context
     const target = targets.find(({ name }) => name === order.target)
     if (order.stage === 'planned') {
       if (target === undefined)
@@ -152,10 +163,10 @@ export const onOrder = (
         return drop(order, failure('WrongPiece', `The bytes of ${whole.fault!.piece} are wrong`))
       if (whole?.stage !== 'ready' || now() < order.notBefore || !(await hasRoom(target))) return order
       const asked = await change(order, current => markAsked(current, target, now(), timing))
-      return asked.stage === 'asked' ? advance(asked, target) : asked
+      return asked.stage === 'asked' ? advance(asked, target, isWanted) : asked
     }
-    const type = target?.place ?? (order.provider.startsWith('pdp:') ? 'pdp' : 'sector')
-    const place = knowledge && (await findPlace(order, type, knowledge))
+    const type = typeAt(order)
+    const place = knowledge && (await findPlace(order, knowledge))
     if (order.stage === 'live') {
       if (place?.status === 'Terminated' || place?.status === 'Expired')
         return end(order, 'ended', failure('CopyEnded', describeEnd(place)))
@@ -170,16 +181,36 @@ export const onOrder = (
       )
     // Once the chain has named the place, only the chain can say more.
     if (target === undefined || door === undefined || order.place !== undefined) return order
-    const next = await advance(order, target)
+    const next = await advance(order, target, isWanted)
     return next.place === undefined ? next : goOn(next, context)
   }
+
+  /**
+   * Looks for the copy of an order that ended without one. Then the copy is paid, so the order is live, and no further one is made while
+   * it is. Other orders at the provider come first: the place may be that of one in flight, and copies must be distinct.
+   */
+  const findLateCopy = async (
+    order: Stored<OrderRecord>,
+    { orders, policy, knowledge }: Context,
+  ): Promise<Stored<OrderRecord>> => {
+    if (knowledge === undefined || !isFailure(order)) return order
+    const mayMake = (other: OrderRecord) => other.provider === order.provider && isInFlight(other)
+    if (orders.some(mayMake) || hasRival(order, orders, policy, targets)) return order
+    const place = await findPlace(order, knowledge)
+    if (place === undefined || !isLive(place)) return order
+    log('warn', 'ended order has a copy', { target: order.target, order: order.id, place: place.key })
+    return change(order, current => markLive(current, place, now(), timing))
+  }
+
+  const typeAt = ({ target: name, provider }: OrderRecord): OpenTarget['place'] =>
+    targets.find(target => target.name === name)?.place ?? (provider.startsWith('pdp:') ? 'pdp' : 'sector')
 
   /** Returns the place of an order: the one that it has, or else a live one that it may claim. */
   const findPlace = async (
     order: OrderRecord,
-    type: OpenTarget['place'],
     { places }: TrackerAnswer,
   ): Promise<PlaceStatus | undefined> => {
+    const type = typeAt(order)
     if (order.place !== undefined) return places.find(({ key }) => key === order.place)
     if (!places.some(({ provider }) => provider === order.provider)) return undefined
     // The maker names the place. Before the deadline, another one may be that of an order of another offer.
@@ -257,16 +288,20 @@ export const onOrder = (
         return DONE
       }
 
-      const isAsked = record.stage === 'accepted' || orders.some(order => isInFlight(order))
-      const [answer] =
-        isAsked || orders.some(({ stage }) => stage === 'live')
-          ? await askTracker(dependencies, [record.aggregate])
-          : []
+      const isAsked = record.stage === 'accepted' || orders.some(({ deadline }) => deadline !== undefined)
+      const [answer] = isAsked ? await askTracker(dependencies, [record.aggregate]) : []
       const wasLive = orders.filter(({ stage }) => stage === 'live').length
       // A target whose maker fails must not stop the orders at the other ones.
-      const context = { orders, policy: policyFor(policies, record), whole, knowledge: answer?.ok, isPaused }
+      const context: Context = {
+        orders,
+        policy: policyFor(policies, record),
+        whole,
+        knowledge: answer?.ok,
+        isPaused,
+        isWanted: record.stage !== 'failed',
+      }
       const settled = await Promise.allSettled(
-        orders.map(async order => (isFinal(order) ? order : goOn(order, context))),
+        orders.map(order => (isFinal(order) ? findLateCopy(order, context) : goOn(order, context))),
       )
       const failed = settled.find(result => result.status === 'rejected')
       const next = settled.map((result, n) => (result.status === 'fulfilled' ? result.value : orders[n]!))

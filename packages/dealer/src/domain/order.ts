@@ -26,21 +26,28 @@ import type { Policy, Target } from './policy.ts'
  * - `asked`: the target was asked, or is about to be; it may have the order
  * - `storing`: the target accepted it
  * - `live`: a copy is live at the target
- * - `refused`: the target does not store it; final
- * - `lost`: no copy is live after the deadline; final
- * - `ended`: the copy was live, and is not any more; final
+ * - `refused`: the target does not store it
+ * - `lost`: no copy is live after the deadline
+ * - `ended`: the copy was live, and is not any more
+ *
+ * The last three end an order. But a target that was asked has everything that it needs to store the copy, and no word of it can be
+ * trusted: if its copy appears on chain nevertheless, a refused or lost order becomes live.
  */
 export type OrderStage = 'planned' | 'asked' | 'storing' | 'live' | 'refused' | 'lost' | 'ended'
 
-export const { canBecome, isFinal } = stageRules<OrderStage>({
+export const { canBecome } = stageRules<OrderStage>({
   planned: ['asked', 'refused'],
   asked: ['storing', 'live', 'refused', 'lost'],
   storing: ['live', 'refused', 'lost'],
   live: ['ended'],
-  refused: [],
-  lost: [],
+  refused: ['live'],
+  lost: ['live'],
   ended: [],
 })
+
+/** Whether an order ended: nothing more is done for it. */
+export const isFinal = ({ stage }: Pick<OrderRecord, 'stage'>): boolean =>
+  stage === 'refused' || stage === 'lost' || stage === 'ended'
 
 /**
  * An order to store one copy of an aggregate at one target. It is written before the target is asked, and everything that
@@ -198,7 +205,7 @@ export const markLive = (
   if (order.stage === 'live') return schedule({ ...order, endsAt, condition }, now, times)
   return canBecome(order, 'live')
     ? enter(
-        { ...order, place: key, endsAt, condition, progress: undefined, stuck: undefined },
+        { ...order, place: key, endsAt, condition, progress: undefined, stuck: undefined, reason: undefined },
         'live',
         now,
         times,

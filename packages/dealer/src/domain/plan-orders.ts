@@ -51,7 +51,7 @@ export const planOrders = (
   for (let copy = 0; copy < policy.copies; copy++) {
     const earlier = planned.filter(order => order.copy === copy).toSorted((a, b) => a.attempt - b.attempt)
     const last = earlier.at(-1)
-    if (last && !needsSuccessor(last, policy, now)) continue
+    if (earlier.some(order => !needsSuccessor(order, policy, now))) continue
     const failures = countFailures(earlier)
     const fit = targets.filter(target => canHold(target, offer.aggregate))
     const target = chooseTarget({ offer: offer.id, copy }, planned, policy, fit, isPaused)
@@ -84,11 +84,11 @@ export const planOrders = (
   return plans
 }
 
-/** Whether a copy whose last order this is needs another one. A live copy needs it before its place ends. */
-const needsSuccessor = (last: OrderRecord, { renewBeforeMs }: Policy, now: number): boolean =>
-  last.stage === 'live'
-    ? last.condition === 'leaving' || (last.endsAt !== undefined && now >= last.endsAt - renewBeforeMs)
-    : isFinal(last)
+/** Whether a copy needs another order than this one: because it ended, or before its place ends. */
+const needsSuccessor = (order: OrderRecord, { renewBeforeMs }: Policy, now: number): boolean =>
+  order.stage === 'live'
+    ? order.condition === 'leaving' || (order.endsAt !== undefined && now >= order.endsAt - renewBeforeMs)
+    : isFinal(order)
 
 /** Counts the orders without success after the last copy that was live, or the last pardon. */
 const countFailures = (orders: readonly OrderRecord[]): number => {

@@ -164,10 +164,13 @@ export const openCurioMaker = (
     client,
     advance: async (order, sourceUrl) => {
       const id = dealIdOf(order)
-      if (order.remote !== id) return send(order, sourceUrl, id)
+      const isAccepted = order.remote === id
+      if (!isAccepted && sourceUrl !== undefined) return send(order, sourceUrl, id)
       const found = await find(id)
-      if (found.is === 'missing') return send(order, sourceUrl, id)
-      return storing(id, found.is === 'known' ? found.message : `${found.answer.summary}; it was accepted`)
+      if (found.is === 'known') return storing(id, found.message)
+      if (found.is === 'missing' && sourceUrl !== undefined) return send(order, sourceUrl, id)
+      const { summary } = found.answer
+      return isAccepted ? storing(id, `${summary}; it was accepted`) : asked(summary)
     },
     // It must know the account, and take whole aggregates by URL.
     check: async () => {

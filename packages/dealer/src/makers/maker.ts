@@ -21,8 +21,8 @@ export interface MakerOrder {
  *   demands, in milliseconds.
  * - `storing`: the target has the bytes, or promised them or a transaction. `place` is where the chain names the aggregate at a final
  *   block; it need not be live yet.
- * - `refused`: permanent for this order, and no copy of it can arise any more. It blames the `target` if other orders would be refused
- *   too, e.g. because the credentials expired or the service is off: then hold the target.
+ * - `refused`: permanent for this order, and an honest target makes no copy of it any more. It blames the `target` if other orders
+ *   would be refused too, e.g. because the credentials expired or the service is off: then hold the target.
  *
  * The dealer stores `remote` before the next step. If it is absent, the order has none.
  *
@@ -38,9 +38,10 @@ export interface Maker {
   /**
    * Makes the next request for an order, or asks how it stands. Repeating it is harmless: it can never store twice.
    *
-   * @param sourceUrl URL at which the target can fetch the bytes of the aggregate
+   * @param sourceUrl URL at which the target can fetch the bytes of the aggregate. Without it, the copy is not wanted any more: the maker
+   *   only asks how the order stands, and sends nothing from which a copy could arise.
    */
-  advance(order: MakerOrder, sourceUrl: string): Promise<Progress>
+  advance(order: MakerOrder, sourceUrl: string | undefined): Promise<Progress>
   /** Checks whether the target can store orders now, and in the next weeks. It changes nothing. The texts are for operators. */
   check(): Promise<Result<{ message: string }>>
 }

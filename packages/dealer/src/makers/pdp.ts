@@ -202,7 +202,7 @@ export const openPdpMaker = (
     }
   }
 
-  const advance = async (order: MakerOrder, sourceUrl: string): Promise<Progress> => {
+  const advance = async (order: MakerOrder, sourceUrl: string | undefined): Promise<Progress> => {
     const nonce = toUint256(order.id)
     let signed: SignedOrder
     try {
@@ -218,6 +218,7 @@ export const openPdpMaker = (
       if (stored.latest !== 0n)
         return { state: 'storing', message: 'The transaction is not final yet', remote: order.remote ?? ADD }
       if (order.remote !== undefined && TRANSACTION.test(order.remote)) return await follow(order.remote)
+      if (sourceUrl === undefined) return unknown(order, 'The chain does not have the aggregate')
       if (!maySend(order)) {
         const error = await findKeyFault(chain, config, signer)
         if (error) return { state: 'refused', error, blames: 'target' }
