@@ -402,6 +402,41 @@ describe('the payload of an aggregate', () => {
     expect((await ordersOf(offered)).map(({ stage }) => stage)).toEqual(['storing', 'storing'])
   })
 
+  it.each(['missing', 'wrong'])(
+    'is filled with the list of the storefront that serves it, where the first one (%s) names the same bytes by other CIDs',
+    async path => {
+      const others = { ...TENANT, storefront: customer.did() }
+      service = start(
+        {},
+        {
+          pieceSources: new Map([
+            [others.storefront, `${origin}/${path}/{permit}/{piece}${path === 'missing' ? '-' : ''}`],
+            [TENANT.storefront, `${origin}/door/{permit}/{piece}`],
+          ]),
+        },
+      )
+      const ours = anAggregate(`lists ${path}`, [200, 100])
+      // The same bytes with zeros behind them, that are otherwise those of the padding.
+      const theirs = {
+        ...ours,
+        pieces: ours.pieces.map(piece => {
+          const bytes = Buffer.concat([contents.get(`${piece}`)!, Buffer.alloc(5)])
+          const link = createHasher().write(bytes).digest()
+          contents.set(`${link}`, bytes)
+          return link
+        }),
+      }
+      expect(theirs.pieces.map(String)).not.toEqual(ours.pieces.map(String))
+      await offerTo(theirs, { tenant: others, nonce: 'theirs' }, service.api)
+      await offer(ours)
+      for (const link of theirs.pieces) contents.delete(`${link}`)
+      await later(timing.retryMs * 2)
+      await later(HOUR)
+      const { piecesCid } = await recordOf(ours)
+      expect(await wholeOf(ours)).toMatchObject({ stage: 'ready', storefront: TENANT.storefront, piecesCid })
+    },
+  )
+
   it('is removed within a day when the aggregate has failed, although all its orders have ended', async () => {
     for (const { name } of TARGETS)
       answers.set(name, () => ({ state: 'refused', error: failure('Full', 'full'), blames: 'order' }))

@@ -28,7 +28,7 @@ import { restartWhole } from '../wholes/begin-whole.ts'
 import { checkParts } from '../wholes/check-parts.ts'
 import { fillPart, type WrongPiece } from '../wholes/fill-part.ts'
 import { isNeeded } from '../wholes/is-needed.ts'
-import { findOtherStorefronts } from '../wholes/other-storefronts.ts'
+import { findOtherSources } from '../wholes/other-sources.ts'
 import { readContent } from '../wholes/read-content.ts'
 
 /** Time for the contents of a part. The run has as much again to hash and write it. */
@@ -62,9 +62,9 @@ export const onFill = (
 
   const postpone = async (record: WholeRecord, message: string): Promise<Handled> => {
     log('warn', 'part not filled', { aggregate: record.id, problem: message })
-    const [storefront = record.storefront] = await findOtherStorefronts(dependencies, record)
+    const [source] = await findOtherSources(dependencies, record)
     await update(stores.whole, { id: record.id }, current =>
-      recordFillProblem(current, { message, storefront }, now(), timing.retryMs),
+      recordFillProblem(current, { message, source }, now(), timing.retryMs),
     )
     return DONE
   }
@@ -73,9 +73,9 @@ export const onFill = (
   const fail = async (record: WholeRecord, { piece, message }: WrongPiece): Promise<void> => {
     const { id: aggregate, upload, storefront } = record
     log('warn', 'piece is wrong', { aggregate, storefront, piece: `${piece}`, message })
-    const [other] = await findOtherStorefronts(dependencies, record)
-    if (other !== undefined) {
-      await restartWhole(dependencies, record, { storefront: other })
+    const [other] = await findOtherSources(dependencies, record)
+    if (other) {
+      await restartWhole(dependencies, record, other)
       return
     }
     await update(stores.whole, { id: aggregate }, current =>

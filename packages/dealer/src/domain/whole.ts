@@ -77,7 +77,10 @@ export const countParts = (payloadBytes: number, partBytes: number): number =>
 /** @example partKey(7) // '00007' */
 export const partKey = (part: number): string => `${part}`.padStart(5, '0')
 
-type Filling = Pick<WholeRecord, 'id' | 'piecesCid' | 'storefront' | 'upload'>
+/** The storefront that serves the pieces, and its list of them: others may name the same bytes by another CID, with another padding. */
+export type PieceSource = Pick<WholeRecord, 'storefront' | 'piecesCid'>
+
+type Filling = PieceSource & Pick<WholeRecord, 'id' | 'upload'>
 
 export const newWhole = (whole: Filling, now: number, retryMs: number): WholeRecord => ({
   ...whole,
@@ -89,17 +92,11 @@ export const newWhole = (whole: Filling, now: number, retryMs: number): WholeRec
 /**
  * Fills a whole again that was removed, or whose upload does not exist any more: unless it has changed since `before`.
  *
- * @param restart.storefront the one that serves the pieces from now on, if the one before served wrong bytes
- * @param restart.piecesCid its list of the pieces, if it may be another one; default: no change
+ * @param restart.source the source of the pieces from now on, if the storefront before served wrong bytes; default: no change
  */
 export const refill = (
   record: Stored<WholeRecord>,
-  {
-    upload,
-    before,
-    storefront,
-    piecesCid = record.piecesCid,
-  }: { upload: string; before: WholeRecord; storefront?: string | undefined; piecesCid?: string | undefined },
+  { upload, before, source }: { upload: string; before: WholeRecord; source?: PieceSource | undefined },
   now: number,
   retryMs: number,
 ): Stored<WholeRecord> | undefined => {
@@ -108,11 +105,7 @@ export const refill = (
   if (!isFilling && !canBecome(record, 'filling')) return undefined
   return {
     ...record,
-    ...(storefront !== undefined && {
-      storefront,
-      suspects: [...(record.suspects ?? []), before.storefront],
-    }),
-    piecesCid,
+    ...(source && { ...source, suspects: [...(record.suspects ?? []), before.storefront] }),
     stage: 'filling',
     stageAt: isFilling ? record.stageAt : now,
     fault: undefined,
@@ -168,17 +161,17 @@ export const isKept = ({ stage }: Pick<WholeRecord, 'stage'>): boolean => stage 
 /** Interval at which a whole that is ready is checked. */
 export const READY_CHECK_MS = 24 * 60 * 60 * 1000
 
-/** Records why a part cannot be filled now, and the storefront that is asked next. The sweep sends it again. */
+/** Records why a part cannot be filled now, and the source that is asked next. The sweep sends it again. */
 export const recordFillProblem = (
   record: Stored<WholeRecord>,
-  { message, storefront }: { message: string; storefront: string },
+  { message, source }: { message: string; source: PieceSource | undefined },
   now: number,
   retryMs: number,
 ): Stored<WholeRecord> | undefined =>
   record.stage === 'filling'
     ? {
         ...record,
-        storefront,
+        ...source,
         trouble: addTrouble(record.trouble, message, now),
         ...dueAt(record.id, now + nextFillMs(record, now, retryMs)),
       }

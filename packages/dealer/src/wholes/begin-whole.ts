@@ -1,12 +1,9 @@
 import type { Stored } from '@w3filecoin/runtime'
 import { update } from '@w3filecoin/runtime'
 import type { Dependencies } from '../dependencies.ts'
-import type { AggregateRecord } from '../domain/aggregate.ts'
-import { newWhole, refill, type WholeRecord } from '../domain/whole.ts'
+import { newWhole, type PieceSource, refill, type WholeRecord } from '../domain/whole.ts'
 
 type WholeDependencies = Pick<Dependencies, 'stores' | 'queues' | 'wholes' | 'timing' | 'now'>
-
-type Source = Pick<AggregateRecord, 'storefront' | 'piecesCid'>
 
 /**
  * Returns the record of the whole of an aggregate. Begins to fill it, if it does not exist or is gone, or if the storefronts that were
@@ -14,7 +11,7 @@ type Source = Pick<AggregateRecord, 'storefront' | 'piecesCid'>
  */
 export const beginWhole = async (
   dependencies: WholeDependencies & Pick<Dependencies, 'pieceSources'>,
-  { aggregate, piecesCid, storefront }: Pick<AggregateRecord, 'aggregate' | 'piecesCid' | 'storefront'>,
+  { aggregate, piecesCid, storefront }: PieceSource & { aggregate: string },
 ): Promise<Stored<WholeRecord>> => {
   const { stores, queues, wholes, pieceSources, timing, now } = dependencies
   const known = await stores.whole.get({ id: aggregate })
@@ -40,18 +37,17 @@ export const beginWhole = async (
 /**
  * Fills a whole again, in another upload.
  *
- * @param source the storefront that serves the pieces from now on, because the one before served wrong bytes, and its list of them;
- *   default: no change
+ * @param source the source of the pieces from now on, because the storefront before served wrong bytes; default: no change
  */
 export const restartWhole = async (
   { stores, queues, wholes, timing, now }: WholeDependencies,
   before: WholeRecord,
-  source: Partial<Source> = {},
+  source?: PieceSource,
 ): Promise<Stored<WholeRecord>> => {
   const { id: aggregate } = before
   const upload = await wholes.begin(aggregate)
   const { record, changed } = await update(stores.whole, { id: aggregate }, current =>
-    refill(current, { upload, before, ...source }, now(), timing.retryMs),
+    refill(current, { upload, before, source }, now(), timing.retryMs),
   )
   if (changed) await queues.fill.send([{ aggregate }])
   else await wholes.abort({ aggregate, upload })

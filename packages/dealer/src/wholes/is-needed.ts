@@ -1,9 +1,7 @@
 import { listAll } from '@w3filecoin/runtime'
 import type { Dependencies } from '../dependencies.ts'
 import { needsWhole } from '../domain/order.ts'
-
-/** Offers of one aggregate whose orders are read. */
-const MAX_OFFERS = 100
+import { findOffers } from './find-offers.ts'
 
 /**
  * Whether an order needs the whole of an aggregate, of whichever offer: its target was not asked yet, or may be storing it. After the
@@ -13,11 +11,10 @@ export const isNeeded = async (
   { stores, keepWholeMs, now }: Pick<Dependencies, 'stores' | 'keepWholeMs' | 'now'>,
   aggregate: string,
 ): Promise<boolean> => {
-  const { items } = await stores.aggregate.find('aggregate', aggregate, { limit: MAX_OFFERS })
+  const offers = await findOffers({ stores }, aggregate)
   // The index does not have the offer yet.
-  if (items.length === 0) return true
-  for (const offer of await stores.aggregate.getMany(items)) {
-    if (offer === undefined) continue
+  if (offers.length === 0) return true
+  for (const offer of offers) {
     const orders = await listAll(stores.order, offer.id)
     if (orders.some(needsWhole)) return true
     const since = Math.max(...orders.map(({ stageAt }) => stageAt))
