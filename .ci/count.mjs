@@ -1,6 +1,6 @@
 // node .ci/count.mjs RESULTS OUTCOME prints "N passed, N failed" from the JSON that vitest wrote. A file that could not be
 // loaded, a run without tests and one that vitest itself did not end well (OUTCOME is not "ok", as after an error outside
-// any test) are failures too, even where no single test failed.
+// any test) are failures too, even where no single test failed. The failed tests are named again at the end: their own lines are far above.
 import { readFileSync } from 'node:fs'
 
 function read(path) {
@@ -18,6 +18,8 @@ const passed = run.numPassedTests
 let failed = run.numFailedTests
 
 for (const file of run.testResults) {
+  for (const { status, fullName, failureMessages } of file.assertionResults)
+    if (status === 'failed') console.log(`Failed: ${file.name}: ${fullName}\n${failureMessages.join('\n')}`)
   if (file.status === 'failed' && !file.assertionResults.some(test => test.status === 'failed')) {
     console.log(`Counted as a failure: ${file.name} ${file.message}`)
     failed++
