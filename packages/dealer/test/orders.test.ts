@@ -12,12 +12,13 @@ import {
 import { buildAggregate, createHasher, layout } from '@w3filecoin/piece'
 import { listAll, type Stored, signPermit } from '@w3filecoin/runtime'
 import { bytesOf, served } from '@w3filecoin/testing'
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
 import { policiesOf } from '../src/config.ts'
 import type { OpenTarget } from '../src/dependencies.ts'
 import { documentName } from '../src/domain/offer-document.ts'
 import { markAsked, type OrderRecord, pardon } from '../src/domain/order.ts'
 import type { Policy } from '../src/domain/policy.ts'
+import { partsToAskFor } from '../src/domain/whole.ts'
 import { createDealer } from '../src/index.ts'
 import type { MakerOrder, Progress } from '../src/makers/maker.ts'
 import {
@@ -115,6 +116,17 @@ beforeEach(async () => {
   service = start()
   for (const { name } of TARGETS) await dependencies.stores.target.removeMany([{ name }])
 })
+
+/** A body of which a byte arrives now and then, for ever. */
+const drip = (signal: AbortSignal) =>
+  ReadableStream.from(
+    (async function* () {
+      while (!signal.aborted) {
+        await new Promise(resolve => setTimeout(resolve, 5))
+        yield new Uint8Array(1)
+      }
+    })(),
+  )
 
 /** An aggregate of contents that the storefront serves. */
 const anAggregate = (
@@ -436,6 +448,56 @@ describe('the payload of an aggregate', () => {
       expect(await wholeOf(ours)).toMatchObject({ stage: 'ready', storefront: TENANT.storefront, piecesCid })
     },
   )
+
+  it('is asked for by one part at each check, after five in a row were not served', async () => {
+    door.status = 503
+    service = start({ copies: 1 })
+    const offered = anAggregate('not served', [120_000], 2 ** 18)
+    await offer(offered)
+    const timesNow = async () => (await wholeOf(offered))?.trouble?.times
+    expect(await timesNow()).toBe(5)
+    for (const times of [6, 7]) {
+      await later(2 * HOUR)
+      expect(await timesNow()).toBe(times)
+    }
+    door.status = 200
+    await later(6 * HOUR)
+    expect(await wholeOf(offered)).not.toHaveProperty('trouble', expect.anything())
+    await later(1)
+    expect(await wholeOf(offered)).toMatchObject({ stage: 'ready' })
+    expect(await stagesOf(offered)).toEqual([expect.stringContaining('storing')])
+  })
+
+  it('is asked for by each part in turn while the storefront does not serve one of them', () => {
+    const trouble = (times: number) => ({ trouble: { message: 'no answer', at: 0, times } })
+    const missing = [2, 5, 7]
+    expect([5, 6, 7, 8].map(times => partsToAskFor(missing, trouble(times)))).toEqual([[7], [2], [5], [7]])
+    expect(partsToAskFor(missing, trouble(4))).toEqual(missing)
+  })
+
+  it('is asked for later when a storefront sends it too slowly', async () => {
+    const { timeout } = AbortSignal
+    // The windows in which the speed is measured.
+    vi.spyOn(AbortSignal, 'timeout').mockImplementation(ms => timeout(ms === 30_000 ? 50 : ms))
+    const offered = anAggregate('drips', [8_000])
+    let isSlow = true
+    service = start(
+      { copies: 1 },
+      {
+        fetchContent: async (url, init) =>
+          isSlow ? new Response(drip(init?.signal as AbortSignal)) : dependencies.fetchContent(url, init),
+      },
+    )
+    await offer(offered)
+    vi.restoreAllMocks()
+    expect(await wholeOf(offered)).toMatchObject({
+      stage: 'filling',
+      trouble: { message: 'The contents cannot be read: less than 64 KiB a second arrived' },
+    })
+    isSlow = false
+    await later(HOUR)
+    expect(await wholeOf(offered)).toMatchObject({ stage: 'ready' })
+  })
 
   it('is removed within a day when the aggregate has failed, although all its orders have ended', async () => {
     for (const { name } of TARGETS)

@@ -1,32 +1,38 @@
 import type { PieceLink } from '@w3filecoin/capabilities'
 import { layOut, type Piece, parsePiece, type Whole } from '@w3filecoin/piece'
 import {
+  type Arrival,
   type Consumer,
   DONE,
   each,
+  enforceSpeed,
   getValue,
   type Handled,
   listAll,
   signPermit,
+  TooSlow,
   update,
 } from '@w3filecoin/runtime'
 import type { Dependencies } from '../dependencies.ts'
 import {
   countParts,
   endFilling,
+  endFillProblem,
+  isHeld,
   markGone,
   markKept,
   markRemoving,
   PART_DAYS,
   type PartRecord,
   partKey,
+  partsToAskFor,
   recordFillProblem,
   type WholeRecord,
 } from '../domain/whole.ts'
 import { type FillMessage, fillMessage } from '../queues.ts'
 import { restartWhole } from '../wholes/begin-whole.ts'
 import { checkParts } from '../wholes/check-parts.ts'
-import { fillPart, type WrongPiece } from '../wholes/fill-part.ts'
+import { fillPart, hasContents, type Part, type WrongPiece } from '../wholes/fill-part.ts'
 import { isNeeded } from '../wholes/is-needed.ts'
 import { findOtherSources } from '../wholes/other-sources.ts'
 import { readContent } from '../wholes/read-content.ts'
@@ -93,6 +99,38 @@ export const onFill = (
     return (piece: PieceLink) => template.replace('{permit}', permit).replace('{piece}', `${piece}`)
   }
 
+  const rangeOf = ({ length }: Whole, part: number): Part => {
+    const from = part * batching.partBytes
+    return { from, to: Math.min(from + batching.partBytes, length) }
+  }
+
+  /** Fills a part, unless its contents arrive too slowly. */
+  const readPart = async (
+    whole: Whole,
+    range: Part,
+    urlOf: (piece: PieceLink) => string,
+  ): ReturnType<typeof fillPart> => {
+    const stop = new AbortController()
+    const arrival: Arrival = { bytes: 0, isDone: false }
+    const filling = fillPart(whole, range, (piece, start, into, signal) =>
+      readContent(urlOf(piece), start, into, {
+        fetch: fetchContent,
+        signal: AbortSignal.any([signal, stop.signal]),
+        arrival,
+      }),
+    )
+    try {
+      // A source that hangs may ignore the signal, so do not wait for it.
+      return await Promise.race([filling, enforceSpeed(arrival, READ_MS)])
+    } catch (cause) {
+      if (!(cause instanceof TooSlow)) throw cause
+      return { error: { name: 'ContentUnreadable', message: `The contents cannot be read${cause.message}` } }
+    } finally {
+      arrival.isDone = true
+      stop.abort()
+    }
+  }
+
   const writePart = async (record: WholeRecord, whole: Whole, part: number): Promise<Handled | undefined> => {
     const urlOf = await urlsOf(record)
     if (urlOf === undefined)
@@ -100,13 +138,8 @@ export const onFill = (
         record,
         `The configuration has no address for the pieces of ${record.storefront}: add one to pieceSources`,
       )
-    const signal = AbortSignal.timeout(READ_MS)
-    const from = part * batching.partBytes
-    const filled = await fillPart(
-      whole,
-      { from, to: Math.min(from + batching.partBytes, whole.length) },
-      (piece, start, into) => readContent(urlOf(piece), start, into, { fetch: fetchContent, signal }),
-    )
+    const range = rangeOf(whole, part)
+    const filled = await readPart(whole, range, urlOf)
     if (filled.error?.name === 'WrongPiece') {
       await fail(record, filled.error)
       return DONE
@@ -122,6 +155,9 @@ export const onFill = (
     }
     const expiresAt = Math.ceil(now() / 1000) + PART_DAYS * 86_400
     await stores.part.putMany([{ upload, part: partKey(part), etag, piece: `${piece}`, expiresAt }])
+    if (record.trouble && hasContents(whole, range)) {
+      await update(stores.whole, { id: aggregate }, current => endFillProblem(current, upload, now()))
+    }
     return undefined
   }
 
@@ -184,7 +220,9 @@ export const onFill = (
       const { ok: whole, error } = layOut({ pieces, size: (parsePiece(aggregate).ok as Piece).size })
       if (error) throw new Error(`The pieces of ${aggregate} do not fit into it`, { cause: error })
       const count = countParts(whole.length, batching.partBytes)
+      const isServed = (part: number) => hasContents(whole, rangeOf(whole, part))
       if (part !== undefined && part < count) {
+        if (isHeld(record, now(), timing.retryMs) && isServed(part)) return DONE
         const known = await stores.part.get({ upload: record.upload, part: partKey(part) })
         const ended = known ? undefined : await writePart(record, whole, part)
         if (ended) return ended
@@ -196,7 +234,9 @@ export const onFill = (
         const missing = Array.from({ length: count }, (_, part) => part).filter(
           part => !written.has(partKey(part)),
         )
-        await queues.fill.send(missing.map(part => ({ aggregate, part })))
+        const { true: served = [], false: others = [] } = Object.groupBy(missing, part => `${isServed(part)}`)
+        const next = [...others, ...partsToAskFor(served, record)]
+        await queues.fill.send(next.map(part => ({ aggregate, part })))
       }
       return DONE
     },

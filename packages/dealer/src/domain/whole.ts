@@ -50,7 +50,7 @@ export interface WholeRecord extends Due, Entered {
   upload: string
   /** The piece whose bytes are wrong. Present if `faulty`. */
   fault?: { piece: string; message: string } | undefined
-  /** The last problem of filling a part. */
+  /** The last problem of filling a part, since the last one whose contents were served. */
   trouble?: Trouble | undefined
 }
 
@@ -175,6 +175,45 @@ export const recordFillProblem = (
         trouble: addTrouble(record.trouble, message, now),
         ...dueAt(record.id, now + nextFillMs(record, now, retryMs)),
       }
+    : undefined
+
+/** After so many problems in a row, the storefront does not serve the pieces now. */
+const MAX_PROBLEMS = 5
+
+const isServed = ({ trouble }: Pick<WholeRecord, 'trouble'>): boolean => (trouble?.times ?? 0) < MAX_PROBLEMS
+
+/**
+ * Whether the parts of a whole wait for the next check after the last problem, because the storefront does not serve the pieces now: a
+ * slow one would keep the runs from the aggregates of others.
+ */
+export const isHeld = (
+  record: Pick<WholeRecord, 'stageAt' | 'trouble'>,
+  now: number,
+  retryMs: number,
+): boolean => {
+  const { stageAt, trouble } = record
+  if (trouble === undefined || isServed(record)) return false
+  return trouble.at <= now && now < trouble.at + backoffMs(trouble.at - stageAt, retryMs)
+}
+
+/**
+ * Returns the parts whose contents are asked for at a check: those that are missing, or one of them, another one each time, while the
+ * storefront does not serve the pieces.
+ */
+export const partsToAskFor = (missing: readonly number[], record: Pick<WholeRecord, 'trouble'>): number[] => {
+  if (isServed(record)) return [...missing]
+  const next = (record.trouble?.times ?? 0) % missing.length
+  return missing.slice(next, next + 1)
+}
+
+/** Records that a part with contents was written: the storefront serves the pieces. The parts that were held are sent at the next check, at once. */
+export const endFillProblem = (
+  record: Stored<WholeRecord>,
+  upload: string,
+  now: number,
+): Stored<WholeRecord> | undefined =>
+  record.stage === 'filling' && record.trouble !== undefined && record.upload === upload
+    ? { ...record, trouble: undefined, ...(!isServed(record) && dueAt(record.id, now)) }
     : undefined
 
 /**

@@ -1,11 +1,14 @@
 import type { Result } from '@w3filecoin/capabilities'
-import type { Fetch } from '@w3filecoin/runtime'
+import type { Arrival, Fetch } from '@w3filecoin/runtime'
 
 /** A content that cannot be read now. The cause is in the message, without addresses of redirects. */
 export interface ContentUnreadable {
   name: 'ContentUnreadable'
   message: string
 }
+
+/** A request counts as so many bytes more: many small contents take their time. */
+const REQUEST_BYTES = 4096
 
 const REDIRECTS = [301, 302, 303, 307, 308]
 const MAX_REDIRECTS = 3
@@ -17,12 +20,13 @@ const MAX_REDIRECTS = 3
  * @param from the first byte
  * @param into is filled
  * @param options.fetch must not follow redirects. It decides which hosts may be called, because a storefront chooses them.
+ * @param options.arrival counts what arrives
  */
 export const readContent = async (
   url: string,
   from: number,
   into: Uint8Array,
-  { fetch, signal }: { fetch: Fetch; signal: AbortSignal },
+  { fetch, signal, arrival }: { fetch: Fetch; signal: AbortSignal; arrival: Arrival },
 ): Promise<Result<object, ContentUnreadable>> => {
   const { origin } = new URL(url)
   const fail = (reason: string) => ({
@@ -49,7 +53,8 @@ export const readContent = async (
         await body.cancel()
         return fail('answers with another range')
       }
-      const missing = await fill(into, body, from - start)
+      const missing = await fill(into, body, from - start, arrival)
+      arrival.bytes += REQUEST_BYTES
       return missing === 0 ? { ok: {} } : fail(`sent ${missing} of ${into.byteLength} bytes too few`)
     }
   } catch (cause) {
@@ -64,11 +69,17 @@ const startOf = (contentRange: string | null): number | undefined => {
 }
 
 /** Skips bytes of a stream and fills a buffer with the next ones. Returns the number of bytes that are missing. */
-const fill = async (into: Uint8Array, body: ReadableStream<Uint8Array>, skip: number): Promise<number> => {
+const fill = async (
+  into: Uint8Array,
+  body: ReadableStream<Uint8Array>,
+  skip: number,
+  arrival: Arrival,
+): Promise<number> => {
   let toSkip = skip
   let at = 0
   // Leaving the loop closes the stream.
   for await (const chunk of body) {
+    arrival.bytes += chunk.byteLength
     const bytes = chunk.subarray(Math.min(toSkip, chunk.byteLength))
     toSkip -= chunk.byteLength - bytes.byteLength
     const taken = bytes.subarray(0, into.byteLength - at)

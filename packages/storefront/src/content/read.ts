@@ -1,6 +1,6 @@
 import type { PieceLink, Result } from '@w3filecoin/capabilities'
 import { pieceOf } from '@w3filecoin/piece'
-import type { Log } from '@w3filecoin/runtime'
+import { type Arrival, enforceSpeed, type Log, pause, TooSlow } from '@w3filecoin/runtime'
 import { contentHash } from './content-hash.ts'
 import type { ContentSource } from './source.ts'
 
@@ -38,14 +38,6 @@ interface ReadOptions {
  */
 const OVERRUN_BYTES = 2 ** 20
 
-/**
- * The lowest speed, averaged over a window of 30 s. At this speed a run of 14 minutes reads 54 MB; a source that is slower
- * would keep a run from honest content. The first two windows are not measured: a gateway may have to find the content.
- */
-const MIN_BYTES_PER_SECOND = 64 * 1024
-const WINDOW_MS = 30_000
-const UNMEASURED_WINDOWS = 2
-
 /** Time for which a run reads without a claim. Most contents are read by then, and claims cost writes. */
 export const UNCLAIMED_MS = 5_000
 
@@ -61,17 +53,16 @@ export const readContent = async (
   const hash = contentHash(content)
   const lastByte = maxBytes + (hash ? OVERRUN_BYTES : 0)
   const stop = new AbortController()
-  let bytes = 0
+  const arrival: Arrival = { bytes: 0, isDone: false }
   let keep: Reading['keep']
-  let isDone = false
   async function* receive(stream: AsyncIterable<Uint8Array>) {
     for await (const chunk of stream) {
       stop.signal.throwIfAborted()
-      bytes += chunk.byteLength
+      arrival.bytes += chunk.byteLength
       // Leaving the loop closes the stream.
-      if (bytes > lastByte) return
+      if (arrival.bytes > lastByte) return
       hash?.update(chunk)
-      if (bytes <= maxBytes) yield chunk
+      if (arrival.bytes <= maxBytes) yield chunk
     }
   }
   const computePiece = async (): Promise<PieceLink | undefined> => {
@@ -79,19 +70,8 @@ export const readContent = async (
     keep = stream?.keep?.bind(stream)
     return stream && (await pieceOf(receive(stream))).link
   }
-  /** Rejects with the reason when the read takes too long or is too slow. */
-  const enforceSpeed = async (): Promise<never> => {
-    const windows = Math.ceil(maxReadMs / WINDOW_MS)
-    for (let window = 0; window < windows && !isDone; window++) {
-      const before = bytes
-      await pause(WINDOW_MS)
-      if (window >= UNMEASURED_WINDOWS && bytes - before < (MIN_BYTES_PER_SECOND * WINDOW_MS) / 1000)
-        throw new TooSlow(`: less than ${MIN_BYTES_PER_SECOND / 1024} KiB a second arrived`)
-    }
-    throw new TooSlow(` in ${maxReadMs / 60_000} minutes`)
-  }
   const fail = (reason: string, cause?: unknown) => {
-    log('warn', 'content not read', { content, bytes, cause })
+    log('warn', 'content not read', { content, bytes: arrival.bytes, cause })
     return { error: `The content ${content} cannot be read${reason}` }
   }
   const claiming = keepClaiming(claim, renewalMs, cause =>
@@ -99,27 +79,22 @@ export const readContent = async (
   )
   try {
     // A source that hangs may ignore the signal, so do not wait for it.
-    const piece = await Promise.race([computePiece(), enforceSpeed(), claiming.noTurn])
+    const piece = await Promise.race([computePiece(), enforceSpeed(arrival, maxReadMs), claiming.noTurn])
     if (piece === NO_TURN) return undefined
     if (piece === undefined) return { error: `There is no content ${content}` }
-    if (bytes > lastByte) return { ok: { piece: undefined, isVerified: false } }
+    if (arrival.bytes > lastByte) return { ok: { piece: undefined, isVerified: false } }
     if (hash?.matches() === false) return fail(': the bytes received do not hash to it')
-    return { ok: { piece: bytes > maxBytes ? undefined : piece, isVerified: hash !== undefined, keep } }
+    return {
+      ok: { piece: arrival.bytes > maxBytes ? undefined : piece, isVerified: hash !== undefined, keep },
+    }
   } catch (cause) {
     return fail(cause instanceof TooSlow ? cause.message : '', cause)
   } finally {
-    isDone = true
+    arrival.isDone = true
     stop.abort()
     claiming.stop()
   }
 }
-
-/** The message is the end of a sentence. */
-class TooSlow extends Error {}
-
-/** Resolves after this time. */
-const pause = (milliseconds: number): Promise<void> =>
-  new Promise(resolve => AbortSignal.timeout(milliseconds).addEventListener('abort', () => resolve()))
 
 const NO_TURN = Symbol('no turn')
 
