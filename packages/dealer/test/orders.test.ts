@@ -922,6 +922,33 @@ describe('orders', () => {
     })
   })
 
+  it('say that no source of the deal tracker sees a live copy any more, and make no other one', async () => {
+    const offered = anAggregate('unseen')
+    await offer(offered)
+    await seal(offered)
+    await later(HOUR)
+    const places = state.places.get(`${offered.aggregate}`)!
+    const [first] = await ordersOf(offered)
+    // Until a source that could see it had a run, it may only be late.
+    state.asOf = [{ ...sourceAt(clock.now - DAY), types: ['sector'] }]
+    state.places.set(
+      `${offered.aggregate}`,
+      places.filter(({ key }) => key !== first!.place),
+    )
+    await later(2 * DAY)
+    expect((await ordersOf(offered))[0]).not.toHaveProperty('condition', expect.anything())
+    state.asOf = [{ ...sourceAt(clock.now), types: ['sector'] }]
+    await later(2 * DAY)
+    await later(15 * DAY)
+    expect(await ordersOf(offered)).toMatchObject([{ stage: 'live', condition: 'unseen' }, { stage: 'live' }])
+    expect(await recordOf(offered)).toMatchObject({ stage: 'accepted', lack: { problem: 'TooFewCopies' } })
+    // It is seen again.
+    state.places.set(`${offered.aggregate}`, places)
+    await later(2 * DAY)
+    expect((await ordersOf(offered))[0]).not.toHaveProperty('condition', expect.anything())
+    expect(await recordOf(offered)).not.toHaveProperty('lack', expect.anything())
+  })
+
   it('say which copies an accepted aggregate lacks for too long, until they are live', async () => {
     service = start({ minLive: 2 }, { targets: TARGETS.slice(0, 2) })
     const offered = anAggregate('lacking')

@@ -10,6 +10,7 @@ import { type Consumer, DONE, each, listAll, type Stored, update } from '@w3file
 import type { Dependencies, OpenTarget } from '../dependencies.ts'
 import { type AggregateRecord, setLack } from '../domain/aggregate.ts'
 import { toCreditKey } from '../domain/credit.ts'
+import { isKnownUntil } from '../domain/deadline.ts'
 import { findLack } from '../domain/missing-copies.ts'
 import { documentName } from '../domain/offer-document.ts'
 import {
@@ -22,6 +23,7 @@ import {
   isLost,
   markAsked,
   markLive,
+  markUnseen,
   needsWhole,
   type OrderRecord,
   recordOrderProblem,
@@ -170,7 +172,10 @@ export const onOrder = (
     if (order.stage === 'live') {
       if (place?.status === 'Terminated' || place?.status === 'Expired')
         return end(order, 'ended', failure('CopyEnded', describeEnd(place)))
-      return place ? change(order, current => markLive(current, place, now(), timing)) : order
+      if (place) return change(order, current => markLive(current, place, now(), timing))
+      return knowledge && isKnownUntil(knowledge, [type], order.stageAt, now())
+        ? change(order, current => markUnseen(current, now(), timing))
+        : order
     }
     if (place && isLive(place)) return change(order, current => markLive(current, place, now(), timing))
     if (knowledge && isLost(order, type, knowledge, now()))

@@ -36,7 +36,8 @@ export const findLack = (copies: Copies, now: number): Lack | undefined =>
 
 const findMissing = ({ aggregate, orders, policy, hasOtherPlace }: Copies, now: number): Lack | undefined => {
   const { copies, minLive } = policy
-  const liveCopies = new Set(orders.filter(({ stage }) => stage === 'live').map(({ copy }) => copy))
+  const seen = orders.filter(({ stage, condition }) => stage === 'live' && condition !== 'unseen')
+  const liveCopies = new Set(seen.map(({ copy }) => copy))
   const live = liveCopies.size + (hasOtherPlace ? 1 : 0)
   const missingSince = Array.from({ length: copies }, (_, copy) => copy)
     .filter(copy => !liveCopies.has(copy))

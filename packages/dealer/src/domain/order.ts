@@ -87,7 +87,7 @@ export interface OrderRecord extends Due, Entered {
   /** The end of the place, in milliseconds since 1970; absent if it has none. */
   endsAt?: number | undefined
   /** The state of the live place, as the deal tracker last reported it. Absent if it is sound. */
-  condition?: 'faulty' | 'leaving' | undefined
+  condition?: 'faulty' | 'leaving' | 'unseen' | undefined
   /** The state of the order in the words of the target, for operators. */
   progress?: string | undefined
   /** Why it ended. */
@@ -213,6 +213,17 @@ export const markLive = (
     : undefined
 }
 
+/**
+ * Records that no source of the deal tracker sees the live place any more, e.g. because another one replaced the source that did. The
+ * place may still be there, so no other copy is ordered: an operator must look.
+ */
+export const markUnseen = (
+  order: Stored<OrderRecord>,
+  now: number,
+  times: Times,
+): Stored<OrderRecord> | undefined =>
+  order.stage === 'live' ? schedule({ ...order, condition: 'unseen' }, now, times) : undefined
+
 /** Ends an order. */
 export const endOrder = (
   order: Stored<OrderRecord>,
@@ -312,6 +323,7 @@ export const isLost = (
 export const CONDITIONS: Record<NonNullable<OrderRecord['condition']>, string> = {
   faulty: 'Its provider misses proofs',
   leaving: 'Its provider removes it',
+  unseen: 'No source of the deal tracker sees it any more',
 }
 
 /** Describes an order for people, e.g. `copy 1 at example-pdp: storing`. */
