@@ -496,7 +496,7 @@ const defineOps = (program: Command, { run, stream }: Runner): void => {
     .command('ops')
     .helpCommand(false)
     .description(
-      'Shows the state of the services, tells the story of a piece, finds and resends stuck work, seals groups, and decides about orders of copies: of the local system, or of a deployed stage (npm run ops)',
+      'Shows the state of the services and the history of a piece, finds and resends stuck work, seals groups, and decides about orders of copies: of the local system, or of a deployed stage (npm run ops)',
     )
     .addHelpText(
       'after',
@@ -643,7 +643,7 @@ Examples:
     )
     .action(options => start('reconcile', options))
 
-  define('trace', 'Tells the whole story of a piece, a content, a task or an aggregate', JSON_ENVELOPE)
+  define('trace', 'Shows the whole history of a piece, a content, a task or an aggregate', JSON_ENVELOPE)
     .argument('<cid>', 'CID of a piece (v1 or v2), a content, a task or an aggregate')
     .addOption(
       new Option('--limit <n>', 'at most this many workflows').argParser(wholeNumber(1, 1_000)).default(10),

@@ -207,7 +207,7 @@ interface Reports {
 /**
  * Combines the records of each place. If several sources report a place, one that still lists it wins over one that lost it; after
  * that, the record updated last wins. A source that the tracker does not read any more cannot lose a place: its records
- * tell the history of places, and how they ended, but not that one is still there.
+ * show the history of places, and how they ended, but not that one is still there.
  */
 const combine = (records: readonly DealRecord[], sources: ReadSources, now: number): [string, Reports][] =>
   [...Map.groupBy(records, ({ place }) => keyOf(place))].flatMap(([key, group]): [string, Reports][] => {

@@ -191,7 +191,7 @@ export const onOrder = (
   }
 
   /**
-   * Looks for the copy of an order that ended without one. Then the copy is paid, so the order is live, and no further one is made while
+   * Searches the copy of an order that ended without one. Then the copy is paid, so the order is live, and no further one is made while
    * it is. Other orders at the provider come first: the place may be that of one in flight, and copies must be distinct.
    */
   const findLateCopy = async (
