@@ -559,7 +559,7 @@ describe.each(Object.entries(AGGREGATE_OFFERS))(
       ]
       expect(effectOf(anew.fx.join)).toMatchObject({ nonce: 'anew', facts: [] })
       expect(joined(anew)).not.toBe(joined(first))
-      await vi.waitFor(async () => expect(await documentsOf(built)).toHaveLength(2), { timeout: 10_000 })
+      await vi.waitFor(async () => expect(await documentsOf(built)).toHaveLength(2), { timeout: 60_000 })
     })
 
     test.concurrent(`${row}: ${can} of an aggregator may name only the tenants that it is allowed to name`, async () => {

@@ -285,7 +285,7 @@ test.concurrent('K14: a broker that w3fil lists reads the open offers, and repor
   expect(await dealer.reportFault(opened.offer, fault)).toEqual({ stage: 'offered' })
   await vi.waitFor(
     async () => expect(await dealer.reportFault(opened.offer, fault)).toEqual({ stage: 'failed' }),
-    { timeout: 20_000, interval: 200 },
+    { timeout: 60_000, interval: 200 },
   )
 })
 
