@@ -293,11 +293,12 @@ export class OrderWatch {
       const own = orders.get(id as string) ?? []
       if (stage !== 'accepted' || own.length === 0 || own.some(({ needs }) => needs !== undefined)) continue
       for (let copy = 0; copy < ordering.policy.copies; copy++) {
-        const last = own.findLast(order => order.copy === copy)
-        const isKept =
-          last?.stage === 'live' && this.providers.find(last.place!, last.aggregate)?.endedAt === undefined
-        if (!isKept || last.endsAt !== undefined)
-          yield `copy ${copy} of ${id}, whose last order is ${last?.stage}`
+        const all = own.filter(order => order.copy === copy)
+        const isKept = ({ stage, place, aggregate, endsAt }: OrderRecord) =>
+          stage === 'live' &&
+          endsAt === undefined &&
+          this.providers.find(place!, aggregate)?.endedAt === undefined
+        if (!all.some(isKept)) yield `copy ${copy} of ${id}, whose last order is ${all.at(-1)?.stage}`
       }
     }
     for (const { id, stage } of whole!.items.values()) {

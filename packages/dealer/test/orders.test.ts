@@ -799,6 +799,35 @@ describe('orders', () => {
     expect((await ordersOf(offered)).map(({ stage }) => stage)).toEqual(['ended', 'refused', 'storing'])
   })
 
+  it('leave a place to the order of another offer that is in flight at the provider', async () => {
+    const [one, two] = TARGETS as [OpenTarget, OpenTarget]
+    answers.set('one', () => ({ state: 'refused', error: failure('Busy', 'busy'), blames: 'order' }))
+    const offered = anAggregate('refused, and in flight')
+    const ordersFor = async (nonce: string) =>
+      listAll(dependencies.stores.order, (await recordOf(offered, nonce)).id)
+    const store = (miner: string) => report(offered, { type: 'sector', miner, sector: ++sector })
+    service = start({ copies: 1 }, { targets: [one] })
+    await offer(offered, { nonce: 'refused' })
+    service = start({ copies: 1 }, { targets: [two] })
+    await later(6 * HOUR)
+    await later(6 * HOUR)
+    store('f01002')
+    await later(HOUR)
+    const refused = await ordersFor('refused')
+    expect(refused.at(-1)).toMatchObject({ target: 'two', stage: 'live' })
+
+    answers.clear()
+    service = start({ copies: 1 }, { targets: [one] })
+    await offer(offered, { issuer: rival, nonce: 'in flight' })
+    expect(await ordersFor('in flight')).toMatchObject([{ target: 'one', stage: 'storing' }])
+    store('f01001')
+    await dependencies.queues.order.send([{ offer: (await recordOf(offered, 'refused')).id }])
+    await settle()
+    expect((await ordersFor('refused')).map(({ stage }) => stage)).toEqual(refused.map(({ stage }) => stage))
+    await later(HOUR)
+    expect(await ordersFor('in flight')).toMatchObject([{ stage: 'live' }])
+  })
+
   it('do not count a second copy at one provider as a distinct one', async () => {
     const [one, two, three] = TARGETS as [OpenTarget, OpenTarget, OpenTarget]
     const startWith = (...targets: OpenTarget[]) => start({ copies: 2 }, { targets })

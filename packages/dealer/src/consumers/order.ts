@@ -33,6 +33,7 @@ import {
 import { hasRival, planOrders } from '../domain/plan-orders.ts'
 import { isPausedNow, type Policy, policyFor } from '../domain/policy.ts'
 import type { WholeRecord } from '../domain/whole.ts'
+import { findOffers } from '../offers/find-offers.ts'
 import { locateWhole } from '../offers/locate.ts'
 import { claimPlace } from '../orders/claim-place.ts'
 import { holdTarget } from '../orders/hold-target.ts'
@@ -192,15 +193,19 @@ export const onOrder = (
 
   /**
    * Searches the copy of an order that ended without one. Then the copy is paid, so the order is live, and no further one is made while
-   * it is. Other orders at the provider come first: the place may be that of one in flight, and copies must be distinct.
+   * it is. Other orders at the provider come first: the place may be that of one in flight, also of another offer of the aggregate, and
+   * copies must be distinct.
    */
   const findLateCopy = async (
     order: Stored<OrderRecord>,
     { orders, policy, knowledge }: Context,
   ): Promise<Stored<OrderRecord>> => {
-    if (knowledge === undefined || !isFailure(order)) return order
+    if (!isFailure(order) || hasRival(order, orders, policy, targets)) return order
+    if (!knowledge?.places.some(place => isLive(place) && place.provider === order.provider)) return order
+    const offers = await findOffers(dependencies, order.aggregate)
+    const all = await Promise.all(offers.map(({ id }) => listAll(stores.order, id)))
     const mayMake = (other: OrderRecord) => other.provider === order.provider && isInFlight(other)
-    if (orders.some(mayMake) || hasRival(order, orders, policy, targets)) return order
+    if ([...orders, ...all.flat()].some(mayMake)) return order
     const place = await findPlace(order, knowledge)
     if (place === undefined || !isLive(place)) return order
     log('warn', 'ended order has a copy', { target: order.target, order: order.id, place: place.key })

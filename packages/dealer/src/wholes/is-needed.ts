@@ -1,7 +1,7 @@
 import { listAll } from '@w3filecoin/runtime'
 import type { Dependencies } from '../dependencies.ts'
 import { needsWhole } from '../domain/order.ts'
-import { findOffers } from './find-offers.ts'
+import { findOffers } from '../offers/find-offers.ts'
 
 /**
  * Whether an order needs the whole of an aggregate, of whichever offer: its target was not asked yet, or may be storing it. After the

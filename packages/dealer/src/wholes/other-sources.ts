@@ -1,6 +1,6 @@
 import type { Dependencies } from '../dependencies.ts'
 import type { PieceSource, WholeRecord } from '../domain/whole.ts'
-import { findOffers } from './find-offers.ts'
+import { findOffers } from '../offers/find-offers.ts'
 
 /**
  * Returns the other sources of the pieces of an aggregate, in the order in which they are asked: the storefronts of its open and
