@@ -250,9 +250,12 @@ export class Providers {
     if (ordering.finalityMs > 0) world.timeline.after(ordering.finalityMs, chainChanged)
   }
 
-  /** Returns the copy of an aggregate in a place; `undefined` if there never was one. */
+  /** Returns the copy of an aggregate in a place, of several in one sector one that is there; `undefined` if there never was one. */
   find(key: string, aggregate: string): Copy | undefined {
-    return this.copies.findLast(({ place, piece }) => toPlaceKey(place) === key && `${piece}` === aggregate)
+    const all = this.copies.filter(
+      ({ place, piece }) => toPlaceKey(place) === key && `${piece}` === aggregate,
+    )
+    return all.findLast(({ endedAt }) => endedAt === undefined) ?? all.at(-1)
   }
 
   /** Whether a copy is on chain at a time, in milliseconds since 1970. */
